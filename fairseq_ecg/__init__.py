@@ -1,0 +1,16 @@
+"""ECG-FM on stock fairseq: give this folder as ``common.user_dir``.
+
+Importing the package is light and needs neither fairseq nor a compiler. Tasks, models and
+criterions register once fairseq is given the folder as its ``user_dir``.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from fairseq_ecg.compat.user_dir import register_when_named_as_user_dir
+
+try:
+    __version__ = version("fairseq-ecg")
+except PackageNotFoundError:  # a checkout that was not installed
+    __version__ = "0.0.0"
+
+register_when_named_as_user_dir()

@@ -1,0 +1,1 @@
+"""Concessions to fairseq's age and to the formats of fairseq_signals."""

@@ -1,0 +1,51 @@
+"""Registration under names that stock fairseq has taken."""
+
+from collections.abc import Callable
+
+import fairseq.models
+import fairseq.optim
+from fairseq.dataclass import FairseqDataclass
+
+
+def register_model(name: str, dataclass: type[FairseqDataclass]) -> Callable[[type], type]:
+    """Register a model as fairseq's decorator does, in place of a stock model of that name.
+
+    fairseq's decorator silently keeps the older class.
+
+    Args:
+        name: name of the model in a config.
+        dataclass: its configuration.
+
+    Raises:
+        ValueError: the name is taken by another plugin.
+    """
+    _give_up(name, fairseq.models.MODEL_REGISTRY)
+    fairseq.models.MODEL_DATACLASS_REGISTRY.pop(name, None)
+    for architecture in fairseq.models.ARCH_MODEL_INV_REGISTRY.pop(name, []):
+        fairseq.models.ARCH_MODEL_REGISTRY.pop(architecture)
+        fairseq.models.ARCH_MODEL_NAME_REGISTRY.pop(architecture)
+        fairseq.models.ARCH_CONFIG_REGISTRY.pop(architecture)
+    return fairseq.models.register_model(name, dataclass=dataclass)
+
+
+def register_optimizer(name: str, dataclass: type[FairseqDataclass]) -> Callable[[type], type]:
+    """Register an optimizer, in place of a stock optimizer of that name.
+
+    Args:
+        name: name of the optimizer in a config.
+        dataclass: its configuration.
+
+    Raises:
+        ValueError: the name is taken by another plugin.
+    """
+    _give_up(name, fairseq.optim.OPTIMIZER_REGISTRY)
+    return fairseq.optim.register_optimizer(name, dataclass=dataclass)
+
+
+def _give_up(name: str, registry: dict[str, type]) -> None:
+    taken = registry.get(name)
+    if taken is None:
+        return
+    if not taken.__module__.startswith("fairseq."):
+        raise ValueError(f"{name!r} is registered already, by {taken.__module__}")
+    del registry[name]

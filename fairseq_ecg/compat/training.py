@@ -1,0 +1,109 @@
+"""What stock fairseq's training loop needs mended before ECG models train on it."""
+
+import functools
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from types import ModuleType
+
+import fairseq.checkpoint_utils
+import fairseq.logging.progress_bar
+import fairseq.models.distributed_fairseq_model
+import torch
+from fairseq.dataclass.utils import overwrite_args_by_name
+from fairseq.file_io import PathManager
+from omegaconf import OmegaConf
+
+from fairseq_ecg.compat.checkpoint import load_checkpoint
+from fairseq_ecg.compat.csv_log import CsvLog
+
+logger = logging.getLogger(__name__)
+
+
+def mend() -> None:
+    """Apply all mends; a second call changes nothing."""
+    fairseq.checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
+    PathManager.copy = staticmethod(copy_whole)
+    _wrap(fairseq.logging.progress_bar, "progress_bar", _with_csv)
+    _wrap(fairseq.models.distributed_fairseq_model, "DistributedDataParallel", _without_cpu_devices)
+
+
+def load_checkpoint_to_cpu(path, arg_overrides=None, load_on_all_ranks=False):
+    """Read a checkpoint for fairseq's trainer, without running its code.
+
+    Args:
+        path: the ``.pt`` file.
+        arg_overrides: configuration values to overwrite by name.
+        load_on_all_ranks: accepted as in fairseq; a local file may be read by all ranks at once.
+
+    Returns:
+        The state with ``cfg`` as a ``DictConfig``.
+    """
+    state = load_checkpoint(PathManager.get_local_path(path))
+    if state.get("cfg") is not None:
+        state["cfg"] = OmegaConf.create(state["cfg"], flags={"allow_objects": True})
+        if arg_overrides is not None:
+            overwrite_args_by_name(state["cfg"], arg_overrides)
+    state = fairseq.checkpoint_utils._upgrade_state_dict(state)
+    last = state["optimizer_history"][-1]
+    if last["optimizer_name"] == "FairseqAdam":
+        # The same optimizer and state under stock fairseq's class name.
+        last["optimizer_name"] = "Adam"
+    return state
+
+
+def copy_whole(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
+    """Copy a file so that its new name never shows a part of it.
+
+    fairseq copies a checkpoint to ``checkpoint_last.pt`` byte by byte; a run killed meanwhile
+    could not be resumed.
+
+    Args:
+        src_path: the file.
+        dst_path: its copy.
+        overwrite: whether an existing file may be replaced.
+
+    Returns:
+        Whether the copy was made.
+    """
+    if not overwrite and os.path.exists(dst_path):
+        logger.error("not copied: %s exists", dst_path)
+        return False
+    part = f"{dst_path}.tmp"
+    shutil.copyfile(src_path, part)
+    with open(part, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(part, dst_path)
+    return True
+
+
+def _with_csv(progress_bar: Callable) -> Callable:
+    @functools.wraps(progress_bar)
+    def build(iterator, log_format=None, log_interval=100, *args, **kwargs):
+        if log_format != "csv":
+            return progress_bar(iterator, log_format, log_interval, *args, **kwargs)
+        # fairseq itself turns "tqdm" into "simple" where there is no terminal.
+        bar = progress_bar(iterator, "tqdm", log_interval, *args, **kwargs)
+        if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
+            return bar
+        return CsvLog(bar, log_interval)
+
+    return build
+
+
+def _without_cpu_devices(distributed: type) -> Callable:
+    @functools.wraps(distributed, updated=())
+    def build(module, device_ids=None, output_device=None, **kwargs):
+        if next(module.parameters()).device.type == "cpu":
+            # torch accepts device ids for modules on GPUs alone, fairseq always gives them.
+            device_ids = output_device = None
+        return distributed(module, device_ids=device_ids, output_device=output_device, **kwargs)
+
+    return build
+
+
+def _wrap(owner: ModuleType, name: str, wrapper: Callable[[Callable], Callable]) -> None:
+    current = getattr(owner, name)
+    if not hasattr(current, "__wrapped__"):
+        setattr(owner, name, wrapper(current))

@@ -1,0 +1,242 @@
+# ruff: noqa: UP006, UP035, UP045  (fairseq's argument parser knows typing.List and Optional alone)
+"""Multi-label classification by binary cross entropy of logits: diagnosis and its metrics."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, List, Optional
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from fairseq.criterions import register_criterion
+from fairseq.dataclass import ChoiceEnum
+from fairseq.logging import metrics
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from fairseq_ecg.criterions.binary_cross_entropy import (
+    BinaryCrossEntropyCriterionConfig,
+    as_vector,
+    on_device,
+    stacked_labels,
+)
+from fairseq_ecg.criterions.cinc_score import ScoringWeights, cinc_scores, read_scoring_weights
+from fairseq_ecg.criterions.criterion import (
+    Computed,
+    ECGCriterion,
+    log_ratio,
+    log_share,
+    total,
+)
+from fairseq_ecg.criterions.meters import log_areas, log_macro_f1
+
+AUC_AVERAGE_CHOICES = ChoiceEnum(["micro", "macro"])
+
+_TALLIES = ("em_correct", "tp", "fp", "fn")
+_CINC_SCORES = ("o_score", "c_score", "i_score")
+
+
+@dataclass
+class BinaryCrossEntropyWithLogitsCriterionConfig(BinaryCrossEntropyCriterionConfig):
+    """Options of ``binary_cross_entropy_with_logits``."""
+
+    auc_average: AUC_AVERAGE_CHOICES = field(
+        default="macro",
+        metadata={
+            "help": "for data with valid classes: average auroc and auprc over classes (macro) or "
+            "take all entries at once (micro); without them they are micro either way, and "
+            "macro_auroc, macro_auprc are reported beside"
+        },
+    )
+    pos_weight: Optional[List[float]] = field(
+        default=None,
+        metadata={"help": "weight of the positives of each label, as in labels/pos_weight.txt"},
+    )
+    report_cinc_score: bool = field(
+        default=False, metadata={"help": "report the score of the PhysioNet/CinC Challenge 2021"}
+    )
+    weights_file: Optional[str] = field(
+        default=None, metadata={"help": "the Challenge's weights.csv, for report_cinc_score"}
+    )
+    per_log_keys: List[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "keys of the batch that group its records by an id (-1: none), such as "
+            "question_type1; exact matches and areas are reported for each id as well"
+        },
+    )
+
+
+@register_criterion(
+    "binary_cross_entropy_with_logits", dataclass=BinaryCrossEntropyWithLogitsCriterionConfig
+)
+class BinaryCrossEntropyWithLogitsCriterion(ECGCriterion):
+    """Binary cross entropy, summed over records and labels; the sample size is their product.
+
+    Where the batch has ``valid_classes`` (one list of class indices per record), predictions are
+    counted and areas computed over those classes only.
+    """
+
+    def __init__(self, cfg: BinaryCrossEntropyWithLogitsCriterionConfig, task):
+        super().__init__(cfg, task)
+        self.threshold = cfg.threshold
+        self.weight = as_vector(cfg.weight)
+        self.pos_weight = as_vector(cfg.pos_weight)
+        self.report_auc = cfg.report_auc
+        self.areas_by_class = cfg.auc_average == "macro"
+        self.per_log_keys = list(cfg.per_log_keys)
+        self.scoring_weights = _scoring_weights(cfg)
+
+    def compute(
+        self, model: nn.Module, sample: dict[str, Any], net_output: dict[str, Any], logits: Tensor
+    ) -> Computed:
+        """Compute the loss and count right and wrong predictions; see the base class."""
+        target = stacked_labels(model.get_targets(sample, net_output), logits)
+        self.weight = on_device(self.weight, logits, "weight")
+        self.pos_weight = on_device(self.pos_weight, logits, "pos_weight")
+        loss = F.binary_cross_entropy_with_logits(
+            logits, target, weight=self.weight, pos_weight=self.pos_weight, reduction="sum"
+        )
+        with torch.no_grad():
+            log = self._measure(sample, logits, target)
+        return [loss], self.sample_size(sample, target.numel()), log
+
+    def _measure(self, sample: dict[str, Any], logits: Tensor, target: Tensor) -> dict[str, Any]:
+        prob = logits.sigmoid()
+        predicted, true = prob > self.threshold, target == 1
+        valid = torch.ones_like(true)
+        if "valid_classes" in sample:
+            valid = _mask(sample["valid_classes"], like=true)
+
+        right = predicted == true
+        row_tallies = torch.stack(
+            [
+                (right | ~valid).all(dim=1).long(),
+                (predicted & true & valid).sum(dim=1),
+                (predicted & ~true & valid).sum(dim=1),
+                (~predicted & true & valid).sum(dim=1),
+            ]
+        )
+        log: dict[str, Any] = {
+            "correct": (right & valid).sum(),
+            "count": valid.sum().double(),
+            "em_count": len(target),
+            **dict(zip(_TALLIES, row_tallies.sum(dim=1), strict=True)),
+        }
+        if self.scoring_weights is not None:
+            n_classes = len(self.scoring_weights.classes)
+            if n_classes != target.size(1):
+                raise ValueError(
+                    f"criterion.weights_file has {n_classes} classes, but the model has "
+                    f"{target.size(1)} labels: they have to be the same, in the same order"
+                )
+            log |= cinc_scores(true, predicted, self.scoring_weights)
+        if not self.training:
+            cells = [predicted & true, predicted & ~true, ~predicted & true, ~predicted & ~true]
+            log["_label_counts"] = (
+                torch.stack([(c & valid).sum(dim=0) for c in cells]).cpu().numpy()
+            )
+
+        arrays = None
+        if self.report_auc and not self.training:
+            arrays = (target.cpu().numpy(), prob.cpu().numpy())
+            if "valid_classes" in sample:
+                log |= self._entries(*arrays, valid.cpu().numpy())
+            else:
+                log["_y_true"], log["_y_score"] = arrays
+        if self.per_log_keys:
+            log |= self._groups(sample, row_tallies.cpu().numpy(), valid.cpu().numpy(), arrays)
+        return log
+
+    def _entries(
+        self, y_true: np.ndarray, y_score: np.ndarray, valid: np.ndarray, prefix: str = ""
+    ) -> dict[str, np.ndarray]:
+        """Pick the valid entries of ``(B, C)`` arrays, with the class that each belongs to."""
+        entries = {f"_{prefix}y_true": y_true[valid], f"_{prefix}y_score": y_score[valid]}
+        if self.areas_by_class:
+            entries[f"_{prefix}y_class"] = np.nonzero(valid)[1]
+        return entries
+
+    def _groups(
+        self,
+        sample: dict[str, Any],
+        row_tallies: np.ndarray,
+        valid: np.ndarray,
+        arrays: tuple[np.ndarray, np.ndarray] | None,
+    ) -> dict[str, Any]:
+        """Tally the records of each id of each key in ``per_log_keys``."""
+        log: dict[str, Any] = {}
+        for key in self.per_log_keys:
+            ids = torch.as_tensor(sample[key]).reshape(-1).cpu().numpy()
+            for group in np.unique(ids[ids != -1]):
+                rows, prefix = ids == group, f"{key}_{group}_"
+                log[f"{prefix}em_count"] = int(rows.sum())
+                sums = row_tallies[:, rows].sum(axis=1).tolist()
+                log |= {f"{prefix}{name}": n for name, n in zip(_TALLIES, sums, strict=True)}
+                if arrays is not None:
+                    y_true, y_score = arrays
+                    log |= self._entries(y_true[rows], y_score[rows], valid[rows], prefix)
+        return log
+
+    @staticmethod
+    def reduce_measures(logs: Sequence[dict[str, Any]]) -> None:
+        """Log accuracies, precision, recall, F1, areas under the curves and the CinC score."""
+        log_share("accuracy", "correct", "count", logs)
+        log_share("em_accuracy", "em_correct", "em_count", logs)
+        for key in ("tp", "fp", "fn"):
+            metrics.log_scalar(f"_{key}", total(key, logs))
+        log_ratio("precision", "_tp", ["_tp", "_fp"])
+        log_ratio("recall", "_tp", ["_tp", "_fn"])
+        metrics.log_derived("f1", _f1)
+        log_macro_f1(logs)
+        log_areas(logs)
+
+        if any("o_score" in log for log in logs):
+            for key in _CINC_SCORES:
+                metrics.log_scalar(f"_{key}", total(key, logs))
+            metrics.log_derived("cinc_score", _cinc_score)
+
+        counts = {key for log in logs for key in log if key.endswith("_em_count")}
+        for prefix in sorted(key.removesuffix("em_count") for key in counts):
+            log_share(f"{prefix}em_accuracy", f"{prefix}em_correct", f"{prefix}em_count", logs)
+            for key in ("tp", "fp", "fn"):
+                metrics.log_scalar(f"_{prefix}{key}", total(f"{prefix}{key}", logs))
+            log_areas(logs, prefix)
+
+
+def _f1(meters) -> float:
+    """F1 of the rounded precision and recall, as fairseq_signals computes it."""
+    precision = meters.get_smoothed_value("precision")
+    recall = meters.get_smoothed_value("recall")
+    both = precision + recall
+    return 2 * precision * recall / both if both else float("nan")
+
+
+def _cinc_score(meters) -> float:
+    outputs, correct, inactive = (meters[f"_{key}"].sum for key in _CINC_SCORES)
+    if correct == inactive:
+        return 0.0
+    return round((outputs - inactive) / (correct - inactive), 3)
+
+
+def _scoring_weights(
+    cfg: BinaryCrossEntropyWithLogitsCriterionConfig | DictConfig,
+) -> ScoringWeights | None:
+    if not cfg.report_cinc_score:
+        return None
+    # The published configs leave weights_file mandatory ("???") even where no score is reported.
+    if OmegaConf.is_missing(cfg, "weights_file") or cfg.weights_file is None:
+        raise ValueError(
+            "criterion.report_cinc_score needs criterion.weights_file: the path of the weights.csv "
+            "of the PhysioNet/CinC Challenge 2021"
+        )
+    return read_scoring_weights(cfg.weights_file)
+
+
+def _mask(valid_classes: Sequence[Sequence[int] | Tensor], like: Tensor) -> Tensor:
+    """Make a bool mask like ``like`` ``(B, C)`` of B lists of class indices."""
+    classes = [torch.as_tensor(row, dtype=torch.long).reshape(-1).cpu() for row in valid_classes]
+    rows = torch.repeat_interleave(torch.tensor([len(row) for row in classes]))
+    mask = torch.zeros(like.shape, dtype=torch.bool)
+    mask[rows, torch.cat(classes)] = True
+    return mask.to(like.device)

@@ -1,0 +1,208 @@
+"""What the criterions have in common: precision, logging and the guard against NaN."""
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import reduce as fold
+from operator import add
+from typing import Any
+
+import torch
+from fairseq.criterions import FairseqCriterion
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.logging import metrics
+from torch import Tensor, nn
+
+from fairseq_ecg.criterions.nonfinite import NonFiniteLossError, skip_message, suspects, zero_loss
+
+logger = logging.getLogger(__name__)
+
+NONFINITE_LOSS_CHOICES = ChoiceEnum(["raise", "skip"])
+
+# Terms of the loss (summed to the loss), sample size, and what to log besides.
+Computed = tuple[list[Tensor], "int | Tensor", dict[str, Any]]
+
+
+@dataclass
+class ECGCriterionConfig(FairseqDataclass):
+    """Options of every criterion."""
+
+    nonfinite_loss: NONFINITE_LOSS_CHOICES = field(
+        default="raise",
+        metadata={
+            "help": "what to do when the loss of a batch is NaN or infinite: raise an error that "
+            "names the records, or skip the batch (no gradient, a warning, counted as skipped)"
+        },
+    )
+
+
+class ECGCriterion(FairseqCriterion):
+    """Base of the criterions: sums losses over a batch and logs fairseq_signals' keys.
+
+    A criterion states its terms in ``compute``. Losses are computed in float32 whatever the
+    precision of the training (fp16, bf16, amp); fairseq_signals computes most of them on half
+    precision logits when it trains in fp16.
+    """
+
+    def __init__(self, cfg: ECGCriterionConfig, task):
+        super().__init__(task)
+        self.skips_nonfinite = cfg.nonfinite_loss == "skip"
+
+    def compute(
+        self, model: nn.Module, sample: dict[str, Any], net_output: dict[str, Any], logits: Tensor
+    ) -> Computed:
+        """Compute the loss of a batch.
+
+        Args:
+            model: Gave ``net_output``; asked for targets, features and extra losses.
+            sample: The batch.
+            net_output: What the model returned.
+            logits: Of the model, float32.
+
+        Returns:
+            The terms whose sum is the loss, each summed over the batch; the sample size; and what
+            else to log, where 0-dimensional tensors stand for numbers.
+        """
+        raise NotImplementedError
+
+    def get_logits(self, model: nn.Module, net_output: dict[str, Any]) -> Tensor:
+        """Ask the model for the logits that ``compute`` works on."""
+        return model.get_logits(net_output)
+
+    def forward(
+        self, model: nn.Module, sample: dict[str, Any], reduce: bool = True
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """Run the model on a batch and compute its loss.
+
+        Args:
+            model: Follows the model interface (``get_logits``, ``get_targets`` ...).
+            sample: The batch: ``id``, ``net_input`` and what the criterion needs besides.
+            reduce: Part of fairseq's interface; losses are always summed.
+
+        Returns:
+            The loss (sum over the batch), the sample size that gradients are divided by, and the
+            logging output: Python numbers and, in evaluation, NumPy arrays.
+
+        Raises:
+            NonFiniteLossError: The loss is NaN or infinite and ``nonfinite_loss`` is "raise".
+        """
+        net_output = model(**sample["net_input"])
+        logits = self.get_logits(model, net_output).float()
+        with torch.autocast(logits.device.type, enabled=False):
+            terms, sample_size, log = self.compute(model, sample, net_output, logits)
+            loss = fold(add, terms)
+        parts = {f"loss_{i}": term for i, term in enumerate(terms)} if len(terms) > 1 else {}
+        # Every number leaves the device in one transfer. It waits for the device once a step,
+        # which the check for a finite loss needs anyway.
+        log = _as_numbers({"loss": loss, "sample_size": sample_size, **parts, **log})
+        if not math.isfinite(log["loss"]):
+            values = {key: log[key] for key in ["loss", *parts] if not math.isfinite(log[key])}
+            return self._leave_out(sample, loss, values)
+        log["nsignals"] = sample["id"].numel()
+        if self.skips_nonfinite:
+            log["skipped"] = 0
+        return loss, log["sample_size"], log
+
+    def _leave_out(
+        self, sample: dict[str, Any], loss: Tensor, values: dict[str, float]
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        name, ids = type(self).__name__, suspects(sample)
+        if not self.skips_nonfinite:
+            raise NonFiniteLossError(name, values, ids)
+        logger.warning(skip_message(name, values, ids))
+        return zero_loss(loss), 0, {"loss": 0.0, "nsignals": 0, "sample_size": 0, "skipped": 1}
+
+    @staticmethod
+    def sample_size(sample: dict[str, Any], otherwise: "int | Tensor") -> "int | Tensor":
+        """Take the size the batch states, else its number of masked frames, else ``otherwise``."""
+        if "sample_size" in sample:
+            return sample["sample_size"]
+        if "mask_indices" in sample["net_input"]:
+            return sample["net_input"]["mask_indices"].sum()
+        return otherwise
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs: Sequence[dict[str, Any]]) -> None:
+        """Log the metrics of one or more batches.
+
+        ``loss`` is the sum of losses over the sum of sample sizes, in bits. A batch that was
+        skipped counts nowhere but in ``skipped``.
+
+        Args:
+            logging_outputs: Of all batches (and ranks) of a step, or of a whole validation.
+        """
+        logs = [log for log in logging_outputs if not log.get("skipped")]
+        if any("skipped" in log for log in logging_outputs):
+            metrics.log_scalar_sum("skipped", len(logging_outputs) - len(logs))
+        if not logs:
+            # A weight of 0 leaves the average as it is. Without any loss fairseq would log -1.
+            metrics.log_scalar("loss", float("nan"), weight=0, round=3)
+            return
+        log_mean_loss("loss", logs)
+        metrics.log_scalar("nsignals", total("nsignals", logs))
+        cls.reduce_measures(logs)
+
+    @staticmethod
+    def reduce_measures(logs: Sequence[dict[str, Any]]) -> None:
+        """Log what a criterion reports besides the loss."""
+
+    @staticmethod
+    def logging_outputs_can_be_summed() -> bool:
+        """Tell fairseq to gather logging outputs as they are, since they may hold arrays."""
+        return False
+
+
+def total(key: str, logs: Sequence[dict[str, Any]]) -> float:
+    """Sum a logged number over logging outputs, 0 where it is absent."""
+    return sum(log.get(key, 0) for log in logs)
+
+
+def log_mean_loss(key: str, logs: Sequence[dict[str, Any]]) -> None:
+    """Log a summed loss per sample, in bits."""
+    size = total("sample_size", logs)
+    metrics.log_scalar(key, total(key, logs) / (size or 1) / math.log(2), size, round=3)
+
+
+def log_ratio(name: str, numerator: str, denominators: Sequence[str]) -> None:
+    """Log the ratio of running sums, to 5 digits, NaN while the denominator is 0.
+
+    Args:
+        name: Of the metric.
+        numerator: Key of the meter whose sum is divided.
+        denominators: Keys of the meters whose sums are added up to divide by.
+    """
+
+    def ratio(meters) -> float:
+        divisor = sum(meters[key].sum for key in denominators)
+        return round(meters[numerator].sum / divisor, 5) if divisor else float("nan")
+
+    metrics.log_derived(name, ratio)
+
+
+def log_share(name: str, right: str, count: str, logs: Sequence[dict[str, Any]]) -> None:
+    """Log the share of right answers with the private sums it is derived from.
+
+    Args:
+        name: Of the metric, such as ``accuracy`` or ``em_accuracy``.
+        right: Key of the number of right answers.
+        count: Key of the number of answers.
+        logs: Logging outputs.
+    """
+    n_right, n_total = f"_{right}", f"_{count.removesuffix('count')}total"
+    metrics.log_scalar(n_right, total(right, logs))
+    metrics.log_scalar(n_total, total(count, logs))
+    if total(count, logs) > 0:
+        log_ratio(name, n_right, [n_total])
+
+
+def _as_numbers(values: dict[str, Any]) -> dict[str, Any]:
+    """Turn 0-dimensional tensors into Python numbers, exactly, and leave the rest."""
+    tensors = {key: value.detach() for key, value in values.items() if torch.is_tensor(value)}
+    device = tensors["loss"].device
+    packed = torch.stack([t.to(device, torch.float64) for t in tensors.values()]).tolist()
+    numbers = {
+        key: number if tensor.is_floating_point() else int(number)
+        for (key, tensor), number in zip(tensors.items(), packed, strict=True)
+    }
+    return values | numbers

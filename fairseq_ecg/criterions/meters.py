@@ -1,0 +1,201 @@
+"""Meters that gather whole score arrays over a validation, and never enter a checkpoint."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import fairseq.logging.meters
+import numpy as np
+from fairseq.logging import metrics
+from fairseq.logging.meters import Meter, MetersDict
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+# fairseq never resets these aggregators and never reads them: arrays would only pile up in them.
+_LASTING_AGGREGATORS = ("default", "valid")
+
+
+# fairseq's checkpoints hold the state of every meter but the derived ones.
+class EvaluationMeter(MetersDict._DerivedMeter):
+    """Meter of one evaluation, left out of checkpoints."""
+
+    def __init__(self):
+        self.reset()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Ignore the state that an older checkpoint kept of a past evaluation."""
+
+
+class AUCMeter(EvaluationMeter):
+    """Gathers scores and targets; yields the areas under the ROC and precision-recall curves.
+
+    The class carries fairseq_signals' name, under which its checkpoints refer to it.
+    """
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._scores: list[np.ndarray] = []
+        self._targets: list[np.ndarray] = []
+        self._classes: list[np.ndarray] = []
+        self._areas: dict[str, float] | None = None
+
+    def update(
+        self, scores: np.ndarray, targets: np.ndarray, classes: np.ndarray | None = None
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            scores: ``(N, C)`` or ``(N,)`` float, higher is more probable.
+            targets: 0 or 1, shaped as ``scores``.
+            classes: ``(N,)`` integer, the class that each entry of ``(N,)`` scores belongs to.
+        """
+        self._scores.append(scores)
+        self._targets.append(targets)
+        if classes is not None:
+            self._classes.append(classes)
+        self._areas = None
+
+    def areas(self) -> dict[str, float]:
+        """Compute the areas once per state of the meter.
+
+        Returns:
+            ``auroc`` and ``auprc`` as fairseq_signals defines them: over all entries at once
+            (micro), or, where classes were given, the mean over classes (``auroc`` over those with
+            positives and negatives, ``auprc`` over all). ``macro_auroc`` and ``macro_auprc``: the
+            mean over labels (columns, or classes) that have positives and negatives. NaN where
+            nothing is left to average.
+        """
+        if self._areas is None:
+            self._areas = self._compute()
+        return self._areas
+
+    def fn(self, meters: MetersDict) -> float:
+        """Value of the meter when it is asked for by its own key: ``auroc``."""
+        return self.areas()["auroc"]
+
+    def _compute(self) -> dict[str, float]:
+        scores, targets = np.concatenate(self._scores), np.concatenate(self._targets)
+        if self._classes:
+            classes = np.concatenate(self._classes)
+            chosen = [classes == c for c in np.unique(classes)]
+            labels = [(scores[rows], targets[rows]) for rows in chosen]
+        elif scores.ndim == 2:
+            labels = list(zip(scores.T, targets.T, strict=True))
+        else:
+            labels = []
+        mixed = [(s, t) for s, t in labels if t.min() < t.max()]
+        macro_auroc = _mean([_auroc(s, t) for s, t in mixed])
+        macro_auprc = _mean([_auprc(s, t) for s, t in mixed])
+        if self._classes:
+            auroc, auprc = macro_auroc, _mean([_auprc(s, t) for s, t in labels])
+        else:
+            auroc = _auroc(scores.ravel(), targets.ravel())
+            auprc = _auprc(scores.ravel(), targets.ravel())
+        return {
+            "auroc": auroc,
+            "auprc": auprc,
+            "macro_auroc": macro_auroc,
+            "macro_auprc": macro_auprc,
+        }
+
+
+class LabelCountsMeter(EvaluationMeter):
+    """Sums per-label counts of right and wrong predictions; yields the macro F1."""
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._counts: np.ndarray | int = 0
+
+    def update(self, counts: np.ndarray) -> None:
+        """Add a batch: ``(4, C)`` integer, true and false positives, false and true negatives."""
+        self._counts = self._counts + counts
+
+    def fn(self, meters: MetersDict) -> float:
+        """F1 averaged over the labels that have positives and negatives, NaN if none has."""
+        true_pos, false_pos, false_neg, true_neg = self._counts
+        mixed = (true_pos + false_neg > 0) & (false_pos + true_neg > 0)
+        doubled = 2 * true_pos[mixed]
+        return _mean(doubled / (doubled + false_pos[mixed] + false_neg[mixed]))
+
+
+def log_areas(logging_outputs: Sequence[dict[str, Any]], prefix: str = "") -> None:
+    """Log the areas under the curves of the score arrays in ``logging_outputs``, if there are any.
+
+    Args:
+        logging_outputs: Of the criterion; arrays stand under ``_<prefix>y_score``, ``..y_true``
+            and, optionally, ``..y_class``.
+        prefix: Goes before ``auroc``, ``auprc`` and (overall only) their macro averages.
+    """
+    arrays = [log for log in logging_outputs if f"_{prefix}y_score" in log]
+    if not arrays:
+        return
+    names = ["auroc", "auprc"]
+    if not prefix and (arrays[0]["_y_score"].ndim == 2 or "_y_class" in arrays[0]):
+        names += ["macro_auroc", "macro_auprc"]
+    key = f"_{prefix}auc"
+    derived = {f"{prefix}{name}": lambda meters, n=name: meters[key].areas()[n] for name in names}
+    meter = _evaluation_meter(key, AUCMeter, derived)
+    if meter is None:
+        return
+    for log in arrays:
+        meter.update(
+            log[f"_{prefix}y_score"], log[f"_{prefix}y_true"], log.get(f"_{prefix}y_class")
+        )
+
+
+def log_macro_f1(logging_outputs: Sequence[dict[str, Any]]) -> None:
+    """Log ``macro_f1`` from the arrays ``_label_counts`` in ``logging_outputs``, if any."""
+    counts = [log["_label_counts"] for log in logging_outputs if "_label_counts" in log]
+    if not counts:
+        return
+    key = "_label_counts"
+    meter = _evaluation_meter(
+        key, LabelCountsMeter, {"macro_f1": lambda meters: meters[key].fn(meters)}
+    )
+    if meter is not None:
+        meter.update(sum(counts))
+
+
+def install_meters() -> None:
+    """Let fairseq load metrics that name an ``AUCMeter``, as fairseq_signals' checkpoints do.
+
+    fairseq looks meter classes up by name among the globals of ``fairseq.logging.meters``.
+    """
+    fairseq.logging.meters.AUCMeter = AUCMeter
+
+
+def _evaluation_meter(
+    key: str, new_meter: type[EvaluationMeter], derived: dict[str, Callable]
+) -> Meter | None:
+    """Find or make a meter, with the values derived from it, in the aggregator of this evaluation.
+
+    That is the outermost one that ends with the evaluation. fairseq nests another one for every
+    batch and computes all of its values: an area per batch that nobody looks at.
+    """
+    lasting = [metrics.get_meters(name) for name in _LASTING_AGGREGATORS]
+    for aggregator in metrics.get_active_aggregators():
+        if any(aggregator is other for other in lasting):
+            continue
+        if key not in aggregator:
+            aggregator.add_meter(key, new_meter(), priority=50)
+            for name, fn in derived.items():
+                aggregator.add_meter(name, MetersDict._DerivedMeter(fn), priority=20)
+        return aggregator[key]
+    return None
+
+
+def _auroc(scores: np.ndarray, targets: np.ndarray) -> float:
+    if set(np.unique(targets)) != {0, 1}:
+        return float("nan")
+    return float(roc_auc_score(targets, scores))
+
+
+def _auprc(scores: np.ndarray, targets: np.ndarray) -> float:
+    values = set(np.unique(targets))
+    if not values <= {0, 1}:
+        return float("nan")
+    if values == {0}:
+        return 0.0  # scikit-learn's value, without its warning
+    return float(average_precision_score(targets, scores))
+
+
+def _mean(values: Sequence[float] | np.ndarray) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")

@@ -1,0 +1,134 @@
+# ruff: noqa: UP006, UP035  (fairseq's argument parser knows typing.List alone)
+"""Binary classification with one head per question, of which each record answers some."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, List
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from fairseq.criterions import register_criterion
+from torch import Tensor, nn
+
+from fairseq_ecg.criterions.binary_cross_entropy import (
+    BinaryCrossEntropyCriterionConfig,
+    as_vector,
+    on_device,
+)
+from fairseq_ecg.criterions.criterion import Computed, ECGCriterion, log_share
+from fairseq_ecg.criterions.meters import log_areas
+
+
+@dataclass
+class MultiHeadBinaryCrossEntropyCriterionConfig(BinaryCrossEntropyCriterionConfig):
+    """Options of ``multi_head_binary_cross_entropy``."""
+
+    log_per_class: bool = field(
+        default=False, metadata={"help": "report accuracy and areas for each head as well"}
+    )
+    per_log_keys: List[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "keys of the batch that group its answers by an id (-1: none), such as "
+            "attribute_id; accuracy and areas are reported for each id as well"
+        },
+    )
+
+
+@register_criterion(
+    "multi_head_binary_cross_entropy", dataclass=MultiHeadBinaryCrossEntropyCriterionConfig
+)
+class MultiHeadBinaryCrossEntropyCriterion(ECGCriterion):
+    """Mean over heads of the mean binary cross entropy of the answers to each head.
+
+    The batch has, per record, ``target_idx`` (the heads it answers) and as many labels. Every
+    batch weighs the same: the sample size is 1. Predictions are counted at 0.5 whatever
+    ``threshold`` says, as in fairseq_signals.
+    """
+
+    def __init__(self, cfg: MultiHeadBinaryCrossEntropyCriterionConfig, task):
+        super().__init__(cfg, task)
+        self.weight = as_vector(cfg.weight)
+        self.report_auc = cfg.report_auc
+        self.log_per_class = cfg.log_per_class
+        self.per_log_keys = list(cfg.per_log_keys)
+
+    def compute(
+        self, model: nn.Module, sample: dict[str, Any], net_output: dict[str, Any], logits: Tensor
+    ) -> Computed:
+        """Compute the loss over the answered heads; see the base class."""
+        head, n_answers = _concatenated(sample["target_idx"])
+        target, n_labels = _concatenated(model.get_targets(sample, net_output))
+        if not torch.equal(n_answers, n_labels):
+            raise ValueError(
+                f"records {sample['id'].tolist()}: each has to have as many labels as target_idx, "
+                f"not {n_labels.tolist()} for {n_answers.tolist()}"
+            )
+        record = torch.repeat_interleave(n_answers).to(logits.device)
+        head, target = head.to(logits.device), target.to(logits)
+        self.weight = on_device(self.weight, logits, "weight")
+
+        answers = logits[record, head]
+        losses = F.binary_cross_entropy_with_logits(
+            answers,
+            target,
+            weight=None if self.weight is None else self.weight[head],
+            reduction="none",
+        )
+        heads, which, n_of_head = torch.unique(head, return_inverse=True, return_counts=True)
+        loss = (losses / n_of_head[which]).sum() / len(heads)
+
+        with torch.no_grad():
+            prob = answers.sigmoid()
+            right = (prob > 0.5) == (target == 1)
+            log: dict[str, Any] = {"correct": right.sum(), "count": float(right.numel())}
+        scored = self.report_auc and not self.training
+        if scored:
+            log["_y_true"], log["_y_score"] = target.cpu().numpy(), prob.cpu().numpy()
+        groups = {key: _per_answer(sample[key], n_answers) for key in self.per_log_keys}
+        if self.log_per_class:
+            groups["cls"] = head.cpu().numpy()
+        if groups:
+            log |= _tallied(groups, right.cpu().numpy(), log if scored else {})
+        return [loss], self.sample_size(sample, 1), log
+
+    @staticmethod
+    def reduce_measures(logs: Sequence[dict[str, Any]]) -> None:
+        """Log accuracies and areas under the curves, overall and by group."""
+        log_share("accuracy", "correct", "count", logs)
+        log_areas(logs)
+        counts = {key for log in logs for key in log if key.endswith("_count")}
+        for prefix in sorted(key.removesuffix("count") for key in counts):
+            log_share(f"{prefix}accuracy", f"{prefix}correct", f"{prefix}count", logs)
+            log_areas(logs, prefix)
+
+
+def _tallied(
+    groups: dict[str, np.ndarray], right: np.ndarray, arrays: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """Count right answers, and pick score arrays where there are any, for each id of each group."""
+    log: dict[str, Any] = {}
+    for key, ids in groups.items():
+        for group in np.unique(ids[ids != -1]):
+            chosen, prefix = ids == group, f"{key}_{group}_"
+            log[f"{prefix}count"] = int(chosen.sum())
+            log[f"{prefix}correct"] = int(right[chosen].sum())
+            for name in ("y_true", "y_score"):
+                if f"_{name}" in arrays:
+                    log[f"_{prefix}{name}"] = arrays[f"_{name}"][chosen]
+    return log
+
+
+def _concatenated(rows: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Chain the values of all records; also tell how many each has."""
+    flat = [torch.as_tensor(row).reshape(-1) for row in rows]
+    return torch.cat(flat), torch.tensor([len(row) for row in flat])
+
+
+def _per_answer(ids: Sequence, n_answers: Tensor) -> np.ndarray:
+    """Give each answer its id, where a record has one for each of its answers, or one for all."""
+    rows = [torch.as_tensor(row).reshape(-1).cpu().numpy() for row in ids]
+    return np.concatenate(
+        [np.broadcast_to(row, (n,)) for row, n in zip(rows, n_answers.tolist(), strict=True)]
+    )

@@ -1,0 +1,117 @@
+# ruff: noqa: UP006, UP035, UP045  (fairseq's argument parser knows typing.List and Optional alone)
+"""wav2vec 2.0 pre-training: find the quantized target of a masked frame among negatives."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, List, Optional
+
+import torch
+import torch.nn.functional as F
+from fairseq.criterions import register_criterion
+from fairseq.logging import metrics
+from torch import Tensor, nn
+
+from fairseq_ecg.criterions.criterion import (
+    Computed,
+    ECGCriterion,
+    ECGCriterionConfig,
+    log_mean_loss,
+    log_share,
+    total,
+)
+
+_OWN_METRICS = {"loss", "nsignals", "sample_size", "skipped", "correct", "count"}
+
+
+@dataclass
+class Wav2Vec2CriterionConfig(ECGCriterionConfig):
+    """Options of ``wav2vec2``."""
+
+    infonce: bool = field(
+        default=False,
+        metadata={"help": "use cross entropy over target and negatives (InfoNCE), not binary"},
+    )
+    loss_weights: Optional[List[float]] = field(
+        default=None,
+        metadata={"help": "weights of the model's extra losses; one weight serves them all"},
+    )
+    log_keys: List[str] = field(
+        default_factory=list,
+        metadata={"help": "keys of the model's output to log; in evaluation also logits, target"},
+    )
+
+
+@register_criterion("wav2vec2", dataclass=Wav2Vec2CriterionConfig)
+class Wav2Vec2Criterion(ECGCriterion):
+    """Contrastive loss over masked frames, and the model's weighted extra losses.
+
+    Source: Baevski et al., "wav2vec 2.0", NeurIPS 2020, equations 2 to 4.
+    """
+
+    def __init__(self, cfg: Wav2Vec2CriterionConfig, task):
+        super().__init__(cfg, task)
+        self.infonce = cfg.infonce
+        self.loss_weights = None if cfg.loss_weights is None else list(cfg.loss_weights)
+        self.log_keys = list(cfg.log_keys)
+
+    def compute(
+        self, model: nn.Module, sample: dict[str, Any], net_output: dict[str, Any], logits: Tensor
+    ) -> Computed:
+        """Compute the contrastive term and the extra terms; see the base class."""
+        target = model.get_targets(sample, net_output)
+        if self.infonce:
+            loss = F.cross_entropy(logits, target, reduction="sum")
+            sample_size = self.sample_size(sample, target.numel())
+        else:
+            loss = F.binary_cross_entropy_with_logits(logits, target.float(), reduction="sum")
+            sample_size = self.sample_size(sample, target.long().sum())
+        terms = [loss, *self._extra_terms(model, net_output, sample_size)]
+
+        log: dict[str, Any] = {}
+        for key in self.log_keys:
+            if key in ("logits", "target"):
+                if not self.training:
+                    array = logits if key == "logits" else target
+                    log[key] = array.detach().cpu().numpy()
+            elif key in net_output:
+                value = net_output[key]
+                log[key] = value.float().reshape(()) if torch.is_tensor(value) else float(value)
+        if self.infonce:
+            with torch.no_grad():
+                # A row of equal logits has its maximum and its minimum first: not an answer.
+                is_max, is_min = logits.argmax(-1) == 0, logits.argmin(-1) == 0
+                log["correct"] = is_max.sum() - (is_max & is_min).sum()
+                log["count"] = float(is_max.numel())
+        return terms, sample_size, log
+
+    def _extra_terms(
+        self, model: nn.Module, net_output: dict[str, Any], sample_size: "int | Tensor"
+    ) -> list[Tensor]:
+        if self.loss_weights is None:
+            return []
+        extra = model.get_extra_losses(net_output)
+        weights = (
+            self.loss_weights * len(extra) if len(self.loss_weights) == 1 else self.loss_weights
+        )
+        if len(weights) != len(extra):
+            raise ValueError(
+                f"criterion.loss_weights has {len(weights)} weights, but the model has "
+                f"{len(extra)} extra losses: give one weight for each, or a single one for all"
+            )
+        return [
+            weight * loss.float() * sample_size
+            for weight, loss in zip(weights, extra, strict=True)
+            if weight != 0
+        ]
+
+    @staticmethod
+    def reduce_measures(logs: Sequence[dict[str, Any]]) -> None:
+        """Log the accuracy, the terms of the loss, and the mean of every other logged number."""
+        log_share("accuracy", "correct", "count", logs)
+        for key, value in logs[0].items():
+            if key in _OWN_METRICS or not isinstance(value, (int, float)):
+                continue
+            if key.startswith("loss"):
+                log_mean_loss(key, logs)
+            else:
+                metrics.log_scalar(key, total(key, logs) / len(logs), round=3)

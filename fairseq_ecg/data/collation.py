@@ -1,0 +1,48 @@
+"""Bringing the ECGs of a batch to one length."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def target_length(lengths: Sequence[int], *, pad: bool, max_length: int | None) -> int:
+    """Length of a batch in samples.
+
+    Args:
+        lengths: of the ECGs in samples.
+        pad: whether short ECGs are padded; otherwise long ones are cropped.
+        max_length: upper limit in samples. None: no limit.
+
+    Returns:
+        The longest length if padding, else the shortest, up to the limit.
+    """
+    length = max(lengths) if pad else min(lengths)
+    return length if max_length is None else min(length, max_length)
+
+
+def collate_ecgs(
+    ecgs: Sequence[Tensor], length: int, crop_start: Callable[[int, int], int]
+) -> tuple[Tensor, Tensor]:
+    """Stack ECGs, cropping what is longer than ``length`` and padding what is shorter.
+
+    Args:
+        ecgs: each ``(L, T_i)``.
+        length: of the batch in samples.
+        crop_start: of the position in the batch and the surplus in samples, the first sample to
+            take; asked only of ECGs that are longer than ``length``.
+
+    Returns:
+        ECGs ``(B, L, length)`` float32, zeros on the right of short ones, and the padding mask of
+        the same shape, True where the zeros are.
+    """
+    shape = (len(ecgs), len(ecgs[0]), length)
+    batch = torch.zeros(shape, dtype=torch.float32)
+    padding_mask = torch.zeros(shape, dtype=torch.bool)
+    for position, ecg in enumerate(ecgs):
+        surplus = ecg.shape[-1] - length
+        start = crop_start(position, surplus) if surplus > 0 else 0
+        n_taken = min(ecg.shape[-1], length)
+        batch[position, :, :n_taken] = ecg[:, start : start + n_taken]
+        padding_mask[position, :, n_taken:] = True
+    return batch, padding_mask

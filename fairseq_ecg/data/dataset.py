@@ -1,0 +1,285 @@
+"""What all ECG data sets share: conditioning, random draws, order and collation."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from fairseq_ecg.data.collation import collate_ecgs, target_length
+from fairseq_ecg.data.conditioning import Conditioning, LeadStatistics
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.label_file import LabelFile
+from fairseq_ecg.data.leads import LeadSelection, lead_indices
+from fairseq_ecg.data.manifest import Manifest, read_manifest
+from fairseq_ecg.data.randomness import Stream, random_state
+from fairseq_ecg.data.recording import Recording, read_integer
+from fairseq_ecg.ops.augment import Augmentation, augment, check_leads
+
+_LEADS_REMEDY = "Set task.leads_to_load to leads all recordings have, or enable_padding_leads=true"
+_LABELS_REMEDY = "All recordings of a data set need the same labels: correct the files"
+
+
+class ECGDataset(Dataset, ABC):
+    """ECGs listed in a manifest, conditioned, augmented and collated.
+
+    Every draw that concerns an item comes from a random state of its own, keyed by seed, epoch,
+    index and segment: the content of a batch does not depend on workers or order.
+
+    Args:
+        manifest_path: manifest of the split.
+        sample_rate: rate in Hz that all recordings must have. None: any.
+        leads_to_load: leads to load, in the order of their rows, as `lead_indices` reads them.
+        leads_bucket: leads of which each item gets one, drawn at random; it comes last.
+        pad: whether batches are as long as their longest ECG, with a padding mask, instead of as
+            short as their shortest.
+        pad_leads: whether ECGs have twelve rows, zeros in place of leads that are not loaded.
+        filter: whether every lead is cleaned by ``neurokit2.ecg_clean``.
+        normalize: whether leads are normalised by the statistics in ``mean_path`` and ``std_path``.
+        mean_path: text file of the mean of each of the twelve leads.
+        std_path: text file of the standard deviation of each of the twelve leads.
+        min_sample_size: items with fewer samples are dropped. None: none are.
+        max_sample_size: ECGs with more samples are cropped at random. None: none are.
+        num_batch_buckets: number of lengths to which batches are padded. 0: each its own.
+        precompute_mask_indices: refused; the model draws its own masks.
+        augmentations: applied in this order if ``training``.
+        training: whether ECGs are augmented.
+        label: whether items carry labels.
+        label_file: ``.npy`` file of labels, by ``idx``. None: recordings hold their own ``label``.
+        shuffle: whether `ordered_indices` is random within items of one length.
+        seed: of all draws.
+        nan_policy: what becomes of samples that are NaN or infinite: "error" raises DataError,
+            "zero" makes them 0, "keep" leaves them as fairseq_signals does.
+
+    Raises:
+        DataError: the manifest, the label file or the statistics cannot be used.
+        ValueError: settings that contradict each other.
+    """
+
+    def __init__(
+        self,
+        manifest_path: str | os.PathLike,
+        *,
+        sample_rate: float | None = None,
+        leads_to_load: str | Iterable[int | str] | None = None,
+        leads_bucket: str | Iterable[int | str] | None = None,
+        pad: bool = False,
+        pad_leads: bool = False,
+        filter: bool = False,
+        normalize: bool = False,
+        mean_path: str | os.PathLike | None = None,
+        std_path: str | os.PathLike | None = None,
+        min_sample_size: int | None = None,
+        max_sample_size: int | None = None,
+        num_batch_buckets: int = 0,
+        precompute_mask_indices: bool = False,
+        augmentations: Sequence[Augmentation] = (),
+        training: bool = False,
+        label: bool = False,
+        label_file: str | os.PathLike | None = None,
+        shuffle: bool = True,
+        seed: int = 1,
+        nan_policy: str = "error",
+    ):
+        if precompute_mask_indices:
+            raise ValueError(
+                "precompute_mask_indices=true is not supported (it never worked in "
+                "fairseq_signals): set it to false, the model draws its masks itself"
+            )
+        if max_sample_size is not None and max_sample_size < 1:
+            raise ValueError(f"max_sample_size={max_sample_size}: give a positive number or null")
+        if num_batch_buckets > 0 and not pad:
+            raise ValueError("num_batch_buckets needs enable_padding=true")
+        if normalize and (mean_path is None or std_path is None):
+            raise ValueError("normalize=true needs mean_path and std_path")
+
+        self.lead_selection = LeadSelection(
+            tuple(lead_indices(leads_to_load)),
+            bucket=None if leads_bucket is None else tuple(lead_indices(leads_bucket)),
+            pad=pad_leads,
+        )
+        self.augmentations = tuple(augmentations) if training else ()
+        for layout in self.lead_selection.row_layouts():
+            check_leads(self.augmentations, layout)
+        self.conditioning = Conditioning(
+            pad_leads=pad_leads,
+            sample_rate=sample_rate,
+            filter=filter,
+            statistics=LeadStatistics.read(mean_path, std_path) if normalize else None,
+            nan_policy=nan_policy,
+        )
+        self.manifest = self._read_manifest(manifest_path, min_sample_size)
+        self.sizes = self.manifest.sizes
+        self.label = label
+        self.label_file = LabelFile(label_file) if label and label_file else None
+        self.pad = pad
+        self.max_sample_size = max_sample_size
+        self._cropped_sizes = (
+            self.sizes if max_sample_size is None else np.minimum(self.sizes, max_sample_size)
+        )
+        self.shuffle = shuffle
+        self.seed = seed
+        self._bucketed_sizes = self._bucket_sizes(num_batch_buckets) if num_batch_buckets else None
+        # In shared memory, so that workers that outlive an epoch see the next one begin.
+        self._epoch = torch.ones((), dtype=torch.int64).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Any:
+        """One sample, or a list of samples, for `collate`."""
+
+    @property
+    def epoch(self) -> int:
+        """Current epoch, from 1."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch: its draws are new ones, in workers that already run as well."""
+        self._epoch.fill_(epoch)
+
+    def size(self, index: int) -> int:
+        """Length of an item in samples, cropped to ``max_sample_size`` unless padding."""
+        return int(self.sizes[index] if self.pad else self._cropped_sizes[index])
+
+    def ordered_indices(self) -> np.ndarray:
+        """Indices from long to short, random among equals, or in manifest order without shuffling.
+
+        Draws from numpy's global random state, which the caller seeds: after
+        ``np.random.seed(s)`` the order is that of fairseq_signals.
+
+        Returns:
+            ``(N,)`` int64.
+        """
+        if not self.shuffle:
+            return np.arange(len(self))
+        keys = np.random.permutation(len(self))
+        return np.lexsort([keys, self._cropped_sizes])[::-1].copy()
+
+    def names(self, ids: Iterable[int]) -> list[str]:
+        """Paths of the files of items, for messages.
+
+        Args:
+            ids: indices of items, as in the ``id`` of a batch.
+
+        Returns:
+            One path for each.
+        """
+        return [self._path(int(index)) for index in ids]
+
+    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Make a batch.
+
+        Args:
+            samples: items of this data set.
+
+        Returns:
+            ``id`` (B,) int64; ``net_input`` with ``source`` (B, L, T) float32 and, if padding,
+            ``padding_mask`` (B, L, T) bool, True where padded; ``label`` (B, C) if there are
+            labels. Empty for no samples.
+
+        Raises:
+            DataError: the samples differ in their number of leads or labels.
+        """
+        if not samples:
+            return {}
+        batch = {
+            "id": torch.tensor([sample["id"] for sample in samples]),
+            "net_input": self._collate_sources(samples),
+        }
+        if self.label:
+            batch["label"] = self._stack_labels(samples)
+        return batch
+
+    def _read_manifest(self, path: str | os.PathLike, min_sample_size: int | None) -> Manifest:
+        return read_manifest(path, min_sample_size)
+
+    def _path(self, index: int) -> str:
+        return os.path.join(self.manifest.root, self.manifest[index].path)
+
+    def _where(self, path: str, line: int) -> str:
+        return f"{path} ({self.manifest.path}, line {line})"
+
+    def _bucket_sizes(self, n_buckets: int) -> np.ndarray:
+        """Length to which each item is padded: the smallest of ``n_buckets`` that holds it."""
+        sizes = self._cropped_sizes
+        percentiles = np.linspace(0, 100, n_buckets + 1)[1:]
+        buckets = np.unique(np.percentile(sizes, percentiles, method="lower"))
+        return buckets[np.searchsorted(buckets, sizes)]
+
+    def _random_state(self, index: int, segment: int, stream: Stream) -> np.random.RandomState:
+        return random_state(self.seed, self.epoch, index, segment, stream)
+
+    def _source(
+        self, recording: Recording, selection: LeadSelection, index: int, segment: int = 0
+    ) -> Tensor:
+        """ECG of an item as the model sees it, ``(L, T)`` float32."""
+        rng = self._random_state(index, segment, Stream.LEAD_BUCKET) if selection.bucket else None
+        leads = selection.draw(rng)
+        ecg = self.conditioning(recording, leads)
+        if self.augmentations:
+            ecg = augment(
+                ecg,
+                self.augmentations,
+                self._random_state(index, segment, Stream.AUGMENTATION),
+                sample_rate=recording.sample_rate,
+                leads=selection.rows(leads),
+            )
+        return ecg.float()
+
+    @property
+    def _label_keys(self) -> tuple[str, ...]:
+        """Variables of a ``.mat`` file that its labels are found by."""
+        if not self.label:
+            return ()
+        return ("label",) if self.label_file is None else ("idx",)
+
+    def _labels(self, mat: dict[str, np.ndarray], where: str) -> Tensor:
+        """Labels of an item, ``(C,)`` in the dtype they are stored in."""
+        if self.label_file is not None:
+            return self.label_file.row(read_integer(mat, "idx", where), where)
+        labels = mat["label"]
+        if labels.ndim != 2 or len(labels) != 1 or labels.dtype.kind not in "fiub":
+            raise DataError(
+                f"{where}: 'label' must be numbers of shape (1, labels), found {labels.dtype} of "
+                f"shape {labels.shape}. Correct the file, or set task.label_file"
+            )
+        return torch.from_numpy(labels[0])
+
+    def _collate_sources(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        ecgs = [sample["source"] for sample in samples]
+        self._check_equal(samples, [len(ecg) for ecg in ecgs], "leads", _LEADS_REMEDY)
+        length = target_length(
+            [ecg.shape[-1] for ecg in ecgs], pad=self.pad, max_length=self.max_sample_size
+        )
+        if self._bucketed_sizes is not None:
+            length = max(length, *(int(self._bucketed_sizes[sample["id"]]) for sample in samples))
+
+        def crop_start(position: int, surplus: int) -> int:
+            sample = samples[position]
+            rng = self._random_state(sample["id"], sample.get("position", 0), Stream.CROP)
+            return int(rng.randint(0, surplus + 1))
+
+        source, padding_mask = collate_ecgs(ecgs, length, crop_start)
+        return {"source": source, "padding_mask": padding_mask} if self.pad else {"source": source}
+
+    def _stack_labels(self, samples: Sequence[dict[str, Any]]) -> Tensor:
+        labels = [sample["label"] for sample in samples]
+        self._check_equal(samples, [len(label) for label in labels], "labels", _LABELS_REMEDY)
+        return torch.stack(labels)
+
+    def _check_equal(
+        self, samples: Sequence[dict[str, Any]], counts: list[int], what: str, remedy: str
+    ) -> None:
+        for sample, count in zip(samples, counts, strict=True):
+            if count != counts[0]:
+                first, other = self.names([samples[0]["id"], sample["id"]])
+                raise DataError(
+                    f"{other} has {count} {what}, but {first} of the same batch has {counts[0]}. "
+                    f"{remedy}"
+                )

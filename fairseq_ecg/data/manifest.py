@@ -1,0 +1,264 @@
+"""Manifests: the tab-separated lists of the files of a split.
+
+A plain manifest has the root directory in its first line (after a tab or not), then one segment in
+each line: path relative to the root, length in samples. A CMSC manifest has the root directory in
+its first line, the extension of the files in its second, then one recording in each line: path
+without segment number and extension, length of a segment in samples, a column without use, and the
+numbers of its segments separated by commas.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from fairseq_ecg.data.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+_PLAIN_ROW = "path and n_samples"
+_CMSC_ROW = "path without segment number, n_samples, 0, and segment numbers such as 0,1"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a plain manifest.
+
+    Args:
+        path: file relative to the manifest's root.
+        n_samples: length in samples.
+        line: line number in the manifest, from 1.
+    """
+
+    path: str
+    n_samples: int
+    line: int
+
+
+@dataclass(frozen=True)
+class CMSCEntry:
+    """One line of a CMSC manifest.
+
+    Args:
+        prefix: path relative to the manifest's root, without ``_<segment>.<extension>``.
+        n_samples: length of a segment in samples.
+        line: line number in the manifest, from 1.
+        segments: numbers of the segments, an even number of them.
+    """
+
+    prefix: str
+    n_samples: int
+    line: int
+    segments: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """Sequence of `Entry`, stored as columns: a million lines fit in the memory of every worker.
+
+    Args:
+        path: the manifest itself.
+        root: directory that the paths are relative to.
+        names: ``(N,)`` paths as UTF-8 bytes.
+        sizes: ``(N,)`` int64, lengths in samples.
+        lines: ``(N,)`` int64, line numbers from 1.
+    """
+
+    path: str
+    root: str
+    names: np.ndarray
+    sizes: np.ndarray
+    lines: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Entry:
+        return Entry(self.names[index].decode(), int(self.sizes[index]), int(self.lines[index]))
+
+
+@dataclass(frozen=True, eq=False)
+class CMSCManifest(Manifest):
+    """Sequence of `CMSCEntry`.
+
+    Args:
+        path: the manifest itself.
+        root: directory that the prefixes are relative to.
+        names: ``(N,)`` prefixes as UTF-8 bytes.
+        sizes: ``(N,)`` int64, lengths of a segment in samples.
+        lines: ``(N,)`` int64, line numbers from 1.
+        extension: of the files, without dot.
+        segments: ``(N,)`` segment numbers as comma-separated bytes.
+    """
+
+    extension: str
+    segments: np.ndarray
+
+    def __getitem__(self, index: int) -> CMSCEntry:
+        entry = super().__getitem__(index)
+        segments = tuple(map(int, self.segments[index].split(b",")))
+        return CMSCEntry(entry.path, entry.n_samples, entry.line, segments)
+
+
+def read_manifest(path: str | os.PathLike, min_samples: int | None = None) -> Manifest:
+    """Read a plain manifest.
+
+    Args:
+        path: of the manifest.
+        min_samples: shorter segments are dropped.
+
+    Returns:
+        The segments that remain.
+
+    Raises:
+        DataError: the manifest cannot be read, or nothing remains.
+    """
+    path = os.fspath(path)
+    root, lines = _read_lines(path)
+    names, sizes, numbers = [], [], []
+    n_short = 0
+    for number, (name, size) in _rows(path, lines, first_line=2, n_columns=2, meaning=_PLAIN_ROW):
+        n_samples = _n_samples(path, number, size)
+        if min_samples is not None and n_samples < min_samples:
+            n_short += 1
+            continue
+        names.append(name.encode())
+        sizes.append(n_samples)
+        numbers.append(number)
+    _report(path, len(names), [(n_short, f"shorter than {min_samples} samples")])
+    return Manifest(
+        path, root, np.array(names), np.array(sizes, np.int64), np.array(numbers, np.int64)
+    )
+
+
+def read_cmsc_manifest(path: str | os.PathLike, min_samples: int | None = None) -> CMSCManifest:
+    """Read a CMSC manifest.
+
+    An odd last segment of a recording is dropped, for segments come in pairs, and so is a
+    recording of one segment.
+
+    Args:
+        path: of the manifest.
+        min_samples: recordings with shorter segments are dropped.
+
+    Returns:
+        The recordings that remain.
+
+    Raises:
+        DataError: the manifest cannot be read, or nothing remains.
+    """
+    path = os.fspath(path)
+    root, lines = _read_lines(path)
+    extension = lines[1].strip().lstrip(".") if len(lines) > 1 else ""
+    if not extension or "\t" in extension:
+        raise DataError(
+            f"{path}, line 2: expected the extension of the files (mat), found {extension!r}. "
+            "A CMSC manifest is needed here: point task.data at the folder 'cmsc' that was made "
+            "from the plain manifests"
+        )
+    names, sizes, numbers, segments = [], [], [], []
+    n_short = n_single = 0
+    for number, (name, size, _, listed) in _rows(
+        path, lines, first_line=3, n_columns=4, meaning=_CMSC_ROW
+    ):
+        n_samples = _n_samples(path, number, size)
+        paired = _paired_segments(path, number, listed)
+        if min_samples is not None and n_samples < min_samples:
+            n_short += 1
+            continue
+        if not paired:
+            n_single += 1
+            continue
+        names.append(name.encode())
+        sizes.append(n_samples)
+        numbers.append(number)
+        segments.append(paired)
+    dropped = [(n_short, f"shorter than {min_samples} samples"), (n_single, "of a single segment")]
+    _report(path, len(names), dropped)
+    return CMSCManifest(
+        path,
+        root,
+        np.array(names),
+        np.array(sizes, np.int64),
+        np.array(numbers, np.int64),
+        extension,
+        np.array(segments),
+    )
+
+
+def _read_lines(path: str) -> tuple[str, list[str]]:
+    """Root directory and all lines of a manifest, without blank lines at its end."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            lines = file.read().rstrip("\n").split("\n")
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: no such manifest. Check task.data (the folder of the manifests) and the "
+            "names of the subsets"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as a manifest: {error}") from error
+    root = lines[0].strip()
+    if not root:
+        raise DataError(f"{path}: the manifest is empty or lacks its root. Build it again")
+    if not os.path.isdir(root):
+        raise DataError(
+            f"{path}, line 1: the root directory {root!r} does not exist. "
+            "Correct the line if the data were moved, or build the manifest again"
+        )
+    return root, lines
+
+
+def _rows(
+    path: str, lines: list[str], *, first_line: int, n_columns: int, meaning: str
+) -> Iterator[tuple[int, list[str]]]:
+    """Line number and columns of each line from ``first_line`` on."""
+    if len(lines) < first_line:
+        raise DataError(f"{path}: the manifest lists no recordings. Build it again")
+    for number, line in enumerate(lines[first_line - 1 :], start=first_line):
+        columns = line.split("\t")
+        if len(columns) != n_columns:
+            raise DataError(
+                f"{path}, line {number}: expected {n_columns} tab-separated columns ({meaning}), "
+                f"found {len(columns)}: {line!r}. Plain and CMSC manifests differ: check that "
+                "task.data points at the right folder"
+            )
+        yield number, columns
+
+
+def _n_samples(path: str, number: int, text: str) -> int:
+    try:
+        n_samples = int(text)
+    except ValueError:
+        n_samples = 0
+    if n_samples < 1:
+        raise DataError(
+            f"{path}, line {number}: n_samples must be a positive integer, found {text!r}. "
+            "Build the manifest again"
+        )
+    return n_samples
+
+
+def _paired_segments(path: str, number: int, text: str) -> bytes:
+    """Segment numbers of a CMSC line without an odd last one, as comma-separated bytes."""
+    try:
+        segments = [int(segment) for segment in text.split(",")]
+    except ValueError:
+        raise DataError(
+            f"{path}, line {number}: expected segment numbers such as 0,1, found {text!r}. "
+            "Build the manifest again"
+        ) from None
+    n_paired = len(segments) - len(segments) % 2
+    return ",".join(map(str, segments[:n_paired])).encode()
+
+
+def _report(path: str, n_kept: int, dropped: list[tuple[int, str]]) -> None:
+    reasons = ", ".join(f"{count} {reason} dropped" for count, reason in dropped if count)
+    if not n_kept:
+        raise DataError(
+            f"{path}: no recording remains ({reasons}). "
+            "Lower min_sample_size or build the manifest from other data"
+        )
+    logger.info("%s: %d recordings%s", path, n_kept, f"; {reasons}" if reasons else "")

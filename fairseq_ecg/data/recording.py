@@ -1,0 +1,184 @@
+"""Reading one ECG from disk: a ``.mat`` file of a segment, or a WFDB record."""
+
+import logging
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.io
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.leads import LEADS
+
+logger = logging.getLogger(__name__)
+
+_lead_orders_warned_of: set[tuple[str, ...]] = set()
+
+_PREPARE_AGAIN = "Prepare the file again"
+_REMEDIES = {
+    "feats": "It is no ECG as the data preparation writes them; prepare it again",
+    "curr_sample_rate": "Add the sampling rate of 'feats' in Hz to the file, or prepare it again",
+    "idx": "Rows of label_file are found by it; prepare the file again",
+    "label": "Add the labels to the file, or set task.label_file",
+    "ecg_path": "task.path_dataset=true needs files that name a WFDB record; "
+    "set task.path_dataset=false for files that hold the ECG itself",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """An ECG as it is stored.
+
+    Args:
+        where: names file, manifest and line in error messages.
+        feats: ``(L, T)`` real, rows in standard order of the leads.
+        sample_rate: in Hz.
+    """
+
+    where: str
+    feats: np.ndarray
+    sample_rate: float
+
+    @property
+    def n_samples(self) -> int:
+        """Length in samples."""
+        return self.feats.shape[1]
+
+    def check_n_samples(self, expected: int) -> None:
+        """Raise DataError if the length is not that of the manifest."""
+        if self.n_samples == expected:
+            return
+        n_rows, n_columns = self.feats.shape
+        if n_rows == expected:
+            raise DataError(
+                f"{self.where}: the ECG has shape ({n_rows}, {n_columns}) and looks transposed. "
+                "Store it as (leads, samples)"
+            )
+        raise DataError(
+            f"{self.where}: the ECG has {n_columns} samples, the manifest says {expected}. "
+            "The file changed since the manifest was built: build the manifest again"
+        )
+
+
+def read_mat(
+    path: str, where: str, *, required: Iterable[str], optional: Iterable[str] = ()
+) -> dict[str, np.ndarray]:
+    """Read some variables of a ``.mat`` file.
+
+    Args:
+        path: of the file.
+        where: names the file in error messages.
+        required: variables that must be there.
+        optional: variables to read where they are there.
+
+    Returns:
+        Arrays (at least two-dimensional) by name.
+
+    Raises:
+        DataError: the file is missing, damaged or without a required variable.
+    """
+    required = tuple(required)
+    try:
+        mat = scipy.io.loadmat(path, variable_names=[*required, *optional])
+    except FileNotFoundError:
+        raise DataError(
+            f"{where}: no such file. Restore it, or build the manifest again from what is there"
+        ) from None
+    except NotImplementedError as error:
+        raise DataError(
+            f"{where}: is a MATLAB 7.3 file, which cannot be read. Save it with version 7"
+        ) from error
+    except Exception as error:  # scipy fails on damage with whatever its parser tripped over
+        raise DataError(
+            f"{where}: is no .mat file, or damaged ({type(error).__name__}: {error}). "
+            f"{_PREPARE_AGAIN}"
+        ) from error
+    for key in required:
+        if key not in mat or mat[key].size == 0:
+            raise DataError(f"{where}: has no {key!r}. {_REMEDIES.get(key, _PREPARE_AGAIN)}")
+    return mat
+
+
+def read_integer(mat: dict[str, np.ndarray], key: str, where: str) -> int:
+    """Read the variable ``key`` that must hold one integer of 32 bits, such as ``idx``."""
+    value = mat[key]
+    number = value.item() if value.size == 1 and value.dtype.kind in "fiu" else np.nan
+    if not (np.isfinite(number) and number == int(number) and abs(number) < 2**31):
+        raise DataError(
+            f"{where}: {key!r} must be one integer of at most 32 bits, found {value.tolist()}. "
+            f"{_PREPARE_AGAIN}"
+        )
+    return int(number)
+
+
+def recording_from_mat(mat: dict[str, np.ndarray], where: str) -> Recording:
+    """Check the ECG in the variables ``feats`` and ``curr_sample_rate``.
+
+    Args:
+        mat: variables of the file.
+        where: names the file in error messages.
+
+    Returns:
+        The ECG.
+
+    Raises:
+        DataError: they are not an ECG and its sampling rate.
+    """
+    feats, rate = mat["feats"], mat["curr_sample_rate"]
+    if feats.ndim != 2 or feats.dtype.kind not in "fiu":
+        raise DataError(
+            f"{where}: 'feats' must be real numbers of shape (leads, samples), found "
+            f"{feats.dtype} of shape {feats.shape}. {_PREPARE_AGAIN}"
+        )
+    if rate.size != 1 or rate.dtype.kind not in "fiu" or not 0 < rate.item() < np.inf:
+        raise DataError(
+            f"{where}: 'curr_sample_rate' must be one positive number (Hz), "
+            f"found {rate.tolist()}. {_PREPARE_AGAIN}"
+        )
+    return Recording(where, feats, float(rate.item()))
+
+
+def read_wfdb(record: str, where: str) -> Recording:
+    """Read a WFDB record in physical units (mV).
+
+    Args:
+        record: path of the record without extension.
+        where: names the file that refers to the record in error messages.
+
+    Returns:
+        The ECG, its leads in the order of the record.
+
+    Raises:
+        DataError: the record is missing or damaged.
+    """
+    import wfdb  # costs a second to import, and only path data sets need it
+
+    where = f"{record} (named by {where})"
+    try:
+        signals, fields = wfdb.rdsamp(record)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{where}: no such WFDB record ({os.path.basename(error.filename or record)} is "
+            "missing). Correct 'ecg_path', or restore the record"
+        ) from error
+    except Exception as error:  # wfdb fails on damage with whatever its parser tripped over
+        raise DataError(
+            f"{where}: is no WFDB record, or damaged ({type(error).__name__}: {error})"
+        ) from error
+    _warn_of_lead_order(tuple(name.lower() for name in fields["sig_name"]), record)
+    return Recording(where, signals.T, float(fields["fs"]))
+
+
+def _warn_of_lead_order(names: tuple[str, ...], record: str) -> None:
+    """Warn once of each order of leads that is not the standard one."""
+    standard = tuple(lead.lower() for lead in LEADS[: len(names)])
+    if names[: len(LEADS)] == standard or names in _lead_orders_warned_of:
+        return
+    _lead_orders_warned_of.add(names)
+    logger.warning(
+        "%s: its leads are %s; they are taken in this order as if it were %s",
+        record,
+        ", ".join(names),
+        ", ".join(LEADS),
+    )

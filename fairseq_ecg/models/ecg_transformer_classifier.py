@@ -1,0 +1,60 @@
+"""``ecg_transformer_classifier``: diagnosis on a pre-trained encoder."""
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+from fairseq.models import BaseFairseqModel
+from omegaconf import MISSING
+
+from fairseq_ecg.compat.registration import register_model
+from fairseq_ecg.models.ecg_transformer import ECGTransformerModel
+from fairseq_ecg.models.finetuning import ECGTransformerFinetuningConfig, load_encoder
+from fairseq_ecg.modules import ECGTransformer, ECGTransformerClassifier
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class ECGTransformerClassificationConfig(ECGTransformerFinetuningConfig):
+    """The encoder and its labels."""
+
+    num_labels: int = field(default=MISSING, metadata={"help": "labels to predict"})
+
+
+@register_model("ecg_transformer_classifier", dataclass=ECGTransformerClassificationConfig)
+class ECGTransformerClassificationModel(ECGTransformerClassifier, BaseFairseqModel):
+    """:class:`fairseq_ecg.modules.ECGTransformerClassifier` as a fairseq model.
+
+    Args:
+        encoder: the encoder.
+        cfg: configuration of the classifier.
+        architecture: what the encoder's checkpoint says about it, value by name.
+    """
+
+    def __init__(
+        self,
+        encoder: ECGTransformer,
+        cfg: ECGTransformerClassificationConfig,
+        architecture: dict[str, Any],
+    ):
+        super().__init__(encoder, cfg.num_labels, cfg.final_dropout, cfg.freeze_finetune_updates)
+        self.architecture = architecture
+
+    @classmethod
+    def build_model(
+        cls, cfg: ECGTransformerClassificationConfig, task=None
+    ) -> "ECGTransformerClassificationModel":
+        """Build the classifier, on the encoder at ``cfg.model_path`` if there is one.
+
+        Raises:
+            CheckpointError: the checkpoint does not hold such an encoder.
+        """
+        if cfg.model_path and not cfg.no_pretrained_weights:
+            encoder, architecture = load_encoder(cfg)
+        else:
+            encoder, architecture = ECGTransformerModel.build_model(cfg), {}
+        for name, value in architecture.items():
+            if cfg[name] != value:
+                logger.info("model.%s is %s, as in %s", name, value, cfg.model_path)
+        return cls(encoder, cfg, architecture)

@@ -1,0 +1,27 @@
+"""Networks and their parts: ``nn.Module`` with plain arguments, on torch and the ops alone."""
+
+from fairseq_ecg.modules.attention import MultiHeadAttention
+from fairseq_ecg.modules.classifier import ECGTransformerClassifier
+from fairseq_ecg.modules.conv_extractor import ConvFeatureExtractor, parse_conv_layers
+from fairseq_ecg.modules.ecg_transformer import ECGTransformer
+from fairseq_ecg.modules.encoder import TransformerEncoder, TransformerEncoderLayer
+from fairseq_ecg.modules.gradient import scale_gradient
+from fairseq_ecg.modules.pooling import mean_of_nonzero
+from fairseq_ecg.modules.positional_conv import ConvPositionalEncoding
+from fairseq_ecg.modules.quantizer import GumbelVectorQuantizer
+from fairseq_ecg.modules.wav2vec2 import Wav2Vec2
+
+__all__ = [
+    "ConvFeatureExtractor",
+    "ConvPositionalEncoding",
+    "ECGTransformer",
+    "ECGTransformerClassifier",
+    "GumbelVectorQuantizer",
+    "MultiHeadAttention",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
+    "Wav2Vec2",
+    "mean_of_nonzero",
+    "parse_conv_layers",
+    "scale_gradient",
+]

@@ -1,0 +1,131 @@
+"""Convolutional feature extractor: samples to frames."""
+
+import ast
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+ConvLayer = tuple[int, int, int]
+"""Channels, kernel width and stride of one convolution, widths in samples of its input."""
+
+
+def parse_conv_layers(text: str | Sequence[Sequence[int]]) -> list[ConvLayer]:
+    """Read a layer list such as ``"[(256, 2, 2)] * 4"``.
+
+    The configs of fairseq_signals hold Python expressions; only lists, tuples, whole numbers,
+    ``+`` and ``*`` are understood here, and nothing is executed.
+
+    Args:
+        text: the expression, or the list itself.
+
+    Returns:
+        One ``(channels, kernel, stride)`` per layer.
+
+    Raises:
+        ValueError: the text is no such list.
+    """
+    try:
+        value = _evaluate(ast.parse(text, mode="eval").body) if isinstance(text, str) else text
+        layers = [tuple(int(number) for number in layer) for layer in value]
+        if layers and all(len(layer) == 3 and min(layer) > 0 for layer in layers):
+            return layers
+    except (SyntaxError, TypeError, ValueError):
+        pass
+    raise ValueError(
+        f"conv_feature_layers={text!r} is not a list of (channels, kernel, stride), "
+        'for example "[(256, 2, 2)] * 4"'
+    )
+
+
+def _evaluate(node: ast.expr):
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return _evaluate(node.left) + _evaluate(node.right)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        return _evaluate(node.left) * _evaluate(node.right)
+    return ast.literal_eval(node)
+
+
+class ConvFeatureExtractor(nn.Module):
+    """Stack of strided convolutions over all leads at once.
+
+    The first block normalises each channel over time (``default``) or every block normalises
+    over channels (``layer_norm``). Because the group norm of ``default`` runs over the whole
+    width, zero padding changes its statistics, as it does in fairseq_signals.
+
+    Args:
+        conv_layers: the layers, see :func:`parse_conv_layers`.
+        in_channels: leads of the input.
+        dropout: probability after each convolution.
+        mode: ``default`` or ``layer_norm``.
+        bias: whether convolutions have a bias.
+
+    Raises:
+        ValueError: the mode is unknown.
+    """
+
+    def __init__(
+        self,
+        conv_layers: Sequence[ConvLayer],
+        in_channels: int = 12,
+        dropout: float = 0.0,
+        mode: str = "default",
+        bias: bool = False,
+    ):
+        super().__init__()
+        if mode not in {"default", "layer_norm"}:
+            raise ValueError(f"extractor_mode={mode!r} is not one of default, layer_norm")
+        self.strides = [(kernel, stride) for _, kernel, stride in conv_layers]
+        self.conv_layers = nn.ModuleList()
+        for index, (channels, kernel, stride) in enumerate(conv_layers):
+            conv = nn.Conv1d(in_channels, channels, kernel, stride=stride, bias=bias)
+            nn.init.kaiming_normal_(conv.weight)
+            block = [conv, nn.Dropout(dropout)]
+            if mode == "layer_norm":
+                block.append(_ChannelNorm(channels))
+            elif index == 0:
+                block.append(_Fp32GroupNorm(channels, channels))
+            self.conv_layers.append(nn.Sequential(*block, nn.GELU()))
+            in_channels = channels
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Turn ``(B, L, T)`` samples (or ``(B, T)`` of one lead) into ``(B, E, T')`` frames."""
+        if x.dim() == 2:
+            x = x.unsqueeze(1)
+        for block in self.conv_layers:
+            x = block(x)
+        return x
+
+    def output_length(self, samples: torch.Tensor) -> torch.Tensor:
+        """Frames that so many samples give, element by element."""
+        for kernel, stride in self.strides:
+            samples = torch.div(samples - kernel, stride, rounding_mode="floor") + 1
+        return samples
+
+
+class _Fp32GroupNorm(nn.GroupNorm):
+    """Group norm computed in float32 whatever the precision around it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight, bias = self.weight.float(), self.bias.float()
+        return F.group_norm(x.float(), self.num_groups, weight, bias, self.eps).type_as(x)
+
+
+class _ChannelNorm(nn.Sequential):
+    """Layer norm over the channels of ``(B, C, T)``, computed in float32."""
+
+    def __init__(self, channels: int):
+        # The norm sits at position 1, between the two transpositions of fairseq's layout.
+        super().__init__(nn.Identity(), nn.LayerNorm(channels), nn.Identity())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        norm = self[1]
+        y = F.layer_norm(
+            x.transpose(1, 2).float(),
+            norm.normalized_shape,
+            norm.weight.float(),
+            norm.bias.float(),
+            norm.eps,
+        )
+        return y.transpose(1, 2).type_as(x)

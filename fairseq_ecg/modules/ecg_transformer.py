@@ -1,0 +1,193 @@
+"""The encoder of ECG-FM: convolutions over samples, a transformer over frames."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from fairseq_ecg.modules.conv_extractor import ConvFeatureExtractor, parse_conv_layers
+from fairseq_ecg.modules.encoder import TransformerEncoder
+from fairseq_ecg.modules.gradient import scale_gradient
+from fairseq_ecg.modules.pooling import mean_of_nonzero, zero_padding
+from fairseq_ecg.modules.positional_conv import ConvPositionalEncoding
+
+
+class ECGTransformer(nn.Module):
+    """Encode an ECG into frames (ECG-FM, https://arxiv.org/abs/2408.05178).
+
+    Arguments bear the names of fairseq_signals' configs.
+
+    Args:
+        encoder_layers: transformer layers.
+        encoder_embed_dim: D, channels of a frame in the transformer.
+        encoder_ffn_embed_dim: hidden channels of a layer's perceptron.
+        encoder_attention_heads: attention heads.
+        layer_norm_first: pre-LN, not post-LN layers.
+        saliency: return the attention weights of all layers.
+        dropout: probability inside the transformer.
+        attention_dropout: probability on attention weights.
+        activation_dropout: probability after a perceptron's GELU.
+        encoder_layerdrop: probability of leaving a layer out of a training step.
+        dropout_input: probability on what enters the transformer.
+        dropout_features: probability on the latents that become contrastive targets.
+        apply_mask: own an embedding for masked frames.
+        extractor_mode: ``default`` or ``layer_norm``, see :class:`ConvFeatureExtractor`.
+        conv_feature_layers: (channels, kernel, stride) of each convolution, as list or text.
+        in_d: L, leads.
+        conv_bias: whether convolutions have a bias.
+        feature_grad_mult: factor on the gradient into the convolutions; 0 freezes them.
+        conv_pos: width of the positional convolution in frames.
+        conv_pos_groups: its groups.
+    """
+
+    masks_empty_rows = True
+
+    def __init__(
+        self,
+        *,
+        encoder_layers: int = 12,
+        encoder_embed_dim: int = 768,
+        encoder_ffn_embed_dim: int = 3072,
+        encoder_attention_heads: int = 12,
+        layer_norm_first: bool = False,
+        saliency: bool = False,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.1,
+        activation_dropout: float = 0.0,
+        encoder_layerdrop: float = 0.0,
+        dropout_input: float = 0.0,
+        dropout_features: float = 0.0,
+        apply_mask: bool = False,
+        extractor_mode: str = "default",
+        conv_feature_layers: str | Sequence[Sequence[int]] = "[(256, 2, 2)] * 4",
+        in_d: int = 12,
+        conv_bias: bool = False,
+        feature_grad_mult: float = 1.0,
+        conv_pos: int = 128,
+        conv_pos_groups: int = 16,
+    ):
+        super().__init__()
+        conv_layers = parse_conv_layers(conv_feature_layers)
+        self.feature_grad_mult = feature_grad_mult
+        self.conv_dim = conv_layers[-1][0]
+        self.encoder_dim = encoder_embed_dim
+
+        # Registration order is the parameter order of checkpoints' optimizer states, and
+        # construction order that of seeded initialisation.
+        self.mask_emb = (
+            nn.Parameter(torch.empty(encoder_embed_dim).uniform_()) if apply_mask else None
+        )
+        self.dropout_input = nn.Dropout(dropout_input)
+        self.dropout_features = nn.Dropout(dropout_features)
+        self.encoder = TransformerEncoder(
+            encoder_layers,
+            encoder_embed_dim,
+            encoder_ffn_embed_dim,
+            encoder_attention_heads,
+            dropout,
+            attention_dropout,
+            activation_dropout,
+            encoder_layerdrop,
+            layer_norm_first,
+            saliency,
+        )
+        self.feature_extractor = ConvFeatureExtractor(
+            conv_layers, in_d, mode=extractor_mode, bias=conv_bias
+        )
+        self.post_extract_proj = (
+            nn.Linear(self.conv_dim, encoder_embed_dim)
+            if self.conv_dim != encoder_embed_dim
+            else None
+        )
+        self.conv_pos = ConvPositionalEncoding(encoder_embed_dim, conv_pos, conv_pos_groups)
+        self.layer_norm = nn.LayerNorm(self.conv_dim)
+
+    def forward(
+        self, source: torch.Tensor, padding_mask: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor | None]:
+        """Encode a batch.
+
+        Args:
+            source: ``(B, L, T)`` float, standardised samples.
+            padding_mask: ``(B, L, T)`` or ``(B, T)`` bool, True where a sample is padding.
+
+        Returns:
+            ``x`` ``(B, T', D)``, ``padding_mask`` ``(B, T')`` or None, and ``saliency``
+            ``(B, layers, T', T')`` or None.
+        """
+        latents = self.layer_norm(self.extract_latents(source).transpose(1, 2))
+        frame_mask = self.frame_padding_mask(padding_mask, latents.shape[1])
+        x = self.dropout_input(self.project(latents))
+        x, saliency = self.encode(x, frame_mask)
+        return {"x": x, "padding_mask": frame_mask, "saliency": saliency}
+
+    def extract_latents(self, source: torch.Tensor) -> torch.Tensor:
+        """Turn ``(B, L, T)`` samples into ``(B, E, T')`` latents with the scaled gradient."""
+        if self.feature_grad_mult <= 0:
+            with torch.no_grad():
+                return self.feature_extractor(source)
+        latents = self.feature_extractor(source)
+        if self.feature_grad_mult != 1.0:
+            latents = scale_gradient(latents, self.feature_grad_mult)
+        return latents
+
+    def frame_padding_mask(
+        self, padding_mask: torch.Tensor | None, frames: int
+    ) -> torch.Tensor | None:
+        """Turn a mask of samples into one of frames.
+
+        Args:
+            padding_mask: ``(B, L, T)`` (alike in all leads) or ``(B, T)`` bool.
+            frames: T'.
+
+        Returns:
+            ``(B, T')`` bool, True from the first frame past the valid samples on. A row without
+            a valid frame is masked whole, if :attr:`masks_empty_rows`. None if nothing is padded.
+        """
+        if padding_mask is None or not padding_mask.any():
+            return None
+        if padding_mask.dim() == 3:
+            padding_mask = padding_mask[:, 0]
+        valid = self.feature_extractor.output_length((~padding_mask).sum(dim=-1))
+        valid = valid.unsqueeze(1)
+        frame_mask = torch.arange(frames, device=padding_mask.device) >= valid
+        return frame_mask if self.masks_empty_rows else frame_mask & (valid > 0)
+
+    def project(self, latents: torch.Tensor) -> torch.Tensor:
+        """Bring ``(B, T', E)`` latents to the width of the transformer."""
+        return latents if self.post_extract_proj is None else self.post_extract_proj(latents)
+
+    def encode(
+        self, x: torch.Tensor, frame_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Add the positions to ``(B, T', D)`` and run the transformer.
+
+        The positional convolution sees padded frames as they are; they are zeroed only after it.
+        """
+        return self.encoder(x + self.conv_pos(x), frame_mask)
+
+    def extract_features(
+        self, source: torch.Tensor, padding_mask: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor | None]:
+        """Encode without anything that only pre-training does; see :meth:`forward`."""
+        return self(source, padding_mask)
+
+    def get_logits(
+        self, net_output: dict, normalize: bool = False, aggregate: bool = False, **_
+    ) -> torch.Tensor:
+        """Encoder output as logits of contrastive criterions.
+
+        Args:
+            net_output: what :meth:`forward` returned.
+            normalize: return log probabilities over dimension 1 in float32.
+            aggregate: pool the frames.
+
+        Returns:
+            ``(B, T', D)``, or ``(B, D)`` if aggregated; padded frames are zero.
+        """
+        logits = zero_padding(net_output["x"], net_output["padding_mask"])
+        if aggregate:
+            logits = mean_of_nonzero(logits)
+        if normalize:
+            logits = logits.float().log_softmax(dim=1)
+        return logits

@@ -1,0 +1,76 @@
+"""Learnt product quantizer of latents."""
+
+import torch
+from torch import nn
+
+from fairseq_ecg.ops.quantize import Quantized, quantize
+
+
+class GumbelVectorQuantizer(nn.Module):
+    """Quantize frames with one code word out of each of several codebooks.
+
+    Args:
+        dim: E, channels of the input.
+        num_vars: V, code words in a group.
+        temperature: start, end and decay per update of the Gumbel softmax's temperature.
+        groups: G, codebooks.
+        vq_dim: channels of the output; each group gives ``vq_dim / groups`` of them.
+
+    Raises:
+        ValueError: the groups do not divide ``vq_dim``.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_vars: int,
+        temperature: tuple[float, float, float],
+        groups: int,
+        vq_dim: int,
+    ):
+        super().__init__()
+        if vq_dim % groups:
+            raise ValueError(f"latent_groups={groups} does not divide latent_dim={vq_dim}")
+        self.groups = groups
+        self.num_vars = num_vars
+        self.start, self.end, self.decay = temperature
+        self.temperature = self.start
+        self.vars = nn.Parameter(torch.empty(1, groups * num_vars, vq_dim // groups))
+        nn.init.uniform_(self.vars)
+        self.weight_proj = nn.Linear(dim, groups * num_vars)
+        nn.init.normal_(self.weight_proj.weight, mean=0, std=1)
+        nn.init.zeros_(self.weight_proj.bias)
+
+    def set_num_updates(self, num_updates: int) -> None:
+        """Cool the temperature to what it is after so many updates."""
+        self.temperature = max(self.start * self.decay**num_updates, self.end)
+
+    @property
+    def codebook(self) -> torch.Tensor:
+        """``(G, V, vq_dim / G)`` code words."""
+        return self.vars.view(self.groups, self.num_vars, -1)
+
+    def forward(self, x: torch.Tensor) -> Quantized:
+        """Quantize ``(B, M, E)`` frames; ``codes`` comes back as ``(B, M, vq_dim)``."""
+        rows, frames, _ = x.shape
+        logits = self.weight_proj(x).view(rows * frames, self.groups, self.num_vars)
+        quantized = quantize(logits, self.codebook, self.temperature, self.training)
+        return quantized._replace(codes=quantized.codes.view(rows, frames, -1))
+
+    def sample_codes(self, frames: int, number: int) -> torch.Tensor:
+        """Draw code words uniformly, as negatives.
+
+        Args:
+            frames: N, frames to draw for.
+            number: code words per frame.
+
+        Returns:
+            ``(N, number, vq_dim)``.
+        """
+        # One draw among all V ** G combinations, the first group varying slowest.
+        combination = torch.randint(self.num_vars**self.groups, (frames * number,))
+        place = self.num_vars ** torch.arange(self.groups - 1, -1, -1)
+        words = combination.unsqueeze(1) // place % self.num_vars
+        group = torch.arange(self.groups)
+        codes = self.codebook[group.to(self.vars.device), words.to(self.vars.device)]
+        return codes.view(frames, number, -1)

@@ -1,0 +1,331 @@
+"""The pre-training network: contrastive prediction of masked frames."""
+
+import torch
+from torch import nn
+
+from fairseq_ecg.modules.ecg_transformer import ECGTransformer
+from fairseq_ecg.modules.pooling import mean_of_nonzero, zero_padding
+from fairseq_ecg.modules.quantizer import GumbelVectorQuantizer
+from fairseq_ecg.ops.masking import compute_mask_indices
+from fairseq_ecg.ops.negatives import contrastive_logits, gather_negatives, sample_negatives
+from fairseq_ecg.ops.quantize import Quantized
+
+PRETRAINING_MODULES = ("quantizer", "project_q", "target_glu", "final_proj")
+"""What a fine-tuned encoder no longer has."""
+
+
+class Wav2Vec2(ECGTransformer):
+    """wav2vec 2.0 over ECGs (https://arxiv.org/abs/2006.11477, https://arxiv.org/abs/2203.06889).
+
+    Args:
+        mask_prob: share of frames that spans would cover if they did not overlap.
+        mask_length: frames of a masked span.
+        mask_selection: distribution of span lengths, see :func:`compute_mask_indices`.
+        mask_other: its second parameter.
+        no_mask_overlap: keep spans apart.
+        mask_min_space: least frames between two spans then.
+        mask_channel_prob: share of channels masked likewise.
+        mask_channel_length: channels of a masked span.
+        mask_channel_selection: distribution of its length.
+        mask_channel_other: its second parameter.
+        no_mask_channel_overlap: keep spans of channels apart.
+        mask_channel_min_space: least channels between two spans then.
+        logit_temp: what cosine similarities are divided by.
+        quantize_targets: contrast against quantized latents.
+        quantize_input: feed the transformer quantized latents.
+        same_quantizer: use one quantizer for inputs and targets.
+        target_glu: pass targets through a gated linear unit.
+        latent_vars: code words in a group.
+        latent_groups: codebooks.
+        latent_dim: channels of a quantized latent; 0 means ``final_dim``.
+        final_dim: C, channels of predictions and targets; 0 means ``encoder_embed_dim``.
+        num_negatives: negatives from the same recording.
+        negatives_from_everywhere: draw negatives from all frames, not only masked ones.
+        cross_sample_negatives: negatives from the whole batch.
+        codebook_negatives: negatives from the codebook.
+        latent_temp: start, end and decay of the Gumbel temperature.
+        encoder_options: arguments of :class:`ECGTransformer`.
+
+    Raises:
+        ValueError: masking is asked for without ``apply_mask``, or one quantizer for inputs and
+            targets of different width.
+    """
+
+    # fairseq_signals masks rows without a valid frame only in the plain encoder.
+    masks_empty_rows = False
+
+    def __init__(
+        self,
+        *,
+        mask_prob: float = 0.0,
+        mask_length: int = 10,
+        mask_selection: str = "static",
+        mask_other: float = 0.0,
+        no_mask_overlap: bool = False,
+        mask_min_space: int = 1,
+        mask_channel_prob: float = 0.0,
+        mask_channel_length: int = 10,
+        mask_channel_selection: str = "static",
+        mask_channel_other: float = 0.0,
+        no_mask_channel_overlap: bool = False,
+        mask_channel_min_space: int = 1,
+        logit_temp: float = 0.1,
+        quantize_targets: bool = False,
+        quantize_input: bool = False,
+        same_quantizer: bool = False,
+        target_glu: bool = False,
+        latent_vars: int = 320,
+        latent_groups: int = 2,
+        latent_dim: int = 0,
+        final_dim: int = 0,
+        num_negatives: int = 100,
+        negatives_from_everywhere: bool = False,
+        cross_sample_negatives: int = 0,
+        codebook_negatives: int = 0,
+        latent_temp: tuple[float, float, float] = (2, 0.5, 0.999995),
+        **encoder_options,
+    ):
+        super().__init__(**encoder_options)
+        if mask_prob > 0 and self.mask_emb is None:
+            raise ValueError(
+                f"model.mask_prob={mask_prob} masks frames, which needs model.apply_mask=true"
+            )
+        self.mask_prob = mask_prob
+        self.frame_mask_options = {
+            "mask_prob": mask_prob,
+            "mask_length": mask_length,
+            "mask_type": mask_selection,
+            "mask_other": mask_other,
+            "min_masks": 2,
+            "no_overlap": no_mask_overlap,
+            "min_space": mask_min_space,
+        }
+        self.mask_channel_prob = mask_channel_prob
+        self.channel_mask_options = {
+            "mask_prob": mask_channel_prob,
+            "mask_length": mask_channel_length,
+            "mask_type": mask_channel_selection,
+            "mask_other": mask_channel_other,
+            "no_overlap": no_mask_channel_overlap,
+            "min_space": mask_channel_min_space,
+        }
+        self.logit_temp = logit_temp
+        self.num_negatives = num_negatives
+        self.negatives_from_everywhere = negatives_from_everywhere
+        self.cross_sample_negatives = cross_sample_negatives
+        self.codebook_negatives = codebook_negatives
+
+        final_dim = final_dim or self.encoder_dim
+        latent_temp = tuple(latent_temp)
+        self.quantizer = None
+        if quantize_targets:
+            vq_dim = latent_dim or final_dim
+            self.quantizer = GumbelVectorQuantizer(
+                self.conv_dim, latent_vars, latent_temp, latent_groups, vq_dim
+            )
+            self.project_q = nn.Linear(vq_dim, final_dim)
+        else:
+            self.project_q = nn.Linear(self.conv_dim, final_dim)
+        self.input_quantizer = None
+        if quantize_input:
+            if same_quantizer and self.quantizer is not None:
+                if self.conv_dim != self.encoder_dim:
+                    raise ValueError(
+                        "model.same_quantizer needs convolutions as wide as the transformer, but "
+                        f"they have {self.conv_dim} and {self.encoder_dim} channels"
+                    )
+                self.input_quantizer = self.quantizer
+            else:
+                vq_dim = latent_dim or self.encoder_dim
+                self.input_quantizer = GumbelVectorQuantizer(
+                    self.encoder_dim, latent_vars, latent_temp, latent_groups, vq_dim
+                )
+            self.project_inp = nn.Linear(vq_dim, self.encoder_dim)
+        self.target_glu = (
+            nn.Sequential(nn.Linear(final_dim, final_dim * 2), nn.GLU()) if target_glu else None
+        )
+        self.final_proj = nn.Linear(self.encoder_dim, final_dim)
+
+    def forward(
+        self,
+        source: torch.Tensor,
+        padding_mask: torch.Tensor | None = None,
+        mask: bool = True,
+        features_only: bool = False,
+        return_features: bool = False,
+        mask_indices: torch.Tensor | None = None,
+        negative_indices: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor | float | int | None]:
+        """Predict masked frames, or encode (``features_only``).
+
+        Args:
+            source: ``(B, L, T)`` float, standardised samples.
+            padding_mask: ``(B, L, T)`` or ``(B, T)`` bool, True where a sample is padding.
+            mask: whether to mask frames.
+            features_only: return the encoder output alone.
+            return_features: return the encoder output on the masked input too.
+            mask_indices: ``(B, T')`` bool, frames to mask, M in each row; drawn if None.
+            negative_indices: ``(B, M * N)`` int64, see :func:`sample_negatives`; drawn if None.
+
+        Returns:
+            With ``features_only``: ``x`` ``(B, T', D)``, ``padding_mask`` ``(B, T')`` or None,
+            ``features`` ``(B, T', E)`` before masking, ``saliency``. Otherwise ``x`` the logits
+            ``(1 + N, B, M)`` with the positive first, ``padding_mask``, ``features_pen`` the
+            mean square of the latents, ``features`` ``(B, T', D)`` if asked for, and with a
+            quantizer ``prob_perplexity``, ``code_perplexity``, ``num_vars`` and ``temp``.
+        """
+        latents = self.extract_latents(source)
+        features_pen = latents.float().pow(2).mean()
+        unmasked = self.layer_norm(latents.transpose(1, 2))
+        frame_mask = self.frame_padding_mask(padding_mask, unmasked.shape[1])
+        x = self.dropout_input(self.project(unmasked))
+        targets = self.dropout_features(unmasked)
+        input_quantized = None
+        if self.input_quantizer is not None:
+            input_quantized = self.input_quantizer(x)
+            x = self.project_inp(input_quantized.codes)
+
+        if mask:
+            x, mask_indices = self.apply_mask(x, frame_mask, mask_indices)
+        else:
+            mask_indices = None
+        x, saliency = self.encode(x, frame_mask)
+        if features_only:
+            return {
+                "x": x,
+                "padding_mask": frame_mask,
+                "features": targets,
+                "saliency": saliency,
+            }
+
+        result = {"padding_mask": frame_mask, "features_pen": features_pen}
+        if input_quantized is not None:
+            result |= _perplexities(self.input_quantizer, input_quantized)
+        if return_features:
+            result["features"] = x
+        y = targets if mask_indices is None else _rows_at(targets, mask_indices)
+        pool = targets if self.negatives_from_everywhere else y
+        if self.quantizer is None:
+            y, pool = self.project_q(y), self.project_q(pool)
+        else:
+            quantized = self.quantizer(y)
+            result |= _perplexities(self.quantizer, quantized)
+            y = self.project_q(quantized.codes)
+            if self.negatives_from_everywhere:
+                pool = self.project_q(self.quantizer(pool).codes)
+            else:
+                pool = y
+        negatives = self.draw_negatives(y, pool, negative_indices)
+        if mask_indices is not None:
+            x = _rows_at(x, mask_indices)
+        if self.target_glu is not None:
+            y, negatives = self.target_glu(y), self.target_glu(negatives)
+        result["x"] = contrastive_logits(self.final_proj(x), y, negatives, self.logit_temp)
+        return result
+
+    def apply_mask(
+        self,
+        x: torch.Tensor,
+        frame_mask: torch.Tensor | None,
+        mask_indices: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Put the mask embedding on masked frames and zero on masked channels.
+
+        Args:
+            x: ``(B, T', D)``.
+            frame_mask: ``(B, T')`` bool, True where a frame is padding, or None.
+            mask_indices: ``(B, T')`` bool, frames to mask; drawn from NumPy's global stream if
+                None and ``mask_prob`` is positive.
+
+        Returns:
+            The masked ``x``, and the frames that are masked or None if none are.
+        """
+        rows, frames, channels = x.shape
+        if self.mask_prob > 0 and mask_indices is None:
+            padding = None if frame_mask is None else frame_mask.cpu()
+            drawn = compute_mask_indices((rows, frames), padding, **self.frame_mask_options)
+            mask_indices = torch.from_numpy(drawn).to(x.device)
+        if mask_indices is not None:
+            x = torch.where(mask_indices.unsqueeze(-1), self.mask_emb.to(x.dtype), x)
+        if self.mask_channel_prob > 0:
+            drawn = compute_mask_indices((rows, channels), None, **self.channel_mask_options)
+            x = x.masked_fill(torch.from_numpy(drawn).to(x.device).unsqueeze(1), 0)
+        return x, mask_indices
+
+    def draw_negatives(
+        self, y: torch.Tensor, pool: torch.Tensor, indices: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Choose the negatives of every masked frame.
+
+        Args:
+            y: ``(B, M, C)`` projected targets.
+            pool: ``(B, P, C)`` projected latents that may be negatives.
+            indices: ``(B, M * N)``, drawn if None.
+
+        Returns:
+            ``(N, B, M, C)``, those from the codebook last.
+        """
+        rows, frames, channels = y.shape
+        if indices is None:
+            indices = sample_negatives(
+                rows, frames, self.num_negatives, self.cross_sample_negatives, pool.shape[1]
+            )
+        negatives = gather_negatives(pool, indices, frames)
+        if self.codebook_negatives > 0:
+            if self.quantizer is None:
+                raise ValueError("model.codebook_negatives needs model.quantize_targets=true")
+            codes = self.quantizer.sample_codes(rows * frames, self.codebook_negatives)
+            drawn = self.project_q(codes).view(self.codebook_negatives, rows, frames, channels)
+            negatives = torch.cat([negatives, drawn])
+        return negatives
+
+    def extract_features(
+        self,
+        source: torch.Tensor,
+        padding_mask: torch.Tensor | None = None,
+        mask: bool = False,
+    ) -> dict[str, torch.Tensor | None]:
+        """Encode, by default without masking; see :meth:`forward` with ``features_only``."""
+        return self(source, padding_mask, mask=mask, features_only=True)
+
+    def get_logits(self, net_output: dict, **_) -> torch.Tensor:
+        """Logits ``(M * B, 1 + N)`` of all masked frames, frame by frame."""
+        logits = net_output["x"].transpose(0, 2)
+        return logits.reshape(-1, logits.size(-1))
+
+    def get_targets(self, sample: dict, net_output: dict, **_) -> torch.Tensor:
+        """The right candidate of every masked frame, ``(M * B,)`` zeros."""
+        _, rows, frames = net_output["x"].shape
+        return net_output["x"].new_zeros(rows * frames, dtype=torch.long)
+
+    def get_extra_losses(self, net_output: dict) -> list[torch.Tensor]:
+        """Diversity of the codebooks (if quantized) and the penalty on large latents."""
+        losses = []
+        if "prob_perplexity" in net_output:
+            num_vars = net_output["num_vars"]
+            losses.append((num_vars - net_output["prob_perplexity"]) / num_vars)
+        return [*losses, net_output["features_pen"]]
+
+    def get_features(self, net_output: dict, aggregate: bool = False) -> torch.Tensor:
+        """Encoder output ``(B, T', D)`` with padded frames zeroed, or pooled ``(B, D)``."""
+        features = zero_padding(net_output["features"], net_output["padding_mask"])
+        return mean_of_nonzero(features) if aggregate else features
+
+    def remove_pretraining_modules(self) -> None:
+        """Drop what only the contrastive task uses; the mask embedding stays."""
+        for name in PRETRAINING_MODULES:
+            setattr(self, name, None)
+
+
+def _rows_at(x: torch.Tensor, mask_indices: torch.Tensor) -> torch.Tensor:
+    """Pick the masked frames of ``(B, T, C)``, equally many per row: ``(B, M, C)``."""
+    return x[mask_indices].view(x.shape[0], -1, x.shape[-1])
+
+
+def _perplexities(quantizer: GumbelVectorQuantizer, quantized: Quantized) -> dict:
+    return {
+        "prob_perplexity": quantized.prob_perplexity,
+        "code_perplexity": quantized.code_perplexity,
+        "num_vars": quantizer.groups * quantizer.num_vars,
+        "temp": quantizer.temperature,
+    }

@@ -1,0 +1,1 @@
+"""Functions on tensors: numpy and torch only, no configuration and no fairseq."""

@@ -1,0 +1,70 @@
+"""``ecg_classification``: learning diagnoses from labelled ECGs."""
+
+# ruff: noqa: UP045 (fairseq reads the types of options by their names in typing)
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from fairseq.tasks import register_task
+
+from fairseq_ecg.compat.launch_dir import from_launch_dir
+from fairseq_ecg.data import FileECGDataset, PathECGDataset
+from fairseq_ecg.tasks.ecg_pretraining import ECGPretrainingConfig, ECGPretrainingTask
+
+
+@dataclass
+class ECGDiagnosisConfig(ECGPretrainingConfig):
+    """What is read, and where the labels are."""
+
+    path_dataset: bool = field(
+        default=False,
+        metadata={"help": "files of the manifest name WFDB records, leads and targets"},
+    )
+    label_file: Optional[str] = field(
+        default=None,
+        metadata={"help": ".npy, one row of labels per idx; null: labels are in the files"},
+    )
+    load_specific_lead: bool = field(
+        default=False, metadata={"help": "of older configs; a file's own leads are always used"}
+    )
+
+
+@register_task("ecg_classification", dataclass=ECGDiagnosisConfig)
+class ECGDiagnosisTask(ECGPretrainingTask):
+    """Supervised training on diagnoses.
+
+    As in fairseq_signals the options of augmentation are accepted and have no effect.
+    """
+
+    cfg: ECGDiagnosisConfig
+
+    def load_dataset(
+        self,
+        split: str,
+        combine: bool = False,
+        task_cfg: ECGDiagnosisConfig | None = None,
+        shuffle: bool = True,
+        label: bool = True,
+        **kwargs,
+    ) -> None:
+        """Read the manifest ``<data>/<split>.tsv``.
+
+        Args:
+            split: name of the split.
+            combine: has no meaning here.
+            task_cfg: where evaluation takes the options of reading from; the own ones if None.
+            shuffle: whether items of equal size are shuffled.
+            label: whether labels are read.
+            kwargs: further arguments of fairseq's trainer, without meaning here.
+
+        Raises:
+            DataError: the manifest or the labels are missing or wrong.
+        """
+        self._load(
+            PathECGDataset if self.cfg.path_dataset else FileECGDataset,
+            split,
+            task_cfg,
+            shuffle,
+            label=label,
+            label_file=from_launch_dir(self.cfg.label_file),
+        )

@@ -1,0 +1,205 @@
+"""What Hydra must know before fairseq reads ``common.user_dir``.
+
+Hydra imports every module of this namespace at start-up, in any program. So this one imports
+neither torch nor fairseq_ecg, and outside fairseq's own programs it adds a search path at most.
+
+In fairseq's programs it
+- serves the published configs, so that ``--config-name w2v_cmsc_rlm`` needs no ``--config-dir``;
+- lets the schema accept what fairseq_signals' commands and YAMLs contain and stock fairseq
+  refuses: ``common.log_format=csv``, ``common.wandb_entity``, ``common_eval.extract`` and
+  ``common_eval.save_outputs``;
+- imports the user_dir before defaults are filled in, so that names which stock fairseq has taken
+  (``wav2vec2``) get the defaults of the model that is meant;
+- launches on the machine at hand: processes started by torchrun without GPUs, the fixed port of
+  fairseq_signals' configs, and one clear line when more processes are asked for than there are
+  GPUs.
+"""
+
+# ruff: noqa: UP006, UP035, UP045 (fairseq reads the types of options by their names in typing)
+
+import functools
+import os
+import sys
+import warnings
+from dataclasses import field, make_dataclass
+from pathlib import Path
+from typing import Any, List, Optional
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+
+TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK")
+
+
+class FairseqECGSearchPath(SearchPathPlugin):
+    """Adds the published configs behind all other places."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append the folder of configs, and prepare fairseq if this is its program."""
+        search_path.append(provider="fairseq-ecg", path=f"file://{config_folder()}")
+        if "fairseq.dataclass.configs" in sys.modules:
+            prepare_fairseq()
+
+
+def config_folder() -> Path:
+    """Folder of the configs: inside the installed package, or at the root of a checkout."""
+    root = Path(__file__).resolve().parents[1]
+    installed = root / "fairseq_ecg" / "configs"
+    return installed if installed.is_dir() else root / "configs"
+
+
+def prepare_fairseq() -> None:
+    """Make fairseq's programs understand published commands; a second call changes nothing."""
+    import fairseq.dataclass.initialize as initialize
+    import fairseq.distributed.utils as distributed
+
+    widen_schema()
+    silence_hydra()
+    if not hasattr(distributed.call_main, "__wrapped__"):
+        distributed.call_main = _launching_here(distributed.call_main)
+    if not hasattr(initialize.add_defaults, "__wrapped__"):
+        _replace_everywhere(initialize.add_defaults, _after_user_dir(initialize.add_defaults))
+
+
+def widen_schema() -> None:
+    """Add fairseq_signals' keys and choices to fairseq's configuration."""
+    from fairseq.dataclass.configs import CommonConfig, CommonEvalConfig, FairseqConfig
+    from fairseq.dataclass.constants import LOG_FORMAT_CHOICES, ChoiceEnum
+    from fairseq.dataclass.initialize import hydra_init
+
+    if "wandb_entity" in _fields_of(FairseqConfig, "common"):
+        return
+    log_formats = ChoiceEnum([*(choice.value for choice in LOG_FORMAT_CHOICES), "csv"])
+    common = make_dataclass(
+        "CommonConfig",
+        [
+            (
+                "log_format",
+                Optional[log_formats],
+                field(default=None, metadata={"help": "log format to use"}),
+            ),
+            (
+                "wandb_entity",
+                Optional[str],
+                field(default=None, metadata={"help": "Weights and Biases entity to log to"}),
+            ),
+        ],
+        bases=(CommonConfig,),
+    )
+    common_eval = make_dataclass(
+        "CommonEvalConfig",
+        [
+            (
+                "extract",
+                Optional[List[str]],
+                field(default=None, metadata={"help": "outputs to store: output, encoder_out"}),
+            ),
+            (
+                "save_outputs",
+                bool,
+                field(default=False, metadata={"help": "of older configs; not used"}),
+            ),
+        ],
+        bases=(CommonEvalConfig,),
+    )
+    for name, wider in (("common", common), ("common_eval", common_eval)):
+        FairseqConfig.__annotations__[name] = wider
+        FairseqConfig.__dataclass_fields__[name].type = wider
+        FairseqConfig.__dataclass_fields__[name].default = wider
+        setattr(FairseqConfig, name, wider)
+    for file_name, node in list(ConfigStore.instance().repo.items()):
+        # The schema lies under the name of the config that the command line asked for.
+        if OmegaConf.get_type(getattr(node, "node", None)) is FairseqConfig:
+            hydra_init(file_name.removesuffix(".yaml"))
+
+
+def silence_hydra() -> None:
+    """Drop warnings about how fairseq calls Hydra, on which no user can act."""
+    for message in (
+        r"\s*'.*' is validated against ConfigStore schema with the same name",
+        r"\s*Future Hydra versions will no longer change working directory",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def _fields_of(config: type, section: str) -> dict[str, Any]:
+    return config.__dataclass_fields__[section].type.__dataclass_fields__
+
+
+def _replace_everywhere(old: Any, new: Any) -> None:
+    for module in list(sys.modules.values()):
+        if getattr(module, old.__name__, None) is old:
+            setattr(module, old.__name__, new)
+
+
+def _after_user_dir(add_defaults):
+    @functools.wraps(add_defaults)
+    def import_and_add(cfg: DictConfig) -> None:
+        from fairseq import utils
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.utils import get_original_cwd
+
+        user_dir = cfg.common.user_dir
+        if user_dir is not None and HydraConfig.initialized():
+            # Hydra has changed to the directory of the run.
+            started = Path(get_original_cwd(), user_dir)
+            if started.is_dir():
+                cfg.common.user_dir = str(started)
+        utils.import_user_module(cfg.common)
+        add_defaults(cfg)
+
+    return import_and_add
+
+
+def _launching_here(call_main):
+    @functools.wraps(call_main)
+    def launch(cfg: DictConfig, main, **kwargs) -> None:
+        if cfg.common.get("wandb_entity"):
+            os.environ.setdefault("WANDB_ENTITY", cfg.common.wandb_entity)
+        choose_launch(cfg)
+        call_main(cfg, main, **kwargs)
+
+    return launch
+
+
+def choose_launch(cfg: DictConfig) -> None:
+    """Fill in how the processes of a run find each other, where fairseq would fail.
+
+    Args:
+        cfg: the configuration; its ``distributed_training`` is changed.
+
+    Raises:
+        SystemExit: more processes are asked for than this machine has GPUs, and nobody started
+            them.
+    """
+    import torch
+
+    launch = cfg.distributed_training
+    gpus = 0 if cfg.common.cpu else torch.cuda.device_count()
+    if launch.distributed_world_size == 1 or launch.distributed_init_method is not None:
+        return
+    if all(name in os.environ for name in TORCHRUN):
+        if gpus == 0:
+            launch.distributed_init_method = "env://"
+            launch.distributed_world_size = int(os.environ["WORLD_SIZE"])
+            launch.distributed_rank = int(os.environ["RANK"])
+            launch.distributed_no_spawn = True
+            launch.device_id = 0
+            if launch.distributed_backend == "nccl":
+                launch.distributed_backend = "gloo"
+        return
+    if "SLURM_STEP_NODELIST" in os.environ or "SLURM_JOB_NODELIST" in os.environ:
+        return
+    if launch.distributed_world_size > gpus:
+        wanted = launch.distributed_world_size
+        sys.exit(
+            f"distributed_training.distributed_world_size={wanted}, but this machine has {gpus} "
+            f"GPU(s): set distributed_training.distributed_world_size={max(gpus, 1)}, or start "
+            f"{wanted} processes yourself with torchrun --nproc_per_node={wanted}"
+        )
+    # fairseq_signals' port would keep fairseq from starting the processes.
+    launch.distributed_init_method = (
+        f"tcp://localhost:{launch.distributed_port}" if launch.distributed_port > 0 else None
+    )
