@@ -20,7 +20,6 @@ In fairseq's programs it
 import functools
 import os
 import sys
-import warnings
 from dataclasses import field, make_dataclass
 from pathlib import Path
 from typing import Any, List, Optional
@@ -56,7 +55,6 @@ def prepare_fairseq() -> None:
     import fairseq.distributed.utils as distributed
 
     widen_schema()
-    silence_hydra()
     if not hasattr(distributed.call_main, "__wrapped__"):
         distributed.call_main = _launching_here(distributed.call_main)
     if not hasattr(initialize.add_defaults, "__wrapped__"):
@@ -113,15 +111,6 @@ def widen_schema() -> None:
         # The schema lies under the name of the config that the command line asked for.
         if OmegaConf.get_type(getattr(node, "node", None)) is FairseqConfig:
             hydra_init(file_name.removesuffix(".yaml"))
-
-
-def silence_hydra() -> None:
-    """Drop warnings about how fairseq calls Hydra, on which no user can act."""
-    for message in (
-        r"\s*'.*' is validated against ConfigStore schema with the same name",
-        r"\s*Future Hydra versions will no longer change working directory",
-    ):
-        warnings.filterwarnings("ignore", message=message)
 
 
 def _fields_of(config: type, section: str) -> dict[str, Any]:

@@ -1,8 +1,14 @@
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+USER_DIR = f"common.user_dir={ROOT / 'fairseq_ecg'}"
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +18,87 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the recordings in {folder}, which are not part of the repository")
     return folder
+
+
+@dataclass
+class Run:
+    """One run of a command."""
+
+    status: int
+    log: str
+
+    def check(self) -> "Run":
+        assert self.status == 0, self.log[-6000:]
+        return self
+
+
+class Launcher:
+    """Runs ``fairseq-hydra-train`` in forks of one process, see ``launcher.py``."""
+
+    def __init__(self, log_folder: Path):
+        self.log_folder = log_folder
+        self.runs = 0
+        self.server = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("launcher.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment(),
+        )
+
+    def __call__(self, *arguments: str, cwd: Path, kill: tuple[str, int] | None = None) -> Run:
+        self.runs += 1
+        log = self.log_folder / f"{self.runs}.log"
+        # argparse takes overrides in one stretch only.
+        ordered = sorted(arguments, key=lambda argument: not argument.startswith("--"))
+        request = {"arguments": ordered, "cwd": str(cwd), "log": str(log), "kill": kill}
+        self.server.stdin.write(json.dumps(request) + "\n")
+        self.server.stdin.flush()
+        return Run(json.loads(self.server.stdout.readline()), log.read_text())
+
+
+def environment() -> dict[str, str]:
+    """Environment of commands: this checkout first, one thread, no GPU."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.fixture(scope="session")
+def hydra_train(tmp_path_factory):
+    """Run ``fairseq-hydra-train`` with the given arguments."""
+    launcher = Launcher(tmp_path_factory.mktemp("logs"))
+    yield launcher
+    launcher.server.stdin.close()
+    launcher.server.wait()
+
+
+@pytest.fixture(scope="session")
+def code_15(shared, tmp_path_factory) -> Path:
+    """Manifests of the real CODE-15% segments: ``cmsc/`` pairs and ``plain/`` with labels."""
+    folder = tmp_path_factory.mktemp("code_15")
+    segments = shared / "ecg" / "code_15" / "segmented"
+    names = sorted(path.name for path in segments.glob("*.mat"))
+    pairs = [name.removesuffix("_1.mat") for name in names if name.endswith("_1.mat")]
+    for kind in ("cmsc", "plain"):
+        (folder / kind).mkdir()
+    for split in ("train", "valid", "test"):
+        rows = "".join(f"{name}\t2500\n" for name in names)
+        (folder / "plain" / f"{split}.tsv").write_text(f"\t{segments}/\n{rows}")
+        rows = "".join(f"{pair}\t2500\t0\t0,1\n" for pair in pairs)
+        (folder / "cmsc" / f"{split}.tsv").write_text(f"{segments}/\nmat\n{rows}")
+    return folder
+
+
+TINY_MODEL = (
+    "+model.encoder_layers=2",
+    "model.encoder_embed_dim=32",
+    "+model.encoder_ffn_embed_dim=64",
+    "+model.encoder_attention_heads=4",
+    "+model.conv_feature_layers='[(16, 2, 2)] * 4'",
+    "model.final_dim=16",
+    "+model.conv_pos=16",
+    "+model.conv_pos_groups=4",
+    "+model.latent_vars=8",
+    "+model.num_negatives=10",
+)

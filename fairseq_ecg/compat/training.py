@@ -1,6 +1,7 @@
 """What stock fairseq's training loop needs mended before ECG models train on it."""
 
 import functools
+import inspect
 import logging
 import os
 import shutil
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 import fairseq.checkpoint_utils
+import fairseq.distributed.utils
 import fairseq.logging.progress_bar
 import fairseq.models.distributed_fairseq_model
 import torch
@@ -25,8 +27,9 @@ def mend() -> None:
     """Apply all mends; a second call changes nothing."""
     fairseq.checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
     PathManager.copy = staticmethod(copy_whole)
+    _wrap(fairseq.distributed.utils, "all_gather_list", _without_gpus)
     _wrap(fairseq.logging.progress_bar, "progress_bar", _with_csv)
-    _wrap(fairseq.models.distributed_fairseq_model, "DistributedDataParallel", _without_cpu_devices)
+    _wrap(fairseq.models.distributed_fairseq_model, "DistributedDataParallel", _on_any_device)
 
 
 def load_checkpoint_to_cpu(path, arg_overrides=None, load_on_all_ranks=False):
@@ -92,13 +95,30 @@ def _with_csv(progress_bar: Callable) -> Callable:
     return build
 
 
-def _without_cpu_devices(distributed: type) -> Callable:
+def _without_gpus(all_gather_list: Callable) -> Callable:
+    @functools.wraps(all_gather_list)
+    def gather(data, group=None, max_size=16384):
+        if torch.cuda.is_available():
+            return all_gather_list(data, group=group, max_size=max_size)
+        # fairseq gathers through a buffer on the GPU.
+        gathered = [None] * torch.distributed.get_world_size(group)
+        torch.distributed.all_gather_object(gathered, data, group=group)
+        return gathered
+
+    return gather
+
+
+def _on_any_device(distributed: type) -> Callable:
+    renamed = "forward_sync_buffers" in inspect.signature(distributed).parameters
+
     @functools.wraps(distributed, updated=())
-    def build(module, device_ids=None, output_device=None, **kwargs):
+    def build(module, device_ids=None, output_device=None, **options):
         if next(module.parameters()).device.type == "cpu":
             # torch accepts device ids for modules on GPUs alone, fairseq always gives them.
             device_ids = output_device = None
-        return distributed(module, device_ids=device_ids, output_device=output_device, **kwargs)
+        if renamed and "broadcast_buffers" in options:
+            options["forward_sync_buffers"] = options.pop("broadcast_buffers")
+        return distributed(module, device_ids=device_ids, output_device=output_device, **options)
 
     return build
 

@@ -4,6 +4,10 @@ import fairseq_ecg.compat.adam
 import fairseq_ecg.models  # noqa: F401
 from fairseq_ecg.compat import training
 from fairseq_ecg.criterions import install_meters
+from fairseq_ecg.tasks.ecg_classification import ECGDiagnosisTask
+from fairseq_ecg.tasks.ecg_pretraining import ECGPretrainingTask
+
+__all__ = ["ECGDiagnosisTask", "ECGPretrainingTask"]
 
 training.mend()
 install_meters()

@@ -27,8 +27,9 @@ class BatchedECGDataset(FairseqDataset):
         return self.recordings[index]
 
     def collater(self, samples: list) -> dict:
-        """Join items to a batch."""
-        return self.recordings.collate(samples) | {"split": self.split}
+        """Join items to a batch; none to an empty one, by which fairseq knows a gap of a rank."""
+        batch = self.recordings.collate(samples)
+        return batch | {"split": self.split} if batch else batch
 
     def num_tokens(self, index: int) -> int:
         """Size of an item in samples."""

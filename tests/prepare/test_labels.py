@@ -37,6 +37,8 @@ def test_reads_the_table_in_its_order(path):
         ("d,2,0,1", "d,2,0.5,1", r"line 4: 'AF' is '0\.5'"),
         ("d,2,0,1", "a,2,0,1", r"line 4: record a is already in line 2"),
         ("d,2,0,1", "d,,0,1", r"line 4: no patient"),
+        ("d,2,0,1", "d,2,0,1,1", r"line 4: has more values than there are columns"),
+        ("d,2,0,1", "d,2,0", r"line 4: 'Block, left' is ''"),
         ("record,patient", "path,patient", r"no column 'record' \(it has path, patient"),
         ("record,patient", "record,subject", r"no column 'patient'"),
     ],

@@ -1,0 +1,73 @@
+"""Write simulated 12-lead ECGs as WFDB records, with their labels.
+
+    python simulate.py --out recordings --recordings 400 --seed 1
+
+OUT then holds one record (.hea and .dat, 12 leads, 10 s, 500 Hz, mV, 16 bit) per recording, and
+labels.csv: record, patient_id, and one column of 0 and 1 per label. The same seed gives the same
+bytes.
+"""
+
+import argparse
+import csv
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import simulator
+import wfdb
+from tqdm import tqdm
+
+GAIN = round(2 / simulator.RESOLUTION)
+"""Digital steps per mV: half the simulator's resolution, for the augmented leads."""
+
+
+def write_records(recordings, folder: Path) -> None:
+    """Write recordings and labels.csv.
+
+    Args:
+        recordings: values of type ``simulator.Recording``.
+        folder: an existing folder.
+    """
+    with open(folder / "labels.csv", "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["record", "patient_id", *simulator.LABELS])
+        for recording in recordings:
+            wfdb.wrsamp(
+                recording.name,
+                fs=simulator.SAMPLE_RATE,
+                units=["mV"] * len(simulator.LEADS),
+                sig_name=list(simulator.LEADS),
+                d_signal=np.round(recording.ecg.T * GAIN).astype(np.int64),
+                fmt=["16"] * len(simulator.LEADS),
+                adc_gain=[GAIN] * len(simulator.LEADS),
+                baseline=[0] * len(simulator.LEADS),
+                comments=["simulated, not a patient", *sorted(recording.labels)],
+                write_dir=str(folder),
+            )
+            holds = [int(label in recording.labels) for label in simulator.LABELS]
+            table.writerow([recording.name, recording.patient_id, *holds])
+
+
+def main() -> int:
+    """Run the program; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder to create")
+    parser.add_argument("--recordings", type=int, default=400, help="how many (default: 400)")
+    parser.add_argument("--seed", type=int, default=1, help="of the random numbers (default: 1)")
+    arguments = parser.parse_args()
+    if arguments.out.exists():
+        print(f"{arguments.out} exists: remove it or name another folder", file=sys.stderr)
+        return 2
+    unfinished = arguments.out.with_name(arguments.out.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    recordings = simulator.recordings(arguments.recordings, arguments.seed)
+    write_records(tqdm(recordings, total=arguments.recordings, unit="recording"), unfinished)
+    os.replace(unfinished, arguments.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

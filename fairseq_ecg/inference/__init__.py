@@ -1,0 +1,1 @@
+"""Use of trained networks: evaluation on labelled data, and pictures of recordings."""

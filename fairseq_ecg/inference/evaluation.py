@@ -1,0 +1,189 @@
+"""How well a network tells labels of recordings it has not seen."""
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import average_precision_score, roc_auc_score
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.file_dataset import FileECGDataset
+from fairseq_ecg.inference.classifier import Classifier
+from fairseq_ecg.prepare.atomic import replacing
+
+SEGMENT = re.compile(r"_\d+\.mat$")
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well one label is told.
+
+    Attributes:
+        label: its name.
+        positives: number of recordings where it holds.
+        auroc: area under the ROC curve; NaN where the label holds in all recordings or in none.
+        auprc: average precision; likewise.
+    """
+
+    label: str
+    positives: int
+    auroc: float
+    auprc: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of all labels.
+
+    Attributes:
+        recordings: number of recordings.
+        scores: one for each label.
+    """
+
+    recordings: int
+    scores: tuple[Score, ...]
+
+    @property
+    def macro_auroc(self) -> float:
+        """Mean over the labels that have an AUROC; NaN if there is none."""
+        return _mean([score.auroc for score in self.scores])
+
+    @property
+    def macro_auprc(self) -> float:
+        """Mean over the labels that have an average precision; NaN if there is none."""
+        return _mean([score.auprc for score in self.scores])
+
+
+def evaluate(classifier: Classifier, dataset: FileECGDataset, batch_size: int) -> Evaluation:
+    """Score a network per recording, by the mean of the probabilities of its segments.
+
+    The files ``<recording>_<number>.mat`` are the segments of one recording; any other file is a
+    recording of its own.
+
+    Args:
+        classifier: the network.
+        dataset: segments with labels, see ``Classifier.dataset``.
+        batch_size: in segments.
+
+    Returns:
+        The scores.
+
+    Raises:
+        DataError: The data have another number of labels than the network.
+    """
+    n_labels = len(dataset[0]["label"])
+    if n_labels != len(classifier.labels):
+        raise DataError(
+            f"{dataset.label_file.path} has {n_labels} labels, the network tells "
+            f"{len(classifier.labels)}. Give the y.npy and the label_def.csv it was trained with"
+        )
+    loader = DataLoader(dataset, batch_size=batch_size, collate_fn=dataset.collate)
+    probabilities, labels = [], []
+    for batch in tqdm(loader, desc="evaluate", unit="batch"):
+        probabilities.append(classifier.probabilities(**batch["net_input"]))
+        labels.append(batch["label"].numpy())
+    recordings = [SEGMENT.sub("", name) for name in dataset.names(range(len(dataset)))]
+    _, first, recording_of = np.unique(recordings, return_index=True, return_inverse=True)
+    mean = recording_means(np.concatenate(probabilities), recording_of)
+    return score(np.concatenate(labels)[first], mean, classifier.labels)
+
+
+def recording_means(probabilities: np.ndarray, recording_of: np.ndarray) -> np.ndarray:
+    """Average over the segments of each recording.
+
+    Args:
+        probabilities: of segments, ``(N, C)``.
+        recording_of: number of the recording of each segment, ``(N,)``, from 0 to R - 1.
+
+    Returns:
+        ``(R, C)``.
+    """
+    sums = np.zeros((recording_of.max() + 1, probabilities.shape[1]))
+    np.add.at(sums, recording_of, probabilities)
+    return sums / np.bincount(recording_of)[:, None]
+
+
+def score(truth: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> Evaluation:
+    """Score probabilities.
+
+    Args:
+        truth: 0 or 1, ``(R, C)``.
+        probabilities: ``(R, C)``.
+        labels: names of the C labels.
+
+    Returns:
+        The scores.
+    """
+    scores = []
+    for name, holds, values in zip(labels, truth.T, probabilities.T, strict=True):
+        defined = holds.any() and not holds.all()
+        scores.append(
+            Score(
+                label=name,
+                positives=int(holds.sum()),
+                auroc=float(roc_auc_score(holds, values)) if defined else np.nan,
+                auprc=float(average_precision_score(holds, values)) if defined else np.nan,
+            )
+        )
+    return Evaluation(len(truth), tuple(scores))
+
+
+def write_scores(path: Path, evaluation: Evaluation, baseline: Evaluation | None) -> None:
+    """Write the table of scores as CSV; the last line is the macro mean.
+
+    Args:
+        path: file to write.
+        evaluation: of the trained network.
+        baseline: of the untrained one, adds the column ``auroc_untrained``.
+    """
+    with (
+        replacing(path) as unfinished,
+        open(unfinished, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*COLUMNS, *(["auroc_untrained"] if baseline else [])])
+        writer.writerows(_rows(evaluation, baseline))
+
+
+def format_scores(evaluation: Evaluation, baseline: Evaluation | None) -> str:
+    """Return the table of scores for a terminal, see ``write_scores``."""
+    header = ("label", "positive", "AUROC", "AUPRC", *(("untrained AUROC",) if baseline else ()))
+    rows = [
+        [name, str(positives), *("-" if np.isnan(value) else f"{value:.3f}" for value in values)]
+        for name, _, positives, *values in _rows(evaluation, baseline)
+    ]
+    rows[-1][1] = ""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = []
+    for name, *values in (header, *rows):
+        cells = [f"{value:>{width}}" for value, width in zip(values, widths[1:], strict=True)]
+        lines.append("  ".join([f"{name:<{widths[0]}}", *cells]))
+    rule = "-" * len(lines[0])
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+COLUMNS = ("label", "recordings", "positives", "auroc", "auprc")
+
+
+def _rows(evaluation: Evaluation, baseline: Evaluation | None) -> list[list]:
+    rows = [
+        [score.label, evaluation.recordings, score.positives, score.auroc, score.auprc]
+        for score in evaluation.scores
+    ]
+    total = sum(score.positives for score in evaluation.scores)
+    macro = [evaluation.macro_auroc, evaluation.macro_auprc]
+    rows.append(["macro", evaluation.recordings, total, *macro])
+    if baseline:
+        untrained = [*(score.auroc for score in baseline.scores), baseline.macro_auroc]
+        rows = [[*row, auroc] for row, auroc in zip(rows, untrained, strict=True)]
+    return rows
+
+
+def _mean(values: list[float]) -> float:
+    defined = [value for value in values if not np.isnan(value)]
+    return float(np.mean(defined)) if defined else np.nan

@@ -1,0 +1,103 @@
+import subprocess
+import sys
+
+import pytest
+
+from fairseq_ecg.cli import main
+
+
+@pytest.mark.parametrize("command", ["prepare", "evaluate", "plot"])
+def test_every_option_is_explained(command, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main([command, "--help"])
+    assert exit_.value.code == 0
+    text = capsys.readouterr().out
+    assert "usage: fairseq-ecg" in text
+    assert "None" not in text
+
+
+def test_help_does_not_wait_for_imports():
+    program = (
+        "import sys, fairseq_ecg.cli as cli; cli._parser(); "
+        "print(*{'torch', 'numpy', 'fairseq', 'matplotlib', 'wfdb'} & set(sys.modules))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == ""
+
+
+def test_mistakes_are_told_in_one_line(tmp_path, capsys):
+    options = [f"--records={tmp_path}", f"--labels={tmp_path}/none.csv", f"--out={tmp_path}/out"]
+    assert main(["prepare", *options, "--patient-column=patient"]) == 2
+    error = capsys.readouterr().err
+    assert error == f"fairseq-ecg: {tmp_path}/none.csv: no such file\n"
+    assert main(["plot", str(tmp_path / "none"), "--out", str(tmp_path / "a.png")]) == 2
+    assert "none.hea: no such WFDB header" in capsys.readouterr().err
+
+
+def test_fractions_must_be_numbers(capsys):
+    with pytest.raises(SystemExit):
+        main(["prepare", "--fractions=most"])
+    assert "'most': give numbers like 0.7,0.1,0.2" in capsys.readouterr().err
+
+
+def test_options_that_need_each_other(tmp_path, capsys):
+    for options in (["--checkpoint", "a.pt"], ["--label-def", "a.csv"], ["--truth", "a.csv"]):
+        with pytest.raises(SystemExit) as exit_:
+            main(["plot", "record", "--out", str(tmp_path / "a.png"), *options])
+        assert exit_.value.code == 2
+        assert "need" in capsys.readouterr().err
+
+
+@pytest.fixture
+def code_15(shared, tmp_path):
+    """Options of evaluate for the published recordings."""
+    root = shared / "ecg" / "code_15"
+    files = sorted((root / "segmented").glob("*.mat"))
+    lines = [f"\t{root / 'segmented'}/", *(f"{file.name}\t2500" for file in files)]
+    (tmp_path / "test.tsv").write_text("\n".join(lines) + "\n")
+    return [
+        str(shared / "golden" / "diagnosis_small.pt"),
+        f"--manifest={tmp_path / 'test.tsv'}",
+        f"--labels={root / 'labels' / 'y.npy'}",
+        f"--label-def={root / 'labels' / 'label_def.csv'}",
+    ]
+
+
+def test_evaluate_tells_whether_the_requirement_holds(code_15, tmp_path, capsys):
+    options = [*code_15, "--baseline=untrained", f"--out={tmp_path / 'scores.csv'}"]
+    assert main(["evaluate", *options, "--require-auroc=0.9"]) == 0
+    output = capsys.readouterr().out
+    assert "macro AUROC 0.959 on 10 recordings: above the required 0.9" in output
+    assert "untrained AUROC" in output
+    assert len((tmp_path / "scores.csv").read_text().splitlines()) == 10
+    assert main(["evaluate", *code_15, "--require-auroc=0.99"]) == 1
+    assert "macro AUROC 0.959 on 10 recordings: NOT above the required 0.99" in (
+        capsys.readouterr().out
+    )
+
+
+def test_plot_with_prediction_and_truth(shared, tmp_path):
+    root = shared / "ecg" / "code_15"
+    truth = (root / "labels" / "labels.csv").read_text().splitlines()
+    meta = (root / "meta_split.csv").read_text().splitlines()[1:]
+    names = {line.split(",")[0]: line.split(",")[1].removesuffix(".mat") for line in meta}
+    rows = [f"record,{truth[0]}"] + [f"{names[row.split(',')[0]]},{row}" for row in truth[1:]]
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    options = [
+        f"--out={tmp_path / 'a.png'}",
+        f"--checkpoint={shared / 'golden' / 'diagnosis_small.pt'}",
+        f"--label-def={root / 'labels' / 'label_def.csv'}",
+        f"--truth={tmp_path / 'labels.csv'}",
+    ]
+    assert main(["plot", str(root / "org" / "code_15_438277.mat"), *options]) == 0
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_pre_trained_checkpoint_cannot_be_evaluated(code_15, shared, capsys):
+    options = [str(shared / "golden" / "pretrain_small.pt"), *code_15[1:]]
+    assert main(["evaluate", *options]) == 2
+    error = capsys.readouterr().err
+    assert "tells no labels" in error
+    assert error.count("\n") == 1

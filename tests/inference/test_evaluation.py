@@ -1,0 +1,116 @@
+import csv
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+
+from fairseq_ecg.data import DataError, FileECGDataset
+from fairseq_ecg.inference.evaluation import (
+    evaluate,
+    format_scores,
+    recording_means,
+    score,
+    write_scores,
+)
+
+
+@pytest.fixture
+def scores():
+    truth = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0], [0, 1, 0]])
+    probabilities = np.array([[0.9, 0.4, 0.1], [0.8, 0.3, 0.2], [0.2, 0.1, 0.3], [0.1, 0.7, 0.4]])
+    return score(truth, probabilities, ["easy", "hard", "absent"])
+
+
+def test_known_scores(scores):
+    easy, hard, absent = scores.scores
+    assert (easy.positives, easy.auroc, easy.auprc) == (2, 1.0, 1.0)
+    # of the four pairs of a positive and a negative, (0.3, 0.4) is in the wrong order
+    assert (hard.positives, hard.auroc) == (2, 0.75)
+    assert hard.auprc == pytest.approx((1 + 2 / 3) / 2)
+    assert absent.positives == 0
+    assert np.isnan(absent.auroc)
+    assert np.isnan(absent.auprc)
+
+
+def test_macro_leaves_out_what_has_no_score(scores):
+    assert scores.recordings == 4
+    assert scores.macro_auroc == pytest.approx(0.875)
+    nothing = score(np.zeros((3, 1)), np.zeros((3, 1)), ["absent"])
+    assert np.isnan(nothing.macro_auroc)
+
+
+def test_means_are_over_the_segments_of_a_recording():
+    probabilities = np.array([[0.2, 1.0], [0.5, 0.0], [0.4, 0.5]])
+    means = recording_means(probabilities, np.array([1, 0, 1]))
+    np.testing.assert_allclose(means, [[0.5, 0.0], [0.3, 0.75]])
+
+
+class LevelClassifier:
+    """Says with which probability the first lead of a segment is high."""
+
+    labels = ("high",)
+
+    def probabilities(self, source, padding_mask):
+        assert not padding_mask.any()
+        return source[:, :1].mean(dim=2).sigmoid().double().numpy()
+
+
+def test_recordings_are_scored_by_their_mean_and_their_own_labels(tmp_path):
+    # Segment by segment, the recordings cannot be told apart.
+    levels = {"a_0": 3.0, "a_1": -1.0, "b_0": 1.0, "b_1": -3.0, "c_11": 0.5}
+    idx = {"a": 2, "b": 0, "c": 1}
+    for name, level in levels.items():
+        scipy.io.savemat(
+            tmp_path / f"{name}.mat",
+            {
+                "feats": np.full((12, 8), level),
+                "curr_sample_rate": 500,
+                "idx": idx[name[0]],
+            },
+        )
+    lines = [f"\t{tmp_path}/", *(f"{name}.mat\t8" for name in reversed(levels))]
+    (tmp_path / "test.tsv").write_text("\n".join(lines) + "\n")
+    np.save(tmp_path / "y.npy", np.array([[0.0], [1.0], [1.0]]))
+    dataset = FileECGDataset(
+        tmp_path / "test.tsv", label=True, label_file=tmp_path / "y.npy", pad=True, shuffle=False
+    )
+    evaluation = evaluate(LevelClassifier(), dataset, batch_size=2)
+    assert evaluation.recordings == 3
+    assert evaluation.scores[0].positives == 2
+    assert evaluation.scores[0].auroc == 1.0
+    assert torch.is_grad_enabled()
+
+
+def test_labels_of_other_data_are_refused(tmp_path):
+    scipy.io.savemat(
+        tmp_path / "a_0.mat", {"feats": np.zeros((12, 8)), "curr_sample_rate": 500, "idx": 0}
+    )
+    (tmp_path / "test.tsv").write_text(f"\t{tmp_path}/\na_0.mat\t8\n")
+    np.save(tmp_path / "y.npy", np.zeros((1, 2)))
+    dataset = FileECGDataset(tmp_path / "test.tsv", label=True, label_file=tmp_path / "y.npy")
+    with pytest.raises(DataError, match=r"y\.npy has 2 labels, the network tells 1"):
+        evaluate(LevelClassifier(), dataset, batch_size=2)
+
+
+def test_table_as_csv(scores, tmp_path):
+    baseline = score(np.array([[1, 1, 1], [0, 0, 0]]), np.zeros((2, 3)), ["a", "b", "c"])
+    write_scores(tmp_path / "scores.csv", scores, baseline)
+    with open(tmp_path / "scores.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == ["easy", "hard", "absent", "macro"]
+    assert rows[1]["auroc"] == "0.75"
+    assert rows[1]["auroc_untrained"] == "0.5"
+    assert rows[2]["auroc"] == "nan"
+    assert float(rows[3]["auroc"]) == pytest.approx(0.875)
+    write_scores(tmp_path / "scores.csv", scores, None)
+    assert "untrained" not in (tmp_path / "scores.csv").read_text()
+
+
+def test_table_on_the_terminal(scores):
+    lines = format_scores(scores, None).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert lines[0].split() == ["label", "positive", "AUROC", "AUPRC"]
+    assert lines[3].split() == ["hard", "2", "0.750", "0.833"]
+    assert lines[4].split() == ["absent", "0", "-", "-"]
+    assert lines[6].split() == ["macro", "0.875", "0.917"]

@@ -1,0 +1,115 @@
+"""Runs ``fairseq-hydra-train`` many times without importing fairseq each time.
+
+A process that has imported fairseq's command forks once per request line on standard input, and
+answers with the exit status of the child. A request may have the child killed with SIGKILL at a
+named point, as a machine that goes down would.
+"""
+
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+
+def kill_during_update(number: int) -> None:
+    """Kill this process between backward and step of update ``number`` (from 1)."""
+    from fairseq.trainer import Trainer
+
+    train_step = Trainer.train_step
+
+    def step(self, *args, **kwargs):
+        if self.get_num_updates() == number - 1:
+            self.optimizer.step = lambda *_, **__: _die()
+        return train_step(self, *args, **kwargs)
+
+    Trainer.train_step = step
+
+
+def kill_during_save(number: int) -> None:
+    """Kill this process half way through writing its checkpoint ``number`` (from 1)."""
+    import torch
+
+    save, saved = torch.save, []
+
+    def save_half(obj, file, *args, **kwargs):
+        saved.append(obj)
+        if len(saved) < number:
+            return save(obj, file, *args, **kwargs)
+        file.write(b"PK\x03\x04 half a checkpoint")
+        file.flush()
+        return _die()
+
+    torch.save = save_half
+
+
+def kill_during_copy(number: int) -> None:
+    """Kill this process half way through copying its checkpoint ``number`` (from 1)."""
+    import shutil
+
+    copy, copied = shutil.copyfile, []
+
+    def copy_half(source, target, *args, **kwargs):
+        copied.append(target)
+        if len(copied) < number:
+            return copy(source, target, *args, **kwargs)
+        content = Path(source).read_bytes()
+        Path(target).write_bytes(content[: len(content) // 2])
+        return _die()
+
+    shutil.copyfile = copy_half
+
+
+KILLS = {
+    "update": kill_during_update,
+    "save": kill_during_save,
+    "copy": kill_during_copy,
+}
+
+
+def _die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_child(request: dict) -> int:
+    """Run the command in this (forked) process; returns its exit status."""
+    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.chdir(request["cwd"])
+    if request.get("kill"):
+        place, number = request["kill"]
+        KILLS[place](number)
+    from fairseq_cli.hydra_train import cli_main
+
+    sys.argv = ["fairseq-hydra-train", *request["arguments"]]
+    try:
+        cli_main()
+    except SystemExit as error:
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+
+def main() -> None:
+    """Serve requests until standard input ends."""
+    import fairseq_cli.hydra_train  # noqa: F401
+
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            os._exit(run_child(json.loads(line)))
+        _, status = os.waitpid(child, 0)
+        print(json.dumps(os.waitstatus_to_exitcode(status)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+import pytest
+import torch
+
+from tests.golden_replay import main, replay
+
+
+@pytest.mark.parametrize("padded", ["", "_padded"])
+@pytest.mark.parametrize("checkpoint", ["pretrain_small", "diagnosis_small"])
+def test_recorded_numbers(checkpoint, padded, shared):
+    golden = shared / "golden"
+    comparisons = replay(golden / f"{checkpoint}.pt", golden / f"{checkpoint}{padded}.npz")
+    assert len(comparisons) > 50
+    failures = [str(comparison) for comparison in comparisons if not comparison.holds]
+    assert not failures
+
+
+def test_replay_notices_a_changed_weight(shared, tmp_path, monkeypatch, capsys):
+    golden = shared / "golden"
+    state = torch.load(golden / "diagnosis_small.pt", weights_only=True)
+    state["model"]["encoder.encoder.layers.1.fc2.weight"][3, 5] += 1e-2
+    torch.save(state, tmp_path / "changed.pt")
+    arguments = [str(tmp_path / "changed.pt"), str(golden / "diagnosis_small.npz")]
+    monkeypatch.setattr("sys.argv", ["golden_replay.py", *arguments])
+    assert main() == 1
+    printed = capsys.readouterr().out
+    assert "PAST 0.0001" in printed
+    assert "out  " in printed
