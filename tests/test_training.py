@@ -2,11 +2,13 @@
 
 import csv
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -333,22 +335,89 @@ def test_more_processes_than_gpus_are_refused_in_one_line(hydra_train, code_15, 
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"),
+    ("override", "message"),
     [
-        (["task.sample_rate=400"], "400"),
-        (["model.num_labels=5"], "num_labels"),
-        (["task.data=/nowhere"], "/nowhere"),
-        (["model.model_path=/nowhere/model.pt"], "checkpoint /nowhere/model.pt does not exist"),
+        ("+task.sample_rate=400", r"DataError: .*500.*task\.sample_rate"),
+        ("model.num_labels=5", r"y\.npy holds 8 labels per recording, but model\.num_labels=5"),
+        ("task.data=/nowhere", r"DataError: /nowhere/train\.tsv"),
+        ("model.model_path=/no/model.pt", r"checkpoint /no/model\.pt does not exist"),
+        ("criterion.report_cinc_score=true", r"weights_file"),
     ],
 )
-def test_wrong_input_is_named(overrides, message, hydra_train, code_15, shared, tmp_path):
+def test_wrong_input_is_named_in_the_last_line(
+    override, message, hydra_train, code_15, shared, tmp_path
+):
     command = finetuning(code_15, shared, shared / "golden" / "pretrain_small.pt", tmp_path)
-    replaced = {override.split("=")[0] for override in overrides}
-    command = [part for part in command if part.split("=")[0] not in replaced]
-    overrides = [f"+{o}" if o.startswith("task.sample_rate") else o for o in overrides]
-    run = hydra_train(*command, *overrides, "optimization.max_epoch=1", cwd=tmp_path)
+    key = override.split("=")[0]
+    command = [part for part in command if part.split("=")[0] != key]
+    run = hydra_train(
+        *command,
+        override,
+        "optimization.max_epoch=1",
+        "dataset.disable_validation=true",
+        cwd=tmp_path,
+    )
     assert run.status == 1
-    assert message in run.log.strip().splitlines()[-1] or message in run.log
+    last = run.log.split("Set the environment variable HYDRA_FULL_ERROR")[0].rstrip()
+    assert re.search(message, last.splitlines()[-1])
+
+
+def test_resuming_with_another_number_of_labels(hydra_train, code_15, shared, finetuned, tmp_path):
+    shutil.copy(finetuned / "checkpoint_last.pt", tmp_path)
+    command = finetuning(code_15, shared, shared / "golden" / "pretrain_small.pt", tmp_path)
+    labels = np.load(shared / "ecg" / "code_15" / "labels" / "y.npy")
+    np.save(tmp_path / "y.npy", labels[:, :5])
+    command = [part for part in command if not part.startswith(("+task.label", "model.num"))]
+    run = hydra_train(
+        *command,
+        "model.num_labels=5",
+        f"+task.label_file={tmp_path / 'y.npy'}",
+        "criterion.pos_weight=null",
+        cwd=tmp_path,
+    )
+    assert run.status == 1
+    assert "the checkpoint predicts 8 labels, but model.num_labels=5" in run.log
+
+
+@pytest.mark.parametrize(
+    ("config", "data", "options"),
+    [
+        ("w2v_cmsc", "cmsc", []),
+        ("w2v_cmsc_augs", "cmsc", []),
+        ("w2v_cmsc_rlm_small", "cmsc", []),
+        ("w2v_rlm", "plain", []),
+        ("w2v_augs", "plain", []),
+        ("w2v_cmsc", "cmsc", ["model._name=ecg_transformer", "criterion._name=clocs"]),
+    ],
+)
+def test_every_pretraining_config_trains(config, data, options, hydra_train, code_15, tmp_path):
+    tiny = list(TINY_MODEL)
+    if config == "w2v_cmsc_rlm_small":
+        tiny[0] = "model.encoder_layers=2"
+    if "criterion._name=clocs" in options:
+        only_here = ("latent", "negatives", "final_dim")
+        tiny = [part for part in tiny if not any(word in part for word in only_here)]
+        options = [
+            *options,
+            *(f"~criterion.{key}" for key in ("infonce", "log_keys", "loss_weights")),
+            *(f"~model.{key}" for key in ("quantize_targets", "final_dim")),
+        ]
+    run = hydra_train(
+        USER_DIR,
+        f"--config-name={config}",
+        f"task.data={code_15 / data}",
+        ONE_PROCESS,
+        "dataset.batch_size=8",
+        "dataset.num_workers=0",
+        "optimization.max_update=1",
+        "common.log_interval=1",
+        f"checkpoint.save_dir={tmp_path}",
+        *tiny,
+        *options,
+        cwd=tmp_path,
+    ).check()
+    assert "num_updates" in run.log
+    assert all(torch.isfinite(value).all() for value in weights(tmp_path).values())
 
 
 def test_console_script_from_another_directory(code_15, tmp_path):

@@ -12,6 +12,7 @@ import csv
 import os
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,11 @@ GAIN = round(2 / simulator.RESOLUTION)
 """Digital steps per mV: half the simulator's resolution, for the augmented leads."""
 
 
-def write_records(recordings, folder: Path) -> None:
+def write_records(recordings: Iterable[simulator.Recording], folder: Path) -> None:
     """Write recordings and labels.csv.
 
     Args:
-        recordings: values of type ``simulator.Recording``.
+        recordings: what to write.
         folder: an existing folder.
     """
     with open(folder / "labels.csv", "w", newline="", encoding="utf-8") as file:

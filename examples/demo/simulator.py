@@ -21,6 +21,7 @@ Sources:
 Axes of the dipole (Frank): x to the patient's left, y to the feet, z to the back; all in mV.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -165,7 +166,7 @@ class Recording:
     labels: frozenset[str]
 
 
-def recordings(count: int, seed: int):
+def recordings(count: int, seed: int) -> Iterator[Recording]:
     """Simulate recordings, patient after patient; six patients in ten have one, the others more.
 
     Every patient has a random stream of their own, so that the first recordings do not depend on

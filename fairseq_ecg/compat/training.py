@@ -5,6 +5,7 @@ import inspect
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from types import ModuleType
 
@@ -12,12 +13,13 @@ import fairseq.checkpoint_utils
 import fairseq.distributed.utils
 import fairseq.logging.progress_bar
 import fairseq.models.distributed_fairseq_model
+import fairseq.trainer
 import torch
 from fairseq.dataclass.utils import overwrite_args_by_name
 from fairseq.file_io import PathManager
 from omegaconf import OmegaConf
 
-from fairseq_ecg.compat.checkpoint import load_checkpoint
+from fairseq_ecg.compat.checkpoint import CheckpointError, load_checkpoint
 from fairseq_ecg.compat.csv_log import CsvLog
 
 logger = logging.getLogger(__name__)
@@ -29,6 +31,9 @@ def mend() -> None:
     PathManager.copy = staticmethod(copy_whole)
     _wrap(fairseq.distributed.utils, "all_gather_list", _without_gpus)
     _wrap(fairseq.logging.progress_bar, "progress_bar", _with_csv)
+    _wrap(fairseq.trainer.Trainer, "load_checkpoint", _naming_what_does_not_match)
+    if "fairseq_cli.train" in sys.modules:
+        _wrap(sys.modules["fairseq_cli.train"], "get_valid_stats", _best_of_each_subset)
     _wrap(fairseq.models.distributed_fairseq_model, "DistributedDataParallel", _on_any_device)
 
 
@@ -95,6 +100,40 @@ def _with_csv(progress_bar: Callable) -> Callable:
     return build
 
 
+def _naming_what_does_not_match(load_checkpoint: Callable) -> Callable:
+    @functools.wraps(load_checkpoint)
+    def load(self, *args, **kwargs):
+        try:
+            return load_checkpoint(self, *args, **kwargs)
+        except Exception as error:
+            if error.__context__ is None or not str(error).startswith("Cannot load model"):
+                raise
+            # fairseq keeps to itself which weights do not match.
+            raise CheckpointError(f"{error} {error.__context__}") from error.__context__
+
+    return load
+
+
+def _best_of_each_subset(get_valid_stats: Callable) -> Callable:
+    best: dict[str, float] = {}
+    position = 0
+
+    @functools.wraps(get_valid_stats)
+    def with_best(cfg, trainer, stats, tracking_best):
+        # fairseq logs the best value of the first subset alone, and not after its first validation.
+        nonlocal position
+        position = 0 if tracking_best else position + 1
+        stats = get_valid_stats(cfg, trainer, stats, tracking_best)
+        subset = cfg.dataset.valid_subset.split(",")[position]
+        metric = cfg.checkpoint.best_checkpoint_metric
+        best_of = max if cfg.checkpoint.maximize_best_checkpoint_metric else min
+        best[subset] = best_of(best.get(subset, stats[metric]), stats[metric])
+        stats.setdefault(f"best_{metric}", best[subset])
+        return stats
+
+    return with_best
+
+
 def _without_gpus(all_gather_list: Callable) -> Callable:
     @functools.wraps(all_gather_list)
     def gather(data, group=None, max_size=16384):
@@ -123,7 +162,7 @@ def _on_any_device(distributed: type) -> Callable:
     return build
 
 
-def _wrap(owner: ModuleType, name: str, wrapper: Callable[[Callable], Callable]) -> None:
+def _wrap(owner: ModuleType | type, name: str, wrapper: Callable[[Callable], Callable]) -> None:
     current = getattr(owner, name)
     if not hasattr(current, "__wrapped__"):
         setattr(owner, name, wrapper(current))

@@ -38,6 +38,11 @@ class LabelFile:
         # A memory map pickles as the whole array; a worker opens the file itself instead.
         return type(self), (self.path,)
 
+    @property
+    def n_labels(self) -> int:
+        """C, labels of a recording."""
+        return self._labels.shape[1]
+
     def row(self, idx: int, where: str) -> torch.Tensor:
         """Labels of one recording.
 

@@ -43,6 +43,12 @@ HEADER = 9
 FOOTER = 7
 PANEL_WIDTH = 72
 
+BAR_GAP = 1.2
+"""Between a label and its bar, in mm."""
+
+CHARACTER_WIDTH = 0.65
+"""Of bold text, on average, in units of its size."""
+
 BACKGROUND = "#fffdfc"
 FINE_GRID = "#f9dfdc"
 COARSE_GRID = "#efb8b3"
@@ -231,14 +237,16 @@ def _draw_panel(axes: Axes, prediction: Prediction, height: float) -> None:
     axes.axis("off")
     _text(axes, 0, FOOTER + height + HEADER / 2 + 1, "Predicted probability", 4.4, weight="bold")
     step = min(height / len(prediction.probabilities), 16.0)
-    name_size, bar_height = min(3.3, 0.4 * step), min(3.0, 0.3 * step)
+    longest = max(map(len, prediction.probabilities))
+    name_size = min(3.3, 0.4 * step, PANEL_WIDTH / (CHARACTER_WIDTH * longest))
+    bar_height = min(3.0, 0.28 * step)
     bar_width = PANEL_WIDTH - 12
     true = prediction.true or frozenset()
     for i, (name, probability) in enumerate(prediction.probabilities.items()):
         top = FOOTER + height - i * step
         holds = name in true
-        _text(axes, 0, top - 0.25 * step, name, name_size, weight="bold" if holds else "normal")
-        bottom = top - 0.55 * step - bar_height / 2
+        _text(axes, 0, top - name_size / 2, name, name_size, weight="bold" if holds else "normal")
+        bottom = top - name_size - BAR_GAP - bar_height
         color = TRUE_BAR if holds or prediction.true is None else BAR
         for width, fill in ((1.0, BAR_TRACK), (probability, color)):
             axes.barh(bottom, bar_width * width, bar_height, align="edge", color=fill)

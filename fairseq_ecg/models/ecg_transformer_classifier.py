@@ -7,6 +7,7 @@ from typing import Any
 from fairseq.models import BaseFairseqModel
 from omegaconf import MISSING
 
+from fairseq_ecg.compat.checkpoint import CheckpointError
 from fairseq_ecg.compat.registration import register_model
 from fairseq_ecg.models.ecg_transformer import ECGTransformerModel
 from fairseq_ecg.models.finetuning import ECGTransformerFinetuningConfig, load_encoder
@@ -40,6 +41,19 @@ class ECGTransformerClassificationModel(ECGTransformerClassifier, BaseFairseqMod
     ):
         super().__init__(encoder, cfg.num_labels, cfg.final_dropout, cfg.freeze_finetune_updates)
         self.architecture = architecture
+
+    def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
+        """Load weights as fairseq's models do.
+
+        Raises:
+            CheckpointError: the weights are those of another number of labels.
+        """
+        stored, expected = state_dict.get("proj.bias"), self.proj.out_features
+        if stored is not None and len(stored) != expected:
+            raise CheckpointError(
+                f"the checkpoint predicts {len(stored)} labels, but model.num_labels={expected}"
+            )
+        return super().load_state_dict(state_dict, strict, model_cfg, args)
 
     @classmethod
     def build_model(

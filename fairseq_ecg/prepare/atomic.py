@@ -11,11 +11,12 @@ def replacing(path: Path) -> Iterator[Path]:
     """Let the caller write beside ``path``, and put the result in its place at the end.
 
     Args:
-        path: file to write; its folder must exist.
+        path: file to write; its folder is made where absent.
 
     Yields:
         The path to write to. Nothing is left of it when the caller fails.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
     try:
         yield unfinished

@@ -134,7 +134,7 @@ def write_labels(table: LabelTable, splits: Sequence[str | None], folder: Path) 
     Args:
         table: the labels.
         splits: of each recording; None where it is in none and not to be counted.
-        folder: an existing folder.
+        folder: to write them to.
     """
     with replacing(folder / "y.npy") as path, open(path, "wb") as file:
         np.save(file, table.values.astype(np.float64))

@@ -83,9 +83,7 @@ def prepare(
         raise DataError(f"{segment_seconds} s at {sample_rate} Hz make no segment")
     table = read_labels(labels, patient_column)
     stems = _file_stems(table, labels)
-    segmented = out / "segmented"
-    for folder in (segmented, out / "labels", out / "manifests" / "cmsc"):
-        folder.mkdir(parents=True, exist_ok=True)
+    segmented, manifests = out / "segmented", out / "manifests"
 
     counts = []
     for idx, record in enumerate(tqdm(table.records, desc="prepare", unit="recording")):
@@ -102,25 +100,24 @@ def prepare(
     ]
     write_labels(table, splits, out / "labels")
     _write_meta(out / "meta_split.csv", table, stems, splits, patient_column)
-    for split in SPLITS:
-        members = [
-            SegmentedRecording(stem, count)
-            for stem, count, of in zip(stems, counts, splits, strict=True)
-            if of == split
-        ]
-        write_manifest(out / "manifests" / f"{split}.tsv", segmented, members, segment_samples)
-        write_cmsc_manifest(
-            out / "manifests" / "cmsc" / f"{split}.tsv", segmented, members, segment_samples
-        )
+    members: dict[str, list[SegmentedRecording]] = {split: [] for split in SPLITS}
+    for stem, count, split in zip(stems, counts, splits, strict=True):
+        if split:
+            members[split].append(SegmentedRecording(stem, count))
+    for split, recordings in members.items():
+        name = f"{split}.tsv"
+        write_manifest(manifests / name, segmented, recordings, segment_samples)
+        write_cmsc_manifest(manifests / "cmsc" / name, segmented, recordings, segment_samples)
 
     in_training = np.array([split == "train" for split in splits])
     absent = ~table.values[in_training].any(axis=0)
+    patient_splits = list(split_of.values())
     return Summary(
-        patients={split: sum(of == split for of in split_of.values()) for split in SPLITS},
-        recordings={split: splits.count(split) for split in SPLITS},
+        patients={split: patient_splits.count(split) for split in SPLITS},
+        recordings={split: len(recordings) for split, recordings in members.items()},
         segments={
-            split: sum(count for count, of in zip(counts, splits, strict=True) if of == split)
-            for split in SPLITS
+            split: sum(recording.n_segments for recording in recordings)
+            for split, recordings in members.items()
         },
         too_short=splits.count(None),
         untrainable=[name for name, none in zip(table.names, absent, strict=True) if none],

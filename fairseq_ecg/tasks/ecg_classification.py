@@ -8,7 +8,7 @@ from typing import Optional
 from fairseq.tasks import register_task
 
 from fairseq_ecg.compat.launch_dir import from_launch_dir
-from fairseq_ecg.data import FileECGDataset, PathECGDataset
+from fairseq_ecg.data import DataError, FileECGDataset, PathECGDataset
 from fairseq_ecg.tasks.ecg_pretraining import ECGPretrainingConfig, ECGPretrainingTask
 
 
@@ -37,6 +37,12 @@ class ECGDiagnosisTask(ECGPretrainingTask):
     """
 
     cfg: ECGDiagnosisConfig
+    num_labels: int | None = None
+
+    def build_model(self, cfg, from_checkpoint: bool = False):
+        """Build the model, and note how many labels it predicts."""
+        self.num_labels = cfg.num_labels
+        return super().build_model(cfg, from_checkpoint)
 
     def load_dataset(
         self,
@@ -58,7 +64,8 @@ class ECGDiagnosisTask(ECGPretrainingTask):
             kwargs: further arguments of fairseq's trainer, without meaning here.
 
         Raises:
-            DataError: the manifest or the labels are missing or wrong.
+            DataError: the manifest or the labels are missing or wrong, or not as many as the
+                model predicts.
         """
         self._load(
             PathECGDataset if self.cfg.path_dataset else FileECGDataset,
@@ -68,3 +75,9 @@ class ECGDiagnosisTask(ECGPretrainingTask):
             label=label,
             label_file=from_launch_dir(self.cfg.label_file),
         )
+        labels = self.datasets[split].recordings.label_file
+        if labels is not None and self.num_labels not in (None, labels.n_labels):
+            raise DataError(
+                f"{labels.path} holds {labels.n_labels} labels per recording, but "
+                f"model.num_labels={self.num_labels}: set it to {labels.n_labels}"
+            )

@@ -18,6 +18,12 @@ def test_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_the_folder_is_made(tmp_path):
+    with replacing(tmp_path / "a" / "b" / "c.txt") as unfinished:
+        unfinished.write_text("new")
+    assert (tmp_path / "a" / "b" / "c.txt").read_text() == "new"
+
+
 def test_success_replaces_the_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")

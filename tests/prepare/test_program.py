@@ -150,8 +150,12 @@ def test_labels_without_a_positive_in_training_are_reported(records, tmp_path):
     rows = [f"p{i}/r{i},{i},{i % 2},0" for i in range(6) if i != SHORT]
     table.write_text("\n".join(["record,patient,x,never", *rows]) + "\n")
     summary = prepare(
-        records, table, tmp_path / "out", patient_column="patient", segment_seconds=1,
+        records,
+        table,
+        tmp_path / "out",
+        patient_column="patient",
+        segment_seconds=1,
         fractions=(0.6, 0.2, 0.2),
-    )  # fmt: skip
+    )
     assert summary.untrainable == ["never"]
     assert (tmp_path / "out" / "labels" / "pos_weight.txt").read_text().endswith(",inf]")
