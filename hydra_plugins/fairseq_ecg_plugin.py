@@ -29,6 +29,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
+ROOT = Path(__file__).resolve().parents[1]
 TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK")
 
 
@@ -44,9 +45,8 @@ class FairseqECGSearchPath(SearchPathPlugin):
 
 def config_folder() -> Path:
     """Folder of the configs: inside the installed package, or at the root of a checkout."""
-    root = Path(__file__).resolve().parents[1]
-    installed = root / "fairseq_ecg" / "configs"
-    return installed if installed.is_dir() else root / "configs"
+    installed = ROOT / "fairseq_ecg" / "configs"
+    return installed if installed.is_dir() else ROOT / "configs"
 
 
 def prepare_fairseq() -> None:
@@ -132,10 +132,12 @@ def _after_user_dir(add_defaults):
 
         user_dir = cfg.common.user_dir
         if user_dir is not None and HydraConfig.initialized():
-            # Hydra has changed to the directory of the run.
-            started = Path(get_original_cwd(), user_dir)
-            if started.is_dir():
-                cfg.common.user_dir = str(started)
+            # Hydra has changed to the directory of the run, and whoever installed this package
+            # knows its folder by name only.
+            for base in (get_original_cwd(), ROOT):
+                if Path(base, user_dir).is_dir():
+                    cfg.common.user_dir = str(Path(base, user_dir))
+                    break
         utils.import_user_module(cfg.common)
         add_defaults(cfg)
 
