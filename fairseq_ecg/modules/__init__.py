@@ -5,6 +5,7 @@ from fairseq_ecg.modules.classifier import ECGTransformerClassifier
 from fairseq_ecg.modules.conv_extractor import ConvFeatureExtractor, parse_conv_layers
 from fairseq_ecg.modules.ecg_transformer import ECGTransformer
 from fairseq_ecg.modules.encoder import TransformerEncoder, TransformerEncoderLayer
+from fairseq_ecg.modules.gathering import gather_rows
 from fairseq_ecg.modules.gradient import scale_gradient
 from fairseq_ecg.modules.pooling import mean_of_nonzero
 from fairseq_ecg.modules.positional_conv import ConvPositionalEncoding
@@ -21,6 +22,7 @@ __all__ = [
     "TransformerEncoder",
     "TransformerEncoderLayer",
     "Wav2Vec2",
+    "gather_rows",
     "mean_of_nonzero",
     "parse_conv_layers",
     "scale_gradient",

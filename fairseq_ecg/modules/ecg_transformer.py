@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from fairseq_ecg.modules.conv_extractor import ConvFeatureExtractor, parse_conv_layers
 from fairseq_ecg.modules.encoder import TransformerEncoder
+from fairseq_ecg.modules.gathering import gather_rows
 from fairseq_ecg.modules.gradient import scale_gradient
 from fairseq_ecg.modules.pooling import mean_of_nonzero, zero_padding
 from fairseq_ecg.modules.positional_conv import ConvPositionalEncoding
@@ -38,6 +39,7 @@ class ECGTransformer(nn.Module):
         feature_grad_mult: factor on the gradient into the convolutions; 0 freezes them.
         conv_pos: width of the positional convolution in frames.
         conv_pos_groups: its groups.
+        all_gather: return the frames of all ranks, for contrast with their recordings.
     """
 
     masks_empty_rows = True
@@ -65,10 +67,12 @@ class ECGTransformer(nn.Module):
         feature_grad_mult: float = 1.0,
         conv_pos: int = 128,
         conv_pos_groups: int = 16,
+        all_gather: bool = False,
     ):
         super().__init__()
         conv_layers = parse_conv_layers(conv_feature_layers)
         self.feature_grad_mult = feature_grad_mult
+        self.all_gather = all_gather
         self.conv_dim = conv_layers[-1][0]
         self.encoder_dim = encoder_embed_dim
 
@@ -113,12 +117,15 @@ class ECGTransformer(nn.Module):
 
         Returns:
             ``x`` ``(B, T', D)``, ``padding_mask`` ``(B, T')`` or None, and ``saliency``
-            ``(B, layers, T', T')`` or None.
+            ``(B, layers, T', T')`` or None. With ``all_gather`` and several ranks ``x`` holds the
+            frames of all, padded ones zero, and the mask is None.
         """
         latents = self.layer_norm(self.extract_latents(source).transpose(1, 2))
         frame_mask = self.frame_padding_mask(padding_mask, latents.shape[1])
         x = self.dropout_input(self.project(latents))
         x, saliency = self.encode(x, frame_mask)
+        if self.all_gather and distributed.is_initialized():
+            x, frame_mask = gather_rows(zero_padding(x, frame_mask)), None
         return {"x": x, "padding_mask": frame_mask, "saliency": saliency}
 
     def extract_latents(self, source: torch.Tensor) -> torch.Tensor:
