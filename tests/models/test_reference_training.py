@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 import fairseq_ecg.tasks  # noqa: F401
 from fairseq_ecg.models import Wav2Vec2CMSCModel
-from tests.modules.test_reference_vectors import SMALL, ecg, fill
+from tests.modules.test_reference_vectors import PRETRAINING, ecg, fill
 
 # The input's own rounding moves losses by 2e-5 and gradient norms by 1.5e-5.
 RELATIVE = 5e-5
@@ -20,20 +20,7 @@ RELATIVE = 5e-5
     ids=["evaluation", "training"],
 )
 def test_pretraining_step(training, loss, contrastive, correct):
-    network = Wav2Vec2CMSCModel(
-        **SMALL,
-        apply_mask=True,
-        mask_prob=0.65,
-        mask_length=3,
-        quantize_targets=True,
-        final_dim=16,
-        latent_vars=8,
-        latent_groups=2,
-        num_negatives=10,
-        dropout=0.0,
-        attention_dropout=0.0,
-    )
-    fill(network).train(training)
+    network = fill(Wav2Vec2CMSCModel(**PRETRAINING)).train(training)
     cfg = {"_name": "wav2vec2_with_cmsc", "infonce": True, "loss_weights": [0.1, 10]}
     cfg["log_keys"] = ["prob_perplexity", "code_perplexity", "temp"]
     criterion = build_criterion(OmegaConf.create(cfg), None).train(training)

@@ -17,6 +17,18 @@ SMALL = {
     "conv_pos": 8,
     "conv_pos_groups": 4,
 }
+PRETRAINING = SMALL | {
+    "apply_mask": True,
+    "mask_prob": 0.65,
+    "mask_length": 3,
+    "quantize_targets": True,
+    "final_dim": 16,
+    "latent_vars": 8,
+    "latent_groups": 2,
+    "num_negatives": 10,
+    "dropout": 0.0,
+    "attention_dropout": 0.0,
+}
 LOGITS = [
     [1.381330, 0.9472177, -8.6471e-05, -0.9842566, -1.505360],
     [1.629013, 0.7691, -0.5140874, -1.574663, -1.874123],
@@ -139,20 +151,7 @@ def test_saliency(classifier):
 
 @pytest.fixture
 def pretraining():
-    network = Wav2Vec2(
-        **SMALL,
-        apply_mask=True,
-        mask_prob=0.65,
-        mask_length=3,
-        quantize_targets=True,
-        final_dim=16,
-        latent_vars=8,
-        latent_groups=2,
-        num_negatives=10,
-        dropout=0.0,
-        attention_dropout=0.0,
-    )
-    return fill(network)
+    return fill(Wav2Vec2(**PRETRAINING))
 
 
 @pytest.mark.parametrize(
