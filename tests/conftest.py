@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# Before torch is imported: processes that are forked after torch has used several threads hang when
+# they use them too, and tests run side by side anyway.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 ROOT = Path(__file__).resolve().parents[1]
 USER_DIR = f"common.user_dir={ROOT / 'fairseq_ecg'}"
 

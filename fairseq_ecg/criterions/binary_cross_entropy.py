@@ -70,7 +70,7 @@ class BinaryCrossEntropyCriterion(ECGCriterion):
                 "fn": (~predicted & true).sum(),
             }
         if self.report_auc and not self.training:
-            log["_y_true"], log["_y_score"] = target.cpu().numpy(), prob.cpu().numpy()
+            log["_y_true"], log["_y_score"] = target.cpu().numpy(), prob.detach().cpu().numpy()
         return [loss], self.sample_size(sample, target.long().sum()), log
 
     @staticmethod

@@ -29,7 +29,10 @@ class Wav2Vec2CriterionConfig(ECGCriterionConfig):
 
     infonce: bool = field(
         default=False,
-        metadata={"help": "use cross entropy over target and negatives (InfoNCE), not binary"},
+        metadata={
+            "help": "use cross entropy over the positive and its negatives (InfoNCE); otherwise "
+            "each of them is told by itself whether it is the positive"
+        },
     )
     loss_weights: Optional[List[float]] = field(
         default=None,
@@ -63,7 +66,10 @@ class Wav2Vec2Criterion(ECGCriterion):
             loss = F.cross_entropy(logits, target, reduction="sum")
             sample_size = self.sample_size(sample, target.numel())
         else:
-            loss = F.binary_cross_entropy_with_logits(logits, target.float(), reduction="sum")
+            if target.shape != logits.shape:
+                # One index per row, which fairseq_signals compares with all logits and stops.
+                target = F.one_hot(target, logits.size(1))
+            loss = _binary_loss(logits, target)
             sample_size = self.sample_size(sample, target.long().sum())
         terms = [loss, *self._extra_terms(model, net_output, sample_size)]
 
@@ -115,3 +121,15 @@ class Wav2Vec2Criterion(ECGCriterion):
                 log_mean_loss(key, logs)
             else:
                 metrics.log_scalar(key, total(key, logs) / len(logs), round=3)
+
+
+def _binary_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Sum of the binary cross entropy of candidates, ``target`` being 1 where they are right.
+
+    Excluded negatives count nothing: minus infinity times 0 would be NaN.
+    """
+    excluded = logits.isneginf()
+    losses = F.binary_cross_entropy_with_logits(
+        logits.masked_fill(excluded, 0), target.float(), reduction="none"
+    )
+    return losses.masked_fill(excluded, 0).sum()

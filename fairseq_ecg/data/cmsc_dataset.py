@@ -51,7 +51,7 @@ class CMSCECGDataset(ECGDataset):
             if self.label:
                 sample["label"] = self._labels(mat, where)
             samples.append(sample)
-        _check_n_samples(recordings, entry.n_samples)
+        _check_orientation(recordings, entry.n_samples)
         return samples
 
     def collate(self, samples: Sequence[list[dict[str, Any]]]) -> dict[str, Any]:
@@ -93,7 +93,8 @@ def _patient_id(mat: dict, where: str) -> int:
     )
 
 
-def _check_n_samples(recordings: Sequence[Recording], expected: int) -> None:
-    """Compare with the manifest, which gives one length even where segments differ."""
-    if all(recording.n_samples != expected for recording in recordings):
-        recordings[0].check_n_samples(expected)
+def _check_orientation(recordings: Sequence[Recording], expected: int) -> None:
+    """Refuse transposed segments; their lengths may differ, while the manifest gives one number."""
+    for recording in recordings:
+        if len(recording.feats) == expected:
+            recording.check_n_samples(expected)

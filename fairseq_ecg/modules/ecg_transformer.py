@@ -156,9 +156,11 @@ class ECGTransformer(nn.Module):
         if padding_mask.dim() == 3:
             padding_mask = padding_mask[:, 0]
         valid = self.feature_extractor.output_length((~padding_mask).sum(dim=-1))
-        valid = valid.unsqueeze(1)
-        frame_mask = torch.arange(frames, device=padding_mask.device) >= valid
-        return frame_mask if self.masks_empty_rows else frame_mask & (valid > 0)
+        # fairseq_signals takes a length of 0 or less for an index from the end.
+        end = torch.where(valid > 0, valid, valid + frames)
+        if self.masks_empty_rows:
+            end = end.masked_fill(valid == 0, 0)
+        return torch.arange(frames, device=padding_mask.device) >= end.unsqueeze(1)
 
     def project(self, latents: torch.Tensor) -> torch.Tensor:
         """Bring ``(B, T', E)`` latents to the width of the transformer."""

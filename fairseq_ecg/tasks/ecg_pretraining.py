@@ -152,6 +152,13 @@ class ECGPretrainingTask(FairseqTask):
             cfg.update(architecture)
         return model
 
+    def build_criterion(self, cfg, from_checkpoint: bool = False):
+        """Build the criterion, and keep out of checkpoints what fairseq_signals does not know."""
+        criterion = super().build_criterion(cfg, from_checkpoint)
+        with open_dict(cfg):
+            cfg.pop("nonfinite_loss", None)
+        return criterion
+
     def load_dataset(
         self,
         split: str,

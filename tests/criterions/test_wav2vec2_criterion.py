@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from fairseq_ecg.criterions import NonFiniteLossError
+from fairseq_ecg.criterions.wav2vec2 import _binary_loss
 
 N_GROUPS_TIMES_VARS = 32
 RECORDINGS = ["pretrain_small", "pretrain_small_padded"]
@@ -210,3 +211,14 @@ def test_batch_without_positive_pair(recording, build, caplog):
     loss.backward()
     assert (loss.item(), sample_size, model.scale.grad.item()) == (0, 0, 0)
     assert "loss_3 = nan" in caplog.text
+
+
+def test_binary_loss_tells_each_candidate_by_itself():
+    logits = torch.tensor([[2.0, -1.0, 0.5], [0.3, float("-inf"), 1.0]], requires_grad=True)
+    loss = _binary_loss(logits, torch.tensor([[1, 0, 0], [1, 0, 0]]))
+    positives = torch.nn.functional.softplus(-logits[:, 0]).sum()
+    negatives = torch.nn.functional.softplus(logits[[0, 0, 1], [1, 2, 2]]).sum()
+    torch.testing.assert_close(loss, positives + negatives)
+    loss.backward()
+    assert torch.isfinite(logits.grad).all()
+    assert logits.grad[1, 1] == 0

@@ -97,14 +97,20 @@ def test_a_missing_segment_is_named(manifest, tmp_path):
         CMSCECGDataset(manifest)[1]
 
 
-def test_the_length_in_the_manifest_must_be_that_of_a_segment(write_ecg, write_cmsc_manifest):
+def test_segments_may_have_other_lengths_than_their_row(write_ecg, write_cmsc_manifest):
+    """A row gives the length of the recording's last segment, which may lie in another row."""
     write_ecg("a_0.mat", 20)
     write_ecg("a_1.mat", 15)
-    dataset = CMSCECGDataset(write_cmsc_manifest(("a", 15, "0,1")), pad=True)
+    dataset = CMSCECGDataset(write_cmsc_manifest(("a", 18, "0,1")), pad=True)
     padding_mask = batch_of(dataset)["net_input"]["padding_mask"]
     assert padding_mask[:, 0].sum(dim=1).tolist() == [0, 5]
-    dataset = CMSCECGDataset(write_cmsc_manifest(("a", 18, "0,1")), pad=True)
-    with pytest.raises(DataError, match=r"a_0.mat .* has 20 samples, the manifest says 18"):
+
+
+def test_transposed_segments_are_refused(write_ecg, write_cmsc_manifest):
+    write_ecg("a_0.mat", 20)
+    write_ecg("a_1.mat", 20)
+    dataset = CMSCECGDataset(write_cmsc_manifest(("a", 12, "0,1")), pad=True)
+    with pytest.raises(DataError, match=r"a_0.mat .* looks transposed"):
         dataset[0]
 
 
