@@ -86,6 +86,8 @@ def test_checkpoint_is_as_fairseq_signals_writes_it(pretrained, shared):
     assert list(ours["model"]) == list(theirs["model"])
     assert set(theirs["cfg"]["model"]) <= set(ours["cfg"]["model"])
     assert set(theirs["cfg"]["task"]) <= set(ours["cfg"]["task"])
+    # fairseq_signals builds the criterion from this and refuses keys that it does not know.
+    assert set(ours["cfg"]["criterion"]) == set(theirs["cfg"]["criterion"])
     history, recorded = ours["optimizer_history"][-1], theirs["optimizer_history"][-1]
     for name in ("criterion_name", "optimizer_name"):
         assert history[name] == recorded[name]
