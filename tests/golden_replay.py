@@ -84,7 +84,9 @@ def replay(checkpoint: Path, recording: Path) -> list[Comparison]:
 
     replayed = {"loss": loss.item(), "sample_size": float(sample_size)}
     if "mask_indices" in recorded:
-        replayed |= {"logits": outputs["x"], "features": outputs.get("features")}
+        rows, frames = recorded["logits"].shape[1:]
+        logits = model.get_logits(outputs).view(frames, rows, -1).transpose(0, 2)
+        replayed |= {"logits": logits, "features": outputs.get("features")}
     else:
         replayed |= {name: outputs[name] for name in ("out", "encoder_out", "saliency")}
         replayed["padding_mask_out"] = outputs["padding_mask"]

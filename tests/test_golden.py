@@ -1,12 +1,17 @@
 import pytest
 import torch
 
+from fairseq_ecg.ops import backends
 from tests.golden_replay import main, replay
 
 
+@pytest.mark.parametrize("backend", ["reference", "torch", "cpu"])
 @pytest.mark.parametrize("padded", ["", "_padded"])
 @pytest.mark.parametrize("checkpoint", ["pretrain_small", "diagnosis_small"])
-def test_recorded_numbers(checkpoint, padded, shared):
+def test_recorded_numbers(checkpoint, padded, backend, shared, monkeypatch):
+    if (reason := backends.missing(backend)) is not None:
+        pytest.skip(reason)
+    monkeypatch.setenv(backends.VARIABLE, backend)
     golden = shared / "golden"
     comparisons = replay(golden / f"{checkpoint}.pt", golden / f"{checkpoint}{padded}.npz")
     assert len(comparisons) > 50

@@ -50,7 +50,11 @@ class ECGCriterion(FairseqCriterion):
         self.skips_nonfinite = cfg.nonfinite_loss == "skip"
 
     def compute(
-        self, model: nn.Module, sample: dict[str, Any], net_output: dict[str, Any], logits: Tensor
+        self,
+        model: nn.Module,
+        sample: dict[str, Any],
+        net_output: dict[str, Any],
+        logits: Tensor | None,
     ) -> Computed:
         """Compute the loss of a batch.
 
@@ -58,7 +62,7 @@ class ECGCriterion(FairseqCriterion):
             model: Gave ``net_output``; asked for targets, features and extra losses.
             sample: The batch.
             net_output: What the model returned.
-            logits: Of the model, float32.
+            logits: Of the model, float32; None where ``get_logits`` gave none.
 
         Returns:
             The terms whose sum is the loss, each summed over the batch; the sample size; and what
@@ -66,8 +70,8 @@ class ECGCriterion(FairseqCriterion):
         """
         raise NotImplementedError
 
-    def get_logits(self, model: nn.Module, net_output: dict[str, Any]) -> Tensor:
-        """Ask the model for the logits that ``compute`` works on."""
+    def get_logits(self, model: nn.Module, net_output: dict[str, Any]) -> Tensor | None:
+        """Ask the model for the logits that ``compute`` works on, if it does."""
         return model.get_logits(net_output)
 
     def forward(
@@ -88,8 +92,9 @@ class ECGCriterion(FairseqCriterion):
             NonFiniteLossError: The loss is NaN or infinite and ``nonfinite_loss`` is "raise".
         """
         net_output = model(**sample["net_input"])
-        logits = self.get_logits(model, net_output).float()
-        with torch.autocast(logits.device.type, enabled=False):
+        logits = self.get_logits(model, net_output)
+        logits = None if logits is None else logits.float()
+        with torch.autocast(sample["net_input"]["source"].device.type, enabled=False):
             terms, sample_size, log = self.compute(model, sample, net_output, logits)
             loss = fold(add, terms)
         parts = {f"loss_{i}": term for i, term in enumerate(terms)} if len(terms) > 1 else {}

@@ -19,6 +19,8 @@ from fairseq_ecg.criterions.criterion import (
     log_share,
     total,
 )
+from fairseq_ecg.modules.wav2vec2 import Contrast
+from fairseq_ecg.ops.infonce import infonce
 
 _OWN_METRICS = {"loss", "nsignals", "sample_size", "skipped", "correct", "count"}
 
@@ -57,14 +59,39 @@ class Wav2Vec2Criterion(ECGCriterion):
         self.loss_weights = None if cfg.loss_weights is None else list(cfg.loss_weights)
         self.log_keys = list(cfg.log_keys)
 
+    def get_logits(self, model: nn.Module, net_output: dict[str, Any]) -> Tensor | None:
+        """Ask for logits unless the loss is computed without them."""
+        return None if self._contrast(model, net_output) else model.get_logits(net_output)
+
+    def _contrast(self, model: nn.Module, net_output: dict[str, Any]) -> Contrast | None:
+        wanted = not self.training and "logits" in self.log_keys
+        if not self.infonce or wanted or not hasattr(model, "get_contrast"):
+            return None
+        return model.get_contrast(net_output)
+
     def compute(
-        self, model: nn.Module, sample: dict[str, Any], net_output: dict[str, Any], logits: Tensor
+        self,
+        model: nn.Module,
+        sample: dict[str, Any],
+        net_output: dict[str, Any],
+        logits: Tensor | None,
     ) -> Computed:
         """Compute the contrastive term and the extra terms; see the base class."""
         target = model.get_targets(sample, net_output)
-        if self.infonce:
+        log: dict[str, Any] = {}
+        contrast = self._contrast(model, net_output)
+        if contrast is not None:
+            loss, log["correct"], count = infonce(*contrast, model.logit_temp)
+            log["count"] = float(count)
+            sample_size = self.sample_size(sample, target.numel())
+        elif self.infonce:
             loss = F.cross_entropy(logits, target, reduction="sum")
             sample_size = self.sample_size(sample, target.numel())
+            with torch.no_grad():
+                # A row of equal logits has its maximum and its minimum first: not an answer.
+                is_max, is_min = logits.argmax(-1) == 0, logits.argmin(-1) == 0
+                log["correct"] = is_max.sum() - (is_max & is_min).sum()
+                log["count"] = float(is_max.numel())
         else:
             if target.shape != logits.shape:
                 # One index per row, which fairseq_signals compares with all logits and stops.
@@ -73,7 +100,6 @@ class Wav2Vec2Criterion(ECGCriterion):
             sample_size = self.sample_size(sample, target.long().sum())
         terms = [loss, *self._extra_terms(model, net_output, sample_size)]
 
-        log: dict[str, Any] = {}
         for key in self.log_keys:
             if key in ("logits", "target"):
                 if not self.training:
@@ -82,12 +108,6 @@ class Wav2Vec2Criterion(ECGCriterion):
             elif key in net_output:
                 value = net_output[key]
                 log[key] = value.float().reshape(()) if torch.is_tensor(value) else float(value)
-        if self.infonce:
-            with torch.no_grad():
-                # A row of equal logits has its maximum and its minimum first: not an answer.
-                is_max, is_min = logits.argmax(-1) == 0, logits.argmin(-1) == 0
-                log["correct"] = is_max.sum() - (is_max & is_min).sum()
-                log["count"] = float(is_max.numel())
         return terms, sample_size, log
 
     def _extra_terms(

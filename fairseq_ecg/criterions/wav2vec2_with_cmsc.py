@@ -37,7 +37,11 @@ class Wav2Vec2WithCMSCCriterion(Wav2Vec2Criterion):
         self.cmsc_weight = 1.0 if cfg.cmsc_weights is None else cfg.cmsc_weights
 
     def compute(
-        self, model: nn.Module, sample: dict[str, Any], net_output: dict[str, Any], logits: Tensor
+        self,
+        model: nn.Module,
+        sample: dict[str, Any],
+        net_output: dict[str, Any],
+        logits: Tensor | None,
     ) -> Computed:
         """Compute the terms of ``wav2vec2`` and the contrastive one; see the base class."""
         terms, sample_size, log = super().compute(model, sample, net_output, logits)

@@ -1,5 +1,7 @@
 """The pre-training network: contrastive prediction of masked frames."""
 
+from typing import NamedTuple
+
 import torch
 from torch import nn
 
@@ -12,6 +14,20 @@ from fairseq_ecg.ops.quantize import Quantized
 
 PRETRAINING_MODULES = ("quantizer", "project_q", "target_glu", "final_proj")
 """What a fine-tuned encoder no longer has."""
+
+
+class Contrast(NamedTuple):
+    """Masked frames and the candidates among which they are to find their target.
+
+    Attributes:
+        predictions: ``(B, M, C)``.
+        targets: ``(B, M, C)``.
+        negatives: ``(B, M * N)`` int64, indices into the ``B * M`` targets, each of the own row.
+    """
+
+    predictions: torch.Tensor
+    targets: torch.Tensor
+    negatives: torch.Tensor
 
 
 class Wav2Vec2(ECGTransformer):
@@ -169,10 +185,12 @@ class Wav2Vec2(ECGTransformer):
 
         Returns:
             With ``features_only``: ``x`` ``(B, T', D)``, ``padding_mask`` ``(B, T')`` or None,
-            ``features`` ``(B, T', E)`` before masking, ``saliency``. Otherwise ``x`` the logits
-            ``(1 + N, B, M)`` with the positive first, ``padding_mask``, ``features_pen`` the
-            mean square of the latents, ``features`` ``(B, T', D)`` if asked for, and with a
-            quantizer ``prob_perplexity``, ``code_perplexity``, ``num_vars`` and ``temp``.
+            ``features`` ``(B, T', E)`` before masking, ``saliency``. Otherwise ``contrast``, of
+            which :meth:`get_logits` makes logits (or ``x``, the logits ``(1 + N, B, M)`` with the
+            positive first, where negatives are not all targets of the same recording),
+            ``padding_mask``, ``features_pen`` the mean square of the latents, ``features``
+            ``(B, T', D)`` if asked for, and with a quantizer ``prob_perplexity``,
+            ``code_perplexity``, ``num_vars`` and ``temp``.
         """
         latents = self.extract_latents(source)
         features_pen = latents.float().pow(2).mean()
@@ -215,13 +233,29 @@ class Wav2Vec2(ECGTransformer):
                 pool = self.project_q(self.quantizer(pool).codes)
             else:
                 pool = y
-        negatives = self.draw_negatives(y, pool, negative_indices)
         if mask_indices is not None:
             x = _rows_at(x, mask_indices)
-        if self.target_glu is not None:
-            y, negatives = self.target_glu(y), self.target_glu(negatives)
-        result["x"] = contrastive_logits(self.final_proj(x), y, negatives, self.logit_temp)
+        predictions = self.final_proj(x)
+        rows, frames, _ = y.shape
+        if negative_indices is None:
+            negative_indices = sample_negatives(
+                rows, frames, self.num_negatives, self.cross_sample_negatives, pool.shape[1]
+            )
+        if self.negatives_are_own_targets:
+            y = y if self.target_glu is None else self.target_glu(y)
+            result["contrast"] = Contrast(predictions, y, negative_indices)
+        else:
+            negatives = self.gather(pool, negative_indices, frames)
+            if self.target_glu is not None:
+                y, negatives = self.target_glu(y), self.target_glu(negatives)
+            result["x"] = contrastive_logits(predictions, y, negatives, self.logit_temp)
         return result
+
+    @property
+    def negatives_are_own_targets(self) -> bool:
+        """Whether all negatives of a frame are targets of other frames of its recording."""
+        others = self.cross_sample_negatives + self.codebook_negatives
+        return self.num_negatives > 0 and others == 0 and not self.negatives_from_everywhere
 
     def apply_mask(
         self,
@@ -252,28 +286,25 @@ class Wav2Vec2(ECGTransformer):
             x = x.masked_fill(torch.from_numpy(drawn).to(x.device).unsqueeze(1), 0)
         return x, mask_indices
 
-    def draw_negatives(
-        self, y: torch.Tensor, pool: torch.Tensor, indices: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Choose the negatives of every masked frame.
+    def gather(self, pool: torch.Tensor, indices: torch.Tensor, frames: int) -> torch.Tensor:
+        """Look up the negatives of every masked frame, and draw those from the codebook.
 
         Args:
-            y: ``(B, M, C)`` projected targets.
             pool: ``(B, P, C)`` projected latents that may be negatives.
-            indices: ``(B, M * N)``, drawn if None.
+            indices: ``(B, M * N)`` into the ``B * P`` latents.
+            frames: M, masked frames of a row.
 
         Returns:
             ``(N, B, M, C)``, those from the codebook last.
+
+        Raises:
+            ValueError: negatives from a codebook are asked for where there is none.
         """
-        rows, frames, channels = y.shape
-        if indices is None:
-            indices = sample_negatives(
-                rows, frames, self.num_negatives, self.cross_sample_negatives, pool.shape[1]
-            )
         negatives = gather_negatives(pool, indices, frames)
         if self.codebook_negatives > 0:
             if self.quantizer is None:
                 raise ValueError("model.codebook_negatives needs model.quantize_targets=true")
+            rows, _, channels = pool.shape
             codes = self.quantizer.sample_codes(rows * frames, self.codebook_negatives)
             drawn = self.project_q(codes).view(self.codebook_negatives, rows, frames, channels)
             negatives = torch.cat([negatives, drawn])
@@ -288,15 +319,27 @@ class Wav2Vec2(ECGTransformer):
         """Encode, by default without masking; see :meth:`forward` with ``features_only``."""
         return self(source, padding_mask, mask=mask, features_only=True)
 
+    def get_contrast(self, net_output: dict) -> Contrast | None:
+        """What the contrastive loss needs instead of logits; None where logits are there."""
+        return net_output.get("contrast")
+
     def get_logits(self, net_output: dict, **_) -> torch.Tensor:
-        """Logits ``(M * B, 1 + N)`` of all masked frames, frame by frame."""
-        logits = net_output["x"].transpose(0, 2)
+        """Logits ``(M * B, 1 + N)`` of all masked frames, frame by frame, the positive first."""
+        logits = net_output.get("x")
+        if logits is None:
+            predictions, targets, indices = net_output["contrast"]
+            negatives = gather_negatives(targets, indices, targets.shape[1])
+            logits = contrastive_logits(predictions, targets, negatives, self.logit_temp)
+        logits = logits.transpose(0, 2)
         return logits.reshape(-1, logits.size(-1))
 
     def get_targets(self, sample: dict, net_output: dict, **_) -> torch.Tensor:
         """The right candidate of every masked frame, ``(M * B,)`` zeros."""
-        _, rows, frames = net_output["x"].shape
-        return net_output["x"].new_zeros(rows * frames, dtype=torch.long)
+        if "contrast" in net_output:
+            like = net_output["contrast"].targets[..., 0]
+        else:
+            like = net_output["x"][0]
+        return like.new_zeros(like.numel(), dtype=torch.long)
 
     def get_extra_losses(self, net_output: dict) -> list[torch.Tensor]:
         """Diversity of the codebooks (if quantized) and the penalty on large latents."""

@@ -1,0 +1,395 @@
+// The contrastive loss on the CPU: everything of a row stays in a core's cache.
+//
+// One template is compiled for several instruction sets. target_clones would not do, because the
+// length of vectors and the tile of a matrix product depend on the registers there are.
+#include "../infonce.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wpsabi"  // vectors are passed to inlined functions only
+#endif
+#define INLINE inline __attribute__((always_inline))
+
+namespace fairseq_ecg::cpu {
+namespace {
+
+// Lines of matrices start at multiples of this many floats, a place in the cache.
+constexpr int64_t kPlace = 16;
+
+// Pads a line to an odd number of places, so that the same column of many lines does not compete
+// for the same set of them.
+int64_t pitch_of(int64_t width) { return ((width + kPlace - 1) / kPlace | 1) * kPlace; }
+
+// A matrix that is read by single numbers, in either direction.
+struct Left {
+  const float* data;
+  int64_t line;  // distance between the numbers of two lines of the product
+  int64_t step;  // distance between two numbers that are summed over
+};
+
+struct Matrix {
+  float* data;
+  int64_t pitch;
+
+  INLINE float* line(int64_t i) const { return data + i * pitch; }
+};
+
+// What is kept of one row. Lines of frames end in zeros; other lines end in anything.
+struct Row {
+  explicit Row(int64_t frames, int64_t channels)
+      : frame_pitch(pitch_of(frames)), channel_pitch(pitch_of(channels)) {
+    const int64_t floats = 3 * frames * channel_pitch + (channels + frames + 3) * frame_pitch;
+    memory.reset(new float[floats + kPlace]);
+    names_memory.reset(new int32_t[frame_pitch + kPlace]);
+    float* next = aligned(memory.get());
+    const auto take = [&next](int64_t lines, int64_t pitch) {
+      float* const taken = next;
+      next += lines * pitch;
+      return Matrix{taken, pitch};
+    };
+    x = take(frames, channel_pitch);
+    y = take(frames, channel_pitch);
+    gradient = take(frames, channel_pitch);
+    y_by_channel = take(channels, frame_pitch);
+    pairs = take(frames, frame_pitch);
+    weights = take(1, frame_pitch).data;
+    x_norms = take(1, frame_pitch).data;
+    y_norms = take(1, frame_pitch).data;
+    names = aligned(names_memory.get());
+    std::fill(names, names + frame_pitch, -1);
+  }
+
+  template <class T>
+  static T* aligned(T* pointer) {
+    return reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(pointer) + 63) / 64 * 64);
+  }
+
+  std::unique_ptr<float[]> memory;
+  std::unique_ptr<int32_t[]> names_memory;
+  int64_t frame_pitch;
+  int64_t channel_pitch;
+  Matrix x;             // (frames, channels) predictions of length one
+  Matrix y;             // (frames, channels) targets of length one
+  Matrix gradient;      // (frames, channels) by x or y
+  Matrix y_by_channel;  // (channels, frames)
+  Matrix pairs;         // (frames, frames) cosines, then the loss's slopes by them
+  float* weights;       // (frames,) how often each target counts in the loss of one prediction
+  float* x_norms;       // (frames,)
+  float* y_norms;       // (frames,)
+  int32_t* names;       // (frames,) equal for equal targets
+};
+
+INLINE void read(const float* from, int64_t frames, int64_t channels, Matrix to) {
+  for (int64_t i = 0; i < frames; ++i) {
+    std::memcpy(to.line(i), from + i * channels, channels * sizeof(float));
+    std::fill(to.line(i) + channels, to.line(i + 1), 0.0f);
+  }
+}
+
+// Registers of 4, 8 or 16 numbers.
+template <int kLanes>
+struct Registers;
+
+template <>
+struct Registers<4> {
+  typedef float Floats __attribute__((vector_size(16)));
+  typedef int32_t Ints __attribute__((vector_size(16)));
+};
+
+template <>
+struct Registers<8> {
+  typedef float Floats __attribute__((vector_size(32)));
+  typedef int32_t Ints __attribute__((vector_size(32)));
+};
+
+template <>
+struct Registers<16> {
+  typedef float Floats __attribute__((vector_size(64)));
+  typedef int32_t Ints __attribute__((vector_size(64)));
+};
+
+// The kernel for registers of kLanes floats; kTileLines * kTileVectors of them hold sums.
+template <int kLanes, int kTileLines, int kTileVectors>
+struct Kernel {
+  using Floats = typename Registers<kLanes>::Floats;
+  using Ints = typename Registers<kLanes>::Ints;
+
+  static INLINE Floats load(const float* from) {
+    Floats floats;
+    std::memcpy(&floats, from, sizeof floats);
+    return floats;
+  }
+
+  static INLINE void store(float* to, const Floats& floats) {
+    std::memcpy(to, &floats, sizeof floats);
+  }
+
+  static INLINE Floats all(float value) { return value - Floats{}; }
+
+  static INLINE float sum(const Floats& floats) {
+    float total = 0;
+    for (int lane = 0; lane < kLanes; ++lane) total += floats[lane];
+    return total;
+  }
+
+  static INLINE bool any(const Ints& mask) {
+    int32_t bits = 0;
+    for (int lane = 0; lane < kLanes; ++lane) bits |= mask[lane];
+    return bits != 0;
+  }
+
+  // e^power for powers <= 0 to 2 ulp; below -87, where floats end, e^-87. NaN stays NaN.
+  static INLINE Floats exp(const Floats& power) {
+    const Floats x = power < -87.0f ? all(-87.0f) : power;
+    // Adding 1.5 * 2^23 leaves the rounded number in the lowest bits.
+    const Floats shifted = x * 1.44269504088896341f + 12582912.0f;
+    const Floats whole = shifted - 12582912.0f;
+    const Floats r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
+    Floats series = all(1.9875691500e-4f);
+    series = series * r + 1.3981999507e-3f;
+    series = series * r + 8.3334519073e-3f;
+    series = series * r + 4.1665795894e-2f;
+    series = series * r + 1.6666665459e-1f;
+    series = series * r + 5.0000001201e-1f;
+    series = series * r * r + r + 1.0f;
+    return series * (Floats)(((Ints)shifted << 23) + (127 << 23));
+  }
+
+  template <int kLines, int kVectors>
+  static INLINE void tile(Left left, Matrix right, int64_t depth, Matrix out) {
+    Floats sums[kLines][kVectors] = {};
+    for (int64_t k = 0; k < depth; ++k) {
+      Floats row[kVectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) row[v] = load(right.line(k) + v * kLanes);
+#pragma GCC unroll 16
+      for (int i = 0; i < kLines; ++i) {
+        const float factor = left.data[i * left.line + k * left.step];
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) sums[i][v] += factor * row[v];
+      }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kLines; ++i) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) store(out.line(i) + v * kLanes, sums[i][v]);
+    }
+  }
+
+  template <int kLines, int kVectors>
+  static INLINE void tile_of(int64_t lines, Left left, Matrix right, int64_t depth, Matrix out) {
+    if constexpr (kLines > 0) {
+      if (lines == kLines) {
+        tile<kLines, kVectors>(left, right, depth, out);
+      } else {
+        tile_of<kLines - 1, kVectors>(lines, left, right, depth, out);
+      }
+    }
+  }
+
+  // Writes the product of left (lines, depth) and right (depth, width), the width rounded up to
+  // whole vectors.
+  static INLINE void multiply(Left left, Matrix right, int64_t lines, int64_t depth, int64_t width,
+                              Matrix out) {
+    constexpr int64_t kWidth = kTileVectors * kLanes;
+    const int64_t tiles = (lines + kTileLines - 1) / kTileLines;
+    for (int64_t column = 0; column < width;) {
+      const bool is_wide = column + kWidth <= width;
+      const Matrix columns{right.data + column, right.pitch};
+      int64_t line = 0;
+      for (int64_t t = 1; t <= tiles; ++t) {
+        const int64_t end = lines * t / tiles;  // equal heights rather than a low last tile
+        const Left from{left.data + line * left.line, left.line, left.step};
+        const Matrix to{out.line(line) + column, out.pitch};
+        if (is_wide) {
+          tile_of<kTileLines, kTileVectors>(end - line, from, columns, depth, to);
+        } else {
+          tile_of<kTileLines, 1>(end - line, from, columns, depth, to);
+        }
+        line = end;
+      }
+      column += is_wide ? kWidth : kLanes;
+    }
+  }
+
+  static INLINE bool is_equal(const float* one, const float* other, int64_t width) {
+    if (one[0] != other[0]) return false;
+    for (int64_t c = 0; c < width; c += kLanes) {
+      if (any(load(one + c) != load(other + c))) return false;
+    }
+    return true;
+  }
+
+  static INLINE void name_equals(Matrix y, int64_t frames, int32_t* names) {
+    for (int64_t i = 0; i < frames; ++i) {
+      names[i] = static_cast<int32_t>(i);
+      for (int64_t j = 0; j < i; ++j) {
+        if (names[j] == j && is_equal(y.line(i), y.line(j), y.pitch)) {
+          names[i] = static_cast<int32_t>(j);
+          break;
+        }
+      }
+    }
+  }
+
+  static INLINE float divisor(float norm) { return norm < kLeastLength ? kLeastLength : norm; }
+
+  static INLINE void normalise(Matrix lines, int64_t frames, float* norms) {
+    for (int64_t i = 0; i < frames; ++i) {
+      float* const line = lines.line(i);
+      Floats squares = {};
+      for (int64_t c = 0; c < lines.pitch; c += kLanes) squares += load(line + c) * load(line + c);
+      norms[i] = std::sqrt(sum(squares));
+      const float factor = 1.0f / divisor(norms[i]);
+      for (int64_t c = 0; c < lines.pitch; c += kLanes) store(line + c, load(line + c) * factor);
+    }
+  }
+
+  static INLINE void transpose(Matrix from, int64_t lines, int64_t columns, Matrix to) {
+    for (int64_t first = 0; first < to.pitch; first += kLanes) {
+      const int64_t present = std::clamp<int64_t>(lines - first, 0, kLanes);
+      for (int64_t c = 0; c < columns; ++c) {
+        float* const block = to.line(c) + first;
+        for (int64_t i = 0; i < present; ++i) block[i] = from.line(first + i)[c];
+        std::fill(block + present, block + kLanes, 0.0f);
+      }
+    }
+  }
+
+  // Turns the cosines of one prediction into the slopes of its loss. False if a negative is of
+  // another row.
+  static INLINE bool weigh(const InfoNCE& call, int64_t row, int64_t i, const Row& kept) {
+    float* const logits = kept.pairs.line(i);
+    float* const weights = kept.weights;
+    const int64_t position = row * call.frames + i;
+    const int64_t* const drawn = call.negatives + position * call.draws;
+
+    std::fill(weights, weights + kept.frame_pitch, 0.0f);
+    for (int64_t n = 0; n < call.draws; ++n) {
+      const int64_t j = drawn[n] - row * call.frames;
+      if (j < 0 || j >= call.frames) return false;
+      weights[j] += 1;
+    }
+    Ints excluded = {};
+    for (int64_t j = 0; j < call.frames; j += kLanes) {
+      Ints names;
+      std::memcpy(&names, kept.names + j, sizeof names);
+      const Floats counts = load(weights + j);
+      const Ints equal = names == kept.names[i];
+      excluded |= equal & (counts > 0.0f);
+      store(weights + j, equal ? Floats{} : counts);
+    }
+    weights[i] = 1;
+
+    const float positive = logits[i] / call.temperature;
+    Ints not_below = {}, below = {};
+    Floats highest = all(positive);
+    for (int64_t j = 0; j < call.frames; j += kLanes) {
+      const Ints counts = load(weights + j) > 0.0f;
+      const Floats logit = load(logits + j) / call.temperature;
+      store(logits + j, logit);
+      not_below |= counts & ~(logit <= positive);  // NaN is not below
+      below |= counts & (logit < positive);
+      highest = (counts & (logit > highest)) ? logit : highest;
+    }
+    float shift = positive;
+    for (int64_t lane = 0; lane < kLanes; ++lane) shift = std::max(shift, highest[lane]);
+    call.hits[position] = !any(not_below) && (any(excluded) || any(below));
+
+    Floats shares = {};
+    for (int64_t j = 0; j < call.frames; j += kLanes) {
+      const Floats counts = load(weights + j);
+      // What does not count may be far above the shift.
+      const Floats share = counts * exp(counts > 0.0f ? load(logits + j) - shift : Floats{});
+      store(logits + j, share);
+      shares += share;
+    }
+    const float total = sum(shares);
+    call.losses[position] = std::log(total) - (positive - shift);
+    const float factor = 1 / (total * call.temperature);
+    for (int64_t j = 0; j < call.frames; j += kLanes) store(logits + j, load(logits + j) * factor);
+    logits[i] -= 1 / call.temperature;
+    return true;
+  }
+
+  // Turns the gradient by frames of length one into the one by frames as they came.
+  static INLINE void unnormalise(Matrix gradient, Matrix unit, const float* norms, int64_t frames,
+                                 int64_t channels, float* out) {
+    for (int64_t i = 0; i < frames; ++i) {
+      float* const line = gradient.line(i);
+      const float* const direction = unit.line(i);
+      Floats products = {};
+      for (int64_t c = 0; c < channels; c += kLanes) {
+        products += load(line + c) * load(direction + c);
+      }
+      // Below its least length a frame is divided by that, but autograd follows its true length.
+      const float scale = divisor(norms[i]);
+      const float along = norms[i] > 0 ? sum(products) * (scale / norms[i]) : 0;
+      const float factor = 1 / scale;
+      for (int64_t c = 0; c < channels; c += kLanes) {
+        store(line + c, (load(line + c) - load(direction + c) * along) * factor);
+      }
+      std::memcpy(out + i * channels, line, channels * sizeof(float));
+    }
+  }
+
+  static INLINE bool run(const InfoNCE& call, int64_t begin, int64_t end) {
+    const auto [frames, channels] = std::pair(call.frames, call.channels);
+    const Row kept(frames, channels);
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t offset = row * frames * channels;
+      read(call.predictions + offset, frames, channels, kept.x);
+      read(call.targets + offset, frames, channels, kept.y);
+      name_equals(kept.y, frames, kept.names);
+      normalise(kept.x, frames, kept.x_norms);
+      normalise(kept.y, frames, kept.y_norms);
+      transpose(kept.y, frames, channels, kept.y_by_channel);
+      multiply({kept.x.data, kept.x.pitch, 1}, kept.y_by_channel, frames, channels, frames,
+               kept.pairs);
+      for (int64_t i = 0; i < frames; ++i) {
+        if (!weigh(call, row, i, kept)) return false;
+      }
+      if (call.by_predictions == nullptr) continue;
+
+      multiply({kept.pairs.data, kept.pairs.pitch, 1}, kept.y, frames, frames, channels,
+               kept.gradient);
+      unnormalise(kept.gradient, kept.x, kept.x_norms, frames, channels,
+                  call.by_predictions + offset);
+      multiply({kept.pairs.data, 1, kept.pairs.pitch}, kept.x, frames, frames, channels,
+               kept.gradient);
+      unnormalise(kept.gradient, kept.y, kept.y_norms, frames, channels, call.by_targets + offset);
+    }
+    return true;
+  }
+};
+
+#if defined(__GNUC__) && defined(__x86_64__)
+__attribute__((target("avx512f,fma"))) bool infonce_avx512(const InfoNCE& call, int64_t begin,
+                                                           int64_t end) {
+  return Kernel<16, 12, 2>::run(call, begin, end);
+}
+
+__attribute__((target("avx2,fma"))) bool infonce_avx2(const InfoNCE& call, int64_t begin,
+                                                      int64_t end) {
+  return Kernel<8, 6, 2>::run(call, begin, end);
+}
+#endif
+
+}  // namespace
+
+bool infonce(const InfoNCE& call, int64_t begin, int64_t end) {
+#if defined(__GNUC__) && defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f")) return infonce_avx512(call, begin, end);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    return infonce_avx2(call, begin, end);
+  }
+#endif
+  return Kernel<4, 4, 2>::run(call, begin, end);
+}
+
+}  // namespace fairseq_ecg::cpu

@@ -1,0 +1,60 @@
+// The contrastive loss over all pairs of a row's frames: what the kernels take.
+// fairseq_ecg/ops/infonce/README.md derives what they compute.
+#pragma once
+
+#include <cstdint>
+
+struct CUstream_st;
+
+namespace fairseq_ecg {
+
+// What a frame is divided by at least, as in torch.nn.functional.cosine_similarity.
+constexpr float kLeastLength = 1e-8f;
+
+struct InfoNCE {
+  const float* predictions;  // (rows, frames, channels)
+  const float* targets;      // (rows, frames, channels)
+  const int64_t* negatives;  // (rows, frames, draws), indices into all rows' frames
+  float* losses;             // (rows, frames)
+  bool* hits;                // (rows, frames)
+  float* by_predictions;     // (rows, frames, channels), or null: no gradients
+  float* by_targets;         // likewise
+  int64_t rows;
+  int64_t frames;
+  int64_t channels;
+  int64_t draws;
+  float temperature;
+};
+
+namespace cpu {
+
+// Computes the rows [begin, end). False if one of their negatives is of another row.
+bool infonce(const InfoNCE& call, int64_t begin, int64_t end);
+
+}  // namespace cpu
+
+namespace cuda {
+
+constexpr int64_t kMostFrames = 12288;  // as many counts as a block's shared memory holds
+
+struct Workspace {
+  float* pairs;             // (rows, frames, frames), see below
+  float* prediction_norms;  // (rows, frames)
+  float* target_norms;      // (rows, frames)
+  int64_t* fingerprints;    // (rows, frames), equal for equal targets and rarely for others
+  int32_t* names;           // (rows, frames), equal for a row's equal targets alone
+};
+
+// Fills all of the workspace but pairs.
+void prepare(const InfoNCE& call, const Workspace& workspace, CUstream_st* stream);
+
+// Computes losses and hits from pairs, which come as products of predictions (lines) and targets
+// (columns) and leave as what sums of targets are taken with for by_predictions, and transposed
+// sums of predictions for by_targets. The loss of a frame with a negative of another row is NaN.
+void weigh(const InfoNCE& call, const Workspace& workspace, CUstream_st* stream);
+
+// Takes from the gradients, which come as those sums, what only changes a frame's length.
+void project(const InfoNCE& call, const Workspace& workspace, CUstream_st* stream);
+
+}  // namespace cuda
+}  // namespace fairseq_ecg

@@ -1,0 +1,158 @@
+"""The contrastive loss of wav2vec 2.0 over negatives of the same recording (InfoNCE)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from fairseq_ecg.ops import backends
+from fairseq_ecg.ops.infonce import allpairs, cpp_kernel, reference
+
+__all__ = ["InfoNCE", "infonce"]
+
+
+class InfoNCE(NamedTuple):
+    """Loss and accuracy over the masked frames of a batch.
+
+    Attributes:
+        loss: float32 scalar in nats, the sum over frames.
+        correct: int64 scalar, frames whose positive has the largest logit of all and not also the
+            smallest; among equal logits the positive counts as the first.
+        count: frames.
+    """
+
+    loss: Tensor
+    correct: Tensor
+    count: int
+
+
+def infonce(
+    predictions: Tensor,
+    targets: Tensor,
+    negatives: Tensor,
+    temperature: float,
+    backend: str | None = None,
+) -> InfoNCE:
+    """Contrast predictions of masked frames with their targets among sampled other targets.
+
+    A frame's logits are the cosine similarities, over the temperature, of its prediction to its
+    own target and to its negatives, as often as each was drawn; its loss is the cross entropy of
+    the first. A negative that equals the target in every channel is no negative: its logit is
+    minus infinity. As in :func:`torch.nn.functional.cosine_similarity` no vector is divided by
+    less than 1e-8.
+
+    Arithmetic is in float32, also under autocast; inputs of another type are converted. Kernels
+    form all ``(B, M, M)`` similarities within rows instead of gathering ``(N, B, M, C)`` negatives,
+    see the room's README. There is no second derivative but by the reference.
+
+    Args:
+        predictions: ``(B, M, C)`` floating point.
+        targets: ``(B, M, C)`` floating point, on the same device; the loss has a gradient by them
+            as positives and as negatives.
+        negatives: ``(B, M * N)`` int64 on any device, N of one frame after another: indices into
+            the ``B * M`` targets in row order, each of the frame's own row, as
+            :func:`fairseq_ecg.ops.negatives.sample_negatives` draws them without cross-sample
+            negatives. The reference allows any row; on a GPU the loss is NaN for another one.
+        temperature: what cosine similarities are divided by, positive.
+        backend: which implementation runs, see :mod:`fairseq_ecg.ops.backends`.
+
+    Returns:
+        Loss, hits and number of frames.
+
+    Raises:
+        ValueError: shapes or types do not match, or (on the CPU) a negative is of another row.
+        BackendError: the backend asked for is not there.
+
+    Source: Baevski et al., "wav2vec 2.0", NeurIPS 2020, equation 3.
+    """
+    _check(predictions, targets, negatives, temperature)
+    rows, frames, _ = predictions.shape
+    predictions, targets = predictions.float(), targets.float()
+    negatives = negatives.to(predictions.device, non_blocking=True)
+    chosen = _choose(predictions.device.type, backend)
+    if chosen == "reference":
+        loss, correct = reference.infonce(predictions, targets, negatives, temperature)
+    else:
+        gradient = torch.is_grad_enabled() and (predictions.requires_grad or targets.requires_grad)
+        loss, correct, _, _ = _infonce(
+            predictions, targets, negatives, temperature, gradient, chosen
+        )
+    return InfoNCE(loss, correct, rows * frames)
+
+
+def _check(predictions: Tensor, targets: Tensor, negatives: Tensor, temperature: float) -> None:
+    if predictions.dim() != 3 or predictions.shape != targets.shape:
+        raise ValueError(
+            "predictions and targets must both be (B, M, C), not "
+            f"{tuple(predictions.shape)} and {tuple(targets.shape)}"
+        )
+    if predictions.numel() == 0:
+        raise ValueError(f"there are no frames: predictions are {tuple(predictions.shape)}")
+    rows, frames, _ = predictions.shape
+    drawn = negatives.shape[-1]
+    if negatives.shape != (rows, drawn) or drawn == 0 or drawn % frames != 0:
+        raise ValueError(
+            f"negatives must be (B, M * N) for {rows} rows of {frames} frames with N of at least "
+            f"1, not {tuple(negatives.shape)}"
+        )
+    if negatives.dtype != torch.long:
+        raise ValueError(f"negatives must be int64, not {negatives.dtype}")
+    if temperature <= 0:
+        raise ValueError(f"the temperature must be positive, not {temperature}")
+
+
+@torch.compiler.assume_constant_result
+def _choose(device_type: str, backend: str | None) -> str:
+    return backends.choose("infonce", torch.device(device_type), backend, has_torch=True)
+
+
+@torch.library.custom_op("fairseq_ecg::infonce", mutates_args=())
+def _infonce(
+    predictions: Tensor,
+    targets: Tensor,
+    negatives: Tensor,
+    temperature: float,
+    gradient: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the loss, the hits, and the gradients by predictions and targets (or empty)."""
+    if backend == "torch":
+        form = allpairs.infonce
+    elif backend == "triton":
+        from fairseq_ecg.ops.infonce import triton_kernel
+
+        form = triton_kernel.infonce
+    else:
+        form = cpp_kernel.infonce
+    with torch.autocast(predictions.device.type, enabled=False):
+        losses, hits, by_predictions, by_targets = form(
+            predictions.contiguous(),
+            targets.contiguous(),
+            negatives.contiguous(),
+            temperature,
+            gradient,
+        )
+        return losses.sum(), hits.sum(), by_predictions, by_targets
+
+
+@_infonce.register_fake
+def _(predictions, targets, negatives, temperature, gradient, backend):
+    loss = predictions.new_empty(())
+    correct = predictions.new_empty((), dtype=torch.long)
+    shape = predictions.shape if gradient else (0,)
+    return loss, correct, predictions.new_empty(shape), predictions.new_empty(shape)
+
+
+def _keep_gradients(ctx, inputs, output):
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.save_for_backward(*output[2:])
+
+
+@once_differentiable
+def _scale_gradients(ctx, by_loss, *_):
+    by_predictions, by_targets = ctx.saved_tensors
+    return by_loss * by_predictions, by_loss * by_targets, None, None, None, None
+
+
+_infonce.register_autograd(_scale_gradients, setup_context=_keep_gradients)

@@ -1,0 +1,30 @@
+"""The contrastive loss over explicit logits: the definition, with fairseq_signals' arithmetic."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fairseq_ecg.ops.negatives import contrastive_logits, gather_negatives
+
+
+def infonce(
+    predictions: Tensor, targets: Tensor, negatives: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Compute loss and hits by gathering every negative, ``N * B * M * C`` numbers in all.
+
+    Args:
+        predictions: ``(B, M, C)`` float32.
+        targets: ``(B, M, C)`` float32.
+        negatives: ``(B, M * N)`` int64, indices into the ``B * M`` targets.
+        temperature: what cosine similarities are divided by.
+
+    Returns:
+        The loss, a float32 scalar in nats, and the number of hits, an int64 scalar; autograd
+        differentiates the loss.
+    """
+    gathered = gather_negatives(targets, negatives, targets.shape[1])
+    logits = contrastive_logits(predictions, targets, gathered, temperature).flatten(1).T
+    positive_first = torch.zeros(logits.shape[0], dtype=torch.long, device=logits.device)
+    loss = F.cross_entropy(logits, positive_first, reduction="sum")
+    is_max, is_min = logits.argmax(-1) == 0, logits.argmin(-1) == 0
+    return loss, is_max.sum() - (is_max & is_min).sum()

@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from fairseq_ecg.ops import backends
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture(autouse=True)
+def nothing_asked_for(monkeypatch):
+    monkeypatch.delenv(backends.VARIABLE, raising=False)
+
+
+def only(*names):
+    return lambda backend: None if backend in names else "it is not there"
+
+
+def test_the_fastest_that_is_there_is_taken(monkeypatch):
+    monkeypatch.setattr(backends, "missing", only("cpu", "cuda", "triton", "torch"))
+    assert backends.choose("op", CPU, has_torch=True) == "cpu"
+    assert backends.choose("op", GPU, has_torch=True) == "cuda"
+    monkeypatch.setattr(backends, "missing", only("triton", "torch"))
+    assert backends.choose("op", CPU, has_torch=True) == "torch"
+    assert backends.choose("op", GPU, has_torch=True) == "triton"
+    assert backends.choose("op", CPU) == "reference"
+
+
+def test_one_asked_for_is_taken_or_an_error(monkeypatch):
+    monkeypatch.setattr(backends, "missing", only("cpu", "torch"))
+    monkeypatch.setenv(backends.VARIABLE, "torch")
+    assert backends.choose("op", CPU, has_torch=True) == "torch"
+    monkeypatch.setenv(backends.VARIABLE, "triton")
+    with pytest.raises(backends.BackendError, match="triton of op was asked for, but it is not"):
+        backends.choose("op", CPU)
+    with pytest.raises(backends.BackendError, match="the tensors are on cuda"):
+        backends.choose("op", GPU, backend="cpu")
+
+
+def test_unknown_names_are_errors(monkeypatch):
+    monkeypatch.setenv(backends.VARIABLE, "fast")
+    with pytest.raises(backends.BackendError, match="FAIRSEQ_ECG_BACKEND=fast: choose reference"):
+        backends.choose("op", CPU)
+
+
+def test_an_extension_of_another_pytorch_is_no_crash(monkeypatch, tmp_path):
+    class Spec:
+        origin = str(tmp_path / "_C.so")
+
+    (tmp_path / "_C.so").write_bytes(b"not a library")
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: Spec)
+    reason = backends._why_extension_is_missing.__wrapped__()
+    assert "install again" in reason

@@ -1,0 +1,223 @@
+"""Every implementation of the contrastive loss against its definition in float64."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from fairseq_ecg.ops.backends import missing
+from fairseq_ecg.ops.infonce import infonce
+from tests.conftest import ROOT
+from tests.ops.test_infonce import batch, by_the_definition, gradients
+from tests.tolerances import TOLERANCES
+
+
+@pytest.fixture(params=["reference", "torch", "cpu", "cuda", "triton"])
+def backend(request) -> str:
+    reason = missing(request.param)
+    if reason is not None:
+        pytest.skip(f"{request.param}: {reason}")
+    return request.param
+
+
+def run(backend, predictions, targets, negatives, temperature=0.1):
+    """Run a backend on its device from memory full of NaN; the results come back to the CPU."""
+    on_gpu = backend == "cuda" or (backend == "triton" and torch.cuda.is_available())
+    device = "cuda" if on_gpu else "cpu"
+    x, y = predictions.to(device), targets.to(device)
+    was_deterministic = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)  # fills new memory with NaN
+    try:
+        result, by_x, by_y = gradients(infonce, x, y, negatives.to(device), temperature, backend)
+    finally:
+        torch.use_deterministic_algorithms(was_deterministic)
+    return result.loss.detach().cpu(), result.correct.item(), by_x.cpu(), by_y.cpu()
+
+
+def assert_close(actual, expected, backend, quantity):
+    rtol, atol, _ = TOLERANCES["infonce", backend, quantity]
+    scale = expected.abs().max().item() if quantity == "gradient" else 1.0
+    torch.testing.assert_close(
+        actual, expected, rtol=rtol, atol=atol * scale, check_dtype=False, equal_nan=True
+    )
+
+
+def check(backend, predictions, targets, negatives, temperature=0.1):
+    loss, correct, by_x, by_y = run(backend, predictions, targets, negatives, temperature)
+    expected, *expected_gradients = gradients(
+        by_the_definition, predictions.double(), targets.double(), negatives, temperature
+    )
+    assert correct == expected.correct
+    assert_close(loss, expected.loss.detach(), backend, "loss")
+    for actual, gradient in zip((by_x, by_y), expected_gradients, strict=True):
+        assert_close(actual, gradient, backend, "gradient")
+
+
+@pytest.mark.parametrize(
+    ("rows", "frames", "channels", "draws"),
+    [
+        (1, 2, 1, 1),
+        (2, 3, 4, 1),
+        (3, 7, 5, 9),
+        (2, 16, 16, 3),
+        (1, 17, 33, 40),
+        (2, 31, 64, 8),
+        (1, 37, 48, 5),
+        (1, 70, 20, 10),
+    ],
+)
+def test_loss_hits_and_gradients(backend, rows, frames, channels, draws):
+    check(backend, *batch(rows, frames, channels, draws))
+
+
+def test_without_gradients(backend):
+    on_gpu = backend == "cuda" or (backend == "triton" and torch.cuda.is_available())
+    for seed in range(20):
+        torch.manual_seed(seed)
+        inputs = [tensor.to("cuda" if on_gpu else "cpu") for tensor in batch(3, 11, 20, 4)]
+        with_gradient, _, _ = gradients(infonce, *inputs, 0.1, backend)
+        with torch.no_grad():
+            without = infonce(*inputs, 0.1, backend)
+        torch.testing.assert_close(without.loss, with_gradient.loss.detach(), rtol=0, atol=0)
+        assert without.correct == with_gradient.correct
+
+
+@pytest.mark.parametrize("temperature", [0.002, 1.0, 25.0])
+def test_temperatures(backend, temperature):
+    check(backend, *batch(frames=20, draws=2), temperature)
+
+
+def test_any_layout_of_memory(backend):
+    x, y, negatives = batch(channels=8)
+    strided = [tensor.mT.contiguous().mT for tensor in (x, y)]
+    check(backend, *strided, negatives.T.contiguous().T)
+
+
+def test_hit_is_the_largest_logit_but_not_the_smallest_too(backend):
+    # Targets are unit vectors times powers of two: their cosines, 0 and 1, are exact.
+    e = torch.eye(4)
+    targets = torch.stack([e[0], 2 * e[0], e[0], e[1], 4 * e[1], e[2]]).unsqueeze(0)
+    predictions = torch.stack([e[0], e[0], 0 * e[0], e[1], e[2], 0 * e[0]]).unsqueeze(0)
+    rules = [
+        ([1, 1, 1], False),  # all logits are one
+        ([0, 2, 5], True),  # as large as two others, larger than the last
+        ([0, 0, 1], True),  # all logits are zero, but those of equal targets minus infinity
+        ([0, 5, 5], True),  # larger than the others
+        ([3, 5, 5], False),  # smaller than two others
+        ([0, 1, 3], False),  # all logits are zero
+    ]
+    for frame, (drawn, is_hit) in enumerate(rules):
+        negatives = torch.arange(6).repeat_interleave(3).view(6, 3)  # own targets: five hits
+        negatives[frame] = torch.tensor(drawn)
+        _, correct, *_ = run(backend, predictions, targets, negatives.view(1, -1))
+        assert correct == 5 + is_hit, frame
+
+
+def test_without_unequal_negatives_there_is_no_loss(backend):
+    x, y, negatives = batch()
+    y[:] = y[:, :1]
+    loss, correct, by_x, by_y = run(backend, x, y, negatives)
+    assert (loss, correct) == (0, 21)
+    assert not by_x.any()
+    assert not by_y.any()
+
+
+def test_negative_zero_equals_zero(backend):
+    x, y, negatives = batch(channels=4)
+    y[:, 1:3] = torch.tensor([0.0, 1.0, -0.0, 2.0])
+    y[:, 2] = torch.tensor([-0.0, 1.0, 0.0, 2.0])
+    check(backend, x, y, negatives)
+
+
+def test_targets_that_differ_in_one_channel_are_unequal(backend):
+    x, y, negatives = batch(channels=70)
+    y[:] = y[:, :1]
+    y[:, 3, -1] += 1
+    y[:, 5, 40] -= 1
+    check(backend, x, y, negatives)
+
+
+def test_short_and_empty_frames(backend):
+    x, y, negatives = batch(channels=6)
+    x[:, 1] *= 1e-10
+    y[:, 2] *= 1e-10
+    x[:, 4] = 0
+    y[:, 5] = 0
+    check(backend, x, y, negatives)
+    assert not run(backend, 0 * x, 0 * y, negatives)[2].any()
+
+
+def test_nan_stays_visible(backend):
+    x, y, negatives = batch()
+    hits_of_others = by_the_definition(x[1:], y[1:], negatives[1:] - 7, 0.1).correct
+    x[0] = torch.nan
+    loss, correct, *_ = run(backend, x, y, negatives)
+    assert loss.isnan()
+    assert correct == hits_of_others
+
+
+@pytest.mark.parametrize("index", [-1, 7, 21])
+def test_negatives_of_other_rows(backend, index):
+    if backend == "reference":
+        pytest.skip("reference: negatives may be of any row")
+    x, y, negatives = batch()
+    negatives[0, 30] = index
+    if backend in ("cuda", "triton"):
+        assert run(backend, x, y, negatives)[0].isnan()
+    else:
+        with pytest.raises(ValueError, match="another row"):
+            run(backend, x, y, negatives)
+
+
+def test_threads_change_nothing():
+    if (reason := missing("cpu")) is not None:
+        pytest.skip(f"cpu: {reason}")
+    inputs = batch(rows=5, frames=20, channels=16)
+    threads = torch.get_num_threads()
+    try:
+        results = []
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            results.append(run("cpu", *inputs))
+    finally:
+        torch.set_num_threads(threads)
+    torch.testing.assert_close(*results, rtol=0, atol=0)
+
+
+@pytest.mark.slow
+def test_triton_kernels_without_a_gpu():
+    """Triton's interpreter must be chosen before Triton is imported: in another process."""
+    if torch.cuda.is_available():
+        pytest.skip("the kernels run on the GPU")
+    if missing("triton") == "triton is not installed":
+        pytest.skip("triton is not installed")
+    process = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-rs",
+            __file__,
+            "-k",
+            "triton and not without_a_gpu",
+        ],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stdout
+    assert "skipped" not in process.stdout, process.stdout
+
+
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+def test_cuda_kernels_compile(tmp_path, architecture):
+    if shutil.which("nvcc") is None:
+        pytest.skip("nvcc is not installed: the CUDA kernels are NOT checked")
+    source, target = ROOT / "csrc" / "cuda" / "infonce.cu", tmp_path / "infonce.o"
+    command = f"nvcc -std=c++17 -arch={architecture} -Werror all-warnings -c {source} -o {target}"
+    subprocess.run(command.split(), check=True)
