@@ -20,7 +20,7 @@ from fairseq_ecg.criterions.criterion import (
     total,
 )
 from fairseq_ecg.modules.wav2vec2 import Contrast
-from fairseq_ecg.ops.infonce import infonce
+from fairseq_ecg.ops.infonce import count_hits, infonce
 
 _OWN_METRICS = {"loss", "nsignals", "sample_size", "skipped", "correct", "count"}
 
@@ -61,13 +61,11 @@ class Wav2Vec2Criterion(ECGCriterion):
 
     def get_logits(self, model: nn.Module, net_output: dict[str, Any]) -> Tensor | None:
         """Ask for logits unless the loss is computed without them."""
-        return None if self._contrast(model, net_output) else model.get_logits(net_output)
+        return None if self._contrast(net_output) else model.get_logits(net_output)
 
-    def _contrast(self, model: nn.Module, net_output: dict[str, Any]) -> Contrast | None:
-        wanted = not self.training and "logits" in self.log_keys
-        if not self.infonce or wanted or not hasattr(model, "get_contrast"):
-            return None
-        return model.get_contrast(net_output)
+    def _contrast(self, net_output: dict[str, Any]) -> Contrast | None:
+        wants_logits = not self.training and "logits" in self.log_keys
+        return net_output.get("contrast") if self.infonce and not wants_logits else None
 
     def compute(
         self,
@@ -79,19 +77,15 @@ class Wav2Vec2Criterion(ECGCriterion):
         """Compute the contrastive term and the extra terms; see the base class."""
         target = model.get_targets(sample, net_output)
         log: dict[str, Any] = {}
-        contrast = self._contrast(model, net_output)
-        if contrast is not None:
-            loss, log["correct"], count = infonce(*contrast, model.logit_temp)
-            log["count"] = float(count)
+        contrast = self._contrast(net_output)
+        if self.infonce:
+            if contrast is not None:
+                loss, log["correct"], _ = infonce(*contrast, model.logit_temp)
+            else:
+                loss = F.cross_entropy(logits, target, reduction="sum")
+                log["correct"] = count_hits(logits)
+            log["count"] = float(target.numel())
             sample_size = self.sample_size(sample, target.numel())
-        elif self.infonce:
-            loss = F.cross_entropy(logits, target, reduction="sum")
-            sample_size = self.sample_size(sample, target.numel())
-            with torch.no_grad():
-                # A row of equal logits has its maximum and its minimum first: not an answer.
-                is_max, is_min = logits.argmax(-1) == 0, logits.argmin(-1) == 0
-                log["correct"] = is_max.sum() - (is_max & is_min).sum()
-                log["count"] = float(is_max.numel())
         else:
             if target.shape != logits.shape:
                 # One index per row, which fairseq_signals compares with all logits and stops.

@@ -76,7 +76,7 @@ def evaluate(classifier: Classifier, dataset: FileECGDataset, batch_size: int) -
     Raises:
         DataError: The data have another number of labels than the network.
     """
-    n_labels = len(dataset[0]["label"])
+    n_labels = dataset.label_file.n_labels
     if n_labels != len(classifier.labels):
         raise DataError(
             f"{dataset.label_file.path} has {n_labels} labels, the network tells "

@@ -319,10 +319,6 @@ class Wav2Vec2(ECGTransformer):
         """Encode, by default without masking; see :meth:`forward` with ``features_only``."""
         return self(source, padding_mask, mask=mask, features_only=True)
 
-    def get_contrast(self, net_output: dict) -> Contrast | None:
-        """What the contrastive loss needs instead of logits; None where logits are there."""
-        return net_output.get("contrast")
-
     def get_logits(self, net_output: dict, **_) -> torch.Tensor:
         """Logits ``(M * B, 1 + N)`` of all masked frames, frame by frame, the positive first."""
         logits = net_output.get("x")

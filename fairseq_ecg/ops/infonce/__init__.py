@@ -8,8 +8,9 @@ from torch.autograd.function import once_differentiable
 
 from fairseq_ecg.ops import backends
 from fairseq_ecg.ops.infonce import allpairs, cpp_kernel, reference
+from fairseq_ecg.ops.infonce.reference import count_hits
 
-__all__ = ["InfoNCE", "infonce"]
+__all__ = ["InfoNCE", "count_hits", "infonce"]
 
 
 class InfoNCE(NamedTuple):

@@ -25,6 +25,14 @@ def infonce(
     gathered = gather_negatives(targets, negatives, targets.shape[1])
     logits = contrastive_logits(predictions, targets, gathered, temperature).flatten(1).T
     positive_first = torch.zeros(logits.shape[0], dtype=torch.long, device=logits.device)
-    loss = F.cross_entropy(logits, positive_first, reduction="sum")
+    return F.cross_entropy(logits, positive_first, reduction="sum"), count_hits(logits)
+
+
+@torch.no_grad()
+def count_hits(logits: Tensor) -> Tensor:
+    """Count the rows of ``(R, 1 + N)`` logits in which the positive, the first, is the largest.
+
+    A row of equal logits has its maximum and its minimum first: not a hit.
+    """
     is_max, is_min = logits.argmax(-1) == 0, logits.argmin(-1) == 0
-    return loss, is_max.sum() - (is_max & is_min).sum()
+    return is_max.sum() - (is_max & is_min).sum()
