@@ -19,8 +19,16 @@ from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-# at::parallel_for is compiled for one thread without OpenMP; the library itself is PyTorch's own.
-CXX_FLAGS = ["-O3", "-fopenmp"]
+CXX_FLAGS = [
+    "-O3",
+    # at::parallel_for is compiled for one thread without OpenMP; the library is PyTorch's own.
+    "-fopenmp",
+    # No fused multiply-add where none is written: random numbers have the same bits everywhere.
+    "-ffp-contract=off",
+    # Loops with square roots and conditions are vectorised only if nobody reads errno and flags.
+    "-fno-math-errno",
+    "-fno-trapping-math",
+]
 KINDS = ("auto", "none", "cpu", "cuda")
 
 

@@ -1,0 +1,73 @@
+"""Counter-based random numbers: the same on every backend, for any batch, worker or rank.
+
+What a number is depends on where it is wanted and on nothing that was drawn before: on the seed
+and the epoch of the run, the record, its segment, the purpose (a :class:`Stream`), the lane
+within it (a lead, say) and the position in the lane. The room's README states the contract.
+"""
+
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+from fairseq_ecg.ops.philox import reference
+
+__all__ = ["COMMON_LANE", "Stream", "origin", "random_words", "reference"]
+
+COMMON_LANE = 255
+"""The lane of what a segment has but once."""
+
+
+class Stream(IntEnum):
+    """What random numbers are for; the second byte of a counter's last word.
+
+    The augmentation in place ``k`` of a recipe has the stream ``AUGMENTATION + k``.
+    """
+
+    NEGATIVES = 1
+    CROSS_SAMPLE_NEGATIVES = 2
+    CODEBOOK_NEGATIVES = 3
+    AUGMENTATION = 16
+
+
+def origin(seed: int, epoch: int, record: int, segment: int = 0) -> Tensor:
+    """Say where the random numbers of one segment start.
+
+    Args:
+        seed: of the run, 64 bits.
+        epoch: of training, from 1; 0 where numbers are to be the same in every epoch.
+        record: index of the record in its data set, 32 bits.
+        segment: place of the segment in its record, 16 bits.
+
+    Returns:
+        ``(4,)`` int64: seed, epoch, record, segment. A batch has ``(B, 4)`` of them.
+    """
+    return torch.tensor([seed, epoch, record, segment])
+
+
+def random_words(origins: Tensor, stream: int, lanes: Tensor | int, count: int) -> Tensor:
+    """Give the first words of some lanes of a stream, by the definition.
+
+    Args:
+        origins: ``(B, 4)`` int64 as :func:`origin` makes them.
+        stream: a :class:`Stream`, or ``Stream.AUGMENTATION`` plus a place in the recipe.
+        lanes: ``(K,)`` int64, each from 0 to 255, or one lane.
+        count: words of each lane.
+
+    Returns:
+        ``(B, K, count)`` int64, 32 bits each, or ``(B, count)`` for one lane.
+    """
+    lanes = torch.as_tensor(lanes, device=origins.device)
+    shape = (len(origins), lanes.numel(), -(-count // 4))
+    seed, epoch, record, segment = origins.view(-1, 4, 1, 1).unbind(1)
+    counters = torch.stack(
+        [
+            torch.arange(shape[2], device=origins.device).expand(shape),
+            record.expand(shape),
+            epoch.expand(shape),
+            (segment << 16 | stream << 8 | lanes.view(-1, 1)).expand(shape),
+        ],
+        dim=-1,
+    )
+    drawn = reference.words(counters, seed).flatten(2)[..., :count]
+    return drawn if lanes.dim() else drawn.squeeze(1)
