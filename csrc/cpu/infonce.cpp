@@ -3,6 +3,7 @@
 // One template is compiled for several instruction sets. target_clones would not do, because the
 // length of vectors and the tile of a matrix product depend on the registers there are.
 #include "../infonce.h"
+#include "dispatch.h"
 
 #include <algorithm>
 #include <cmath>
@@ -383,13 +384,16 @@ __attribute__((target("avx2,fma"))) bool infonce_avx2(const InfoNCE& call, int64
 }  // namespace
 
 bool infonce(const InfoNCE& call, int64_t begin, int64_t end) {
+  switch (instructions()) {
 #if defined(__GNUC__) && defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f")) return infonce_avx512(call, begin, end);
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    return infonce_avx2(call, begin, end);
-  }
+    case Instructions::kAVX512:
+      return infonce_avx512(call, begin, end);
+    case Instructions::kAVX2:
+      return infonce_avx2(call, begin, end);
 #endif
-  return Kernel<4, 4, 2>::run(call, begin, end);
+    default:
+      return Kernel<4, 4, 2>::run(call, begin, end);
+  }
 }
 
 }  // namespace fairseq_ecg::cpu
