@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from fairseq_ecg.ops.frames import frame_count
+
 ConvLayer = tuple[int, int, int]
 """Channels, kernel width and stride of one convolution, widths in samples of its input."""
 
@@ -99,9 +101,7 @@ class ConvFeatureExtractor(nn.Module):
 
     def output_length(self, samples: torch.Tensor) -> torch.Tensor:
         """Frames that so many samples give, element by element."""
-        for kernel, stride in self.strides:
-            samples = torch.div(samples - kernel, stride, rounding_mode="floor") + 1
-        return samples
+        return frame_count(samples, self.strides)
 
 
 class _Fp32GroupNorm(nn.GroupNorm):

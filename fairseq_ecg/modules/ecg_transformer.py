@@ -11,6 +11,7 @@ from fairseq_ecg.modules.gathering import gather_rows
 from fairseq_ecg.modules.gradient import scale_gradient
 from fairseq_ecg.modules.pooling import mean_of_nonzero, zero_padding
 from fairseq_ecg.modules.positional_conv import ConvPositionalEncoding
+from fairseq_ecg.ops.frames import frame_ends
 
 
 class ECGTransformer(nn.Module):
@@ -149,18 +150,20 @@ class ECGTransformer(nn.Module):
 
         Returns:
             ``(B, T')`` bool, True from the first frame past the valid samples on. A row without
-            a valid frame is masked whole, if :attr:`masks_empty_rows`. None if nothing is padded.
+            a valid frame is masked whole, if :attr:`masks_empty_rows`. None if nothing is padded,
+            as far as that can be told without waiting for a device or breaking a graph.
         """
-        if padding_mask is None or not padding_mask.any():
+        if padding_mask is None:
+            return None
+        looks = padding_mask.device.type == "cpu" and not torch.compiler.is_compiling()
+        if looks and not padding_mask.any():
             return None
         if padding_mask.dim() == 3:
             padding_mask = padding_mask[:, 0]
-        valid = self.feature_extractor.output_length((~padding_mask).sum(dim=-1))
-        # fairseq_signals takes a length of 0 or less for an index from the end.
-        end = torch.where(valid > 0, valid, valid + frames)
-        if self.masks_empty_rows:
-            end = end.masked_fill(valid == 0, 0)
-        return torch.arange(frames, device=padding_mask.device) >= end.unsqueeze(1)
+        samples = (~padding_mask).sum(dim=-1)
+        strides = self.feature_extractor.strides
+        ends = frame_ends(samples, strides, frames, self.masks_empty_rows)
+        return torch.arange(frames, device=padding_mask.device) >= ends.unsqueeze(1)
 
     def project(self, latents: torch.Tensor) -> torch.Tensor:
         """Bring ``(B, T', E)`` latents to the width of the transformer."""

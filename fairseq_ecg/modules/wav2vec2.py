@@ -8,7 +8,7 @@ from torch import nn
 from fairseq_ecg.modules.ecg_transformer import ECGTransformer
 from fairseq_ecg.modules.pooling import mean_of_nonzero, zero_padding
 from fairseq_ecg.modules.quantizer import GumbelVectorQuantizer
-from fairseq_ecg.ops.masking import compute_mask_indices
+from fairseq_ecg.ops.masking import SpanMasking, compute_mask_indices
 from fairseq_ecg.ops.negatives import contrastive_logits, gather_negatives, sample_negatives
 from fairseq_ecg.ops.quantize import Quantized
 
@@ -36,7 +36,7 @@ class Wav2Vec2(ECGTransformer):
     Args:
         mask_prob: share of frames that spans would cover if they did not overlap.
         mask_length: frames of a masked span.
-        mask_selection: distribution of span lengths, see :func:`compute_mask_indices`.
+        mask_selection: distribution of span lengths, see :class:`SpanMasking`.
         mask_other: its second parameter.
         no_mask_overlap: keep spans apart.
         mask_min_space: least frames between two spans then.
@@ -106,25 +106,27 @@ class Wav2Vec2(ECGTransformer):
             raise ValueError(
                 f"model.mask_prob={mask_prob} masks frames, which needs model.apply_mask=true"
             )
-        self.mask_prob = mask_prob
-        self.frame_mask_options = {
-            "mask_prob": mask_prob,
-            "mask_length": mask_length,
-            "mask_type": mask_selection,
-            "mask_other": mask_other,
-            "min_masks": 2,
-            "no_overlap": no_mask_overlap,
-            "min_space": mask_min_space,
-        }
-        self.mask_channel_prob = mask_channel_prob
-        self.channel_mask_options = {
-            "mask_prob": mask_channel_prob,
-            "mask_length": mask_channel_length,
-            "mask_type": mask_channel_selection,
-            "mask_other": mask_channel_other,
-            "no_overlap": no_mask_channel_overlap,
-            "min_space": mask_channel_min_space,
-        }
+        self.frame_masking = None
+        if mask_prob > 0:
+            self.frame_masking = SpanMasking(
+                mask_prob,
+                mask_length,
+                mask_selection,
+                mask_other,
+                min_masks=2,
+                no_overlap=no_mask_overlap,
+                min_space=mask_min_space,
+            )
+        self.channel_masking = None
+        if mask_channel_prob > 0:
+            self.channel_masking = SpanMasking(
+                mask_channel_prob,
+                mask_channel_length,
+                mask_channel_selection,
+                mask_channel_other,
+                no_overlap=no_mask_channel_overlap,
+                min_space=mask_channel_min_space,
+            )
         self.logit_temp = logit_temp
         self.num_negatives = num_negatives
         self.negatives_from_everywhere = negatives_from_everywhere
@@ -171,6 +173,8 @@ class Wav2Vec2(ECGTransformer):
         return_features: bool = False,
         mask_indices: torch.Tensor | None = None,
         negative_indices: torch.Tensor | None = None,
+        masked_frames: torch.Tensor | None = None,
+        masked_channels: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor | float | int | None]:
         """Predict masked frames, or encode (``features_only``).
 
@@ -182,6 +186,9 @@ class Wav2Vec2(ECGTransformer):
             return_features: return the encoder output on the masked input too.
             mask_indices: ``(B, T')`` bool, frames to mask, M in each row; drawn if None.
             negative_indices: ``(B, M * N)`` int64, see :func:`sample_negatives`; drawn if None.
+            masked_frames: ``(B, M)`` int64, frames to mask, ascending; in place of
+                ``mask_indices``, and without waiting for the device that holds it.
+            masked_channels: ``(B, K)`` int64, channels to set to zero; drawn if None.
 
         Returns:
             With ``features_only``: ``x`` ``(B, T', D)``, ``padding_mask`` ``(B, T')`` or None,
@@ -204,9 +211,11 @@ class Wav2Vec2(ECGTransformer):
             x = self.project_inp(input_quantized.codes)
 
         if mask:
-            x, mask_indices = self.apply_mask(x, frame_mask, mask_indices)
+            if masked_frames is None:
+                masked_frames = self.frames_to_mask(x, frame_mask, mask_indices)
+            x = self.apply_mask(x, masked_frames, masked_channels)
         else:
-            mask_indices = None
+            masked_frames = None
         x, saliency = self.encode(x, frame_mask)
         if features_only:
             return {
@@ -221,7 +230,7 @@ class Wav2Vec2(ECGTransformer):
             result |= _perplexities(self.input_quantizer, input_quantized)
         if return_features:
             result["features"] = x
-        y = targets if mask_indices is None else _rows_at(targets, mask_indices)
+        y = targets if masked_frames is None else _frames_at(targets, masked_frames)
         pool = targets if self.negatives_from_everywhere else y
         if self.quantizer is None:
             y, pool = self.project_q(y), self.project_q(pool)
@@ -233,8 +242,8 @@ class Wav2Vec2(ECGTransformer):
                 pool = self.project_q(self.quantizer(pool).codes)
             else:
                 pool = y
-        if mask_indices is not None:
-            x = _rows_at(x, mask_indices)
+        if masked_frames is not None:
+            x = _frames_at(x, masked_frames)
         predictions = self.final_proj(x)
         rows, frames, _ = y.shape
         if negative_indices is None:
@@ -257,13 +266,13 @@ class Wav2Vec2(ECGTransformer):
         others = self.cross_sample_negatives + self.codebook_negatives
         return self.num_negatives > 0 and others == 0 and not self.negatives_from_everywhere
 
-    def apply_mask(
+    def frames_to_mask(
         self,
         x: torch.Tensor,
         frame_mask: torch.Tensor | None,
         mask_indices: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Put the mask embedding on masked frames and zero on masked channels.
+    ) -> torch.Tensor | None:
+        """Tell which frames are masked where the batch does not say it by number.
 
         Args:
             x: ``(B, T', D)``.
@@ -272,19 +281,46 @@ class Wav2Vec2(ECGTransformer):
                 None and ``mask_prob`` is positive.
 
         Returns:
-            The masked ``x``, and the frames that are masked or None if none are.
+            ``(B, M)`` int64, ascending, or None if none are masked.
+        """
+        rows, frames, _ = x.shape
+        if mask_indices is None:
+            if self.frame_masking is None:
+                return None
+            padding = None if frame_mask is None else frame_mask.cpu()
+            drawn = compute_mask_indices((rows, frames), padding, self.frame_masking)
+            mask_indices = torch.from_numpy(drawn)
+        return mask_indices.nonzero()[:, 1].view(rows, -1).to(x.device)
+
+    def apply_mask(
+        self,
+        x: torch.Tensor,
+        masked_frames: torch.Tensor | None,
+        masked_channels: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Put the mask embedding on masked frames and zero on masked channels.
+
+        Args:
+            x: ``(B, T', D)``.
+            masked_frames: ``(B, M)`` int64, or None.
+            masked_channels: ``(B, K)`` int64; drawn from NumPy's global stream if None and
+                ``mask_channel_prob`` is positive.
+
+        Returns:
+            The masked ``x``.
         """
         rows, frames, channels = x.shape
-        if self.mask_prob > 0 and mask_indices is None:
-            padding = None if frame_mask is None else frame_mask.cpu()
-            drawn = compute_mask_indices((rows, frames), padding, **self.frame_mask_options)
-            mask_indices = torch.from_numpy(drawn).to(x.device)
-        if mask_indices is not None:
-            x = torch.where(mask_indices.unsqueeze(-1), self.mask_emb.to(x.dtype), x)
-        if self.mask_channel_prob > 0:
-            drawn = compute_mask_indices((rows, channels), None, **self.channel_mask_options)
-            x = x.masked_fill(torch.from_numpy(drawn).to(x.device).unsqueeze(1), 0)
-        return x, mask_indices
+        if masked_frames is not None:
+            is_masked = _mask_of(masked_frames, frames).unsqueeze(-1)
+            x = torch.where(is_masked, self.mask_emb.to(x.dtype), x)
+        if self.channel_masking is None:
+            return x
+        if masked_channels is None:
+            drawn = compute_mask_indices((rows, channels), None, self.channel_masking)
+            is_masked = torch.from_numpy(drawn).to(x.device)
+        else:
+            is_masked = _mask_of(masked_channels, channels)
+        return x.masked_fill(is_masked.unsqueeze(1), 0)
 
     def gather(self, pool: torch.Tensor, indices: torch.Tensor, frames: int) -> torch.Tensor:
         """Look up the negatives of every masked frame, and draw those from the codebook.
@@ -356,9 +392,15 @@ class Wav2Vec2(ECGTransformer):
             setattr(self, name, None)
 
 
-def _rows_at(x: torch.Tensor, mask_indices: torch.Tensor) -> torch.Tensor:
-    """Pick the masked frames of ``(B, T, C)``, equally many per row: ``(B, M, C)``."""
-    return x[mask_indices].view(x.shape[0], -1, x.shape[-1])
+def _mask_of(places: torch.Tensor, width: int) -> torch.Tensor:
+    """Turn places ``(B, M)`` into a mask ``(B, width)``, True at them."""
+    mask = torch.zeros(len(places), width, dtype=torch.bool, device=places.device)
+    return mask.scatter(1, places, True)
+
+
+def _frames_at(x: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+    """Pick frames ``(B, M)`` of ``(B, T, C)``: ``(B, M, C)``."""
+    return x.gather(1, frames.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
 
 
 def _perplexities(quantizer: GumbelVectorQuantizer, quantized: Quantized) -> dict:

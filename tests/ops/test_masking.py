@@ -5,14 +5,16 @@ import numpy as np
 import pytest
 import torch
 
-from fairseq_ecg.ops.masking import compute_mask_indices
+from fairseq_ecg.ops.masking import SpanMasking, compute_mask_indices, draw_masked
+
+SPANS = SpanMasking(0.65, 10, min_masks=2)
 
 
 def draw(**options):
     rng = np.random.RandomState(0)
     shape = options.pop("shape", (3, 156))
     padding = options.pop("padding", None)
-    return compute_mask_indices(shape, padding, 0.65, 10, min_masks=2, rng=rng, **options)
+    return compute_mask_indices(shape, padding, SpanMasking(0.65, 10, min_masks=2, **options), rng)
 
 
 def padded_second_row():
@@ -41,7 +43,7 @@ def test_masks_of_fairseq_signals(options, masked, digest):
 
 def test_global_stream_is_the_default():
     np.random.seed(0)
-    mask = compute_mask_indices((3, 156), None, 0.65, 10, min_masks=2)
+    mask = compute_mask_indices((3, 156), None, SPANS)
     np.testing.assert_array_equal(mask, draw())
 
 
@@ -58,9 +60,8 @@ def spans(row):
 def test_spans_kept_apart_have_their_length_and_distance():
     rng = np.random.RandomState(0)
     for _ in range(20):
-        mask = compute_mask_indices(
-            (1, 156), None, 0.4, 10, min_masks=2, no_overlap=True, min_space=3, rng=rng
-        )
+        masking = SpanMasking(0.4, 10, min_masks=2, no_overlap=True, min_space=3)
+        mask = compute_mask_indices((1, 156), None, masking, rng)
         found = spans(mask[0])
         assert [end - begin for begin, end in found] == [10] * len(found)
         assert len(found) >= 2
@@ -70,7 +71,7 @@ def test_spans_kept_apart_have_their_length_and_distance():
 
 def test_every_row_is_cut_to_the_same_number():
     rng = np.random.RandomState(1)
-    mask = compute_mask_indices((128, 156), None, 0.65, 10, min_masks=2, rng=rng)
+    mask = compute_mask_indices((128, 156), None, SPANS, rng)
     assert len(set(mask.sum(axis=1).tolist())) == 1
 
 
@@ -85,3 +86,69 @@ def test_shortest_row_decides_for_all():
 def test_unknown_type():
     with pytest.raises(ValueError, match="'square' is not one of static"):
         draw(mask_type="square")
+
+
+def streams(rows):
+    return [np.random.RandomState(seed) for seed in range(rows)]
+
+
+def masks(drawn, frames):
+    return torch.zeros(len(drawn), frames, dtype=torch.bool).scatter(1, drawn, True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"mask_type": "uniform", "mask_other": 2},
+        {"mask_type": "normal", "mask_other": 3.0},
+        {"mask_type": "poisson"},
+        {"no_overlap": True, "min_space": 2, "mask_prob": 0.4},
+    ],
+    ids=["static", "uniform", "normal", "poisson", "apart"],
+)
+def test_streams_of_their_own_give_the_same_distribution(options):
+    masking = SpanMasking(**{"mask_prob": 0.65, "mask_length": 10, "min_masks": 2} | options)
+    # Padded rows draw their number of spans row by row in both.
+    padding = torch.zeros(8, 156, dtype=torch.bool)
+    rng = np.random.RandomState(0)
+    old = np.stack([compute_mask_indices((8, 156), padding, masking, rng) for _ in range(150)])
+    new = np.stack(
+        [
+            masks(draw_masked([156] * 8, masking, streams(8 * 150)[8 * k : 8 * k + 8]), 156)
+            for k in range(150)
+        ]
+    )
+    sizes = [drawn[:, 0].sum(axis=-1) for drawn in (old, new)]
+    # 150 means of standard deviation 6 or less: differences beyond 3 are 4 standard errors.
+    assert abs(sizes[0].mean() - sizes[1].mean()) < 3
+    runs = [np.mean([len(spans(row)) for row in drawn.reshape(-1, 156)]) for drawn in (old, new)]
+    assert runs[0] == pytest.approx(runs[1], rel=0.05)
+    places = [drawn.reshape(-1, 4, 39).mean(axis=(0, 2)) for drawn in (old, new)]
+    np.testing.assert_allclose(places[0], places[1], atol=0.03)
+
+
+def test_a_row_with_fewer_masked_frames_has_some_of_the_same():
+    alone = masks(draw_masked([156], SPANS, streams(1)), 156)[0]
+    together = masks(draw_masked([156] * 64, SPANS, streams(64)), 156)
+    assert together[0].sum() < alone.sum()
+    assert not (together[0] & ~alone).any()
+    assert len(set(together.sum(dim=1).tolist())) == 1
+
+
+def test_order_of_rows_changes_nothing():
+    forwards = draw_masked([156, 90, 120], SPANS, streams(3))
+    backwards = draw_masked([120, 90, 156], SPANS, streams(3)[::-1])
+    assert torch.equal(forwards, backwards.flip(0))
+    assert forwards[1].max() < 90
+
+
+def test_a_fixed_number_of_masked_frames():
+    drawn = draw_masked([156, 130], SPANS, streams(2), number=120)
+    assert drawn.shape == (2, 120)
+    assert (drawn.diff(dim=1) > 0).all()
+    assert drawn[1].max() < 130
+    spans_alone = draw_masked([156], SPANS, streams(1))[0]
+    assert set(spans_alone.tolist()) <= set(drawn[0].tolist())
+    with pytest.raises(ValueError, match=r"task\.masked_frames\), but a recording has 100 frames"):
+        draw_masked([156, 100], SPANS, streams(2), number=120)

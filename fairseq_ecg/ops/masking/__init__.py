@@ -1,5 +1,10 @@
 """Spans of frames (or channels) to hide from the encoder."""
 
-from fairseq_ecg.ops.masking.reference import compute_mask_indices
+from fairseq_ecg.ops.masking.reference import (
+    MASK_TYPES,
+    SpanMasking,
+    compute_mask_indices,
+    draw_masked,
+)
 
-__all__ = ["compute_mask_indices"]
+__all__ = ["MASK_TYPES", "SpanMasking", "compute_mask_indices", "draw_masked"]

@@ -1,0 +1,38 @@
+"""How many frames a stack of strided convolutions makes of so many samples."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+def frame_count(samples: int | Tensor, layers: Iterable[tuple[int, int]]) -> int | Tensor:
+    """Frames that so many samples give, element by element; 0 or less where they are too few.
+
+    Args:
+        samples: whole number or int64 tensor.
+        layers: kernel and stride of each convolution, in samples of its input.
+    """
+    for kernel, stride in layers:
+        samples = (samples - kernel) // stride + 1
+    return samples
+
+
+def frame_ends(
+    samples: Tensor, layers: Iterable[tuple[int, int]], frames: int, empty_rows: bool
+) -> Tensor:
+    """Tell where the padded frames of each row begin.
+
+    Args:
+        samples: ``(B,)`` int64, valid samples of each row, padding behind them.
+        layers: kernel and stride of each convolution.
+        frames: frames of the whole width.
+        empty_rows: whether a row whose samples give no frame ends at 0. Otherwise, as where
+            they are fewer still, fairseq_signals takes the length for an index from the end.
+
+    Returns:
+        ``(B,)`` int64, from 0 to ``frames``.
+    """
+    valid = frame_count(samples, layers)
+    ends = torch.where(valid > 0, valid, valid + frames)
+    return ends.masked_fill(valid == 0, 0) if empty_rows else ends
