@@ -19,6 +19,8 @@ from fairseq_ecg.data.manifest import Manifest, read_manifest
 from fairseq_ecg.data.randomness import Stream, random_state
 from fairseq_ecg.data.recording import Recording, read_integer
 from fairseq_ecg.ops.augment import Augmentation, augment, check_leads
+from fairseq_ecg.ops.masking import BatchMasking
+from fairseq_ecg.ops.philox import origin
 
 _LEADS_REMEDY = "Set task.leads_to_load to leads all recordings have, or enable_padding_leads=true"
 _LABELS_REMEDY = "All recordings of a data set need the same labels: correct the files"
@@ -45,9 +47,10 @@ class ECGDataset(Dataset, ABC):
         min_sample_size: items with fewer samples are dropped. None: none are.
         max_sample_size: ECGs with more samples are cropped at random. None: none are.
         num_batch_buckets: number of lengths to which batches are padded. 0: each its own.
-        precompute_mask_indices: refused; the model draws its own masks.
+        precompute_mask_indices: refused; see ``masking``.
         augmentations: applied in this order if ``training``.
         training: whether ECGs are augmented.
+        masking: what the model has masked in each batch. None: batches say nothing of masks.
         label: whether items carry labels.
         label_file: ``.npy`` file of labels, by ``idx``. None: recordings hold their own ``label``.
         shuffle: whether `ordered_indices` is random within items of one length.
@@ -79,6 +82,7 @@ class ECGDataset(Dataset, ABC):
         precompute_mask_indices: bool = False,
         augmentations: Sequence[Augmentation] = (),
         training: bool = False,
+        masking: BatchMasking | None = None,
         label: bool = False,
         label_file: str | os.PathLike | None = None,
         shuffle: bool = True,
@@ -88,7 +92,7 @@ class ECGDataset(Dataset, ABC):
         if precompute_mask_indices:
             raise ValueError(
                 "precompute_mask_indices=true is not supported (it never worked in "
-                "fairseq_signals): set it to false, the model draws its masks itself"
+                "fairseq_signals): set it to false, batches carry their masks without it"
             )
         if max_sample_size is not None and max_sample_size < 1:
             raise ValueError(f"max_sample_size={max_sample_size}: give a positive number or null")
@@ -114,6 +118,7 @@ class ECGDataset(Dataset, ABC):
         )
         self.manifest = self._read_manifest(manifest_path, min_sample_size)
         self.sizes = self.manifest.sizes
+        self.masking = masking
         self.label = label
         self.label_file = LabelFile(label_file) if label and label_file else None
         self.pad = pad
@@ -180,8 +185,10 @@ class ECGDataset(Dataset, ABC):
 
         Returns:
             ``id`` (B,) int64; ``net_input`` with ``source`` (B, L, T) float32 and, if padding,
-            ``padding_mask`` (B, L, T) bool, True where padded; ``label`` (B, C) if there are
-            labels. Empty for no samples.
+            ``padding_mask`` (B, L, T) bool, True where padded; for a model that masks, there too
+            ``origins`` (B, 4) int64, of which the model draws its negatives, and what
+            `BatchMasking.draw` returns; ``label`` (B, C) if there are labels. Empty for no
+            samples.
 
         Raises:
             DataError: the samples differ in their number of leads or labels.
@@ -266,7 +273,22 @@ class ECGDataset(Dataset, ABC):
             return int(rng.randint(0, surplus + 1))
 
         source, padding_mask = collate_ecgs(ecgs, length, crop_start)
-        return {"source": source, "padding_mask": padding_mask} if self.pad else {"source": source}
+        net_input = {"source": source}
+        if self.pad:
+            net_input["padding_mask"] = padding_mask
+        if self.masking is not None:
+            net_input["origins"] = torch.stack([self._origin(sample) for sample in samples])
+            valid = [min(ecg.shape[-1], length) for ecg in ecgs]
+            rngs = [
+                self._random_state(sample["id"], sample.get("position", 0), Stream.MASK)
+                for sample in samples
+            ]
+            net_input |= self.masking.draw(length, valid, rngs)
+        return net_input
+
+    def _origin(self, sample: dict[str, Any]) -> Tensor:
+        """Where the kernels' random numbers of a sample start."""
+        return origin(self.seed, self.epoch, sample["id"], sample.get("position", 0))
 
     def _stack_labels(self, samples: Sequence[dict[str, Any]]) -> Tensor:
         labels = [sample["label"] for sample in samples]

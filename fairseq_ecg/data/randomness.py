@@ -11,6 +11,7 @@ class Stream(IntEnum):
     LEAD_BUCKET = 0
     AUGMENTATION = 1
     CROP = 2
+    MASK = 3
 
 
 def random_state(

@@ -8,7 +8,7 @@ from torch import nn
 from fairseq_ecg.modules.ecg_transformer import ECGTransformer
 from fairseq_ecg.modules.pooling import mean_of_nonzero, zero_padding
 from fairseq_ecg.modules.quantizer import GumbelVectorQuantizer
-from fairseq_ecg.ops.masking import SpanMasking, compute_mask_indices
+from fairseq_ecg.ops.masking import BatchMasking, SpanMasking, compute_mask_indices
 from fairseq_ecg.ops.negatives import contrastive_logits, gather_negatives, sample_negatives
 from fairseq_ecg.ops.quantize import Quantized
 
@@ -106,27 +106,29 @@ class Wav2Vec2(ECGTransformer):
             raise ValueError(
                 f"model.mask_prob={mask_prob} masks frames, which needs model.apply_mask=true"
             )
-        self.frame_masking = None
-        if mask_prob > 0:
-            self.frame_masking = SpanMasking(
-                mask_prob,
-                mask_length,
-                mask_selection,
-                mask_other,
-                min_masks=2,
-                no_overlap=no_mask_overlap,
-                min_space=mask_min_space,
-            )
-        self.channel_masking = None
-        if mask_channel_prob > 0:
-            self.channel_masking = SpanMasking(
-                mask_channel_prob,
-                mask_channel_length,
-                mask_channel_selection,
-                mask_channel_other,
-                no_overlap=no_mask_channel_overlap,
-                min_space=mask_channel_min_space,
-            )
+        frames = SpanMasking(
+            mask_prob,
+            mask_length,
+            mask_selection,
+            mask_other,
+            min_masks=2,
+            no_overlap=no_mask_overlap,
+            min_space=mask_min_space,
+        )
+        channels = SpanMasking(
+            mask_channel_prob,
+            mask_channel_length,
+            mask_channel_selection,
+            mask_channel_other,
+            no_overlap=no_mask_channel_overlap,
+            min_space=mask_channel_min_space,
+        )
+        self.masking = BatchMasking(
+            tuple(self.feature_extractor.strides),
+            frames if mask_prob > 0 else None,
+            channels if mask_channel_prob > 0 else None,
+            self.encoder_dim,
+        )
         self.logit_temp = logit_temp
         self.num_negatives = num_negatives
         self.negatives_from_everywhere = negatives_from_everywhere
@@ -285,10 +287,10 @@ class Wav2Vec2(ECGTransformer):
         """
         rows, frames, _ = x.shape
         if mask_indices is None:
-            if self.frame_masking is None:
+            if self.masking.frames is None:
                 return None
             padding = None if frame_mask is None else frame_mask.cpu()
-            drawn = compute_mask_indices((rows, frames), padding, self.frame_masking)
+            drawn = compute_mask_indices((rows, frames), padding, self.masking.frames)
             mask_indices = torch.from_numpy(drawn)
         return mask_indices.nonzero()[:, 1].view(rows, -1).to(x.device)
 
@@ -313,10 +315,10 @@ class Wav2Vec2(ECGTransformer):
         if masked_frames is not None:
             is_masked = _mask_of(masked_frames, frames).unsqueeze(-1)
             x = torch.where(is_masked, self.mask_emb.to(x.dtype), x)
-        if self.channel_masking is None:
+        if self.masking.channels is None:
             return x
         if masked_channels is None:
-            drawn = compute_mask_indices((rows, channels), None, self.channel_masking)
+            drawn = compute_mask_indices((rows, channels), None, self.masking.channels)
             is_masked = torch.from_numpy(drawn).to(x.device)
         else:
             is_masked = _mask_of(masked_channels, channels)

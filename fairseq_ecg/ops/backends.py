@@ -4,8 +4,9 @@
 operations have but one), ``cpu`` the C++ extension, ``cuda`` its CUDA part and ``triton`` kernels
 compiled by Triton. Whichever is fastest on the device at hand is taken; one that is missing falls
 back to the next and says so once. The environment variable
-``FAIRSEQ_ECG_BACKEND`` names one for every operation; one that is asked for by name and is missing
-is an error.
+``FAIRSEQ_ECG_BACKEND`` names one for every operation, and so does :func:`ask_for`, which the
+option ``task.backend`` calls, where the variable is not set; one that is asked for by name and is
+missing is an error.
 """
 
 import functools
@@ -17,6 +18,7 @@ import torch
 
 logger = logging.getLogger(__name__)
 
+BACKENDS = ("reference", "torch", "cpu", "cuda", "triton")
 VARIABLE = "FAIRSEQ_ECG_BACKEND"
 PREFERENCE = {
     "cpu": ("cpu", "torch"),
@@ -25,8 +27,31 @@ PREFERENCE = {
 """Backends by type of device, the fastest first."""
 
 
+_configured: str | None = None
+
+
 class BackendError(RuntimeError):
     """A backend was asked for by name and is not there."""
+
+
+def ask_for(backend: str | None) -> None:
+    """Ask for a backend for every operation of this process, unless the environment names one.
+
+    Args:
+        backend: its name. None: whichever is the fastest.
+
+    Raises:
+        BackendError: there is no backend of this name.
+    """
+    global _configured
+    if backend is not None:
+        missing(backend)
+    _configured = backend
+
+
+def asked_for() -> str | None:
+    """Backend that the environment, or else :func:`ask_for`, names for every operation."""
+    return os.environ.get(VARIABLE) or _configured
 
 
 @functools.cache
@@ -47,8 +72,10 @@ def missing(backend: str) -> str | None:
         if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
             return "there is no GPU (TRITON_INTERPRET=1 runs its kernels slowly without one)"
         return None
-    if backend not in ("cpu", "cuda"):
-        raise BackendError(f"{VARIABLE}={backend}: choose reference, torch, cpu, cuda or triton")
+    if backend not in BACKENDS:
+        raise BackendError(
+            f"backend {backend}: choose {', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}"
+        )
     reason = _why_extension_is_missing()
     if reason is not None:
         return reason
@@ -77,7 +104,7 @@ def choose(
     Raises:
         BackendError: the backend asked for is missing, or is not for this device.
     """
-    backend = backend or os.environ.get(VARIABLE)
+    backend = backend or asked_for()
     if backend is not None:
         reason = missing(backend)
         if reason is None and backend in ("cpu", "cuda") and backend != device.type:

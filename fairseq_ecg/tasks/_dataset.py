@@ -27,9 +27,18 @@ class BatchedECGDataset(FairseqDataset):
         return self.recordings[index]
 
     def collater(self, samples: list) -> dict:
-        """Join items to a batch; none to an empty one, by which fairseq knows a gap of a rank."""
+        """Join items to a batch; none to an empty one, by which fairseq knows a gap of a rank.
+
+        A padding mask that masks nothing is left out: on a device nobody could tell without
+        waiting for it.
+        """
         batch = self.recordings.collate(samples)
-        return batch | {"split": self.split} if batch else batch
+        if not batch:
+            return batch
+        padding_mask = batch["net_input"].get("padding_mask")
+        if padding_mask is not None and not padding_mask.any():
+            del batch["net_input"]["padding_mask"]
+        return batch | {"split": self.split}
 
     def num_tokens(self, index: int) -> int:
         """Size of an item in samples."""

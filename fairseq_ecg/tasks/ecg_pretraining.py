@@ -2,6 +2,7 @@
 
 # ruff: noqa: UP006, UP035, UP045 (fairseq reads the types of options by their names in typing)
 
+import dataclasses
 import os
 import sys
 from dataclasses import dataclass, field
@@ -20,7 +21,9 @@ from omegaconf import II, MISSING, open_dict
 from fairseq_ecg.compat.launch_dir import from_launch_dir
 from fairseq_ecg.criterions import NonFiniteLossError
 from fairseq_ecg.data import CMSCECGDataset, ECGDataset, FileECGDataset
+from fairseq_ecg.ops import backends
 from fairseq_ecg.ops.augment import build_augmentations
+from fairseq_ecg.ops.masking import BatchMasking
 from fairseq_ecg.tasks._dataset import BatchedECGDataset
 from fairseq_ecg.tasks._iteration import EpochBatches
 from fairseq_ecg.tasks._step import StepSeeds
@@ -76,7 +79,14 @@ class ECGPretrainingConfig(FairseqDataclass):
         default=0, metadata={"help": "pad to so many sizes only; 0: to any"}
     )
     precompute_mask_indices: bool = field(
-        default=False, metadata={"help": "not supported: the model draws its masks"}
+        default=False, metadata={"help": "not supported: batches carry their masks without it"}
+    )
+    masked_frames: Optional[int] = field(
+        default=None,
+        metadata={
+            "help": "masked frames of every recording, as CUDA graphs need them; null: of each "
+            "batch as many as its recording with the fewest, as in fairseq_signals"
+        },
     )
     nan_policy: NAN_POLICIES = field(
         default="error",
@@ -115,6 +125,14 @@ class ECGPretrainingConfig(FairseqDataclass):
         default=(4, 5),
         metadata={"help": "conditional: masked leads among the limb and among the chest leads"},
     )
+    backend: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "which kernels run: reference (fairseq_signals' formulas in PyTorch), torch, "
+            "cpu, cuda or triton; null: the fastest at hand. The environment variable "
+            "FAIRSEQ_ECG_BACKEND comes first"
+        },
+    )
     inferred_w2v_config: Any = field(default=None, metadata={"help": "of older configs; not used"})
     inferred_3kg_config: Any = field(
         default=None, metadata={"help": "of configs for 3KG; not used"}
@@ -135,6 +153,7 @@ class ECGPretrainingTask(FairseqTask):
 
     def __init__(self, cfg: ECGPretrainingConfig):
         super().__init__(cfg)
+        self._masking: BatchMasking | None = None
         self._step_seeds: StepSeeds | None = None
         self._samples_of_update = 0.0
         self._may_skip_updates = False
@@ -142,11 +161,15 @@ class ECGPretrainingTask(FairseqTask):
     @classmethod
     def setup_task(cls, cfg: ECGPretrainingConfig, **kwargs) -> "ECGPretrainingTask":
         """Build the task; nothing is read yet."""
+        backends.ask_for(cfg.backend)
         return cls(cfg)
 
     def build_model(self, cfg, from_checkpoint: bool = False):
         """Build the model, and note in its configuration the architecture it really has."""
         model = models.build_model(cfg, self, from_checkpoint)
+        masking = getattr(model, "masking", None)
+        if masking is not None:
+            self._masking = dataclasses.replace(masking, number=self.cfg.masked_frames)
         architecture = getattr(model, "architecture", {})
         with open_dict(cfg):
             cfg.update(architecture)
@@ -216,6 +239,7 @@ class ECGPretrainingTask(FairseqTask):
             precompute_mask_indices=self.cfg.precompute_mask_indices,
             nan_policy=str(self.cfg.nan_policy),
             training="train" in split,
+            masking=self._masking,
             shuffle=shuffle,
             seed=self.cfg.seed,
             **options,

@@ -9,6 +9,8 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 @pytest.fixture(autouse=True)
 def nothing_asked_for(monkeypatch):
     monkeypatch.delenv(backends.VARIABLE, raising=False)
+    yield
+    backends.ask_for(None)
 
 
 def only(*names):
@@ -38,8 +40,22 @@ def test_one_asked_for_is_taken_or_an_error(monkeypatch):
 
 def test_unknown_names_are_errors(monkeypatch):
     monkeypatch.setenv(backends.VARIABLE, "fast")
-    with pytest.raises(backends.BackendError, match="FAIRSEQ_ECG_BACKEND=fast: choose reference"):
+    with pytest.raises(
+        backends.BackendError, match="backend fast: choose reference, torch, cpu, cuda or triton"
+    ):
         backends.choose("op", CPU)
+
+
+def test_the_configuration_asks_unless_the_environment_does(monkeypatch):
+    monkeypatch.setattr(backends, "missing", only("cpu", "torch", "reference"))
+    backends.ask_for("reference")
+    assert backends.choose("op", CPU, has_torch=True) == "reference"
+    assert backends.choose("op", CPU, backend="cpu") == "cpu"
+    monkeypatch.setenv(backends.VARIABLE, "torch")
+    assert backends.choose("op", CPU, has_torch=True) == "torch"
+    monkeypatch.undo()
+    with pytest.raises(backends.BackendError, match="backend fast: choose reference"):
+        backends.ask_for("fast")
 
 
 def test_an_extension_of_another_pytorch_is_no_crash(monkeypatch, tmp_path):

@@ -2,9 +2,10 @@
 
 from fairseq_ecg.ops.masking.reference import (
     MASK_TYPES,
+    BatchMasking,
     SpanMasking,
     compute_mask_indices,
     draw_masked,
 )
 
-__all__ = ["MASK_TYPES", "SpanMasking", "compute_mask_indices", "draw_masked"]
+__all__ = ["MASK_TYPES", "BatchMasking", "SpanMasking", "compute_mask_indices", "draw_masked"]
