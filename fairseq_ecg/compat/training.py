@@ -17,6 +17,7 @@ import fairseq.trainer
 import torch
 from fairseq.dataclass.utils import overwrite_args_by_name
 from fairseq.file_io import PathManager
+from fairseq.logging import metrics
 from omegaconf import OmegaConf
 
 from fairseq_ecg.compat.checkpoint import CheckpointError, load_checkpoint
@@ -32,6 +33,8 @@ def mend() -> None:
     _wrap(fairseq.distributed.utils, "all_gather_list", _without_gpus)
     _wrap(fairseq.logging.progress_bar, "progress_bar", _with_csv)
     _wrap(fairseq.trainer.Trainer, "load_checkpoint", _naming_what_does_not_match)
+    _wrap(fairseq.trainer.Trainer, "clip_grad_norm", _checking_losses)
+    _wrap(fairseq.trainer.Trainer, "_reduce_and_log_stats", _without_waiting)
     if "fairseq_cli.train" in sys.modules:
         _wrap(sys.modules["fairseq_cli.train"], "get_valid_stats", _best_of_each_subset)
     _wrap(fairseq.models.distributed_fairseq_model, "DistributedDataParallel", _on_any_device)
@@ -112,6 +115,42 @@ def _naming_what_does_not_match(load_checkpoint: Callable) -> Callable:
             raise CheckpointError(f"{error} {error.__context__}") from error.__context__
 
     return load
+
+
+def _checking_losses(clip_grad_norm: Callable) -> Callable:
+    @functools.wraps(clip_grad_norm)
+    def clip(self, *args, **kwargs):
+        # Right after this fairseq reads the norm, the one time in an update it waits for a GPU.
+        check = getattr(self.task, "check_losses", None)
+        try:
+            norm = clip_grad_norm(self, *args, **kwargs)
+        except OverflowError:
+            if check is not None:
+                check(self.get_criterion(), torch.full((), float("inf"), device=self.device))
+            raise
+        if check is not None:
+            check(self.get_criterion(), norm)
+        return norm
+
+    return clip
+
+
+def _without_waiting(reduce_and_log_stats: Callable) -> Callable:
+    @functools.wraps(reduce_and_log_stats)
+    def log(self, logging_outputs, sample_size, grad_norm=None):
+        if not self.cuda or grad_norm is None or self.cfg.common.amp:
+            return reduce_and_log_stats(self, logging_outputs, sample_size, grad_norm)
+        # fairseq reads each statistic from the GPU in each update, though only those that are
+        # printed at log intervals are ever looked at.
+        metrics.log_speed("ups", 1.0, priority=100, round=2)
+        metrics.log_scalar("gnorm", grad_norm, priority=400, round=3)
+        clip_norm = self.cfg.optimization.clip_norm
+        if clip_norm > 0:
+            metrics.log_scalar("clip", (grad_norm > clip_norm) * 100.0, priority=500, round=1)
+        self.task.reduce_metrics(logging_outputs, self.get_criterion())
+        return {"sample_size": sample_size}
+
+    return log
 
 
 def _best_of_each_subset(get_valid_stats: Callable) -> Callable:

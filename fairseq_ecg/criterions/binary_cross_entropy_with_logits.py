@@ -104,9 +104,10 @@ class BinaryCrossEntropyWithLogitsCriterion(ECGCriterion):
     def _measure(self, sample: dict[str, Any], logits: Tensor, target: Tensor) -> dict[str, Any]:
         prob = logits.sigmoid()
         predicted, true = prob > self.threshold, target == 1
-        valid = torch.ones_like(true)
+        valid, count = torch.ones_like(true), float(true.numel())
         if "valid_classes" in sample:
             valid = _mask(sample["valid_classes"], like=true)
+            count = valid.sum().double()
 
         right = predicted == true
         row_tallies = torch.stack(
@@ -119,7 +120,7 @@ class BinaryCrossEntropyWithLogitsCriterion(ECGCriterion):
         )
         log: dict[str, Any] = {
             "correct": (right & valid).sum(),
-            "count": valid.sum().double(),
+            "count": count,
             "em_count": len(target),
             **dict(zip(_TALLIES, row_tallies.sum(dim=1), strict=True)),
         }

@@ -48,6 +48,7 @@ class ECGCriterion(FairseqCriterion):
     def __init__(self, cfg: ECGCriterionConfig, task):
         super().__init__(task)
         self.skips_nonfinite = cfg.nonfinite_loss == "skip"
+        self._unchecked: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
 
     def compute(
         self,
@@ -86,7 +87,9 @@ class ECGCriterion(FairseqCriterion):
 
         Returns:
             The loss (sum over the batch), the sample size that gradients are divided by, and the
-            logging output: Python numbers and, in evaluation, NumPy arrays.
+            logging output: Python numbers and, in evaluation, NumPy arrays. In training on a GPU
+            what the batch was measured at stays there, as 0-dimensional tensors, and the loss is
+            checked by :meth:`check_losses`.
 
         Raises:
             NonFiniteLossError: The loss is NaN or infinite and ``nonfinite_loss`` is "raise".
@@ -98,25 +101,57 @@ class ECGCriterion(FairseqCriterion):
             terms, sample_size, log = self.compute(model, sample, net_output, logits)
             loss = fold(add, terms)
         parts = {f"loss_{i}": term for i, term in enumerate(terms)} if len(terms) > 1 else {}
-        # Every number leaves the device in one transfer. It waits for the device once a step,
-        # which the check for a finite loss needs anyway.
-        log = _as_numbers({"loss": loss, "sample_size": sample_size, **parts, **log})
-        if not math.isfinite(log["loss"]):
-            values = {key: log[key] for key in ["loss", *parts] if not math.isfinite(log[key])}
-            return self._leave_out(sample, loss, values)
+        log = {"loss": loss, "sample_size": sample_size, **parts, **log}
+        if torch.is_tensor(sample_size) or self._may_wait(loss.device):
+            log = _as_numbers(log)
+            if not math.isfinite(log["loss"]):
+                return self._leave_out(sample, loss, _nonfinite(log))
+        else:
+            log = {key: _detached(value) for key, value in log.items()}
+            self._unchecked.append((sample, {key: log[key] for key in ("loss", *parts)}))
         log["nsignals"] = sample["id"].numel()
         if self.skips_nonfinite:
             log["skipped"] = 0
         return loss, log["sample_size"], log
 
+    def check_losses(self, gradient_norm: Tensor) -> None:
+        """Look at the losses since the last call, where the trainer waits for the device anyway.
+
+        Args:
+            gradient_norm: of the update, on the device of the losses.
+
+        Raises:
+            NonFiniteLossError: One of them is NaN or infinite.
+        """
+        unchecked, self._unchecked = self._unchecked, []
+        if not unchecked:
+            return
+        losses = [parts["loss"].to(gradient_norm) for _, parts in unchecked]
+        if torch.stack([gradient_norm, *losses]).isfinite().all():
+            return
+        for sample, parts in unchecked:
+            values = _nonfinite(_as_numbers(parts))
+            if "loss" in values:
+                raise self._error(sample, values)
+
+    def _may_wait(self, device: torch.device) -> bool:
+        """Tell whether numbers are read at once: not in the midst of an update on a GPU.
+
+        Whether a batch is left out has to be known before its backward pass.
+        """
+        return device.type == "cpu" or self.skips_nonfinite or not self.training
+
     def _leave_out(
         self, sample: dict[str, Any], loss: Tensor, values: dict[str, float]
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        name, ids = type(self).__name__, suspects(sample)
         if not self.skips_nonfinite:
-            raise NonFiniteLossError(name, values, ids)
-        logger.warning(skip_message(name, values, ids))
+            raise self._error(sample, values)
+        logger.warning(skip_message(type(self).__name__, values, suspects(sample)))
         return zero_loss(loss), 0, {"loss": 0.0, "nsignals": 0, "sample_size": 0, "skipped": 1}
+
+    def _error(self, sample: dict[str, Any], values: dict[str, float]) -> NonFiniteLossError:
+        ids, split = suspects(sample), sample.get("split")
+        return NonFiniteLossError(type(self).__name__, values, ids, split=split)
 
     @staticmethod
     def sample_size(sample: dict[str, Any], otherwise: "int | Tensor") -> "int | Tensor":
@@ -179,8 +214,8 @@ def log_ratio(name: str, numerator: str, denominators: Sequence[str]) -> None:
     """
 
     def ratio(meters) -> float:
-        divisor = sum(meters[key].sum for key in denominators)
-        return round(meters[numerator].sum / divisor, 5) if divisor else float("nan")
+        divisor = float(sum(meters[key].sum for key in denominators))
+        return round(float(meters[numerator].sum) / divisor, 5) if divisor else float("nan")
 
     metrics.log_derived(name, ratio)
 
@@ -199,6 +234,15 @@ def log_share(name: str, right: str, count: str, logs: Sequence[dict[str, Any]])
     metrics.log_scalar(n_total, total(count, logs))
     if total(count, logs) > 0:
         log_ratio(name, n_right, [n_total])
+
+
+def _detached(value: Any) -> Any:
+    return value.detach() if torch.is_tensor(value) else value
+
+
+def _nonfinite(log: dict[str, Any]) -> dict[str, float]:
+    """Pick the loss and those of its terms that are not finite."""
+    return {key: log[key] for key in log if key.startswith("loss") and not math.isfinite(log[key])}
 
 
 def _as_numbers(values: dict[str, Any]) -> dict[str, Any]:

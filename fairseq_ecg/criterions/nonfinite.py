@@ -13,6 +13,7 @@ class NonFiniteLossError(RuntimeError):
         criterion: Class name of the criterion.
         parts: The terms of the loss that are not finite, by their logging key.
         ids: Data set indices of the records concerned.
+        split: Split of the data set, if the batch says it.
     """
 
     def __init__(
@@ -21,10 +22,12 @@ class NonFiniteLossError(RuntimeError):
         parts: dict[str, float],
         ids: list[int],
         names: list[str] | None = None,
+        split: str | None = None,
     ):
         self.criterion = criterion
         self.parts = parts
         self.ids = ids
+        self.split = split
         records = ", ".join(names) if names else f"with data set indices {ids}"
         super().__init__(
             f"{criterion}: the loss is not finite ({_listed(parts)}) on the recordings {records}. "

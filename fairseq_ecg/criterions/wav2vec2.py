@@ -129,7 +129,7 @@ class Wav2Vec2Criterion(ECGCriterion):
         """Log the accuracy, the terms of the loss, and the mean of every other logged number."""
         log_share("accuracy", "correct", "count", logs)
         for key, value in logs[0].items():
-            if key in _OWN_METRICS or not isinstance(value, (int, float)):
+            if key in _OWN_METRICS or not isinstance(value, (int, float, Tensor)):
                 continue
             if key.startswith("loss"):
                 log_mean_loss(key, logs)

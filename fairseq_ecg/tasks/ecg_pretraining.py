@@ -362,7 +362,7 @@ class ECGPretrainingTask(FairseqTask):
             with torch.autocast(device, enabled=isinstance(optimizer, AMPOptimizer)):
                 loss, sample_size, log = criterion(model, sample)
         except NonFiniteLossError as error:
-            raise self._with_names(error, sample) from error
+            raise self._with_names(error) from error
         if ignore_grad:
             loss = loss * 0
         optimizer.backward(loss)
@@ -370,6 +370,17 @@ class ECGPretrainingTask(FairseqTask):
         if self._may_skip_updates and not ignore_grad:
             self._samples_of_update += float(sample_size)
         return loss, sample_size, log
+
+    def check_losses(self, criterion, gradient_norm: torch.Tensor) -> None:
+        """Look at the losses of an update before its step, where fairseq waits for the device.
+
+        Raises:
+            NonFiniteLossError: one is NaN or infinite; the recordings are named.
+        """
+        try:
+            criterion.check_losses(gradient_norm)
+        except NonFiniteLossError as error:
+            raise self._with_names(error) from error
 
     def valid_step(self, sample, model, criterion):
         """Run one batch forward in evaluation mode; returns as :meth:`train_step`."""
@@ -380,7 +391,7 @@ class ECGPretrainingTask(FairseqTask):
             try:
                 return criterion(model, sample)
             except NonFiniteLossError as error:
-                raise self._with_names(error, sample) from error
+                raise self._with_names(error) from error
 
     def optimizer_step(self, optimizer, model, update_num) -> None:
         """Update the weights, unless every batch of the update was skipped."""
@@ -412,9 +423,9 @@ class ECGPretrainingTask(FairseqTask):
         """Keep every item."""
         return indices
 
-    def _with_names(self, error: NonFiniteLossError, sample: dict) -> NonFiniteLossError:
-        names = self.datasets[sample["split"]].recordings.names(error.ids)
-        return NonFiniteLossError(error.criterion, error.parts, error.ids, names)
+    def _with_names(self, error: NonFiniteLossError) -> NonFiniteLossError:
+        names = self.datasets[error.split].recordings.names(error.ids)
+        return NonFiniteLossError(error.criterion, error.parts, error.ids, names, error.split)
 
     def _seeds(self) -> StepSeeds:
         if self._step_seeds is None:

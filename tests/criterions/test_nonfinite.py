@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fairseq_ecg.criterions import NonFiniteLossError
+from fairseq_ecg.criterions.criterion import ECGCriterion
 from fairseq_ecg.criterions.nonfinite import zero_loss
 
 NAME = "binary_cross_entropy_with_logits"
@@ -145,3 +146,44 @@ def test_skipped_batches_are_counted_and_weigh_nothing(build, validated):
     only_bad = validated(criterion, [[bad]])
     assert only_bad["skipped"] == 1
     assert np.isnan(only_bad["loss"])
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch):
+    """Criterions behave as in training on a GPU: nothing is read in the midst of an update."""
+    monkeypatch.setattr(ECGCriterion, "_may_wait", lambda self, device: False)
+
+
+@pytest.mark.usefixtures("on_a_gpu")
+def test_numbers_stay_on_the_device_in_the_midst_of_an_update(build):
+    loss, sample_size, log = build(NAME).train()(Classifier(), batch())
+    assert torch.is_tensor(log["loss"])
+    assert not log["loss"].requires_grad
+    assert torch.is_tensor(log["tp"])
+    assert {type(value) for value in (sample_size, log["nsignals"], log["count"])} <= {int, float}
+    assert log["loss"] == loss
+
+
+@pytest.mark.usefixtures("on_a_gpu")
+def test_deferred_numbers_reduce_to_the_same_metrics(build, validated, monkeypatch):
+    criterion, model = build(NAME).train(), Classifier()
+    deferred = [criterion(model, batch())[2] for _ in range(2)]
+    monkeypatch.undo()
+    at_once = [criterion(model, batch())[2] for _ in range(2)]
+    assert validated(criterion, [deferred]) == validated(criterion, [at_once])
+
+
+@pytest.mark.usefixtures("on_a_gpu")
+def test_losses_are_checked_before_the_step(build):
+    criterion, model = build(NAME).train(), Classifier()
+    norm = torch.tensor(1.0)
+    criterion(model, batch())
+    criterion.check_losses(norm)
+    criterion(model, batch())
+    criterion(model, batch(broken_row=2) | {"split": "train"})
+    with pytest.raises(NonFiniteLossError) as raised:
+        criterion.check_losses(norm)
+    assert (raised.value.ids, raised.value.split) == ([7], "train")
+    criterion.check_losses(norm)  # nothing is left from the update that failed
+    criterion(model, batch())
+    criterion.check_losses(torch.tensor(float("nan")))  # not the losses' fault: fairseq's affair
