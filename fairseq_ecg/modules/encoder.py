@@ -139,15 +139,19 @@ class TransformerEncoder(nn.Module):
         x = F.dropout(x, self.dropout, self.training)
         attention = []
         for layer in self.layers:
-            # Drawn also where it decides nothing: the stream of masks that follows depends on it.
-            keep = np.random.random() > self.layerdrop
-            if keep or not self.training:
+            if self._keeps_layer() or not self.training:
                 x, weights = layer(x, padding_mask, need_weights=self.saliency)
                 attention.append(weights)
         if self.layer_norm_first:
             x = self.layer_norm(x)
         saliency = torch.stack(attention, dim=1) if self.saliency and attention else None
         return x, saliency
+
+    def _keeps_layer(self) -> bool:
+        if self.layerdrop == 0 and torch.compiler.is_compiling():
+            return True  # a graph cannot draw from NumPy's stream
+        # Drawn also where it decides nothing: the stream of masks that follows depends on it.
+        return np.random.random() > self.layerdrop
 
 
 def _init_bert(module: nn.Module) -> None:
