@@ -6,6 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from fairseq_ecg.ops.dropout import dropout as drop
+from fairseq_ecg.ops.dropout import has_kernel
+
 
 class MultiHeadAttention(nn.Module):
     """Scaled dot-product self-attention (https://arxiv.org/abs/1706.03762).
@@ -59,12 +62,14 @@ class MultiHeadAttention(nn.Module):
         v = self._split(self.v_proj(x))
         attend = None if padding_mask is None else ~padding_mask[:, None, None, :]
         dropout = self.dropout if self.training else 0.0
-        if need_weights:
+        # With dropout PyTorch's fused attention takes its slow path on the CPU.
+        if need_weights or (dropout > 0 and has_kernel(q)):
             scores = (q * (1.0 / math.sqrt(q.shape[-1]))) @ k.transpose(-2, -1)
             if attend is not None:
                 scores = scores.masked_fill(~attend, float("-inf"))
-            probabilities = F.dropout(scores.softmax(dim=-1), dropout)
-            y, weights = probabilities @ v, probabilities.mean(dim=1)
+            probabilities = drop(scores.softmax(dim=-1), dropout, self.training)
+            y = probabilities @ v
+            weights = probabilities.mean(dim=1) if need_weights else None
         else:
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=attend, dropout_p=dropout)
             weights = None

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fairseq_ecg.modules.attention import MultiHeadAttention
+from fairseq_ecg.ops.dropout import dropout as drop
 
 
 class TransformerEncoderLayer(nn.Module):
@@ -34,9 +35,8 @@ class TransformerEncoderLayer(nn.Module):
         super().__init__()
         self.layer_norm_first = layer_norm_first
         self.self_attn = MultiHeadAttention(dim, heads, attention_dropout)
-        self.dropout1 = nn.Dropout(dropout)
-        self.dropout2 = nn.Dropout(activation_dropout)
-        self.dropout3 = nn.Dropout(dropout)
+        self.dropout = dropout
+        self.activation_dropout = activation_dropout
         self.self_attn_layer_norm = nn.LayerNorm(dim)
         self.fc1 = nn.Linear(dim, ffn_dim)
         self.fc2 = nn.Linear(ffn_dim, dim)
@@ -53,7 +53,7 @@ class TransformerEncoderLayer(nn.Module):
         if self.layer_norm_first:
             x = self.self_attn_layer_norm(x)
         x, weights = self.self_attn(x, padding_mask, need_weights)
-        x = residual + self.dropout1(x)
+        x = drop(x, self.dropout, self.training, residual)
         if not self.layer_norm_first:
             x = self.self_attn_layer_norm(x)
 
@@ -61,8 +61,8 @@ class TransformerEncoderLayer(nn.Module):
         if self.layer_norm_first:
             x = self.final_layer_norm(x)
         x = self.fc1(x)
-        x = self.dropout2(F.gelu(x.float()).type_as(x))
-        x = residual + self.dropout3(self.fc2(x))
+        x = drop(F.gelu(x.float()).type_as(x), self.activation_dropout, self.training)
+        x = drop(self.fc2(x), self.dropout, self.training, residual)
         if not self.layer_norm_first:
             x = self.final_layer_norm(x)
         return x, weights
@@ -136,7 +136,7 @@ class TransformerEncoder(nn.Module):
             x = x.masked_fill(padding_mask.unsqueeze(-1), 0)
         if not self.layer_norm_first:
             x = self.layer_norm(x)
-        x = F.dropout(x, self.dropout, self.training)
+        x = drop(x, self.dropout, self.training)
         attention = []
         for layer in self.layers:
             if self._keeps_layer() or not self.training:

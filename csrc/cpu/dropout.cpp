@@ -1,0 +1,111 @@
+#include "../dropout.h"
+#include "dispatch.h"
+#include "philox_vectors.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace fairseq_ecg::cpu {
+namespace {
+
+#define INLINE inline __attribute__((always_inline))
+
+// Number i of a chunk depends on word i / kBlocks of the chunk's block i % kBlocks.
+constexpr int kBlocks = kDropoutChunk / 4;
+
+struct BFloat16 {
+  uint16_t bits;
+};
+
+INLINE float read(float number) { return number; }
+
+INLINE float read(BFloat16 number) {
+  return philox::float_of(static_cast<uint32_t>(number.bits) << 16);
+}
+
+INLINE void write(float number, float& to) { to = number; }
+
+// Rounds to the nearest, to even between two; NaN stays NaN.
+INLINE void write(float number, BFloat16& to) {
+  const uint32_t bits = philox::bits_of(number);
+  const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+  to.bits = static_cast<uint16_t>(number == number ? rounded : 0x7fc0);
+}
+
+template <class T, bool kAdds>
+INLINE void apply(const uint32_t* words, uint32_t threshold, float scale, int64_t count,
+                  const T* input, const T* residual, T* output) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float kept = words[i] >= threshold ? read(input[i]) * scale : 0.0f;
+    write(kAdds ? read(residual[i]) + kept : kept, output[i]);
+  }
+}
+
+template <int kWords, class T, bool kAdds>
+INLINE void run_on(const Dropout& call, int64_t begin, int64_t end) {
+  const auto* const input = static_cast<const T*>(call.input);
+  const auto* const residual = static_cast<const T*>(call.residual);
+  auto* const output = static_cast<T*>(call.output);
+  const auto threshold = static_cast<uint32_t>(std::llround(call.probability * 0x1p32));
+  const auto scale = static_cast<float>(1 / (1 - call.probability));
+  const philox::Sequence sequence{
+      {static_cast<uint32_t>(call.seed), static_cast<uint32_t>(call.seed >> 32)}, 0, 0, 0};
+  for (int64_t chunk = begin; chunk < end; ++chunk) {
+    uint32_t words[4][kBlocks];
+    for (int block = 0; block < kBlocks; block += 2 * kWords) {
+      write_words<kWords>(sequence, static_cast<uint32_t>(chunk * kBlocks + block),
+                          words[0] + block, words[1] + block, words[2] + block, words[3] + block);
+    }
+    const int64_t first = chunk * kDropoutChunk;
+    const T* const added = kAdds ? residual + first : nullptr;
+    if (first + kDropoutChunk <= call.numbers) {
+      apply<T, kAdds>(words[0], threshold, scale, kDropoutChunk, input + first, added,
+                      output + first);
+    } else {
+      apply<T, kAdds>(words[0], threshold, scale, call.numbers - first, input + first, added,
+                      output + first);
+    }
+  }
+}
+
+template <int kWords>
+INLINE void run(const Dropout& call, int64_t begin, int64_t end) {
+  const bool adds = call.residual != nullptr;
+  if (call.is_bfloat16) {
+    adds ? run_on<kWords, BFloat16, true>(call, begin, end)
+         : run_on<kWords, BFloat16, false>(call, begin, end);
+  } else {
+    adds ? run_on<kWords, float, true>(call, begin, end)
+         : run_on<kWords, float, false>(call, begin, end);
+  }
+}
+
+#if defined(__GNUC__) && defined(__x86_64__)
+__attribute__((target("avx512f,fma"))) void run_avx512(const Dropout& call, int64_t begin,
+                                                       int64_t end) {
+  run<8>(call, begin, end);
+}
+
+__attribute__((target("avx2,fma"))) void run_avx2(const Dropout& call, int64_t begin,
+                                                  int64_t end) {
+  run<4>(call, begin, end);
+}
+#endif
+
+}  // namespace
+
+void dropout(const Dropout& call, int64_t begin, int64_t end) {
+  switch (instructions()) {
+#if defined(__GNUC__) && defined(__x86_64__)
+    case Instructions::kAVX512:
+      return run_avx512(call, begin, end);
+    case Instructions::kAVX2:
+      return run_avx2(call, begin, end);
+#endif
+    default:
+      return run<2>(call, begin, end);
+  }
+}
+
+}  // namespace fairseq_ecg::cpu

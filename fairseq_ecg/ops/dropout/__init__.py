@@ -1,0 +1,88 @@
+"""Dropout, and the addition of a residual after it."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fairseq_ecg.ops import backends
+
+__all__ = ["dropout", "has_kernel"]
+
+_KERNEL_TYPES = (torch.float32, torch.bfloat16)
+
+
+def dropout(
+    x: Tensor,
+    p: float,
+    training: bool,
+    residual: Tensor | None = None,
+    backend: str | None = None,
+) -> Tensor:
+    """Set numbers to zero at random and scale up the others (https://arxiv.org/abs/1207.0580).
+
+    On the CPU PyTorch draws its masks on one core, one number after the other, which costs more
+    than many a matrix product. The C++ kernel draws them by Philox, seeded by one number of
+    PyTorch's generator, on all cores, and draws them again in the backward pass instead of keeping
+    them. Seeded runs are thus repeatable with it as with ``reference``, which is PyTorch's own
+    dropout and its stream; on other devices PyTorch's own dropout is fast and always taken.
+
+    Args:
+        x: any shape; float32 and bfloat16 on the CPU have a kernel.
+        p: probability of a zero; kernels round it to a multiple of 2**-32.
+        training: whether anything is set to zero at all.
+        residual: as ``x``, added to what is left of it.
+        backend: which implementation runs, see :mod:`fairseq_ecg.ops.backends`.
+
+    Returns:
+        As ``x``.
+
+    Raises:
+        ValueError: ``p`` is no probability.
+        BackendError: the backend asked for is not there.
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout probability has to be between 0 and 1, not {p}")
+    if not training or p == 0:
+        return x if residual is None else residual + x
+    is_alike = residual is None or residual.dtype == x.dtype
+    if p < 1 and is_alike and has_kernel(x, backend):
+        return _dropout(x, residual, torch.randint(2**62, ()), p)
+    dropped = F.dropout(x, p)
+    return dropped if residual is None else residual + dropped
+
+
+def has_kernel(x: Tensor, backend: str | None = None) -> bool:
+    """Tell whether a kernel, and not PyTorch, draws the masks for tensors such as ``x``."""
+    return x.device.type == "cpu" and x.dtype in _KERNEL_TYPES and _choose(backend) == "cpu"
+
+
+@torch.compiler.assume_constant_result
+def _choose(backend: str | None) -> str:
+    return backends.choose("dropout", torch.device("cpu"), backend)
+
+
+@torch.library.custom_op("fairseq_ecg::dropout", mutates_args=())
+def _dropout(x: Tensor, residual: Tensor | None, seed: Tensor, p: float) -> Tensor:
+    """Keep or drop the numbers of ``x`` as the seed says, and add the residual."""
+    residual = None if residual is None else residual.contiguous()
+    return torch.ops.fairseq_ecg_c.dropout(x.contiguous(), residual, seed, p)
+
+
+@_dropout.register_fake
+def _(x, residual, seed, p):
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def _keep_seed(ctx, inputs, output):
+    _, residual, seed, ctx.p = inputs
+    ctx.has_residual = residual is not None
+    ctx.save_for_backward(seed)
+
+
+def _drop_gradients(ctx, gradient):
+    (seed,) = ctx.saved_tensors
+    by_residual = gradient if ctx.has_residual else None
+    return _dropout(gradient, None, seed, ctx.p), by_residual, None, None
+
+
+_dropout.register_autograd(_drop_gradients, setup_context=_keep_seed)
