@@ -4,7 +4,10 @@ import math
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.nn.utils import parametrizations
+
+from fairseq_ecg.ops.positional_conv import positional_conv
 
 
 class ConvPositionalEncoding(nn.Module):
@@ -26,19 +29,10 @@ class ConvPositionalEncoding(nn.Module):
         nn.init.normal_(conv.weight, mean=0.0, std=math.sqrt(4.0 / (kernel * dim)))
         nn.init.zeros_(conv.bias)
         conv = parametrizations.weight_norm(conv, name="weight", dim=2)
-        self.pos_conv = nn.Sequential(conv, _SameLength(kernel), nn.GELU())
+        # Published checkpoints name the weights by their place in a sequence.
+        self.pos_conv = nn.Sequential(conv)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the encoding of ``(B, T, D)`` frames, in the same shape."""
-        return self.pos_conv(x.transpose(1, 2)).transpose(1, 2)
-
-
-class _SameLength(nn.Module):
-    """Drop the frame too many that symmetric padding of an even kernel gives."""
-
-    def __init__(self, kernel: int):
-        super().__init__()
-        self.surplus = 1 - kernel % 2
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x[..., : -self.surplus] if self.surplus else x
+        conv = self.pos_conv[0]
+        return F.gelu(positional_conv(x, conv.weight, conv.bias, conv.groups))
