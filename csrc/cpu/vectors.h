@@ -1,0 +1,92 @@
+// Vectors of floats for kernels that one template compiles for several instruction sets.
+//
+// target_clones would not do, because the length of vectors depends on the registers there are.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wpsabi"  // vectors are passed to inlined functions only
+// What every function has that such an entry function calls, so that it is compiled as that one.
+#define INLINE inline __attribute__((always_inline))
+// Instructions of an entry function. The build fuses no multiplication with an addition, for the
+// sake of random numbers; sums of products may be fused, they are never promised bit by bit.
+#define INSTRUCTIONS(set) __attribute__((target(set), optimize("fp-contract=fast")))
+#else
+#define INLINE inline __attribute__((always_inline))
+#define INSTRUCTIONS(set) __attribute__((target(set)))
+#endif
+
+namespace fairseq_ecg::cpu {
+
+// Registers of 4, 8 or 16 numbers.
+template <int kLanes>
+struct Registers;
+
+template <>
+struct Registers<4> {
+  typedef float Floats __attribute__((vector_size(16)));
+  typedef int32_t Ints __attribute__((vector_size(16)));
+};
+
+template <>
+struct Registers<8> {
+  typedef float Floats __attribute__((vector_size(32)));
+  typedef int32_t Ints __attribute__((vector_size(32)));
+};
+
+template <>
+struct Registers<16> {
+  typedef float Floats __attribute__((vector_size(64)));
+  typedef int32_t Ints __attribute__((vector_size(64)));
+};
+
+template <int kLanes>
+struct Vectors {
+  using Floats = typename Registers<kLanes>::Floats;
+  using Ints = typename Registers<kLanes>::Ints;
+
+  static INLINE Floats load(const float* from) {
+    Floats floats;
+    std::memcpy(&floats, from, sizeof floats);
+    return floats;
+  }
+
+  static INLINE void store(float* to, const Floats& floats) {
+    std::memcpy(to, &floats, sizeof floats);
+  }
+
+  static INLINE Floats all(float value) { return value - Floats{}; }
+
+  static INLINE float sum(const Floats& floats) {
+    float total = 0;
+    for (int lane = 0; lane < kLanes; ++lane) total += floats[lane];
+    return total;
+  }
+
+  static INLINE bool any(const Ints& mask) {
+    int32_t bits = 0;
+    for (int lane = 0; lane < kLanes; ++lane) bits |= mask[lane];
+    return bits != 0;
+  }
+
+  // e^power for powers <= 0 to 2 ulp; below -87, where floats end, e^-87. NaN stays NaN.
+  static INLINE Floats exp(const Floats& power) {
+    const Floats x = power < -87.0f ? all(-87.0f) : power;
+    // Adding 1.5 * 2^23 leaves the rounded number in the lowest bits.
+    const Floats shifted = x * 1.44269504088896341f + 12582912.0f;
+    const Floats whole = shifted - 12582912.0f;
+    const Floats r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
+    Floats series = all(1.9875691500e-4f);
+    series = series * r + 1.3981999507e-3f;
+    series = series * r + 8.3334519073e-3f;
+    series = series * r + 4.1665795894e-2f;
+    series = series * r + 1.6666665459e-1f;
+    series = series * r + 5.0000001201e-1f;
+    series = series * r * r + r + 1.0f;
+    return series * (Floats)(((Ints)shifted << 23) + (127 << 23));
+  }
+};
+
+}  // namespace fairseq_ecg::cpu
