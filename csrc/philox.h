@@ -49,7 +49,11 @@ FAIRSEQ_ECG_INLINE uint32_t high_product(uint32_t a, uint32_t b) {
 
 // Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 FAIRSEQ_ECG_INLINE Words philox(Words counter, uint32_t key0, uint32_t key1) {
+#ifdef __CUDACC__
+#pragma unroll
+#else
 #pragma GCC unroll 10
+#endif
   for (int round = 0; round < 10; ++round) {
     const uint32_t high0 = high_product(0xd2511f53u, counter.x), low0 = 0xd2511f53u * counter.x;
     const uint32_t high1 = high_product(0xcd9e8d57u, counter.z), low1 = 0xcd9e8d57u * counter.z;
