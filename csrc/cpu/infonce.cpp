@@ -1,4 +1,7 @@
 // The contrastive loss on the CPU: everything of a row stays in a core's cache.
+//
+// One template is compiled for several instruction sets. target_clones would not do, because the
+// length of vectors and the tile of a matrix product depend on the registers there are.
 #include "../infonce.h"
 #include "dispatch.h"
 #include "vectors.h"
@@ -91,10 +94,15 @@ INLINE void read(const float* from, int64_t frames, int64_t channels, Matrix to)
 // The kernel for registers of kLanes floats; kTileLines * kTileVectors of them hold sums.
 template <int kLanes, int kTileLines, int kTileVectors>
 struct Kernel : Vectors<kLanes> {
-  using Lanes = Vectors<kLanes>;
-  using typename Lanes::Floats;
-  using typename Lanes::Ints;
-  using Lanes::all, Lanes::any, Lanes::exp, Lanes::load, Lanes::store, Lanes::sum;
+  using Vector = Vectors<kLanes>;
+  using Floats = typename Vector::Floats;
+  using Ints = typename Vector::Ints;
+  using Vector::all;
+  using Vector::any;
+  using Vector::exp;
+  using Vector::load;
+  using Vector::store;
+  using Vector::sum;
 
   template <int kLines, int kVectors>
   static INLINE void tile(Left left, Matrix right, int64_t depth, Matrix out) {

@@ -1,6 +1,4 @@
-// Vectors of floats for kernels that one template compiles for several instruction sets.
-//
-// target_clones would not do, because the length of vectors depends on the registers there are.
+// Vectors of 4, 8 or 16 numbers, which the compiler turns into the registers that there are.
 #pragma once
 
 #include <cstdint>
@@ -8,19 +6,20 @@
 
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wpsabi"  // vectors are passed to inlined functions only
-// What every function has that such an entry function calls, so that it is compiled as that one.
+#endif
 #define INLINE inline __attribute__((always_inline))
-// Instructions of an entry function. The build fuses no multiplication with an addition, for the
-// sake of random numbers; sums of products may be fused, they are never promised bit by bit.
+
+// The instructions a function may use, with all that is inlined into it. The build fuses no
+// multiplication with an addition, because random numbers are promised bit by bit; where nothing is,
+// this allows it.
+#if defined(__GNUC__) && !defined(__clang__)
 #define INSTRUCTIONS(set) __attribute__((target(set), optimize("fp-contract=fast")))
 #else
-#define INLINE inline __attribute__((always_inline))
 #define INSTRUCTIONS(set) __attribute__((target(set)))
 #endif
 
 namespace fairseq_ecg::cpu {
 
-// Registers of 4, 8 or 16 numbers.
 template <int kLanes>
 struct Registers;
 

@@ -85,9 +85,7 @@ def test_kernels_draw_what_the_definition_draws(backend, rows, frames, draws):
     x, y, _ = batch(rows, frames, 20)
     drawn = undrawn(rows, draws)
     given = drawn_indices(drawn.origins, frames, draws)
-    torch.testing.assert_close(
-        run(backend, x, y, drawn), run(backend, x, y, given), rtol=0, atol=0
-    )
+    torch.testing.assert_close(run(backend, x, y, drawn), run(backend, x, y, given), rtol=0, atol=0)
 
 
 def test_without_gradients(backend):

@@ -72,7 +72,8 @@ def infonce(
 
 
 @triton.jit
-def _divisor(norm):
+def divisor(norm):
+    """What a frame of this length is divided by."""
     return tl.where(norm < 1e-8, 1e-8, norm)  # NaN stays NaN
 
 
@@ -186,8 +187,8 @@ def _weigh(
     first = position - i
     pairs += position * frames
     name = tl.load(names + position)
-    x_scale = 1 / _divisor(tl.load(prediction_norms + position)) / temperature
-    positive = tl.load(pairs + i) * (x_scale / _divisor(tl.load(target_norms + position)))
+    x_scale = 1 / divisor(tl.load(prediction_norms + position)) / temperature
+    positive = tl.load(pairs + i) * (x_scale / divisor(tl.load(target_norms + position)))
 
     highest, total = positive, positive * 0
     not_below, below_it, found = 0, 0, 0
@@ -201,7 +202,7 @@ def _weigh(
         drawn = tl.where(present, drawn, 0)
         is_equal = tl.load(names + first + j, mask=present, other=-1) == name
         weight = tl.where(j == i, 1, tl.where(is_equal, 0, drawn))
-        scale = x_scale / _divisor(tl.load(target_norms + first + j, mask=present, other=1.0))
+        scale = x_scale / divisor(tl.load(target_norms + first + j, mask=present, other=1.0))
         logit = tl.load(pairs + j, mask=present, other=0.0) * scale
         counts = weight > 0
         found += tl.sum(drawn)
@@ -226,7 +227,7 @@ def _weigh(
             joint = tl.load(pairs + j, mask=present, other=0.0)
             slope = tl.exp(joint - highest) / total - tl.where(j == i, 1.0, 0.0)
             norm = tl.load(target_norms + first + j, mask=present, other=1.0)
-            tl.store(pairs + j, slope * (x_scale / _divisor(norm)), mask=present)
+            tl.store(pairs + j, slope * (x_scale / divisor(norm)), mask=present)
 
 
 @triton.jit
@@ -239,5 +240,5 @@ def _project(gradients, frames, norms, channels, WIDTH: tl.constexpr):
     frame = tl.load(frames + position * channels + channel, mask=present, other=0.0)
     norm = tl.load(norms + position)
     # Below its least length a frame is divided by that, but autograd follows its true length.
-    along = tl.where(norm > 0, tl.sum(gradient * frame) / _divisor(norm) / norm, 0.0)
+    along = tl.where(norm > 0, tl.sum(gradient * frame) / divisor(norm) / norm, 0.0)
     tl.store(gradients + position * channels + channel, gradient - frame * along, mask=present)

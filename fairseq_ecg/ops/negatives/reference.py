@@ -168,5 +168,6 @@ def contrastive_logits(
     candidates = torch.cat([targets.unsqueeze(0), negatives])
     similarity = F.cosine_similarity(predictions.float(), candidates.float(), dim=-1)
     logits = similarity.to(predictions.dtype) / temperature
-    excluded = torch.cat([torch.zeros_like(is_positive[:1]), is_positive])
+    never = is_positive.new_zeros(1, *targets.shape[:-1])
+    excluded = torch.cat([never, is_positive])
     return logits.masked_fill(excluded, float("-inf"))
