@@ -55,7 +55,8 @@ def drawn_indices(
         ValueError: there is only one frame, hence no other to be a negative.
     """
     pool_frames = frames if pool_frames is None else pool_frames
-    check_others(pool_frames)
+    if number + cross_sample_negatives > 0:
+        check_others(pool_frames)
     rows = len(origins)
     first = torch.arange(rows, device=origins.device).view(-1, 1, 1) * pool_frames
     own = torch.arange(frames, device=origins.device).view(-1, 1)
