@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "philox.h"
+
 struct CUstream_st;
 
 namespace fairseq_ecg {
@@ -11,10 +13,22 @@ namespace fairseq_ecg {
 // What a frame is divided by at least, as in torch.nn.functional.cosine_similarity.
 constexpr float kLeastLength = 1e-8f;
 
+FAIRSEQ_ECG_INLINE float divisor(float norm) { return norm < kLeastLength ? kLeastLength : norm; }
+
+// Stream.NEGATIVES of fairseq_ecg/ops/philox.
+constexpr uint32_t kNegatives = 1;
+
+// Which of the other frames of a row a random word means as a negative of frame i.
+FAIRSEQ_ECG_INLINE uint32_t other_frame(uint32_t word, uint32_t i, uint32_t frames) {
+  const uint32_t drawn = philox::below(word, frames - 1);
+  return drawn + (drawn >= i);
+}
+
 struct InfoNCE {
   const float* predictions;  // (rows, frames, channels)
   const float* targets;      // (rows, frames, channels)
-  const int64_t* negatives;  // (rows, frames, draws), indices into all rows' frames
+  const int64_t* negatives;  // (rows, frames, draws), indices into all rows' frames, or null: drawn
+  const int64_t* origins;    // (rows, philox::kOriginColumns), or null: given
   float* losses;             // (rows, frames)
   bool* hits;                // (rows, frames)
   float* by_predictions;     // (rows, frames, channels), or null: no gradients

@@ -4,6 +4,7 @@
 #include <torch/library.h>
 
 #include <atomic>
+#include <optional>
 #include <tuple>
 #include <vector>
 
@@ -20,20 +21,30 @@ namespace {
 
 using Results = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
 
-void check(const at::Tensor& predictions, const at::Tensor& targets, const at::Tensor& negatives) {
+using Indices = std::optional<at::Tensor>;
+
+void check(const at::Tensor& predictions, const at::Tensor& targets, const Indices& negatives,
+           const Indices& origins, int64_t number) {
   TORCH_CHECK_VALUE(predictions.dim() == 3 && predictions.sizes() == targets.sizes(),
                     "predictions and targets must both be (B, M, C)");
-  TORCH_CHECK_VALUE(negatives.dim() == 2 && negatives.size(0) == predictions.size(0) &&
-                        negatives.size(1) % predictions.size(1) == 0,
-                    "negatives must be (B, M * N)");
+  TORCH_CHECK_VALUE(negatives.has_value() != origins.has_value(),
+                    "either negatives or origins must be given");
+  const at::Tensor& indices = negatives.has_value() ? *negatives : *origins;
+  const int64_t columns =
+      negatives.has_value() ? predictions.size(1) * number : philox::kOriginColumns;
+  TORCH_CHECK_VALUE(indices.dim() == 2 && indices.size(0) == predictions.size(0) &&
+                        indices.size(1) == columns,
+                    "negatives must be (B, M * N), origins (B, ", philox::kOriginColumns, ")");
+  TORCH_CHECK_VALUE(number > 0 && (negatives.has_value() || predictions.size(1) > 1),
+                    "there are no negatives");
   for (const at::Tensor& frames : {predictions, targets}) {
     TORCH_CHECK_VALUE(frames.scalar_type() == at::kFloat && frames.is_contiguous(),
                       "predictions and targets must be contiguous float32");
   }
-  TORCH_CHECK_VALUE(negatives.scalar_type() == at::kLong && negatives.is_contiguous(),
-                    "negatives must be contiguous int64");
+  TORCH_CHECK_VALUE(indices.scalar_type() == at::kLong && indices.is_contiguous(),
+                    "negatives and origins must be contiguous int64");
   TORCH_CHECK_VALUE(
-      targets.device() == predictions.device() && negatives.device() == predictions.device(),
+      targets.device() == predictions.device() && indices.device() == predictions.device(),
       "predictions, targets and negatives must be on one device");
 }
 
@@ -47,13 +58,14 @@ Results allocate(const at::Tensor& predictions, bool gradient) {
 }
 
 InfoNCE describe(const at::Tensor& predictions, const at::Tensor& targets,
-                 const at::Tensor& negatives, double temperature, bool gradient,
-                 const Results& results) {
+                 const Indices& negatives, const Indices& origins, int64_t number,
+                 double temperature, bool gradient, const Results& results) {
   const auto& [losses, hits, by_predictions, by_targets] = results;
   return {
       predictions.const_data_ptr<float>(),
       targets.const_data_ptr<float>(),
-      negatives.const_data_ptr<int64_t>(),
+      negatives.has_value() ? negatives->const_data_ptr<int64_t>() : nullptr,
+      origins.has_value() ? origins->const_data_ptr<int64_t>() : nullptr,
       losses.mutable_data_ptr<float>(),
       hits.mutable_data_ptr<bool>(),
       gradient ? by_predictions.mutable_data_ptr<float>() : nullptr,
@@ -61,16 +73,18 @@ InfoNCE describe(const at::Tensor& predictions, const at::Tensor& targets,
       predictions.size(0),
       predictions.size(1),
       predictions.size(2),
-      negatives.size(1) / predictions.size(1),
+      number,
       static_cast<float>(temperature),
   };
 }
 
 Results infonce_cpu(const at::Tensor& predictions, const at::Tensor& targets,
-                    const at::Tensor& negatives, double temperature, bool gradient) {
-  check(predictions, targets, negatives);
+                    const Indices& negatives, const Indices& origins, int64_t number,
+                    double temperature, bool gradient) {
+  check(predictions, targets, negatives, origins, number);
   const Results results = allocate(predictions, gradient);
-  const InfoNCE call = describe(predictions, targets, negatives, temperature, gradient, results);
+  const InfoNCE call = describe(predictions, targets, negatives, origins, number, temperature,
+                                gradient, results);
   std::atomic<bool> is_sound{true};
   at::parallel_for(0, call.rows, 1, [&](int64_t begin, int64_t end) {
     if (!cpu::infonce(call, begin, end)) is_sound = false;
@@ -82,14 +96,16 @@ Results infonce_cpu(const at::Tensor& predictions, const at::Tensor& targets,
 #ifdef FAIRSEQ_ECG_CUDA
 // Workspace and gradients are written by way of at::bmm, which keeps to the user's choice of TF32.
 Results infonce_cuda(const at::Tensor& predictions, const at::Tensor& targets,
-                     const at::Tensor& negatives, double temperature, bool gradient) {
-  check(predictions, targets, negatives);
+                     const Indices& negatives, const Indices& origins, int64_t number,
+                     double temperature, bool gradient) {
+  check(predictions, targets, negatives, origins, number);
   TORCH_CHECK_VALUE(predictions.size(1) <= cuda::kMostFrames, "a row has more than ",
                     cuda::kMostFrames, " frames");
   const c10::cuda::CUDAGuard guard(predictions.device());
   const auto stream = c10::cuda::getCurrentCUDAStream();
   Results results = allocate(predictions, gradient);
-  const InfoNCE call = describe(predictions, targets, negatives, temperature, gradient, results);
+  const InfoNCE call = describe(predictions, targets, negatives, origins, number, temperature,
+                                gradient, results);
 
   const auto options = predictions.options();
   at::Tensor pairs = at::empty({call.rows, call.frames, call.frames}, options);
@@ -123,8 +139,9 @@ Results infonce_cuda(const at::Tensor& predictions, const at::Tensor& targets,
 
 TORCH_LIBRARY_FRAGMENT(fairseq_ecg_c, library) {
   library.def(
-      "infonce(Tensor predictions, Tensor targets, Tensor negatives, float temperature, "
-      "bool gradient) -> (Tensor losses, Tensor hits, Tensor by_predictions, Tensor by_targets)");
+      "infonce(Tensor predictions, Tensor targets, Tensor? negatives, Tensor? origins, "
+      "int number, float temperature, bool gradient) "
+      "-> (Tensor losses, Tensor hits, Tensor by_predictions, Tensor by_targets)");
 }
 
 TORCH_LIBRARY_IMPL(fairseq_ecg_c, CPU, library) { library.impl("infonce", &infonce_cpu); }

@@ -38,8 +38,10 @@ struct Matrix {
 
 // What is kept of one row. Lines of frames end in zeros; other lines end in anything.
 struct Row {
-  explicit Row(int64_t frames, int64_t channels)
-      : frame_pitch(pitch_of(frames)), channel_pitch(pitch_of(channels)) {
+  Row(int64_t frames, int64_t channels, int64_t draws)
+      : drawn(new uint32_t[(frames * draws + 3) / 4 * 4]),
+        frame_pitch(pitch_of(frames)),
+        channel_pitch(pitch_of(channels)) {
     const int64_t floats = 3 * frames * channel_pitch + (channels + frames + 3) * frame_pitch;
     memory.reset(new float[floats + kPlace]);
     names_memory.reset(new int32_t[frame_pitch + kPlace]);
@@ -68,6 +70,7 @@ struct Row {
 
   std::unique_ptr<float[]> memory;
   std::unique_ptr<int32_t[]> names_memory;
+  std::unique_ptr<uint32_t[]> drawn;  // (frames, draws) negatives by their places in the row
   int64_t frame_pitch;
   int64_t channel_pitch;
   Matrix x;             // (frames, channels) predictions of length one
@@ -178,8 +181,6 @@ struct Kernel : Vectors<kLanes> {
     }
   }
 
-  static INLINE float divisor(float norm) { return norm < kLeastLength ? kLeastLength : norm; }
-
   static INLINE void normalise(Matrix lines, int64_t frames, float* norms) {
     for (int64_t i = 0; i < frames; ++i) {
       float* const line = lines.line(i);
@@ -202,20 +203,48 @@ struct Kernel : Vectors<kLanes> {
     }
   }
 
-  // Turns the cosines of one prediction into the slopes of its loss. False if a negative is of
-  // another row.
-  static INLINE bool weigh(const InfoNCE& call, int64_t row, int64_t i, const Row& kept) {
+  // Finds the places of a row's given negatives. False if one of them is of another row.
+  static INLINE bool locate(const InfoNCE& call, int64_t row, uint32_t* drawn) {
+    const int64_t number = call.frames * call.draws;
+    const int64_t* const given = call.negatives + row * number;
+    bool is_outside = false;
+    for (int64_t k = 0; k < number; ++k) {
+      const uint64_t place = static_cast<uint64_t>(given[k] - row * call.frames);
+      is_outside |= place >= static_cast<uint64_t>(call.frames);
+      drawn[k] = static_cast<uint32_t>(place);
+    }
+    return !is_outside;
+  }
+
+  // Draws the places of a row's negatives.
+  static INLINE void draw(const InfoNCE& call, int64_t row, uint32_t* drawn) {
+    const philox::Sequence sequence = philox::sequence(
+        call.origins + row * philox::kOriginColumns, kNegatives, philox::kCommonLane);
+    const int64_t blocks = (call.frames * call.draws + 3) / 4;
+    for (int64_t block = 0; block < blocks; ++block) {
+      const philox::Words words = philox::words(sequence, static_cast<uint32_t>(block));
+      uint32_t* const four = drawn + 4 * block;
+      four[0] = words.x;
+      four[1] = words.y;
+      four[2] = words.z;
+      four[3] = words.w;
+    }
+    const uint32_t frames = static_cast<uint32_t>(call.frames);
+    for (uint32_t i = 0; i < frames; ++i) {
+      uint32_t* const of_frame = drawn + i * call.draws;
+      for (int64_t n = 0; n < call.draws; ++n) of_frame[n] = other_frame(of_frame[n], i, frames);
+    }
+  }
+
+  // Turns the cosines of one prediction into the slopes of its loss.
+  static INLINE void weigh(const InfoNCE& call, int64_t row, int64_t i, const Row& kept) {
     float* const logits = kept.pairs.line(i);
     float* const weights = kept.weights;
     const int64_t position = row * call.frames + i;
-    const int64_t* const drawn = call.negatives + position * call.draws;
+    const uint32_t* const drawn = kept.drawn.get() + i * call.draws;
 
     std::fill(weights, weights + kept.frame_pitch, 0.0f);
-    for (int64_t n = 0; n < call.draws; ++n) {
-      const int64_t j = drawn[n] - row * call.frames;
-      if (j < 0 || j >= call.frames) return false;
-      weights[j] += 1;
-    }
+    for (int64_t n = 0; n < call.draws; ++n) weights[drawn[n]] += 1;
     Ints excluded = {};
     for (int64_t j = 0; j < call.frames; j += kLanes) {
       Ints names;
@@ -255,7 +284,6 @@ struct Kernel : Vectors<kLanes> {
     const float factor = 1 / (total * call.temperature);
     for (int64_t j = 0; j < call.frames; j += kLanes) store(logits + j, load(logits + j) * factor);
     logits[i] -= 1 / call.temperature;
-    return true;
   }
 
   // Turns the gradient by frames of length one into the one by frames as they came.
@@ -281,8 +309,13 @@ struct Kernel : Vectors<kLanes> {
 
   static INLINE bool run(const InfoNCE& call, int64_t begin, int64_t end) {
     const auto [frames, channels] = std::pair(call.frames, call.channels);
-    const Row kept(frames, channels);
+    const Row kept(frames, channels, call.draws);
     for (int64_t row = begin; row < end; ++row) {
+      if (call.negatives == nullptr) {
+        draw(call, row, kept.drawn.get());
+      } else if (!locate(call, row, kept.drawn.get())) {
+        return false;
+      }
       const int64_t offset = row * frames * channels;
       read(call.predictions + offset, frames, channels, kept.x);
       read(call.targets + offset, frames, channels, kept.y);
@@ -292,9 +325,7 @@ struct Kernel : Vectors<kLanes> {
       transpose(kept.y, frames, channels, kept.y_by_channel);
       multiply({kept.x.data, kept.x.pitch, 1}, kept.y_by_channel, frames, channels, frames,
                kept.pairs);
-      for (int64_t i = 0; i < frames; ++i) {
-        if (!weigh(call, row, i, kept)) return false;
-      }
+      for (int64_t i = 0; i < frames; ++i) weigh(call, row, i, kept);
       if (call.by_predictions == nullptr) continue;
 
       multiply({kept.pairs.data, kept.pairs.pitch, 1}, kept.y, frames, frames, channels,
@@ -310,12 +341,12 @@ struct Kernel : Vectors<kLanes> {
 };
 
 #if defined(__GNUC__) && defined(__x86_64__)
-__attribute__((target("avx512f,fma"))) bool infonce_avx512(const InfoNCE& call, int64_t begin,
+INSTRUCTIONS("avx512f,fma") bool infonce_avx512(const InfoNCE& call, int64_t begin,
                                                            int64_t end) {
   return Kernel<16, 12, 2>::run(call, begin, end);
 }
 
-__attribute__((target("avx2,fma"))) bool infonce_avx2(const InfoNCE& call, int64_t begin,
+INSTRUCTIONS("avx2,fma") bool infonce_avx2(const InfoNCE& call, int64_t begin,
                                                       int64_t end) {
   return Kernel<8, 6, 2>::run(call, begin, end);
 }

@@ -3,29 +3,10 @@
 #include <cuda_runtime.h>
 
 #include "../infonce.h"
+#include "warp.h"
 
 namespace fairseq_ecg::cuda {
 namespace {
-
-constexpr int kWarp = 32;
-constexpr unsigned kAllLanes = 0xffffffffu;
-
-template <class T>
-__device__ T warp_sum(T value) {
-  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
-    value += __shfl_xor_sync(kAllLanes, value, distance);
-  }
-  return value;
-}
-
-__device__ float warp_max(float value) {
-  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
-    value = fmaxf(value, __shfl_xor_sync(kAllLanes, value, distance));
-  }
-  return value;
-}
-
-__device__ float divisor(float norm) { return norm < kLeastLength ? kLeastLength : norm; }
 
 // A hash of one channel; the sum over channels is a frame's fingerprint.
 __device__ unsigned long long print_of(float value, int64_t channel) {
@@ -33,12 +14,6 @@ __device__ unsigned long long print_of(float value, int64_t channel) {
   unsigned long long hash = bits + (channel + 1) * 0x9e3779b97f4a7c15ull;
   hash = (hash ^ (hash >> 32)) * 0xd6e8feb86659fd93ull;
   return hash ^ (hash >> 32);
-}
-
-__device__ bool is_equal(const float* one, const float* other, int64_t channels, int lane) {
-  bool equal = true;
-  for (int64_t c = lane; c < channels; c += kWarp) equal = equal && one[c] == other[c];
-  return __all_sync(kAllLanes, equal);
 }
 
 // One block per row.
@@ -88,6 +63,39 @@ __global__ void prepare_row(InfoNCE call, Workspace workspace) {
   }
 }
 
+// A warp counts how often each frame of its row is drawn for frame i. False if a negative is of
+// another row.
+__device__ bool count_draws(const InfoNCE& call, int64_t row, int64_t i, int lane, int* counts) {
+  bool is_own_row = true;
+  if (call.negatives != nullptr) {
+    const int64_t first = row * call.frames;
+    const int64_t* const given = call.negatives + (first + i) * call.draws;
+    for (int64_t n = lane; n < call.draws; n += kWarp) {
+      const int64_t j = given[n] - first;
+      if (j >= 0 && j < call.frames) {
+        atomicAdd(counts + j, 1);
+      } else {
+        is_own_row = false;
+      }
+    }
+    return is_own_row;
+  }
+  const philox::Sequence sequence = philox::sequence(
+      call.origins + row * philox::kOriginColumns, kNegatives, philox::kCommonLane);
+  const uint32_t frames = static_cast<uint32_t>(call.frames);
+  const int64_t begin = i * call.draws, end = begin + call.draws;
+  for (int64_t block = begin / 4 + lane; block * 4 < end; block += kWarp) {
+    const philox::Words words = philox::words(sequence, static_cast<uint32_t>(block));
+    const uint32_t four[] = {words.x, words.y, words.z, words.w};
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      if (block * 4 + k < begin || block * 4 + k >= end) continue;
+      atomicAdd(counts + other_frame(four[k], static_cast<uint32_t>(i), frames), 1);
+    }
+  }
+  return is_own_row;
+}
+
 // One warp per prediction; shared memory holds call.frames counts for each.
 __global__ void weigh_frame(InfoNCE call, Workspace workspace) {
   extern __shared__ int shared_counts[];
@@ -95,22 +103,14 @@ __global__ void weigh_frame(InfoNCE call, Workspace workspace) {
   const int warp = threadIdx.x / kWarp;
   const int64_t position = static_cast<int64_t>(blockIdx.x) * (blockDim.x / kWarp) + warp;
   if (position >= call.rows * call.frames) return;
-  const int64_t first = position / call.frames * call.frames;
+  const int64_t row = position / call.frames;
+  const int64_t first = row * call.frames;
   const int64_t i = position - first;
 
   int* const counts = shared_counts + warp * call.frames;
   for (int64_t j = lane; j < call.frames; j += kWarp) counts[j] = 0;
   __syncwarp();
-  bool is_own_row = true;
-  const int64_t* const drawn = call.negatives + position * call.draws;
-  for (int64_t n = lane; n < call.draws; n += kWarp) {
-    const int64_t j = drawn[n] - first;
-    if (j >= 0 && j < call.frames) {
-      atomicAdd(counts + j, 1);
-    } else {
-      is_own_row = false;
-    }
-  }
+  const bool is_own_row = count_draws(call, row, i, lane, counts);
   float* const pairs = workspace.pairs + position * call.frames;
   const float* const norms = workspace.target_norms + first;
   const int32_t* const names = workspace.names + first;
@@ -144,9 +144,9 @@ __global__ void weigh_frame(InfoNCE call, Workspace workspace) {
   total = warp_sum(total);
   not_below = __any_sync(kAllLanes, not_below);
   below = __any_sync(kAllLanes, below);
-  is_own_row = __all_sync(kAllLanes, is_own_row);
+  const bool is_sound = __all_sync(kAllLanes, is_own_row);
   if (lane == 0) {
-    call.losses[position] = is_own_row ? logf(total) - (positive - highest) : nanf("");
+    call.losses[position] = is_sound ? logf(total) - (positive - highest) : nanf("");
     call.hits[position] = below && !not_below;
   }
   if (call.by_predictions == nullptr) return;
@@ -177,10 +177,6 @@ __global__ void project_frame(InfoNCE call, Workspace workspace) {
   // Below its least length a frame is divided by that, but autograd follows its true length.
   const float along = norm > 0 ? warp_sum(product) / divisor(norm) / norm : 0;
   for (int64_t c = lane; c < call.channels; c += kWarp) gradient[c] -= frame[c] * along;
-}
-
-unsigned blocks_for(int64_t warps, int64_t warps_of_block) {
-  return static_cast<unsigned>((warps + warps_of_block - 1) / warps_of_block);
 }
 
 }  // namespace

@@ -20,7 +20,8 @@ from fairseq_ecg.criterions.criterion import (
     total,
 )
 from fairseq_ecg.modules.wav2vec2 import Contrast
-from fairseq_ecg.ops.infonce import count_hits, infonce
+from fairseq_ecg.ops.infonce import InfoNCE, count_hits, infonce
+from fairseq_ecg.ops.infonce_over_pool import infonce_over_pool
 
 _OWN_METRICS = {"loss", "nsignals", "sample_size", "skipped", "correct", "count"}
 
@@ -80,7 +81,7 @@ class Wav2Vec2Criterion(ECGCriterion):
         contrast = self._contrast(net_output)
         if self.infonce:
             if contrast is not None:
-                loss, log["correct"], _ = infonce(*contrast, model.logit_temp)
+                loss, log["correct"], _ = _infonce(contrast, model.logit_temp)
             else:
                 loss = F.cross_entropy(logits, target, reduction="sum")
                 log["correct"] = count_hits(logits)
@@ -135,6 +136,13 @@ class Wav2Vec2Criterion(ECGCriterion):
                 log_mean_loss(key, logs)
             else:
                 metrics.log_scalar(key, total(key, logs) / len(logs), round=3)
+
+
+def _infonce(contrast: Contrast, temperature: float) -> InfoNCE:
+    predictions, targets, negatives, pool = contrast
+    if pool is None:
+        return infonce(predictions, targets, negatives, temperature)
+    return infonce_over_pool(predictions, targets, pool, negatives, temperature)
 
 
 def _binary_loss(logits: Tensor, target: Tensor) -> Tensor:

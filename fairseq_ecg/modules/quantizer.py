@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from fairseq_ecg.ops.philox.reference import below
 from fairseq_ecg.ops.quantize import Quantized, quantize
 
 
@@ -57,20 +58,26 @@ class GumbelVectorQuantizer(nn.Module):
         quantized = quantize(logits, self.codebook, self.temperature, self.training)
         return quantized._replace(codes=quantized.codes.view(rows, frames, -1))
 
-    def sample_codes(self, frames: int, number: int) -> torch.Tensor:
+    def sample_codes(
+        self, frames: int, number: int, words: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Draw code words uniformly, as negatives.
 
         Args:
             frames: N, frames to draw for.
             number: code words per frame.
+            words: ``(N * number,)`` int64, random numbers of 32 bits to draw by; None: torch's.
 
         Returns:
             ``(N, number, vq_dim)``.
         """
         # One draw among all V ** G combinations, the first group varying slowest.
-        combination = torch.randint(self.num_vars**self.groups, (frames * number,))
-        place = self.num_vars ** torch.arange(self.groups - 1, -1, -1)
-        words = combination.unsqueeze(1) // place % self.num_vars
-        group = torch.arange(self.groups)
-        codes = self.codebook[group.to(self.vars.device), words.to(self.vars.device)]
+        combinations = self.num_vars**self.groups
+        if words is None:
+            combination = torch.randint(combinations, (frames * number,)).to(self.vars.device)
+        else:
+            combination = below(words, combinations)
+        group = torch.arange(self.groups, device=self.vars.device)
+        place = self.num_vars ** group.flip(0)
+        codes = self.codebook[group, combination.unsqueeze(1) // place % self.num_vars]
         return codes.view(frames, number, -1)

@@ -9,7 +9,14 @@ from fairseq_ecg.modules.ecg_transformer import ECGTransformer
 from fairseq_ecg.modules.pooling import mean_of_nonzero, zero_padding
 from fairseq_ecg.modules.quantizer import GumbelVectorQuantizer
 from fairseq_ecg.ops.masking import BatchMasking, SpanMasking, compute_mask_indices
-from fairseq_ecg.ops.negatives import contrastive_logits, gather_negatives, sample_negatives
+from fairseq_ecg.ops.negatives import (
+    DrawnNegatives,
+    contrastive_logits,
+    drawn_indices,
+    gather_negatives,
+    sample_negatives,
+)
+from fairseq_ecg.ops.philox import COMMON_LANE, Stream, random_words
 from fairseq_ecg.ops.quantize import Quantized
 
 PRETRAINING_MODULES = ("quantizer", "project_q", "target_glu", "final_proj")
@@ -22,12 +29,15 @@ class Contrast(NamedTuple):
     Attributes:
         predictions: ``(B, M, C)``.
         targets: ``(B, M, C)``.
-        negatives: ``(B, M * N)`` int64, indices into the ``B * M`` targets, each of the own row.
+        negatives: ``(B, M * N)`` int64, indices into the ``B * M`` targets, each of the own row, or
+            where they are still to be drawn from; indices into the pool if there is one.
+        pool: ``(P, C)`` vectors, or None: the targets.
     """
 
     predictions: torch.Tensor
     targets: torch.Tensor
-    negatives: torch.Tensor
+    negatives: torch.Tensor | DrawnNegatives
+    pool: torch.Tensor | None = None
 
 
 class Wav2Vec2(ECGTransformer):
@@ -177,6 +187,7 @@ class Wav2Vec2(ECGTransformer):
         negative_indices: torch.Tensor | None = None,
         masked_frames: torch.Tensor | None = None,
         masked_channels: torch.Tensor | None = None,
+        origins: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor | float | int | None]:
         """Predict masked frames, or encode (``features_only``).
 
@@ -191,15 +202,15 @@ class Wav2Vec2(ECGTransformer):
             masked_frames: ``(B, M)`` int64, frames to mask, ascending; in place of
                 ``mask_indices``, and without waiting for the device that holds it.
             masked_channels: ``(B, K)`` int64, channels to set to zero; drawn if None.
+            origins: ``(B, 4)`` int64, where the random numbers of each row start, of which
+                negatives are drawn; None: by torch's default CPU generator.
 
         Returns:
             With ``features_only``: ``x`` ``(B, T', D)``, ``padding_mask`` ``(B, T')`` or None,
             ``features`` ``(B, T', E)`` before masking, ``saliency``. Otherwise ``contrast``, of
-            which :meth:`get_logits` makes logits (or ``x``, the logits ``(1 + N, B, M)`` with the
-            positive first, where negatives are not all targets of the same recording),
-            ``padding_mask``, ``features_pen`` the mean square of the latents, ``features``
-            ``(B, T', D)`` if asked for, and with a quantizer ``prob_perplexity``,
-            ``code_perplexity``, ``num_vars`` and ``temp``.
+            which :meth:`get_logits` makes logits, ``padding_mask``, ``features_pen`` the mean
+            square of the latents, ``features`` ``(B, T', D)`` if asked for, and with a quantizer
+            ``prob_perplexity``, ``code_perplexity``, ``num_vars`` and ``temp``.
         """
         latents = self.extract_latents(source)
         features_pen = latents.float().pow(2).mean()
@@ -247,19 +258,7 @@ class Wav2Vec2(ECGTransformer):
         if masked_frames is not None:
             x = _frames_at(x, masked_frames)
         predictions = self.final_proj(x)
-        rows, frames, _ = y.shape
-        if negative_indices is None:
-            negative_indices = sample_negatives(
-                rows, frames, self.num_negatives, self.cross_sample_negatives, pool.shape[1]
-            )
-        if self.negatives_are_own_targets:
-            y = y if self.target_glu is None else self.target_glu(y)
-            result["contrast"] = Contrast(predictions, y, negative_indices)
-        else:
-            negatives = self.gather(pool, negative_indices, frames)
-            if self.target_glu is not None:
-                y, negatives = self.target_glu(y), self.target_glu(negatives)
-            result["x"] = contrastive_logits(predictions, y, negatives, self.logit_temp)
+        result["contrast"] = self.contrast(predictions, y, pool, negative_indices, origins)
         return result
 
     @property
@@ -324,29 +323,64 @@ class Wav2Vec2(ECGTransformer):
             is_masked = _mask_of(masked_channels, channels)
         return x.masked_fill(is_masked.unsqueeze(1), 0)
 
-    def gather(self, pool: torch.Tensor, indices: torch.Tensor, frames: int) -> torch.Tensor:
-        """Look up the negatives of every masked frame, and draw those from the codebook.
+    def contrast(
+        self,
+        predictions: torch.Tensor,
+        targets: torch.Tensor,
+        pool: torch.Tensor,
+        indices: torch.Tensor | None = None,
+        origins: torch.Tensor | None = None,
+    ) -> Contrast:
+        """Put every masked frame before its candidates.
 
         Args:
+            predictions: ``(B, M, C)``.
+            targets: ``(B, M, C)`` projected latents.
             pool: ``(B, P, C)`` projected latents that may be negatives.
-            indices: ``(B, M * N)`` into the ``B * P`` latents.
-            frames: M, masked frames of a row.
+            indices: ``(B, M * N)`` int64 into the ``B * P`` latents; drawn if None.
+            origins: ``(B, 4)`` int64, of which they are drawn; torch's generator if None.
 
         Returns:
-            ``(N, B, M, C)``, those from the codebook last.
+            The contrast; negatives from the codebook stand behind the others of a frame.
 
         Raises:
             ValueError: negatives from a codebook are asked for where there is none.
         """
-        negatives = gather_negatives(pool, indices, frames)
+        rows, frames, _ = targets.shape
+        others = self.num_negatives, self.cross_sample_negatives
+        if indices is None and origins is None:
+            indices = sample_negatives(rows, frames, *others, pool.shape[1])
+        if self.negatives_are_own_targets:
+            targets = targets if self.target_glu is None else self.target_glu(targets)
+            if indices is None:
+                indices = DrawnNegatives(origins, self.num_negatives)
+            return Contrast(predictions, targets, indices)
+
+        if indices is None:
+            indices = drawn_indices(origins, frames, *others, pool.shape[1])
+        vectors = pool.flatten(0, 1)
         if self.codebook_negatives > 0:
-            if self.quantizer is None:
-                raise ValueError("model.codebook_negatives needs model.quantize_targets=true")
-            rows, _, channels = pool.shape
-            codes = self.quantizer.sample_codes(rows * frames, self.codebook_negatives)
-            drawn = self.project_q(codes).view(self.codebook_negatives, rows, frames, channels)
-            negatives = torch.cat([negatives, drawn])
-        return negatives
+            codes = self.project_q(self._sample_codes(rows, frames, origins))
+            code = torch.arange(len(vectors), len(vectors) + len(codes), device=indices.device)
+            code = code.view(-1, rows, frames).permute(1, 2, 0)
+            number = indices.shape[1] // frames
+            indices = torch.cat([indices.view(rows, frames, number), code], dim=2).flatten(1)
+            vectors = torch.cat([vectors, codes])
+        if self.target_glu is not None:
+            targets, vectors = self.target_glu(targets), self.target_glu(vectors)
+        return Contrast(predictions, targets, indices, vectors)
+
+    def _sample_codes(self, rows: int, frames: int, origins: torch.Tensor | None) -> torch.Tensor:
+        """Draw the k-th code of all frames, for one k after the other: ``(n * B * M, vq_dim)``."""
+        if self.quantizer is None:
+            raise ValueError("model.codebook_negatives needs model.quantize_targets=true")
+        number = self.codebook_negatives
+        words = None
+        if origins is not None:
+            stream = Stream.CODEBOOK_NEGATIVES
+            words = random_words(origins, stream, COMMON_LANE, frames * number)
+            words = words.view(rows, frames, number).permute(2, 0, 1).flatten()
+        return self.quantizer.sample_codes(rows * frames, number, words).flatten(0, 1)
 
     def extract_features(
         self,
@@ -359,20 +393,18 @@ class Wav2Vec2(ECGTransformer):
 
     def get_logits(self, net_output: dict, **_) -> torch.Tensor:
         """Logits ``(M * B, 1 + N)`` of all masked frames, frame by frame, the positive first."""
-        logits = net_output.get("x")
-        if logits is None:
-            predictions, targets, indices = net_output["contrast"]
-            negatives = gather_negatives(targets, indices, targets.shape[1])
-            logits = contrastive_logits(predictions, targets, negatives, self.logit_temp)
+        predictions, targets, indices, pool = net_output["contrast"]
+        frames = targets.shape[1]
+        if isinstance(indices, DrawnNegatives):
+            indices = drawn_indices(indices.origins, frames, indices.number)
+        negatives = gather_negatives(targets if pool is None else pool, indices, frames)
+        logits = contrastive_logits(predictions, targets, negatives, self.logit_temp)
         logits = logits.transpose(0, 2)
         return logits.reshape(-1, logits.size(-1))
 
     def get_targets(self, sample: dict, net_output: dict, **_) -> torch.Tensor:
         """The right candidate of every masked frame, ``(M * B,)`` zeros."""
-        if "contrast" in net_output:
-            like = net_output["contrast"].targets[..., 0]
-        else:
-            like = net_output["x"][0]
+        like = net_output["contrast"].targets[..., 0]
         return like.new_zeros(like.numel(), dtype=torch.long)
 
     def get_extra_losses(self, net_output: dict) -> list[torch.Tensor]:

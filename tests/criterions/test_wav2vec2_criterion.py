@@ -8,6 +8,8 @@ from torch import nn
 
 from fairseq_ecg.criterions import NonFiniteLossError
 from fairseq_ecg.criterions.wav2vec2 import _binary_loss
+from fairseq_ecg.modules.wav2vec2 import Wav2Vec2
+from fairseq_ecg.ops.philox import origin
 
 N_GROUPS_TIMES_VARS = 32
 RECORDINGS = ["pretrain_small", "pretrain_small_padded"]
@@ -144,6 +146,49 @@ def test_logits_and_target_are_logged_in_evaluation(recording, build, validated)
     assert log["target"].tolist() == [0] * size
     assert "logits" not in validated(criterion, [[log]])
     assert "logits" not in criterion.train()(model, sample)[2]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"cross_sample_negatives": 3},
+        {"num_negatives": 0, "codebook_negatives": 3},
+        {"negatives_from_everywhere": True, "target_glu": True},
+        {"num_negatives": 0},
+    ],
+    ids=lambda options: "+".join(options) or "own row",
+)
+@pytest.mark.parametrize("has_origins", [False, True], ids=["torch's draws", "origins"])
+def test_loss_without_logits_is_that_of_logits(build, options, has_origins):
+    torch.manual_seed(0)
+    network = Wav2Vec2(
+        encoder_layers=1,
+        encoder_embed_dim=16,
+        encoder_ffn_embed_dim=32,
+        encoder_attention_heads=2,
+        conv_feature_layers="[(8, 2, 2)] * 3",
+        apply_mask=True,
+        mask_prob=0.65,
+        quantize_targets=True,
+        latent_vars=6,
+        **({"num_negatives": 5} | options),
+    ).eval()
+    net_input = {"source": torch.randn(3, 12, 200), "mask_indices": torch.zeros(3, 25).bool()}
+    net_input["mask_indices"][:, [3, 4, 9, 20]] = True
+    if has_origins:
+        net_input["origins"] = torch.stack([origin(1, 1, record) for record in range(3)])
+    sample = {"id": torch.arange(3), "net_input": net_input}
+
+    results = []
+    for log_keys in ([], ["logits"]):
+        network.zero_grad()
+        torch.manual_seed(1)
+        loss, _, log = build("wav2vec2", infonce=True, log_keys=log_keys)(network, sample)
+        loss.backward()
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        results.append((loss.detach(), log["correct"], gradients))
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-4)
 
 
 def test_binary_loss(build):

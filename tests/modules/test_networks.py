@@ -12,6 +12,7 @@ from fairseq_ecg.modules import (
     parse_conv_layers,
     scale_gradient,
 )
+from fairseq_ecg.ops.philox import origin
 
 TINY = {
     "encoder_layers": 2,
@@ -181,6 +182,35 @@ def test_given_masks_and_negatives_are_used():
     )
     assert first.shape == (2 * 3, 6)
     torch.testing.assert_close(first, again, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"codebook_negatives": 3},
+        {"num_negatives": 0, "codebook_negatives": 3},
+        {"codebook_negatives": 2, "target_glu": True},
+    ],
+    ids=lambda options: "+".join(options) or "own row",
+)
+def test_origins_choose_negatives_whatever_the_batch(options):
+    torch.manual_seed(0)
+    network = Wav2Vec2(
+        **TINY, **(MASKED | {"quantize_targets": True, "latent_vars": 80} | options)
+    ).eval()
+    mask = torch.zeros(3, 25, dtype=torch.bool)
+    mask[:, [3, 4, 9]] = True
+    source = torch.randn(3, 12, 200)
+    origins = torch.stack([origin(1, 2, record) for record in (7, 8, 9)])
+    draws = {"mask_indices": mask, "origins": origins}
+
+    logits = network.get_logits(network(source, **draws)).view(3, 3, -1)
+    alone = {name: tensor[1:2] for name, tensor in draws.items()}
+    of_one = network.get_logits(network(source[1:2], **alone)).view(3, -1)
+    torch.testing.assert_close(logits[:, 1], of_one, rtol=1e-4, atol=1e-4)
+    draws["origins"] = origins + torch.tensor([0, 1, 0, 0])
+    assert not torch.equal(network.get_logits(network(source, **draws)), logits.flatten(0, 1))
 
 
 def test_features_do_not_depend_on_masks():

@@ -4,7 +4,8 @@ from torch.nn import functional as F
 
 from fairseq_ecg.ops.backends import VARIABLE
 from fairseq_ecg.ops.infonce import InfoNCE, infonce
-from fairseq_ecg.ops.negatives import sample_negatives
+from fairseq_ecg.ops.negatives import DrawnNegatives, sample_negatives
+from fairseq_ecg.ops.philox import origin
 
 PLAIN = ["reference", "torch"]
 
@@ -17,6 +18,12 @@ def batch(rows=3, frames=7, channels=5, draws=9, seed=0):
     noise = torch.randn(targets.shape, generator=generator)
     torch.manual_seed(seed)
     return targets + 2 * noise, targets, sample_negatives(rows, frames, draws)
+
+
+def undrawn(rows=3, draws=9) -> DrawnNegatives:
+    """Negatives from origins that use all 64 bits of the seed and all 32 of the record."""
+    origins = [origin(0x89ABCDEF01234567 - 2**64, 2, 2**32 - 1 - row, row) for row in range(rows)]
+    return DrawnNegatives(torch.stack(origins), draws)
 
 
 def by_the_definition(predictions, targets, negatives, temperature) -> InfoNCE:
@@ -117,11 +124,13 @@ def test_operator_is_registered_soundly(gradient):
     x, y, negatives = batch()
     x, y = x.requires_grad_(gradient), y.requires_grad_(gradient)
     operator = torch.ops.fairseq_ecg.infonce.default
-    torch.library.opcheck(operator, (x, y, negatives, 0.1, gradient, "torch"))
+    torch.library.opcheck(operator, (x, y, negatives, None, 9, 0.1, gradient, "torch"))
+    torch.library.opcheck(operator, (x, y, None, undrawn().origins, 9, 0.1, gradient, "torch"))
 
 
+@pytest.mark.parametrize("is_drawn", [False, True], ids=["given", "drawn"])
 @pytest.mark.parametrize("backend", PLAIN)
-def test_compiles_as_one_graph_for_any_number_of_frames(backend):
+def test_compiles_as_one_graph_for_any_number_of_frames(backend, is_drawn):
     graphs = []
 
     def count_graphs(graph, example_inputs):
@@ -130,7 +139,8 @@ def test_compiles_as_one_graph_for_any_number_of_frames(backend):
 
     compiled = torch.compile(infonce, backend=count_graphs, fullgraph=True, dynamic=True)
     for frames in (7, 11, 8):
-        inputs = (*batch(frames=frames), 0.1, backend)
+        x, y, negatives = batch(frames=frames)
+        inputs = (x, y, undrawn() if is_drawn else negatives, 0.1, backend)
         torch.testing.assert_close(gradients(compiled, *inputs), gradients(infonce, *inputs))
     assert len(graphs) == 1
 
@@ -157,3 +167,10 @@ def test_wrong_arguments_are_named():
         infonce(x, y, negatives.int(), 0.1)
     with pytest.raises(ValueError, match="temperature must be positive"):
         infonce(x, y, negatives, 0.0)
+    drawn = undrawn()
+    with pytest.raises(ValueError, match=r"\(3, 4\) int64, not \(2, 4\)"):
+        infonce(x, y, drawn._replace(origins=drawn.origins[:2]), 0.1)
+    with pytest.raises(ValueError, match="at least 1 negative"):
+        infonce(x, y, drawn._replace(number=0), 0.1)
+    with pytest.raises(ValueError, match=r"1 masked frame.*mask_prob"):
+        infonce(x[:, :1], y[:, :1], drawn, 0.1)

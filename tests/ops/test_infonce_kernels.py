@@ -10,8 +10,9 @@ import torch
 
 from fairseq_ecg.ops.backends import missing
 from fairseq_ecg.ops.infonce import infonce
+from fairseq_ecg.ops.negatives import DrawnNegatives, drawn_indices
 from tests.conftest import ROOT
-from tests.ops.test_infonce import batch, by_the_definition, gradients
+from tests.ops.test_infonce import batch, by_the_definition, gradients, undrawn
 from tests.tolerances import TOLERANCES
 
 
@@ -28,10 +29,14 @@ def run(backend, predictions, targets, negatives, temperature=0.1):
     on_gpu = backend == "cuda" or (backend == "triton" and torch.cuda.is_available())
     device = "cuda" if on_gpu else "cpu"
     x, y = predictions.to(device), targets.to(device)
+    if isinstance(negatives, DrawnNegatives):
+        negatives = negatives._replace(origins=negatives.origins.to(device))
+    else:
+        negatives = negatives.to(device)
     was_deterministic = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)  # fills new memory with NaN
     try:
-        result, by_x, by_y = gradients(infonce, x, y, negatives.to(device), temperature, backend)
+        result, by_x, by_y = gradients(infonce, x, y, negatives, temperature, backend)
     finally:
         torch.use_deterministic_algorithms(was_deterministic)
     return result.loss.detach().cpu(), result.correct.item(), by_x.cpu(), by_y.cpu()
@@ -71,6 +76,16 @@ def check(backend, predictions, targets, negatives, temperature=0.1):
 )
 def test_loss_hits_and_gradients(backend, rows, frames, channels, draws):
     check(backend, *batch(rows, frames, channels, draws))
+
+
+@pytest.mark.parametrize(
+    ("rows", "frames", "draws"), [(2, 2, 1), (1, 11, 4), (3, 7, 3), (2, 3, 70), (1, 130, 1)]
+)
+def test_kernels_draw_what_the_definition_draws(backend, rows, frames, draws):
+    x, y, _ = batch(rows, frames, 20)
+    drawn = undrawn(rows, draws)
+    given = drawn_indices(drawn.origins, frames, draws)
+    torch.testing.assert_close(run(backend, x, y, drawn), run(backend, x, y, given), rtol=0, atol=0)
 
 
 def test_without_gradients(backend):

@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from fairseq_ecg.ops.negatives import contrastive_logits, gather_negatives, sample_negatives
+from fairseq_ecg.ops.negatives import (
+    contrastive_logits,
+    drawn_indices,
+    gather_negatives,
+    sample_negatives,
+)
+from fairseq_ecg.ops.philox import COMMON_LANE, Stream, origin, random_words
 
 
 def test_negatives_are_other_frames_of_the_same_row():
@@ -26,6 +32,35 @@ def test_cross_sample_negatives_come_from_the_whole_batch():
 def test_one_frame_has_no_negatives():
     with pytest.raises(ValueError, match=r"1 masked frame.*mask_prob"):
         sample_negatives(2, 1, 10)
+
+
+def test_drawn_negatives_are_others_whatever_the_batch():
+    origins = torch.stack([origin(7, 1, record) for record in (5, 2**32 - 1, 9)])
+    indices = drawn_indices(origins, 5, 200).view(3, 5, 200)
+    assert (indices // 5 == torch.arange(3).view(-1, 1, 1)).all()
+    for frame in range(5):
+        assert set((indices[1, frame] % 5).tolist()) == set(range(5)) - {frame}
+    alone = drawn_indices(origins[1:2], 5, 200).view(5, 200)
+    torch.testing.assert_close(indices[1] - 5, alone, rtol=0, atol=0)
+
+
+def test_a_drawn_negative_is_a_word_of_its_row():
+    origins = torch.stack([origin(7, 1, 5), origin(7, 1, 6)])
+    words = random_words(origins, Stream.NEGATIVES, COMMON_LANE, 6 * 3)
+    for frame, number in ((0, 0), (2, 1), (5, 2)):
+        place = int(words[1, 3 * frame + number]) * 5 // 2**32
+        expected = 6 + place + (place >= frame)
+        assert drawn_indices(origins, 6, 3)[1, 3 * frame + number] == expected
+
+
+def test_drawn_cross_sample_negatives_stand_behind_those_of_their_frame():
+    origins = torch.stack([origin(7, 1, record) for record in range(3)])
+    indices = drawn_indices(origins, 5, 2, cross_sample_negatives=300).view(3, 5, 302)
+    own = drawn_indices(origins, 5, 2).view(3, 5, 2)
+    torch.testing.assert_close(indices[..., :2], own, rtol=0, atol=0)
+    for row, frame in ((0, 0), (1, 3), (2, 4)):
+        others = set(range(15)) - {5 * row + frame}
+        assert set(indices[row, frame, 2:].tolist()) == others
 
 
 def test_gathered_negatives_are_the_indexed_frames():

@@ -9,6 +9,8 @@ from torch.autograd.function import once_differentiable
 from fairseq_ecg.ops import backends
 from fairseq_ecg.ops.infonce import allpairs, cpp_kernel, reference
 from fairseq_ecg.ops.infonce.reference import count_hits
+from fairseq_ecg.ops.negatives import DrawnNegatives, drawn_indices
+from fairseq_ecg.ops.negatives.reference import check_others
 
 __all__ = ["InfoNCE", "count_hits", "infonce"]
 
@@ -31,7 +33,7 @@ class InfoNCE(NamedTuple):
 def infonce(
     predictions: Tensor,
     targets: Tensor,
-    negatives: Tensor,
+    negatives: Tensor | DrawnNegatives,
     temperature: float,
     backend: str | None = None,
 ) -> InfoNCE:
@@ -54,7 +56,9 @@ def infonce(
         negatives: ``(B, M * N)`` int64 on any device, N of one frame after another: indices into
             the ``B * M`` targets in row order, each of the frame's own row, as
             :func:`fairseq_ecg.ops.negatives.sample_negatives` draws them without cross-sample
-            negatives. The reference allows any row; on a GPU the loss is NaN for another one.
+            negatives. The reference allows any row; on a GPU the loss is NaN for another one. Or
+            :class:`fairseq_ecg.ops.negatives.DrawnNegatives`, which kernels draw themselves: the
+            same as for their :func:`fairseq_ecg.ops.negatives.drawn_indices`.
         temperature: what cosine similarities are divided by, positive.
         backend: which implementation runs, see :mod:`fairseq_ecg.ops.backends`.
 
@@ -67,22 +71,41 @@ def infonce(
 
     Source: Baevski et al., "wav2vec 2.0", NeurIPS 2020, equation 3.
     """
-    _check(predictions, targets, negatives, temperature)
+    check_frames(predictions, targets, temperature)
     rows, frames, _ = predictions.shape
     predictions, targets = predictions.float(), targets.float()
-    negatives = negatives.to(predictions.device, non_blocking=True)
+    if isinstance(negatives, DrawnNegatives):
+        _check_drawn(negatives, rows, frames)
+        indices, number = None, negatives.number
+        origins = negatives.origins.to(predictions.device, non_blocking=True)
+    else:
+        check_indices(negatives, rows, frames, least=1)
+        indices = negatives.to(predictions.device, non_blocking=True)
+        number, origins = indices.shape[1] // frames, None
     chosen = _choose(predictions.device.type, backend)
     if chosen == "reference":
-        loss, correct = reference.infonce(predictions, targets, negatives, temperature)
+        if indices is None:
+            indices = drawn_indices(origins, frames, number)
+        loss, correct = reference.infonce(predictions, targets, indices, temperature)
     else:
         gradient = torch.is_grad_enabled() and (predictions.requires_grad or targets.requires_grad)
         loss, correct, _, _ = _infonce(
-            predictions, targets, negatives, temperature, gradient, chosen
+            predictions, targets, indices, origins, number, temperature, gradient, chosen
         )
     return InfoNCE(loss, correct, rows * frames)
 
 
-def _check(predictions: Tensor, targets: Tensor, negatives: Tensor, temperature: float) -> None:
+def check_frames(predictions: Tensor, targets: Tensor, temperature: float) -> None:
+    """Refuse predictions and targets that do not match, and what is no temperature.
+
+    Args:
+        predictions: ``(B, M, C)``.
+        targets: ``(B, M, C)``.
+        temperature: what cosine similarities are divided by.
+
+    Raises:
+        ValueError: shapes differ, there are no frames, or the temperature is not positive.
+    """
     if predictions.dim() != 3 or predictions.shape != targets.shape:
         raise ValueError(
             "predictions and targets must both be (B, M, C), not "
@@ -90,17 +113,41 @@ def _check(predictions: Tensor, targets: Tensor, negatives: Tensor, temperature:
         )
     if predictions.numel() == 0:
         raise ValueError(f"there are no frames: predictions are {tuple(predictions.shape)}")
-    rows, frames, _ = predictions.shape
+    if temperature <= 0:
+        raise ValueError(f"the temperature must be positive, not {temperature}")
+
+
+def check_indices(negatives: Tensor, rows: int, frames: int, least: int) -> None:
+    """Refuse what are not indices of equally many negatives of each frame.
+
+    Args:
+        negatives: ``(B, M * N)`` int64.
+        rows: B.
+        frames: M.
+        least: the fewest negatives of a frame.
+
+    Raises:
+        ValueError: shape or type is another.
+    """
     drawn = negatives.shape[-1]
-    if negatives.shape != (rows, drawn) or drawn == 0 or drawn % frames != 0:
+    if negatives.shape != (rows, drawn) or drawn < least * frames or drawn % frames != 0:
         raise ValueError(
             f"negatives must be (B, M * N) for {rows} rows of {frames} frames with N of at least "
-            f"1, not {tuple(negatives.shape)}"
+            f"{least}, not {tuple(negatives.shape)}"
         )
     if negatives.dtype != torch.long:
         raise ValueError(f"negatives must be int64, not {negatives.dtype}")
-    if temperature <= 0:
-        raise ValueError(f"the temperature must be positive, not {temperature}")
+
+
+def _check_drawn(negatives: DrawnNegatives, rows: int, frames: int) -> None:
+    origins, number = negatives
+    if origins.shape != (rows, 4) or origins.dtype != torch.long:
+        raise ValueError(
+            f"origins must be ({rows}, 4) int64, not {tuple(origins.shape)} {origins.dtype}"
+        )
+    if number < 1:
+        raise ValueError(f"there must be at least 1 negative, not {number}")
+    check_others(frames)
 
 
 @torch.compiler.assume_constant_result
@@ -112,12 +159,17 @@ def _choose(device_type: str, backend: str | None) -> str:
 def _infonce(
     predictions: Tensor,
     targets: Tensor,
-    negatives: Tensor,
+    negatives: Tensor | None,
+    origins: Tensor | None,
+    number: int,
     temperature: float,
     gradient: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the loss, the hits, and the gradients by predictions and targets (or empty)."""
+    """Return the loss, the hits, and the gradients by predictions and targets (or empty).
+
+    ``number`` negatives of each frame are given, or drawn from ``origins``.
+    """
     if backend == "torch":
         form = allpairs.infonce
     elif backend == "triton":
@@ -130,7 +182,9 @@ def _infonce(
         losses, hits, by_predictions, by_targets = form(
             predictions.contiguous(),
             targets.contiguous(),
-            negatives.contiguous(),
+            None if negatives is None else negatives.contiguous(),
+            None if origins is None else origins.contiguous(),
+            number,
             temperature,
             gradient,
         )
@@ -138,7 +192,7 @@ def _infonce(
 
 
 @_infonce.register_fake
-def _(predictions, targets, negatives, temperature, gradient, backend):
+def _(predictions, targets, negatives, origins, number, temperature, gradient, backend):
     loss = predictions.new_empty(())
     correct = predictions.new_empty((), dtype=torch.long)
     shape = predictions.shape if gradient else (0,)
@@ -153,7 +207,7 @@ def _keep_gradients(ctx, inputs, output):
 @once_differentiable
 def _scale_gradients(ctx, by_loss, *_):
     by_predictions, by_targets = ctx.saved_tensors
-    return by_loss * by_predictions, by_loss * by_targets, None, None, None, None
+    return by_loss * by_predictions, by_loss * by_targets, *[None] * 6
 
 
 _infonce.register_autograd(_scale_gradients, setup_context=_keep_gradients)

@@ -5,9 +5,17 @@ import functools
 import torch
 from torch import Tensor
 
+from fairseq_ecg.ops.negatives import drawn_indices
+
 
 def infonce(
-    predictions: Tensor, targets: Tensor, negatives: Tensor, temperature: float, gradient: bool
+    predictions: Tensor,
+    targets: Tensor,
+    negatives: Tensor | None,
+    origins: Tensor | None,
+    number: int,
+    temperature: float,
+    gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compute loss, hits and gradients from one ``(M, M)`` matrix of similarities per row.
 
@@ -18,7 +26,10 @@ def infonce(
     Args:
         predictions: ``(B, M, C)`` float32.
         targets: ``(B, M, C)`` float32.
-        negatives: ``(B, M * N)`` int64, indices into the ``B * M`` targets, each of its own row.
+        negatives: ``(B, M * N)`` int64, indices into the ``B * M`` targets, each of its own row;
+            None: they are drawn.
+        origins: ``(B, 4)`` int64, what they are drawn from, or None.
+        number: N.
         temperature: what cosine similarities are divided by.
         gradient: whether to compute gradients.
 
@@ -29,13 +40,15 @@ def infonce(
     Raises:
         ValueError: on the CPU, a negative is of another row.
     """
+    if negatives is None:
+        negatives = drawn_indices(origins, targets.shape[1], number)
     drawn = _times_drawn(negatives, *targets.shape[:2])
     excluded = _pairs_of_equals(targets)
     weights = drawn.masked_fill(excluded, 0)
     weights.diagonal(dim1=1, dim2=2).fill_(1)
 
-    x, x_norm, x_scale = _normalise(predictions)
-    y, y_norm, y_scale = _normalise(targets)
+    x, x_norm, x_scale = normalise(predictions)
+    y, y_norm, y_scale = normalise(targets)
     similarity = torch.baddbmm(x.new_empty(()), x, y.mT, beta=0, alpha=1 / temperature)
     log_shares = (similarity + weights.log()).log_softmax(dim=-1)
     losses = -log_shares.diagonal(dim1=1, dim2=2)
@@ -49,8 +62,8 @@ def infonce(
 
     slopes = log_shares.exp_().div_(temperature)
     slopes.diagonal(dim1=1, dim2=2).sub_(1 / temperature)
-    by_predictions = _unnormalise(slopes @ y, x, x_norm, x_scale)
-    by_targets = _unnormalise(slopes.mT @ x, y, y_norm, y_scale)
+    by_predictions = unnormalise(slopes @ y, x, x_norm, x_scale)
+    by_targets = unnormalise(slopes.mT @ x, y, y_norm, y_scale)
     return losses, hits, by_predictions, by_targets
 
 
@@ -84,13 +97,14 @@ def fingerprint_multipliers(channels: int, device: torch.device) -> Tensor:
     return (torch.randint(-(2**62), 2**62, (channels,), generator=generator) * 2 + 1).to(device)
 
 
-def _normalise(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def normalise(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Give ``(..., C)`` frames the length one; their lengths; what they were divided by."""
     norm = torch.linalg.vector_norm(frames, dim=-1, keepdim=True)
     scale = norm.clamp(min=1e-8)
     return frames / scale, norm, scale
 
 
-def _unnormalise(gradient: Tensor, unit: Tensor, norm: Tensor, scale: Tensor) -> Tensor:
+def unnormalise(gradient: Tensor, unit: Tensor, norm: Tensor, scale: Tensor) -> Tensor:
     """Turn the gradient by frames of length one into the one by frames as they came."""
     along = (gradient * unit).sum(dim=-1, keepdim=True)
     # Below its least length a frame is divided by that, but autograd follows its true length.

@@ -5,7 +5,15 @@ from torch import Tensor
 
 
 def infonce(
-    predictions: Tensor, targets: Tensor, negatives: Tensor, temperature: float, gradient: bool
+    predictions: Tensor,
+    targets: Tensor,
+    negatives: Tensor | None,
+    origins: Tensor | None,
+    number: int,
+    temperature: float,
+    gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compute what :func:`fairseq_ecg.ops.infonce.allpairs.infonce` does, arguments likewise."""
-    return torch.ops.fairseq_ecg_c.infonce(predictions, targets, negatives, temperature, gradient)
+    return torch.ops.fairseq_ecg_c.infonce(
+        predictions, targets, negatives, origins, number, temperature, gradient
+    )

@@ -23,7 +23,24 @@ def infonce(
         differentiates the loss.
     """
     gathered = gather_negatives(targets, negatives, targets.shape[1])
-    logits = contrastive_logits(predictions, targets, gathered, temperature).flatten(1).T
+    return contrast(predictions, targets, gathered, temperature)
+
+
+def contrast(
+    predictions: Tensor, targets: Tensor, negatives: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Compute loss and hits over given vectors.
+
+    Args:
+        predictions: ``(B, M, C)`` float32.
+        targets: ``(B, M, C)`` float32.
+        negatives: ``(N, B, M, C)`` float32.
+        temperature: what cosine similarities are divided by.
+
+    Returns:
+        As :func:`infonce`.
+    """
+    logits = contrastive_logits(predictions, targets, negatives, temperature).flatten(1).T
     positive_first = torch.zeros(logits.shape[0], dtype=torch.long, device=logits.device)
     return F.cross_entropy(logits, positive_first, reduction="sum"), count_hits(logits)
 

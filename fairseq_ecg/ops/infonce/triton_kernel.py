@@ -9,13 +9,23 @@ import triton.language as tl
 from torch import Tensor
 
 from fairseq_ecg.ops.infonce.allpairs import fingerprint_multipliers
+from fairseq_ecg.ops.philox import COMMON_LANE, Stream
+from fairseq_ecg.ops.philox.triton_kernel import below, sequence
 
 _FRAMES = 128
 _DRAWS = 16
+_STREAM = tl.constexpr(int(Stream.NEGATIVES))
+_LANE = tl.constexpr(COMMON_LANE)
 
 
 def infonce(
-    predictions: Tensor, targets: Tensor, negatives: Tensor, temperature: float, gradient: bool
+    predictions: Tensor,
+    targets: Tensor,
+    negatives: Tensor | None,
+    origins: Tensor | None,
+    number: int,
+    temperature: float,
+    gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compute what :func:`fairseq_ecg.ops.infonce.allpairs.infonce` does, arguments likewise.
 
@@ -23,7 +33,6 @@ def infonce(
     is NaN.
     """
     rows, frames, channels = predictions.shape
-    draws = negatives.shape[1] // frames
     lines = (rows * frames,)
     width = triton.next_power_of_2(channels)
 
@@ -41,13 +50,14 @@ def infonce(
         pairs,
         *norms,
         names,
-        negatives,
+        origins if negatives is None else negatives,
         losses,
         hits.view(torch.uint8),
         frames,
-        draws,
+        number,
         temperature,
         gradient,
+        negatives is None,
         _FRAMES,
         _DRAWS,
         num_warps=1,
@@ -62,7 +72,8 @@ def infonce(
 
 
 @triton.jit
-def _divisor(norm):
+def divisor(norm):
+    """What a frame of this length is divided by."""
     return tl.where(norm < 1e-8, 1e-8, norm)  # NaN stays NaN
 
 
@@ -117,34 +128,37 @@ def _name(
 
 
 @triton.jit
-def _block(
-    j,
-    i,
-    first,
-    pairs,
-    target_norms,
-    names,
-    negatives,
-    frames,
-    draws,
-    x_scale,
-    temperature,
-    FRAMES: tl.constexpr,
-    DRAWS: tl.constexpr,
-):
-    """Give a block's logits, how often each counts, how often it was drawn, what scales it."""
-    present = j < frames
-    drawn = tl.zeros((FRAMES,), tl.int32)
+def _times(within, j):
+    """Count how often each frame ``j`` is among the places ``within``."""
+    return tl.sum((within[:, None] == j[None, :]).to(tl.int32), axis=0)
+
+
+@triton.jit
+def _times_given(negatives, j, first, draws, DRAWS: tl.constexpr):
+    """Count how often each frame ``j`` is among a frame's given negatives."""
+    times = j * 0
     for start in range(0, draws, DRAWS):
         n = start + tl.arange(0, DRAWS)
-        within = tl.load(negatives + n, mask=n < draws, other=-1) - first
-        drawn += tl.sum((within[:, None] == j[None, :]).to(tl.int32), axis=0)
-    drawn = tl.where(present, drawn, 0)
-    is_equal = tl.load(names + first + j, mask=present, other=-1) == tl.load(names + first + i)
-    weight = tl.where(j == i, 1, tl.where(is_equal, 0, drawn))
-    scale = x_scale / _divisor(tl.load(target_norms + first + j, mask=present, other=1.0))
-    logit = tl.load(pairs + j, mask=present, other=0.0) * scale / temperature
-    return logit, weight, drawn, scale
+        times += _times(tl.load(negatives + n, mask=n < draws, other=-1) - first, j)
+    return times
+
+
+@triton.jit
+def _times_drawn(origin, i, j, frames, draws, DRAWS: tl.constexpr):
+    """Count how often each frame ``j`` is drawn for frame ``i``."""
+    seed, record, epoch, purpose = sequence(origin, _STREAM, _LANE)
+    times = j * 0
+    end = (i + 1) * draws
+    for start in range(i * draws // 4, (end + 3) // 4, DRAWS):
+        block = start + tl.arange(0, DRAWS)
+        same = tl.zeros((DRAWS,), tl.uint32)
+        words = tl.philox(seed, block.to(tl.uint32), record + same, epoch + same, purpose + same)
+        for k in tl.static_range(4):
+            n = block * 4 + k
+            other = below(words[k], frames - 1).to(tl.int64)
+            other += (other >= i).to(tl.int64)
+            times += _times(tl.where((n >= i * draws) & (n < end), other, -1), j)
+    return times
 
 
 @triton.jit(do_not_specialize=["frames", "draws"])
@@ -159,73 +173,61 @@ def _weigh(
     frames,
     draws,
     temperature,
-    gradient: tl.constexpr,
+    GRADIENT: tl.constexpr,
+    DRAWN: tl.constexpr,
     FRAMES: tl.constexpr,
     DRAWS: tl.constexpr,
 ):
-    """Turn one prediction's products into loss and hit, and into the slopes of the loss."""
+    """Turn one prediction's products into loss and hit, and into the slopes of the loss.
+
+    ``negatives`` are the given ones, or (``DRAWN``) what they are drawn from.
+    """
     position = tl.program_id(0).to(tl.int64)
     i = position % frames
     first = position - i
     pairs += position * frames
-    negatives += position * draws
-    x_scale = 1 / _divisor(tl.load(prediction_norms + position))
-    y_scale = x_scale / _divisor(tl.load(target_norms + position))
-    positive = tl.load(pairs + i) * y_scale / temperature
+    name = tl.load(names + position)
+    x_scale = 1 / divisor(tl.load(prediction_norms + position)) / temperature
+    positive = tl.load(pairs + i) * (x_scale / divisor(tl.load(target_norms + position)))
 
     highest, total = positive, positive * 0
-    not_below, below, found = 0, 0, 0
+    not_below, below_it, found = 0, 0, 0
     for start in range(0, frames, FRAMES):
         j = start + tl.arange(0, FRAMES)
-        logit, weight, drawn, _ = _block(
-            j,
-            i,
-            first,
-            pairs,
-            target_norms,
-            names,
-            negatives,
-            frames,
-            draws,
-            x_scale,
-            temperature,
-            FRAMES,
-            DRAWS,
-        )
+        present = j < frames
+        if DRAWN:
+            drawn = _times_drawn(negatives + position // frames * 4, i, j, frames, draws, DRAWS)
+        else:
+            drawn = _times_given(negatives + position * draws, j, first, draws, DRAWS)
+        drawn = tl.where(present, drawn, 0)
+        is_equal = tl.load(names + first + j, mask=present, other=-1) == name
+        weight = tl.where(j == i, 1, tl.where(is_equal, 0, drawn))
+        scale = x_scale / divisor(tl.load(target_norms + first + j, mask=present, other=1.0))
+        logit = tl.load(pairs + j, mask=present, other=0.0) * scale
         counts = weight > 0
         found += tl.sum(drawn)
         not_below |= tl.max((counts & ((logit <= positive) == 0)).to(tl.int32))  # NaN is not below
-        is_left_out = (drawn > 0) & ((j == i) | (weight == 0))  # a logit of minus infinity
-        below |= tl.max((is_left_out | (counts & (logit < positive))).to(tl.int32))
-        rise = tl.maximum(highest, tl.max(tl.where(counts, logit, float("-inf"))))
-        shares = tl.where(counts, weight * tl.exp(logit - rise), 0.0)
-        total = total * tl.exp(highest - rise) + tl.sum(shares)
+        is_left_out = (drawn > 0) & is_equal  # a logit of minus infinity
+        below_it |= tl.max((is_left_out | (counts & (logit < positive))).to(tl.int32))
+        # As many equal logits are one that is higher by the logarithm of their number.
+        joint = tl.where(counts, logit + tl.log(weight.to(tl.float32)), float("-inf"))
+        tl.store(pairs + j, joint, mask=present)
+        rise = tl.maximum(highest, tl.max(joint))
+        total = total * tl.exp(highest - rise) + tl.sum(tl.exp(joint - rise))
         highest = rise
     loss = tl.log(total) - (positive - highest)
     tl.store(losses + position, tl.where(found == draws, loss, float("nan")))
-    tl.store(hits + position, (below & (1 - not_below)).to(tl.uint8))
+    tl.store(hits + position, (below_it & (1 - not_below)).to(tl.uint8))
 
-    if gradient:
+    if GRADIENT:
+        tl.debug_barrier()  # what the loop above stored is complete
         for start in range(0, frames, FRAMES):
             j = start + tl.arange(0, FRAMES)
-            logit, weight, _, scale = _block(
-                j,
-                i,
-                first,
-                pairs,
-                target_norms,
-                names,
-                negatives,
-                frames,
-                draws,
-                x_scale,
-                temperature,
-                FRAMES,
-                DRAWS,
-            )
-            share = tl.where(weight > 0, weight * tl.exp(logit - highest), 0.0) / total
-            slope = share - tl.where(j == i, 1.0, 0.0)
-            tl.store(pairs + j, slope * scale / temperature, mask=j < frames)
+            present = j < frames
+            joint = tl.load(pairs + j, mask=present, other=0.0)
+            slope = tl.exp(joint - highest) / total - tl.where(j == i, 1.0, 0.0)
+            norm = tl.load(target_norms + first + j, mask=present, other=1.0)
+            tl.store(pairs + j, slope * (x_scale / divisor(norm)), mask=present)
 
 
 @triton.jit
@@ -238,5 +240,5 @@ def _project(gradients, frames, norms, channels, WIDTH: tl.constexpr):
     frame = tl.load(frames + position * channels + channel, mask=present, other=0.0)
     norm = tl.load(norms + position)
     # Below its least length a frame is divided by that, but autograd follows its true length.
-    along = tl.where(norm > 0, tl.sum(gradient * frame) / _divisor(norm) / norm, 0.0)
+    along = tl.where(norm > 0, tl.sum(gradient * frame) / divisor(norm) / norm, 0.0)
     tl.store(gradients + position * channels + channel, gradient - frame * along, mask=present)

@@ -4,8 +4,86 @@ The contrastive task of wav2vec 2.0 (https://arxiv.org/abs/2006.11477, equation 
 latent of a masked frame from those of other masked frames.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch.nn import functional as F
+
+from fairseq_ecg.ops.philox import COMMON_LANE, Stream, random_words
+from fairseq_ecg.ops.philox.reference import below
+
+
+class DrawnNegatives(NamedTuple):
+    """Negatives of the own row that are still to be drawn, by :func:`drawn_indices` or a kernel.
+
+    Attributes:
+        origins: ``(B, 4)`` int64, where the random numbers of each row start, see
+            :func:`fairseq_ecg.ops.philox.origin`.
+        number: N, negatives of a frame.
+    """
+
+    origins: torch.Tensor
+    number: int
+
+
+def drawn_indices(
+    origins: torch.Tensor,
+    frames: int,
+    number: int,
+    cross_sample_negatives: int = 0,
+    pool_frames: int | None = None,
+) -> torch.Tensor:
+    """Draw for every masked frame the indices of its negatives from its row's random numbers.
+
+    Negative n of frame i is word ``i * number + n`` of ``Stream.NEGATIVES``, turned into one of the
+    other frames of the row: what a row's negatives are depends on no other row. Those from the
+    whole batch come from ``Stream.CROSS_SAMPLE_NEGATIVES`` likewise; which frames they mean depends
+    by nature on what else is in the batch, and on its size.
+
+    Args:
+        origins: ``(B, 4)`` int64, see :class:`DrawnNegatives`.
+        frames: M, masked frames of a row.
+        number: negatives from the same row.
+        cross_sample_negatives: negatives from the whole batch.
+        pool_frames: P, frames of a row that may be negatives; M, the masked ones, if None.
+
+    Returns:
+        ``(B, M * (number + cross_sample_negatives))`` int64 on the device of ``origins``, indices
+        into the ``B * P`` frames of the batch in row order; those of a frame stand together.
+
+    Raises:
+        ValueError: there is only one frame, hence no other to be a negative.
+    """
+    pool_frames = frames if pool_frames is None else pool_frames
+    if number + cross_sample_negatives > 0:
+        check_others(pool_frames)
+    rows = len(origins)
+    first = torch.arange(rows, device=origins.device).view(-1, 1, 1) * pool_frames
+    own = torch.arange(frames, device=origins.device).view(-1, 1)
+
+    def others(stream: Stream, number: int, own: torch.Tensor, count: int) -> torch.Tensor:
+        words = random_words(origins, stream, COMMON_LANE, frames * number)
+        other = below(words.view(rows, frames, number), count - 1)
+        return other + (other >= own)
+
+    within = others(Stream.NEGATIVES, number, own, pool_frames) + first
+    across = others(
+        Stream.CROSS_SAMPLE_NEGATIVES, cross_sample_negatives, first + own, rows * pool_frames
+    )
+    return torch.cat([within, across], dim=2).flatten(1)
+
+
+def check_others(pool_frames: int) -> None:
+    """Refuse rows of a single frame.
+
+    Raises:
+        ValueError: a row has fewer than two frames that may be negatives.
+    """
+    if pool_frames <= 1:
+        raise ValueError(
+            f"{pool_frames} masked frame(s) in a row leave no negatives; raise model.mask_prob "
+            "or use longer recordings"
+        )
 
 
 def sample_negatives(
@@ -39,11 +117,7 @@ def sample_negatives(
     if num_negatives == 0 and cross_sample_negatives == 0:
         return torch.empty(rows, 0, dtype=torch.long)
     pool_frames = frames if pool_frames is None else pool_frames
-    if pool_frames <= 1:
-        raise ValueError(
-            f"{pool_frames} masked frame(s) in a row leave no negatives; raise model.mask_prob "
-            "or use longer recordings"
-        )
+    check_others(pool_frames)
     drawn = []
     if num_negatives > 0:
         own = torch.arange(frames).repeat_interleave(num_negatives)
@@ -61,16 +135,16 @@ def gather_negatives(pool: torch.Tensor, indices: torch.Tensor, frames: int) -> 
     """Look the negatives up.
 
     Args:
-        pool: ``(B, P, C)`` latents that may be negatives.
-        indices: ``(B, M * N)`` as drawn by :func:`sample_negatives`.
+        pool: ``(..., C)`` latents that may be negatives.
+        indices: ``(B, M * N)`` into all of them, as drawn by :func:`sample_negatives`.
         frames: M, masked frames of a row.
 
     Returns:
         ``(N, B, M, C)``.
     """
-    rows, _, channels = pool.shape
-    negatives = pool.reshape(-1, channels)[indices.reshape(-1).to(pool.device)]
-    return negatives.view(rows, frames, -1, channels).permute(2, 0, 1, 3)
+    rows, drawn = indices.shape
+    negatives = pool.flatten(0, -2)[indices.to(pool.device)]
+    return negatives.view(rows, frames, drawn // frames, pool.shape[-1]).permute(2, 0, 1, 3)
 
 
 def contrastive_logits(
@@ -95,5 +169,6 @@ def contrastive_logits(
     candidates = torch.cat([targets.unsqueeze(0), negatives])
     similarity = F.cosine_similarity(predictions.float(), candidates.float(), dim=-1)
     logits = similarity.to(predictions.dtype) / temperature
-    excluded = torch.cat([torch.zeros_like(is_positive[:1]), is_positive])
+    never = is_positive.new_zeros(1, *targets.shape[:-1])
+    excluded = torch.cat([never, is_positive])
     return logits.masked_fill(excluded, float("-inf"))

@@ -70,7 +70,9 @@ def random_words(origins: Tensor, stream: int, lanes: Tensor | int, count: int) 
         ],
         dim=-1,
     )
-    drawn = reference.words(counters, seed).flatten(2)[..., :count]
+    # A slice is contiguous for some counts alone, and torch.compile would compile for both kinds.
+    first = torch.arange(count, device=origins.device)
+    drawn = reference.words(counters, seed).flatten(2).index_select(2, first)
     return drawn if lanes.dim() else drawn.squeeze(1)
 
 
