@@ -46,7 +46,7 @@ class CMSCECGDataset(ECGDataset):
                 "position": position,
                 "segment": position % 2,
                 "patient_id": _patient_id(mat, where),
-                "source": self._source(recording, self.lead_selection, index, position),
+                **self._source(recording, self.lead_selection, index, position),
             }
             if self.label:
                 sample["label"] = self._labels(mat, where)

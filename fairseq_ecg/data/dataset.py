@@ -1,4 +1,4 @@
-"""What all ECG data sets share: conditioning, random draws, order and collation."""
+"""What all ECG data sets share: conditioning, random draws, order, collation, augmentation."""
 
 import os
 from abc import ABC, abstractmethod
@@ -18,7 +18,7 @@ from fairseq_ecg.data.leads import LeadSelection, lead_indices
 from fairseq_ecg.data.manifest import Manifest, read_manifest
 from fairseq_ecg.data.randomness import Stream, random_state
 from fairseq_ecg.data.recording import Recording, read_integer
-from fairseq_ecg.ops.augment import Augmentation, augment, check_leads
+from fairseq_ecg.ops.augment import Augmentation, apply_batch, check_leads, draw_batch
 from fairseq_ecg.ops.masking import BatchMasking
 from fairseq_ecg.ops.philox import origin
 
@@ -27,10 +27,12 @@ _LABELS_REMEDY = "All recordings of a data set need the same labels: correct the
 
 
 class ECGDataset(Dataset, ABC):
-    """ECGs listed in a manifest, conditioned, augmented and collated.
+    """ECGs listed in a manifest, conditioned, collated and augmented.
 
     Every draw that concerns an item comes from a random state of its own, keyed by seed, epoch,
-    index and segment: the content of a batch does not depend on workers or order.
+    index and segment: the content of a batch does not depend on workers or order. Augmentations
+    are drawn with the batch, by whoever makes it, and applied by `augment` once it is where it is
+    used.
 
     Args:
         manifest_path: manifest of the split.
@@ -48,7 +50,7 @@ class ECGDataset(Dataset, ABC):
         max_sample_size: ECGs with more samples are cropped at random. None: none are.
         num_batch_buckets: number of lengths to which batches are padded. 0: each its own.
         precompute_mask_indices: refused; see ``masking``.
-        augmentations: applied in this order if ``training``.
+        augmentations: drawn for batches, in this order, if ``training``.
         training: whether ECGs are augmented.
         masking: what the model has masked in each batch. None: batches say nothing of masks.
         label: whether items carry labels.
@@ -187,8 +189,8 @@ class ECGDataset(Dataset, ABC):
             ``id`` (B,) int64; ``net_input`` with ``source`` (B, L, T) float32 and, if padding,
             ``padding_mask`` (B, L, T) bool, True where padded; for a model that masks, there too
             ``origins`` (B, 4) int64, of which the model draws its negatives, and what
-            `BatchMasking.draw` returns; ``label`` (B, C) if there are labels. Empty for no
-            samples.
+            `BatchMasking.draw` returns; ``label`` (B, C) if there are labels; ``augmentation``,
+            what `augment` applies, if there is any. Empty for no samples.
 
         Raises:
             DataError: the samples differ in their number of leads or labels.
@@ -197,11 +199,26 @@ class ECGDataset(Dataset, ABC):
             return {}
         batch = {
             "id": torch.tensor([sample["id"] for sample in samples]),
-            "net_input": self._collate_sources(samples),
+            **self._collate_sources(samples),
         }
         if self.label:
             batch["label"] = self._stack_labels(samples)
         return batch
+
+    def augment(self, batch: dict[str, Any]) -> Tensor:
+        """Augment the ECGs of a batch, on whichever device it is by now.
+
+        Args:
+            batch: what `collate` returned; left as it is.
+
+        Returns:
+            ``source`` (B, L, T) as it goes into the model; the batch's own if nothing is to be
+            augmented.
+        """
+        source = batch["net_input"]["source"]
+        if "augmentation" not in batch:
+            return source
+        return apply_batch(source, self.augmentations, batch["augmentation"]).to(source.dtype)
 
     def _read_manifest(self, path: str | os.PathLike, min_sample_size: int | None) -> Manifest:
         return read_manifest(path, min_sample_size)
@@ -224,20 +241,19 @@ class ECGDataset(Dataset, ABC):
 
     def _source(
         self, recording: Recording, selection: LeadSelection, index: int, segment: int = 0
-    ) -> Tensor:
-        """ECG of an item as the model sees it, ``(L, T)`` float32."""
+    ) -> dict[str, Any]:
+        """What an item holds of its ECG.
+
+        Returns:
+            ``source`` (L, T) float32 and, where ECGs are augmented, ``sample_rate`` in Hz and
+            ``layout``, the standard position of the lead in each row.
+        """
         rng = self._random_state(index, segment, Stream.LEAD_BUCKET) if selection.bucket else None
         leads = selection.draw(rng)
-        ecg = self.conditioning(recording, leads)
+        sample = {"source": self.conditioning(recording, leads).float()}
         if self.augmentations:
-            ecg = augment(
-                ecg,
-                self.augmentations,
-                self._random_state(index, segment, Stream.AUGMENTATION),
-                sample_rate=recording.sample_rate,
-                leads=selection.rows(leads),
-            )
-        return ecg.float()
+            sample |= {"sample_rate": recording.sample_rate, "layout": selection.rows(leads)}
+        return sample
 
     @property
     def _label_keys(self) -> tuple[str, ...]:
@@ -258,7 +274,8 @@ class ECGDataset(Dataset, ABC):
             )
         return torch.from_numpy(labels[0])
 
-    def _collate_sources(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    def _collate_sources(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Make ``net_input`` of a batch and, where ECGs are augmented, draw ``augmentation``."""
         ecgs = [sample["source"] for sample in samples]
         self._check_equal(samples, [len(ecg) for ecg in ecgs], "leads", _LEADS_REMEDY)
         length = target_length(
@@ -266,25 +283,36 @@ class ECGDataset(Dataset, ABC):
         )
         if self._bucketed_sizes is not None:
             length = max(length, *(int(self._bucketed_sizes[sample["id"]]) for sample in samples))
+        starts = [0] * len(samples)
 
         def crop_start(position: int, surplus: int) -> int:
-            sample = samples[position]
-            rng = self._random_state(sample["id"], sample.get("position", 0), Stream.CROP)
-            return int(rng.randint(0, surplus + 1))
+            rng = self._random_state_of(samples[position], Stream.CROP)
+            starts[position] = int(rng.randint(0, surplus + 1))
+            return starts[position]
 
         source, padding_mask = collate_ecgs(ecgs, length, crop_start)
-        net_input = {"source": source}
+        batch: dict[str, Any] = {"net_input": {"source": source}}
         if self.pad:
-            net_input["padding_mask"] = padding_mask
+            batch["net_input"]["padding_mask"] = padding_mask
+        origins = torch.stack([self._origin(sample) for sample in samples])
+        valid = [min(ecg.shape[-1], length) for ecg in ecgs]
         if self.masking is not None:
-            net_input["origins"] = torch.stack([self._origin(sample) for sample in samples])
-            valid = [min(ecg.shape[-1], length) for ecg in ecgs]
-            rngs = [
-                self._random_state(sample["id"], sample.get("position", 0), Stream.MASK)
-                for sample in samples
-            ]
-            net_input |= self.masking.draw(length, valid, rngs)
-        return net_input
+            rngs = [self._random_state_of(sample, Stream.MASK) for sample in samples]
+            batch["net_input"] |= {"origins": origins, **self.masking.draw(length, valid, rngs)}
+        if self.augmentations:
+            batch["augmentation"] = draw_batch(
+                self.augmentations,
+                origins,
+                sample_rates=torch.tensor([sample["sample_rate"] for sample in samples]),
+                lengths=torch.tensor([ecg.shape[-1] for ecg in ecgs]),
+                layouts=torch.tensor([sample["layout"] for sample in samples]),
+                starts=torch.tensor(starts),
+                valid=torch.tensor(valid),
+            )
+        return batch
+
+    def _random_state_of(self, sample: dict[str, Any], stream: Stream) -> np.random.RandomState:
+        return self._random_state(sample["id"], sample.get("position", 0), stream)
 
     def _origin(self, sample: dict[str, Any]) -> Tensor:
         """Where the kernels' random numbers of a sample start."""

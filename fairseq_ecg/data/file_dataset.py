@@ -16,7 +16,8 @@ class FileECGDataset(ECGDataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Segment ``index``.
 
-        It has ``id``, ``source`` (L, T) float32 and, if asked for, ``label`` (C,).
+        It has ``id``, ``source`` (L, T) float32, if asked for ``label`` (C,), and what
+        augmentation asks for.
         """
         index = range(len(self))[index]
         entry, path = self.manifest[index], self._path(index)
@@ -25,7 +26,7 @@ class FileECGDataset(ECGDataset):
         mat = read_mat(path, where, required=required)
         recording = recording_from_mat(mat, where)
         recording.check_n_samples(entry.n_samples)
-        sample = {"id": index, "source": self._source(recording, self.lead_selection, index)}
+        sample = {"id": index, **self._source(recording, self.lead_selection, index)}
         if self.label:
             sample["label"] = self._labels(mat, where)
         return sample

@@ -39,8 +39,7 @@ class PathECGDataset(ECGDataset):
         )
         recording = read_wfdb(_record_name(mat, where), where)
         recording.check_n_samples(entry.n_samples)
-        source = self._source(recording, self._selection(mat, where), index)
-        sample = {"id": index, "source": source}
+        sample = {"id": index, **self._source(recording, self._selection(mat, where), index)}
         if self.label:
             sample["label"] = self._labels(mat, where)
         if "target_idx" in mat:

@@ -133,6 +133,13 @@ class ECGPretrainingConfig(FairseqDataclass):
             "FAIRSEQ_ECG_BACKEND comes first"
         },
     )
+    compile: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "compile the model by torch.compile in this mode: default, or with CUDA "
+            "graphs reduce-overhead (which wants task.masked_frames); null: not at all"
+        },
+    )
     inferred_w2v_config: Any = field(default=None, metadata={"help": "of older configs; not used"})
     inferred_3kg_config: Any = field(
         default=None, metadata={"help": "of configs for 3KG; not used"}
@@ -170,6 +177,8 @@ class ECGPretrainingTask(FairseqTask):
         masking = getattr(model, "masking", None)
         if masking is not None:
             self._masking = dataclasses.replace(masking, number=self.cfg.masked_frames)
+        if self.cfg.compile is not None:
+            model.compile(mode=self.cfg.compile)
         architecture = getattr(model, "architecture", {})
         with open_dict(cfg):
             cfg.update(architecture)
@@ -357,6 +366,7 @@ class ECGPretrainingTask(FairseqTask):
         self._seeds().seed_training(update_num)
         if self._seeds().batch == 0:
             self._samples_of_update = 0.0
+        sample = self._augmented(sample)
         device = sample["net_input"]["source"].device.type
         try:
             with torch.autocast(device, enabled=isinstance(optimizer, AMPOptimizer)):
@@ -370,6 +380,11 @@ class ECGPretrainingTask(FairseqTask):
         if self._may_skip_updates and not ignore_grad:
             self._samples_of_update += float(sample_size)
         return loss, sample_size, log
+
+    def _augmented(self, sample: dict) -> dict:
+        """A batch with its recordings augmented; the batch itself is left as it is."""
+        source = self.datasets[sample["split"]].recordings.augment(sample)
+        return sample | {"net_input": sample["net_input"] | {"source": source}}
 
     def check_losses(self, criterion, gradient_norm: torch.Tensor) -> None:
         """Look at the losses of an update before its step, where fairseq waits for the device.

@@ -1,0 +1,100 @@
+"""Every backend and every precision learns what fairseq_signals' formulas in float32 learn."""
+
+import csv
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+
+from fairseq_ecg.ops.backends import missing
+from tests.conftest import TINY_MODEL, USER_DIR
+
+UPDATES = 200
+MARGIN = 0.03
+"""Share of the loss by which means of 20 updates of runs with other random numbers may differ.
+
+Dropout of the backends draws from streams of its own. Five seeds of the reference end within 1.2 %
+of their mean, while the loss itself falls by half.
+"""
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory) -> Path:
+    """Manifest of 32 pairs of segments, each recording with a rhythm and a shape of its own."""
+    folder = tmp_path_factory.mktemp("recordings")
+    rng = np.random.RandomState(0)
+    time = np.arange(1280) / 500
+    rows = []
+    for record in range(32):
+        rate, phase = rng.uniform(1, 3), rng.uniform(0, 1, 12)
+        beats = np.exp(-(((time * rate + phase[:, None] * 0.1) % 1 - 0.5) ** 2) * 400)
+        ecg = rng.normal(size=(12, 1)) * beats + 0.05 * rng.normal(size=(12, 1280))
+        for segment in (0, 1):
+            feats = ecg[:, 640 * segment : 640 * segment + 640]
+            mat = {"feats": feats, "curr_sample_rate": 500, "idx": record}
+            scipy.io.savemat(folder / f"{record}_{segment}.mat", mat)
+        rows.append(f"{record}\t640\t0\t0,1\n")
+    (folder / "train.tsv").write_text(f"{folder}\nmat\n{''.join(rows)}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def last_losses(hydra_train, recordings, tmp_path_factory):
+    """Train with options; the losses of the first and of the last 20 updates, in means."""
+
+    def train(*options: str) -> tuple[float, float]:
+        folder = tmp_path_factory.mktemp("run")
+        hydra_train(
+            USER_DIR,
+            "--config-name=w2v_cmsc_rlm",
+            f"task.data={recordings}",
+            "distributed_training.distributed_world_size=1",
+            "dataset.batch_size=8",
+            "dataset.num_workers=0",
+            "dataset.disable_validation=true",
+            "optimization.update_freq=[1]",
+            "optimization.lr=[2e-3]",
+            f"optimization.max_update={UPDATES}",
+            "optimization.max_epoch=0",
+            "common.log_format=csv",
+            "common.log_interval=1",
+            "checkpoint.no_save=true",
+            *TINY_MODEL,
+            *options,
+            cwd=folder,
+        ).check()
+        with next(folder.glob("outputs/*/*/train_inner.csv")).open(newline="") as file:
+            losses = [float(row["loss"]) for row in csv.DictReader(file)]
+        assert len(losses) == UPDATES
+        return statistics.mean(losses[:20]), statistics.mean(losses[-20:])
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def reference(last_losses) -> float:
+    """Loss of fairseq_signals' formulas in float32 after training."""
+    first, last = last_losses("+task.backend=reference")
+    assert last < 0.75 * first
+    return last
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("+task.backend=torch",),
+        ("+task.backend=cpu",),
+        ("common.bf16=true",),
+        ("common.amp=true",),
+    ],
+    ids=["torch", "cpu", "bf16", "amp"],
+)
+def test_losses_fall_as_far_as_the_references(last_losses, reference, options):
+    backend = options[0].removeprefix("+task.backend=")
+    if backend == "cpu" and (reason := missing(backend)) is not None:
+        pytest.skip(reason)
+    _, last = last_losses(*options)
+    assert last == pytest.approx(reference, rel=MARGIN)
