@@ -11,7 +11,7 @@ from numpy.random import RandomState
 from torch import Tensor
 
 from fairseq_ecg.ops.augment.limb_leads import adjust_limb_leads, derived_limb_leads
-from fairseq_ecg.ops.augment.random_numbers import RandomNumbers
+from fairseq_ecg.ops.augment.random_numbers import Normals, RandomNumbers
 from fairseq_ecg.ops.augment.table import Kind
 
 
@@ -25,6 +25,9 @@ class Augmentation(ABC):
 
     kind: ClassVar[Kind]
     """What it is to the kernels."""
+
+    normals: ClassVar[Normals] = Normals.NONE
+    """Which normal numbers `draw_batch` takes."""
 
     p: float = 1.0
 

@@ -9,7 +9,7 @@ from numpy.random import RandomState
 from torch import Tensor
 
 from fairseq_ecg.ops.augment.augmentation import AdditiveNoise
-from fairseq_ecg.ops.augment.random_numbers import RandomNumbers
+from fairseq_ecg.ops.augment.random_numbers import Normals, RandomNumbers
 from fairseq_ecg.ops.augment.table import Kind
 
 
@@ -36,6 +36,7 @@ class BaselineShift(AdditiveNoise):
     """
 
     kind: ClassVar[Kind] = Kind.BASELINE_SHIFT
+    normals: ClassVar[Normals] = Normals.OF_RECORDING
 
     max_amplitude: float = 0.25
     dependency: bool = False
@@ -77,11 +78,11 @@ class BaselineShift(AdditiveNoise):
 
     def draw_batch(self, numbers: RandomNumbers) -> tuple[Tensor, Tensor]:
         """See `Augmentation.draw_batch`."""
-        sign = 1 - 2 * (numbers.of_rows[..., 0] >= 0.5).double()
+        sign = torch.where(numbers.of_rows < 0.5, 1.0, -1.0)
         size = self.scale_amplitude(numbers.of_recording[:, :1, 1])
         n_samples = numbers.lengths.unsqueeze(1)
         mean_length = n_samples * self.shift_ratio
-        length = mean_length + 0.2 * mean_length * numbers.normals_of_recording
+        length = mean_length + 0.2 * mean_length * numbers.normals
         start = (numbers.of_recording[:, 1:, 2] * (n_samples - length)).trunc()
         intervals = torch.stack([start, (start + length).trunc()], dim=-1)
         return sign - size, intervals.flatten(1)

@@ -9,7 +9,7 @@ from numpy.random import RandomState
 from torch import Tensor
 
 from fairseq_ecg.ops.augment.augmentation import AdditiveNoise
-from fairseq_ecg.ops.augment.random_numbers import RandomNumbers
+from fairseq_ecg.ops.augment.random_numbers import Normals, RandomNumbers
 from fairseq_ecg.ops.augment.table import Kind
 
 
@@ -42,6 +42,7 @@ class BaselineWander(AdditiveNoise):
     """
 
     kind: ClassVar[Kind] = Kind.BASELINE_WANDER
+    normals: ClassVar[Normals] = Normals.OF_ROWS
 
     max_freq: float = 0.2
     min_freq: float = 0.01
@@ -82,7 +83,7 @@ class BaselineWander(AdditiveNoise):
 
     def draw_batch(self, numbers: RandomNumbers) -> tuple[Tensor, Tensor]:
         """See `Augmentation.draw_batch`."""
-        gain = 1 + 0.5 * numbers.normals_of_rows
+        gain = 1 + 0.5 * numbers.normals
         amplitude, frequency, phase, _ = numbers.of_recording[:, 1:].unbind(-1)
         amplitude = self.scale_amplitude(amplitude)
         frequency = self.min_freq + (self.max_freq - self.min_freq) * frequency

@@ -1,7 +1,7 @@
 """Draws of a whole batch: small tensors on the host, from Philox or from recorded draws."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fairseq_ecg.ops import backends, philox
 from fairseq_ecg.ops.augment.augmentation import Augmentation
-from fairseq_ecg.ops.augment.random_numbers import ROW_LANES, RandomNumbers
+from fairseq_ecg.ops.augment.random_numbers import ROWS_BLOCKS, ROWS_LANE, Normals, RandomNumbers
 from fairseq_ecg.ops.augment.recipe import check_leads
 from fairseq_ecg.ops.augment.table import (
     APPLIED,
@@ -18,7 +18,6 @@ from fairseq_ecg.ops.augment.table import (
     N_WINDOW_COLUMNS,
     RATE,
     ROWS,
-    START,
     VALID,
     Kind,
 )
@@ -84,34 +83,20 @@ def draw_batch(
         ValueError: leads that an augmentation cannot serve, or too many augmentations.
     """
     _check(augmentations, layouts)
+    n_rows = layouts.shape[1]
     lengths = lengths.double()
     starts = torch.zeros_like(lengths) if starts is None else starts.double()
     valid = lengths - starts if valid is None else valid.double()
-    parameters = _new_table(augmentations, len(origins))
-    parameters[:, RATE], parameters[:, START], parameters[:, VALID] = sample_rates, starts, valid
-
-    n_rows = layouts.shape[1]
-    backend = "cpu" if backends.missing("cpu") is None else "reference"
-    sizes = [augmentation.n_blocks + n_rows for augmentation in augmentations]
-    counters = _counters(origins, *_purposes(tuple(sizes), n_rows))
-    seeds = origins[:, 0].repeat_interleave(sum(sizes))
-    words = philox.random_numbers(counters.flatten(0, 1), seeds, "words", backend)
-    words = words.view(counters.shape)
-    uniforms = philox.reference.uniform(words).double()
-    parts = zip(*(each.split(sizes, dim=1) for each in (counters, words, uniforms)), strict=True)
-    for augmentation, first, part in zip(
-        augmentations, describe(augmentations)[1::4], parts, strict=True
+    columns = [torch.stack([sample_rates.double(), starts, valid], dim=1)]
+    ones = torch.ones((), dtype=torch.float64).expand(len(origins), N_LEADS)
+    for augmentation, numbers in zip(
+        augmentations, _numbers(augmentations, origins, lengths, n_rows), strict=True
     ):
-        of_part, words_of_part, uniforms_of_part = part
-        numbers = RandomNumbers(
-            of_part, origins[:, 0], words_of_part, uniforms_of_part, n_rows, lengths, backend
-        )
         rows, items = augmentation.draw_batch(numbers)
-        parameters[:, first + APPLIED] = augmentation.applies(uniforms_of_part[:, 0, 0])
-        if rows is not None:
-            parameters[:, first + ROWS : first + ROWS + n_rows] = rows
-        if items is not None:
-            parameters[:, first + ITEMS : first + ITEMS + augmentation.n_items] = items
+        columns.append(augmentation.applies(numbers.of_recording[:, :1, 0]).double())
+        columns += [ones] if rows is None else [rows, ones[:, n_rows:]]
+        columns += [] if items is None else [items]
+    parameters = torch.cat(columns, dim=1)
     return {"parameters": parameters, "origins": origins, "layouts": layouts}
 
 
@@ -184,20 +169,61 @@ def _new_table(augmentations: Sequence[Augmentation], n_recordings: int) -> Tens
     return parameters
 
 
+def _numbers(
+    augmentations: Sequence[Augmentation], origins: Tensor, lengths: Tensor, n_rows: int
+) -> Iterator[RandomNumbers]:
+    """Draw the random numbers of each augmentation, all at once: operations cost, not numbers."""
+    backend = "cpu" if backends.missing("cpu") is None else "reference"
+    numbers_of = tuple(
+        (augmentation.n_blocks, augmentation.normals) for augmentation in augmentations
+    )
+    blocks, purposes, with_normals = _counters(numbers_of)
+    seeds, epochs, records, segments = origins.unsqueeze(-1).unbind(1)
+    purposes = segments << 16 | purposes
+    counters = torch.stack(torch.broadcast_tensors(blocks, records, epochs, purposes), dim=-1)
+
+    def draw(counters: Tensor, kind: str) -> Tensor:
+        seeds_of_counters = seeds.expand(counters.shape[:2]).flatten()
+        flat = counters.flatten(0, 1)
+        drawn = philox.random_numbers(flat, seeds_of_counters, kind, backend)
+        return drawn.view(counters.shape).double()
+
+    uniforms = draw(counters, "uniforms")
+    normals = draw(counters[:, with_normals], "normals")
+    for n_blocks, kind in numbers_of:
+        of_recording, of_rows, uniforms = uniforms.split(
+            [n_blocks, ROWS_BLOCKS, uniforms.shape[1] - n_blocks - ROWS_BLOCKS], dim=1
+        )
+        n_normals = _n_normal_blocks(kind, n_blocks)
+        own_normals = normals[:, :n_normals]
+        if kind == Normals.OF_RECORDING:
+            own_normals = own_normals[..., 0]
+        else:
+            own_normals = own_normals.flatten(1)[:, :n_rows]
+        yield RandomNumbers(of_recording, of_rows.flatten(1)[:, :n_rows], own_normals, lengths)
+        normals = normals[:, n_normals:]
+
+
 @functools.cache
-def _purposes(sizes: tuple[int, ...], n_rows: int) -> tuple[Tensor, Tensor]:
-    """Positions // 4 and purposes (streams and lanes) of the blocks of a recipe, ``(N,)`` each."""
-    blocks, purposes = [], []
-    for place, size in enumerate(sizes):
+def _counters(numbers_of: tuple[tuple[int, Normals], ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Lay out the blocks of a recipe: a recording's, then its rows', of one augmentation each.
+
+    Returns:
+        Position // 4 and purpose (stream and lane) of each, and the indices of those that normal
+        numbers are made of.
+    """
+    blocks, purposes, with_normals = [], [], []
+    for place, (n_blocks, normals) in enumerate(numbers_of):
+        stop = len(blocks) + n_blocks + (ROWS_BLOCKS if normals == Normals.OF_ROWS else 0)
+        with_normals += range(stop - _n_normal_blocks(normals, n_blocks), stop)
         stream = philox.Stream.AUGMENTATION + place << 8
-        of_recording = size - n_rows
-        blocks += [*range(of_recording), *[0] * n_rows]
-        purposes += [stream | philox.COMMON_LANE] * of_recording
-        purposes += [stream | ROW_LANES + row for row in range(n_rows)]
-    return torch.tensor(blocks, dtype=torch.long), torch.tensor(purposes, dtype=torch.long)
+        blocks += [*range(n_blocks), *range(ROWS_BLOCKS)]
+        purposes += [stream | philox.COMMON_LANE] * n_blocks + [stream | ROWS_LANE] * ROWS_BLOCKS
+    columns = (blocks, purposes, with_normals)
+    return tuple(torch.tensor(column, dtype=torch.long) for column in columns)
 
 
-def _counters(origins: Tensor, blocks: Tensor, purposes: Tensor) -> Tensor:
-    _, epochs, records, segments = origins.unsqueeze(-1).unbind(1)
-    columns = torch.broadcast_tensors(blocks, records, epochs, segments << 16 | purposes)
-    return torch.stack(columns, dim=-1)
+def _n_normal_blocks(normals: Normals, n_blocks: int) -> int:
+    return {Normals.NONE: 0, Normals.OF_RECORDING: n_blocks - 1, Normals.OF_ROWS: ROWS_BLOCKS}[
+        normals
+    ]

@@ -35,7 +35,7 @@ class EMGNoise(AdditiveNoise):
 
     def draw_batch(self, numbers: RandomNumbers) -> tuple[Tensor, None]:
         """Draw amplitudes alone; kernels draw the noise where they add it."""
-        return self.scale_amplitude(numbers.of_rows[..., 0]), None
+        return self.scale_amplitude(numbers.of_rows), None
 
     def batch_columns(self, draws: EMGDraws) -> tuple[np.ndarray, list[float]]:
         """Lay out amplitudes alone."""

@@ -97,12 +97,12 @@ class RandomLeadsMask(Augmentation):
     def draw_batch(self, numbers: RandomNumbers) -> tuple[Tensor, None]:
         """See `Augmentation.draw_batch`."""
         if self.mask_leads_selection == "random":
-            return (numbers.of_rows[..., 0] >= self.mask_leads_prob).double(), None
+            return (numbers.of_rows >= self.mask_leads_prob).double(), None
         keep = []
-        groups = numbers.words_of_rows[..., 0].split(N_LIMB_LEADS, dim=1)
-        for words, n_masked in zip(groups, self.mask_leads_condition, strict=True):
-            # Rows are kept in a random order, that of their words.
-            rank = words.argsort(dim=1, stable=True).argsort(dim=1)
+        groups = numbers.of_rows.split(N_LIMB_LEADS, dim=1)
+        for numbers_of_rows, n_masked in zip(groups, self.mask_leads_condition, strict=True):
+            # Rows are kept in a random order, that of their numbers.
+            rank = numbers_of_rows.argsort(dim=1, stable=True).argsort(dim=1)
             keep.append(rank < N_LIMB_LEADS - n_masked)
         return torch.cat(keep, dim=1).double(), None
 

@@ -122,10 +122,10 @@ class VectorcardiogramView(Augmentation):
         u, v = numbers.of_recording[:, 1, :3], numbers.of_recording[:, 2, :3]
         angles, scales = self.angle * (2 * u - 1), 1 + (self.scale - 1) * v
         lengths = numbers.lengths.unsqueeze(1)
-        starts = numbers.words_of_rows[..., 0] * lengths.long() >> 32
+        starts = (numbers.of_rows * lengths).floor()
         span = (lengths * self.mask_ratio).floor()
         matrices = view_matrices(angles, scales).flatten(1)
-        return starts.double(), torch.cat([span, lengths, matrices], dim=1)
+        return starts, torch.cat([span, lengths, matrices], dim=1)
 
     def batch_columns(self, draws: ViewDraws) -> tuple[np.ndarray, list[float]]:
         """See `Augmentation.batch_columns`."""
