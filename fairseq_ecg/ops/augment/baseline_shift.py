@@ -79,11 +79,11 @@ class BaselineShift(AdditiveNoise):
     def draw_batch(self, numbers: RandomNumbers) -> tuple[Tensor, Tensor]:
         """See `Augmentation.draw_batch`."""
         sign = torch.where(numbers.of_rows < 0.5, 1.0, -1.0)
-        size = self.scale_amplitude(numbers.of_recording[:, :1, 1])
+        size = self.scale_amplitude(numbers.of_recording[:, 1:2])
         n_samples = numbers.lengths.unsqueeze(1)
         mean_length = n_samples * self.shift_ratio
         length = mean_length + 0.2 * mean_length * numbers.normals
-        start = (numbers.of_recording[:, 1:, 2] * (n_samples - length)).trunc()
+        start = (numbers.of_recording[:, 6::4] * (n_samples - length)).trunc()
         intervals = torch.stack([start, (start + length).trunc()], dim=-1)
         return sign - size, intervals.flatten(1)
 

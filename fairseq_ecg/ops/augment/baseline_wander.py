@@ -84,7 +84,7 @@ class BaselineWander(AdditiveNoise):
     def draw_batch(self, numbers: RandomNumbers) -> tuple[Tensor, Tensor]:
         """See `Augmentation.draw_batch`."""
         gain = 1 + 0.5 * numbers.normals
-        amplitude, frequency, phase, _ = numbers.of_recording[:, 1:].unbind(-1)
+        amplitude, frequency, phase = (numbers.of_recording[:, word::4] for word in (4, 5, 6))
         amplitude = self.scale_amplitude(amplitude)
         frequency = self.min_freq + (self.max_freq - self.min_freq) * frequency
         sinusoids = torch.stack([amplitude, frequency, 2 * np.pi * phase], dim=-1)

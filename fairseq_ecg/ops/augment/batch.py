@@ -93,7 +93,7 @@ def draw_batch(
         augmentations, _numbers(augmentations, origins, lengths, n_rows), strict=True
     ):
         rows, items = augmentation.draw_batch(numbers)
-        columns.append(augmentation.applies(numbers.of_recording[:, :1, 0]).double())
+        columns.append(augmentation.applies(numbers.of_recording[:, :1]).double())
         columns += [ones] if rows is None else [rows, ones[:, n_rows:]]
         columns += [] if items is None else [items]
     parameters = torch.cat(columns, dim=1)
@@ -155,7 +155,8 @@ def pack_draws(
 def _check(augmentations: Sequence[Augmentation], layouts: Tensor) -> None:
     if len(augmentations) > MOST_AUGMENTATIONS:
         raise ValueError(f"{len(augmentations)} augmentations: at most {MOST_AUGMENTATIONS} go")
-    for layout in set(map(tuple, layouts.tolist())):
+    all_equal = bool((layouts == layouts[:1]).all())
+    for layout in set(map(tuple, layouts[: 1 if all_equal else None].tolist())):
         if len(set(layout)) < len(layout) or not set(layout) <= set(range(N_LEADS)):
             raise ValueError(f"{list(layout)} are not standard positions (0 to 11) of leads")
         check_leads(augmentations, layout)
@@ -173,35 +174,38 @@ def _numbers(
     augmentations: Sequence[Augmentation], origins: Tensor, lengths: Tensor, n_rows: int
 ) -> Iterator[RandomNumbers]:
     """Draw the random numbers of each augmentation, all at once: operations cost, not numbers."""
-    backend = "cpu" if backends.missing("cpu") is None else "reference"
-    numbers_of = tuple(
-        (augmentation.n_blocks, augmentation.normals) for augmentation in augmentations
-    )
+    numbers_of = tuple((each.n_blocks, each.normals) for each in augmentations)
     blocks, purposes, with_normals = _counters(numbers_of)
     seeds, epochs, records, segments = origins.unsqueeze(-1).unbind(1)
     purposes = segments << 16 | purposes
     counters = torch.stack(torch.broadcast_tensors(blocks, records, epochs, purposes), dim=-1)
-
-    def draw(counters: Tensor, kind: str) -> Tensor:
-        seeds_of_counters = seeds.expand(counters.shape[:2]).flatten()
-        flat = counters.flatten(0, 1)
-        drawn = philox.random_numbers(flat, seeds_of_counters, kind, backend)
-        return drawn.view(counters.shape).double()
-
-    uniforms = draw(counters, "uniforms")
-    normals = draw(counters[:, with_normals], "normals")
+    uniforms = _draw(counters, seeds, "uniforms")
+    normals = _draw(counters[:, with_normals], seeds, "normals")
+    first, first_normal = 0, 0
     for n_blocks, kind in numbers_of:
-        of_recording, of_rows, uniforms = uniforms.split(
-            [n_blocks, ROWS_BLOCKS, uniforms.shape[1] - n_blocks - ROWS_BLOCKS], dim=1
-        )
-        n_normals = _n_normal_blocks(kind, n_blocks)
-        own_normals = normals[:, :n_normals]
+        first_of_rows = first + 4 * n_blocks
         if kind == Normals.OF_RECORDING:
-            own_normals = own_normals[..., 0]
+            own_normals = normals[:, first_normal::4][:, : n_blocks - 1]
         else:
-            own_normals = own_normals.flatten(1)[:, :n_rows]
-        yield RandomNumbers(of_recording, of_rows.flatten(1)[:, :n_rows], own_normals, lengths)
-        normals = normals[:, n_normals:]
+            own_normals = normals[:, first_normal : first_normal + n_rows]
+        yield RandomNumbers(
+            uniforms[:, first:first_of_rows],
+            uniforms[:, first_of_rows : first_of_rows + n_rows],
+            own_normals,
+            lengths,
+        )
+        first = first_of_rows + 4 * ROWS_BLOCKS
+        first_normal += 4 * _n_normal_blocks(kind, n_blocks)
+
+
+def _draw(counters: Tensor, seeds: Tensor, kind: str) -> Tensor:
+    """Four numbers of each counter (B, N, 4), in float64, as ``(B, 4 * N)``."""
+    n_recordings = len(counters)
+    kernel = philox.reference if backends.missing("cpu") else philox.cpp_kernel
+    seeds = seeds.expand(counters.shape[:2]).flatten().contiguous()
+    counters = counters.flatten(0, 1).contiguous()
+    drawn = kernel.random_numbers(counters, seeds, philox.reference.KINDS.index(kind))
+    return drawn.view(n_recordings, -1).double()
 
 
 @functools.cache

@@ -50,7 +50,7 @@ class PowerlineNoise(AdditiveNoise):
 
     def draw_batch(self, numbers: RandomNumbers) -> tuple[None, Tensor]:
         """See `Augmentation.draw_batch`."""
-        _, amplitude, v, phase = numbers.of_recording[:, 0].unbind(-1)
+        _, amplitude, v, phase = numbers.of_recording.unbind(1)
         amplitude = self.scale_amplitude(amplitude)
         frequency = torch.where(v > 0.5, 50.0, 60.0)
         return None, torch.stack([amplitude, frequency, 2 * np.pi * phase], dim=-1)

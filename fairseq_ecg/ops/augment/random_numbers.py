@@ -26,8 +26,8 @@ class RandomNumbers(NamedTuple):
     """What the draws of an augmentation are made of, float64; `Normals` says which normals.
 
     Attributes:
-        of_recording: uniform numbers in [0, 1), ``(B, n, 4)``, the four of each block; the first
-            of all decides about the application.
+        of_recording: uniform numbers in [0, 1), ``(B, 4 * n)``, four of each block; the first of
+            all decides about the application.
         of_rows: uniform numbers ``(B, L)``, one of each row of the ECG.
         normals: standard normal numbers: the first of each of the recording's blocks but the very
             first, ``(B, n - 1)``, or one of each row, ``(B, L)``, or none.

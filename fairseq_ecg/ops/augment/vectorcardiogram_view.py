@@ -119,7 +119,7 @@ class VectorcardiogramView(Augmentation):
 
     def draw_batch(self, numbers: RandomNumbers) -> tuple[Tensor, Tensor]:
         """See `Augmentation.draw_batch`."""
-        u, v = numbers.of_recording[:, 1, :3], numbers.of_recording[:, 2, :3]
+        u, v = numbers.of_recording[:, 4:7], numbers.of_recording[:, 8:11]
         angles, scales = self.angle * (2 * u - 1), 1 + (self.scale - 1) * v
         lengths = numbers.lengths.unsqueeze(1)
         starts = (numbers.of_rows * lengths).floor()
