@@ -58,13 +58,14 @@ struct WordRegister<8> {
 };
 #endif
 
+// Counters that become words.
 template <int kWords>
 struct WordVectors {
   using Register = typename WordRegister<kWords>::Type;
 
   Register x, y, z, w;
 
-  FAIRSEQ_ECG_INLINE void round(uint64_t key0, uint64_t key1) {
+  FAIRSEQ_ECG_INLINE void round(const Register& key0, const Register& key1) {
     const Register one = WordRegister<kWords>::multiply(x, Register{} + 0xd2511f53u);
     const Register other = WordRegister<kWords>::multiply(z, Register{} + 0xcd9e8d57u);
     x = other >> 32 ^ (y ^ key0);
@@ -73,6 +74,19 @@ struct WordVectors {
     w = one;
   }
 };
+
+// Several counters at once keep a processor busier.
+template <int kWords, int kCount>
+FAIRSEQ_ECG_INLINE void encrypt(WordVectors<kWords> (&counters)[kCount],
+                                typename WordRegister<kWords>::Type& key0,
+                                typename WordRegister<kWords>::Type& key1) {
+  FAIRSEQ_ECG_UNROLL
+  for (int round = 0; round < 10; ++round) {
+    for (WordVectors<kWords>& each : counters) each.round(key0, key1);
+    key0 += 0x9e3779b9u;
+    key1 += 0xbb67ae85u;
+  }
+}
 
 template <class Register>
 FAIRSEQ_ECG_INLINE void interleave(const Register& even, const Register& odd, uint32_t* to) {
@@ -86,25 +100,19 @@ FAIRSEQ_ECG_INLINE void write_words(const philox::Sequence& from, uint32_t first
                                     uint32_t* y, uint32_t* z, uint32_t* w) {
   using Register = typename WordRegister<kWords>::Type;
   // Even blocks and odd ones, so that at last these can be shifted into the gaps between those.
-  Register even = {}, odd;
-  for (int i = 0; i < kWords; ++i) even[i] = 2 * i;
+  Register even = {};
+  for (int i = 0; i < kWords; ++i) even[i] = static_cast<uint64_t>(2 * i);
   even += first;
-  odd = even + 1;
   const Register record = Register{} + from.record, epoch = Register{} + from.epoch,
                  purpose = Register{} + from.purpose;
-  WordVectors<kWords> evens{even, record, epoch, purpose}, odds{odd, record, epoch, purpose};
-  uint32_t key0 = from.key[0], key1 = from.key[1];
-  FAIRSEQ_ECG_UNROLL
-  for (int round = 0; round < 10; ++round) {
-    evens.round(key0, key1);
-    odds.round(key0, key1);
-    key0 += 0x9e3779b9u;
-    key1 += 0xbb67ae85u;
-  }
-  interleave(evens.x, odds.x, x);
-  interleave(evens.y, odds.y, y);
-  interleave(evens.z, odds.z, z);
-  interleave(evens.w, odds.w, w);
+  WordVectors<kWords> blocks[2]{{even, record, epoch, purpose},
+                                {even + 1, record, epoch, purpose}};
+  Register key0 = Register{} + from.key[0], key1 = Register{} + from.key[1];
+  encrypt(blocks, key0, key1);
+  interleave(blocks[0].x, blocks[1].x, x);
+  interleave(blocks[0].y, blocks[1].y, y);
+  interleave(blocks[0].z, blocks[1].z, z);
+  interleave(blocks[0].w, blocks[1].w, w);
 }
 
 }  // namespace fairseq_ecg::cpu
