@@ -37,6 +37,12 @@ def sources(dataset):
     return [item["source"] for item in items(dataset)]
 
 
+def augmented(dataset, *indices):
+    """Items as they go into the model, each a batch of its own."""
+    batches = [dataset.collate([dataset[i]]) for i in indices or range(len(dataset))]
+    return [dataset.augment(batch)[0] for batch in batches]
+
+
 def test_an_item(manifest):
     dataset = FileECGDataset(manifest)
     item = dataset[1]
@@ -180,8 +186,8 @@ def test_short_recordings_are_dropped_before_indices_are_given(manifest):
 def test_augmentation_is_for_training(manifest):
     mask = [RandomLeadsMask()]
     plain = sources(FileECGDataset(manifest))
-    valid = sources(FileECGDataset(manifest, augmentations=mask))
-    train = sources(FileECGDataset(manifest, augmentations=mask, training=True))
+    valid = augmented(FileECGDataset(manifest, augmentations=mask))
+    train = augmented(FileECGDataset(manifest, augmentations=mask, training=True))
     assert all(map(torch.equal, plain, valid))
     for before, after in zip(plain, train, strict=True):
         # Lead I holds a zero at its first sample; its last is not one.
@@ -195,17 +201,43 @@ def test_augmentation_depends_on_seed_epoch_and_index_alone(manifest):
         return FileECGDataset(manifest, augmentations=[EMGNoise()], training=True, seed=seed)
 
     first = dataset()
-    noise = first[0]["source"]
-    assert torch.equal(first[0]["source"], noise)
+    (noise,) = augmented(first, 0)
+    assert torch.equal(augmented(first, 0)[0], noise)
     np.random.seed(3)
-    assert torch.equal(dataset()[0]["source"], noise)
-    assert not torch.equal(dataset(seed=2)[0]["source"], noise)
-    assert not torch.equal(first[1]["source"][:, :20], noise)
+    assert torch.equal(augmented(dataset(), 0)[0], noise)
+    assert not torch.equal(augmented(dataset(seed=2), 0)[0], noise)
+    assert not torch.equal(augmented(first, 1)[0][:, :20], noise)
     first.set_epoch(2)
     assert first.epoch == 2
-    assert not torch.equal(first[0]["source"], noise)
+    assert not torch.equal(augmented(first, 0)[0], noise)
     first.set_epoch(1)
-    assert torch.equal(first[0]["source"], noise)
+    assert torch.equal(augmented(first, 0)[0], noise)
+
+
+def test_a_crop_of_an_augmented_recording_is_the_augmented_crop(manifest):
+    noises = build_augmentations(["emg_noise", "baseline_shift", "baseline_wander"])
+    whole = FileECGDataset(manifest, augmentations=noises, training=True)
+    cropped = FileECGDataset(manifest, augmentations=noises, training=True, max_sample_size=10)
+    for ecg, crop in zip(augmented(whole), augmented(cropped), strict=True):
+        places = [ecg[:, first : first + 10] for first in range(ecg.shape[1] - 9)]
+        assert sum(torch.equal(crop, place) for place in places) == 1
+
+
+def test_padding_is_not_augmented(manifest):
+    dataset = FileECGDataset(manifest, augmentations=[EMGNoise()], training=True, pad=True)
+    ecgs = dataset.augment(dataset.collate(items(dataset)))
+    assert not ecgs[0, :, 20:].any()
+    for together, alone in zip(ecgs, augmented(dataset), strict=True):
+        assert torch.equal(together[:, : alone.shape[1]], alone)
+
+
+def test_a_batch_keeps_its_recordings(manifest):
+    dataset = FileECGDataset(manifest, augmentations=[EMGNoise()], training=True)
+    batch = dataset.collate([dataset[0]])
+    before = batch["net_input"]["source"].clone()
+    once, twice = dataset.augment(batch), dataset.augment(batch)
+    assert torch.equal(batch["net_input"]["source"], before)
+    assert torch.equal(once, twice)
 
 
 def test_powerline_noise_uses_the_rate_of_the_file(write_ecg, write_manifest):
@@ -217,7 +249,7 @@ def test_powerline_noise_uses_the_rate_of_the_file(write_ecg, write_manifest):
         augmentations=build_augmentations(["powerline_noise"], dependency=False),
         training=True,
     )
-    spectrum = np.abs(np.fft.rfft(dataset[0]["source"][0].numpy()))
+    spectrum = np.abs(np.fft.rfft(augmented(dataset)[0][0].numpy()))
     assert spectrum.argmax() * rate / n_samples in (50, 60)
 
 
@@ -351,8 +383,9 @@ def test_data_sets_can_be_copied(manifest, label_file, duplicate):
     dataset.set_epoch(3)
     twin = duplicate(dataset)
     assert twin.epoch == 3
+    for ours, theirs in zip(augmented(dataset), augmented(twin), strict=True):
+        assert torch.equal(ours, theirs)
     for ours, theirs in zip(items(dataset), items(twin), strict=True):
-        assert torch.equal(ours["source"], theirs["source"])
         assert torch.equal(ours["label"], theirs["label"])
 
 
@@ -371,8 +404,8 @@ def test_workers_that_outlive_an_epoch_draw_what_the_main_process_draws(manifest
     )
     for epoch in (1, 2):
         dataset.set_epoch(epoch)
-        whole = dataset.collate(items(dataset))["net_input"]["source"]
-        by_worker = torch.cat([batch["net_input"]["source"] for batch in loader])
+        whole = dataset.augment(dataset.collate(items(dataset)))
+        by_worker = torch.cat([dataset.augment(batch) for batch in loader])
         assert torch.equal(by_worker, whole)
 
 
