@@ -11,8 +11,10 @@
 
 #ifdef __CUDACC__
 #define FAIRSEQ_ECG_INLINE __host__ __device__ __forceinline__
+#define FAIRSEQ_ECG_UNROLL _Pragma("unroll")
 #else
 #define FAIRSEQ_ECG_INLINE inline __attribute__((always_inline))
+#define FAIRSEQ_ECG_UNROLL _Pragma("GCC unroll 16")
 #endif
 
 namespace fairseq_ecg::philox {
@@ -49,7 +51,7 @@ FAIRSEQ_ECG_INLINE uint32_t high_product(uint32_t a, uint32_t b) {
 
 // Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 FAIRSEQ_ECG_INLINE Words philox(Words counter, uint32_t key0, uint32_t key1) {
-#pragma GCC unroll 10
+FAIRSEQ_ECG_UNROLL
   for (int round = 0; round < 10; ++round) {
     const uint32_t high0 = high_product(0xd2511f53u, counter.x), low0 = 0xd2511f53u * counter.x;
     const uint32_t high1 = high_product(0xcd9e8d57u, counter.z), low1 = 0xcd9e8d57u * counter.z;
@@ -133,11 +135,8 @@ FAIRSEQ_ECG_INLINE float logarithm(float value) {
   return sum(sum(f, series), product(exponent, 0.693359375f));
 }
 
-// Cosine and sine of so many turns of 2^-24, from 0 to 2^24.
-FAIRSEQ_ECG_INLINE void circle(uint32_t turns, float& cosine, float& sine) {
-  const uint32_t quarter = (turns + (1u << 21)) >> 22;
-  const int32_t rest = static_cast<int32_t>(turns) - static_cast<int32_t>(quarter << 22);
-  const float x = product(static_cast<float>(rest), 3.7450704e-7f);  // 2 pi 2^-24
+// Cosine and sine of an angle of so many quarter turns and x radians more, |x| at most pi / 4.
+FAIRSEQ_ECG_INLINE void circle(uint32_t quarter, float x, float& cosine, float& sine) {
   const float z = product(x, x);
   float s = sum(product(z, -1.9515295891e-4f), 8.3321608736e-3f);
   s = sum(product(s, z), -1.6666654611e-1f);
@@ -151,6 +150,14 @@ FAIRSEQ_ECG_INLINE void circle(uint32_t turns, float& cosine, float& sine) {
   sine = float_of(bits_of(near_sine) ^ (quarter & 2) << 30);
 }
 
+// Cosine and sine of so many turns of 2^-24, from 0 to 2^24.
+FAIRSEQ_ECG_INLINE void circle(uint32_t turns, float& cosine, float& sine) {
+  const uint32_t quarter = (turns + (1u << 21)) >> 22;
+  const int32_t rest = static_cast<int32_t>(turns) - static_cast<int32_t>(quarter << 22);
+  const float x = product(static_cast<float>(rest), 3.7450704e-7f);  // 2 pi 2^-24
+  circle(quarter, x, cosine, sine);
+}
+
 // Two standard normal numbers (Box and Muller, 1958).
 FAIRSEQ_ECG_INLINE void normals(uint32_t one, uint32_t other, float& first, float& second) {
   const float u = product(static_cast<float>(static_cast<int32_t>((one >> 8) + 1)), 0x1p-24f);
@@ -162,3 +169,33 @@ FAIRSEQ_ECG_INLINE void normals(uint32_t one, uint32_t other, float& first, floa
 }
 
 }  // namespace fairseq_ecg::philox
+
+struct CUstream_st;
+
+namespace fairseq_ecg {
+
+// What fairseq_ecg_c::random_numbers computes: four numbers for each counter.
+struct RandomNumbers {
+  enum Kind : int64_t { kWords, kUniforms, kNormals };
+
+  const int64_t* counters;  // (rows, 4), 32 bits each
+  const int64_t* seeds;     // (rows,)
+  int64_t* words;           // (rows, 4), or null
+  float* numbers;           // (rows, 4), or null for words
+  int64_t rows;
+  Kind kind;
+};
+
+namespace cpu {
+
+// Computes the rows [begin, end).
+void random_numbers(const RandomNumbers& call, int64_t begin, int64_t end);
+
+}  // namespace cpu
+
+namespace cuda {
+
+void random_numbers(const RandomNumbers& call, CUstream_st* stream);
+
+}  // namespace cuda
+}  // namespace fairseq_ecg

@@ -10,9 +10,10 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
-from fairseq_ecg.ops.philox import reference
+from fairseq_ecg.ops import backends
+from fairseq_ecg.ops.philox import cpp_kernel, reference
 
-__all__ = ["COMMON_LANE", "Stream", "origin", "random_words", "reference"]
+__all__ = ["COMMON_LANE", "Stream", "origin", "random_numbers", "random_words", "reference"]
 
 COMMON_LANE = 255
 """The lane of what a segment has but once."""
@@ -71,3 +72,63 @@ def random_words(origins: Tensor, stream: int, lanes: Tensor | int, count: int) 
     )
     drawn = reference.words(counters, seed).flatten(2)[..., :count]
     return drawn if lanes.dim() else drawn.squeeze(1)
+
+
+def random_numbers(
+    counters: Tensor, seeds: Tensor, kind: str, backend: str | None = None
+) -> Tensor:
+    """Turn counters into random numbers, four each; every backend gives the same bits.
+
+    Args:
+        counters: ``(R, 4)`` int64, 32 bits each: position // 4, record, epoch, and segment, stream
+            and lane.
+        seeds: ``(R,)`` int64, on the same device.
+        kind: "words" of 32 bits; "uniforms" in [0, 1), multiples of 2**-24; standard "normals".
+        backend: which implementation runs, see :mod:`fairseq_ecg.ops.backends`.
+
+    Returns:
+        ``(R, 4)`` int64 for words, else float32.
+
+    Raises:
+        ValueError: shapes or types do not match, or there is no such kind.
+        BackendError: the backend asked for is not there.
+
+    Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011; Box and Muller,
+    "A note on the generation of random normal deviates", 1958.
+    """
+    if counters.dim() != 2 or counters.shape[1] != 4 or seeds.shape != counters.shape[:1]:
+        raise ValueError(
+            "counters must be (R, 4) and seeds (R,), not "
+            f"{tuple(counters.shape)} and {tuple(seeds.shape)}"
+        )
+    for name, numbers in {"counters": counters, "seeds": seeds}.items():
+        if numbers.dtype != torch.long:
+            raise ValueError(f"{name} must be int64, not {numbers.dtype}")
+    if kind not in reference.KINDS:
+        raise ValueError(f"kind={kind!r}: choose one of {', '.join(reference.KINDS)}")
+    chosen = _choose(counters.device.type, backend)
+    return _random_numbers(counters, seeds, reference.KINDS.index(kind), chosen)
+
+
+@torch.compiler.assume_constant_result
+def _choose(device_type: str, backend: str | None) -> str:
+    return backends.choose("random_numbers", torch.device(device_type), backend)
+
+
+@torch.library.custom_op("fairseq_ecg::random_numbers", mutates_args=())
+def _random_numbers(counters: Tensor, seeds: Tensor, kind: int, backend: str) -> Tensor:
+    if backend == "reference":
+        form = reference.random_numbers
+    elif backend == "triton":
+        from fairseq_ecg.ops.philox import triton_kernel
+
+        form = triton_kernel.random_numbers
+    else:
+        form = cpp_kernel.random_numbers
+    return form(counters.contiguous(), seeds.contiguous(), kind)
+
+
+@_random_numbers.register_fake
+def _(counters, seeds, kind, backend):
+    dtype = torch.long if kind == 0 else torch.float32
+    return counters.new_empty(counters.shape, dtype=dtype)

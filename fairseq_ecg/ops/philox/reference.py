@@ -54,6 +54,24 @@ def words(counters: Tensor, seeds: Tensor) -> Tensor:
     return torch.stack(torch.broadcast_tensors(x, y, z, w), dim=-1)
 
 
+KINDS = ("words", "uniforms", "normals")
+
+
+def random_numbers(counters: Tensor, seeds: Tensor, kind: int) -> Tensor:
+    """Compute words or what they are turned into.
+
+    Args:
+        counters: ``(R, 4)`` int64, 32 bits each.
+        seeds: ``(R,)`` int64.
+        kind: index of one of ``KINDS``.
+
+    Returns:
+        ``(R, 4)`` int64 for words, else float32.
+    """
+    convert = (lambda drawn: drawn, uniform, normal)[kind]
+    return convert(words(counters, seeds))
+
+
 def uniform(words: Tensor) -> Tensor:
     """Turn words into float32 numbers in [0, 1), multiples of 2**-24."""
     return (words >> 8).float() * 2.0**-24

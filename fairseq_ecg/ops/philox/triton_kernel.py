@@ -4,8 +4,24 @@ Kernels that call these functions are launched with ``enable_fp_fusion=False``: 
 multiply-add would change the last bit.
 """
 
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
+
+_COUNTERS = 128
+
+
+def random_numbers(counters: Tensor, seeds: Tensor, kind: int) -> Tensor:
+    """Compute what :func:`fairseq_ecg.ops.philox.reference.random_numbers` does, likewise."""
+    dtype = torch.long if kind == 0 else torch.float32
+    numbers = torch.empty_like(counters, dtype=dtype)
+    if len(counters) > 0:
+        grid = (triton.cdiv(len(counters), _COUNTERS),)
+        _convert[grid](
+            counters, seeds, numbers, len(counters), kind, _COUNTERS, enable_fp_fusion=False
+        )
+    return numbers
 
 
 @triton.jit
@@ -82,3 +98,28 @@ def normals(one, other):
     radius = tl.sqrt_rn(logarithm(u) * -2.0)
     cosine, sine = circle(other >> 8)
     return radius * cosine, radius * sine
+
+
+@triton.jit(do_not_specialize=["rows"])
+def _convert(counters, seeds, numbers, rows, KIND: tl.constexpr, COUNTERS: tl.constexpr):
+    """Turn a block of counters into four numbers each."""
+    row = tl.program_id(0).to(tl.int64) * COUNTERS + tl.arange(0, COUNTERS)
+    present = row < rows
+    x, y, z, w = tl.philox(
+        tl.load(seeds + row, mask=present, other=0),
+        tl.load(counters + 4 * row, mask=present, other=0).to(tl.uint32),
+        tl.load(counters + 4 * row + 1, mask=present, other=0).to(tl.uint32),
+        tl.load(counters + 4 * row + 2, mask=present, other=0).to(tl.uint32),
+        tl.load(counters + 4 * row + 3, mask=present, other=0).to(tl.uint32),
+    )
+    if KIND == 0:
+        x, y, z, w = x.to(tl.int64), y.to(tl.int64), z.to(tl.int64), w.to(tl.int64)
+    elif KIND == 1:
+        x, y, z, w = uniform(x), uniform(y), uniform(z), uniform(w)
+    else:
+        x, y = normals(x, y)
+        z, w = normals(z, w)
+    tl.store(numbers + 4 * row, x, mask=present)
+    tl.store(numbers + 4 * row + 1, y, mask=present)
+    tl.store(numbers + 4 * row + 2, z, mask=present)
+    tl.store(numbers + 4 * row + 3, w, mask=present)

@@ -1,0 +1,68 @@
+"""What tests of kernels share: backends, their devices, and other processes to run them in."""
+
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from fairseq_ecg.ops.backends import missing
+from tests.conftest import ROOT
+
+
+def skip_if_missing(backend: str) -> None:
+    """Skip a test of a backend that cannot run here."""
+    if (reason := missing(backend)) is not None:
+        pytest.skip(f"{backend}: {reason}")
+
+
+def device_of(backend: str) -> str:
+    """Type of device on which a test runs a backend."""
+    on_gpu = backend == "cuda" or (backend == "triton" and torch.cuda.is_available())
+    return "cuda" if on_gpu else "cpu"
+
+
+@contextmanager
+def nan_in_new_memory():
+    """Let memory be full of NaN, or of large integers, until it is written."""
+    was_deterministic = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(was_deterministic)
+
+
+def run_tests(file: str, selection: str, **variables: str) -> None:
+    """Run some tests of a file in another process, which sees variables of the environment.
+
+    Triton's interpreter and the CPU's instructions are chosen once in a process.
+    """
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", file, "-k", selection]
+    process = subprocess.run(
+        command, env=os.environ | variables, cwd=ROOT, capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stdout
+    assert "skipped" not in process.stdout, process.stdout
+
+
+def run_triton_tests(file: str) -> None:
+    """Run a file's tests of Triton kernels by Triton's interpreter where there is no GPU."""
+    if torch.cuda.is_available():
+        pytest.skip("the kernels run on the GPU")
+    if missing("triton") == "triton is not installed":
+        pytest.skip("triton is not installed")
+    run_tests(file, "triton and not without_a_gpu", TRITON_INTERPRET="1")
+
+
+def compile_cuda(name: str, architecture: str, folder: Path) -> None:
+    """Compile a file of ``csrc/cuda``, every warning being an error."""
+    if shutil.which("nvcc") is None:
+        pytest.skip("nvcc is not installed: the CUDA kernels are NOT checked")
+    source, target = ROOT / "csrc" / "cuda" / name, folder / "kernels.o"
+    command = f"nvcc -std=c++17 -arch={architecture} -Werror all-warnings -c {source} -o {target}"
+    subprocess.run(command.split(), check=True)
