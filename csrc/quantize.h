@@ -28,9 +28,8 @@ struct Quantization {
   int64_t groups;
   int64_t words;
   int64_t channels;
+  int64_t parts;  // of kFramesOfPart frames, the last of fewer
   float temperature;
-
-  int64_t parts() const { return (frames + kFramesOfPart - 1) / kFramesOfPart; }
 };
 
 struct ByLogits {

@@ -3,8 +3,6 @@
 #include <ATen/Parallel.h>
 #include <torch/library.h>
 
-#include <algorithm>
-#include <initializer_list>
 #include <optional>
 #include <tuple>
 
@@ -43,6 +41,7 @@ struct Quantizing {
                       "logits must be (N, G, V) and codebook (G, V, d)");
     const int64_t frames = logits.size(0), groups = logits.size(1), words = logits.size(2);
     const int64_t channels = codebook.size(2);
+    const int64_t parts = (frames + kFramesOfPart - 1) / kFramesOfPart;
     check(logits, "logits", logits, logits.sizes());
     check(codebook, "codebook", logits, {groups, words, channels});
     if (draws.has_value()) check(*draws, "draws", logits, logits.sizes());
@@ -52,6 +51,7 @@ struct Quantizing {
     choices = at::empty({frames, groups}, options.dtype(at::kInt));
     perplexities = at::empty({2}, options);
     slopes = at::empty({groups, words}, options);
+    sums = at::empty({parts, groups, words}, options);
     counts = at::zeros({groups, words}, options.dtype(at::kInt));
     call = {
         logits.const_data_ptr<float>(),
@@ -61,21 +61,20 @@ struct Quantizing {
         choices.mutable_data_ptr<int32_t>(),
         perplexities.mutable_data_ptr<float>(),
         slopes.mutable_data_ptr<float>(),
-        nullptr,
+        sums.mutable_data_ptr<float>(),
         counts.mutable_data_ptr<int32_t>(),
         frames,
         groups,
         words,
         channels,
+        parts,
         static_cast<float>(temperature),
     };
-    sums = at::empty({call.parts(), groups, words}, options);
-    call.sums = sums.mutable_data_ptr<float>();
   }
 
   Results results() const { return {codes, choices, perplexities, slopes}; }
 
-  at::Tensor codes, choices, perplexities, slopes, counts, sums;
+  at::Tensor codes, choices, perplexities, slopes, sums, counts;
   Quantization call;
 };
 
@@ -126,7 +125,7 @@ Results quantize_cpu(const at::Tensor& logits, const at::Tensor& codebook, const
                      double temperature) {
   const Quantizing quantizing(logits, codebook, draws, temperature);
   const Quantization& call = quantizing.call;
-  at::parallel_for(0, call.parts(), 1,
+  at::parallel_for(0, call.parts, 1,
                    [&](int64_t begin, int64_t end) { cpu::choose(call, begin, end); });
   cpu::finish(call);
   return quantizing.results();

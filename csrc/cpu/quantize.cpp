@@ -246,7 +246,7 @@ void finish(const Quantization& call) {
     }
     call.perplexities[0] += perplexity(mean.get(), words, call.frames, nullptr);
     std::fill(mean.get(), mean.get() + words, 0.0f);
-    for (int64_t part = 0; part < call.parts(); ++part) {
+    for (int64_t part = 0; part < call.parts; ++part) {
       const float* const sums = call.sums + (part * call.groups + group) * words;
       for (int64_t v = 0; v < words; ++v) mean[v] += sums[v];
     }

@@ -108,10 +108,9 @@ __global__ void average(Quantization call) {
   const int slice = threadIdx.x / kWarp;
   const int64_t words = call.groups * call.words;
   const int64_t word = static_cast<int64_t>(blockIdx.x) * kWarp + lane;
-  const int64_t parts = call.parts();
   float sum = 0;
   if (word < words) {
-    for (int64_t part = slice; part < parts; part += kWarp) sum += call.sums[part * words + word];
+    for (int64_t part = slice; part < call.parts; part += kWarp) sum += call.sums[part * words + word];
   }
   shared[slice][lane] = sum;
   __syncthreads();
@@ -268,7 +267,7 @@ unsigned warps_for(int64_t width) {
 void quantize(const Quantization& call, CUstream_st* stream) {
   if (call.frames > 0) {
     const unsigned warps = warps_for(call.words);
-    const dim3 blocks(static_cast<unsigned>(call.parts()), static_cast<unsigned>(call.groups));
+    const dim3 blocks(static_cast<unsigned>(call.parts), static_cast<unsigned>(call.groups));
     choose<<<blocks, warps * kWarp, warps * call.words * sizeof(float), stream>>>(call);
   }
   const int64_t lines = (call.groups * call.words + kWarp - 1) / kWarp;

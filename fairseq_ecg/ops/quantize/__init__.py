@@ -75,7 +75,9 @@ def quantize(
         with torch.autocast(logits.device.type, enabled=False):
             codes, *perplexities = reference.quantize(scores, words, temperature, training)
     else:
-        draws = torch.empty_like(scores.detach()).exponential_() if training else None
+        draws = None
+        if training:
+            draws = scores.new_empty(scores.shape, requires_grad=False).exponential_()
         codes, _, code_perplexity, prob_perplexity, _ = _quantize(
             scores, words, draws, temperature, chosen
         )
