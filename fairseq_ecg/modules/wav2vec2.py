@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from fairseq_ecg.modules.ecg_transformer import ECGTransformer
-from fairseq_ecg.modules.pooling import mean_of_nonzero, zero_padding
 from fairseq_ecg.modules.quantizer import GumbelVectorQuantizer
 from fairseq_ecg.ops.masking import BatchMasking, SpanMasking, compute_mask_indices
 from fairseq_ecg.ops.negatives import contrastive_logits, gather_negatives, sample_negatives
+from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
 from fairseq_ecg.ops.quantize import Quantized
 
 PRETRAINING_MODULES = ("quantizer", "project_q", "target_glu", "final_proj")
@@ -385,8 +385,8 @@ class Wav2Vec2(ECGTransformer):
 
     def get_features(self, net_output: dict, aggregate: bool = False) -> torch.Tensor:
         """Encoder output ``(B, T', D)`` with padded frames zeroed, or pooled ``(B, D)``."""
-        features = zero_padding(net_output["features"], net_output["padding_mask"])
-        return mean_of_nonzero(features) if aggregate else features
+        pool = mean_of_nonzero if aggregate else zero_padding
+        return pool(net_output["features"], net_output["padding_mask"])
 
     def remove_pretraining_modules(self) -> None:
         """Drop what only the contrastive task uses; the mask embedding stays."""
