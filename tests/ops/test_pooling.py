@@ -117,7 +117,9 @@ def test_double_precision_is_kept_unless_a_backend_is_named():
     x = x.double() * (1 + 1e-12)
     torch.testing.assert_close(
         mean_of_nonzero(x, frame_mask),
-        torch.stack([r[~m].sum(0) / (r[~m] != 0).sum(0) for r, m in zip(x, frame_mask)]),
+        torch.stack(
+            [r[~m].sum(0) / (r[~m] != 0).sum(0) for r, m in zip(x, frame_mask, strict=True)]
+        ),
         rtol=1e-14,
         atol=0,
     )
