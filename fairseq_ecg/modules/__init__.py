@@ -7,10 +7,10 @@ from fairseq_ecg.modules.ecg_transformer import ECGTransformer
 from fairseq_ecg.modules.encoder import TransformerEncoder, TransformerEncoderLayer
 from fairseq_ecg.modules.gathering import gather_rows
 from fairseq_ecg.modules.gradient import scale_gradient
-from fairseq_ecg.modules.pooling import mean_of_nonzero
 from fairseq_ecg.modules.positional_conv import ConvPositionalEncoding
 from fairseq_ecg.modules.quantizer import GumbelVectorQuantizer
 from fairseq_ecg.modules.wav2vec2 import Wav2Vec2
+from fairseq_ecg.ops.pooling import mean_of_nonzero
 
 __all__ = [
     "ConvFeatureExtractor",

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from fairseq_ecg.modules.ecg_transformer import ECGTransformer
-from fairseq_ecg.modules.pooling import mean_of_nonzero, zero_padding
+from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
 
 
 class ECGTransformerClassifier(nn.Module):
@@ -53,12 +53,12 @@ class ECGTransformerClassifier(nn.Module):
         frozen = self.num_updates < self.freeze_finetune_updates
         with torch.no_grad() if frozen else contextlib.nullcontext():
             encoded = self.encoder.extract_features(source, padding_mask)
-        x = zero_padding(self.final_dropout(encoded["x"]), encoded["padding_mask"])
+        x, frame_mask = self.final_dropout(encoded["x"]), encoded["padding_mask"]
         saliency = encoded["saliency"]
         return {
-            "out": self.proj(mean_of_nonzero(x)),
-            "encoder_out": x.detach(),
-            "padding_mask": encoded["padding_mask"],
+            "out": self.proj(mean_of_nonzero(x, frame_mask)),
+            "encoder_out": zero_padding(x.detach(), frame_mask),
+            "padding_mask": frame_mask,
             "saliency": None if saliency is None else saliency.detach(),
         }
 

@@ -9,9 +9,9 @@ from fairseq_ecg.modules.conv_extractor import ConvFeatureExtractor, parse_conv_
 from fairseq_ecg.modules.encoder import TransformerEncoder
 from fairseq_ecg.modules.gathering import gather_rows
 from fairseq_ecg.modules.gradient import scale_gradient
-from fairseq_ecg.modules.pooling import mean_of_nonzero, zero_padding
 from fairseq_ecg.modules.positional_conv import ConvPositionalEncoding
 from fairseq_ecg.ops.frames import frame_ends
+from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
 
 
 class ECGTransformer(nn.Module):
@@ -197,9 +197,8 @@ class ECGTransformer(nn.Module):
         Returns:
             ``(B, T', D)``, or ``(B, D)`` if aggregated; padded frames are zero.
         """
-        logits = zero_padding(net_output["x"], net_output["padding_mask"])
-        if aggregate:
-            logits = mean_of_nonzero(logits)
+        x, frame_mask = net_output["x"], net_output["padding_mask"]
+        logits = mean_of_nonzero(x, frame_mask) if aggregate else zero_padding(x, frame_mask)
         if normalize:
             logits = logits.float().log_softmax(dim=1)
         return logits

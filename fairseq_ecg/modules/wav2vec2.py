@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from fairseq_ecg.modules.ecg_transformer import ECGTransformer
-from fairseq_ecg.modules.pooling import mean_of_nonzero, zero_padding
 from fairseq_ecg.modules.quantizer import GumbelVectorQuantizer
 from fairseq_ecg.ops.masking import BatchMasking, SpanMasking, compute_mask_indices
 from fairseq_ecg.ops.negatives import (
@@ -17,6 +16,7 @@ from fairseq_ecg.ops.negatives import (
     sample_negatives,
 )
 from fairseq_ecg.ops.philox import COMMON_LANE, Stream, random_words
+from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
 from fairseq_ecg.ops.quantize import Quantized
 
 PRETRAINING_MODULES = ("quantizer", "project_q", "target_glu", "final_proj")
@@ -417,8 +417,8 @@ class Wav2Vec2(ECGTransformer):
 
     def get_features(self, net_output: dict, aggregate: bool = False) -> torch.Tensor:
         """Encoder output ``(B, T', D)`` with padded frames zeroed, or pooled ``(B, D)``."""
-        features = zero_padding(net_output["features"], net_output["padding_mask"])
-        return mean_of_nonzero(features) if aggregate else features
+        pool = mean_of_nonzero if aggregate else zero_padding
+        return pool(net_output["features"], net_output["padding_mask"])
 
     def remove_pretraining_modules(self) -> None:
         """Drop what only the contrastive task uses; the mask embedding stays."""

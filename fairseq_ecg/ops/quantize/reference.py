@@ -1,58 +1,40 @@
-"""Gumbel product quantization in plain torch."""
-
-from typing import NamedTuple
+"""Gumbel product quantization by one-hot choices: the definition, fairseq_signals' arithmetic."""
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 
-class Quantized(NamedTuple):
-    """What quantization gives.
-
-    Attributes:
-        codes: ``(N, G * d)``, the chosen code words of all groups side by side.
-        code_perplexity: scalar, perplexity of the hard choices summed over groups; no gradient.
-        prob_perplexity: scalar, the same of the mean softmax; has a gradient.
-    """
-
-    codes: torch.Tensor
-    code_perplexity: torch.Tensor
-    prob_perplexity: torch.Tensor
-
-
 def quantize(
-    logits: torch.Tensor, codebook: torch.Tensor, temperature: float, training: bool
-) -> Quantized:
-    """Choose one code word per group.
-
-    In training the choice is a straight-through Gumbel softmax at ``temperature``
-    (https://arxiv.org/abs/1611.01144), otherwise the arg max, which passes no gradient to the
-    logits (wav2vec 2.0, https://arxiv.org/abs/2006.11477, section 2).
+    logits: Tensor, codebook: Tensor, temperature: float, training: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Choose codes by multiplying every code word with its choice, ``N * G * V * d`` numbers.
 
     Args:
-        logits: ``(N, G, V)``, scores of V code words in each of G groups.
-        codebook: ``(G, V, d)``.
+        logits: ``(N, G, V)`` float32.
+        codebook: ``(G, V, d)`` float32.
         temperature: of the Gumbel softmax.
         training: whether to sample.
 
     Returns:
-        The chosen codes and both perplexities, the latter in float32.
+        The codes ``(N, G, d)``, and the float32 scalars code perplexity and prob perplexity;
+        autograd differentiates codes and the latter.
     """
-    groups, words = codebook.shape[:2]
-    hard = F.one_hot(logits.argmax(dim=-1), words).to(logits.dtype)
-    code_perplexity = _perplexity(hard.float().mean(dim=0))
-    prob_perplexity = _perplexity(logits.float().softmax(dim=-1).mean(dim=0))
+    frames, groups, words = logits.shape
+    flat = logits.reshape(-1, words)
+    best = flat.argmax(dim=-1, keepdim=True)
+    hard = torch.zeros_like(flat).scatter_(-1, best, 1.0).view(logits.shape)
+    code_perplexity = perplexity(hard.mean(dim=0))
+    prob_perplexity = perplexity(logits.softmax(dim=-1).mean(dim=0))
+    choice = hard
     if training:
         # gumbel_softmax draws in the shape it is given; fairseq_signals gives it (N * G, V).
-        flat = logits.float().reshape(-1, words)
-        choice = F.gumbel_softmax(flat, tau=temperature, hard=True).to(logits.dtype)
-        choice = choice.view(-1, groups, words)
-    else:
-        choice = hard
-    codes = torch.einsum("ngv,gvd->ngd", choice, codebook).flatten(1)
-    return Quantized(codes, code_perplexity, prob_perplexity)
+        choice = F.gumbel_softmax(flat, tau=temperature, hard=True)
+    weighted = choice.view(frames, -1).unsqueeze(-1) * codebook.flatten(0, 1)
+    codes = weighted.view(frames, groups, words, -1).sum(dim=-2)
+    return codes, code_perplexity, prob_perplexity
 
 
-def _perplexity(mean_choice: torch.Tensor) -> torch.Tensor:
+def perplexity(mean_choice: Tensor) -> Tensor:
     """Sum over groups of exp(entropy) of ``(G, V)`` distributions."""
     return torch.exp(-torch.sum(mean_choice * torch.log(mean_choice + 1e-7), dim=-1)).sum()

@@ -1,0 +1,75 @@
+// The patient contrastive loss: what the kernels take.
+// fairseq_ecg/ops/cmsc/README.md derives what they compute.
+#pragma once
+
+#include <cstdint>
+
+struct CUstream_st;
+
+namespace fairseq_ecg {
+
+struct CMSC {
+  const float* features;      // (rows, channels)
+  const int64_t* patient_id;  // (rows,)
+  const int64_t* segment;     // (rows,)
+  float* loss;                // ()
+  float* by_features;         // (rows, channels), or null: no gradient
+  int64_t rows;
+  int64_t channels;
+  float temperature;
+  float eps;
+};
+
+namespace cpu {
+
+// Lines of units end in zeros up to a multiple of this many channels.
+constexpr int64_t kMostLanes = 16;
+
+// The members of a batch are its first segments followed by its second ones.
+struct Workspace {
+  int64_t* members;  // (rows,), the row of each
+  float* units;      // (rows, pitch), features of length one
+  float* scales;     // (rows,), what they were divided by
+  float* pairs;      // (firsts, seconds), similarities, then the loss's slopes by the products
+  int64_t firsts;
+  int64_t seconds;
+  int64_t pitch;
+};
+
+// What is computed for each member on its own.
+enum class Step {
+  kNormalise,      // units and scales
+  kCompare,        // similarities of a first segment to all second ones
+  kDifferentiate,  // gradient by a member's features
+};
+
+// Finds the members; fills nothing else.
+void select(const CMSC& call, Workspace& workspace);
+
+// Takes a step for the members [begin, end).
+void take(Step step, const CMSC& call, const Workspace& workspace, int64_t begin, int64_t end);
+
+// Computes the loss, and slopes in place of similarities.
+void weigh(const CMSC& call, const Workspace& workspace);
+
+}  // namespace cpu
+
+namespace cuda {
+
+struct Workspace {
+  float* pairs;         // (rows, rows), see below
+  float* scales;        // (rows,), what features are divided by
+  float* log_sums;      // (rows,), logarithm of the sum of exp(similarity) over the other segment
+  float* losses;        // (rows,), of a row's positive pairs
+  int32_t* n_positive;  // (rows,)
+};
+
+// Fills scales.
+void measure(const CMSC& call, const Workspace& workspace, CUstream_st* stream);
+
+// Computes the loss from pairs, which come as products of features and leave, where a gradient is
+// wanted, as what sums of features are taken with for it.
+void weigh(const CMSC& call, const Workspace& workspace, CUstream_st* stream);
+
+}  // namespace cuda
+}  // namespace fairseq_ecg

@@ -1,0 +1,148 @@
+// The patient contrastive loss on a GPU: all but the two matrix products, which cuBLAS computes.
+// Products of features are symmetric, so that the similarities of a second segment to the first
+// ones, too, are in a row.
+#include <cuda_runtime.h>
+
+#include "../cmsc.h"
+
+namespace fairseq_ecg::cuda {
+namespace {
+
+constexpr int kWarp = 32;
+constexpr int kThreads = 256;
+constexpr unsigned kAllLanes = 0xffffffffu;
+
+template <class T>
+__device__ T warp_sum(T value) {
+  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
+    value += __shfl_xor_sync(kAllLanes, value, distance);
+  }
+  return value;
+}
+
+// NaN if one of the values is, else the largest.
+__device__ float larger(float one, float other) {
+  return isnan(other) || other > one ? other : one;
+}
+
+__device__ float warp_max(float value) {
+  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
+    value = larger(value, __shfl_xor_sync(kAllLanes, value, distance));
+  }
+  return value;
+}
+
+template <class T>
+__device__ T block_sum(T value) {
+  __shared__ T shared[kThreads / kWarp];
+  value = warp_sum(value);
+  if (threadIdx.x % kWarp == 0) shared[threadIdx.x / kWarp] = value;
+  __syncthreads();
+  T total = 0;
+  for (int warp = 0; warp < kThreads / kWarp; ++warp) total += shared[warp];
+  return total;
+}
+
+__device__ bool is_opposite(int64_t one, int64_t other) {
+  return (one == 0 && other == 1) || (one == 1 && other == 0);
+}
+
+__device__ int64_t own_row() {
+  return static_cast<int64_t>(blockIdx.x) * (blockDim.x / kWarp) + threadIdx.x / kWarp;
+}
+
+__device__ float similarity(const CMSC& call, const Workspace& workspace, int64_t i, int64_t j) {
+  return workspace.pairs[i * call.rows + j] / workspace.scales[i] / workspace.scales[j] /
+         call.temperature;
+}
+
+// One warp per row.
+__global__ void measure_rows(CMSC call, Workspace workspace) {
+  const int64_t row = own_row();
+  if (row >= call.rows) return;
+  const float* const features = call.features + row * call.channels;
+  float squares = 0;
+  for (int64_t c = threadIdx.x % kWarp; c < call.channels; c += kWarp) {
+    squares += features[c] * features[c];
+  }
+  const float norm = sqrtf(warp_sum(squares));
+  workspace.scales[row] = norm < call.eps ? call.eps : norm;
+}
+
+// One warp per row, which is contrasted with the rows of the other segment.
+__global__ void contrast_rows(CMSC call, Workspace workspace) {
+  const int lane = threadIdx.x % kWarp;
+  const int64_t i = own_row();
+  if (i >= call.rows) return;
+  float highest = -INFINITY, positives = 0;
+  int n_positive = 0;
+  for (int64_t j = lane; j < call.rows; j += kWarp) {
+    if (!is_opposite(call.segment[i], call.segment[j])) continue;
+    const float logit = similarity(call, workspace, i, j);
+    highest = larger(highest, logit);
+    if (call.patient_id[i] == call.patient_id[j]) {
+      positives += logit;
+      ++n_positive;
+    }
+  }
+  highest = warp_max(highest);
+  float total = 0;
+  for (int64_t j = lane; j < call.rows; j += kWarp) {
+    if (is_opposite(call.segment[i], call.segment[j])) {
+      total += expf(similarity(call, workspace, i, j) - highest);
+    }
+  }
+  const float log_sum = highest + logf(warp_sum(total));
+  positives = warp_sum(positives);
+  n_positive = warp_sum(n_positive);
+  if (lane > 0) return;
+  workspace.log_sums[i] = log_sum;
+  workspace.losses[i] = n_positive > 0 ? n_positive * log_sum - positives : 0;
+  workspace.n_positive[i] = n_positive;
+}
+
+// One block per row; the first one also adds up the loss.
+__global__ void differentiate_rows(CMSC call, Workspace workspace) {
+  int counted = 0;
+  for (int64_t j = threadIdx.x; j < call.rows; j += kThreads) counted += workspace.n_positive[j];
+  const int count = block_sum(counted);  // every pair from both of its sides
+  if (blockIdx.x == 0) {
+    float loss = 0;
+    for (int64_t j = threadIdx.x; j < call.rows; j += kThreads) loss += workspace.losses[j];
+    loss = block_sum(loss);
+    if (threadIdx.x == 0) *call.loss = loss / count;
+  }
+  if (call.by_features == nullptr) return;
+
+  const int64_t i = blockIdx.x;
+  const float factor = 1 / (call.temperature * workspace.scales[i] * (count > 0 ? count : 1));
+  for (int64_t j = threadIdx.x; j < call.rows; j += kThreads) {
+    float slope = 0;
+    if (is_opposite(call.segment[i], call.segment[j])) {
+      const float logit = similarity(call, workspace, i, j);
+      slope = workspace.n_positive[i] * expf(logit - workspace.log_sums[i]) +
+              workspace.n_positive[j] * expf(logit - workspace.log_sums[j]);
+      if (call.patient_id[i] == call.patient_id[j]) slope -= 2;
+    }
+    workspace.pairs[i * call.rows + j] = slope * factor / workspace.scales[j];
+  }
+}
+
+unsigned blocks_of_warps(int64_t rows) {
+  constexpr int64_t kWarps = 4;  // so that few rows still keep many processors busy
+  return static_cast<unsigned>((rows + kWarps - 1) / kWarps);
+}
+
+}  // namespace
+
+void measure(const CMSC& call, const Workspace& workspace, CUstream_st* stream) {
+  measure_rows<<<blocks_of_warps(call.rows), 4 * kWarp, 0, stream>>>(call, workspace);
+}
+
+void weigh(const CMSC& call, const Workspace& workspace, CUstream_st* stream) {
+  contrast_rows<<<blocks_of_warps(call.rows), 4 * kWarp, 0, stream>>>(call, workspace);
+  const unsigned blocks = call.by_features == nullptr ? 1 : static_cast<unsigned>(call.rows);
+  differentiate_rows<<<blocks, kThreads, 0, stream>>>(call, workspace);
+}
+
+}  // namespace fairseq_ecg::cuda

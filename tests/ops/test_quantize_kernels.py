@@ -1,0 +1,195 @@
+"""Every implementation of quantization against its definition in float64."""
+
+import pytest
+import torch
+
+from fairseq_ecg.ops.quantize import Quantized, quantize
+from tests.ops import kernels
+from tests.tolerances import TOLERANCES
+
+
+@pytest.fixture(params=["reference", "torch", "cpu", "cuda", "triton"])
+def backend(request) -> str:
+    kernels.skip_if_missing(request.param)
+    return request.param
+
+
+def inputs(frames=7, groups=2, words=5, channels=3, seed=0):
+    """Logits, a codebook, and what the sum of codes is weighted by."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(frames, groups, words, generator=generator)
+    codebook = torch.rand(groups, words, channels, generator=generator)
+    return logits, codebook, torch.randn(frames, groups * channels, generator=generator)
+
+
+def by_the_definition(logits, codebook, temperature, draws) -> Quantized:
+    """In float64: a straight-through choice, and perplexities from mean choices."""
+    words = torch.arange(logits.shape[2])
+    hard = (logits.argmax(-1, keepdim=True) == words).double()
+    choice = hard
+    if draws is not None:
+        soft = ((logits - draws.log()) / temperature).softmax(-1)
+        choice = (soft.argmax(-1, keepdim=True) == words).double() + soft - soft.detach()
+    codes = torch.einsum("ngv,gvd->ngd", choice, codebook).flatten(1)
+
+    def perplexity(mean):
+        return (-(mean * (mean + 1e-7).log()).sum(-1)).exp().sum()
+
+    return Quantized(codes, perplexity(hard.mean(0)), perplexity(logits.softmax(-1).mean(0)))
+
+
+def gradients(function, logits, codebook, weights):
+    """The function's results, and the gradients of codes and prob perplexity together."""
+    x, y = (tensor.detach().clone().requires_grad_() for tensor in (logits, codebook))
+    result = function(x, y)
+    (result.codes * weights).sum().add(3 * result.prob_perplexity).backward()
+    return (*(tensor.detach().cpu() for tensor in result), x.grad.cpu(), y.grad.cpu())
+
+
+def run(backend, logits, codebook, weights, temperature=2.0, training=True, seed=0):
+    """Run a backend on its device from memory full of NaN; also return what noise was drawn."""
+    moved = [tensor.to(kernels.device_of(backend)) for tensor in (logits, codebook, weights)]
+    torch.manual_seed(seed)
+    draws = torch.empty(moved[0].shape, device=moved[0].device).exponential_().cpu()
+    torch.manual_seed(seed)
+    with kernels.nan_in_new_memory():
+        results = gradients(lambda x, y: quantize(x, y, temperature, training, backend), *moved)
+    return results, draws if training else None
+
+
+def check(backend, logits, codebook, weights, temperature=2.0, training=True):
+    actual, draws = run(backend, logits, codebook, weights, temperature, training)
+    double = [tensor.double() for tensor in (logits, codebook, weights)]
+    draws = None if draws is None else draws.double()
+    expected = gradients(lambda x, y: by_the_definition(x, y, temperature, draws), *double)
+    quantities = ["codes", "perplexity", "perplexity", "gradient", "gradient"]
+    for quantity, one, other in zip(quantities, actual, expected, strict=True):
+        rtol, atol, _ = TOLERANCES["quantize", backend, quantity]
+        scale = other.abs().max().item() if quantity == "gradient" else 1.0
+        torch.testing.assert_close(one.double(), other, rtol=rtol, atol=atol * scale)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    ("frames", "groups", "words", "channels"),
+    [(1, 1, 2, 1), (7, 2, 5, 3), (3, 1, 16, 16), (33, 1, 17, 9), (35, 2, 40, 33), (5, 1, 70, 2)],
+)
+def test_codes_perplexities_and_gradients(backend, frames, groups, words, channels, training):
+    check(backend, *inputs(frames, groups, words, channels), training=training)
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.5, 10.0])
+def test_temperatures(backend, temperature):
+    check(backend, *inputs(frames=9, words=30), temperature)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_any_layout_of_memory(backend, training):
+    logits, codebook, weights = inputs(frames=9, words=11)
+    strided = [tensor.mT.contiguous().mT for tensor in (logits, codebook, weights)]
+    check(backend, *strided, training=training)
+
+
+@pytest.mark.parametrize("fast", ["torch", "cpu", "cuda"])
+def test_the_published_size(fast):
+    kernels.skip_if_missing(fast)
+    check(fast, *inputs(77, 2, 320, 128))
+
+
+def test_first_of_equal_logits(backend):
+    logits = torch.tensor([[[0.0, 3.0, 3.0], [1.0, 1.0, 1.0]], [[-9.0, -9.0, -9.5], [2.0, 0, 2.0]]])
+    codebook = torch.arange(12.0).view(2, 3, 2)
+    (codes, *_), _ = run(backend, logits, codebook, torch.ones(2, 4), training=False)
+    assert torch.equal(codes, torch.tensor([[2.0, 3, 6, 7], [0, 1, 6, 7]]))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_words_that_cannot_be_chosen(backend, training):
+    logits, codebook, weights = inputs(frames=13, words=20)
+    logits[::3, :, 3:9] = -torch.inf
+    logits[1::3, 0, :-1] = -torch.inf
+    check(backend, logits, codebook, weights, training=training)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_what_is_not_finite_stays_visible(backend, value):
+    logits, codebook, weights = inputs(frames=13, words=20)
+    logits[3, 1, 7] = value
+    expected, _ = run("reference", logits, codebook, weights)
+    actual, _ = run(backend, logits, codebook, weights)
+    for one, other in zip(actual, expected, strict=True):
+        assert torch.equal(one.isnan(), other.isnan())
+    assert actual[0][3, 3:].isnan().all()
+    assert actual[0].isnan().sum() == 3
+    (codes, *_), _ = run(backend, logits, codebook, weights, training=False)
+    assert torch.equal(codes[3, 3:], codebook[1, 7])
+
+
+def test_nothing_to_choose_from(backend):
+    logits, codebook, weights = inputs(frames=3)
+    logits[2, 0] = -torch.inf
+    expected, _ = run("reference", logits, codebook, weights)
+    actual, _ = run(backend, logits, codebook, weights)
+    for one, other in zip(actual, expected, strict=True):
+        assert torch.equal(one.isnan(), other.isnan())
+    (codes, *_), _ = run(backend, logits, codebook, weights, training=False)
+    assert torch.equal(codes[2, :3], codebook[0, 0])
+
+
+def test_draws_are_those_of_gumbel_softmax(backend):
+    """Noise decides among equal logits: which words are chosen shows what was drawn."""
+    codebook = torch.arange(2 * 9.0).view(2, 9, 1)
+    (codes, *_), draws = run(backend, torch.zeros(15, 2, 9), codebook, torch.ones(15, 2))
+    assert torch.equal(codes, draws.argmin(-1) + torch.tensor([0.0, 9.0]))
+
+
+@pytest.mark.parametrize("what", ["codes", "perplexity"])
+@pytest.mark.parametrize("training", [True, False])
+def test_gradient_of_one_result_alone(backend, what, training):
+    device = kernels.device_of(backend)
+    logits, codebook, weights = (tensor.to(device) for tensor in inputs())
+
+    def run_alone(chosen):
+        x, y = logits.clone().requires_grad_(), codebook.clone().requires_grad_()
+        torch.manual_seed(0)
+        result = quantize(x, y, 2.0, training, chosen)
+        if what == "codes":
+            (result.codes * weights).sum().backward()
+        else:
+            result.prob_perplexity.backward()
+        return x.grad, y.grad
+
+    _, atol, _ = TOLERANCES["quantize", backend, "gradient"]
+    for one, other in zip(run_alone(backend), run_alone("reference"), strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=0, atol=2 * atol * other.abs().max().item())
+
+
+def test_threads_change_nothing():
+    kernels.skip_if_missing("cpu")
+    arguments = inputs(300, 2, 40, 20)
+    threads = torch.get_num_threads()
+    try:
+        results = []
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            results.append(run("cpu", *arguments)[0])
+    finally:
+        torch.set_num_threads(threads)
+    torch.testing.assert_close(*results, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("instructions", ["base", "avx2"])
+def test_every_set_of_instructions(instructions):
+    kernels.skip_if_missing("cpu")
+    kernels.run_tests(__file__, "cpu and not instructions", FAIRSEQ_ECG_CPU=instructions)
+
+
+def test_triton_kernels_without_a_gpu():
+    kernels.run_triton_tests(__file__)
+
+
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+def test_cuda_kernels_compile(tmp_path, architecture):
+    kernels.compile_cuda("quantize.cu", architecture, tmp_path)
