@@ -28,8 +28,8 @@ struct Quantization {
   int64_t groups;
   int64_t words;
   int64_t channels;
-  int64_t parts;  // of kFramesOfPart frames, the last of fewer
-  float temperature;
+  int64_t parts;             // of kFramesOfPart frames, the last of fewer
+  const float* temperature;  // (), where the logits are: nobody waits for it
 };
 
 struct ByLogits {
@@ -42,7 +42,7 @@ struct ByLogits {
   int64_t frames;
   int64_t groups;
   int64_t words;
-  float temperature;
+  const float* temperature;  // ()
 };
 
 struct ByCodebook {

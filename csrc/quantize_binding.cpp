@@ -36,7 +36,7 @@ const float* data_of(const Maybe& tensor) {
 // Allocates results and work space for quantize.
 struct Quantizing {
   Quantizing(const at::Tensor& logits, const at::Tensor& codebook, const Maybe& draws,
-             double temperature) {
+             const at::Tensor& temperature) {
     TORCH_CHECK_VALUE(logits.dim() == 3 && codebook.dim() == 3,
                       "logits must be (N, G, V) and codebook (G, V, d)");
     const int64_t frames = logits.size(0), groups = logits.size(1), words = logits.size(2);
@@ -45,6 +45,7 @@ struct Quantizing {
     check(logits, "logits", logits, logits.sizes());
     check(codebook, "codebook", logits, {groups, words, channels});
     if (draws.has_value()) check(*draws, "draws", logits, logits.sizes());
+    check(temperature, "temperature", logits, {});
 
     const auto options = logits.options();
     codes = at::empty({frames, groups, channels}, options);
@@ -68,7 +69,7 @@ struct Quantizing {
         words,
         channels,
         parts,
-        static_cast<float>(temperature),
+        temperature.const_data_ptr<float>(),
     };
   }
 
@@ -79,7 +80,7 @@ struct Quantizing {
 };
 
 ByLogits describe(const at::Tensor& logits, const Maybe& draws, const Maybe& by_choices,
-                  const at::Tensor& slopes, const Maybe& by_perplexity, double temperature,
+                  const at::Tensor& slopes, const Maybe& by_perplexity, const at::Tensor& temperature,
                   const at::Tensor& by_logits) {
   const int64_t frames = logits.size(0), groups = logits.size(1), words = logits.size(2);
   check(logits, "logits", logits, {frames, groups, words});
@@ -91,6 +92,7 @@ ByLogits describe(const at::Tensor& logits, const Maybe& draws, const Maybe& by_
     check(*by_choices, "by_choices", logits, {groups, frames, words});
   }
   if (by_perplexity.has_value()) check(*by_perplexity, "by_perplexity", logits, {});
+  check(temperature, "temperature", logits, {});
   return {
       logits.const_data_ptr<float>(),
       data_of(draws),
@@ -101,7 +103,7 @@ ByLogits describe(const at::Tensor& logits, const Maybe& draws, const Maybe& by_
       frames,
       groups,
       words,
-      static_cast<float>(temperature),
+      temperature.const_data_ptr<float>(),
   };
 }
 
@@ -122,7 +124,7 @@ ByCodebook describe(const at::Tensor& choices, const at::Tensor& by_codes,
 }
 
 Results quantize_cpu(const at::Tensor& logits, const at::Tensor& codebook, const Maybe& draws,
-                     double temperature) {
+                     const at::Tensor& temperature) {
   const Quantizing quantizing(logits, codebook, draws, temperature);
   const Quantization& call = quantizing.call;
   at::parallel_for(0, call.parts, 1,
@@ -133,7 +135,7 @@ Results quantize_cpu(const at::Tensor& logits, const at::Tensor& codebook, const
 
 at::Tensor by_logits_cpu(const at::Tensor& logits, const Maybe& draws, const Maybe& by_choices,
                          const at::Tensor& slopes, const Maybe& by_perplexity,
-                         double temperature) {
+                         const at::Tensor& temperature) {
   const at::Tensor by_logits = at::empty_like(logits);
   const ByLogits call =
       describe(logits, draws, by_choices, slopes, by_perplexity, temperature, by_logits);
@@ -154,7 +156,7 @@ at::Tensor by_codebook_cpu(const at::Tensor& choices, const at::Tensor& by_codes
 
 #ifdef FAIRSEQ_ECG_CUDA
 Results quantize_cuda(const at::Tensor& logits, const at::Tensor& codebook, const Maybe& draws,
-                      double temperature) {
+                      const at::Tensor& temperature) {
   TORCH_CHECK_VALUE(logits.size(2) <= cuda::kMostWidth, "there are more than ", cuda::kMostWidth,
                     " words");
   const c10::cuda::CUDAGuard guard(logits.device());
@@ -166,7 +168,7 @@ Results quantize_cuda(const at::Tensor& logits, const at::Tensor& codebook, cons
 
 at::Tensor by_logits_cuda(const at::Tensor& logits, const Maybe& draws, const Maybe& by_choices,
                           const at::Tensor& slopes, const Maybe& by_perplexity,
-                          double temperature) {
+                          const at::Tensor& temperature) {
   const c10::cuda::CUDAGuard guard(logits.device());
   const at::Tensor by_logits = at::empty_like(logits);
   const ByLogits call =
@@ -191,11 +193,11 @@ at::Tensor by_codebook_cuda(const at::Tensor& choices, const at::Tensor& by_code
 
 TORCH_LIBRARY_FRAGMENT(fairseq_ecg_c, library) {
   library.def(
-      "quantize(Tensor logits, Tensor codebook, Tensor? draws, float temperature) "
+      "quantize(Tensor logits, Tensor codebook, Tensor? draws, Tensor temperature) "
       "-> (Tensor codes, Tensor choices, Tensor perplexities, Tensor slopes)");
   library.def(
       "quantize_by_logits(Tensor logits, Tensor? draws, Tensor? by_choices, Tensor slopes, "
-      "Tensor? by_perplexity, float temperature) -> Tensor");
+      "Tensor? by_perplexity, Tensor temperature) -> Tensor");
   library.def("quantize_by_codebook(Tensor choices, Tensor by_codes, int words) -> Tensor");
 }
 

@@ -123,7 +123,7 @@ struct Kernel : Vectors<kLanes> {
         __atomic_fetch_add(call.counts + group * words + hardest.word, 1, __ATOMIC_RELAXED);
         int32_t choice = hardest.word;
         if (call.draws != nullptr) {
-          perturb(logits, call.draws + place * words, call.temperature, perturbed);
+          perturb(logits, call.draws + place * words, *call.temperature, perturbed);
           const Largest chosen = largest(perturbed);
           choice = std::isfinite(chosen.value) ? chosen.word : -1;
         }
@@ -169,10 +169,10 @@ struct Kernel : Vectors<kLanes> {
       logits.read(call.logits + place * words);
       gradient.clear();
       if (call.draws != nullptr) {
-        perturb(logits, call.draws + place * words, call.temperature, perturbed);
+        perturb(logits, call.draws + place * words, *call.temperature, perturbed);
         const int64_t position = group * call.frames + place / call.groups;
         slopes.read(call.by_choices + position * words);
-        differentiate(perturbed, slopes, 1 / call.temperature, gradient);
+        differentiate(perturbed, slopes, 1 / *call.temperature, gradient);
       }
       if (call.by_perplexity != nullptr) {
         slopes.read(call.slopes + group * words);

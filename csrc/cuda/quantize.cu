@@ -66,7 +66,7 @@ __global__ void choose(Quantization call) {
       hardest = larger(hardest, {logit, v});
       if (call.draws != nullptr) {
         chosen = larger(chosen,
-                        {perturb(logit, call.draws[place * words + v], call.temperature), v});
+                        {perturb(logit, call.draws[place * words + v], *call.temperature), v});
       }
     }
     hardest = warp_largest(hardest);
@@ -184,7 +184,7 @@ __global__ void differentiate(ByLogits call) {
         call.by_choices + (group * call.frames + frame) * call.words;
     float highest = -INFINITY;
     for (int64_t v = lane; v < call.words; v += kWarp) {
-      const float perturbed = perturb(logits[v], draws[v], call.temperature);
+      const float perturbed = perturb(logits[v], draws[v], *call.temperature);
       gradient[v] = perturbed;
       highest = isnan(perturbed) || perturbed > highest ? perturbed : highest;
     }
@@ -197,7 +197,7 @@ __global__ void differentiate(ByLogits call) {
     }
     total = warp_sum(total);
     const float mean = warp_sum(product) / total;
-    const float factor = 1 / (total * call.temperature);
+    const float factor = 1 / (total * *call.temperature);
     for (int64_t v = lane; v < call.words; v += kWarp) {
       gradient[v] = expf(gradient[v] - highest) * (by_choices[v] - mean) * factor;
     }

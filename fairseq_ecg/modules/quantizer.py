@@ -36,6 +36,8 @@ class GumbelVectorQuantizer(nn.Module):
         self.num_vars = num_vars
         self.start, self.end, self.decay = temperature
         self.temperature = self.start
+        # The same for kernels; no buffer, which half precision would round.
+        self._temperature = torch.tensor(float(self.start))
         self.vars = nn.Parameter(torch.empty(1, groups * num_vars, vq_dim // groups))
         nn.init.uniform_(self.vars)
         self.weight_proj = nn.Linear(dim, groups * num_vars)
@@ -45,6 +47,12 @@ class GumbelVectorQuantizer(nn.Module):
     def set_num_updates(self, num_updates: int) -> None:
         """Cool the temperature to what it is after so many updates."""
         self.temperature = max(self.start * self.decay**num_updates, self.end)
+        self._temperature.fill_(self.temperature)
+
+    def _apply(self, fn, recurse: bool = True):
+        super()._apply(fn, recurse)
+        self._temperature = self._temperature.to(self.vars.device)
+        return self
 
     @property
     def codebook(self) -> torch.Tensor:
@@ -55,7 +63,7 @@ class GumbelVectorQuantizer(nn.Module):
         """Quantize ``(B, M, E)`` frames; ``codes`` comes back as ``(B, M, vq_dim)``."""
         rows, frames, _ = x.shape
         logits = self.weight_proj(x).view(rows * frames, self.groups, self.num_vars)
-        quantized = quantize(logits, self.codebook, self.temperature, self.training)
+        quantized = quantize(logits, self.codebook, self._temperature, self.training)
         return quantized._replace(codes=quantized.codes.view(rows, frames, -1))
 
     def sample_codes(

@@ -94,11 +94,20 @@ def test_operators_are_registered_soundly(training):
     logits, codebook = inputs()
     draws = torch.empty(logits.shape).exponential_() if training else None
     operators = torch.ops.fairseq_ecg
-    arguments = logits, codebook, draws, 2.0, "torch"
+    arguments = logits, codebook, draws, torch.tensor(2.0), "torch"
     torch.library.opcheck(operators.quantize.default, arguments)
     codes, choices, _, perplexity, slopes = operators.quantize(*arguments)
     logits, codebook, codes = logits.detach(), codebook.detach(), codes.detach()
-    arguments = logits, codebook, draws, codes, slopes, perplexity.detach(), 2.0, "torch"
+    arguments = (
+        logits,
+        codebook,
+        draws,
+        codes,
+        slopes,
+        perplexity.detach(),
+        torch.tensor(2.0),
+        "torch",
+    )
     torch.library.opcheck(operators.quantize_by_logits.default, arguments)
     arguments = choices, codes, 5, "torch"
     torch.library.opcheck(operators.quantize_by_codebook.default, arguments)

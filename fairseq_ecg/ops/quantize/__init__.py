@@ -31,7 +31,7 @@ class Quantized(NamedTuple):
 def quantize(
     logits: Tensor,
     codebook: Tensor,
-    temperature: float,
+    temperature: float | Tensor,
     training: bool,
     backend: str | None = None,
 ) -> Quantized:
@@ -51,7 +51,8 @@ def quantize(
     Args:
         logits: ``(N, G, V)`` floating point, scores of V code words in each of G groups.
         codebook: ``(G, V, d)`` floating point, on the same device.
-        temperature: of the Gumbel softmax, positive.
+        temperature: of the Gumbel softmax, positive; a float32 scalar on the device of the logits
+            where it changes from call to call, so that nothing is compiled or captured anew.
         training: whether to sample.
         backend: which implementation runs, see :mod:`fairseq_ecg.ops.backends`.
 
@@ -67,8 +68,10 @@ def quantize(
             "logits must be (N, G, V) and the codebook (G, V, d), not "
             f"{tuple(logits.shape)} and {tuple(codebook.shape)}"
         )
-    if temperature <= 0:
-        raise ValueError(f"the temperature must be positive, not {temperature}")
+    if not torch.is_tensor(temperature):
+        if temperature <= 0:
+            raise ValueError(f"the temperature must be positive, not {temperature}")
+        temperature = torch.full((), temperature, dtype=torch.float32, device=logits.device)
     chosen = _choose(logits.device.type, backend)
     scores, words = logits.float(), codebook.float()
     if chosen == "reference":
@@ -105,7 +108,7 @@ def _quantize(
     logits: Tensor,
     codebook: Tensor,
     draws: Tensor | None,
-    temperature: float,
+    temperature: Tensor,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return codes, choices, code perplexity, prob perplexity and its slopes."""
@@ -140,7 +143,7 @@ def _by_logits(
     by_codes: Tensor | None,
     slopes: Tensor,
     by_perplexity: Tensor | None,
-    temperature: float,
+    temperature: Tensor,
     backend: str,
 ) -> Tensor:
     """Return the gradient by logits; with draws and by_codes the choice's is part of it."""
@@ -176,16 +179,16 @@ def _(choices, by_codes, words, backend):
 
 
 def _keep_for_backward(ctx, inputs, output):
-    logits, codebook, draws, ctx.temperature, ctx.backend = inputs
+    logits, codebook, draws, temperature, ctx.backend = inputs
     _, choices, code_perplexity, _, slopes = output
     ctx.mark_non_differentiable(choices, code_perplexity, slopes)
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(logits, codebook, draws, choices, slopes)
+    ctx.save_for_backward(logits, codebook, draws, temperature, choices, slopes)
 
 
 @once_differentiable
 def _differentiate(ctx, by_codes, _choices, _code_perplexity, by_perplexity, _slopes):
-    logits, codebook, draws, choices, slopes = ctx.saved_tensors
+    logits, codebook, draws, temperature, choices, slopes = ctx.saved_tensors
     by_logits = by_codebook = None
     has_choice = draws is not None and by_codes is not None
     if ctx.needs_input_grad[0] and (has_choice or by_perplexity is not None):
@@ -196,7 +199,7 @@ def _differentiate(ctx, by_codes, _choices, _code_perplexity, by_perplexity, _sl
             by_codes,
             slopes,
             by_perplexity,
-            ctx.temperature,
+            temperature,
             ctx.backend,
         )
     if ctx.needs_input_grad[1] and by_codes is not None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def quantize(
-    logits: Tensor, codebook: Tensor, draws: Tensor | None, temperature: float
+    logits: Tensor, codebook: Tensor, draws: Tensor | None, temperature: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Choose codes and compute perplexities in one pass over the logits."""
     return torch.ops.fairseq_ecg_c.quantize(logits, codebook, draws, temperature)
@@ -20,7 +20,7 @@ def by_logits(
     by_choices: Tensor | None,
     slopes: Tensor,
     by_perplexity: Tensor | None,
-    temperature: float,
+    temperature: Tensor,
 ) -> Tensor:
     """Differentiate by logits in one pass."""
     return torch.ops.fairseq_ecg_c.quantize_by_logits(

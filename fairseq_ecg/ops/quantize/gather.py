@@ -7,7 +7,7 @@ from fairseq_ecg.ops.quantize.reference import perplexity
 
 
 def quantize(
-    logits: Tensor, codebook: Tensor, draws: Tensor | None, temperature: float
+    logits: Tensor, codebook: Tensor, draws: Tensor | None, temperature: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Choose codes and compute perplexities; the room's README derives what is kept for backward.
 
@@ -15,7 +15,7 @@ def quantize(
         logits: ``(N, G, V)`` float32.
         codebook: ``(G, V, d)`` float32.
         draws: ``(N, G, V)`` float32, exponentially distributed; None: choose the largest logit.
-        temperature: of the Gumbel softmax.
+        temperature: float32 scalar, of the Gumbel softmax.
 
     Returns:
         The codes ``(N, G, d)``; the choices ``(N, G)`` int32, -1 for none (NaN codes); code and
@@ -29,7 +29,7 @@ def quantize(
     return gather(codebook, choices), choices.int(), perplexities, slopes
 
 
-def perturb(logits: Tensor, draws: Tensor, temperature: float) -> Tensor:
+def perturb(logits: Tensor, draws: Tensor, temperature: Tensor) -> Tensor:
     """Give the logits of the Gumbel softmax: minus the logarithm of a draw is Gumbel noise."""
     return (logits - draws.log()).div_(temperature)
 
@@ -60,7 +60,7 @@ def by_logits(
     by_choices: Tensor | None,
     slopes: Tensor,
     by_perplexity: Tensor | None,
-    temperature: float,
+    temperature: Tensor,
 ) -> Tensor:
     """Differentiate by logits.
 
@@ -70,7 +70,7 @@ def by_logits(
         by_choices: ``(G, N, V)`` float32, gradient by the weights of all words, with ``draws``.
         slopes: ``(G, V)``, of :func:`quantize`.
         by_perplexity: float32 scalar, gradient by the prob perplexity, or None.
-        temperature: of the Gumbel softmax.
+        temperature: float32 scalar, of the Gumbel softmax.
 
     Returns:
         ``(N, G, V)``.

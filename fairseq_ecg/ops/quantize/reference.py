@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 
 def quantize(
-    logits: Tensor, codebook: Tensor, temperature: float, training: bool
+    logits: Tensor, codebook: Tensor, temperature: Tensor, training: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Choose codes by multiplying every code word with its choice, ``N * G * V * d`` numbers.
 

@@ -17,7 +17,7 @@ _FRAMES = 16
 
 
 def quantize(
-    logits: Tensor, codebook: Tensor, draws: Tensor | None, temperature: float
+    logits: Tensor, codebook: Tensor, draws: Tensor | None, temperature: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compute what :func:`fairseq_ecg.ops.quantize.gather.quantize` does, arguments likewise."""
     frames, groups, words = logits.shape
@@ -50,7 +50,7 @@ def by_logits(
     by_choices: Tensor | None,
     slopes: Tensor,
     by_perplexity: Tensor | None,
-    temperature: float,
+    temperature: Tensor,
 ) -> Tensor:
     """Compute what :func:`fairseq_ecg.ops.quantize.gather.by_logits` does, arguments likewise."""
     frames, groups, words = logits.shape
@@ -105,6 +105,7 @@ def _choose(
     word = tl.arange(0, WIDTH)
     present = word < words
     total = tl.zeros((WIDTH,), tl.float32)
+    temperature = tl.load(temperature)
     for frame in range(part * FRAMES, tl.minimum(part * FRAMES + FRAMES, frames)):
         place = frame * groups + group
         line = tl.load(logits + place * words + word, mask=present, other=float("-inf"))
@@ -157,6 +158,7 @@ def _differentiate(
     line = tl.load(logits + place * words + word, mask=present, other=float("-inf"))
     result = tl.zeros((WIDTH,), tl.float32)
     if HAS_CHOICE:
+        temperature = tl.load(temperature)
         draw = tl.load(draws + place * words + word, mask=present, other=1.0)
         perturbed = tl.div_rn(line - logarithm(draw), temperature)
         by_choice = tl.load(
