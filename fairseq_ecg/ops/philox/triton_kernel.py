@@ -75,7 +75,12 @@ def circle(turns):
     """Cosine and sine of so many turns of 2**-24, from 0 to 2**24."""
     turns = turns.to(tl.int32)
     quarter = (turns + 0x200000) >> 22
-    x = (turns - (quarter << 22)).to(tl.float32) * 3.7450704e-7
+    return circle_of_quarters(quarter, (turns - (quarter << 22)).to(tl.float32) * 3.7450704e-7)
+
+
+@triton.jit
+def circle_of_quarters(quarter, x):
+    """Cosine and sine of so many quarter turns and ``x`` radians more, at most pi / 4."""
     z = x * x
     sine = z * -1.9515295891e-4 + 8.3321608736e-3
     sine = sine * z + -1.6666654611e-1
