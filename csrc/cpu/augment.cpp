@@ -13,7 +13,7 @@
 namespace fairseq_ecg::cpu {
 namespace {
 
-constexpr int64_t kBlock = 256;  // samples
+constexpr int64_t kBlock = 512;  // samples
 
 // Blocks of random numbers are computed so many at once.
 constexpr int64_t kAtOnce = 16;
@@ -58,9 +58,9 @@ INLINE bool prepare(const Augment& call, int64_t row, Recording& of) {
   of.parameters = call.parameters + row * call.columns;
   of.origin = call.origins + row * philox::kOriginColumns;
   of.normals = call.normals == nullptr ? nullptr : call.normals + row * numbers;
-  of.start = static_cast<int64_t>(of.parameters[kStart]);
   const double samples = static_cast<double>(call.samples);
-  of.valid = static_cast<int64_t>(std::clamp(of.parameters[kValid], 0.0, samples));
+  of.start = static_cast<int64_t>(std::max(0.0, of.parameters[kStart]));
+  of.valid = static_cast<int64_t>(std::min(std::max(0.0, of.parameters[kValid]), samples));
   of.present = 0;
   for (int64_t r = 0; r < call.leads; ++r) {
     const int64_t lead = call.layouts[row * call.leads + r];
@@ -213,29 +213,26 @@ struct Block {
     for (int32_t place = 0; place < call.steps; ++place) {
       const Step& step = call.recipe[place];
       if (!(of.parameters[step.column + kApplied] > 0)) continue;
-      const uint32_t needed = of.needed[place + 1];
-      const uint32_t derived = overwritten(step, of.present);
-      // I and II may be needed for nothing but the derived leads.
-      const uint32_t noisy = (needed & ~derived) | (needed & derived ? kLeadsIAndII : 0);
+      const uint32_t before = of.needed[place], after = of.needed[place + 1];
       switch (step.kind) {
         case kPowerline:
         case kWander:
-          sinusoids(step, noisy);
+          sinusoids(step, before);
           break;
         case kEMG:
-          emg(place, noisy);
+          emg(place, before);
           break;
         case kShift:
-          shift(step, noisy);
+          shift(step, before);
           break;
         case kMask:
-          mask(step, needed);
+          mask(step, after);
           break;
         case kView:
-          view(step, needed);
+          view(step, after);
           break;
       }
-      adjust(needed & derived);
+      adjust(after & overwritten(step, of.present));
     }
   }
 };

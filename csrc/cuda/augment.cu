@@ -10,6 +10,13 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kSamples = 4;  // of a thread
 
+// Blocks that share a multiprocessor: the 640 of 128 recordings of 2,500 samples fit an H100 at once,
+// which is worth that a few numbers do not fit the registers.
+constexpr int kBlocks = 5;
+
+constexpr int kWarp = 32;
+constexpr unsigned kAllLanes = 0xffffffffu;
+
 // What is known of one recording before its samples are looked at.
 struct Recording {
   int row_of[kLeads];               // -1 for a lead that is not there
@@ -19,23 +26,23 @@ struct Recording {
 
 __device__ bool has(uint32_t leads, int lead) { return leads >> lead & 1; }
 
+// For the lanes of one warp, each of which looks after one lead.
 __device__ void prepare(const Augment& call, const float* parameters, Recording& of) {
-  of.present = 0;
-  for (int lead = 0; lead < kLeads; ++lead) {
-    if (of.row_of[lead] >= 0) of.present |= 1u << lead;
-  }
-  of.needed[call.steps] = of.present;
+  const int lead = threadIdx.x;
+  const int row = lead < kLeads ? of.row_of[lead] : -1;
+  const uint32_t present = __ballot_sync(kAllLanes, row >= 0);
+  uint32_t needed = present;
   for (int place = call.steps - 1; place >= 0; --place) {
+    if (lead == 0) of.needed[place + 1] = needed;
     const Step& step = call.recipe[place];
-    const uint32_t after = of.needed[place + 1];
-    uint32_t kept = 0;
-    for (int lead = 0; lead < kLeads; ++lead) {
-      if (has(of.present, lead) && parameters[step.column + kRows + of.row_of[lead]] > 0) {
-        kept |= 1u << lead;
-      }
-    }
+    const bool is_kept = row >= 0 && parameters[step.column + kRows + row] > 0;
+    const uint32_t kept = __ballot_sync(kAllLanes, is_kept);
     const bool is_applied = parameters[step.column + kApplied] > 0;
-    of.needed[place] = is_applied ? needed_before(step, after, of.present, kept) : after;
+    needed = is_applied ? needed_before(step, needed, present, kept) : needed;
+  }
+  if (lead == 0) {
+    of.needed[0] = needed;
+    of.present = present;
   }
 }
 
@@ -168,28 +175,24 @@ struct Quad {
     const float* const items = parameters + step.column + kItems;
     const int64_t span = static_cast<int64_t>(exact[step.column + kItems + kSpan]);
     const int64_t length = static_cast<int64_t>(exact[step.column + kItems + kLength]);
-    float independent[kIndependent][kSamples];
 #pragma unroll
-    for (int k = 0; k < kIndependent; ++k) {
+    for (int i = 0; i < kSamples; ++i) {
+      float independent[kIndependent];
 #pragma unroll
-      for (int i = 0; i < kSamples; ++i) {
-        independent[k][i] = x[k < kIII ? k : k + kLeads - kIndependent][i];
+      for (int k = 0; k < kIndependent; ++k) {
+        independent[k] = x[k < kIII ? k : k + kLeads - kIndependent][i];
       }
-    }
 #pragma unroll
-    for (int lead = 0; lead < kLeads; ++lead) {
-      if (!has(leads, lead)) continue;
-      const int64_t start =
-          static_cast<int64_t>(exact[step.column + kRows + of.row_of[lead]]);
-#pragma unroll
-      for (int i = 0; i < kSamples; ++i) {
+      for (int lead = 0; lead < kLeads; ++lead) {
+        if (!has(leads, lead)) continue;
         float total = 0;
 #pragma unroll
         for (int k = 0; k < kIndependent; ++k) {
           const float factor = items[kMatrix + lead * kIndependent + k];
-          total = philox::sum(total, philox::product(factor, independent[k][i]));
+          total = philox::sum(total, philox::product(factor, independent[k]));
         }
-        int64_t distance = position + i - start;
+        int64_t distance =
+            position + i - static_cast<int64_t>(exact[step.column + kRows + of.row_of[lead]]);
         distance += distance < 0 ? length : 0;
         x[lead][i] = distance < span ? 0 : total;
       }
@@ -208,29 +211,26 @@ struct Quad {
   __device__ void apply(int place) {
     const Step& step = call.recipe[place];
     if (!(parameters[step.column + kApplied] > 0)) return;
-    const uint32_t needed = of.needed[place + 1];
-    const uint32_t derived = needed & overwritten(step, of.present);
-    // I and II may be needed for nothing but the derived leads.
-    const uint32_t noisy = (needed & ~derived) | (derived ? kLeadsIAndII : 0);
+    const uint32_t before = of.needed[place], after = of.needed[place + 1];
     switch (step.kind) {
       case kPowerline:
       case kWander:
-        sinusoids(step, noisy);
+        sinusoids(step, before);
         break;
       case kEMG:
-        emg(place, step, noisy);
+        emg(place, step, before);
         break;
       case kShift:
-        shift(step, noisy);
+        shift(step, before);
         break;
       case kMask:
-        mask(step, needed);
+        mask(step, after);
         break;
       case kView:
-        view(step, needed);
+        view(step, after);
         break;
     }
-    adjust(derived);
+    adjust(after & overwritten(step, of.present));
   }
 };
 
@@ -240,7 +240,7 @@ __host__ __device__ int64_t blocks_of_row(const Augment& call) {
   return (call.samples + kSamples - 1 + kSamplesOfBlock - 1) / kSamplesOfBlock;
 }
 
-__global__ __launch_bounds__(kThreads) void augment_block(const __grid_constant__ Augment call) {
+__global__ __launch_bounds__(kThreads, kBlocks) void augment_block(const __grid_constant__ Augment call) {
   extern __shared__ double exact[];
   __shared__ Recording recording;
   float* const parameters = reinterpret_cast<float*>(exact + call.columns);
@@ -258,7 +258,7 @@ __global__ __launch_bounds__(kThreads) void augment_block(const __grid_constant_
     if (lead >= 0 && lead < kLeads) recording.row_of[lead] = static_cast<int>(threadIdx.x);
   }
   __syncthreads();
-  if (threadIdx.x == 0) prepare(call, parameters, recording);
+  if (threadIdx.x < kWarp) prepare(call, parameters, recording);
   __syncthreads();
 
   const int64_t start = static_cast<int64_t>(exact[kStart]);

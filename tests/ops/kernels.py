@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -56,7 +57,30 @@ def run_triton_tests(file: str) -> None:
         pytest.skip("the kernels run on the GPU")
     if missing("triton") == "triton is not installed":
         pytest.skip("triton is not installed")
-    run_tests(file, "triton and not without_a_gpu", TRITON_INTERPRET="1")
+    run_tests(file, "triton and not without_a_gpu and not compile_for", TRITON_INTERPRET="1")
+
+
+def compile_triton(kernel: Any, arguments: dict[str, str], **constants: Any) -> None:
+    """Compile a Triton kernel for a GPU, which its interpreter does not; none is needed.
+
+    Args:
+        kernel: a ``triton.jit`` function.
+        arguments: types of those that are no constants.
+        constants: values of the others.
+    """
+    if missing("triton") == "triton is not installed":
+        pytest.skip("triton is not installed")
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        pytest.skip("the interpreter is in place of the compiler")
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    signature = arguments | dict.fromkeys(constants, "constexpr")
+    source = ASTSource(kernel, signature, constants)
+    options = {"enable_fp_fusion": False}
+    assembly = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"]
+    assert "fma.rn" not in assembly
 
 
 def compile_cuda(name: str, architecture: str, folder: Path) -> None:

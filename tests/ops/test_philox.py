@@ -165,6 +165,16 @@ def test_triton_kernels_without_a_gpu():
     kernels.run_triton_tests(__file__)
 
 
+@pytest.mark.parametrize("kind", range(3))
+def test_triton_kernels_compile_for_a_gpu(kind):
+    pytest.importorskip("triton")
+    from fairseq_ecg.ops.philox.triton_kernel import _convert
+
+    numbers = "*i64" if kind == 0 else "*fp32"
+    arguments = {"counters": "*i64", "seeds": "*i64", "numbers": numbers, "rows": "i32"}
+    kernels.compile_triton(_convert, arguments, KIND=kind, COUNTERS=128)
+
+
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 def test_cuda_kernels_compile(tmp_path, architecture):
     kernels.compile_cuda("philox.cu", architecture, tmp_path)

@@ -66,7 +66,7 @@ def apply_batch(
         backend: which implementation runs, see :mod:`fairseq_ecg.ops.backends`.
 
     Returns:
-        ``(B, L, T)`` float32.
+        ``(B, L, T)`` float32; ``ecgs`` itself where there are no augmentations.
 
     Raises:
         ValueError: shapes or types do not match, or ``ecgs`` requires a gradient.

@@ -70,6 +70,11 @@ class Augmentation(ABC):
         """Raise ValueError if ECGs whose rows are ``leads`` cannot be augmented."""
 
     @property
+    def adjusts_limb_leads(self) -> bool:
+        """Whether III, aVR, aVL and aVF are recomputed from I and II."""
+        return False
+
+    @property
     def count(self) -> int:
         """How many sinusoids, stretches or the like it draws."""
         return 0
@@ -141,6 +146,11 @@ class AdditiveNoise(Augmentation):
         """See `Augmentation.check_leads`."""
         if self.dependency:
             derived_limb_leads(leads)
+
+    @property
+    def adjusts_limb_leads(self) -> bool:
+        """See `Augmentation.adjusts_limb_leads`."""
+        return self.dependency
 
     def scale_amplitude(self, u: Tensor) -> Tensor:
         """Turn uniform numbers in [0, 1) into amplitudes."""

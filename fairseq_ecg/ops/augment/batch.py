@@ -37,8 +37,7 @@ def describe(augmentations: Sequence[Augmentation]) -> list[int]:
     for augmentation in augmentations:
         is_emg_noise = augmentation.kind == Kind.EMG_NOISE
         count = n_emg_noises if is_emg_noise else augmentation.count
-        dependency = getattr(augmentation, "dependency", False)
-        recipe += [int(augmentation.kind), column, count, int(dependency)]
+        recipe += [int(augmentation.kind), column, count, int(augmentation.adjusts_limb_leads)]
         column += ITEMS + augmentation.n_items
         n_emg_noises += is_emg_noise
     return recipe
@@ -71,7 +70,7 @@ def draw_batch(
         sample_rates: ``(B,)`` in Hz.
         lengths: ``(B,)``, of the whole recordings in samples.
         layouts: ``(B, L)`` int64, the standard position (0 to 11) of the lead in each row.
-        starts: ``(B,)``, where in its recording the batch's window starts. Default: 0.
+        starts: ``(B,)``, where in its recording the batch's window starts, at least 0. Default: 0.
         valid: ``(B,)``, how many columns of the batch are samples; the others are left as they
             are. Default: what the recording has from its start.
 
@@ -104,6 +103,7 @@ def pack_draws(
     augmentations: Sequence[Augmentation],
     draws: Sequence[Sequence[Any | None]],
     *,
+    n_samples: int,
     sample_rates: Tensor,
     layouts: Tensor,
 ) -> dict[str, Tensor]:
@@ -111,8 +111,8 @@ def pack_draws(
 
     Args:
         augmentations: in order of application.
-        draws: of each recording what each augmentation's ``draw`` returned, for recordings of
-            one length.
+        draws: of each recording what each augmentation's ``draw`` returned.
+        n_samples: length of the recordings, T.
         sample_rates: ``(B,)`` in Hz.
         layouts: ``(B, L)`` int64, the standard position (0 to 11) of the lead in each row.
 
@@ -143,9 +143,8 @@ def pack_draws(
                 columns = slice(first + ITEMS, first + ITEMS + len(items))
                 parameters[row, columns] = torch.tensor(items, dtype=torch.float64)
         if augmentation.kind == Kind.EMG_NOISE:
-            noises = [None if one is None else torch.from_numpy(one.noise) for one in drawn]
-            some = next((noise for noise in noises if noise is not None), torch.zeros(n_rows, 0))
-            noises = [torch.zeros_like(some) if noise is None else noise for noise in noises]
+            nothing = torch.zeros(n_rows, n_samples, dtype=torch.float64)
+            noises = [nothing if one is None else torch.from_numpy(one.noise) for one in drawn]
             normals.append(torch.stack(noises))
     origins = torch.zeros(len(draws), 4, dtype=torch.long)
     packed = {"parameters": parameters, "origins": origins, "layouts": layouts}
@@ -163,7 +162,7 @@ def _check(augmentations: Sequence[Augmentation], layouts: Tensor) -> None:
 
 
 def _new_table(augmentations: Sequence[Augmentation], n_recordings: int) -> Tensor:
-    """Parameters with ones in the columns of rows: what nothing is drawn for changes nothing."""
+    """Parameters before anything is drawn: zeros, but ones for rows."""
     parameters = torch.zeros(n_recordings, n_columns(augmentations), dtype=torch.float64)
     for first in describe(augmentations)[1::4]:
         parameters[:, first + ROWS : first + ITEMS] = 1
@@ -200,12 +199,12 @@ def _numbers(
 
 def _draw(counters: Tensor, seeds: Tensor, kind: str) -> Tensor:
     """Four numbers of each counter (B, N, 4), in float64, as ``(B, 4 * N)``."""
-    n_recordings = len(counters)
+    shape = (len(counters), 4 * counters.shape[1])
     kernel = philox.reference if backends.missing("cpu") else philox.cpp_kernel
     seeds = seeds.expand(counters.shape[:2]).flatten().contiguous()
     counters = counters.flatten(0, 1).contiguous()
     drawn = kernel.random_numbers(counters, seeds, philox.reference.KINDS.index(kind))
-    return drawn.view(n_recordings, -1).double()
+    return drawn.view(shape).double()
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from fairseq_ecg.ops.philox.triton_kernel import circle_of_quarters, sequence
 from fairseq_ecg.ops.philox.triton_kernel import normals as normals_of_words
 
 _ROWS = 16  # leads, rounded up
-_SAMPLES = 256
+_SAMPLES = 128
 
 
 def augment(
@@ -28,9 +28,9 @@ def augment(
     """Compute what :func:`fairseq_ecg.ops.augment.reference.augment` does, in float32."""
     augmented = torch.empty_like(ecgs)
     if ecgs.numel() > 0:
-        n_rows, n_leads, n_samples = ecgs.shape
+        n_recordings, n_leads, n_samples = ecgs.shape
         # A window may start within a block of four positions.
-        grid = (n_rows, triton.cdiv(n_samples + 3, _SAMPLES))
+        grid = (n_recordings, triton.cdiv(n_samples + 3, _SAMPLES))
         _augment_block[grid](
             ecgs,
             parameters,
@@ -38,7 +38,7 @@ def augment(
             layouts,
             ecgs if normals is None else normals,
             augmented,
-            n_rows,
+            n_recordings,
             n_leads,
             n_samples,
             parameters.shape[1],
@@ -46,12 +46,13 @@ def augment(
             normals is not None,
             _ROWS,
             _SAMPLES,
+            num_warps=8,
             enable_fp_fusion=False,
         )
     return augmented
 
 
-@triton.jit(do_not_specialize=["n_rows", "n_leads", "n_samples", "n_columns"])
+@triton.jit(do_not_specialize=["n_recordings", "n_leads", "n_samples", "n_columns"])
 def _augment_block(
     ecgs,
     parameters,
@@ -59,7 +60,7 @@ def _augment_block(
     layouts,
     normals,
     augmented,
-    n_rows,
+    n_recordings,
     n_leads,
     n_samples,
     n_columns,
@@ -71,7 +72,6 @@ def _augment_block(
     """Apply the recipe to a block of samples."""
     recording = tl.program_id(0).to(tl.int64)
     parameters += recording * n_columns
-    rate = tl.load(parameters)
     start = tl.load(parameters + 1).to(tl.int64)
     first = start // 4 * 4 + tl.program_id(1) * SAMPLES
     position = first + tl.arange(0, SAMPLES)
@@ -84,38 +84,78 @@ def _augment_block(
     present = is_row[:, None] & ((column >= 0) & (column < n_samples))[None, :]
     x = tl.load(ecgs + offsets, mask=present, other=0.0)
 
+    n_numbers = n_recordings.to(tl.int64) * n_leads * n_samples
     for place in tl.static_range(len(RECIPE) // 4):
-        KIND: tl.constexpr = RECIPE[4 * place]
-        COUNT: tl.constexpr = RECIPE[4 * place + 2]
-        ADJUSTS: tl.constexpr = RECIPE[4 * place + 3]
         own = parameters + RECIPE[4 * place + 1]
         if tl.load(own) > 0:
-            of_row = tl.load(own + 1 + row, mask=is_row, other=0.0)
-            gain = of_row.to(tl.float32)[:, None]
-            items = own + 13
-            if KIND == 1:
-                if HAS_NORMALS:
-                    noises = normals + COUNT * n_rows.to(tl.int64) * n_leads * n_samples
-                    noise = tl.load(noises + offsets, mask=present, other=0.0)
-                else:
-                    noise = _noise(origins + 4 * recording, place, first, ROWS, SAMPLES)
-                x = x + noise * gain
-            elif KIND == 2:
-                x = x + _shifted(items, position, COUNT)[None, :] * gain
-            elif KIND == 4:
-                x = tl.where(gain > 0, x, 0.0)
-            elif KIND == 5:
-                x = _view(x, items, of_row, lead, position, is_row)
-            else:
-                x = x + _sinusoids(items, position, rate, COUNT)[None, :] * gain
-            if ADJUSTS:
-                x = _adjust_limb_leads(x, lead)
+            x = _apply(
+                x,
+                own,
+                tl.load(parameters),
+                origins + 4 * recording,
+                normals,
+                n_numbers,
+                offsets,
+                present,
+                lead,
+                is_row,
+                position,
+                first,
+                place,
+                RECIPE[4 * place],
+                RECIPE[4 * place + 2],
+                RECIPE[4 * place + 3],
+                HAS_NORMALS,
+            )
 
     is_sample = present & (column.to(tl.float64) < tl.load(parameters + 2))[None, :]
     tl.store(augmented + offsets, x, mask=is_sample)
     is_padding = present & (is_sample == 0)
     padding = tl.load(ecgs + offsets, mask=is_padding, other=0.0)
     tl.store(augmented + offsets, padding, mask=is_padding)
+
+
+@triton.jit
+def _apply(
+    x,
+    own,
+    rate,
+    origin,
+    normals,
+    n_numbers,
+    offsets,
+    present,
+    lead,
+    is_row,
+    position,
+    first,
+    place: tl.constexpr,
+    KIND: tl.constexpr,
+    COUNT: tl.constexpr,
+    ADJUSTS: tl.constexpr,
+    HAS_NORMALS: tl.constexpr,
+):
+    """Apply one augmentation, whose parameters begin at ``own``."""
+    of_row = tl.load(own + 1 + tl.arange(0, x.shape[0]), mask=is_row, other=0.0)
+    gain = of_row.to(tl.float32)[:, None]
+    items = own + 13
+    if KIND == 4:
+        x = tl.where(gain > 0, x, 0.0)
+    elif KIND == 5:
+        x = _view(x, items, of_row, lead, position, is_row)
+    elif KIND == 1:
+        if HAS_NORMALS:
+            noise = tl.load(normals + COUNT * n_numbers + offsets, mask=present, other=0.0)
+        else:
+            noise = _noise(origin, place, first, x.shape[0], x.shape[1])
+        x = x + noise * gain
+    elif KIND == 2:
+        x = x + _shifted(items, position, COUNT)[None, :] * gain
+    else:
+        x = x + _sinusoids(items, position, rate, COUNT)[None, :] * gain
+    if ADJUSTS:
+        x = _adjust_limb_leads(x, lead)
+    return x
 
 
 @triton.jit

@@ -14,7 +14,8 @@ from fairseq_ecg.ops.augment.limb_leads import INDEPENDENT_LEADS, derived_from
 from fairseq_ecg.ops.augment.random_numbers import RandomNumbers
 from fairseq_ecg.ops.augment.table import N_LEADS, Kind
 
-# Vectorcardiogram (x, y, z) from I, II and V1 to V6, and these from it.
+# Vectorcardiogram (x, y, z) from I, II and V1 to V6 by the inverse Dower transform (Edenbrandt and
+# Pahlm, 1988) as fairseq_signals rounds it, and the leads from the vectorcardiogram.
 _VCG_OF_ECG = torch.tensor(
     [
         [0.156, -0.009, -0.172, -0.073, 0.122, 0.231, 0.239, 0.193],
