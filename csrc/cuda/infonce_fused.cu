@@ -116,7 +116,9 @@ __device__ void multiply(const InfoNCE& call, const float* x, const float* y,
     for (int k = 0; k < Narrow::kVectors; ++k) {
       float4 left[kTile];
 #pragma unroll
-      for (int u = 0; u < kTile; ++u) left[u] = predictions[(line * kTile + u) * Narrow::kPitch + k];
+      for (int u = 0; u < kTile; ++u) {
+        left[u] = predictions[(line * kTile + u) * Narrow::kPitch + k];
+      }
 #pragma unroll
       for (int v = 0; v < kTile; ++v) {
         const float4 right = targets[(column + v * kSide) * Narrow::kPitch + k];

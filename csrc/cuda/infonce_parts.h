@@ -67,9 +67,10 @@ __device__ inline bool count_draws(const InfoNCE& call, int64_t row, int64_t i, 
 }
 
 // Computes loss and hit of frame i from its products with the row's targets, and with gradients the
-// slopes: what sums of targets are taken with for by_predictions, and transposed sums of predictions
-// for by_targets. Without gradients it leaves anything there. Norms and names are the row's; counts
-// has a place for each of its frames. The loss is NaN if a negative is of another row.
+// slopes: what sums of targets are taken with for by_predictions, and transposed sums of
+// predictions for by_targets. Without gradients it leaves anything there. Norms and names are the
+// row's; counts has a place for each of its frames. The loss is NaN if a negative is of another
+// row.
 __device__ inline void weigh_one(const InfoNCE& call, int64_t row, int64_t i, int lane, int* counts,
                                  const float* products, float* slopes, float x_norm,
                                  const float* norms, const int32_t* names) {
