@@ -67,6 +67,11 @@ void prepare(const InfoNCE& call, const Workspace& workspace, CUstream_st* strea
 // sums of predictions for by_targets. The loss of a frame with a negative of another row is NaN.
 void weigh(const InfoNCE& call, const Workspace& workspace, CUstream_st* stream);
 
+// Whether a multiprocessor's memory holds all pairs of a row, and vectors of four numbers can be
+// read. Then fused() does everything in one launch, and needs no workspace.
+bool fits(const InfoNCE& call);
+void fused(const InfoNCE& call, CUstream_st* stream);
+
 // Takes from the gradients, which come as those sums, what only changes a frame's length.
 void project(const InfoNCE& call, const Workspace& workspace, CUstream_st* stream);
 

@@ -1,4 +1,5 @@
 // Registers fairseq_ecg_c::infonce.
+#include <ATen/Context.h>
 #include <ATen/Functions.h>
 #include <ATen/Parallel.h>
 #include <torch/library.h>
@@ -106,6 +107,13 @@ Results infonce_cuda(const at::Tensor& predictions, const at::Tensor& targets,
   Results results = allocate(predictions, gradient);
   const InfoNCE call = describe(predictions, targets, negatives, origins, number, temperature,
                                 gradient, results);
+
+  // Tensor cores are faster where they may be used; the one launch has float32 products alone.
+  if (!at::globalContext().allowTF32CuBLAS() && cuda::fits(call)) {
+    cuda::fused(call, stream);
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return results;
+  }
 
   const auto options = predictions.options();
   at::Tensor pairs = at::empty({call.rows, call.frames, call.frames}, options);

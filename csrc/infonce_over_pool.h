@@ -19,7 +19,7 @@ struct InfoNCEOverPool {
   float* by_targets;         // likewise
   float* by_pool;            // (pool_frames, channels), likewise
   float* pool_norms;         // (pool_frames,), kept between the stages
-  float* slopes;             // (frames, draws), likewise: what predictions are summed with for by_pool
+  float* slopes;             // (frames, draws), likewise: weights of predictions in by_pool
   int64_t frames;
   int64_t channels;
   int64_t pool_frames;

@@ -341,13 +341,13 @@ struct Kernel : Vectors<kLanes> {
 };
 
 #if defined(__GNUC__) && defined(__x86_64__)
-INSTRUCTIONS("avx512f,fma") bool infonce_avx512(const InfoNCE& call, int64_t begin,
-                                                           int64_t end) {
+INSTRUCTIONS("avx512f,fma")
+bool infonce_avx512(const InfoNCE& call, int64_t begin, int64_t end) {
   return Kernel<16, 12, 2>::run(call, begin, end);
 }
 
-INSTRUCTIONS("avx2,fma") bool infonce_avx2(const InfoNCE& call, int64_t begin,
-                                                      int64_t end) {
+INSTRUCTIONS("avx2,fma")
+bool infonce_avx2(const InfoNCE& call, int64_t begin, int64_t end) {
   return Kernel<8, 6, 2>::run(call, begin, end);
 }
 #endif

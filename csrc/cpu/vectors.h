@@ -10,8 +10,8 @@
 #define INLINE inline __attribute__((always_inline))
 
 // The instructions a function may use, with all that is inlined into it. The build fuses no
-// multiplication with an addition, because random numbers are promised bit by bit; where nothing is,
-// this allows it.
+// multiplication with an addition, because random numbers are promised bit by bit; this allows it
+// in a function of which no bits are promised.
 #if defined(__GNUC__) && !defined(__clang__)
 #define INSTRUCTIONS(set) __attribute__((target(set), optimize("fp-contract=fast")))
 #else

@@ -3,18 +3,11 @@
 #include <cuda_runtime.h>
 
 #include "../infonce.h"
+#include "infonce_parts.h"
 #include "warp.h"
 
 namespace fairseq_ecg::cuda {
 namespace {
-
-// A hash of one channel; the sum over channels is a frame's fingerprint.
-__device__ unsigned long long print_of(float value, int64_t channel) {
-  const unsigned bits = __float_as_uint(value + 0.0f);  // the sum makes -0 and 0 alike
-  unsigned long long hash = bits + (channel + 1) * 0x9e3779b97f4a7c15ull;
-  hash = (hash ^ (hash >> 32)) * 0xd6e8feb86659fd93ull;
-  return hash ^ (hash >> 32);
-}
 
 // One block per row.
 __global__ void prepare_row(InfoNCE call, Workspace workspace) {
@@ -47,53 +40,9 @@ __global__ void prepare_row(InfoNCE call, Workspace workspace) {
   __syncthreads();
 
   for (int64_t i = warp; i < call.frames; i += warps) {
-    int64_t name = i;
-    for (int64_t start = 0; start < i && name == i; start += kWarp) {
-      const int64_t j = start + lane;
-      unsigned alike = __ballot_sync(kAllLanes, j < i && fingerprints[j] == fingerprints[i]);
-      for (; alike != 0 && name == i; alike &= alike - 1) {
-        const int64_t candidate = start + __ffs(alike) - 1;
-        if (is_equal(targets + i * call.channels, targets + candidate * call.channels,
-                     call.channels, lane)) {
-          name = candidate;
-        }
-      }
-    }
-    if (lane == 0) workspace.names[first + i] = static_cast<int32_t>(name);
+    const int32_t name = name_of(targets, fingerprints, i, call.channels, lane);
+    if (lane == 0) workspace.names[first + i] = name;
   }
-}
-
-// A warp counts how often each frame of its row is drawn for frame i. False if a negative is of
-// another row.
-__device__ bool count_draws(const InfoNCE& call, int64_t row, int64_t i, int lane, int* counts) {
-  bool is_own_row = true;
-  if (call.negatives != nullptr) {
-    const int64_t first = row * call.frames;
-    const int64_t* const given = call.negatives + (first + i) * call.draws;
-    for (int64_t n = lane; n < call.draws; n += kWarp) {
-      const int64_t j = given[n] - first;
-      if (j >= 0 && j < call.frames) {
-        atomicAdd(counts + j, 1);
-      } else {
-        is_own_row = false;
-      }
-    }
-    return is_own_row;
-  }
-  const philox::Sequence sequence = philox::sequence(
-      call.origins + row * philox::kOriginColumns, kNegatives, philox::kCommonLane);
-  const uint32_t frames = static_cast<uint32_t>(call.frames);
-  const int64_t begin = i * call.draws, end = begin + call.draws;
-  for (int64_t block = begin / 4 + lane; block * 4 < end; block += kWarp) {
-    const philox::Words words = philox::words(sequence, static_cast<uint32_t>(block));
-    const uint32_t four[] = {words.x, words.y, words.z, words.w};
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      if (block * 4 + k < begin || block * 4 + k >= end) continue;
-      atomicAdd(counts + other_frame(four[k], static_cast<uint32_t>(i), frames), 1);
-    }
-  }
-  return is_own_row;
 }
 
 // One warp per prediction; shared memory holds call.frames counts for each.
@@ -107,54 +56,10 @@ __global__ void weigh_frame(InfoNCE call, Workspace workspace) {
   const int64_t first = row * call.frames;
   const int64_t i = position - first;
 
-  int* const counts = shared_counts + warp * call.frames;
-  for (int64_t j = lane; j < call.frames; j += kWarp) counts[j] = 0;
-  __syncwarp();
-  const bool is_own_row = count_draws(call, row, i, lane, counts);
   float* const pairs = workspace.pairs + position * call.frames;
-  const float* const norms = workspace.target_norms + first;
-  const int32_t* const names = workspace.names + first;
-  const float x_scale = 1 / divisor(workspace.prediction_norms[position]);
-  const float positive = pairs[i] * x_scale / divisor(norms[i]) / call.temperature;
-  __syncwarp();  // counts are complete, and all lanes have read pairs[i], which one of them changes
-
-  bool not_below = false, below = false;
-  float highest = positive;
-  for (int64_t j = lane; j < call.frames; j += kWarp) {
-    const bool equal = names[j] == names[i];
-    below = below || (equal && counts[j] > 0);  // a left-out negative is minus infinity
-    const int weight = j == i ? 1 : equal ? 0 : counts[j];
-    const float logit = pairs[j] * x_scale / divisor(norms[j]) / call.temperature;
-    if (weight > 0) {
-      not_below = not_below || !(logit <= positive);  // NaN is not below
-      below = below || logit < positive;
-      highest = fmaxf(highest, logit);
-    }
-    counts[j] = weight;
-    pairs[j] = logit;
-  }
-  highest = warp_max(highest);
-
-  float total = 0;
-  for (int64_t j = lane; j < call.frames; j += kWarp) {
-    const float share = counts[j] > 0 ? counts[j] * expf(pairs[j] - highest) : 0;
-    pairs[j] = share;
-    total += share;
-  }
-  total = warp_sum(total);
-  not_below = __any_sync(kAllLanes, not_below);
-  below = __any_sync(kAllLanes, below);
-  const bool is_sound = __all_sync(kAllLanes, is_own_row);
-  if (lane == 0) {
-    call.losses[position] = is_sound ? logf(total) - (positive - highest) : nanf("");
-    call.hits[position] = below && !not_below;
-  }
-  if (call.by_predictions == nullptr) return;
-
-  for (int64_t j = lane; j < call.frames; j += kWarp) {
-    const float slope = pairs[j] / total - (j == i ? 1.0f : 0.0f);
-    pairs[j] = slope * x_scale / divisor(norms[j]) / call.temperature;
-  }
+  weigh_one(call, row, i, lane, shared_counts + warp * call.frames, pairs, pairs,
+            workspace.prediction_norms[position], workspace.target_norms + first,
+            workspace.names + first);
 }
 
 // One warp per prediction, then one per target.

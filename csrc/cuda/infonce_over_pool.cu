@@ -1,4 +1,4 @@
-// The contrastive loss over a pool on a GPU. A warp works on one frame, or on one vector of the pool.
+// The contrastive loss over a pool on a GPU. A warp works on a frame, or on a vector of the pool.
 #include <cuda_runtime.h>
 
 #include "../infonce_over_pool.h"

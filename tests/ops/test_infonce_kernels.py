@@ -1,44 +1,38 @@
 """Every implementation of the contrastive loss against its definition in float64."""
 
-import os
-import shutil
-import subprocess
-import sys
-
 import pytest
 import torch
 
-from fairseq_ecg.ops.backends import missing
 from fairseq_ecg.ops.infonce import infonce
 from fairseq_ecg.ops.negatives import DrawnNegatives, drawn_indices
-from tests.conftest import ROOT
+from tests.ops.kernels import (
+    compile_cuda,
+    device_of,
+    nan_in_new_memory,
+    run_tests,
+    run_triton_tests,
+    skip_if_missing,
+)
 from tests.ops.test_infonce import batch, by_the_definition, gradients, undrawn
 from tests.tolerances import TOLERANCES
 
 
 @pytest.fixture(params=["reference", "torch", "cpu", "cuda", "triton"])
 def backend(request) -> str:
-    reason = missing(request.param)
-    if reason is not None:
-        pytest.skip(f"{request.param}: {reason}")
+    skip_if_missing(request.param)
     return request.param
 
 
 def run(backend, predictions, targets, negatives, temperature=0.1):
     """Run a backend on its device from memory full of NaN; the results come back to the CPU."""
-    on_gpu = backend == "cuda" or (backend == "triton" and torch.cuda.is_available())
-    device = "cuda" if on_gpu else "cpu"
+    device = device_of(backend)
     x, y = predictions.to(device), targets.to(device)
     if isinstance(negatives, DrawnNegatives):
         negatives = negatives._replace(origins=negatives.origins.to(device))
     else:
         negatives = negatives.to(device)
-    was_deterministic = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)  # fills new memory with NaN
-    try:
+    with nan_in_new_memory():
         result, by_x, by_y = gradients(infonce, x, y, negatives, temperature, backend)
-    finally:
-        torch.use_deterministic_algorithms(was_deterministic)
     return result.loss.detach().cpu(), result.correct.item(), by_x.cpu(), by_y.cpu()
 
 
@@ -79,7 +73,7 @@ def test_loss_hits_and_gradients(backend, rows, frames, channels, draws):
 
 
 @pytest.mark.parametrize(
-    ("rows", "frames", "draws"), [(2, 2, 1), (1, 11, 4), (3, 7, 3), (2, 3, 70), (1, 130, 1)]
+    ("rows", "frames", "draws"), [(2, 2, 1), (1, 11, 4), (3, 7, 3), (2, 3, 70), (1, 35, 2)]
 )
 def test_kernels_draw_what_the_definition_draws(backend, rows, frames, draws):
     x, y, _ = batch(rows, frames, 20)
@@ -88,11 +82,24 @@ def test_kernels_draw_what_the_definition_draws(backend, rows, frames, draws):
     torch.testing.assert_close(run(backend, x, y, drawn), run(backend, x, y, given), rtol=0, atol=0)
 
 
+def test_more_frames_than_a_kernel_holds_at_once(backend, monkeypatch):
+    frames = 130
+    if backend == "triton":
+        from fairseq_ecg.ops.infonce import triton_kernel
+
+        frames = 20  # the interpreter is slow
+        monkeypatch.setattr(triton_kernel, "_FRAMES", 16)
+    x, y, given = batch(1, frames, 20, 3)
+    check(backend, x, y, given)
+    drawn = undrawn(1, 3)
+    given = drawn_indices(drawn.origins, frames, 3)
+    torch.testing.assert_close(run(backend, x, y, drawn), run(backend, x, y, given), rtol=0, atol=0)
+
+
 def test_without_gradients(backend):
-    on_gpu = backend == "cuda" or (backend == "triton" and torch.cuda.is_available())
     for seed in range(20):
         torch.manual_seed(seed)
-        inputs = [tensor.to("cuda" if on_gpu else "cpu") for tensor in batch(3, 11, 20, 4)]
+        inputs = [tensor.to(device_of(backend)) for tensor in batch(3, 11, 20, 4)]
         with_gradient, _, _ = gradients(infonce, *inputs, 0.1, backend)
         with torch.no_grad():
             without = infonce(*inputs, 0.1, backend)
@@ -188,8 +195,7 @@ def test_negatives_of_other_rows(backend, index):
 
 
 def test_threads_change_nothing():
-    if (reason := missing("cpu")) is not None:
-        pytest.skip(f"cpu: {reason}")
+    skip_if_missing("cpu")
     inputs = batch(rows=5, frames=20, channels=16)
     threads = torch.get_num_threads()
     try:
@@ -202,37 +208,18 @@ def test_threads_change_nothing():
     torch.testing.assert_close(*results, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("instructions", ["base", "avx2"])
+def test_fewer_instructions(instructions):
+    skip_if_missing("cpu")
+    run_tests(__file__, "cpu and (loss_hits or draw)", FAIRSEQ_ECG_CPU=instructions)
+
+
 @pytest.mark.slow
 def test_triton_kernels_without_a_gpu():
-    """Triton's interpreter must be chosen before Triton is imported: in another process."""
-    if torch.cuda.is_available():
-        pytest.skip("the kernels run on the GPU")
-    if missing("triton") == "triton is not installed":
-        pytest.skip("triton is not installed")
-    process = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-rs",
-            __file__,
-            "-k",
-            "triton and not without_a_gpu",
-        ],
-        env=os.environ | {"TRITON_INTERPRET": "1"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert process.returncode == 0, process.stdout
-    assert "skipped" not in process.stdout, process.stdout
+    run_triton_tests(__file__)
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-def test_cuda_kernels_compile(tmp_path, architecture):
-    if shutil.which("nvcc") is None:
-        pytest.skip("nvcc is not installed: the CUDA kernels are NOT checked")
-    source, target = ROOT / "csrc" / "cuda" / "infonce.cu", tmp_path / "infonce.o"
-    command = f"nvcc -std=c++17 -arch={architecture} -Werror all-warnings -c {source} -o {target}"
-    subprocess.run(command.split(), check=True)
+@pytest.mark.parametrize("name", ["infonce.cu", "infonce_fused.cu"])
+def test_cuda_kernels_compile(tmp_path, name, architecture):
+    compile_cuda(name, architecture, tmp_path)

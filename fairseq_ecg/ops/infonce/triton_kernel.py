@@ -144,20 +144,28 @@ def _times_given(negatives, j, first, draws, DRAWS: tl.constexpr):
 
 
 @triton.jit
+def _times_word(word, n, i, j, frames, draws):
+    """Count how often each frame ``j`` is what words mean; ``n`` are their places in the row."""
+    other = below(word, frames - 1).to(tl.int64)
+    other += (other >= i).to(tl.int64)
+    return _times(tl.where((n >= i * draws) & (n < (i + 1) * draws), other, -1), j)
+
+
+@triton.jit
 def _times_drawn(origin, i, j, frames, draws, DRAWS: tl.constexpr):
     """Count how often each frame ``j`` is drawn for frame ``i``."""
     seed, record, epoch, purpose = sequence(origin, _STREAM, _LANE)
     times = j * 0
-    end = (i + 1) * draws
-    for start in range(i * draws // 4, (end + 3) // 4, DRAWS):
+    for start in range(i * draws // 4, ((i + 1) * draws + 3) // 4, DRAWS):
         block = start + tl.arange(0, DRAWS)
         same = tl.zeros((DRAWS,), tl.uint32)
-        words = tl.philox(seed, block.to(tl.uint32), record + same, epoch + same, purpose + same)
-        for k in tl.static_range(4):
-            n = block * 4 + k
-            other = below(words[k], frames - 1).to(tl.int64)
-            other += (other >= i).to(tl.int64)
-            times += _times(tl.where((n >= i * draws) & (n < end), other, -1), j)
+        x, y, z, w = tl.philox(
+            seed, block.to(tl.uint32), record + same, epoch + same, purpose + same
+        )
+        times += _times_word(x, block * 4, i, j, frames, draws)
+        times += _times_word(y, block * 4 + 1, i, j, frames, draws)
+        times += _times_word(z, block * 4 + 2, i, j, frames, draws)
+        times += _times_word(w, block * 4 + 3, i, j, frames, draws)
     return times
 
 
@@ -191,7 +199,7 @@ def _weigh(
     positive = tl.load(pairs + i) * (x_scale / divisor(tl.load(target_norms + position)))
 
     highest, total = positive, positive * 0
-    not_below, below_it, found = 0, 0, 0
+    not_below, lower, found = 0, 0, 0
     for start in range(0, frames, FRAMES):
         j = start + tl.arange(0, FRAMES)
         present = j < frames
@@ -208,7 +216,7 @@ def _weigh(
         found += tl.sum(drawn)
         not_below |= tl.max((counts & ((logit <= positive) == 0)).to(tl.int32))  # NaN is not below
         is_left_out = (drawn > 0) & is_equal  # a logit of minus infinity
-        below_it |= tl.max((is_left_out | (counts & (logit < positive))).to(tl.int32))
+        lower |= tl.max((is_left_out | (counts & (logit < positive))).to(tl.int32))
         # As many equal logits are one that is higher by the logarithm of their number.
         joint = tl.where(counts, logit + tl.log(weight.to(tl.float32)), float("-inf"))
         tl.store(pairs + j, joint, mask=present)
@@ -217,7 +225,7 @@ def _weigh(
         highest = rise
     loss = tl.log(total) - (positive - highest)
     tl.store(losses + position, tl.where(found == draws, loss, float("nan")))
-    tl.store(hits + position, (below_it & (1 - not_below)).to(tl.uint8))
+    tl.store(hits + position, (lower & (1 - not_below)).to(tl.uint8))
 
     if GRADIENT:
         tl.debug_barrier()  # what the loop above stored is complete
