@@ -4,8 +4,9 @@
 
 The model, its criterion and its optimizer come from ``configs/w2v_cmsc_rlm.yaml``; a step is
 forward, loss, backward, clip and optimizer over synthetic segments, two of each recording, as
-fairseq's trainer runs it without gradient accumulation. Variants differ in precision and in whether
-they are compiled; those named ``upstream`` run every operation's reference and upstream's optimizer.
+fairseq's trainer runs it without gradient accumulation. Variants differ in precision and in
+whether they are compiled; those named ``upstream`` run the reference of every operation and
+upstream's optimizer.
 """
 
 import argparse
@@ -169,7 +170,7 @@ class Step:
         """
         self.model.eval()
         self.criterion.eval()
-        frames, masked, drawn = self._draws()
+        masked, drawn = self._draws()
         given = {"mask_indices": masked, "negative_indices": drawn}
         expected = None
         for name in ["upstream fp32", *names]:
@@ -188,14 +189,14 @@ class Step:
         self.model.train()
         self.criterion.train()
 
-    def _draws(self) -> tuple[int, torch.Tensor, torch.Tensor]:
+    def _draws(self) -> tuple[torch.Tensor, torch.Tensor]:
         batch, _, samples = self.sample["net_input"]["source"].shape
         frames = self.frames(samples)
         np.random.seed(0)
         masked = compute_mask_indices((batch, frames), None, **self.model.frame_mask_options)
         count = int(masked[0].sum())
         drawn = sample_negatives(batch, count, self.model.num_negatives)
-        return frames, torch.from_numpy(masked).to(self.device), drawn.to(self.device)
+        return torch.from_numpy(masked).to(self.device), drawn.to(self.device)
 
     def frames(self, samples: int) -> int:
         """Frames of so many samples."""
@@ -210,8 +211,8 @@ class Step:
         losses, which need next to none, are left out.
         """
         batch, _, samples = self.sample["net_input"]["source"].shape
-        frames, masked, _ = self._draws()
-        count = int(masked[0].sum())
+        masked, _ = self._draws()
+        frames, count = masked.shape[1], int(masked[0].sum())
         positions = {"encoder": frames, "conv_pos": frames, "post_extract_proj": frames}
         positions |= dict.fromkeys(("quantizer", "project_q", "final_proj"), count)
         length, forward = samples, 0
