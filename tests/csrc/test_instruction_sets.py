@@ -1,4 +1,4 @@
-"""The extension does not die on a processor with fewer instructions than the one it was built on."""
+"""The extension does not die on processors with fewer instructions than where it was built."""
 
 import platform
 import re
@@ -24,9 +24,8 @@ def demand(name: str, operands: str) -> str | None:
     """Tell which extension of x86-64 an instruction belongs to."""
     if ONLY_AVX512.search(operands):
         return "avx512"
-    # From AVX on, vector instructions begin with v; so do only these others.
-    is_vector = name.startswith("v") and not name.startswith(("verr", "verw", "vm"))
-    return "avx2" if is_vector or "%ymm" in operands else None
+    # From AVX on, vector instructions begin with v, and no other instruction of programs does.
+    return "avx2" if name.startswith("v") or "%ymm" in operands else None
 
 
 def demands(disassembly: str) -> dict[str, set[str]]:
