@@ -5,11 +5,13 @@ import ctypes
 import datetime
 import gc
 import importlib.metadata
+import logging
 import os
 import platform
 import statistics
 import subprocess
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -258,6 +260,13 @@ def write_csv(rows: Sequence[Mapping[str, object]], path: Path) -> None:
 
 def _short(value: object) -> object:
     return f"{value:.5g}" if isinstance(value, float) else value
+
+
+def quiet() -> None:
+    """Keep from the terminal what libraries have to say, such as that a graph breaks."""
+    logging.getLogger().setLevel(logging.ERROR)
+    logging.getLogger("torch._dynamo").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"torch\.")
 
 
 def show(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:

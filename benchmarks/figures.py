@@ -50,7 +50,7 @@ def draw(machine: str) -> None:
     rows = read(common.RESULTS / f"{machine}_components.csv")
     for row in rows:
         name = TOGETHER.get(row["component"], row["component"])
-        parts[row["variant"]][name if name in SHOWN else "other"] += float(row["ms"])
+        parts[row["variant"]][name if name in SHOWN else "other"] += float(row["median_ms"])
 
     figure = Figure(figsize=(9, 1.3 + 0.45 * len(medians)), layout="constrained")
     axes = figure.subplots()

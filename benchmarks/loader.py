@@ -96,6 +96,7 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=10.0, help="seconds for each measurement")
     arguments = parser.parse_args()
     device = torch.device("cpu")
+    common.quiet()
 
     rows = []
     with tempfile.TemporaryDirectory() as name:

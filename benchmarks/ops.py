@@ -9,8 +9,6 @@ fails.
 """
 
 import argparse
-import logging
-import warnings
 from collections.abc import Callable, Sequence
 
 import torch
@@ -178,9 +176,7 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=2.0, help="seconds for each measurement")
     arguments = parser.parse_args()
     device = arguments.device
-    # What stands in the way of one graph is known: the plain form tests its indices.
-    logging.getLogger("torch._dynamo").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="torch._(dynamo|inductor)")
+    common.quiet()
 
     bandwidth = common.copy_bandwidth(device)
     rate = common.gemm_rate(device, torch.float32)

@@ -173,7 +173,7 @@ class Step:
         masked, drawn = self._draws()
         given = {"mask_indices": masked, "negative_indices": drawn}
         expected = None
-        for name in ["upstream fp32", *names]:
+        for name in dict.fromkeys(["upstream fp32", *names]):
             self.model.zero_grad()
             self.gradients(VARIANTS[name], **given)
             with torch.no_grad():
@@ -219,12 +219,11 @@ class Step:
         for index, (kernel, stride) in enumerate(self.model.feature_extractor.strides):
             length = (length - kernel) // stride + 1
             positions[f"feature_extractor.conv_layers.{index}"] = length
-        for name, parameter in self.model.named_parameters():
-            if parameter.dim() < 2 or name == "quantizer.vars":
-                continue
-            place = max((key for key in positions if name.startswith(key)), key=len, default=None)
-            if place is not None and parameter.numel() > max(parameter.shape):
-                forward += 2 * parameter.numel() * positions[place] * batch
+        for name, weight in self.model.named_parameters():
+            place = next((key for key in positions if name.startswith(key)), None)
+            is_vector = weight.numel() == max(weight.shape)  # biases, norms
+            if place is not None and not is_vector and name != "quantizer.vars":
+                forward += 2 * weight.numel() * positions[place] * batch
         layers = len(self.model.encoder.layers)
         forward += layers * 2 * 2 * batch * frames**2 * self.model.encoder_dim
         return 3.0 * forward
@@ -238,23 +237,20 @@ class Step:
         squares = [(n, n, n) for n in (side // 2, side)]
         return [*squares, (tokens, dim, dim), (tokens, dim, hidden), (tokens, hidden, dim)]
 
-    def components(self, variant: Variant, steps: int) -> tuple[dict[str, float], object]:
-        """Profile steps.
+    def components(self, variant: Variant, seed: int = 0) -> tuple[dict[str, float], profile]:
+        """Profile one step.
 
         Returns:
-            Seconds of a step by component, each of forward and backward together, and the
-            profile. On a GPU these are seconds of its kernels.
+            Seconds by component, each of forward and backward together, and the profile. On a GPU
+            these are seconds of its kernels.
         """
         activities = [ProfilerActivity.CPU]
         if self.device.type == "cuda":
             activities.append(ProfilerActivity.CUDA)
-        with self._labels():
-            self(variant)
-            with profile(activities=activities) as profiled:
-                for seed in range(steps):
-                    self(variant, seed)
-                common.synchronize(self.device)
-        return _by_component(profiled, self.device.type == "cuda", steps), profiled
+        with self._labels(), profile(activities=activities) as profiled:
+            self(variant, seed)
+            common.synchronize(self.device)
+        return _by_component(profiled, self.device.type == "cuda"), profiled
 
     @contextmanager
     def _labels(self) -> Iterator[None]:
@@ -293,7 +289,7 @@ def _labelled(function: Callable, component: str) -> Callable:
     return run
 
 
-def _by_component(profiled: profile, on_gpu: bool, steps: int) -> dict[str, float]:
+def _by_component(profiled: profile, on_gpu: bool) -> dict[str, float]:
     """Sum what operators took themselves by the component that called them.
 
     The profiler gives a backward function the sequence number of the operator it belongs to: the
@@ -332,7 +328,7 @@ def _by_component(profiled: profile, on_gpu: bool, steps: int) -> dict[str, floa
     totals: dict[str, float] = defaultdict(float)
     for event in events:
         spent = event.self_device_time_total if on_gpu else event.self_cpu_time_total
-        totals[component(event)] += 1e-6 * spent / steps
+        totals[component(event)] += 1e-6 * spent
     return {name: totals.get(name, 0.0) for name in COMPONENTS}
 
 
@@ -343,9 +339,11 @@ def main() -> None:
     parser.add_argument("--device", type=torch.device, default="cpu")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--budget", type=float, default=30.0, help="seconds for each variant")
-    parser.add_argument("--operators", help="also write the profiler's tables of operators here")
+    parser.add_argument("--profiles", type=int, default=3, help="profiled steps of each variant")
+    parser.add_argument("--operators", help="file for the last profiles' tables of operators")
     arguments = parser.parse_args()
     device, names = arguments.device, arguments.variants
+    common.quiet()
 
     step = Step(device, arguments.batch)
     count = sum(parameter.numel() for parameter in step.model.parameters())
@@ -361,14 +359,13 @@ def main() -> None:
         step(VARIANTS[name], seeds[name])
 
     works = {name: functools.partial(run, name) for name in names}
-    times = common.interleave(works, device, arguments.budget, runs=(5, 50))
+    times = common.interleave(works, device, arguments.budget, runs=(3, 50))
     described = common.machine(device)
-    rows, parts = [], []
+    rows = []
     for name in names:
         rate = rates[VARIANTS[name].dtype]
-        shared = {"variant": name, "batch": arguments.batch, "samples": SAMPLES}
         rows.append(
-            shared
+            {"variant": name, "batch": arguments.batch, "samples": SAMPLES}
             | times[name].columns()
             | {
                 "segments_per_s": arguments.batch / times[name].median,
@@ -378,17 +375,29 @@ def main() -> None:
             }
             | described
         )
-        if not VARIANTS[name].is_compiled:
-            seconds, profiled = step.components(VARIANTS[name], steps=3)
-            for component, value in seconds.items():
-                parts.append(shared | {"component": component, "ms": 1e3 * value} | described)
-            if arguments.operators:
-                key = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+
+    shares: dict[str, list[dict[str, float]]] = defaultdict(list)
+    profiles = {}
+    for seed in range(arguments.profiles):
+        for name in names:
+            if not VARIANTS[name].is_compiled:
+                seconds, profiles[name] = step.components(VARIANTS[name], seed)
+                shares[name].append(seconds)
+    parts = [
+        {"variant": name, "batch": arguments.batch, "component": component}
+        | common.Times([seconds[component] for seconds in profiled]).columns()
+        | described
+        for name, profiled in shares.items()
+        for component in COMPONENTS
+    ]
+    if arguments.operators:
+        key = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+        with open(arguments.operators, "w") as file:
+            for name, profiled in profiles.items():
                 table = profiled.key_averages().table(key, row_limit=45, max_name_column_width=60)
-                with open(arguments.operators, "a") as file:
-                    file.write(f"## {name}, 3 steps\n{table}\n")
+                file.write(f"## {name}\n{table}\n")
     common.show(rows, ["variant", "p20_ms", "median_ms", "p80_ms", "runs", "gemm_tflops", "mfu"])
-    common.show(parts, ["variant", "component", "ms"])
+    common.show(parts, ["variant", "component", "p20_ms", "median_ms", "p80_ms"])
     slug = common.slug(device)
     common.write_csv(rows, common.RESULTS / f"{slug}_step.csv")
     common.write_csv(parts, common.RESULTS / f"{slug}_components.csv")

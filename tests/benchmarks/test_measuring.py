@@ -64,7 +64,7 @@ def test_a_provider_is_only_what_the_room_has():
 def test_step_is_taken_apart():
     step = Step(CPU, batch=2)
     step.check(["fp32"])
-    seconds, _ = step.components(VARIANTS["fp32"], steps=1)
+    seconds, _ = step.components(VARIANTS["fp32"])
     assert all(value > 0 for value in seconds.values()), seconds
     # By hand, for one segment: 85 M weights of layers at 156 frames, 4.7 M of the positions.
     assert step.operations() / 2 == pytest.approx(3 * 2 * 156 * 90e6, rel=0.1)
