@@ -8,11 +8,11 @@ BIN := .venv/bin
 TORCH := $(shell grep '^torch==' requirements.txt)
 BUILT_FROM := pyproject.toml setup.py $(wildcard csrc/*.cpp csrc/*.h csrc/*/*)
 
-.PHONY: help venv test lint demo clean
+.PHONY: help venv test lint demo benchmarks clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: .venv/.package ## make .venv with the pinned dependencies and this package, editable
 
@@ -26,6 +26,11 @@ lint: venv ## check style and the layers of the package
 
 demo: venv ## run the demonstration
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo/run.sh
+
+benchmarks: venv ## time everything on the CPU, see benchmarks/README.md
+	for name in ops step loader registers figures; do \
+		$(BIN)/python -m benchmarks.$$name || exit 1; \
+	done
 
 clean: ## remove .venv and whatever was built
 	rm -rf .venv build dist *.egg-info fairseq_ecg/_C*.so .pytest_cache .ruff_cache \

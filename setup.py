@@ -29,6 +29,10 @@ CXX_FLAGS = [
     "-fno-math-errno",
     "-fno-trapping-math",
 ]
+NVCC_FLAGS = ["-O3"]
+# Ampere and Hopper, and for whatever comes later code that its driver compiles. PyTorch's own
+# default is the GPU of the machine that builds, or every one there has been.
+ARCHITECTURES = "8.0;9.0+PTX"
 KINDS = ("auto", "none", "cpu", "cuda")
 
 
@@ -68,20 +72,25 @@ def extension(root: Path, kind: str) -> tuple[Extension, type[build_ext]]:
     if shutil.which(compiler) is None:
         raise Unavailable(f"there is no C++ compiler {compiler}; CXX can name another one")
 
+    # A header or a flag that changes must have everything compiled again; setuptools looks only at
+    # what is named here, and then ninja (where there is one) at what has really changed.
+    depends = [*sources("csrc/*.h", "csrc/*/*.h"), "setup.py"]
     device = sources("csrc/cuda/*.cu", "csrc/cuda/*.cpp")
     has_toolkit = torch.version.cuda is not None and cpp_extension.CUDA_HOME is not None
     if kind == "cuda" and not (device and has_toolkit):
         raise Unavailable("CUDA kernels need csrc/cuda, PyTorch for CUDA and a CUDA toolkit")
     if kind != "cpu" and device and has_toolkit:
+        os.environ.setdefault("TORCH_CUDA_ARCH_LIST", ARCHITECTURES)
         module = cpp_extension.CUDAExtension(
             "fairseq_ecg._C",
             host + device,
             define_macros=[("FAIRSEQ_ECG_CUDA", None)],
-            extra_compile_args={"cxx": CXX_FLAGS, "nvcc": ["-O3"]},
+            depends=depends,
+            extra_compile_args={"cxx": CXX_FLAGS, "nvcc": NVCC_FLAGS},
         )
     else:
         module = cpp_extension.CppExtension(
-            "fairseq_ecg._C", host, extra_compile_args={"cxx": CXX_FLAGS}
+            "fairseq_ecg._C", host, depends=depends, extra_compile_args={"cxx": CXX_FLAGS}
         )
     return module, cpp_extension.BuildExtension
 

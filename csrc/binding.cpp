@@ -1,8 +1,9 @@
 // The module fairseq_ecg._C: empty for Python; loading it registers the operators of fairseq_ecg_c.
 #include <Python.h>
-#include <torch/library.h>
 
 #ifdef FAIRSEQ_ECG_CUDA
+#include <torch/library.h>
+
 // Its presence tells that kernels for GPUs are compiled in.
 TORCH_LIBRARY_FRAGMENT(fairseq_ecg_c, library) {
   library.def("has_cuda() -> bool", [] { return true; });

@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import time
 import tomllib
 from pathlib import Path
 
@@ -52,7 +54,9 @@ def sources(tmp_path: Path) -> Path:
     )
     (tmp_path / "fairseq_ecg" / "__init__.py").touch()
     (tmp_path / "csrc" / "binding.cpp").write_text(BINDING)
-    (tmp_path / "csrc" / "cpu" / "answer.cpp").write_text("int answer() { return 42; }\n")
+    (tmp_path / "csrc" / "cpu" / "answer.h").write_text("constexpr int kAnswer = 42;\n")
+    answer = '#include "answer.h"\nint answer() { return kAnswer; }\n'
+    (tmp_path / "csrc" / "cpu" / "answer.cpp").write_text(answer)
     return tmp_path
 
 
@@ -178,6 +182,8 @@ def cuda(monkeypatch):
         monkeypatch.setattr(cpp_extension, "CUDA_HOME", "/cuda" if there else None)
 
     monkeypatch.setenv("CXX", sys.executable)  # found, and not called here
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "")  # put back afterwards, whatever is set here
+    monkeypatch.delenv("TORCH_CUDA_ARCH_LIST")
     return pretend
 
 
@@ -190,6 +196,7 @@ def test_without_cuda_the_cpu_kernels_are_built(setup_script, sources, cuda, kin
     module, command = setup_script.extension(sources, kind)
     assert module.name == "fairseq_ecg._C"
     assert module.sources == HOST
+    assert module.depends == ["csrc/cpu/answer.h", "setup.py"]
     assert command.__name__ == "BuildExtension"
 
 
@@ -219,6 +226,18 @@ def test_with_cuda_its_kernels_are_built_unless_cpu_is_asked_for(
     module, _ = setup_script.extension(sources, kind)
     assert module.sources == sorted(HOST + (["csrc/cuda/kernel.cu"] if device else []))
     assert (("FAIRSEQ_ECG_CUDA", None) in module.define_macros) == device
+    assert os.environ.get("TORCH_CUDA_ARCH_LIST") == (
+        setup_script.ARCHITECTURES if device else None
+    )
+
+
+def test_architectures_of_gpus_can_be_chosen(setup_script, sources, cuda, monkeypatch):
+    cuda(there=True)
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "9.0")
+    (sources / "csrc" / "cuda").mkdir()
+    (sources / "csrc" / "cuda" / "kernel.cu").touch()
+    setup_script.extension(sources, "cuda")
+    assert os.environ["TORCH_CUDA_ARCH_LIST"] == "9.0"
 
 
 def build(folder: Path, kind: str) -> subprocess.CompletedProcess:
@@ -256,17 +275,58 @@ needs_compiler = pytest.mark.skipif(
 )
 
 
+def answer_of(folder: Path) -> str:
+    program = "import fairseq_ecg._C as kernels; print(kernels.answer)"
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=folder / "built",
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
 @needs_compiler
 def test_kernels_compile_and_import(sources):
+    start = time.perf_counter()
     result = build(sources, "auto")
+    print(f"built in {time.perf_counter() - start:.1f} s")
     assert result.returncode == 0, result.stderr
     assert "without compiled kernels" not in result.stdout
-    program = "import fairseq_ecg._C as kernels; print(kernels.answer)"
-    path = str(sources / "built")
-    imported = subprocess.run(
-        [sys.executable, "-c", program], cwd=path, capture_output=True, text=True, check=True
+    assert answer_of(sources) == "42\n"
+
+
+@needs_compiler
+def test_a_header_that_changes_has_kernels_built_again(sources):
+    assert build(sources, "cpu").returncode == 0
+    header = sources / "csrc" / "cpu" / "answer.h"
+    header.write_text("constexpr int kAnswer = 43;\n")
+    later = time.time() + 10
+    os.utime(header, (later, later))  # clocks of file systems are coarse
+    assert build(sources, "cpu").returncode == 0
+    assert answer_of(sources) == "43\n"
+
+
+def test_a_source_distribution_holds_all_of_csrc(tmp_path):
+    for name in ("csrc", "fairseq_ecg", "configs", "examples", "tests", "hydra_plugins", ".ci"):
+        left_out = shutil.ignore_patterns("*.so", "__pycache__")
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=left_out, symlinks=True)
+    for path in ROOT.iterdir():
+        if path.is_file() and path.name != ".git":
+            shutil.copy(path, tmp_path)
+    subprocess.run(
+        [sys.executable, "setup.py", "-q", "sdist", "--formats=tar"],
+        cwd=tmp_path,
+        env=os.environ | {"FAIRSEQ_ECG_BUILD": "none"},
+        check=True,
+        capture_output=True,
     )
-    assert imported.stdout == "42\n"
+    (archive,) = tmp_path.glob("dist/*.tar")
+    with tarfile.open(archive) as packed:
+        names = {name.partition("/")[2] for name in packed.getnames()}
+    files = {str(path.relative_to(ROOT)) for path in ROOT.glob("csrc/**/*.*")}
+    assert files
+    assert files <= names
 
 
 @needs_compiler

@@ -1,0 +1,1 @@
+"""Measurements of kernels, of the training step and of loading; see README.md."""

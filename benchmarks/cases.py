@@ -1,0 +1,234 @@
+"""What ``ops.py`` times: a function for each room of ``fairseq_ecg.ops``, found in ``CASES``.
+
+To add a room, write a function that yields its cases and put it into ``CASES``. Backends are chosen
+by the environment variable, so that a case only calls the room's public function; which backends
+the room has is seen from what it chooses.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fairseq_ecg.ops.cmsc import cmsc_loss
+from fairseq_ecg.ops.cmsc import reference as cmsc_reference
+from fairseq_ecg.ops.infonce import allpairs, infonce
+from fairseq_ecg.ops.negatives import sample_negatives
+from fairseq_ecg.ops.quantize import quantize
+from tests.ops.test_infonce import by_the_definition
+
+FLOAT = 4  # bytes
+CHANNELS, NEGATIVES = 256, 100  # of the published model
+GROUPS, WORDS = 2, 320
+FEATURES = 768
+TEMPERATURE = 0.1
+
+Outputs = tuple[Tensor, ...]
+Both = Callable[..., tuple[Outputs, Sequence[Tensor]]]
+
+
+@dataclass
+class Case:
+    """One operation at one shape.
+
+    Attributes:
+        operation: name of the room.
+        shape: the sizes, for people.
+        inputs: floating-point tensors that the operation is differentiated by.
+        run: gives the outputs from the inputs, those with a gradient first.
+        slopes: what each differentiable output is multiplied by in backward.
+        definition: gives in float64, from inputs, the outputs and the gradients to be found.
+        parts: takes from what was found the part that ``definition`` speaks of.
+        tolerance: largest error of outputs and gradients, relative to the largest number there.
+        bytes: that must be read or written at least, forward, and forward and backward.
+        operations: floating-point operations likewise.
+        plain: the fastest form in plain torch as two functions for ``torch.compile``, forward,
+            and forward and backward; None: the public function under the backend ``reference``.
+    """
+
+    operation: str
+    shape: str
+    inputs: Sequence[Tensor]
+    run: Callable[..., Outputs]
+    slopes: Sequence[Tensor]
+    definition: Callable[[], tuple[Outputs, Sequence[Tensor]]]
+    parts: Callable[[Both], tuple[Outputs, Sequence[Tensor]]]
+    tolerance: float
+    bytes: tuple[int, int]
+    operations: tuple[int, int]
+    plain: tuple[Callable[..., Outputs], Both] | None = None
+
+    def both(
+        self, *inputs: Tensor, run: Callable | None = None
+    ) -> tuple[Outputs, Sequence[Tensor]]:
+        """Run forward and backward; return outputs and gradients by the inputs."""
+        leaves = [tensor.detach().requires_grad_() for tensor in inputs]
+        outputs = (run or self.run)(*leaves)
+        differentiable = outputs[: len(self.slopes)]
+        gradients = torch.autograd.grad(differentiable, leaves, self.slopes)
+        return tuple(output.detach() for output in outputs), gradients
+
+
+def infonce_cases(device: torch.device, batches: Sequence[int]) -> Iterator[Case]:
+    """Yield the contrastive loss at the numbers of masked frames that occur."""
+    for batch in batches:
+        for frames in (55, 77, 96):
+            yield _infonce_case(device, batch, frames)
+
+
+def _infonce_case(device: torch.device, batch: int, frames: int) -> Case:
+    generator = torch.Generator().manual_seed(frames)
+    # As many targets are equal as when two codebooks are in full use: some of a row.
+    codes = torch.randn(WORDS, CHANNELS, generator=generator)
+    words = torch.randint(WORDS, (batch, frames), generator=generator)
+    targets = codes[words]
+    noise = torch.randn(targets.shape, generator=generator)
+    torch.manual_seed(frames)
+    negatives = sample_negatives(batch, frames, NEGATIVES)
+    x, y, indices = (t.to(device) for t in (targets + noise, targets, negatives))
+
+    def run(x: Tensor, y: Tensor, indices: Tensor = indices) -> Outputs:
+        result = infonce(x, y, indices, TEMPERATURE)
+        return result.loss, result.correct
+
+    def plain(x: Tensor, y: Tensor) -> Outputs:
+        losses, hits, _, _ = allpairs.infonce(x, y, indices, TEMPERATURE, gradient=False)
+        return losses.sum(), hits.sum()
+
+    def plain_both(x: Tensor, y: Tensor) -> tuple[Outputs, Sequence[Tensor]]:
+        losses, hits, by_x, by_y = allpairs.infonce(x, y, indices, TEMPERATURE, gradient=True)
+        return (losses.sum(), hits.sum()), (by_x, by_y)
+
+    # Rows do not depend on one another: the first and the last tell of all.
+    rows = [0, batch - 1]
+    shift = frames * (torch.tensor(rows) - torch.arange(len(rows))).unsqueeze(1)
+
+    def definition() -> tuple[Outputs, Sequence[Tensor]]:
+        leaves = [t[rows].double().requires_grad_() for t in (x.cpu(), y.cpu())]
+        result = by_the_definition(*leaves, negatives[rows] - shift, TEMPERATURE)
+        gradients = torch.autograd.grad(result.loss, leaves)
+        return (result.loss.detach(), result.correct), gradients
+
+    def parts(both: Both) -> tuple[Outputs, Sequence[Tensor]]:
+        _, gradients = both(x, y)
+        gradients = [gradient[rows] for gradient in gradients]
+        return run(x[rows], y[rows], (negatives[rows] - shift).to(device)), gradients
+
+    vectors = batch * frames * CHANNELS * FLOAT
+    drawn = negatives.numel() * negatives.element_size()
+    product = 2 * batch * frames**2 * CHANNELS
+    return Case(
+        "infonce",
+        f"B={batch} M={frames}",
+        (x, y),
+        run,
+        [torch.ones((), device=device)],
+        definition,
+        parts,
+        tolerance=1e-5,
+        bytes=(2 * vectors + drawn, 4 * vectors + drawn),
+        operations=(product, 3 * product),
+        plain=(plain, plain_both),
+    )
+
+
+def quantize_cases(device: torch.device, batches: Sequence[int]) -> Iterator[Case]:
+    """Yield the quantizer in training, its random numbers included."""
+    for batch in batches:
+        for frames in (55, 77, 96):
+            yield _quantize_case(device, batch, frames)
+
+
+def _quantize_case(device: torch.device, batch: int, frames: int) -> Case:
+    count, width = batch * frames, CHANNELS // GROUPS
+    generator = torch.Generator().manual_seed(frames)
+    logits = torch.randn(count, GROUPS, WORDS, generator=generator).to(device)
+    codebook = torch.rand(GROUPS, WORDS, width, generator=generator).to(device)
+    by_codes = torch.randn(count, CHANNELS, generator=generator).to(device)
+    by_perplexity = torch.ones((), device=device)
+    temperature = 2.0
+
+    def run(logits: Tensor, codebook: Tensor) -> Outputs:
+        codes, code_perplexity, prob_perplexity = quantize(logits, codebook, temperature, True)
+        return codes, prob_perplexity, code_perplexity
+
+    def perplexity(shares: Tensor) -> Tensor:
+        return torch.exp(-(shares * (shares + 1e-7).log()).sum(dim=-1)).sum()
+
+    def definition() -> tuple[Outputs, Sequence[Tensor]]:
+        scores, words = (t.double().requires_grad_() for t in (logits, codebook))
+        torch.manual_seed(0)
+        draws = torch.empty(count * GROUPS, WORDS, device=device).exponential_()
+        noisy = scores - draws.log().double().view_as(scores)
+        soft = (noisy / temperature).softmax(dim=-1)
+        choice = F.one_hot(soft.argmax(dim=-1), WORDS) - soft.detach() + soft
+        codes = torch.einsum("ngv,gvd->ngd", choice, words).flatten(1)
+        hard = F.one_hot(scores.argmax(dim=-1), WORDS).double()
+        probable = perplexity(scores.softmax(dim=-1).mean(dim=0))
+        gradients = torch.autograd.grad(
+            (codes, probable), (scores, words), (by_codes.double(), by_perplexity.double())
+        )
+        return (codes.detach(), probable.detach(), perplexity(hard.mean(dim=0))), gradients
+
+    def parts(both: Both) -> tuple[Outputs, Sequence[Tensor]]:
+        torch.manual_seed(0)
+        return both(logits, codebook)
+
+    scores, words, codes = (FLOAT * t.numel() for t in (logits, codebook, by_codes))
+    forward = scores + words + codes
+    return Case(
+        "quantize",
+        f"B={batch} M={frames}",
+        (logits, codebook),
+        run,
+        [by_codes, by_perplexity],
+        definition,
+        parts,
+        tolerance=1e-5,
+        bytes=(forward, 2 * forward + scores),
+        # Backward multiplies the gradient by codes with every word.
+        operations=(0, 2 * count * WORDS * CHANNELS),
+    )
+
+
+def cmsc_cases(device: torch.device, batches: Sequence[int]) -> Iterator[Case]:
+    """Yield the patient contrastive loss over pairs of segments."""
+    for pairs in (64, 128):
+        generator = torch.Generator().manual_seed(pairs)
+        features = torch.randn(2 * pairs, FEATURES, generator=generator).to(device)
+        patient = torch.arange(pairs, dtype=torch.int32, device=device).repeat_interleave(2)
+        segment = torch.tensor([0, 1], dtype=torch.int32, device=device).repeat(pairs)
+
+        def run(features: Tensor, patient=patient, segment=segment) -> Outputs:
+            return (cmsc_loss(features, patient, segment, TEMPERATURE),)
+
+        def definition(features=features, patient=patient, segment=segment):
+            leaf = features.double().requires_grad_()
+            loss = cmsc_reference.cmsc_loss(leaf, patient, segment, TEMPERATURE)
+            return (loss.detach(),), torch.autograd.grad(loss, leaf)
+
+        def parts(both: Both, features=features):
+            return both(features)
+
+        product = 2 * pairs**2 * FEATURES
+        yield Case(
+            "cmsc",
+            f"{pairs} pairs",
+            (features,),
+            run,
+            [torch.ones((), device=device)],
+            definition,
+            parts,
+            tolerance=1e-5,
+            bytes=(FLOAT * features.numel(), 2 * FLOAT * features.numel()),
+            operations=(product, 3 * product),
+        )
+
+
+CASES: dict[str, Callable[[torch.device, Sequence[int]], Iterator[Case]]] = {
+    "infonce": infonce_cases,
+    "quantize": quantize_cases,
+    "cmsc": cmsc_cases,
+}
