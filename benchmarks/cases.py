@@ -23,7 +23,7 @@ FLOAT = 4  # bytes
 CHANNELS, NEGATIVES = 256, 100  # of the published model
 GROUPS, WORDS = 2, 320
 FEATURES = 768
-TEMPERATURE = 0.1
+TEMPERATURE, LEAST_NORM = 0.1, 1e-8
 
 Outputs = tuple[Tensor, ...]
 Both = Callable[..., tuple[Outputs, Sequence[Tensor]]]
@@ -206,7 +206,7 @@ def cmsc_cases(device: torch.device, batches: Sequence[int]) -> Iterator[Case]:
 
         def definition(features=features, patient=patient, segment=segment):
             leaf = features.double().requires_grad_()
-            loss = cmsc_reference.cmsc_loss(leaf, patient, segment, TEMPERATURE)
+            loss = cmsc_reference.cmsc_loss(leaf, patient, segment, TEMPERATURE, LEAST_NORM)
             return (loss.detach(),), torch.autograd.grad(loss, leaf)
 
         def parts(both: Both, features=features):

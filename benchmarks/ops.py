@@ -149,7 +149,7 @@ def measure(
         }
         # Launches of a GPU are queued: many in a row show its time, not the host's.
         inner = 20 if device.type == "cuda" else 1
-        times = common.interleave(works, device, budget, inner=inner)
+        times = common.interleave(works, device, budget, runs=(3, 100), inner=inner)
         bound = max(case.bytes[index] / bandwidth, case.operations[index] / rate)
         for name, work in works.items():
             rows.append(

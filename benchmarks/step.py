@@ -13,7 +13,7 @@ import argparse
 import functools
 import importlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -26,6 +26,8 @@ from fairseq.models import MODEL_DATACLASS_REGISTRY, MODEL_REGISTRY
 from fairseq.optim import OPTIMIZER_DATACLASS_REGISTRY, build_optimizer
 from omegaconf import OmegaConf
 from torch import nn
+from torch.autograd import DeviceType
+from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 
 import fairseq_ecg.tasks  # noqa: F401  (registers models, criterions and the optimizer)
@@ -62,6 +64,7 @@ COMPONENTS = (
     "clip",
     "optimizer",
 )
+BACKWARD = "autograd::engine::evaluate_function"
 PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"}
 
 
@@ -295,41 +298,44 @@ def _by_component(profiled: profile, on_gpu: bool) -> dict[str, float]:
     The profiler gives a backward function the sequence number of the operator it belongs to: the
     last one that began under that number in forward.
     """
-    events = sorted(profiled.events(), key=lambda event: event.time_range.start)
+    # Kernels of a GPU are counted with the operators that launched them.
+    events = [event for event in profiled.events() if event.device_type == DeviceType.CPU]
+    events.sort(key=lambda event: event.time_range.start)
     forward: dict[int, str] = {}
-
-    def component(event) -> str:
-        kind = "rest"
-        while event is not None:
-            if event.name in PRODUCTS:
-                kind = "GEMM"
-            elif "scaled_dot_product" in event.name or "attention" in event.name:
-                kind = "attention"
-            part = None
-            if event.name.startswith(PART):
-                part = event.name.removeprefix(PART)
-            elif event.name.startswith("autograd::engine::evaluate_function"):
-                part = forward.get(event.sequence_nr)
-            if part is not None:
-                return f"layers: {kind}" if part.startswith("layers") else part
-            event = event.cpu_parent
-        return "projections, other"
-
-    def is_backward(event) -> bool:
-        while event is not None:
-            if event.name.startswith("autograd::engine"):
-                return True
-            event = event.cpu_parent
-        return False
-
-    for event in events:
-        if event.sequence_nr >= 0 and not is_backward(event):
-            forward[event.sequence_nr] = component(event)
     totals: dict[str, float] = defaultdict(float)
     for event in events:
+        component = _component(event, forward)
+        ancestors = (ancestor.name for ancestor in _with_ancestors(event))
+        if event.sequence_nr >= 0 and not any(name.startswith(BACKWARD) for name in ancestors):
+            forward[event.sequence_nr] = component
         spent = event.self_device_time_total if on_gpu else event.self_cpu_time_total
-        totals[component(event)] += 1e-6 * spent
+        totals[component] += 1e-6 * spent
     return {name: totals.get(name, 0.0) for name in COMPONENTS}
+
+
+def _component(event: FunctionEvent, forward: Mapping[int, str]) -> str:
+    """Tell the component of an operator, in backward by that of its operator in forward."""
+    kind = "rest"
+    for ancestor in _with_ancestors(event):
+        part = None
+        if ancestor.name.startswith(PART):
+            part = ancestor.name.removeprefix(PART)
+        elif ancestor.name.startswith(BACKWARD):
+            part = forward.get(ancestor.sequence_nr)
+        elif ancestor.name in PRODUCTS:
+            kind = "GEMM"
+        elif "attention" in ancestor.name or "scaled_dot_product" in ancestor.name:
+            kind = "attention"
+        if part is not None:
+            is_settled = not part.startswith("layers") or part == "layers: attention"
+            return part if is_settled else f"layers: {kind}"
+    return "projections, other"
+
+
+def _with_ancestors(event: FunctionEvent) -> Iterator[FunctionEvent]:
+    while event is not None:
+        yield event
+        event = event.cpu_parent
 
 
 def main() -> None:
