@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 struct CUstream_st;
 
@@ -22,18 +23,18 @@ struct CMSC {
 
 namespace cpu {
 
-// Lines of units end in zeros up to a multiple of this many channels.
-constexpr int64_t kMostLanes = 16;
-
 // The members of a batch are its first segments followed by its second ones.
 struct Workspace {
-  int64_t* members;  // (rows,), the row of each
-  float* units;      // (rows, pitch), features of length one
-  float* scales;     // (rows,), what they were divided by
-  float* pairs;      // (firsts, seconds), similarities, then the loss's slopes by the products
-  int64_t firsts;
-  int64_t seconds;
-  int64_t pitch;
+  // Finds the members; fills nothing else.
+  explicit Workspace(const CMSC& call);
+
+  int64_t firsts = 0;
+  int64_t seconds = 0;
+  int64_t pitch;                       // channels, and zeros up to a place in the cache
+  std::unique_ptr<int64_t[]> members;  // (rows,), the row of each
+  std::unique_ptr<float[]> units;      // (rows, pitch), features of length one
+  std::unique_ptr<float[]> scales;     // (rows,), what they were divided by
+  std::unique_ptr<float[]> pairs;      // (firsts, seconds), similarities, then slopes by products
 };
 
 // What is computed for each member on its own.
@@ -42,9 +43,6 @@ enum class Step {
   kCompare,        // similarities of a first segment to all second ones
   kDifferentiate,  // gradient by a member's features
 };
-
-// Finds the members; fills nothing else.
-void select(const CMSC& call, Workspace& workspace);
 
 // Takes a step for the members [begin, end).
 void take(Step step, const CMSC& call, const Workspace& workspace, int64_t begin, int64_t end);

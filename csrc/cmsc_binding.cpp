@@ -4,7 +4,6 @@
 #include <torch/library.h>
 
 #include <tuple>
-#include <vector>
 
 #include "cmsc.h"
 
@@ -58,19 +57,7 @@ Results cmsc_loss_cpu(const at::Tensor& features, const at::Tensor& patient_id,
   const CMSC call =
       describe(features, patient_id, segment, temperature, eps, gradient, results);
 
-  const int64_t pitch = (call.channels + cpu::kMostLanes - 1) / cpu::kMostLanes * cpu::kMostLanes;
-  std::vector<int64_t> members(call.rows);
-  const at::Tensor units = at::empty({call.rows, pitch}, options);
-  const at::Tensor scales = at::empty({call.rows}, options);
-  cpu::Workspace workspace{
-      members.data(), units.mutable_data_ptr<float>(), scales.mutable_data_ptr<float>(),
-      nullptr,        0,
-      0,              pitch,
-  };
-  cpu::select(call, workspace);
-  const at::Tensor pairs = at::empty({workspace.firsts, workspace.seconds}, options);
-  workspace.pairs = pairs.mutable_data_ptr<float>();
-
+  const cpu::Workspace workspace(call);
   constexpr int64_t kMembers = 8;  // of one thread at least
   const auto take = [&](cpu::Step step, int64_t count) {
     at::parallel_for(0, count, kMembers, [&](int64_t begin, int64_t end) {

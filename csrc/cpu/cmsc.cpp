@@ -22,20 +22,41 @@ struct Kernel : Vectors<kLanes> {
   using Vector::store;
   using Vector::sum;
 
-  static INLINE float product(const float* one, const float* other, int64_t pitch) {
-    Floats products = {};
-    for (int64_t c = 0; c < pitch; c += kLanes) products += load(one + c) * load(other + c);
-    return sum(products);
+  // Products of one line with kOthers lines that follow each other.
+  template <int kOthers>
+  static INLINE void multiply(const float* one, const float* others, int64_t pitch, float* out) {
+    Floats products[kOthers] = {};
+    for (int64_t c = 0; c < pitch; c += kLanes) {
+      const Floats numbers = load(one + c);
+#pragma GCC unroll 8
+      for (int i = 0; i < kOthers; ++i) products[i] += numbers * load(others + i * pitch + c);
+    }
+    for (int i = 0; i < kOthers; ++i) out[i] = sum(products[i]);
+  }
+
+  // A sum of lines, each with its weight, over kVectors * kLanes channels.
+  template <int kVectors>
+  static INLINE void combine(const float* weights, int64_t step, const float* lines,
+                             int64_t count, int64_t pitch, float* out) {
+    Floats sums[kVectors] = {};
+    for (int64_t i = 0; i < count; ++i) {
+      const float weight = weights[i * step];
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) sums[v] += weight * load(lines + i * pitch + v * kLanes);
+    }
+    for (int v = 0; v < kVectors; ++v) store(out + v * kLanes, sums[v]);
   }
 
   static INLINE void normalise(const CMSC& call, const Workspace& workspace, int64_t begin,
                                int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      float* const unit = workspace.units + i * workspace.pitch;
+      float* const unit = workspace.units.get() + i * workspace.pitch;
       std::memcpy(unit, call.features + workspace.members[i] * call.channels,
                   call.channels * sizeof(float));
       std::fill(unit + call.channels, unit + workspace.pitch, 0.0f);
-      const float norm = std::sqrt(product(unit, unit, workspace.pitch));
+      float squares;
+      multiply<1>(unit, unit, workspace.pitch, &squares);
+      const float norm = std::sqrt(squares);
       const float scale = norm < call.eps ? call.eps : norm;  // NaN stays NaN
       workspace.scales[i] = scale;
       for (int64_t c = 0; c < workspace.pitch; c += kLanes) {
@@ -47,13 +68,14 @@ struct Kernel : Vectors<kLanes> {
   static INLINE void compare(const CMSC& call, const Workspace& workspace, int64_t begin,
                              int64_t end) {
     const int64_t pitch = workspace.pitch, seconds = workspace.seconds;
-    const float* const others = workspace.units + workspace.firsts * pitch;
+    const float* const others = workspace.units.get() + workspace.firsts * pitch;
     for (int64_t i = begin; i < end; ++i) {
-      const float* const unit = workspace.units + i * pitch;
-      for (int64_t j = 0; j < seconds; ++j) {
-        workspace.pairs[i * seconds + j] =
-            product(unit, others + j * pitch, pitch) / call.temperature;
-      }
+      const float* const unit = workspace.units.get() + i * pitch;
+      float* const pairs = workspace.pairs.get() + i * seconds;
+      int64_t j = 0;
+      for (; j + 8 <= seconds; j += 8) multiply<8>(unit, others + j * pitch, pitch, pairs + j);
+      for (; j < seconds; ++j) multiply<1>(unit, others + j * pitch, pitch, pairs + j);
+      for (j = 0; j < seconds; ++j) pairs[j] /= call.temperature;
     }
   }
 
@@ -64,20 +86,20 @@ struct Kernel : Vectors<kLanes> {
     for (int64_t i = begin; i < end; ++i) {
       const bool is_first = i < firsts;
       const int64_t others = is_first ? workspace.seconds : firsts;
-      const float* const units = workspace.units + (is_first ? firsts * pitch : 0);
+      const float* const units = workspace.units.get() + (is_first ? firsts * pitch : 0);
       const float* const slopes =
-          workspace.pairs + (is_first ? i * workspace.seconds : i - firsts);
+          workspace.pairs.get() + (is_first ? i * workspace.seconds : i - firsts);
       const int64_t step = is_first ? 1 : workspace.seconds;
-      std::fill(sums.get(), sums.get() + pitch, 0.0f);
-      for (int64_t j = 0; j < others; ++j) {
-        const float slope = slopes[j * step];
-        for (int64_t c = 0; c < pitch; c += kLanes) {
-          store(sums.get() + c, load(sums.get() + c) + load(units + j * pitch + c) * slope);
-        }
+      int64_t c = 0;
+      for (; c + 8 * kLanes <= pitch; c += 8 * kLanes) {
+        combine<8>(slopes, step, units + c, others, pitch, sums.get() + c);
+      }
+      for (; c < pitch; c += kLanes) {
+        combine<1>(slopes, step, units + c, others, pitch, sums.get() + c);
       }
       // The scale is a constant for the gradient.
       float* const gradient = call.by_features + workspace.members[i] * call.channels;
-      for (int64_t c = 0; c < call.channels; ++c) gradient[c] = sums[c] / workspace.scales[i];
+      for (c = 0; c < call.channels; ++c) gradient[c] = sums[c] / workspace.scales[i];
     }
   }
 
@@ -95,15 +117,15 @@ struct Kernel : Vectors<kLanes> {
 };
 
 #if defined(__GNUC__) && defined(__x86_64__)
-__attribute__((target("avx512f,fma"))) void take_avx512(Step step, const CMSC& call,
-                                                        const Workspace& workspace, int64_t begin,
-                                                        int64_t end) {
+INSTRUCTIONS("avx512f,fma")
+void take_avx512(Step step, const CMSC& call, const Workspace& workspace, int64_t begin,
+                 int64_t end) {
   Kernel<16>::take(step, call, workspace, begin, end);
 }
 
-__attribute__((target("avx2,fma"))) void take_avx2(Step step, const CMSC& call,
-                                                   const Workspace& workspace, int64_t begin,
-                                                   int64_t end) {
+INSTRUCTIONS("avx2,fma")
+void take_avx2(Step step, const CMSC& call, const Workspace& workspace, int64_t begin,
+               int64_t end) {
   Kernel<8>::take(step, call, workspace, begin, end);
 }
 #endif
@@ -122,16 +144,18 @@ float log_sum_exp(const float* numbers, int64_t count, int64_t step) {
 
 }  // namespace
 
-void select(const CMSC& call, Workspace& workspace) {
-  int64_t member = 0;
+Workspace::Workspace(const CMSC& call)
+    : pitch(pitch_of(call.channels)),
+      members(new int64_t[call.rows]),
+      units(new float[call.rows * pitch]),
+      scales(new float[call.rows]) {
   for (int64_t row = 0; row < call.rows; ++row) {
-    if (call.segment[row] == 0) workspace.members[member++] = row;
+    if (call.segment[row] == 0) members[firsts++] = row;
   }
-  workspace.firsts = member;
   for (int64_t row = 0; row < call.rows; ++row) {
-    if (call.segment[row] == 1) workspace.members[member++] = row;
+    if (call.segment[row] == 1) members[firsts + seconds++] = row;
   }
-  workspace.seconds = member - workspace.firsts;
+  pairs.reset(new float[firsts * seconds]);
 }
 
 void weigh(const CMSC& call, const Workspace& workspace) {
@@ -139,10 +163,10 @@ void weigh(const CMSC& call, const Workspace& workspace) {
   const std::unique_ptr<float[]> log_sums(new float[firsts + seconds]);
   const std::unique_ptr<int64_t[]> n_positive(new int64_t[firsts + seconds]());
   for (int64_t i = 0; i < firsts; ++i) {
-    log_sums[i] = log_sum_exp(workspace.pairs + i * seconds, seconds, 1);
+    log_sums[i] = log_sum_exp(workspace.pairs.get() + i * seconds, seconds, 1);
   }
   for (int64_t j = 0; j < seconds; ++j) {
-    log_sums[firsts + j] = log_sum_exp(workspace.pairs + j, firsts, seconds);
+    log_sums[firsts + j] = log_sum_exp(workspace.pairs.get() + j, firsts, seconds);
   }
   const auto is_positive = [&](int64_t i, int64_t j) {
     return call.patient_id[workspace.members[i]] ==

@@ -15,13 +15,6 @@
 namespace fairseq_ecg::cpu {
 namespace {
 
-// Lines of matrices start at multiples of this many floats, a place in the cache.
-constexpr int64_t kPlace = 16;
-
-// Pads a line to an odd number of places, so that the same column of many lines does not compete
-// for the same set of them.
-int64_t pitch_of(int64_t width) { return ((width + kPlace - 1) / kPlace | 1) * kPlace; }
-
 // A matrix that is read by single numbers, in either direction.
 struct Left {
   const float* data;

@@ -17,13 +17,12 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
-constexpr int64_t kMostLanes = 16;
 
 // A line of numbers, one for each word, that ends in a filling up to whole vectors.
 struct Line {
   Line(int64_t words, float filling)
       : words(words),
-        width((words + kMostLanes - 1) / kMostLanes * kMostLanes),
+        width((words + kPlace - 1) / kPlace * kPlace),
         filling(filling),
         memory(new float[width]),
         data(memory.get()) {}

@@ -1,4 +1,5 @@
-// Vectors of 4, 8 or 16 numbers, which the compiler turns into the registers that there are.
+// What CPU kernels share: vectors of 4, 8 or 16 numbers, which the compiler turns into the registers
+// that there are, and the layout of matrices.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +20,13 @@
 #endif
 
 namespace fairseq_ecg::cpu {
+
+// Lines of matrices start at multiples of this many floats, a place in the cache.
+constexpr int64_t kPlace = 16;
+
+// Pads a line to an odd number of places, so that the same column of many lines does not compete
+// for the same set of them.
+inline int64_t pitch_of(int64_t width) { return ((width + kPlace - 1) / kPlace | 1) * kPlace; }
 
 template <int kLanes>
 struct Registers;

@@ -110,7 +110,9 @@ __global__ void average(Quantization call) {
   const int64_t word = static_cast<int64_t>(blockIdx.x) * kWarp + lane;
   float sum = 0;
   if (word < words) {
-    for (int64_t part = slice; part < call.parts; part += kWarp) sum += call.sums[part * words + word];
+    for (int64_t part = slice; part < call.parts; part += kWarp) {
+      sum += call.sums[part * words + word];
+    }
   }
   shared[slice][lane] = sum;
   __syncthreads();

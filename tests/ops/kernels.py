@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fairseq_ecg.ops.backends import missing
 from tests.conftest import ROOT
@@ -36,6 +37,19 @@ def nan_in_new_memory():
         yield
     finally:
         torch.use_deterministic_algorithms(was_deterministic)
+
+
+class WaitsForNoDevice(TorchDispatchMode):
+    """Fail at operations that a GPU would have to finish all its work for."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Look at one operation and run it."""
+        name = func._schema.name.removeprefix("aten::")
+        assert name not in ("_local_scalar_dense", "nonzero", "masked_select", "bincount"), name
+        if name.startswith("index"):
+            indices = args[1] if isinstance(args[1], list | tuple) else []
+            assert all(index is None or index.dtype != torch.bool for index in indices), name
+        return func(*args, **(kwargs or {}))
 
 
 def run_tests(file: str, selection: str, **variables: str) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fairseq_ecg.ops.cmsc import cmsc_loss, positive_pairs
+from fairseq_ecg.ops.cmsc import allpairs, cmsc_loss, positive_pairs, reference
 from tests.ops import kernels
 from tests.tolerances import TOLERANCES
 
@@ -221,6 +221,15 @@ def test_compiles_as_one_graph_for_any_number_of_rows():
     assert len(graphs) == 1
 
 
+def test_no_device_is_waited_for():
+    features, *ids = batch(8, patients=3)
+    with kernels.WaitsForNoDevice():
+        allpairs.cmsc_loss(features, *ids, 0.1, 1e-8, True)
+        positive_pairs(*ids).sum()
+    with pytest.raises(AssertionError, match="index"), kernels.WaitsForNoDevice():
+        reference.cmsc_loss(features, *ids, 0.1, 1e-8)
+
+
 def test_positive_pairs():
     pairs = positive_pairs(torch.tensor([5, 5, 7, 5]), torch.tensor([1, 0, 0, 1]))
     assert pairs.nonzero().tolist() == [[1, 0], [1, 3]]
@@ -242,6 +251,17 @@ def test_every_set_of_instructions(instructions):
 
 def test_triton_kernels_without_a_gpu():
     kernels.run_triton_tests(__file__)
+
+
+def test_triton_kernels_compile_for_a_gpu():
+    pytest.importorskip("triton")
+    from fairseq_ecg.ops.cmsc.triton_kernel import _contrast, _differentiate
+
+    batch = {"pairs": "*fp32", "patient_id": "*i64", "segment": "*i64", "log_sums": "*fp32"}
+    batch |= {"n_positive": "*i64"}
+    sizes = {"rows": "i32", "temperature": "fp32"}
+    kernels.compile_triton(_contrast, batch | {"losses": "*fp32"} | sizes, ROWS=64)
+    kernels.compile_triton(_differentiate, batch | {"count": "*i64"} | sizes, ROWS=64)
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])

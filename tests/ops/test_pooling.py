@@ -213,6 +213,16 @@ def test_triton_kernels_without_a_gpu():
     kernels.run_triton_tests(__file__)
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_triton_kernels_compile_for_a_gpu(masked):
+    pytest.importorskip("triton")
+    from fairseq_ecg.ops.pooling.triton_kernel import _pool
+
+    arguments = {"x": "*fp32", "padded": "*i1" if masked else "*fp32", "means": "*fp32"}
+    arguments |= {"counts": "*fp32", "frames": "i32", "channels": "i32"}
+    kernels.compile_triton(_pool, arguments, MASKED=masked, FRAMES=32, CHANNELS=64)
+
+
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 def test_cuda_kernels_compile(tmp_path, architecture):
     kernels.compile_cuda("pooling.cu", architecture, tmp_path)

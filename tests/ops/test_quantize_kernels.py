@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fairseq_ecg.ops.quantize import Quantized, quantize
+from fairseq_ecg.ops.quantize import Quantized, gather, quantize
 from tests.ops import kernels
 from tests.tolerances import TOLERANCES
 
@@ -72,7 +72,7 @@ def check(backend, logits, codebook, weights, temperature=2.0, training=True):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize(
     ("frames", "groups", "words", "channels"),
-    [(1, 1, 2, 1), (7, 2, 5, 3), (3, 1, 16, 16), (33, 1, 17, 9), (35, 2, 40, 33), (5, 1, 70, 2)],
+    [(1, 1, 2, 1), (7, 2, 5, 3), (3, 1, 16, 16), (33, 1, 17, 9), (18, 2, 40, 33), (5, 1, 70, 2)],
 )
 def test_codes_perplexities_and_gradients(backend, frames, groups, words, channels, training):
     check(backend, *inputs(frames, groups, words, channels), training=training)
@@ -166,6 +166,17 @@ def test_gradient_of_one_result_alone(backend, what, training):
             torch.testing.assert_close(one, other, rtol=0, atol=2 * atol * other.abs().max().item())
 
 
+def test_no_device_is_waited_for():
+    logits, codebook, _ = inputs()
+    draws = torch.empty(logits.shape).exponential_()
+    temperature = torch.tensor(2.0)
+    with kernels.WaitsForNoDevice():
+        codes, choices, perplexities, slopes = gather.quantize(logits, codebook, draws, temperature)
+        by_choices = torch.zeros(2, 7, 5)
+        gather.by_logits(logits, draws, by_choices, slopes, perplexities[1], temperature)
+        gather.by_codebook(choices, codes, 5)
+
+
 def test_threads_change_nothing():
     kernels.skip_if_missing("cpu")
     arguments = inputs(300, 2, 40, 20)
@@ -188,6 +199,22 @@ def test_every_set_of_instructions(instructions):
 
 def test_triton_kernels_without_a_gpu():
     kernels.run_triton_tests(__file__)
+
+
+@pytest.mark.parametrize("has_noise", [True, False])
+def test_triton_kernels_compile_for_a_gpu(has_noise):
+    pytest.importorskip("triton")
+    from fairseq_ecg.ops.quantize.triton_kernel import _choose, _differentiate
+
+    sizes = dict.fromkeys(("frames", "groups", "words"), "i32") | {"temperature": "*fp32"}
+    arguments = {"logits": "*fp32", "draws": "*fp32", "best": "*i32", "choices": "*i32"}
+    arguments |= {"sums": "*fp32"} | sizes
+    kernels.compile_triton(_choose, arguments, SAMPLES=has_noise, FRAMES=16, WIDTH=512)
+    names = "logits", "draws", "by_choices", "slopes", "by_perplexity", "gradient"
+    arguments = dict.fromkeys(names, "*fp32") | sizes
+    kernels.compile_triton(
+        _differentiate, arguments, HAS_CHOICE=has_noise, HAS_PERPLEXITY=True, WIDTH=512
+    )
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])

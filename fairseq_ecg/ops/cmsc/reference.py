@@ -9,7 +9,7 @@ def cmsc_loss(
     patient_id: Tensor,
     segment: Tensor,
     temperature: float,
-    eps: float,
+    eps: float = 1e-8,
 ) -> Tensor:
     """Pick the first and the second segments and contrast them; rows are counted on the host.
 

@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-_ROWS = 128
+_ROWS = 64
 
 
 def cmsc_loss(

@@ -78,9 +78,7 @@ def quantize(
         with torch.autocast(logits.device.type, enabled=False):
             codes, *perplexities = reference.quantize(scores, words, temperature, training)
     else:
-        draws = None
-        if training:
-            draws = scores.new_empty(scores.shape, requires_grad=False).exponential_()
+        draws = scores.new_empty(scores.shape).exponential_() if training else None
         codes, _, code_perplexity, prob_perplexity, _ = _quantize(
             scores, words, draws, temperature, chosen
         )
