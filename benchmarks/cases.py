@@ -8,14 +8,20 @@ the room has is seen from what it chooses.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fairseq_ecg.ops.augment import apply_batch, augment, build_augmentations, draw_batch
+from fairseq_ecg.ops.augment import reference as augment_reference
+from fairseq_ecg.ops.augment.batch import describe
 from fairseq_ecg.ops.cmsc import cmsc_loss
 from fairseq_ecg.ops.cmsc import reference as cmsc_reference
 from fairseq_ecg.ops.infonce import allpairs, infonce
 from fairseq_ecg.ops.negatives import sample_negatives
+from fairseq_ecg.ops.philox import origin
+from fairseq_ecg.ops.pooling import mean_of_nonzero
 from fairseq_ecg.ops.quantize import quantize
 from tests.ops.test_infonce import by_the_definition
 
@@ -38,7 +44,8 @@ class Case:
         shape: the sizes, for people.
         inputs: floating-point tensors that the operation is differentiated by.
         run: gives the outputs from the inputs, those with a gradient first.
-        slopes: what each differentiable output is multiplied by in backward.
+        slopes: what each differentiable output is multiplied by in backward; none where there is
+            no gradient.
         definition: gives in float64, from inputs, the outputs and the gradients to be found.
         parts: takes from what was found the part that ``definition`` speaks of.
         tolerance: largest error of outputs and gradients, relative to the largest number there.
@@ -46,6 +53,8 @@ class Case:
         operations: floating-point operations likewise.
         plain: the fastest form in plain torch as two functions for ``torch.compile``, forward,
             and forward and backward; None: the public function under the backend ``reference``.
+        upstream: fairseq_signals' own way where the reference is another one. Its random numbers
+            are its own, so that nothing can be compared.
     """
 
     operation: str
@@ -58,14 +67,17 @@ class Case:
     tolerance: float
     bytes: tuple[int, int]
     operations: tuple[int, int]
-    plain: tuple[Callable[..., Outputs], Both] | None = None
+    plain: tuple[Callable[..., Outputs], Both | None] | None = None
+    upstream: Callable[[], object] | None = None
 
     def both(
         self, *inputs: Tensor, run: Callable | None = None
     ) -> tuple[Outputs, Sequence[Tensor]]:
         """Run forward and backward; return outputs and gradients by the inputs."""
-        leaves = [tensor.detach().requires_grad_() for tensor in inputs]
+        leaves = [tensor.detach().requires_grad_(bool(self.slopes)) for tensor in inputs]
         outputs = (run or self.run)(*leaves)
+        if not self.slopes:
+            return outputs, ()
         differentiable = outputs[: len(self.slopes)]
         gradients = torch.autograd.grad(differentiable, leaves, self.slopes)
         return tuple(output.detach() for output in outputs), gradients
@@ -227,8 +239,97 @@ def cmsc_cases(device: torch.device, batches: Sequence[int]) -> Iterator[Case]:
         )
 
 
+def pooling_cases(device: torch.device, batches: Sequence[int]) -> Iterator[Case]:
+    """Yield the pooling of a segment's frames, some of the last ones being padding."""
+    frames = 156
+    for batch in batches:
+        generator = torch.Generator().manual_seed(batch)
+        x = torch.randn(batch, frames, FEATURES, generator=generator).to(device)
+        lengths = torch.randint(frames // 2, frames + 1, (batch, 1), generator=generator)
+        padding = (torch.arange(frames) >= lengths).to(device)
+        by_means = torch.randn(batch, FEATURES, generator=generator).to(device)
+
+        def run(x: Tensor, padding=padding) -> Outputs:
+            return (mean_of_nonzero(x, padding),)
+
+        def definition(x=x, padding=padding, by_means=by_means):
+            leaf = x.double().requires_grad_()
+            kept = leaf.masked_fill(padding.unsqueeze(-1), 0)
+            means = kept.sum(dim=1) / (kept != 0).sum(dim=1)
+            return (means.detach(),), torch.autograd.grad(means, leaf, by_means.double())
+
+        def parts(both: Both, x=x):
+            return both(x)
+
+        yield Case(
+            "pooling",
+            f"B={batch}",
+            (x,),
+            run,
+            [by_means],
+            definition,
+            parts,
+            tolerance=1e-5,
+            bytes=(FLOAT * x.numel(), 2 * FLOAT * x.numel()),
+            operations=(0, 0),
+        )
+
+
+def augment_cases(device: torch.device, batches: Sequence[int]) -> Iterator[Case]:
+    """Yield the recipe of all five augmentations over segments of 5 s at 500 Hz."""
+    names = ["powerline_noise", "emg_noise", "baseline_shift", "baseline_wander"]
+    recipe = build_augmentations([*names, "random_leads_masking"])
+    leads, samples, rate = 12, 2500, 500
+    for batch in (128, 1024):
+        generator = torch.Generator().manual_seed(batch)
+        ecgs = torch.randn(batch, leads, samples, generator=generator)
+        origins = torch.stack([origin(1, 1, record, 0) for record in range(batch)])
+        draws = draw_batch(
+            recipe,
+            origins,
+            sample_rates=torch.full((batch,), float(rate)),
+            lengths=torch.full((batch,), samples),
+            layouts=torch.arange(leads).expand(batch, -1),
+        )
+        draws = {name: tensor.to(device) for name, tensor in draws.items()}
+
+        def run(ecgs: Tensor, draws=draws) -> Outputs:
+            return (apply_batch(ecgs, recipe, draws),)
+
+        def plain(ecgs: Tensor, draws=draws) -> Outputs:
+            tensors = (draws[name] for name in ("parameters", "origins", "layouts"))
+            return (augment_reference.augment(ecgs, *tensors, None, describe(recipe)),)
+
+        def definition(ecgs=ecgs, draws=draws):
+            return (apply_batch(ecgs.to(device), recipe, draws, backend="reference"),), ()
+
+        def parts(both: Both, ecgs=ecgs):
+            return both(ecgs.to(device))
+
+        def upstream(ecgs=ecgs) -> None:
+            for record, ecg in enumerate(ecgs):
+                augment(ecg, recipe, np.random.RandomState(record), sample_rate=rate)
+
+        yield Case(
+            "augment",
+            f"B={batch}",
+            (ecgs.to(device),),
+            run,
+            [],
+            definition,
+            parts,
+            tolerance=1e-5,
+            bytes=(2 * FLOAT * ecgs.numel(), 0),
+            operations=(0, 0),
+            plain=(plain, None),
+            upstream=upstream,
+        )
+
+
 CASES: dict[str, Callable[[torch.device, Sequence[int]], Iterator[Case]]] = {
     "infonce": infonce_cases,
     "quantize": quantize_cases,
     "cmsc": cmsc_cases,
+    "pooling": pooling_cases,
+    "augment": augment_cases,
 }

@@ -98,17 +98,17 @@ def step_table(machine: str) -> str:
 
 
 def operations_table(machine: str) -> str:
-    """Tabulate operations, forward and backward together, in Markdown."""
+    """Tabulate operations, forward and backward together where there is both, in Markdown."""
     groups: dict[tuple[str, str], dict[str, dict[str, str]]] = defaultdict(dict)
-    for row in read(common.RESULTS / f"{machine}_ops.csv"):
-        if row["mode"] == "forward+backward":
-            groups[row["operation"], row["shape"]][row["provider"]] = row
+    for row in read(common.RESULTS / f"{machine}_ops.csv"):  # forward comes first
+        groups[row["operation"], row["shape"]][row["provider"]] = row
     cells = []
     for (operation, shape), providers in groups.items():
         kernel = next((name for name in KERNELS if name in providers), None)
         if kernel is None:
             continue
         ours = providers[kernel]
+        upstream = "upstream" if "upstream" in providers else "reference"
 
         def ratio(name: str, column: str, providers=providers, ours=ours) -> str:
             if name not in providers or float(ours[column]) == 0:
@@ -121,8 +121,8 @@ def operations_table(machine: str) -> str:
                 shape,
                 kernel,
                 f"{float(ours['median_ms']):,.3g}",
-                *(ratio(name, "median_ms") for name in ("reference", "torch", "compiled")),
-                ratio("reference", "peak_MB"),
+                *(ratio(name, "median_ms") for name in (upstream, "torch", "compiled")),
+                ratio(upstream, "peak_MB"),
                 f"{100 * float(ours['roofline']):.0f} %",
             ]
         )

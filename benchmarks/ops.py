@@ -3,8 +3,9 @@
     python -m benchmarks.ops [--device cuda] [--operations NAME ...] [--batches 8 128]
 
 Providers are the backends of ``fairseq_ecg.ops.backends`` (``reference`` is fairseq_signals'
-formulation, ``torch`` the fastest form in plain torch) and ``compiled``, the plain form by
-``torch.compile``. One that differs from the definition in float64 is not timed, and the command
+formulation, ``torch`` the fastest form in plain torch), ``compiled``, the plain form by
+``torch.compile``, and ``upstream``, fairseq_signals' own way where the reference is another one.
+One that differs from the definition in float64 is not timed, and the command
 fails.
 """
 
@@ -38,13 +39,13 @@ class Provider:
 
     Args:
         case: the operation.
-        name: a backend, or ``compiled``.
+        name: a backend, ``compiled`` or ``upstream``.
     """
 
     def __init__(self, case: Case, name: str):
         self.case = case
         self.name = name
-        self.backend = "reference" if name == "compiled" else name
+        self.backend = name if name in BACKENDS else "reference"
         self._run, self._both = case.run, case.both
         if name == "compiled":
             run, both = case.plain or (case.run, None)
@@ -57,7 +58,10 @@ class Provider:
     def forward(self) -> None:
         """Run forward, where nothing is kept for backward."""
         with common.environment({backends.VARIABLE: self.backend}), torch.no_grad():
-            self._run(*self.case.inputs)
+            if self.name == "upstream":
+                self.case.upstream()
+            else:
+                self._run(*self.case.inputs)
 
     def both(self, *inputs: Tensor) -> tuple[Outputs, Sequence[Tensor]]:
         """Run forward and backward; return outputs and gradients."""
@@ -103,6 +107,8 @@ def providers(case: Case, wanted: Sequence[str]) -> list[Provider]:
                 found.append(provider)
     if "compiled" in wanted:
         found.append(Provider(case, "compiled"))
+    if "upstream" in wanted and case.upstream is not None:
+        found.append(Provider(case, "upstream"))
     return found
 
 
@@ -141,9 +147,11 @@ def measure(
     device = case.inputs[0].device
     found = providers(case, wanted)
     for provider in found:
-        provider.check()
+        if provider.name != "upstream":
+            provider.check()
     rows = []
-    for index, mode in enumerate(("forward", "forward+backward")):
+    modes = ("forward", "forward+backward") if case.slopes else ("forward",)
+    for index, mode in enumerate(modes):
         works: dict[str, Callable | Both] = {
             provider.name: provider.forward if index == 0 else provider.both for provider in found
         }
@@ -171,7 +179,7 @@ def main() -> None:
     parser.add_argument("--device", type=torch.device, default="cpu")
     parser.add_argument("--operations", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--batches", nargs="+", type=int, default=[8, 128], help="rows")
-    every = [*BACKENDS, "compiled"]
+    every = [*BACKENDS, "compiled", "upstream"]
     parser.add_argument("--providers", nargs="+", choices=every, default=every)
     parser.add_argument("--budget", type=float, default=2.0, help="seconds for each measurement")
     arguments = parser.parse_args()

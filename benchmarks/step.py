@@ -33,8 +33,10 @@ from torch.profiler import ProfilerActivity, profile, record_function
 import fairseq_ecg.tasks  # noqa: F401  (registers models, criterions and the optimizer)
 from benchmarks import common
 from fairseq_ecg.ops.backends import VARIABLE
+from fairseq_ecg.ops.frames import frame_count
 from fairseq_ecg.ops.masking import compute_mask_indices
 from fairseq_ecg.ops.negatives import sample_negatives
+from fairseq_ecg.ops.philox import origin
 
 CONFIG = "configs/w2v_cmsc_rlm.yaml"
 SAMPLES = 2500  # of a segment: 5 s at 500 Hz
@@ -65,7 +67,9 @@ COMPONENTS = (
     "optimizer",
 )
 BACKWARD = "autograd::engine::evaluate_function"
-PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"}
+PRODUCTS = {"aten::mm", "aten::addmm"}
+# In a layer only attention has batches of products.
+OF_ATTENTION = {"aten::bmm", "aten::baddbmm", "aten::_softmax", "aten::_softmax_backward_data"}
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,9 @@ class Step:
         np.random.seed(seed)
         torch.manual_seed(seed)
         model = self.compiled if variant.is_compiled else self.model
+        if not variant.upstream:
+            # What the loader's processes draw; upstream's model draws it in the step.
+            net_input = self.drawn_by_loader(seed) | net_input
         sample = self.sample | {"net_input": self.sample["net_input"] | net_input}
         backend = {VARIABLE: "reference" if variant.upstream else None}
         with common.environment(backend):
@@ -173,8 +180,10 @@ class Step:
         """
         self.model.eval()
         self.criterion.eval()
-        masked, drawn = self._draws()
-        given = {"mask_indices": masked, "negative_indices": drawn}
+        given = {"masked_frames": self.drawn_by_loader(0)["masked_frames"]}
+        batch, count = given["masked_frames"].shape
+        drawn = sample_negatives(batch, count, self.model.num_negatives)
+        given["negative_indices"] = drawn.to(self.device)
         expected = None
         for name in dict.fromkeys(["upstream fp32", *names]):
             self.model.zero_grad()
@@ -192,19 +201,20 @@ class Step:
         self.model.train()
         self.criterion.train()
 
-    def _draws(self) -> tuple[torch.Tensor, torch.Tensor]:
-        batch, _, samples = self.sample["net_input"]["source"].shape
-        frames = self.frames(samples)
-        np.random.seed(0)
-        masked = compute_mask_indices((batch, frames), None, **self.model.frame_mask_options)
-        count = int(masked[0].sum())
-        drawn = sample_negatives(batch, count, self.model.num_negatives)
-        return torch.from_numpy(masked).to(self.device), drawn.to(self.device)
+    @functools.cache  # noqa: B019 (there is one step in a process)
+    def drawn_by_loader(self, seed: int) -> dict[str, torch.Tensor]:
+        """Give the masks that upstream's model draws after this seed, and origins of negatives."""
+        batch = len(self.sample["id"])
+        np.random.seed(seed)
+        mask = compute_mask_indices((batch, self.frames), None, self.model.masking.frames)
+        masked = torch.from_numpy(mask).nonzero()[:, 1].view(batch, -1)
+        origins = torch.stack([origin(seed, 1, row // 2, row % 2) for row in range(batch)])
+        return {"masked_frames": masked.to(self.device), "origins": origins.to(self.device)}
 
-    def frames(self, samples: int) -> int:
-        """Frames of so many samples."""
-        length = self.model.feature_extractor.output_length(torch.tensor(samples))
-        return int(length)
+    @property
+    def frames(self) -> int:
+        """Frames of a segment."""
+        return frame_count(SAMPLES, self.model.feature_extractor.strides)
 
     def operations(self) -> float:
         """Count the floating-point operations of a step's products, whatever computes them.
@@ -213,12 +223,11 @@ class Step:
         once in forward and twice in backward; attention has two products more. Quantizer and
         losses, which need next to none, are left out.
         """
-        batch, _, samples = self.sample["net_input"]["source"].shape
-        masked, _ = self._draws()
-        frames, count = masked.shape[1], int(masked[0].sum())
+        batch, count = self.drawn_by_loader(0)["masked_frames"].shape
+        frames = self.frames
         positions = {"encoder": frames, "conv_pos": frames, "post_extract_proj": frames}
         positions |= dict.fromkeys(("quantizer", "project_q", "final_proj"), count)
-        length, forward = samples, 0
+        length, forward = SAMPLES, 0
         for index, (kernel, stride) in enumerate(self.model.feature_extractor.strides):
             length = (length - kernel) // stride + 1
             positions[f"feature_extractor.conv_layers.{index}"] = length
@@ -233,8 +242,7 @@ class Step:
 
     def product_shapes(self) -> list[tuple[int, int, int]]:
         """Shapes of the transformer's products, and squares, to measure the device's rate with."""
-        batch, _, samples = self.sample["net_input"]["source"].shape
-        tokens, dim = batch * self.frames(samples), self.model.encoder_dim
+        tokens, dim = len(self.sample["id"]) * self.frames, self.model.encoder_dim
         hidden = self.model.encoder.layers[0].fc1.out_features
         side = 8192 if self.device.type == "cuda" else 2048
         squares = [(n, n, n) for n in (side // 2, side)]
@@ -324,7 +332,7 @@ def _component(event: FunctionEvent, forward: Mapping[int, str]) -> str:
             part = forward.get(ancestor.sequence_nr)
         elif ancestor.name in PRODUCTS:
             kind = "GEMM"
-        elif "attention" in ancestor.name or "scaled_dot_product" in ancestor.name:
+        elif ancestor.name in OF_ATTENTION or "attention" in ancestor.name:
             kind = "attention"
         if part is not None:
             is_settled = not part.startswith("layers") or part == "layers: attention"

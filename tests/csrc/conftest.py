@@ -15,7 +15,7 @@ def run_kernel_tests():
     """
 
     def run(folder: Path, variables: dict[str, str]) -> subprocess.CompletedProcess:
-        files = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/ops/*_kernels.py"))
+        files = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/ops/test_*.py"))
         assert files
         # Captured words would be lost where a sanitizer ends the process.
         options = ["-q", "-rs", "-k", "cpu", "--capture=no", "-p", "no:cacheprovider"]

@@ -7,7 +7,9 @@ import pytest
 from benchmarks.registers import ARCHITECTURES, SOURCES, CompilationError, compile_kernels
 from tests.conftest import ROOT
 
-SPILLED_BYTES = 0  # of a thread, that a kernel may write to memory for want of registers
+# Bytes of a thread that a kernel may write to memory for want of registers: none, but where more
+# blocks on a multiprocessor are worth it, see csrc/cuda/augment.cu.
+SPILLED_BYTES = {"augment_block": 48}
 
 pytestmark = pytest.mark.skipif(
     shutil.which("nvcc") is None, reason="nvcc is not installed: the CUDA kernels are NOT checked"
@@ -22,7 +24,8 @@ def test_kernels_compile_and_fit_into_registers(source, architecture):
     assert kernels, "a source without a kernel"
     for kernel in kernels:
         print(kernel)
-        assert kernel.spill_stores <= SPILLED_BYTES, f"{kernel}\nsee {report}"
+        allowed = SPILLED_BYTES.get(kernel.kernel, 0)
+        assert kernel.spill_stores <= allowed, f"{kernel}\nsee {report}"
 
 
 def test_there_are_sources():

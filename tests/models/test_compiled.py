@@ -5,13 +5,13 @@ import pytest
 import torch
 from fairseq.criterions import build_criterion
 from omegaconf import OmegaConf
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import fairseq_ecg.tasks  # noqa: F401
 from fairseq_ecg.criterions.criterion import ECGCriterion
 from fairseq_ecg.models import Wav2Vec2CMSCModel
 from fairseq_ecg.ops.backends import VARIABLE
 from fairseq_ecg.ops.philox import origin
+from tests.ops.kernels import WaitsForNoDevice
 
 FRAMES = 40
 
@@ -76,23 +76,6 @@ def test_one_graph_serves_any_number_of_masked_frames(network, padded):
     assert len(graphs) <= 2
 
 
-class NothingWaits(TorchDispatchMode):
-    """Raises where a GPU would have to be waited for."""
-
-    WAITING = ("_local_scalar_dense", "nonzero", "is_nonzero", "masked_select", "equal")
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.__name__.split(".")[0]
-        if name in self.WAITING:
-            raise AssertionError(f"{name} waits for the device")
-        if name.startswith("index") and any(
-            torch.is_tensor(index) and index.dtype == torch.bool
-            for index in (args[1] if isinstance(args[1], (list, tuple)) else ())
-        ):
-            raise AssertionError("an index of truth values waits for the device")
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize("backend", ["torch", "cpu"])
 @pytest.mark.parametrize("padded", [False, True])
 def test_no_training_step_waits_for_the_device(network, monkeypatch, backend, padded):
@@ -111,7 +94,7 @@ def test_no_training_step_waits_for_the_device(network, monkeypatch, backend, pa
         "patient_id": torch.tensor([0, 0, 1, 1]),
         "segment": torch.tensor([0, 1, 0, 1]),
     }
-    with NothingWaits():
+    with WaitsForNoDevice():
         loss, sample_size, log = criterion(network, sample)
         loss.backward()
     assert sample_size == 80
@@ -119,7 +102,7 @@ def test_no_training_step_waits_for_the_device(network, monkeypatch, backend, pa
 
 
 def test_waiting_is_noticed():
-    with NothingWaits(), pytest.raises(AssertionError, match="waits for the device"):
+    with WaitsForNoDevice(), pytest.raises(AssertionError, match="_local_scalar_dense"):
         torch.ones(3).sum().item()
-    with NothingWaits(), pytest.raises(AssertionError, match="truth values"):
+    with WaitsForNoDevice(), pytest.raises(AssertionError, match="index"):
         torch.ones(3)[torch.tensor([True, False, True])]

@@ -1,11 +1,9 @@
 """What tests of kernels share: backends, their devices, and other processes to run them in."""
 
 import os
-import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,26 +50,25 @@ class WaitsForNoDevice(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def run_tests(file: str, selection: str, **variables: str) -> None:
-    """Run some tests of a file in another process, which sees variables of the environment.
-
-    Triton's interpreter and the CPU's instructions are chosen once in a process.
-    """
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", file, "-k", selection]
-    process = subprocess.run(
-        command, env=os.environ | variables, cwd=ROOT, capture_output=True, text=True
-    )
-    assert process.returncode == 0, process.stdout
-    assert "skipped" not in process.stdout, process.stdout
-
-
 def run_triton_tests(file: str) -> None:
-    """Run a file's tests of Triton kernels by Triton's interpreter where there is no GPU."""
+    """Run a file's tests of Triton kernels by Triton's interpreter where there is no GPU.
+
+    The interpreter is chosen once in a process, hence in another one.
+    """
     if torch.cuda.is_available():
         pytest.skip("the kernels run on the GPU")
     if missing("triton") == "triton is not installed":
         pytest.skip("triton is not installed")
-    run_tests(file, "triton and not without_a_gpu and not compile_for", TRITON_INTERPRET="1")
+    selection = "triton and not without_a_gpu and not compile_for"
+    process = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-rs", file, "-k", selection],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stdout
+    assert "skipped" not in process.stdout, process.stdout
 
 
 def compile_triton(kernel: Any, arguments: dict[str, str], **constants: Any) -> None:
@@ -95,12 +92,3 @@ def compile_triton(kernel: Any, arguments: dict[str, str], **constants: Any) -> 
     options = {"enable_fp_fusion": False}
     assembly = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"]
     assert "fma.rn" not in assembly
-
-
-def compile_cuda(name: str, architecture: str, folder: Path) -> None:
-    """Compile a file of ``csrc/cuda``, every warning being an error."""
-    if shutil.which("nvcc") is None:
-        pytest.skip("nvcc is not installed: the CUDA kernels are NOT checked")
-    source, target = ROOT / "csrc" / "cuda" / name, folder / "kernels.o"
-    command = f"nvcc -std=c++17 -arch={architecture} -Werror all-warnings -c {source} -o {target}"
-    subprocess.run(command.split(), check=True)

@@ -356,16 +356,6 @@ def test_bad_layouts_are_refused_by_the_extension():
             apply_batch(batch, [EMGNoise()], draws | {"layouts": layouts}, "cpu")
 
 
-@pytest.mark.parametrize("instructions", ["base", "avx2"])
-def test_every_set_of_instructions(instructions):
-    kernels.skip_if_missing("cpu")
-    kernels.run_tests(
-        __file__,
-        "cpu and (one_by_one or philox_draws or windows)",
-        FAIRSEQ_ECG_CPU=instructions,
-    )
-
-
 @pytest.mark.slow
 def test_triton_kernels_without_a_gpu():
     kernels.run_triton_tests(__file__)
@@ -395,8 +385,3 @@ def test_triton_kernels_compile_for_a_gpu(has_normals):
         ROWS=triton_kernel._ROWS,
         SAMPLES=triton_kernel._SAMPLES,
     )
-
-
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-def test_cuda_kernels_compile(tmp_path, architecture):
-    kernels.compile_cuda("augment.cu", architecture, tmp_path)

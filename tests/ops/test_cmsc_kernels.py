@@ -243,12 +243,6 @@ def test_wrong_arguments_are_named():
         cmsc_loss(features, patient_id, segment, temperature=0.0)
 
 
-@pytest.mark.parametrize("instructions", ["base", "avx2"])
-def test_every_set_of_instructions(instructions):
-    kernels.skip_if_missing("cpu")
-    kernels.run_tests(__file__, "cpu and not instructions", FAIRSEQ_ECG_CPU=instructions)
-
-
 def test_triton_kernels_without_a_gpu():
     kernels.run_triton_tests(__file__)
 
@@ -262,8 +256,3 @@ def test_triton_kernels_compile_for_a_gpu():
     sizes = {"rows": "i32", "temperature": "fp32"}
     kernels.compile_triton(_contrast, batch | {"losses": "*fp32"} | sizes, ROWS=64)
     kernels.compile_triton(_differentiate, batch | {"count": "*i64"} | sizes, ROWS=64)
-
-
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-def test_cuda_kernels_compile(tmp_path, architecture):
-    kernels.compile_cuda("cmsc.cu", architecture, tmp_path)

@@ -5,10 +5,8 @@ import torch
 
 from fairseq_ecg.ops.infonce_over_pool import infonce_over_pool
 from tests.ops.kernels import (
-    compile_cuda,
     device_of,
     nan_in_new_memory,
-    run_tests,
     run_triton_tests,
     skip_if_missing,
 )
@@ -166,17 +164,6 @@ def test_threads_change_nothing():
     torch.testing.assert_close(*results, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("instructions", ["base", "avx2"])
-def test_fewer_instructions(instructions):
-    skip_if_missing("cpu")
-    run_tests(__file__, "cpu and loss_hits", FAIRSEQ_ECG_CPU=instructions)
-
-
 @pytest.mark.slow
 def test_triton_kernels_without_a_gpu():
     run_triton_tests(__file__)
-
-
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-def test_cuda_kernels_compile(tmp_path, architecture):
-    compile_cuda("infonce_over_pool.cu", architecture, tmp_path)

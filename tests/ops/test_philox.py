@@ -155,12 +155,6 @@ def test_wrong_arguments_are_named():
         random_numbers(counters, seeds, "numbers")
 
 
-@pytest.mark.parametrize("instructions", ["base", "avx2"])
-def test_every_set_of_instructions(instructions):
-    kernels.skip_if_missing("cpu")
-    kernels.run_tests(__file__, "cpu and not instructions", FAIRSEQ_ECG_CPU=instructions)
-
-
 def test_triton_kernels_without_a_gpu():
     kernels.run_triton_tests(__file__)
 
@@ -173,8 +167,3 @@ def test_triton_kernels_compile_for_a_gpu(kind):
     numbers = "*i64" if kind == 0 else "*fp32"
     arguments = {"counters": "*i64", "seeds": "*i64", "numbers": numbers, "rows": "i32"}
     kernels.compile_triton(_convert, arguments, KIND=kind, COUNTERS=128)
-
-
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-def test_cuda_kernels_compile(tmp_path, architecture):
-    kernels.compile_cuda("philox.cu", architecture, tmp_path)

@@ -201,14 +201,6 @@ def test_wrong_arguments_are_named():
         mean_of_nonzero(x, frame_mask.float())
 
 
-@pytest.mark.parametrize("instructions", ["base", "avx2"])
-def test_every_set_of_instructions(instructions):
-    kernels.skip_if_missing("cpu")
-    kernels.run_tests(
-        __file__, "cpu and not instructions and not graph", FAIRSEQ_ECG_CPU=instructions
-    )
-
-
 def test_triton_kernels_without_a_gpu():
     kernels.run_triton_tests(__file__)
 
@@ -221,8 +213,3 @@ def test_triton_kernels_compile_for_a_gpu(masked):
     arguments = {"x": "*fp32", "padded": "*i1" if masked else "*fp32", "means": "*fp32"}
     arguments |= {"counts": "*fp32", "frames": "i32", "channels": "i32"}
     kernels.compile_triton(_pool, arguments, MASKED=masked, FRAMES=32, CHANNELS=64)
-
-
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-def test_cuda_kernels_compile(tmp_path, architecture):
-    kernels.compile_cuda("pooling.cu", architecture, tmp_path)

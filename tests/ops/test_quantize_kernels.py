@@ -191,12 +191,6 @@ def test_threads_change_nothing():
     torch.testing.assert_close(*results, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("instructions", ["base", "avx2"])
-def test_every_set_of_instructions(instructions):
-    kernels.skip_if_missing("cpu")
-    kernels.run_tests(__file__, "cpu and not instructions", FAIRSEQ_ECG_CPU=instructions)
-
-
 def test_triton_kernels_without_a_gpu():
     kernels.run_triton_tests(__file__)
 
@@ -215,8 +209,3 @@ def test_triton_kernels_compile_for_a_gpu(has_noise):
     kernels.compile_triton(
         _differentiate, arguments, HAS_CHOICE=has_noise, HAS_PERPLEXITY=True, WIDTH=512
     )
-
-
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-def test_cuda_kernels_compile(tmp_path, architecture):
-    kernels.compile_cuda("quantize.cu", architecture, tmp_path)
