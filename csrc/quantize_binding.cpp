@@ -80,8 +80,8 @@ struct Quantizing {
 };
 
 ByLogits describe(const at::Tensor& logits, const Maybe& draws, const Maybe& by_choices,
-                  const at::Tensor& slopes, const Maybe& by_perplexity, const at::Tensor& temperature,
-                  const at::Tensor& by_logits) {
+                  const at::Tensor& slopes, const Maybe& by_perplexity,
+                  const at::Tensor& temperature, const at::Tensor& by_logits) {
   const int64_t frames = logits.size(0), groups = logits.size(1), words = logits.size(2);
   check(logits, "logits", logits, {frames, groups, words});
   check(slopes, "slopes", logits, {groups, words});

@@ -1,5 +1,5 @@
-// What CPU kernels share: vectors of 4, 8 or 16 numbers, which the compiler turns into the registers
-// that there are, and the layout of matrices.
+// What CPU kernels share: vectors of 4, 8 or 16 numbers, which the compiler turns into the
+// registers that there are, and the layout of matrices.
 #pragma once
 
 #include <cstdint>

@@ -19,7 +19,7 @@ def test_headers(path):
     headers = included(path)
     if not path.name.endswith("binding.cpp"):
         assert not [name for name in headers if OF_PYTORCH.match(name)]
-    if path.suffix == ".cu":
+    if path.suffix == ".cu" or path.parent.name == "cuda":
         assert {name for name in headers if name.startswith("<cuda")} <= {"<cuda_runtime.h>"}
     elif not path.name.endswith("binding.cpp"):
         assert not [name for name in headers if name.startswith("<cuda")]

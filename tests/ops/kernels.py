@@ -71,12 +71,16 @@ def run_triton_tests(file: str) -> None:
     assert "skipped" not in process.stdout, process.stdout
 
 
-def compile_triton(kernel: Any, arguments: dict[str, str], **constants: Any) -> None:
+def compile_triton(
+    kernel: Any, arguments: dict[str, str], may_fuse: bool = False, **constants: Any
+) -> None:
     """Compile a Triton kernel for a GPU, which its interpreter does not; none is needed.
 
     Args:
         kernel: a ``triton.jit`` function.
         arguments: types of those that are no constants.
+        may_fuse: whether a multiplication and an addition may become one instruction; random
+            numbers may not change so.
         constants: values of the others.
     """
     if missing("triton") == "triton is not installed":
@@ -89,6 +93,6 @@ def compile_triton(kernel: Any, arguments: dict[str, str], **constants: Any) -> 
 
     signature = arguments | dict.fromkeys(constants, "constexpr")
     source = ASTSource(kernel, signature, constants)
-    options = {"enable_fp_fusion": False}
+    options = {"enable_fp_fusion": may_fuse}
     assembly = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"]
-    assert "fma.rn" not in assembly
+    assert may_fuse or "fma.rn" not in assembly

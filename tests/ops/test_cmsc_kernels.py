@@ -254,5 +254,5 @@ def test_triton_kernels_compile_for_a_gpu():
     batch = {"pairs": "*fp32", "patient_id": "*i64", "segment": "*i64", "log_sums": "*fp32"}
     batch |= {"n_positive": "*i64"}
     sizes = {"rows": "i32", "temperature": "fp32"}
-    kernels.compile_triton(_contrast, batch | {"losses": "*fp32"} | sizes, ROWS=64)
-    kernels.compile_triton(_differentiate, batch | {"count": "*i64"} | sizes, ROWS=64)
+    for kernel, own in ((_contrast, {"losses": "*fp32"}), (_differentiate, {"count": "*i64"})):
+        kernels.compile_triton(kernel, batch | own | sizes, may_fuse=True, ROWS=64)

@@ -88,8 +88,8 @@ def test_unknown_type():
         draw(mask_type="square")
 
 
-def streams(rows):
-    return [np.random.RandomState(seed) for seed in range(rows)]
+def streams(rows, first=0):
+    return [np.random.RandomState(seed) for seed in range(first, first + rows)]
 
 
 def masks(drawn, frames):
@@ -112,20 +112,17 @@ def test_streams_of_their_own_give_the_same_distribution(options):
     # Padded rows draw their number of spans row by row in both.
     padding = torch.zeros(8, 156, dtype=torch.bool)
     rng = np.random.RandomState(0)
-    old = np.stack([compute_mask_indices((8, 156), padding, masking, rng) for _ in range(150)])
+    old = np.stack([compute_mask_indices((8, 156), padding, masking, rng) for _ in range(60)])
     new = np.stack(
-        [
-            masks(draw_masked([156] * 8, masking, streams(8 * 150)[8 * k : 8 * k + 8]), 156)
-            for k in range(150)
-        ]
+        [masks(draw_masked([156] * 8, masking, streams(8, 8 * k)), 156) for k in range(60)]
     )
     sizes = [drawn[:, 0].sum(axis=-1) for drawn in (old, new)]
-    # 150 means of standard deviation 6 or less: differences beyond 3 are 4 standard errors.
-    assert abs(sizes[0].mean() - sizes[1].mean()) < 3
+    # 60 means of standard deviation 6 or less: differences beyond 4 are 4 standard errors.
+    assert abs(sizes[0].mean() - sizes[1].mean()) < 4
     runs = [np.mean([len(spans(row)) for row in drawn.reshape(-1, 156)]) for drawn in (old, new)]
     assert runs[0] == pytest.approx(runs[1], rel=0.05)
     places = [drawn.reshape(-1, 4, 39).mean(axis=(0, 2)) for drawn in (old, new)]
-    np.testing.assert_allclose(places[0], places[1], atol=0.03)
+    np.testing.assert_allclose(places[0], places[1], atol=0.04)
 
 
 def test_a_row_with_fewer_masked_frames_has_some_of_the_same():

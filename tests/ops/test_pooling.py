@@ -212,4 +212,4 @@ def test_triton_kernels_compile_for_a_gpu(masked):
 
     arguments = {"x": "*fp32", "padded": "*i1" if masked else "*fp32", "means": "*fp32"}
     arguments |= {"counts": "*fp32", "frames": "i32", "channels": "i32"}
-    kernels.compile_triton(_pool, arguments, MASKED=masked, FRAMES=32, CHANNELS=64)
+    kernels.compile_triton(_pool, arguments, may_fuse=True, MASKED=masked, FRAMES=32, CHANNELS=64)
