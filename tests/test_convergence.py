@@ -12,12 +12,17 @@ from fairseq_ecg.ops.backends import missing
 from tests.conftest import TINY_MODEL, USER_DIR
 
 UPDATES = 200
-MARGIN = 0.03
-"""Share of the loss by which means of 20 updates of runs with other random numbers may differ.
+SAME = 0.005
+LOW_PRECISION = 0.05
+"""Shares of what the reference's loss falls by in training, by which others may end elsewhere."""
 
-Dropout of the backends draws from streams of its own. Five seeds of the reference end within 1.2 %
-of their mean, while the loss itself falls by half.
-"""
+NO_DROPOUT = (
+    "+model.dropout=0.0",
+    "+model.attention_dropout=0.0",
+    "model.dropout_input=0.0",
+    "model.dropout_features=0.0",
+)
+"""Backends draw dropout from streams of their own, and all else from the same ones."""
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +46,8 @@ def recordings(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def last_losses(hydra_train, recordings, tmp_path_factory):
-    """Train with options; the losses of the first and of the last 20 updates, in means."""
+def losses(hydra_train, recordings, tmp_path_factory):
+    """Train with options; mean losses of the first and of the last 20 updates."""
 
     def train(*options: str) -> tuple[float, float]:
         folder = tmp_path_factory.mktemp("run")
@@ -62,6 +67,7 @@ def last_losses(hydra_train, recordings, tmp_path_factory):
             "common.log_interval=1",
             "checkpoint.no_save=true",
             *TINY_MODEL,
+            *NO_DROPOUT,
             *options,
             cwd=folder,
         ).check()
@@ -74,27 +80,26 @@ def last_losses(hydra_train, recordings, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def reference(last_losses) -> float:
-    """Loss of fairseq_signals' formulas in float32 after training."""
-    first, last = last_losses("+task.backend=reference")
-    assert last < 0.75 * first
-    return last
+def reference(losses) -> tuple[float, float]:
+    """Losses of fairseq_signals' formulas in float32."""
+    first, last = losses("+task.backend=reference")
+    assert last < 0.9 * first
+    return first, last
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options",
+    ("option", "margin"),
     [
-        ("+task.backend=torch",),
-        ("+task.backend=cpu",),
-        ("common.bf16=true",),
-        ("common.amp=true",),
+        ("+task.backend=torch", SAME),
+        ("+task.backend=cpu", SAME),
+        ("common.bf16=true", LOW_PRECISION),
+        ("common.amp=true", LOW_PRECISION),
     ],
-    ids=["torch", "cpu", "bf16", "amp"],
 )
-def test_losses_fall_as_far_as_the_references(last_losses, reference, options):
-    backend = options[0].removeprefix("+task.backend=")
-    if backend == "cpu" and (reason := missing(backend)) is not None:
+def test_losses_fall_as_far_as_the_references(losses, reference, option, margin):
+    if option.endswith("=cpu") and (reason := missing("cpu")) is not None:
         pytest.skip(reason)
-    _, last = last_losses(*options)
-    assert last == pytest.approx(reference, rel=MARGIN)
+    first, last = reference
+    _, found = losses(option)
+    assert found == pytest.approx(last, abs=margin * (first - last))

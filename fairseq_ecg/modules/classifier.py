@@ -5,6 +5,7 @@ import contextlib
 import torch
 from torch import nn
 
+from fairseq_ecg.modules.dropout import Dropout
 from fairseq_ecg.modules.ecg_transformer import ECGTransformer
 from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
 
@@ -31,7 +32,7 @@ class ECGTransformerClassifier(nn.Module):
         self.freeze_finetune_updates = freeze_finetune_updates
         self.num_updates = 0
         self.encoder = encoder
-        self.final_dropout = nn.Dropout(final_dropout)
+        self.final_dropout = Dropout(final_dropout)
         self.proj = nn.Linear(encoder.encoder_dim, num_labels)
         nn.init.xavier_uniform_(self.proj.weight)
         nn.init.zeros_(self.proj.bias)

@@ -6,6 +6,7 @@ import torch
 from torch import distributed, nn
 
 from fairseq_ecg.modules.conv_extractor import ConvFeatureExtractor, parse_conv_layers
+from fairseq_ecg.modules.dropout import Dropout
 from fairseq_ecg.modules.encoder import TransformerEncoder
 from fairseq_ecg.modules.gathering import gather_rows
 from fairseq_ecg.modules.gradient import scale_gradient
@@ -82,8 +83,8 @@ class ECGTransformer(nn.Module):
         self.mask_emb = (
             nn.Parameter(torch.empty(encoder_embed_dim).uniform_()) if apply_mask else None
         )
-        self.dropout_input = nn.Dropout(dropout_input)
-        self.dropout_features = nn.Dropout(dropout_features)
+        self.dropout_input = Dropout(dropout_input)
+        self.dropout_features = Dropout(dropout_features)
         self.encoder = TransformerEncoder(
             encoder_layers,
             encoder_embed_dim,
