@@ -18,18 +18,24 @@ from fairseq_ecg.ops.augment import reference as augment_reference
 from fairseq_ecg.ops.augment.batch import describe
 from fairseq_ecg.ops.cmsc import cmsc_loss
 from fairseq_ecg.ops.cmsc import reference as cmsc_reference
+from fairseq_ecg.ops.dropout import dropout
 from fairseq_ecg.ops.infonce import allpairs, infonce
+from fairseq_ecg.ops.infonce_over_pool import infonce_over_pool
 from fairseq_ecg.ops.negatives import sample_negatives
 from fairseq_ecg.ops.philox import origin
 from fairseq_ecg.ops.pooling import mean_of_nonzero
+from fairseq_ecg.ops.positional_conv import positional_conv, spectral
+from fairseq_ecg.ops.positional_conv import reference as conv_reference
 from fairseq_ecg.ops.quantize import quantize
 from tests.ops.test_infonce import by_the_definition
+from tests.ops.test_infonce_over_pool import by_the_definition as over_pool_by_the_definition
 
 FLOAT = 4  # bytes
 CHANNELS, NEGATIVES = 256, 100  # of the published model
 GROUPS, WORDS = 2, 320
-FEATURES = 768
+FEATURES, FRAMES = 768, 156
 TEMPERATURE, LEAST_NORM = 0.1, 1e-8
+BATCHES = (8, 128)  # segments, where a case does not have its own
 
 Outputs = tuple[Tensor, ...]
 Both = Callable[..., tuple[Outputs, Sequence[Tensor]]]
@@ -83,9 +89,9 @@ class Case:
         return tuple(output.detach() for output in outputs), gradients
 
 
-def infonce_cases(device: torch.device, batches: Sequence[int]) -> Iterator[Case]:
+def infonce_cases(device: torch.device, batches: Sequence[int] = ()) -> Iterator[Case]:
     """Yield the contrastive loss at the numbers of masked frames that occur."""
-    for batch in batches:
+    for batch in batches or BATCHES:
         for frames in (55, 77, 96):
             yield _infonce_case(device, batch, frames)
 
@@ -146,9 +152,49 @@ def _infonce_case(device: torch.device, batch: int, frames: int) -> Case:
     )
 
 
-def quantize_cases(device: torch.device, batches: Sequence[int]) -> Iterator[Case]:
+def infonce_over_pool_cases(device: torch.device, batches: Sequence[int] = ()) -> Iterator[Case]:
+    """Yield the contrastive loss over negatives of the whole batch."""
+    frames = 77
+    for batch in batches or (8,):
+        generator = torch.Generator().manual_seed(batch)
+        shape = (batch, frames, CHANNELS)
+        x, y = (torch.randn(shape, generator=generator).to(device) for _ in range(2))
+        drawn = (batch, frames * NEGATIVES)
+        negatives = torch.randint(batch * frames, drawn, generator=generator).to(device)
+
+        def run(x: Tensor, y: Tensor, negatives: Tensor = negatives) -> Outputs:
+            result = infonce_over_pool(x, y, y.flatten(0, 1), negatives, TEMPERATURE)
+            return result.loss, result.correct
+
+        def definition(x=x, y=y, negatives=negatives) -> tuple[Outputs, Sequence[Tensor]]:
+            leaves = [t.cpu().double().requires_grad_() for t in (x, y)]
+            pool = leaves[1].flatten(0, 1)
+            result = over_pool_by_the_definition(*leaves, pool, negatives.cpu(), TEMPERATURE)
+            gradients = torch.autograd.grad(result.loss, leaves)
+            return (result.loss.detach(), result.correct), gradients
+
+        def parts(both: Both, x=x, y=y):
+            return both(x, y)
+
+        vectors, indices = x.numel() * FLOAT, negatives.numel() * negatives.element_size()
+        products = 2 * negatives.numel() * CHANNELS
+        yield Case(
+            "infonce_over_pool",
+            f"B={batch} M={frames}",
+            (x, y),
+            run,
+            [torch.ones((), device=device)],
+            definition,
+            parts,
+            tolerance=1e-5,
+            bytes=(2 * vectors + indices, 4 * vectors + indices),
+            operations=(products, 3 * products),
+        )
+
+
+def quantize_cases(device: torch.device, batches: Sequence[int] = ()) -> Iterator[Case]:
     """Yield the quantizer in training, its random numbers included."""
-    for batch in batches:
+    for batch in batches or BATCHES:
         for frames in (55, 77, 96):
             yield _quantize_case(device, batch, frames)
 
@@ -205,7 +251,7 @@ def _quantize_case(device: torch.device, batch: int, frames: int) -> Case:
     )
 
 
-def cmsc_cases(device: torch.device, batches: Sequence[int]) -> Iterator[Case]:
+def cmsc_cases(device: torch.device, batches: Sequence[int] = ()) -> Iterator[Case]:
     """Yield the patient contrastive loss over pairs of segments."""
     for pairs in (64, 128):
         generator = torch.Generator().manual_seed(pairs)
@@ -239,14 +285,13 @@ def cmsc_cases(device: torch.device, batches: Sequence[int]) -> Iterator[Case]:
         )
 
 
-def pooling_cases(device: torch.device, batches: Sequence[int]) -> Iterator[Case]:
+def pooling_cases(device: torch.device, batches: Sequence[int] = ()) -> Iterator[Case]:
     """Yield the pooling of a segment's frames, some of the last ones being padding."""
-    frames = 156
-    for batch in batches:
+    for batch in batches or BATCHES:
         generator = torch.Generator().manual_seed(batch)
-        x = torch.randn(batch, frames, FEATURES, generator=generator).to(device)
-        lengths = torch.randint(frames // 2, frames + 1, (batch, 1), generator=generator)
-        padding = (torch.arange(frames) >= lengths).to(device)
+        x = torch.randn(batch, FRAMES, FEATURES, generator=generator).to(device)
+        lengths = torch.randint(FRAMES // 2, FRAMES + 1, (batch, 1), generator=generator)
+        padding = (torch.arange(FRAMES) >= lengths).to(device)
         by_means = torch.randn(batch, FEATURES, generator=generator).to(device)
 
         def run(x: Tensor, padding=padding) -> Outputs:
@@ -275,12 +320,93 @@ def pooling_cases(device: torch.device, batches: Sequence[int]) -> Iterator[Case
         )
 
 
-def augment_cases(device: torch.device, batches: Sequence[int]) -> Iterator[Case]:
+def dropout_cases(device: torch.device, batches: Sequence[int] = ()) -> Iterator[Case]:
+    """Yield dropout of a layer's output, with the residual that is added to it."""
+    p = 0.1
+    for batch in batches or BATCHES:
+        generator = torch.Generator().manual_seed(batch)
+        shape = (batch, FRAMES, FEATURES)
+        x, residual, by_y = (torch.randn(shape, generator=generator).to(device) for _ in "xyz")
+
+        def run(x: Tensor, residual: Tensor) -> Outputs:
+            return (dropout(x, p, True, residual),)
+
+        def definition(x=x, residual=residual, by_y=by_y):
+            kept = residual.double() + x.double() / (1 - p)
+            return (kept,), (by_y.double() / (1 - p), by_y.double())
+
+        def parts(both: Both, x=x, residual=residual, by_y=by_y):
+            """Put in what was dropped, in gradients where it was dropped in the output."""
+            (y,), (by_x, by_residual) = both(x, residual)
+            was_dropped = y == residual
+            y = torch.where(was_dropped, residual + x / (1 - p), y)
+            return (y,), (torch.where(was_dropped, by_y / (1 - p), by_x), by_residual)
+
+        yield Case(
+            "dropout",
+            f"B={batch}",
+            (x, residual),
+            run,
+            [by_y],
+            definition,
+            parts,
+            tolerance=1e-6,
+            bytes=(3 * FLOAT * x.numel(), 5 * FLOAT * x.numel()),
+            operations=(0, 0),
+        )
+
+
+def positional_conv_cases(device: torch.device, batches: Sequence[int] = ()) -> Iterator[Case]:
+    """Yield the positional convolution of the published model."""
+    groups, kernel = 16, 128
+    for batch in batches or BATCHES:
+        generator = torch.Generator().manual_seed(batch)
+        x, by_y = (torch.randn(batch, FRAMES, FEATURES, generator=generator) for _ in "xy")
+        weight = torch.randn(FEATURES, FEATURES // groups, kernel, generator=generator)
+        weight, bias = weight * 0.006, torch.randn(FEATURES, generator=generator)
+        inputs = tuple(tensor.to(device) for tensor in (x, weight, bias))
+
+        def run(x: Tensor, weight: Tensor, bias: Tensor) -> Outputs:
+            return (positional_conv(x, weight, bias, groups),)
+
+        def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Outputs:
+            return (spectral.positional_conv(x, weight, bias, groups),)
+
+        # Rows do not depend on one another, and a whole batch in float64 takes minutes.
+        def definition(inputs=inputs, by_y=by_y):
+            row, *others = (tensor.double() for tensor in (inputs[0][:1], *inputs[1:]))
+            row.requires_grad_()
+            y = conv_reference.positional_conv(row, *others, groups)
+            return (y.detach(),), torch.autograd.grad(y, row, by_y[:1].to(device).double())
+
+        def parts(both: Both, inputs=inputs):
+            (y,), gradients = both(*inputs)
+            return (y[:1],), (gradients[0][:1],)
+
+        products = 2 * kernel * FRAMES * batch * FEATURES**2 // groups
+        moved = sum(tensor.numel() for tensor in (*inputs, by_y)) * FLOAT
+        yield Case(
+            "positional_conv",
+            f"B={batch}",
+            inputs,
+            run,
+            [by_y.to(device)],
+            definition,
+            parts,
+            tolerance=1e-5,
+            bytes=(moved, 2 * moved),
+            operations=(products, 3 * products),
+            plain=(plain, None),
+        )
+
+
+def augment_cases(device: torch.device, batches: Sequence[int] = ()) -> Iterator[Case]:
     """Yield the recipe of all five augmentations over segments of 5 s at 500 Hz."""
     names = ["powerline_noise", "emg_noise", "baseline_shift", "baseline_wander"]
     recipe = build_augmentations([*names, "random_leads_masking"])
     leads, samples, rate = 12, 2500, 500
-    for batch in (128, 1024):
+    # A loader's batch is that of several steps.
+    for batch in batches or ((128, 1024) if device.type == "cuda" else (128,)):
         generator = torch.Generator().manual_seed(batch)
         ecgs = torch.randn(batch, leads, samples, generator=generator)
         origins = torch.stack([origin(1, 1, record, 0) for record in range(batch)])
@@ -326,10 +452,13 @@ def augment_cases(device: torch.device, batches: Sequence[int]) -> Iterator[Case
         )
 
 
-CASES: dict[str, Callable[[torch.device, Sequence[int]], Iterator[Case]]] = {
+CASES: dict[str, Callable[..., Iterator[Case]]] = {
     "infonce": infonce_cases,
+    "infonce_over_pool": infonce_over_pool_cases,
     "quantize": quantize_cases,
     "cmsc": cmsc_cases,
     "pooling": pooling_cases,
+    "dropout": dropout_cases,
+    "positional_conv": positional_conv_cases,
     "augment": augment_cases,
 }

@@ -178,7 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", type=torch.device, default="cpu")
     parser.add_argument("--operations", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--batches", nargs="+", type=int, default=[8, 128], help="rows")
+    parser.add_argument("--batches", nargs="+", type=int, default=[], help="segments in a batch")
     every = [*BACKENDS, "compiled", "upstream"]
     parser.add_argument("--providers", nargs="+", choices=every, default=every)
     parser.add_argument("--budget", type=float, default=2.0, help="seconds for each measurement")

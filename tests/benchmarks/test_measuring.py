@@ -40,7 +40,8 @@ def test_peak_memory_is_what_is_taken_for_a_while():
 def test_operations_are_checked_and_timed(operation):
     case = next(CASES[operation](CPU, [2]))
     rows = measure(case, ["reference", "torch", "cpu"], 0.001, bandwidth=1e10, rate=1e11)
-    assert {row["mode"] for row in rows} == {"forward", "forward+backward"}
+    modes = {"forward"} if operation == "augment" else {"forward", "forward+backward"}
+    assert {row["mode"] for row in rows} == modes
     assert "reference" in {row["provider"] for row in rows}
     assert all(row["median_ms"] > 0 and 0 < row["roofline"] < 10 for row in rows)
 
@@ -65,7 +66,10 @@ def test_step_is_taken_apart():
     step = Step(CPU, batch=2)
     step.check(["fp32"])
     seconds, _ = step.components(VARIANTS["fp32"])
-    assert all(value > 0 for value in seconds.values()), seconds
+    # The loader draws masks, and kernels negatives.
+    assert all((value > 0) == (name != "masks, negatives") for name, value in seconds.items()), (
+        seconds
+    )
     # By hand, for one segment: 85 M weights of layers at 156 frames, 4.7 M of the positions.
     assert step.operations() / 2 == pytest.approx(3 * 2 * 156 * 90e6, rel=0.1)
 
