@@ -1,7 +1,11 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from fairseq_ecg.ops import backends
+from tests.conftest import ROOT, environment
 from tests.golden_replay import main, replay
 
 
@@ -17,6 +21,27 @@ def test_recorded_numbers(checkpoint, padded, backend, shared, monkeypatch):
     assert len(comparisons) > 50
     failures = [str(comparison) for comparison in comparisons if not comparison.holds]
     assert not failures
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("padded", ["", "_padded"])
+@pytest.mark.parametrize("checkpoint", ["pretrain_small", "diagnosis_small"])
+def test_recorded_numbers_by_triton(checkpoint, padded, shared):
+    """Without a GPU Triton interprets its kernels, which is chosen once in a process."""
+    if (reason := backends.missing("triton")) == "triton is not installed":
+        pytest.skip(reason)
+    variables = {backends.VARIABLE: "triton", "TRITON_INTERPRET": "1"}
+    golden = shared / "golden"
+    command = [sys.executable, "-m", "tests.golden_replay"]
+    result = subprocess.run(
+        [*command, golden / f"{checkpoint}.pt", golden / f"{checkpoint}{padded}.npz"],
+        cwd=ROOT,
+        env=environment() | variables,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
+    assert "0 past tolerance" in result.stdout
 
 
 def test_replay_notices_a_changed_weight(shared, tmp_path, monkeypatch, capsys):
