@@ -29,7 +29,7 @@ sanitize() {
   for tool in memcheck racecheck synccheck; do
     # Without its cache of memory, PyTorch's tensors have ends that can be checked.
     PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool "$tool" --error-exitcode 1 \
-      "$PYTHON" -m pytest -q -k cuda tests/ops/test_*_kernels.py
+      "$PYTHON" -m pytest -q -k cuda tests/ops
   done
 }
 
