@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <tuple>
+#include <vector>
 
 #include "attention.h"
 
@@ -20,7 +21,7 @@ void check_frames(const at::Tensor& frames, const at::Tensor& queries) {
 }
 
 void check(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
-           const Optional& padding, const Optional& seed, int64_t heads, double probability) {
+           const Optional& padding, int64_t heads, double probability) {
   TORCH_CHECK_VALUE(queries.dim() == 3, "queries must be (B, T, D)");
   TORCH_CHECK_VALUE(
       queries.scalar_type() == at::kFloat || queries.scalar_type() == at::kBFloat16,
@@ -34,11 +35,6 @@ void check(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& 
                       "the padding mask must be (B, T), contiguous bool");
   }
   TORCH_CHECK_VALUE(probability >= 0 && probability < 1, "the probability must be in [0, 1)");
-  TORCH_CHECK_VALUE(probability == 0 || seed.has_value(), "dropout needs a seed");
-  if (seed.has_value()) {
-    TORCH_CHECK_VALUE(seed->scalar_type() == at::kLong && seed->numel() == 1,
-                      "the seed must be one int64");
-  }
 }
 
 Frames describe(const at::Tensor& frames) {
@@ -46,60 +42,76 @@ Frames describe(const at::Tensor& frames) {
 }
 
 Attention describe(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
-                   const Optional& padding, const Optional& seed, const at::Tensor& log_sums,
-                   int64_t heads, double probability) {
+                   const Optional& padding, int64_t heads, double probability) {
   return {
       describe(queries),
       describe(keys),
       describe(values),
       padding.has_value() ? padding->const_data_ptr<bool>() : nullptr,
-      log_sums.data_ptr<float>(),
       queries.size(0),
       queries.size(1),
       heads,
       queries.size(2) / heads,
       queries.scalar_type() == at::kBFloat16,
-      seed.has_value() ? static_cast<uint64_t>(*seed->const_data_ptr<int64_t>()) : 0,
       probability,
   };
 }
 
-std::tuple<at::Tensor, at::Tensor> attention_cpu(const at::Tensor& queries, const at::Tensor& keys,
-                                                 const at::Tensor& values, const Optional& padding,
-                                                 const Optional& seed, int64_t heads,
-                                                 double probability) {
-  check(queries, keys, values, padding, seed, heads, probability);
+using Tensors = std::tuple<at::Tensor, at::Tensor, at::Tensor>;
+
+Tensors attention_cpu(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
+                      const Optional& padding, const Optional& seed, int64_t heads,
+                      double probability, bool gradient) {
+  check(queries, keys, values, padding, heads, probability);
+  TORCH_CHECK_VALUE(probability == 0 || seed.has_value(), "dropout needs a seed");
+  if (seed.has_value()) {
+    TORCH_CHECK_VALUE(seed->scalar_type() == at::kLong && seed->numel() == 1,
+                      "the seed must be one int64");
+  }
+  const Attention call = describe(queries, keys, values, padding, heads, probability);
+  const auto options = queries.options().dtype(at::kFloat);
+  const std::vector<int64_t> none{0};
+  const std::vector<int64_t> queries_of_heads{call.rows, heads, call.frames};
+  std::vector<int64_t> weights_of_heads = queries_of_heads;
+  weights_of_heads.push_back(weights_pitch(call.frames));
   const at::Tensor output = at::empty(queries.sizes(), queries.options());
-  const at::Tensor log_sums = at::empty({queries.size(0), heads, queries.size(1)},
-                                        queries.options().dtype(at::kFloat));
-  const Attention call =
-      describe(queries, keys, values, padding, seed, log_sums, heads, probability);
+  const at::Tensor shares = at::empty(gradient ? weights_of_heads : none, options);
+  const at::Tensor factors = at::empty(gradient ? queries_of_heads : none, options);
+  const Weights weights{gradient ? shares.mutable_data_ptr<float>() : nullptr,
+                        gradient ? factors.mutable_data_ptr<float>() : nullptr};
+  const uint64_t number =
+      seed.has_value() ? static_cast<uint64_t>(*seed->const_data_ptr<int64_t>()) : 0;
   void* const to = output.mutable_data_ptr();
-  at::parallel_for(0, call.rows * call.heads, 1,
-                   [&](int64_t begin, int64_t end) { cpu::attention(call, to, begin, end); });
-  return {output, log_sums};
+  at::parallel_for(0, call.rows * call.heads, 1, [&](int64_t begin, int64_t end) {
+    cpu::attention(call, number, weights, to, begin, end);
+  });
+  return {output, shares, factors};
 }
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor> attention_backward_cpu(
-    const at::Tensor& by_output, const at::Tensor& queries, const at::Tensor& keys,
-    const at::Tensor& values, const Optional& padding, const Optional& seed,
-    const at::Tensor& log_sums, int64_t heads, double probability) {
-  check(queries, keys, values, padding, seed, heads, probability);
+Tensors attention_backward_cpu(const at::Tensor& by_output, const at::Tensor& queries,
+                               const at::Tensor& keys, const at::Tensor& values,
+                               const Optional& padding, const at::Tensor& shares,
+                               const at::Tensor& factors, int64_t heads, double probability) {
+  check(queries, keys, values, padding, heads, probability);
   check_frames(by_output, queries);
+  const Attention call = describe(queries, keys, values, padding, heads, probability);
+  const int64_t number = call.rows * heads * call.frames;
+  for (const at::Tensor& weights : {shares, factors}) {
+    TORCH_CHECK_VALUE(weights.scalar_type() == at::kFloat && weights.is_contiguous(),
+                      "shares and factors must be contiguous float32");
+  }
   TORCH_CHECK_VALUE(
-      log_sums.sizes() == at::IntArrayRef({queries.size(0), heads, queries.size(1)}) &&
-          log_sums.scalar_type() == at::kFloat && log_sums.is_contiguous(),
-      "log_sums must be (B, heads, T), contiguous float32");
+      shares.numel() == number * weights_pitch(call.frames) && factors.numel() == number,
+      "shares and factors must be as attention gives them");
   const at::Tensor by_queries = at::empty(queries.sizes(), queries.options());
   const at::Tensor by_keys = at::empty(queries.sizes(), queries.options());
   const at::Tensor by_values = at::empty(queries.sizes(), queries.options());
-  const Attention call =
-      describe(queries, keys, values, padding, seed, log_sums, heads, probability);
   const AttentionGradients gradients{by_queries.mutable_data_ptr(), by_keys.mutable_data_ptr(),
                                      by_values.mutable_data_ptr()};
+  const Weights weights{shares.data_ptr<float>(), factors.data_ptr<float>()};
   const Frames from = describe(by_output);
   at::parallel_for(0, call.rows * call.heads, 1, [&](int64_t begin, int64_t end) {
-    cpu::attention_backward(call, from, gradients, begin, end);
+    cpu::attention_backward(call, weights, from, gradients, begin, end);
   });
   return {by_queries, by_keys, by_values};
 }
@@ -107,10 +119,11 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> attention_backward_cpu(
 TORCH_LIBRARY_FRAGMENT(fairseq_ecg_c, library) {
   library.def(
       "attention(Tensor queries, Tensor keys, Tensor values, Tensor? padding, Tensor? seed, "
-      "int heads, float probability) -> (Tensor output, Tensor log_sums)");
+      "int heads, float probability, bool gradient) "
+      "-> (Tensor output, Tensor shares, Tensor factors)");
   library.def(
       "attention_backward(Tensor by_output, Tensor queries, Tensor keys, Tensor values, "
-      "Tensor? padding, Tensor? seed, Tensor log_sums, int heads, float probability) "
+      "Tensor? padding, Tensor shares, Tensor factors, int heads, float probability) "
       "-> (Tensor by_queries, Tensor by_keys, Tensor by_values)");
 }
 

@@ -27,52 +27,68 @@ constexpr int64_t kBlocks = 16;
 constexpr int64_t kChunkWords = 4 * kBlocks;
 constexpr int64_t kChunk = 2 * kChunkWords;
 
-// What is kept of one head. Lines of channels end in zeros, other lines end in anything.
+// What both directions keep of one head. Lines of channels end in zeros, other lines end in
+// anything.
 struct Head {
-  Head(const Attention& call, bool is_backward)
+  Head(const Attention& call)
       : blocks((call.frames + kQueries - 1) / kQueries),
+        block_lines((call.frames + blocks - 1) / blocks),
         frame_pitch(pitch_of(call.frames)),
-        channel_pitch(pitch_of(call.channels)) {
-    const int64_t frames = call.frames;
-    const int64_t lines = (frames + blocks - 1) / blocks;
-    words.reset(new uint32_t[(lines * frames / kChunk + 2) * kChunkWords + kPlace]);
-    const int64_t of_queries = is_backward ? 3 : 2, of_frames = is_backward ? 3 : 1;
-    const int64_t of_scores = is_backward ? 2 : 1, of_channels = is_backward ? 2 : 1;
-    memory.reserve((of_queries * lines + of_frames * frames) * channel_pitch +
-                   (of_scores * lines + of_channels * call.channels + 1) * frame_pitch +
-                   pitch_of(lines));
-    factors = memory.take(1, pitch_of(lines)).data;
-    attended = memory.take(1, frame_pitch).data;
-    queries = memory.take(lines, channel_pitch);
-    output = memory.take(lines, channel_pitch);
-    scores = memory.take(lines, frame_pitch);
-    keys_by_channel = memory.take(call.channels, frame_pitch);
-    values = memory.take(frames, channel_pitch);
-    if (!is_backward) return;
-    by_output = memory.take(lines, channel_pitch);
-    by_weights = memory.take(lines, frame_pitch);
-    values_by_channel = memory.take(call.channels, frame_pitch);
-    keys = memory.take(frames, channel_pitch);
-    by_keys = memory.take(frames, channel_pitch);
-  }
+        channel_pitch(pitch_of(call.channels)) {}
 
-  Memory memory;
-  std::unique_ptr<uint32_t[]> words;  // random, of a block's chunks
-  int64_t blocks;                     // of queries
+  int64_t blocks;       // of queries
+  int64_t block_lines;  // the most queries of a block
   int64_t frame_pitch;
   int64_t channel_pitch;
-  float* factors;            // (queries,) between scores and weights
-  float* attended;           // (frames,) one, or zero for padding and behind the last frame
-  Matrix queries;            // (queries, channels) of the block
-  Matrix output;             // (queries, channels), or gradients by the block's queries
-  Matrix scores;             // (queries, frames), then weights but for a factor
-  Matrix keys_by_channel;    // (channels, frames)
-  Matrix values;             // (frames, channels), or gradients by values
-  Matrix by_output;          // (queries, channels)
-  Matrix by_weights;         // (queries, frames), then gradients by scores
-  Matrix values_by_channel;  // (channels, frames)
+  Memory memory;
+  float* attended;  // (frames,) one, or zero for padding and behind the last frame
+  Matrix queries;   // (queries, channels) of a block
+  Matrix values;    // (frames, channels), or gradients by values
+  Matrix weights;   // (queries, frames) scores of a block, or weights, zero where dropped
+  Matrix sums;      // (queries, channels) of a block's output, or gradients by queries
+};
+
+struct ForwardHead : Head {
+  explicit ForwardHead(const Attention& call)
+      : Head(call),
+        words(new uint32_t[(block_lines * call.frames / kChunk + 2) * kChunkWords + kPlace]) {
+    memory.reserve((2 * block_lines + call.frames) * channel_pitch +
+                   (block_lines + call.channels + 1) * frame_pitch + pitch_of(block_lines));
+    attended = memory.take(1, frame_pitch).data;
+    factors = memory.take(1, pitch_of(block_lines)).data;
+    queries = memory.take(block_lines, channel_pitch);
+    sums = memory.take(block_lines, channel_pitch);
+    values = memory.take(call.frames, channel_pitch);
+    weights = memory.take(block_lines, frame_pitch);
+    keys_by_channel = memory.take(call.channels, frame_pitch);
+  }
+
+  std::unique_ptr<uint32_t[]> words;  // random, of a block's chunks
+  float* factors;                     // (queries,) of the block's weights
+  Matrix keys_by_channel;             // (channels, frames)
+};
+
+struct BackwardHead : Head {
+  explicit BackwardHead(const Attention& call) : Head(call) {
+    memory.reserve((3 * block_lines + 3 * call.frames) * channel_pitch +
+                   (2 * block_lines + call.channels + 1) * frame_pitch);
+    attended = memory.take(1, frame_pitch).data;
+    queries = memory.take(block_lines, channel_pitch);
+    sums = memory.take(block_lines, channel_pitch);
+    by_output = memory.take(block_lines, channel_pitch);
+    values = memory.take(call.frames, channel_pitch);
+    keys = memory.take(call.frames, channel_pitch);
+    by_keys = memory.take(call.frames, channel_pitch);
+    weights = memory.take(block_lines, frame_pitch);
+    by_weights = memory.take(block_lines, frame_pitch);
+    values_by_channel = memory.take(call.channels, frame_pitch);
+  }
+
+  Matrix by_output;          // (queries, channels) of a block
   Matrix keys;               // (frames, channels)
   Matrix by_keys;            // (frames, channels)
+  Matrix by_weights;         // (queries, frames) of a block, then gradients by scores
+  Matrix values_by_channel;  // (channels, frames)
 };
 
 // Which of a tensor's numbers are the first of a head's.
@@ -110,16 +126,19 @@ INLINE void put(const Attention& call, const float* line, float factor, int64_t 
 
 // Which weights are kept, and what those are scaled up by.
 struct Dropping {
-  explicit Dropping(const Attention& call)
+  explicit Dropping(double probability)
       : threshold(static_cast<int32_t>(
-            std::min<int64_t>(std::llround(call.probability * kHalves), kHalves - 1))),
-        scale(static_cast<float>(kHalves) / static_cast<float>(kHalves - threshold)),
-        key{static_cast<uint32_t>(call.seed), static_cast<uint32_t>(call.seed >> 32)} {}
+            std::min<int64_t>(std::llround(probability * kHalves), kHalves - 1))),
+        scale(static_cast<float>(kHalves) / static_cast<float>(kHalves - threshold)) {}
 
-  int32_t threshold;
+  int32_t threshold;  // the least half of a weight that is kept
   float scale;
-  uint32_t key[2];
 };
+
+// What scores are multiplied by.
+INLINE float scale_of(int64_t channels) {
+  return static_cast<float>(1 / std::sqrt(static_cast<double>(channels)));
+}
 
 // The kernel for registers of kLanes floats.
 template <int kLanes>
@@ -140,13 +159,17 @@ struct Kernel : Products<kLanes> {
 
   // Draws the words for the queries [first, end) of a head, unless they decide on nothing; gives
   // where the first weight's half is.
-  static INLINE const uint16_t* draw(const Attention& call, const Dropping& dropping, int64_t head,
-                                     int64_t first, int64_t end, const Head& kept) {
+  static INLINE const uint16_t* draw(const Attention& call, uint64_t seed, int32_t threshold,
+                                     int64_t head, int64_t first, int64_t end,
+                                     const ForwardHead& kept) {
     const philox::Sequence sequence{
-        {dropping.key[0], dropping.key[1]}, static_cast<uint32_t>(head), 0, 0};
+        {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)},
+        static_cast<uint32_t>(head),
+        0,
+        0};
     const int64_t begin = first * call.frames / kChunk;
     uint32_t* words = kept.words.get();
-    const int64_t after = dropping.threshold > 0 ? end * call.frames : 0;
+    const int64_t after = threshold > 0 ? end * call.frames : 0;
     for (int64_t chunk = begin; chunk * kChunk < after; ++chunk) {
       for (int64_t block = 0; block < kBlocks; block += kLanes) {
         uint32_t* const to = words + block;
@@ -179,11 +202,10 @@ struct Kernel : Products<kLanes> {
   }
 
   // Turns a query's scores into its weights but for the factor that comes back.
-  static INLINE float weigh(const Attention& call, float scale, const Dropping& dropping,
-                            const uint16_t* halves, const float* attended, float* scores,
-                            float& log_sum) {
+  static INLINE float weigh(int64_t frames, float scale, int32_t threshold, const uint16_t* halves,
+                            const float* attended, float* scores, float* shares) {
     Floats highest = all(-std::numeric_limits<float>::infinity());
-    for (int64_t j = 0; j < call.frames; j += kLanes) {
+    for (int64_t j = 0; j < frames; j += kLanes) {
       const Floats score = masked(scores + j, attended + j);
       highest = score > highest ? score : highest;
     }
@@ -191,117 +213,116 @@ struct Kernel : Products<kLanes> {
     for (int lane = 1; lane < kLanes; ++lane) shift = std::max(shift, highest[lane]);
     shift *= scale;
 
-    Floats sums = {};
-    for (int64_t j = 0; j < call.frames; j += kLanes) {
+    Floats totals = {};
+    for (int64_t j = 0; j < frames; j += kLanes) {
       const Floats power = masked(scores + j, attended + j) * scale - shift;
       const Floats share = exp(power) * load(attended + j);  // NaN if nothing is attended
-      sums += share;
-      store(scores + j, are_kept(halves + j, dropping.threshold) ? share : Floats{});
+      totals += share;
+      const Ints kept = are_kept(halves + j, threshold);
+      store(scores + j, kept ? share : Floats{});
+      if (shares != nullptr) store(shares + j, kept ? share : -share);
     }
-    const float total = sum(sums);
-    log_sum = shift + std::log(total);
-    return dropping.scale / total;
+    return 1 / sum(totals);
   }
 
-  // Turns a query's scores into its weights, zeros where they are dropped and but for the scale of
-  // the others, and gradients by its weights into those by its scores.
-  static INLINE void weigh_backward(const Attention& call, float scale, const Dropping& dropping,
-                                    const uint16_t* halves, const float* attended, float log_sum,
-                                    float* scores, float* by_weights) {
-    // What is dropped is negative until its gradient is known.
+  // Computes a query's weights, but for the scale of those that are kept, and turns gradients by
+  // them into those by scores.
+  static INLINE void weigh_backward(int64_t frames, float scale, float dropping_scale,
+                                    const float* attended, const float* shares, float factor,
+                                    float* weights, float* by_weights) {
     Floats products = {};
-    for (int64_t j = 0; j < call.frames; j += kLanes) {
-      const Floats power = masked(scores + j, attended + j) * scale - log_sum;
-      const Floats weight = exp(power) * load(attended + j);
-      const Ints kept = are_kept(halves + j, dropping.threshold);
-      products += kept ? weight * load(by_weights + j) : Floats{};
-      store(scores + j, kept ? weight : -weight);
+    for (int64_t j = 0; j < frames; j += kLanes) {
+      const Floats share = load(shares + j);
+      const Floats weight = (share < 0.0f ? Floats{} : share) * factor;
+      products += weight * load(by_weights + j);
+      store(weights + j, weight);
     }
-    const float mean = sum(products) * dropping.scale;
-    for (int64_t j = 0; j < call.frames; j += kLanes) {
-      const Floats signed_weight = load(scores + j);
-      const Floats weight = signed_weight < 0.0f ? -signed_weight : signed_weight;
-      const Floats kept = signed_weight < 0.0f ? Floats{} : signed_weight;
-      const Floats slope =
-          (kept * load(by_weights + j) * dropping.scale - weight * mean) * scale;
-      store(scores + j, kept);
-      store(by_weights + j, load(attended + j) > 0.0f ? slope : Floats{});
+    const float mean = sum(products) * dropping_scale * scale * factor;
+    const float slope = dropping_scale * scale;
+    for (int64_t j = 0; j < frames; j += kLanes) {
+      const Floats share = load(shares + j);
+      const Floats size = share < 0.0f ? -share : share;
+      const Floats by_score = load(weights + j) * load(by_weights + j) * slope - size * mean;
+      store(by_weights + j, load(attended + j) > 0.0f ? by_score : Floats{});
     }
   }
 
-  static INLINE void forward(const Attention& call, void* output, int64_t begin, int64_t end) {
+  static INLINE void forward(const Attention& call, uint64_t seed, const Weights& weights,
+                             void* output, int64_t begin, int64_t end) {
     const auto [frames, channels] = std::pair(call.frames, call.channels);
-    const auto scale = static_cast<float>(1 / std::sqrt(static_cast<double>(channels)));
-    const Dropping dropping(call);
-    const Head kept(call, false);
+    const float scale = scale_of(channels);
+    const Dropping dropping(call.probability);
+    const ForwardHead kept(call);
     for (int64_t head = begin; head < end; ++head) {
       mark(call, head / call.heads, kept);
       // Their place is free before the values come.
       fetch(call, call.keys, head, 0, frames, kept.values);
       transpose(kept.values, frames, channels, kept.keys_by_channel);
       fetch(call, call.values, head, 0, frames, kept.values);
-      float* const log_sums = call.log_sums + head * frames;
 
       int64_t first = 0;
       for (int64_t block = 1; block <= kept.blocks; ++block) {
         const int64_t next = frames * block / kept.blocks, lines = next - first;
         fetch(call, call.queries, head, first, lines, kept.queries);
         multiply({kept.queries.data, kept.queries.pitch, 1}, kept.keys_by_channel, lines,
-                 channels, frames, kept.scores);
-        const uint16_t* const halves = draw(call, dropping, head, first, next, kept);
+                 channels, frames, kept.weights);
+        const uint16_t* const halves =
+            draw(call, seed, dropping.threshold, head, first, next, kept);
         for (int64_t i = 0; i < lines; ++i) {
-          kept.factors[i] = weigh(call, scale, dropping, halves + i * frames, kept.attended,
-                                  kept.scores.line(i), log_sums[first + i]);
+          const int64_t query = head * frames + first + i;
+          float* const shares =
+              weights.shares == nullptr ? nullptr : weights.shares + query * weights_pitch(frames);
+          kept.factors[i] = weigh(frames, scale, dropping.threshold, halves + i * frames,
+                                  kept.attended, kept.weights.line(i), shares);
+          if (shares != nullptr) weights.factors[query] = kept.factors[i];
         }
-        multiply({kept.scores.data, kept.scores.pitch, 1}, kept.values, lines, frames, channels,
-                 kept.output);
+        multiply({kept.weights.data, kept.weights.pitch, 1}, kept.values, lines, frames, channels,
+                 kept.sums);
         for (int64_t i = 0; i < lines; ++i) {
-          put(call, kept.output.line(i), kept.factors[i], head, first + i, output);
+          put(call, kept.sums.line(i), kept.factors[i] * dropping.scale, head, first + i, output);
         }
         first = next;
       }
     }
   }
 
-  static INLINE void backward(const Attention& call, const Frames& by_output,
-                              const AttentionGradients& gradients, int64_t begin, int64_t end) {
+  static INLINE void backward(const Attention& call, const Weights& weights,
+                              const Frames& by_output, const AttentionGradients& gradients,
+                              int64_t begin, int64_t end) {
     const auto [frames, channels] = std::pair(call.frames, call.channels);
-    const auto scale = static_cast<float>(1 / std::sqrt(static_cast<double>(channels)));
-    const Dropping dropping(call);
-    const Head kept(call, true);
+    const float scale = scale_of(channels);
+    const Dropping dropping(call.probability);
+    const BackwardHead kept(call);
     for (int64_t head = begin; head < end; ++head) {
       mark(call, head / call.heads, kept);
       fetch(call, call.keys, head, 0, frames, kept.keys);
-      transpose(kept.keys, frames, channels, kept.keys_by_channel);
       fetch(call, call.values, head, 0, frames, kept.values);
       transpose(kept.values, frames, channels, kept.values_by_channel);
       // From here on there are sums for gradients by them.
       std::fill(kept.values.data, kept.values.line(frames), 0.0f);
       std::fill(kept.by_keys.data, kept.by_keys.line(frames), 0.0f);
-      const float* const log_sums = call.log_sums + head * frames;
 
       int64_t first = 0;
       for (int64_t block = 1; block <= kept.blocks; ++block) {
         const int64_t next = frames * block / kept.blocks, lines = next - first;
         fetch(call, call.queries, head, first, lines, kept.queries);
         fetch(call, by_output, head, first, lines, kept.by_output);
-        multiply({kept.queries.data, kept.queries.pitch, 1}, kept.keys_by_channel, lines,
-                 channels, frames, kept.scores);
         multiply({kept.by_output.data, kept.by_output.pitch, 1}, kept.values_by_channel, lines,
                  channels, frames, kept.by_weights);
-        const uint16_t* const halves = draw(call, dropping, head, first, next, kept);
         for (int64_t i = 0; i < lines; ++i) {
-          weigh_backward(call, scale, dropping, halves + i * frames, kept.attended,
-                         log_sums[first + i], kept.scores.line(i), kept.by_weights.line(i));
+          const int64_t query = head * frames + first + i;
+          weigh_backward(frames, scale, dropping.scale, kept.attended,
+                         weights.shares + query * weights_pitch(frames), weights.factors[query],
+                         kept.weights.line(i), kept.by_weights.line(i));
         }
-        add_product({kept.scores.data, 1, kept.scores.pitch}, kept.by_output, frames, lines,
+        add_product({kept.weights.data, 1, kept.weights.pitch}, kept.by_output, frames, lines,
                     channels, kept.values);
         add_product({kept.by_weights.data, 1, kept.by_weights.pitch}, kept.queries, frames, lines,
                     channels, kept.by_keys);
         multiply({kept.by_weights.data, kept.by_weights.pitch, 1}, kept.keys, lines, frames,
-                 channels, kept.output);
+                 channels, kept.sums);
         for (int64_t i = 0; i < lines; ++i) {
-          put(call, kept.output.line(i), 1, head, first + i, gradients.by_queries);
+          put(call, kept.sums.line(i), 1, head, first + i, gradients.by_queries);
         }
         first = next;
       }
@@ -315,54 +336,57 @@ struct Kernel : Products<kLanes> {
 
 #if defined(__GNUC__) && defined(__x86_64__)
 INSTRUCTIONS("avx512f,fma")
-void forward_avx512(const Attention& call, void* output, int64_t begin, int64_t end) {
-  Kernel<16>::forward(call, output, begin, end);
+void forward_avx512(const Attention& call, uint64_t seed, const Weights& weights, void* output,
+                    int64_t begin, int64_t end) {
+  Kernel<16>::forward(call, seed, weights, output, begin, end);
 }
 
 INSTRUCTIONS("avx2,fma")
-void forward_avx2(const Attention& call, void* output, int64_t begin, int64_t end) {
-  Kernel<8>::forward(call, output, begin, end);
+void forward_avx2(const Attention& call, uint64_t seed, const Weights& weights, void* output,
+                    int64_t begin, int64_t end) {
+  Kernel<8>::forward(call, seed, weights, output, begin, end);
 }
 
 INSTRUCTIONS("avx512f,fma")
-void backward_avx512(const Attention& call, const Frames& by_output,
+void backward_avx512(const Attention& call, const Weights& weights, const Frames& by_output,
                      const AttentionGradients& gradients, int64_t begin, int64_t end) {
-  Kernel<16>::backward(call, by_output, gradients, begin, end);
+  Kernel<16>::backward(call, weights, by_output, gradients, begin, end);
 }
 
 INSTRUCTIONS("avx2,fma")
-void backward_avx2(const Attention& call, const Frames& by_output,
+void backward_avx2(const Attention& call, const Weights& weights, const Frames& by_output,
                    const AttentionGradients& gradients, int64_t begin, int64_t end) {
-  Kernel<8>::backward(call, by_output, gradients, begin, end);
+  Kernel<8>::backward(call, weights, by_output, gradients, begin, end);
 }
 #endif
 
 }  // namespace
 
-void attention(const Attention& call, void* output, int64_t begin, int64_t end) {
+void attention(const Attention& call, uint64_t seed, const Weights& weights, void* output,
+               int64_t begin, int64_t end) {
   switch (instructions()) {
 #if defined(__GNUC__) && defined(__x86_64__)
     case Instructions::kAVX512:
-      return forward_avx512(call, output, begin, end);
+      return forward_avx512(call, seed, weights, output, begin, end);
     case Instructions::kAVX2:
-      return forward_avx2(call, output, begin, end);
+      return forward_avx2(call, seed, weights, output, begin, end);
 #endif
     default:
-      return Kernel<4>::forward(call, output, begin, end);
+      return Kernel<4>::forward(call, seed, weights, output, begin, end);
   }
 }
 
-void attention_backward(const Attention& call, const Frames& by_output,
+void attention_backward(const Attention& call, const Weights& weights, const Frames& by_output,
                         const AttentionGradients& gradients, int64_t begin, int64_t end) {
   switch (instructions()) {
 #if defined(__GNUC__) && defined(__x86_64__)
     case Instructions::kAVX512:
-      return backward_avx512(call, by_output, gradients, begin, end);
+      return backward_avx512(call, weights, by_output, gradients, begin, end);
     case Instructions::kAVX2:
-      return backward_avx2(call, by_output, gradients, begin, end);
+      return backward_avx2(call, weights, by_output, gradients, begin, end);
 #endif
     default:
-      return Kernel<4>::backward(call, by_output, gradients, begin, end);
+      return Kernel<4>::backward(call, weights, by_output, gradients, begin, end);
   }
 }
 

@@ -30,10 +30,10 @@ def attention(
 
     There is a kernel for the CPU, which takes queries, keys and values as they leave their
     projections: PyTorch's own attention has no fast path with dropout there. It computes in
-    float32. Its masks are Philox's, seeded by one number of PyTorch's generator, and are drawn
-    again in the backward pass; nothing of the size of the scores is kept. On other devices, for
-    other types, and if all weights are dropped, PyTorch's own attention runs, the ``reference``.
-    There is no second derivative but by the reference.
+    float32. Its masks are Philox's, seeded by one number of PyTorch's generator, and are kept for
+    the backward pass as signs of the weights. On other devices, for other types, and if all weights
+    are dropped, PyTorch's own attention runs, the ``reference``. There is no second derivative but
+    by the reference.
 
     Args:
         q: ``(B, T, D)`` floating point, the channels of one head after another.
@@ -59,7 +59,8 @@ def attention(
     dropout_p = dropout_p if training else 0.0
     if dropout_p < 1 and _has_kernel(q, k, v, backend):
         seed = torch.randint(2**62, ()) if dropout_p > 0 else None
-        return _attention(q, k, v, padding_mask, seed, heads, dropout_p)[0]
+        gradient = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
+        return _attention(q, k, v, padding_mask, seed, heads, dropout_p, gradient)[0]
     return reference.attention(q, k, v, heads, padding_mask, dropout_p)
 
 
@@ -103,15 +104,19 @@ def _attention(
     seed: Tensor | None,
     heads: int,
     dropout_p: float,
-) -> tuple[Tensor, Tensor]:
-    """Return the output, and the logarithms of the sums that weights are divided by."""
-    return cpp_kernel.attention(q, k, v, padding_mask, seed, heads, dropout_p)
+    gradient: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the output, and weights and their factors for the backward pass (or empty)."""
+    return cpp_kernel.attention(q, k, v, padding_mask, seed, heads, dropout_p, gradient)
 
 
 @_attention.register_fake
-def _(q, k, v, padding_mask, seed, heads, dropout_p):
+def _(q, k, v, padding_mask, seed, heads, dropout_p, gradient):
     rows, frames, _ = q.shape
-    return q.new_empty(q.shape), q.new_empty((rows, heads, frames), dtype=torch.float32)
+    queries = (rows, heads, frames)
+    shares = q.new_empty((*queries, (frames + 15) // 16 * 16) if gradient else (0,), dtype=torch.float32)
+    factors = q.new_empty(queries if gradient else (0,), dtype=torch.float32)
+    return q.new_empty(q.shape), shares, factors
 
 
 @torch.library.custom_op("fairseq_ecg::attention_backward", mutates_args=())
@@ -121,32 +126,32 @@ def _attention_backward(
     k: Tensor,
     v: Tensor,
     padding_mask: Tensor | None,
-    seed: Tensor | None,
-    log_sums: Tensor,
+    shares: Tensor,
+    factors: Tensor,
     heads: int,
     dropout_p: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients by ``q``, ``k`` and ``v``."""
     return cpp_kernel.attention_backward(
-        by_output, q, k, v, padding_mask, seed, log_sums, heads, dropout_p
+        by_output, q, k, v, padding_mask, shares, factors, heads, dropout_p
     )
 
 
 @_attention_backward.register_fake
-def _(by_output, q, k, v, padding_mask, seed, log_sums, heads, dropout_p):
+def _(by_output, q, k, v, padding_mask, shares, factors, heads, dropout_p):
     return tuple(x.new_empty(x.shape) for x in (q, k, v))
 
 
-def _keep_inputs(ctx, inputs, output):
-    *tensors, ctx.heads, ctx.dropout_p = inputs
-    ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(*tensors, output[1])
+def _keep_weights(ctx, inputs, output):
+    q, k, v, padding_mask, _, ctx.heads, ctx.dropout_p, _ = inputs
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.save_for_backward(q, k, v, padding_mask, *output[1:])
 
 
 @once_differentiable
-def _backward(ctx, by_output, _):
+def _backward(ctx, by_output, *_):
     gradients = _attention_backward(by_output, *ctx.saved_tensors, ctx.heads, ctx.dropout_p)
-    return *gradients, *[None] * 4
+    return *gradients, *[None] * 5
 
 
-_attention.register_autograd(_backward, setup_context=_keep_inputs)
+_attention.register_autograd(_backward, setup_context=_keep_weights)

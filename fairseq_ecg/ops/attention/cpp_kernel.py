@@ -12,7 +12,8 @@ def attention(
     seed: Tensor | None,
     heads: int,
     dropout_p: float,
-) -> tuple[Tensor, Tensor]:
+    gradient: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Attend from every frame to every frame that is not padding.
 
     Args:
@@ -23,14 +24,16 @@ def attention(
         seed: int64 scalar, of the weights that are dropped; needed with ``dropout_p``.
         heads: into which the channels are divided.
         dropout_p: probability of a dropped weight, below 1.
+        gradient: whether to return what the backward pass needs.
 
     Returns:
-        Output as ``q``, and ``(B, heads, T)`` float32, the logarithm of what a query's exponentials
-        of scores are divided by.
+        Output as ``q``; shares ``(B, heads, T, pitch)`` float32, of which the first T of a line are
+        a query's weights but for a factor, those that are dropped negative; and the factors
+        ``(B, heads, T)`` float32. Without ``gradient`` shares and factors are empty.
     """
     padding_mask = None if padding_mask is None else padding_mask.contiguous()
     return torch.ops.fairseq_ecg_c.attention(
-        *map(_neighbours, (q, k, v)), padding_mask, seed, heads, dropout_p
+        *map(_neighbours, (q, k, v)), padding_mask, seed, heads, dropout_p, gradient
     )
 
 
@@ -40,8 +43,8 @@ def attention_backward(
     k: Tensor,
     v: Tensor,
     padding_mask: Tensor | None,
-    seed: Tensor | None,
-    log_sums: Tensor,
+    shares: Tensor,
+    factors: Tensor,
     heads: int,
     dropout_p: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -53,8 +56,8 @@ def attention_backward(
         k: likewise.
         v: likewise.
         padding_mask: likewise.
-        seed: likewise.
-        log_sums: what :func:`attention` returned.
+        shares: what :func:`attention` returned.
+        factors: likewise.
         heads: likewise.
         dropout_p: likewise.
 
@@ -63,7 +66,7 @@ def attention_backward(
     """
     padding_mask = None if padding_mask is None else padding_mask.contiguous()
     return torch.ops.fairseq_ecg_c.attention_backward(
-        *map(_neighbours, (by_output, q, k, v)), padding_mask, seed, log_sums, heads, dropout_p
+        *map(_neighbours, (by_output, q, k, v)), padding_mask, shares, factors, heads, dropout_p
     )
 
 
