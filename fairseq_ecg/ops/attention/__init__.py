@@ -28,12 +28,12 @@ def attention(
     Each head has the weights softmax(q k^T / sqrt(D / heads)) over frames, some of which dropout
     sets to zero, and gives their sum of v.
 
-    There is a kernel for the CPU, which takes queries, keys and values as they leave their
-    projections: PyTorch's own attention has no fast path with dropout there. It computes in
-    float32. Its masks are Philox's, seeded by one number of PyTorch's generator, and are kept for
-    the backward pass as signs of the weights. On other devices, for other types, and if all weights
-    are dropped, PyTorch's own attention runs, the ``reference``. There is no second derivative but
-    by the reference.
+    There is a kernel for training on the CPU, which takes queries, keys and values as they leave
+    their projections; PyTorch's own attention has no fast path with dropout there, and a slower
+    backward pass without. The kernel computes in float32. Its masks are Philox's, seeded by one
+    number of PyTorch's generator, see the room's README. On other devices, for other types, if all
+    weights are dropped, and where there is neither dropout nor a gradient, PyTorch's own attention
+    is fast and runs, the ``reference``. There is no second derivative but by the reference.
 
     Args:
         q: ``(B, T, D)`` floating point, the channels of one head after another.
@@ -41,7 +41,7 @@ def attention(
         v: as ``q``.
         heads: into which the channels are divided; must divide D.
         padding_mask: ``(B, T)`` bool, True where a frame is padding. A row of padding alone gives
-            NaN in the kernel, and what PyTorch's attention gives in the reference.
+            NaN in the kernel, as a softmax does, and zeros in the reference, as PyTorch defines.
         dropout_p: probability of a dropped weight; the kernel rounds it to a multiple of 2**-16.
         training: whether any weight is dropped at all.
         backend: which implementation runs, see :mod:`fairseq_ecg.ops.backends`.
@@ -57,9 +57,9 @@ def attention(
     """
     _check(q, k, v, heads, padding_mask, dropout_p)
     dropout_p = dropout_p if training else 0.0
-    if dropout_p < 1 and _has_kernel(q, k, v, backend):
+    gradient = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
+    if (gradient or dropout_p > 0) and dropout_p < 1 and _has_kernel(q, k, v, backend):
         seed = torch.randint(2**62, ()) if dropout_p > 0 else None
-        gradient = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
         return _attention(q, k, v, padding_mask, seed, heads, dropout_p, gradient)[0]
     return reference.attention(q, k, v, heads, padding_mask, dropout_p)
 
@@ -114,7 +114,9 @@ def _attention(
 def _(q, k, v, padding_mask, seed, heads, dropout_p, gradient):
     rows, frames, _ = q.shape
     queries = (rows, heads, frames)
-    shares = q.new_empty((*queries, (frames + 15) // 16 * 16) if gradient else (0,), dtype=torch.float32)
+    shares = q.new_empty(
+        (*queries, (frames + 15) // 16 * 16) if gradient else (0,), dtype=torch.float32
+    )
     factors = q.new_empty(queries if gradient else (0,), dtype=torch.float32)
     return q.new_empty(q.shape), shares, factors
 
