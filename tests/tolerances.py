@@ -14,6 +14,8 @@ _FLOAT32_NOISE = (
 )
 
 OF_ALL_BACKENDS: dict[tuple[str, str], Tolerance] = {
+    ("attention", "output"): (2e-6, 3e-6, _SUMS),
+    ("attention", "gradient"): (0, 6e-6, _SUMS),
     ("augment", "sample"): (0, 2 * 2.0**-23, _FLOAT32_NOISE),
     ("cmsc", "loss"): (1e-5, 2e-6, _SUMS),
     ("cmsc", "gradient"): (0, 4e-6, _SUMS),

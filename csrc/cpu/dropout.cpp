@@ -1,5 +1,6 @@
 #include "../dropout.h"
 #include "dispatch.h"
+#include "numbers.h"
 #include "philox_vectors.h"
 
 #include <algorithm>
@@ -9,29 +10,8 @@
 namespace fairseq_ecg::cpu {
 namespace {
 
-#define INLINE inline __attribute__((always_inline))
-
 // Number i of a chunk depends on word i / kBlocks of the chunk's block i % kBlocks.
 constexpr int kBlocks = kDropoutChunk / 4;
-
-struct BFloat16 {
-  uint16_t bits;
-};
-
-INLINE float read(float number) { return number; }
-
-INLINE float read(BFloat16 number) {
-  return philox::float_of(static_cast<uint32_t>(number.bits) << 16);
-}
-
-INLINE void write(float number, float& to) { to = number; }
-
-// Rounds to the nearest, to even between two; NaN stays NaN.
-INLINE void write(float number, BFloat16& to) {
-  const uint32_t bits = philox::bits_of(number);
-  const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-  to.bits = static_cast<uint16_t>(number == number ? rounded : 0x7fc0);
-}
 
 template <class T, bool kAdds>
 INLINE void apply(const uint32_t* words, uint32_t threshold, float scale, int64_t count,

@@ -4,7 +4,7 @@
 // length of vectors and the tile of a matrix product depend on the registers there are.
 #include "../infonce.h"
 #include "dispatch.h"
-#include "vectors.h"
+#include "products.h"
 
 #include <algorithm>
 #include <cmath>
@@ -15,20 +15,6 @@
 namespace fairseq_ecg::cpu {
 namespace {
 
-// A matrix that is read by single numbers, in either direction.
-struct Left {
-  const float* data;
-  int64_t line;  // distance between the numbers of two lines of the product
-  int64_t step;  // distance between two numbers that are summed over
-};
-
-struct Matrix {
-  float* data;
-  int64_t pitch;
-
-  INLINE float* line(int64_t i) const { return data + i * pitch; }
-};
-
 // What is kept of one row. Lines of frames end in zeros; other lines end in anything.
 struct Row {
   Row(int64_t frames, int64_t channels, int64_t draws)
@@ -36,32 +22,21 @@ struct Row {
         frame_pitch(pitch_of(frames)),
         channel_pitch(pitch_of(channels)) {
     const int64_t floats = 3 * frames * channel_pitch + (channels + frames + 3) * frame_pitch;
-    memory.reset(new float[floats + kPlace]);
     names_memory.reset(new int32_t[frame_pitch + kPlace]);
-    float* next = aligned(memory.get());
-    const auto take = [&next](int64_t lines, int64_t pitch) {
-      float* const taken = next;
-      next += lines * pitch;
-      return Matrix{taken, pitch};
-    };
-    x = take(frames, channel_pitch);
-    y = take(frames, channel_pitch);
-    gradient = take(frames, channel_pitch);
-    y_by_channel = take(channels, frame_pitch);
-    pairs = take(frames, frame_pitch);
-    weights = take(1, frame_pitch).data;
-    x_norms = take(1, frame_pitch).data;
-    y_norms = take(1, frame_pitch).data;
+    memory.reserve(floats);
+    x = memory.take(frames, channel_pitch);
+    y = memory.take(frames, channel_pitch);
+    gradient = memory.take(frames, channel_pitch);
+    y_by_channel = memory.take(channels, frame_pitch);
+    pairs = memory.take(frames, frame_pitch);
+    weights = memory.take(1, frame_pitch).data;
+    x_norms = memory.take(1, frame_pitch).data;
+    y_norms = memory.take(1, frame_pitch).data;
     names = aligned(names_memory.get());
     std::fill(names, names + frame_pitch, -1);
   }
 
-  template <class T>
-  static T* aligned(T* pointer) {
-    return reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(pointer) + 63) / 64 * 64);
-  }
-
-  std::unique_ptr<float[]> memory;
+  Memory memory;
   std::unique_ptr<int32_t[]> names_memory;
   std::unique_ptr<uint32_t[]> drawn;  // (frames, draws) negatives by their places in the row
   int64_t frame_pitch;
@@ -77,16 +52,9 @@ struct Row {
   int32_t* names;       // (frames,) equal for equal targets
 };
 
-INLINE void read(const float* from, int64_t frames, int64_t channels, Matrix to) {
-  for (int64_t i = 0; i < frames; ++i) {
-    std::memcpy(to.line(i), from + i * channels, channels * sizeof(float));
-    std::fill(to.line(i) + channels, to.line(i + 1), 0.0f);
-  }
-}
-
-// The kernel for registers of kLanes floats; kTileLines * kTileVectors of them hold sums.
-template <int kLanes, int kTileLines, int kTileVectors>
-struct Kernel : Vectors<kLanes> {
+// The kernel for registers of kLanes floats.
+template <int kLanes>
+struct Kernel : Products<kLanes> {
   using Vector = Vectors<kLanes>;
   using Floats = typename Vector::Floats;
   using Ints = typename Vector::Ints;
@@ -96,63 +64,8 @@ struct Kernel : Vectors<kLanes> {
   using Vector::load;
   using Vector::store;
   using Vector::sum;
-
-  template <int kLines, int kVectors>
-  static INLINE void tile(Left left, Matrix right, int64_t depth, Matrix out) {
-    Floats sums[kLines][kVectors] = {};
-    for (int64_t k = 0; k < depth; ++k) {
-      Floats row[kVectors];
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) row[v] = load(right.line(k) + v * kLanes);
-#pragma GCC unroll 16
-      for (int i = 0; i < kLines; ++i) {
-        const float factor = left.data[i * left.line + k * left.step];
-#pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) sums[i][v] += factor * row[v];
-      }
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < kLines; ++i) {
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) store(out.line(i) + v * kLanes, sums[i][v]);
-    }
-  }
-
-  template <int kLines, int kVectors>
-  static INLINE void tile_of(int64_t lines, Left left, Matrix right, int64_t depth, Matrix out) {
-    if constexpr (kLines > 0) {
-      if (lines == kLines) {
-        tile<kLines, kVectors>(left, right, depth, out);
-      } else {
-        tile_of<kLines - 1, kVectors>(lines, left, right, depth, out);
-      }
-    }
-  }
-
-  // Writes the product of left (lines, depth) and right (depth, width), the width rounded up to
-  // whole vectors.
-  static INLINE void multiply(Left left, Matrix right, int64_t lines, int64_t depth, int64_t width,
-                              Matrix out) {
-    constexpr int64_t kWidth = kTileVectors * kLanes;
-    const int64_t tiles = (lines + kTileLines - 1) / kTileLines;
-    for (int64_t column = 0; column < width;) {
-      const bool is_wide = column + kWidth <= width;
-      const Matrix columns{right.data + column, right.pitch};
-      int64_t line = 0;
-      for (int64_t t = 1; t <= tiles; ++t) {
-        const int64_t end = lines * t / tiles;  // equal heights rather than a low last tile
-        const Left from{left.data + line * left.line, left.line, left.step};
-        const Matrix to{out.line(line) + column, out.pitch};
-        if (is_wide) {
-          tile_of<kTileLines, kTileVectors>(end - line, from, columns, depth, to);
-        } else {
-          tile_of<kTileLines, 1>(end - line, from, columns, depth, to);
-        }
-        line = end;
-      }
-      column += is_wide ? kWidth : kLanes;
-    }
-  }
+  using Products<kLanes>::multiply;
+  using Products<kLanes>::transpose;
 
   static INLINE bool is_equal(const float* one, const float* other, int64_t width) {
     if (one[0] != other[0]) return false;
@@ -182,17 +95,6 @@ struct Kernel : Vectors<kLanes> {
       norms[i] = std::sqrt(sum(squares));
       const float factor = 1.0f / divisor(norms[i]);
       for (int64_t c = 0; c < lines.pitch; c += kLanes) store(line + c, load(line + c) * factor);
-    }
-  }
-
-  static INLINE void transpose(Matrix from, int64_t lines, int64_t columns, Matrix to) {
-    for (int64_t first = 0; first < to.pitch; first += kLanes) {
-      const int64_t present = std::clamp<int64_t>(lines - first, 0, kLanes);
-      for (int64_t c = 0; c < columns; ++c) {
-        float* const block = to.line(c) + first;
-        for (int64_t i = 0; i < present; ++i) block[i] = from.line(first + i)[c];
-        std::fill(block + present, block + kLanes, 0.0f);
-      }
     }
   }
 
@@ -310,8 +212,8 @@ struct Kernel : Vectors<kLanes> {
         return false;
       }
       const int64_t offset = row * frames * channels;
-      read(call.predictions + offset, frames, channels, kept.x);
-      read(call.targets + offset, frames, channels, kept.y);
+      read(call.predictions + offset, channels, frames, channels, kept.x);
+      read(call.targets + offset, channels, frames, channels, kept.y);
       name_equals(kept.y, frames, kept.names);
       normalise(kept.x, frames, kept.x_norms);
       normalise(kept.y, frames, kept.y_norms);
@@ -336,12 +238,12 @@ struct Kernel : Vectors<kLanes> {
 #if defined(__GNUC__) && defined(__x86_64__)
 INSTRUCTIONS("avx512f,fma")
 bool infonce_avx512(const InfoNCE& call, int64_t begin, int64_t end) {
-  return Kernel<16, 12, 2>::run(call, begin, end);
+  return Kernel<16>::run(call, begin, end);
 }
 
 INSTRUCTIONS("avx2,fma")
 bool infonce_avx2(const InfoNCE& call, int64_t begin, int64_t end) {
-  return Kernel<8, 6, 2>::run(call, begin, end);
+  return Kernel<8>::run(call, begin, end);
 }
 #endif
 
@@ -356,7 +258,7 @@ bool infonce(const InfoNCE& call, int64_t begin, int64_t end) {
       return infonce_avx2(call, begin, end);
 #endif
     default:
-      return Kernel<4, 4, 2>::run(call, begin, end);
+      return Kernel<4>::run(call, begin, end);
   }
 }
 

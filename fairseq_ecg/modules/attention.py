@@ -4,10 +4,9 @@ import math
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
+from fairseq_ecg.ops.attention import attention, split
 from fairseq_ecg.ops.dropout import dropout as drop
-from fairseq_ecg.ops.dropout import has_kernel
 
 
 class MultiHeadAttention(nn.Module):
@@ -57,24 +56,14 @@ class MultiHeadAttention(nn.Module):
             ``(B, T, D)`` and, if asked for, ``(B, T, T)`` weights averaged over heads (query by
             key).
         """
-        q = self._split(self.q_proj(x))
-        k = self._split(self.k_proj(x))
-        v = self._split(self.v_proj(x))
-        attend = None if padding_mask is None else ~padding_mask[:, None, None, :]
-        dropout = self.dropout if self.training else 0.0
-        # With dropout PyTorch's fused attention takes its slow path on the CPU.
-        if need_weights or (dropout > 0 and has_kernel(q)):
-            scores = (q * (1.0 / math.sqrt(q.shape[-1]))) @ k.transpose(-2, -1)
-            if attend is not None:
-                scores = scores.masked_fill(~attend, float("-inf"))
-            probabilities = drop(scores.softmax(dim=-1), dropout, self.training)
-            y = probabilities @ v
-            weights = probabilities.mean(dim=1) if need_weights else None
-        else:
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=attend, dropout_p=dropout)
-            weights = None
-        return self.out_proj(y.transpose(1, 2).flatten(2)), weights
-
-    def _split(self, x: torch.Tensor) -> torch.Tensor:
-        """``(B, T, D)`` to ``(B, heads, T, D / heads)``."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        if not need_weights:
+            y = attention(q, k, v, self.heads, padding_mask, self.dropout, self.training)
+            return self.out_proj(y), None
+        q, k, v = (split(y, self.heads) for y in (q, k, v))
+        scores = (q * (1.0 / math.sqrt(q.shape[-1]))) @ k.transpose(-2, -1)
+        if padding_mask is not None:
+            scores = scores.masked_fill(padding_mask[:, None, None, :], float("-inf"))
+        probabilities = drop(scores.softmax(dim=-1), self.dropout, self.training)
+        y = probabilities @ v
+        return self.out_proj(y.transpose(1, 2).flatten(2)), probabilities.mean(dim=1)
