@@ -234,6 +234,7 @@ struct Kernel : Products<kLanes> {
       store(scores + j, kept ? share : Floats{});
       if (shares != nullptr) store(shares + j, kept ? share : -share);
     }
+    if (shares != nullptr) std::fill(shares + frames, shares + weights_pitch(frames), 0.0f);
     return 1 / sum(totals);
   }
 
