@@ -30,7 +30,7 @@ constexpr int64_t kChunk = 2 * kChunkWords;
 // What both directions keep of one head. Lines of channels end in zeros, other lines end in
 // anything.
 struct Head {
-  Head(const Attention& call)
+  explicit Head(const Attention& call)
       : blocks((call.frames + kQueries - 1) / kQueries),
         block_lines((call.frames + blocks - 1) / blocks),
         frame_pitch(pitch_of(call.frames)),
@@ -91,7 +91,7 @@ struct BackwardHead : Head {
   Matrix values_by_channel;  // (channels, frames)
 };
 
-// Which of a tensor's numbers are the first of a head's.
+// Which of a tensor's numbers is the first of a head's.
 INLINE int64_t start(const Attention& call, int64_t row_distance, int64_t head) {
   return head / call.heads * row_distance + head % call.heads * call.channels;
 }
@@ -99,7 +99,7 @@ INLINE int64_t start(const Attention& call, int64_t row_distance, int64_t head) 
 template <class T>
 INLINE void fetch_lines(const T* from, int64_t distance, int64_t lines, int64_t width, Matrix to) {
   read(from, distance, lines, width, to);
-  // The next head's: so short pieces of lines are not foreseen by processors.
+  // The next head's, too: no processor foresees such short pieces of lines.
   for (int64_t i = 0; i < lines; ++i) {
     const T* const next = from + i * distance + width;
     for (int64_t c = 0; c < width; c += kPlace) __builtin_prefetch(next + c, 0, 2);
@@ -205,10 +205,12 @@ struct Kernel : Products<kLanes> {
     return load(attended) > 0.0f ? load(scores) : all(-std::numeric_limits<float>::infinity());
   }
 
+  // Marks the frames of a row that are attended.
   static INLINE void mark(const Attention& call, int64_t row, const Head& kept) {
     for (int64_t j = 0; j < kept.frame_pitch; ++j) {
-      const bool is_absent = j >= call.frames || (call.padding != nullptr &&
-                                                  call.padding[row * call.frames + j]);
+      const bool is_absent =
+          j >= call.frames ||
+          (call.padding != nullptr && call.padding[row * call.frames + j]);
       kept.attended[j] = is_absent ? 0.0f : 1.0f;
     }
   }
@@ -234,6 +236,7 @@ struct Kernel : Products<kLanes> {
       store(scores + j, kept ? share : Floats{});
       if (shares != nullptr) store(shares + j, kept ? share : -share);
     }
+    if (shares != nullptr) std::fill(shares + frames, shares + weights_pitch(frames), 0.0f);
     return 1 / sum(totals);
   }
 

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from fairseq_ecg.ops import backends
 
-__all__ = ["dropout", "has_kernel"]
+__all__ = ["dropout"]
 
 _KERNEL_TYPES = (torch.float32, torch.bfloat16)
 
