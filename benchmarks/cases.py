@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fairseq_ecg.ops.attention import attention
 from fairseq_ecg.ops.augment import apply_batch, augment, build_augmentations, draw_batch
 from fairseq_ecg.ops.augment import reference as augment_reference
 from fairseq_ecg.ops.augment.batch import describe
@@ -27,6 +28,7 @@ from fairseq_ecg.ops.pooling import mean_of_nonzero
 from fairseq_ecg.ops.positional_conv import positional_conv, spectral
 from fairseq_ecg.ops.positional_conv import reference as conv_reference
 from fairseq_ecg.ops.quantize import quantize
+from tests.ops.test_attention import by_the_definition as attention_by_the_definition
 from tests.ops.test_infonce import by_the_definition
 from tests.ops.test_infonce_over_pool import by_the_definition as over_pool_by_the_definition
 
@@ -320,6 +322,42 @@ def pooling_cases(device: torch.device, batches: Sequence[int] = ()) -> Iterator
         )
 
 
+def attention_cases(device: torch.device, batches: Sequence[int] = ()) -> Iterator[Case]:
+    """Yield self-attention of a layer in training, without dropout, which nobody could compare."""
+    heads = 12
+    for batch in batches or BATCHES:
+        generator = torch.Generator().manual_seed(batch)
+        shape = (batch, FRAMES, FEATURES)
+        q, k, v, by_y = (torch.randn(shape, generator=generator).to(device) for _ in "qkvy")
+
+        def run(q: Tensor, k: Tensor, v: Tensor) -> Outputs:
+            return (attention(q, k, v, heads, training=True),)
+
+        # Rows do not depend on one another.
+        def definition(q=q, k=k, v=v, by_y=by_y):
+            leaves = [t[:1].double().requires_grad_() for t in (q, k, v)]
+            y = attention_by_the_definition(*leaves, heads)
+            return (y.detach(),), torch.autograd.grad(y, leaves, by_y[:1].double())
+
+        def parts(both: Both, q=q, k=k, v=v):
+            (y,), gradients = both(q, k, v)
+            return (y[:1],), [gradient[:1] for gradient in gradients]
+
+        product = 2 * batch * FRAMES**2 * FEATURES
+        yield Case(
+            "attention",
+            f"B={batch}",
+            (q, k, v),
+            run,
+            [by_y],
+            definition,
+            parts,
+            tolerance=1e-5,
+            bytes=(4 * FLOAT * q.numel(), 8 * FLOAT * q.numel()),
+            operations=(2 * product, 6 * product),
+        )
+
+
 def dropout_cases(device: torch.device, batches: Sequence[int] = ()) -> Iterator[Case]:
     """Yield dropout of a layer's output, with the residual that is added to it."""
     p = 0.1
@@ -458,6 +496,7 @@ CASES: dict[str, Callable[..., Iterator[Case]]] = {
     "quantize": quantize_cases,
     "cmsc": cmsc_cases,
     "pooling": pooling_cases,
+    "attention": attention_cases,
     "dropout": dropout_cases,
     "positional_conv": positional_conv_cases,
     "augment": augment_cases,

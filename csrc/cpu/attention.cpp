@@ -225,19 +225,21 @@ struct Kernel : Products<kLanes> {
     }
     float shift = highest[0];
     for (int lane = 1; lane < kLanes; ++lane) shift = std::max(shift, highest[lane]);
-    shift *= scale;
+    // Nothing is attended by a query of a row of padding: its weights are zero.
+    shift = shift == -std::numeric_limits<float>::infinity() ? 0.0f : shift * scale;
 
     Floats totals = {};
     for (int64_t j = 0; j < frames; j += kLanes) {
       const Floats power = masked(scores + j, attended + j) * scale - shift;
-      const Floats share = exp(power) * load(attended + j);  // NaN if nothing is attended
+      const Floats share = exp(power) * load(attended + j);
       totals += share;
       const Ints kept = are_kept(halves + j, threshold);
       store(scores + j, kept ? share : Floats{});
       if (shares != nullptr) store(shares + j, kept ? share : -share);
     }
     if (shares != nullptr) std::fill(shares + frames, shares + weights_pitch(frames), 0.0f);
-    return 1 / sum(totals);
+    const float total = sum(totals);
+    return total == 0.0f ? 0.0f : 1 / total;
   }
 
   // Computes a query's weights, but for the scale of those that are kept, and turns gradients by

@@ -41,7 +41,7 @@ def attention(
         v: as ``q``.
         heads: into which the channels are divided; must divide D.
         padding_mask: ``(B, T)`` bool, True where a frame is padding. A row of padding alone gives
-            NaN in the kernel, as a softmax does, and zeros in the reference, as PyTorch defines.
+            zeros.
         dropout_p: probability of a dropped weight; the kernel rounds it to a multiple of 2**-16.
         training: whether any weight is dropped at all.
         backend: which implementation runs, see :mod:`fairseq_ecg.ops.backends`.
