@@ -191,13 +191,14 @@ def main() -> None:
     print(f"roofline: copies {bandwidth / 1e9:.4g} GB/s, products {rate / 1e12:.4g} TFLOP/s")
     roofline = {"copy_GB_per_s": bandwidth / 1e9, "gemm_tflops": rate / 1e12}
     described = roofline | common.machine(device)
+    target = common.RESULTS / f"{common.slug(device)}_ops.csv"
     rows: list[dict[str, object]] = []
     for operation in arguments.operations:
         for case in CASES[operation](device, arguments.batches):
             new = measure(case, arguments.providers, arguments.budget, bandwidth, rate)
             common.show(new, COLUMNS)
             rows += [row | described for row in new]
-    common.write_csv(rows, common.RESULTS / f"{common.slug(device)}_ops.csv")
+            common.write_csv(rows, target)  # what is measured is kept whatever comes after
 
 
 if __name__ == "__main__":
