@@ -17,6 +17,7 @@ from fairseq_ecg.ops.attention import attention
 from fairseq_ecg.ops.augment import apply_batch, augment, build_augmentations, draw_batch
 from fairseq_ecg.ops.augment import reference as augment_reference
 from fairseq_ecg.ops.augment.batch import describe
+from fairseq_ecg.ops.cmsc import allpairs as cmsc_allpairs
 from fairseq_ecg.ops.cmsc import cmsc_loss
 from fairseq_ecg.ops.cmsc import reference as cmsc_reference
 from fairseq_ecg.ops.dropout import dropout
@@ -27,7 +28,7 @@ from fairseq_ecg.ops.philox import origin
 from fairseq_ecg.ops.pooling import mean_of_nonzero
 from fairseq_ecg.ops.positional_conv import positional_conv, spectral
 from fairseq_ecg.ops.positional_conv import reference as conv_reference
-from fairseq_ecg.ops.quantize import quantize
+from fairseq_ecg.ops.quantize import gather, quantize
 from tests.ops.test_attention import by_the_definition as attention_by_the_definition
 from tests.ops.test_infonce import by_the_definition
 from tests.ops.test_infonce_over_pool import by_the_definition as over_pool_by_the_definition
@@ -113,12 +114,14 @@ def _infonce_case(device: torch.device, batch: int, frames: int) -> Case:
         result = infonce(x, y, indices, TEMPERATURE)
         return result.loss, result.correct
 
+    given = indices, None, NEGATIVES, TEMPERATURE
+
     def plain(x: Tensor, y: Tensor) -> Outputs:
-        losses, hits, _, _ = allpairs.infonce(x, y, indices, TEMPERATURE, gradient=False)
+        losses, hits, _, _ = allpairs.infonce(x, y, *given, gradient=False)
         return losses.sum(), hits.sum()
 
     def plain_both(x: Tensor, y: Tensor) -> tuple[Outputs, Sequence[Tensor]]:
-        losses, hits, by_x, by_y = allpairs.infonce(x, y, indices, TEMPERATURE, gradient=True)
+        losses, hits, by_x, by_y = allpairs.infonce(x, y, *given, gradient=True)
         return (losses.sum(), hits.sum()), (by_x, by_y)
 
     # Rows do not depend on one another: the first and the last tell of all.
@@ -214,6 +217,24 @@ def _quantize_case(device: torch.device, batch: int, frames: int) -> Case:
         codes, code_perplexity, prob_perplexity = quantize(logits, codebook, temperature, True)
         return codes, prob_perplexity, code_perplexity
 
+    tau = torch.full((), temperature, device=device)
+
+    def choose(logits: Tensor, codebook: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        draws = torch.empty_like(logits).exponential_()
+        return draws, gather.quantize(logits, codebook, draws, tau)
+
+    def plain(logits: Tensor, codebook: Tensor) -> Outputs:
+        codes, _, perplexities, _ = choose(logits, codebook)[1]
+        return codes.flatten(1), perplexities[1], perplexities[0]
+
+    def plain_both(logits: Tensor, codebook: Tensor) -> tuple[Outputs, Sequence[Tensor]]:
+        draws, (codes, choices, perplexities, slopes) = choose(logits, codebook)
+        of_groups = by_codes.view_as(codes)
+        by_choices = torch.bmm(of_groups.transpose(0, 1), codebook.mT)
+        by_logits = gather.by_logits(logits, draws, by_choices, slopes, by_perplexity, tau)
+        by_codebook = gather.by_codebook(choices, of_groups, WORDS)
+        return (codes.flatten(1), perplexities[1], perplexities[0]), (by_logits, by_codebook)
+
     def perplexity(shares: Tensor) -> Tensor:
         return torch.exp(-(shares * (shares + 1e-7).log()).sum(dim=-1)).sum()
 
@@ -250,6 +271,7 @@ def _quantize_case(device: torch.device, batch: int, frames: int) -> Case:
         bytes=(forward, 2 * forward + scores),
         # Backward multiplies the gradient by codes with every word.
         operations=(0, 2 * count * WORDS * CHANNELS),
+        plain=(plain, plain_both),
     )
 
 
@@ -263,6 +285,15 @@ def cmsc_cases(device: torch.device, batches: Sequence[int] = ()) -> Iterator[Ca
 
         def run(features: Tensor, patient=patient, segment=segment) -> Outputs:
             return (cmsc_loss(features, patient, segment, TEMPERATURE),)
+
+        given = patient.long(), segment.long(), TEMPERATURE, LEAST_NORM
+
+        def plain(features: Tensor, given=given) -> Outputs:
+            return (cmsc_allpairs.cmsc_loss(features, *given, gradient=False)[0],)
+
+        def plain_both(features: Tensor, given=given) -> tuple[Outputs, Sequence[Tensor]]:
+            loss, by_features = cmsc_allpairs.cmsc_loss(features, *given, gradient=True)
+            return (loss,), (by_features,)
 
         def definition(features=features, patient=patient, segment=segment):
             leaf = features.double().requires_grad_()
@@ -284,6 +315,7 @@ def cmsc_cases(device: torch.device, batches: Sequence[int] = ()) -> Iterator[Ca
             tolerance=1e-5,
             bytes=(FLOAT * features.numel(), 2 * FLOAT * features.numel()),
             operations=(product, 3 * product),
+            plain=(plain, plain_both),
         )
 
 
