@@ -17,6 +17,8 @@ import fairseq.tasks
 import numpy as np
 import scipy.io
 import torch
+from fairseq.dataclass.utils import merge_with_parent
+from fairseq.models import MODEL_DATACLASS_REGISTRY
 from omegaconf import OmegaConf
 
 import fairseq_ecg.tasks  # noqa: F401  (registers the tasks)
@@ -68,13 +70,17 @@ class Loader:
         cfg.common.seed = 1
         cfg.task.data = str(folder / "cmsc" if is_paired else folder)
         self.task = fairseq.tasks.setup_task(cfg.task)
+        # The task learns from the model what is masked in a batch.
+        self.task.build_model(
+            merge_with_parent(MODEL_DATACLASS_REGISTRY[cfg.model._name](), cfg.model)
+        )
         self.task.load_dataset("train")
         self.items = batch // SEGMENTS if is_paired else batch
         self.workers = workers
         self.epoch = 0
 
     def __call__(self) -> int:
-        """Load an epoch and return its number of segments."""
+        """Load and augment an epoch and return its number of segments."""
         self.epoch += 1
         iterator = self.task.get_batch_iterator(
             self.task.dataset("train"),
@@ -82,8 +88,8 @@ class Loader:
             num_workers=self.workers,
             epoch=self.epoch,
         )
-        sources = (batch["net_input"]["source"] for batch in iterator.next_epoch_itr())
-        return sum(len(source) for source in sources)
+        recordings = self.task.dataset("train").recordings
+        return sum(len(recordings.augment(batch)) for batch in iterator.next_epoch_itr())
 
 
 def main() -> None:
