@@ -320,6 +320,28 @@ def test_bf16_trains(hydra_train, code_15, tmp_path):
     assert all(torch.isfinite(value).all() for value in weights(tmp_path).values())
 
 
+@pytest.mark.slow
+def test_compiled_model_trains(hydra_train, code_15, tmp_path):
+    run = hydra_train(
+        USER_DIR,
+        "--config-name=w2v_cmsc_rlm",
+        f"task.data={code_15 / 'cmsc'}",
+        ONE_PROCESS,
+        "+task.compile=default",
+        "dataset.batch_size=4",
+        "dataset.num_workers=0",
+        "optimization.update_freq=[1]",
+        "optimization.max_update=3",
+        "common.log_interval=1",
+        f"checkpoint.save_dir={tmp_path}",
+        "+model.encoder_layers=1",
+        *TINY_MODEL[1:],
+        cwd=tmp_path,
+    ).check()
+    assert run.log.count("[train_inner]") == 3
+    assert all(torch.isfinite(value).all() for value in weights(tmp_path).values())
+
+
 def test_more_processes_than_gpus_are_refused_in_one_line(hydra_train, code_15, tmp_path):
     run = hydra_train(
         USER_DIR,
