@@ -294,6 +294,8 @@ class ECGDataset(Dataset, ABC):
         batch: dict[str, Any] = {"net_input": {"source": source}}
         if self.pad:
             batch["net_input"]["padding_mask"] = padding_mask
+        if self.masking is None and not self.augmentations:
+            return batch
         origins = torch.stack([self._origin(sample) for sample in samples])
         valid = [min(ecg.shape[-1], length) for ecg in ecgs]
         if self.masking is not None:

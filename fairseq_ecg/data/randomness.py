@@ -9,7 +9,6 @@ class Stream(IntEnum):
     """What a random state is used for."""
 
     LEAD_BUCKET = 0
-    AUGMENTATION = 1
     CROP = 2
     MASK = 3
 

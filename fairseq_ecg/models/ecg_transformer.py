@@ -10,8 +10,9 @@ from omegaconf import II
 
 from fairseq_ecg.compat.registration import register_model
 from fairseq_ecg.modules import ECGTransformer
+from fairseq_ecg.ops.masking import MASK_TYPES
 
-MASK_LENGTHS = ChoiceEnum(["static", "uniform", "normal", "poisson"])
+MASK_LENGTHS = ChoiceEnum(list(MASK_TYPES))
 
 
 @dataclass
