@@ -1,0 +1,45 @@
+"""``fairseq-ecg``: programs around training. Training itself is ``fairseq-hydra-train``."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from fairseq_ecg.cli import evaluate, plot, prepare
+
+# Whatever takes time to import is imported where it is needed: --help is to answer at once.
+
+COMMANDS = (prepare, evaluate, plot)
+"""Modules with ``add``, which adds the command to the parser, in the order of ``--help``."""
+
+EXIT_USER_ERROR = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: arguments; those of the process if None.
+
+    Returns:
+        The exit status: 0, 1 where a required score is missed, 2 where the input cannot be used.
+    """
+    arguments = _parser().parse_args(argv)
+    # Before fairseq is imported, which would have everything logged.
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    from fairseq_ecg.compat.checkpoint import CheckpointError
+    from fairseq_ecg.data.errors import DataError
+
+    try:
+        return arguments.run(arguments)
+    except (DataError, CheckpointError, OSError) as error:
+        print(f"fairseq-ecg: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_USER_ERROR
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fairseq-ecg", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add(commands)
+    return parser

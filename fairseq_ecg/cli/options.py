@@ -1,0 +1,33 @@
+"""Options that several commands have."""
+
+import argparse
+from pathlib import Path
+
+
+def add_segment_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--sample-rate`` and ``--segment-seconds``."""
+    parser.add_argument(
+        "--sample-rate",
+        type=int,
+        default=500,
+        metavar="HZ",
+        help="of the segments that the network reads, in Hz (default: 500)",
+    )
+    parser.add_argument(
+        "--segment-seconds",
+        type=float,
+        default=5.0,
+        metavar="S",
+        help="length of these segments in seconds (default: 5)",
+    )
+
+
+def add_label_definition(parser: argparse.ArgumentParser, required: bool) -> None:
+    """Add ``--label-def``."""
+    parser.add_argument(
+        "--label-def",
+        type=Path,
+        required=required,
+        metavar="CSV",
+        help="names of the labels, labels/label_def.csv",
+    )

@@ -1,0 +1,1 @@
+"""From the free text of ECG reports to labels."""

@@ -1,0 +1,1 @@
+"""The archives that ECGs come from, each in a module of its own."""
