@@ -10,9 +10,9 @@ from fairseq_ecg.formats import ECG, arrange, derive_limb_leads, standard_lead
 @pytest.mark.parametrize(
     "spelling",
     [
-        "{}", " {} ", "'{}'", "ECG {}", "ECG_{}", "EKG {}", "Lead {}", "lead{}", "LEAD_{}", "{}-lead",
-        "MDC_ECG_LEAD_{}", "MDC-ECG-LEAD-{}", "{} (mV)", "{} [uV]", "{}_mV", "{} µV",
-        "Lead {} (Einthoven)",
+        "{}", " {} ", "'{}'", "ECG {}", "ECG_{}", "EKG {}", "Lead {}", "lead{}", "LEAD_{}",
+        "{}-lead", "MDC_ECG_LEAD_{}", "MDC-ECG-LEAD-{}", "{} (mV)", "{} [uV]", "{}_mV",
+        "{} µV", "Lead {} (Einthoven)",
     ],
 )  # fmt: skip
 def test_spellings_of_all_leads_are_understood(lead, spelling):
