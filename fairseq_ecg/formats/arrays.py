@@ -42,7 +42,7 @@ def ecg_from_array(
     Raises:
         DataError: the values are no ECG with these leads, or neither units nor gain are given.
     """
-    given = Given(tuple(leads), sample_rate, units, gain)
+    given = Given(leads, sample_rate, units, gain)
     rows = as_rows(values, len(given.leads), where)
     return to_ecg(where, Content([Channel(row) for row in rows]), given)
 

@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +18,14 @@ from fairseq_ecg.formats.units import SECONDS_PER, split_unit
 
 _DELIMITERS = ("\t", ";", "|", ",")
 """Looked for in this order: a comma may be a decimal sign where there is another delimiter."""
+_DECIMAL_COMMA = re.compile(r"^[+-]?\d*,\d+(?:[eE][+-]?\d+)?$")
 _TIMES = {"time", "t", "timestamp", "timestamps", "elapsed time", "elapsed_time", "datetime"}
 _ROW_NUMBERS = {"", "index", "idx", "sample", "samples", "sample #", "sample_index", "n", "#"}
 _SLOWEST = 20.0
 """Hz; a slower time column is not in the unit that it seems to be in."""
-_UNEVEN = 0.75
-"""How far a time may be from its place, in steps between samples; rounding moves it by half."""
+_UNEVEN = 0.8
+"""Of the step between samples: how much longer or shorter a step may be. Times that were rounded
+to less than a step are within it, a missing sample is not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,17 +87,15 @@ def _parse(where: str, text: str) -> _Table:
     ]
     if not lines:
         raise DataError(f"{where}: holds no lines of numbers")
-    delimiter = next((mark for mark in _DELIMITERS if mark in lines[0][1]), None)
-    decimal = "," if delimiter != "," and any("," in line for _, line in lines[1:3]) else "."
-    rows = [_split(line, delimiter) for _, line in lines[:2]]
+    blanks = None if len(lines[-1][1].split()) > 1 else ","  # for a single column anything will do
+    delimiter = next((mark for mark in _DELIMITERS if mark in lines[0][1]), blanks)
+    rows = [_split(line, delimiter) for _, line in lines[:3]]
+    decimal = "," if any(_DECIMAL_COMMA.match(cell) for row in rows for cell in row) else "."
     names = units = None
-    if not any(_is_number(cell, decimal) for cell in rows[0][1:] or rows[0]):
-        names = rows[0]
-        lines = lines[1:]
-        if len(rows) > 1 and not any(_is_number(cell, decimal) for cell in rows[1]):
-            if any(rows[1]):
-                units = rows[1]
-            lines = lines[1:]
+    if _is_words(rows[0][1:] or rows[0], decimal):
+        names, lines = rows[0], lines[1:]
+        if len(rows) > 1 and _is_words(rows[1], decimal):
+            units, lines = rows[1], lines[1:]
     if not lines:
         raise DataError(f"{where}: holds a header, but no samples")
     for number, line in lines:
@@ -112,6 +113,7 @@ def _parse(where: str, text: str) -> _Table:
             decimal=decimal,
             skipinitialspace=True,
             skip_blank_lines=False,
+            float_precision="round_trip",
         )
     return _Table(cells, lines[0][0], names, units)
 
@@ -124,12 +126,17 @@ def _unquoted(cell: str) -> str:
     return cell.strip().strip("'\"").strip()
 
 
-def _is_number(cell: str, decimal: str) -> bool:
-    try:
-        float(cell.replace(decimal, "."))
-    except ValueError:
-        return False
-    return True
+def _is_words(cells: list[str], decimal: str) -> bool:
+    """Whether a line belongs to the header: cells that are not empty, and none of them a number."""
+
+    def is_number(cell: str) -> bool:
+        try:
+            float(cell.replace(decimal, "."))
+        except ValueError:
+            return False
+        return True
+
+    return any(cells) and not any(map(is_number, cells))
 
 
 def _is_text(column: pd.Series) -> bool:
@@ -179,12 +186,13 @@ def _rate(where: str, times: pd.Series, unit: str | None) -> float:
     step = (seconds[-1] - seconds[0]) / (len(seconds) - 1)
     if not (math.isfinite(step) and step > 0):
         raise DataError(f"{where}: its times do not increase. Remove the column of times")
-    places = seconds[0] + step * np.arange(len(seconds))
-    if not np.abs(seconds - places).max() < _UNEVEN * step:
-        late = int(np.argmax(~(np.abs(seconds - places) < _UNEVEN * step)))
+    steps = np.diff(seconds)
+    places = seconds[0] + step * np.arange(1, len(seconds))
+    even = (np.abs(steps - step) <= step * _UNEVEN) & (np.abs(seconds[1:] - places) < step)
+    if not even.all():
         raise DataError(
-            f"{where}: its times are not evenly spaced (sample {late}). Cut the recording at its "
-            "gaps, or remove the column of times"
+            f"{where}: its times are not evenly spaced (sample {np.argmin(even) + 1}). Cut the "
+            "recording at its gaps, or remove the column of times"
         )
     if 1 / step < _SLOWEST:
         raise DataError(

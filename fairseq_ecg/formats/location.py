@@ -1,6 +1,7 @@
 """Where a file lies: a path of this machine, or a URL of anything fsspec reaches."""
 
 import gzip
+import io
 import os
 import shutil
 import tempfile
@@ -59,47 +60,61 @@ class Location:
         """Whether there is such a file (a folder is none)."""
         if not self.is_url:
             return os.path.isfile(self.address)
+        from fsspec.core import url_to_fs
+
         try:
-            self.open().close()
-        except DataError:
+            file_system, path = url_to_fs(self.address)
+            return file_system.isfile(path)
+        except Exception:  # out of reach: `open` tells why
             return False
-        return True
 
     def open(self) -> BinaryIO:
         """Open the file for reading, unpacked where its name ends in ``.gz``.
 
+        What lies behind a URL is fetched at once: readers seek, and each seek would be a request.
+
         Raises:
             DataError: it is not there, a folder, or out of reach.
         """
-        try:
+        with self._refusing():
             if self.is_url:
-                import fsspec
-
-                return fsspec.open(self.address, "rb", compression="infer").open()
+                return io.BytesIO(self._fetch())
             packed = self.address.endswith(_COMPRESSED)
             return gzip.open(self.address) if packed else open(self.address, "rb")
-        except FileNotFoundError:
-            raise DataError(f"{self.address}: no such file") from None
-        except IsADirectoryError:
-            raise DataError(f"{self.address}: is a folder, not a file") from None
-        except ImportError as error:
-            raise DataError(f"{self.address}: cannot be opened. {error}") from error
-        except Exception as error:  # every file system behind fsspec has errors of its own
-            raise DataError(
-                f"{self.address}: cannot be opened ({type(error).__name__}: {error})"
-            ) from error
 
-    def read(self) -> bytes:
-        """Read the whole file.
+    def read(self, n_bytes: int = -1) -> bytes:
+        """Read the start of the file, or all of it.
 
         Raises:
             DataError: it cannot be opened or read.
         """
-        with self.open() as file:
-            try:
-                return file.read()
-            except (OSError, EOFError) as error:
-                raise DataError(f"{self.address}: cannot be read ({error})") from error
+        if self.is_url:
+            with self._refusing():
+                return self._fetch(n_bytes)
+        with self.open() as file, self._refusing():
+            return file.read(n_bytes)
+
+    def _fetch(self, n_bytes: int = -1) -> bytes:
+        import fsspec
+
+        with fsspec.open(self.address, "rb", compression="infer") as file:
+            return file.read(n_bytes)
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Turn errors of opening and reading into one that says what to do."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise DataError(f"{self.address}: no such file") from None
+        except IsADirectoryError:
+            raise DataError(f"{self.address}: is a folder, not a file") from None
+        except ImportError as error:  # what fsspec needs for S3, say
+            raise DataError(f"{self.address}: cannot be read. {error}") from error
+        except Exception as error:  # every file system behind fsspec has errors of its own
+            raise DataError(
+                f"{self.address}: cannot be read ({type(error).__name__}: {error})"
+            ) from error
 
     @contextmanager
     def on_disk(self) -> Iterator[Path]:
@@ -121,11 +136,8 @@ class Location:
             DataError: it cannot be opened or read.
         """
         path = folder / self.name
-        with self.open() as file, open(path, "wb") as copy:
-            try:
-                shutil.copyfileobj(file, copy)
-            except (OSError, EOFError) as error:
-                raise DataError(f"{self.address}: cannot be read ({error})") from error
+        with self.open() as file, open(path, "wb") as copy, self._refusing():
+            shutil.copyfileobj(file, copy)
         return path
 
     def _parts(self) -> tuple[str, str]:

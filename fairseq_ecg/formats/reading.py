@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from fairseq_ecg.data.errors import DataError, damage_as_data_error
+from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats.channels import Channel, Content, Given, to_ecg
 from fairseq_ecg.formats.ecg import ECG
 from fairseq_ecg.formats.hdf5 import SIGNATURE
@@ -94,7 +94,7 @@ def read_ecg(
             contradicts what is given.
         ValueError: there is no such format.
     """
-    given = Given(None if leads is None else tuple(leads), sample_rate, units, gain)
+    given = Given(leads, sample_rate, units, gain)
     location = Location.of(path)
     if format is None:
         format = format_of(location)
@@ -115,10 +115,9 @@ def format_of(path: str | os.PathLike) -> str:
     location = Location.of(path)
     if location.suffix == ".hea" or _is_record(location):
         return "wfdb"
-    if not location.suffix and not location.exists():
+    if not location.suffix and not location.exists() and not os.path.isdir(location.address):
         raise DataError(f"{location}.hea: no such WFDB header, and {location} is no file")
-    with location.open() as file, damage_as_data_error(str(location), "readable file"):
-        start = file.read(_LONGEST_SIGNATURE)
+    start = location.read(_LONGEST_SIGNATURE)
     if not start:
         raise DataError(f"{location}: is empty")
     for place, signature, format in _SIGNATURES:

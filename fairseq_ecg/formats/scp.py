@@ -27,6 +27,8 @@ def read_scp(location: Location, given: Given) -> Content:
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", ChecksumWarning)
         record = FileParser.parse(path)
+    if record.file_format.name != "SCP-ECG":
+        raise DataError(f"{where}: is no SCP-ECG file, but {record.file_format.name}")
     return Content(
         [
             Channel(lead.samples, lead.label, lead.units or None, float(lead.sampling_rate))

@@ -27,7 +27,7 @@ _COUNTS = {"adu", "adc", "adcunits", "count", "counts", "digit", "digits", "lsb"
 _SAYS_NOTHING = {"", "-", "?", "nu", "n/a", "na", "none", "unknown", "unitless", "a.u.", "au", "1"}
 
 _UNIT_IN_BRACKETS = re.compile(r"^(.*?)\s*[(\[]\s*([^()\[\]]*?)\s*[)\]]\s*$")
-_UNIT_AT_THE_END = re.compile(r"^(.+)[_\s]([munµμ]v)$", re.IGNORECASE)
+_UNIT_AT_THE_END = re.compile(r"^(.+)[_\s]([munµμ]v|[munµμ]?s)$", re.IGNORECASE)
 
 LARGEST_MILLIVOLTS = 30.0
 """Ten times what a large QRS complex measures from peak to peak."""

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -30,7 +29,7 @@ def read_wfdb(location: Location, given: Given) -> Content:
 
     Returns:
         The signals in their units, invalid samples as NaN. Each keeps its own rate where they have
-        several samples a frame. Comments such as ``# Age: 57`` become metadata.
+        several samples a frame. ``metadata`` holds the lines of comments, joined, as ``comments``.
     """
     where = str(location)
     if not location.exists():
@@ -50,7 +49,7 @@ def read_wfdb(location: Location, given: Given) -> Content:
         if name in uncalibrated:
             samples, unit = samples * _ASSUMED_GAIN, None
         channels.append(Channel(np.asarray(samples), name, unit, rate))
-    return Content(channels, _metadata(record.comments or []))
+    return Content(channels, {"comments": "\n".join(record.comments)} if record.comments else {})
 
 
 def header_of(location: Location) -> Location:
@@ -140,17 +139,3 @@ def _plain(name: str, location: Location) -> str:
     if name != os.path.basename(name) or name in ("", ".", ".."):
         raise DataError(f"{location}: names the file {name!r}, which is not in its folder")
     return name
-
-
-def _metadata(comments: list[str]) -> dict[str, Any]:
-    """Return ``Key: value`` comments by key, and the others as one text."""
-    metadata, free = {}, []
-    for comment in comments:
-        key, colon, value = comment.strip().partition(":")
-        if colon and key.strip() and len(key.split()) == 1:
-            metadata[key.strip()] = value.strip()
-        elif comment.strip():
-            free.append(comment.strip())
-    if free:
-        metadata["comments"] = "\n".join(free)
-    return metadata

@@ -72,9 +72,7 @@ def counts(ecg):
     return np.round(ecg.signal * 400).astype(int)
 
 
-@pytest.mark.parametrize(
-    "style", ["MDC number", "MDC name", "SCP number", "meaning", "label"]
-)
+@pytest.mark.parametrize("style", ["MDC number", "MDC name", "SCP number", "meaning", "label"])
 def test_leads_are_known_by_codes_meanings_and_labels(tmp_path, counts, style):
     path = write(tmp_path / "a.dcm", group(counts, LEADS, 257, sensitivity=2.5, style=style))
     read = read_ecg(path)

@@ -26,7 +26,7 @@ def write(tmp_path, ecg):
             fmt=[fmt] * len(leads),
             adc_gain=[gain] * len(leads),
             baseline=[0] * len(leads),
-            comments=["Age: 57", "Sex: Female", "made by a test"],
+            comments=["Age: 57", "Sex: Female"],
             write_dir=str(tmp_path),
         )
         return tmp_path / name
@@ -41,7 +41,7 @@ def test_a_record_is_read_by_any_of_its_names(write, ecg, extension):
     assert read.leads == LEADS
     assert read.sample_rate == 257
     assert read.where == f"{path}.hea"
-    assert read.metadata == {"Age": "57", "Sex": "Female", "comments": "made by a test"}
+    assert read.metadata == {"comments": "Age: 57\nSex: Female"}
     np.testing.assert_allclose(read.signal, ecg.signal, atol=STEP / 2)
 
 
@@ -84,7 +84,7 @@ def test_styles_of_headers(tmp_path, line):
     (tmp_path / "a.hea").write_text(f"a 1 500 100 12:00:00 1/2/2020\n{line}\n#Age: 61\n")
     read = read_ecg(tmp_path / "a")
     assert read.leads == ("II",)
-    assert read.metadata["Age"] == "61"
+    assert read.metadata["comments"] == "Age: 61"
     np.testing.assert_allclose(read.signal[0], counts / 1000)
 
 
