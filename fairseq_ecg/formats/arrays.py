@@ -61,16 +61,16 @@ def as_rows(values: Any, n_leads: int | None, where: str) -> np.ndarray:
     Raises:
         DataError: it cannot be told which axis is which, or there is no such array.
     """
+    shape = getattr(values, "shape", ())
+    if sum(length > 1 for length in shape) > 2:  # before a data set of HDF5 is read
+        raise DataError(_several(where, shape))
     array = _as_array(values, where)
     while array.ndim > 2 and array.shape[0] == 1:
         array = array[0]
     if array.ndim == 1:
         array = array[None]
     if array.ndim != 2:
-        raise DataError(
-            f"{where}: has shape {array.shape}; one recording is (leads, samples). Give the "
-            "recordings of a larger array one by one"
-        )
+        raise DataError(_several(where, array.shape))
     if n_leads is None:
         raise DataError(f"{where}: has shape {array.shape} and no names of leads. {_NAME_THEM}")
     rows, columns = array.shape
@@ -84,6 +84,13 @@ def as_rows(values: Any, n_leads: int | None, where: str) -> np.ndarray:
             f"{where}: has shape {array.shape}, but {n_leads} leads are named. {_NAME_THEM}"
         )
     return array if rows == n_leads else array.T
+
+
+def _several(where: str, shape: tuple[int, ...]) -> str:
+    return (
+        f"{where}: has shape {shape}; one recording is (leads, samples). Give the recordings of a "
+        "larger array one by one"
+    )
 
 
 def _as_array(values: Any, where: str) -> np.ndarray:

@@ -76,8 +76,8 @@ class Given:
 def to_ecg(where: str, content: Content, given: Given) -> ECG:
     """Make an ECG of channels.
 
-    Signals of other kinds (without the name of a lead, and of another unit, rate or length than
-    the leads) are left out, and named in ``metadata["left_out"]``.
+    Beside any of the twelve leads, signals of other kinds (no voltages, of another rate or length,
+    or with a name that is there twice) are left out, and named in ``metadata["left_out"]``.
 
     Args:
         where: names the file in error messages.
@@ -106,16 +106,16 @@ def to_ecg(where: str, content: Content, given: Given) -> ECG:
         alike = (
             channel.samples.size == first.samples.size and channel.sample_rate == first.sample_rate
         )
-        if alike and factors[i] is not None:
-            kept.append(i)
-        elif i not in wanted:
-            left_out.append(channel.name)
-        else:  # the factor is there: `_factors` refuses leads without
+        if i in wanted and not alike:
             raise DataError(
                 f"{where}: {first.name} has {first.samples.size} samples at {first.sample_rate} "
                 f"Hz, {channel.name} has {channel.samples.size} at {channel.sample_rate} Hz. "
                 "Resample the file to one rate"
             )
+        if i in wanted or (alike and factors[i] is not None and names.count(names[i]) == 1):
+            kept.append(i)
+        else:
+            left_out.append(channel.name)
     names = [names[i] for i in kept]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -145,9 +145,9 @@ def _names(where: str, channels: Sequence[Channel], given: Given) -> list[str]:
         return stated
     names = [standard_lead(lead) for lead in given.leads]
     if len(names) != len(stated):
+        listed = "" if None in stated else f" ({', '.join(stated)})"
         raise DataError(
-            f"{where}: {len(names)} leads are given, the file has {len(stated)} signals"
-            + "".join(f" ({', '.join(map(str, stated))})" for _ in range(None not in stated))
+            f"{where}: {len(names)} leads are given, the file has {len(stated)} signals{listed}"
         )
     for place, (name, said) in enumerate(zip(names, stated, strict=True)):
         # A name such as "ch1" says nothing about the lead, so that there is nothing to contradict.

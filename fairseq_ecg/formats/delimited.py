@@ -166,6 +166,8 @@ def _columns(where: str, table: _Table) -> Content:
     if table.units is not None:
         named = [(name, unit) for (name, _), unit in zip(named, table.units, strict=True)]
     for place, (name, unit) in enumerate(named):
+        if name.lower() in SECONDS_PER:
+            unit = name
         if name.lower() in _TIMES or (unit or "").lower() in SECONDS_PER:
             rate = _rate(where, table.cells[place], unit)
         elif name.lower() not in _ROW_NUMBERS and (

@@ -21,16 +21,18 @@ def read_bdf(location: Location, given: Given) -> Content:
 
 
 def _read(location: Location, kind: str) -> Content:
-    import io
-
     import edfio
 
     where = str(location)
     read = {"EDF": edfio.read_edf, "BDF": edfio.read_bdf}[kind]
-    with damage_as_data_error(where, f"{kind} file"), warnings.catch_warnings():
+    with (
+        location.on_disk() as path,
+        damage_as_data_error(where, f"{kind} file"),
+        warnings.catch_warnings(),
+    ):
         warnings.filterwarnings("error", message=_TRUNCATED)
         # Latin-1 holds ASCII, which the format asks for, and the micro sign that devices write.
-        edf = read(io.BytesIO(location.read()), header_encoding="latin-1")
+        edf = read(path, header_encoding="latin-1")
         if not edf.is_continuous:
             raise DataError(f"{where}: has gaps ({kind}+D). Cut it into continuous files")
         return Content(

@@ -37,5 +37,5 @@ def read_hdf5(location: Location, given: Given) -> Content:
         hdf5.visititems(collect)
         variables: dict[str, Any] = {}
         for _, name, value in sorted(found, key=lambda entry: entry[0]):
-            variables.setdefault(name, value[()] if isinstance(value, h5py.Dataset) else value)
-    return content_of(where, variables, given)
+            variables.setdefault(name, value)
+        return content_of(where, variables, given)

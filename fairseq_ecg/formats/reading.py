@@ -59,6 +59,7 @@ _SIGNATURES = (
 )
 """Place, bytes and the format that they tell."""
 _LONGEST_SIGNATURE = 132
+_PARQUET = b"PAR1"
 
 
 def read_ecg(
@@ -125,6 +126,11 @@ def format_of(path: str | os.PathLike) -> str:
             return format
     if location.suffix in FORMAT_OF_SUFFIX:
         return FORMAT_OF_SUFFIX[location.suffix]
+    if start.startswith(_PARQUET):
+        raise DataError(
+            f"{location}: a table of Parquet, not a recording. Read it with pandas, and each cell "
+            "that holds a recording with fairseq_ecg.formats.ecg_from_array"
+        )
     raise DataError(
         f"{location}: of no known format. Known are {', '.join(FORMAT_OF_SUFFIX)} and WFDB records "
         "without extension; give format where the extension is another one"

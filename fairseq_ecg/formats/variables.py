@@ -90,7 +90,7 @@ def _signal(where: str, variables: Mapping[str, Any]) -> Any:
     arrays = [
         name
         for name, value in variables.items()
-        if np.ndim(value) > 1 and np.asarray(value).dtype.kind in "fiu" and min(np.shape(value)) > 0
+        if np.ndim(value) > 1 and min(np.shape(value)) > 0 and _is_numeric(value)
     ]
     large = [name for name in arrays if max(np.shape(variables[name])) > _FEW] or arrays
     if len(large) != 1:
@@ -99,6 +99,11 @@ def _signal(where: str, variables: Mapping[str, Any]) -> Any:
             "known to be the signal. Call it 'signal'"
         )
     return variables[large[0]]
+
+
+def _is_numeric(value: Any) -> bool:
+    dtype = getattr(value, "dtype", None)
+    return (np.asarray(value).dtype if dtype is None else dtype).kind in "fiu"
 
 
 _FEW = 64

@@ -44,7 +44,14 @@ def test_decimal_commas(write, ecg, delimiter):
 
 @pytest.mark.parametrize(
     ("header", "scale"),
-    [("time", 1), ("Time (s)", 1), ("t [ms]", 1e3), ("time_ms", 1e3), ("timestamp (us)", 1e6)],
+    [
+        ("time", 1),
+        ("Time (s)", 1),
+        ("ms", 1e3),
+        ("t [ms]", 1e3),
+        ("time_ms", 1e3),
+        ("timestamp (us)", 1e6),
+    ],
 )
 @pytest.mark.parametrize("rate", [257.0, 1000.0, 128.5])
 def test_times_tell_the_rate(write, ecg, header, scale, rate):
@@ -129,7 +136,7 @@ def test_without_a_header_leads_are_given(write, ecg, transposed):
     path = write(table(ecg.signal.T if transposed else ecg.signal))
     read = read_ecg(path, leads=LEADS, sample_rate=257, units="mV")
     np.testing.assert_array_equal(read.signal, ecg.signal)
-    with pytest.raises(DataError, match="no names of leads. Give leads"):
+    with pytest.raises(DataError, match=r"no names of leads\. Give leads"):
         read_ecg(path, sample_rate=257, units="mV")
 
 

@@ -69,6 +69,9 @@ def test_signals_of_other_kinds_and_annotations_are_left_out(tmp_path, ecg):
     extra = [
         edfio.EdfSignal(slow, 25, label="Resp", physical_dimension="mV"),
         edfio.EdfSignal(slow, 25, label="SpO2", physical_dimension="%"),
+        edfio.EdfSignal(ecg.signal[6], 257, label="EMG", physical_dimension="mV"),
+        edfio.EdfSignal(ecg.signal[7], 257, label="EMG", physical_dimension="mV"),
+        edfio.EdfSignal(ecg.signal[8], 257, label="ECG V7", physical_dimension="mV"),
     ]
     path = write(
         tmp_path / "a.edf",
@@ -80,8 +83,8 @@ def test_signals_of_other_kinds_and_annotations_are_left_out(tmp_path, ecg):
         starttime=datetime.time(1, 2, 3),
     )
     read = read_ecg(path)
-    assert read.leads == ("I", "II")
-    assert read.metadata["left_out"] == "Resp, SpO2"
+    assert read.leads == ("I", "II", "ECG V7")
+    assert read.metadata["left_out"] == "Resp, SpO2, EMG, EMG"
 
 
 def test_leads_of_several_rates_are_refused(tmp_path, ecg):
