@@ -90,6 +90,13 @@ def _parse(where: str, text: str) -> _Table:
     blanks = None if len(lines[-1][1].split()) > 1 else ","  # for a single column anything will do
     delimiter = next((mark for mark in _DELIMITERS if mark in lines[0][1]), blanks)
     rows = [_split(line, delimiter) for _, line in lines[:3]]
+    for number, line in lines:
+        n_cells = len(_split(line, delimiter)) if delimiter is None else line.count(delimiter) + 1
+        if n_cells != len(rows[0]):
+            raise DataError(
+                f"{where}, line {number}: has {n_cells} cells, the first line has {len(rows[0])}. "
+                "The file may be cut off"
+            )
     decimal = "," if any(_DECIMAL_COMMA.match(cell) for row in rows for cell in row) else "."
     names = units = None
     if _is_words(rows[0][1:] or rows[0], decimal):
@@ -98,13 +105,6 @@ def _parse(where: str, text: str) -> _Table:
             units, lines = rows[1], lines[1:]
     if not lines:
         raise DataError(f"{where}: holds a header, but no samples")
-    for number, line in lines:
-        n_cells = len(_split(line, delimiter)) if delimiter is None else line.count(delimiter) + 1
-        if n_cells != len(rows[0]):
-            raise DataError(
-                f"{where}, line {number}: has {n_cells} cells, the first line has {len(rows[0])}. "
-                "The file may be cut off"
-            )
     with damage_as_data_error(where, "table of numbers"):
         cells = pd.read_csv(
             io.StringIO("\n".join(line for _, line in lines)),

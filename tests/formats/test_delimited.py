@@ -170,6 +170,7 @@ def test_the_micro_sign_in_latin_1(write):
         ("I,II\n", "holds a header, but no samples"),
         ("I,II\n1,2\n3\n", "line 3: has 1 cells, the first line has 2"),
         ("I,II\n1,2\n3,4,5\n", "line 3: has 3 cells, the first line has 2"),
+        ("I,II\nmV\n1,2\n", "line 2: has 1 cells, the first line has 2"),
         ("# x\nI,II\n1,2\n3,oops\n", "line 4: 'oops' in II is no number"),
         ("I,I\n1,2\n3,4\n", "lead I is there twice"),
         ("note\nwell\nwell\n", "holds no signals"),
