@@ -34,7 +34,7 @@ class Location:
     @property
     def is_url(self) -> bool:
         """Whether fsspec has to open it."""
-        return "://" in self.address or "::" in self.address
+        return "://" in self.address
 
     @property
     def name(self) -> str:

@@ -35,7 +35,7 @@ def read_mat(location: Location, given: Given) -> Content:
     header = location.beside(f"{location.stem}.hea")
     if "val" in variables and header.exists():
         return read_wfdb(header, given)
-    return content_of(where, variables, given, standardised_by="std")
+    return content_of(where, variables, given)
 
 
 def _read_version_73(where: str, file: Any) -> dict[str, Any]:

@@ -23,7 +23,7 @@ NAMES = {
     "sample_rate": (
         "sample_rate", "sampling_rate", "samplerate", "samplingrate", "sample_frequency",
         "sampling_frequency", "samplingfrequency", "curr_sample_rate", "frequency", "freq", "fs",
-        "sfreq", "rate", "hz",
+        "sfreq",
     ),
     "units": ("units", "unit"),
     "gain": ("gain", "adc_gain", "counts_per_mv"),
@@ -31,31 +31,28 @@ NAMES = {
 """Names of variables by what they hold, the preferred ones first; in any case."""
 
 
-def content_of(
-    where: str, variables: Mapping[str, Any], given: Given, *, standardised_by: str | None = None
-) -> Content:
+def content_of(where: str, variables: Mapping[str, Any], given: Given) -> Content:
     """Find an ECG among variables.
 
     The signal is the variable with one of `NAMES`, or the only array of at least two dimensions.
     Variables as fairseq_signals writes them (``feats`` and ``curr_sample_rate``) are known to be
-    in mV, and in the standard order where there are twelve leads.
+    in mV, unless ``std`` is there, and in the standard order where there are twelve leads.
 
     Args:
         where: names the file in error messages.
         variables: arrays, numbers and texts by name.
         given: number of leads where the file has no names.
-        standardised_by: variable that only files have which are no longer in mV.
 
     Raises:
         DataError: there is no signal, or something that describes it is no name, rate or unit.
     """
     folded = {name.lower(): value for name, value in variables.items()}
-    if standardised_by in folded:
-        raise DataError(f"{where}: already standardised, no longer in mV. Give the original")
     values = _signal(where, folded)
     leads = _texts(_first(folded, "leads"))
     units = _texts(_first(folded, "units"))
     if {"feats", "curr_sample_rate"} <= folded.keys():
+        if "std" in folded:
+            raise DataError(f"{where}: already standardised, no longer in mV. Give the original")
         units = units or ["mV"]
         if leads is None and given.leads is None:
             if len(LEADS) not in np.shape(values):

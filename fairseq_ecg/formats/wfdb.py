@@ -46,7 +46,7 @@ def read_wfdb(location: Location, given: Given) -> Content:
         name = record.sig_name[i]
         rate = record.fs * record.samps_per_frame[i] if header.states_rate else None
         unit = record.units[i]
-        if name in uncalibrated:
+        if _one_blank(name or "") in uncalibrated:
             samples, unit = samples * _ASSUMED_GAIN, None
         channels.append(Channel(np.asarray(samples), name, unit, rate))
     return Content(channels, {"comments": "\n".join(record.comments)} if record.comments else {})
@@ -70,13 +70,13 @@ class _Header:
         states_rate: whether there is a sampling rate; wfdb puts 250 Hz in its place.
         segments: names of the segments of a record that has several.
         signal_files: named in the header.
-        uncalibrated: names of signals of which no gain is stated.
+        uncalibrated: names of signals of which no gain is stated, empty for those without name.
     """
 
     states_rate: bool
     segments: tuple[str, ...]
     signal_files: tuple[str, ...]
-    uncalibrated: frozenset[str | None]
+    uncalibrated: frozenset[str]
 
     @classmethod
     def read(cls, location: Location) -> "_Header":
@@ -95,10 +95,12 @@ class _Header:
             len(fields) > 1,
             (),
             tuple(dict.fromkeys(line[0] for line in rest)),
-            frozenset(
-                " ".join(line[8:]) or None for line in rest if len(line) < 3 or _is_zero(line[2])
-            ),
+            frozenset(" ".join(line[8:]) for line in rest if len(line) < 3 or _is_zero(line[2])),
         )
+
+
+def _one_blank(name: str) -> str:
+    return " ".join(name.split())
 
 
 def _is_zero(gain: str) -> bool:
@@ -109,7 +111,7 @@ def _is_zero(gain: str) -> bool:
         return False  # wfdb refuses it
 
 
-def _uncalibrated(location: Location, header: _Header) -> frozenset[str | None]:
+def _uncalibrated(location: Location, header: _Header) -> frozenset[str]:
     """Return the names of signals of which the record or a segment states no gain."""
     segments = [_Header.read(location.beside(f"{name}.hea")) for name in header.segments]
     return header.uncalibrated.union(*(segment.uncalibrated for segment in segments))

@@ -1,6 +1,8 @@
 import ast
+import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
 import h5py
@@ -132,6 +134,23 @@ def test_garbage_is_a_data_error_of_every_format(tmp_path, format):
 def test_a_folder_is_no_recording(tmp_path):
     with pytest.raises(DataError, match="is a folder"):
         read_ecg(tmp_path)
+
+
+def test_muse_files_are_sent_to_their_reader(tmp_path, ecg, monkeypatch):
+    class Reader:
+        @staticmethod
+        def read_muse(path):
+            assert path == tmp_path / "a.xml"
+            return SimpleNamespace(ecg=ecg)
+
+    monkeypatch.setitem(sys.modules, "fairseq_ecg.formats.muse", Reader)
+    monkeypatch.setattr(formats, "muse", Reader, raising=False)
+    (tmp_path / "a.xml").write_text("<RestingECG/>")
+    read = read_ecg(tmp_path / "a.xml")
+    assert (read.where, read.leads, read.sample_rate) == (str(tmp_path / "a.xml"), LEADS, 257.0)
+    np.testing.assert_array_equal(read.signal, ecg.signal)
+    with pytest.raises(DataError, match="is sampled at 257 Hz according to the file"):
+        read_ecg(tmp_path / "a.xml", sample_rate=500)
 
 
 def test_tables_of_recordings_are_sent_elsewhere(tmp_path):

@@ -88,7 +88,7 @@ def test_styles_of_headers(tmp_path, line):
     np.testing.assert_allclose(read.signal[0], counts / 1000)
 
 
-@pytest.mark.parametrize("gain", ["", " 0", " 0/mV"])
+@pytest.mark.parametrize("gain", ["", " 0", " 0/mV", " 0(0)/mV 16 0 0 0 0 the  lead"])
 def test_a_signal_without_gain_is_refused_until_it_is_given(tmp_path, gain):
     counts = np.arange(100, dtype="<i2")
     counts.tofile(tmp_path / "a.dat")
