@@ -99,7 +99,7 @@ def _parse(where: str, text: str) -> _Table:
             )
     decimal = "," if any(_DECIMAL_COMMA.match(cell) for row in rows for cell in row) else "."
     names = units = None
-    if _is_words(rows[0][1:] or rows[0], decimal):
+    if _is_words(rows[0][1:] or rows[0], decimal) or _are_column_numbers(rows[0]):
         names, lines = rows[0], lines[1:]
         if len(rows) > 1 and _is_words(rows[1], decimal):
             units, lines = rows[1], lines[1:]
@@ -137,6 +137,13 @@ def _is_words(cells: list[str], decimal: str) -> bool:
         return True
 
     return any(cells) and not any(map(is_number, cells))
+
+
+def _are_column_numbers(cells: list[str]) -> bool:
+    """Whether a line is the header that pandas writes for columns without names."""
+    numbers = cells if cells[0] else cells[1:]
+    counted = [str(i) for i in range(len(numbers) + 1)]
+    return len(numbers) > 2 and numbers in (counted[:-1], counted[1:])
 
 
 def _is_text(column: pd.Series) -> bool:

@@ -123,13 +123,13 @@ def _texts(value: Any) -> list[str] | None:
 
 
 def _flat(value: Any) -> list[Any]:
-    """Return the items of nested arrays, which is how MATLAB's cells are read."""
+    """Return the items of nested arrays and lists, which is how MATLAB's cells are read."""
     if isinstance(value, str | bytes):
         return [value]
+    if isinstance(value, list):
+        return [item for element in value for item in _flat(element)]
     array = np.asarray(value)
-    if array.dtype != object:
-        return array.ravel().tolist()
-    return [item for element in array.ravel() for item in _flat(element)]
+    return _flat(list(array.ravel())) if array.dtype == object else array.ravel().tolist()
 
 
 def _numbers(where: str, what: str, value: Any) -> list[float] | None:

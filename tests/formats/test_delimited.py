@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -124,6 +125,15 @@ def test_a_first_line_of_samples_without_value_is_no_header(write):
     np.testing.assert_array_equal(read.signal, [[np.nan, 1], [np.nan, 2]])
     read = read_ecg(write(",\n1,2\n3,4\n"), leads=["I", "II"], sample_rate=500, units="mV")
     np.testing.assert_array_equal(read.signal, [[np.nan, 1, 3], [np.nan, 2, 4]])
+
+
+@pytest.mark.parametrize("index", [False, True])
+@pytest.mark.parametrize("first", [0, 1])
+def test_numbers_of_columns_are_a_header_that_names_no_leads(tmp_path, ecg, index, first):
+    columns = range(first, first + 12)
+    pd.DataFrame(ecg.signal.T, columns=columns).to_csv(tmp_path / "a.csv", index=index)
+    read = read_ecg(tmp_path / "a.csv", leads=LEADS, sample_rate=257, units="mV")
+    np.testing.assert_array_equal(read.signal, ecg.signal)
 
 
 def test_a_comma_in_a_text_is_no_decimal_sign(write):

@@ -156,6 +156,13 @@ def test_many_recordings_in_one_file_are_refused(write):
         read_ecg(path, leads=LEADS, units="mV")
 
 
+def test_cells_of_several_kinds_are_no_names(tmp_path, ecg):
+    leads = np.array(["I", np.ones((2, 2))], dtype=object)
+    scipy.io.savemat(tmp_path / "a.mat", {"signal": ecg.signal[:2], "leads": leads, "fs": 500})
+    with pytest.raises(DataError, match="no names of leads"):
+        read_ecg(tmp_path / "a.mat", units="mV")
+
+
 def test_files_of_fairseq_signals_are_in_millivolts_and_the_standard_order(tmp_path, ecg):
     path = tmp_path / "a.mat"
     scipy.io.savemat(path, {"feats": ecg.signal, "curr_sample_rate": 257, "idx": 3})
