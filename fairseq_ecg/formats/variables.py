@@ -129,7 +129,9 @@ def _flat(value: Any) -> list[Any]:
     if isinstance(value, list):
         return [item for element in value for item in _flat(element)]
     array = np.asarray(value)
-    return _flat(list(array.ravel())) if array.dtype == object else array.ravel().tolist()
+    if array.dtype == object:
+        return _flat(list(array.ravel())) if array.ndim else [value]
+    return array.ravel().tolist()
 
 
 def _numbers(where: str, what: str, value: Any) -> list[float] | None:

@@ -159,8 +159,12 @@ def test_many_recordings_in_one_file_are_refused(write):
 def test_cells_of_several_kinds_are_no_names(tmp_path, ecg):
     leads = np.array(["I", np.ones((2, 2))], dtype=object)
     scipy.io.savemat(tmp_path / "a.mat", {"signal": ecg.signal[:2], "leads": leads, "fs": 500})
-    with pytest.raises(DataError, match="no names of leads"):
-        read_ecg(tmp_path / "a.mat", units="mV")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["signal"] = ecg.signal[:2]
+        file["leads"] = np.array([file["signal"].ref], dtype=h5py.ref_dtype)
+    for name in ("a.mat", "a.h5"):
+        with pytest.raises(DataError, match="no names of leads"):
+            read_ecg(tmp_path / name, sample_rate=500, units="mV")
 
 
 def test_files_of_fairseq_signals_are_in_millivolts_and_the_standard_order(tmp_path, ecg):
