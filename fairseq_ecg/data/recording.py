@@ -4,12 +4,16 @@ import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import scipy.io
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.leads import LEADS
+
+if TYPE_CHECKING:
+    import wfdb
 
 logger = logging.getLogger(__name__)
 
@@ -62,15 +66,21 @@ class Recording:
 
 
 def read_mat(
-    path: str, where: str, *, required: Iterable[str], optional: Iterable[str] = ()
+    path: str | BinaryIO,
+    where: str,
+    *,
+    required: Iterable[str],
+    optional: Iterable[str] | None = (),
+    remedy: str = _PREPARE_AGAIN,
 ) -> dict[str, np.ndarray]:
     """Read some variables of a ``.mat`` file.
 
     Args:
-        path: of the file.
+        path: of the file, or the file itself, open for reading.
         where: names the file in error messages.
         required: variables that must be there.
-        optional: variables to read where they are there.
+        optional: variables to read where they are there; None: all.
+        remedy: what to do about a damaged file.
 
     Returns:
         Arrays (at least two-dimensional) by name.
@@ -79,21 +89,18 @@ def read_mat(
         DataError: the file is missing, damaged or without a required variable.
     """
     required = tuple(required)
-    try:
-        mat = scipy.io.loadmat(path, variable_names=[*required, *optional])
-    except FileNotFoundError:
-        raise DataError(
-            f"{where}: no such file. Restore it, or build the manifest again from what is there"
-        ) from None
-    except NotImplementedError as error:
-        raise DataError(
-            f"{where}: is a MATLAB 7.3 file, which cannot be read. Save it with version 7"
-        ) from error
-    except Exception as error:  # scipy fails on damage with whatever its parser tripped over
-        raise DataError(
-            f"{where}: is no .mat file, or damaged ({type(error).__name__}: {error}). "
-            f"{_PREPARE_AGAIN}"
-        ) from error
+    names = None if optional is None else [*required, *optional]
+    with damage_as_data_error(where, ".mat file", remedy):
+        try:
+            mat = scipy.io.loadmat(path, variable_names=names)
+        except FileNotFoundError:
+            raise DataError(
+                f"{where}: no such file. Restore it, or build the manifest again from what is there"
+            ) from None
+        except NotImplementedError as error:
+            raise DataError(
+                f"{where}: is a MATLAB 7.3 file, which cannot be read. Save it with version 7"
+            ) from error
     for key in required:
         if key not in mat or mat[key].size == 0:
             raise DataError(f"{where}: has no {key!r}. {_REMEDIES.get(key, _PREPARE_AGAIN)}")
@@ -152,22 +159,39 @@ def read_wfdb(record: str, where: str) -> Recording:
     Raises:
         DataError: the record is missing or damaged.
     """
-    import wfdb  # costs a second to import, and only path data sets need it
-
     where = f"{record} (named by {where})"
-    try:
-        signals, fields = wfdb.rdsamp(record)
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{where}: no such WFDB record ({os.path.basename(error.filename or record)} is "
-            "missing). Correct 'ecg_path', or restore the record"
-        ) from error
-    except Exception as error:  # wfdb fails on damage with whatever its parser tripped over
-        raise DataError(
-            f"{where}: is no WFDB record, or damaged ({type(error).__name__}: {error})"
-        ) from error
-    _warn_of_lead_order(tuple(name.lower() for name in fields["sig_name"]), record)
-    return Recording(where, signals.T, float(fields["fs"]))
+    recorded = load_wfdb(record, where, remedy="Correct 'ecg_path', or restore the record")
+    if recorded.p_signal is None:
+        raise DataError(f"{where}: holds no signals")
+    _warn_of_lead_order(tuple(name.lower() for name in recorded.sig_name), record)
+    return Recording(where, recorded.p_signal.T, float(recorded.fs))
+
+
+def load_wfdb(record: str, where: str, *, remedy: str, **options: Any) -> "wfdb.Record":
+    """Load a WFDB record.
+
+    Args:
+        record: path of the record without extension.
+        where: names the record in error messages.
+        remedy: what to do where the record is incomplete.
+        options: of ``wfdb.rdrecord``.
+
+    Returns:
+        The record, with its signals in physical units and NaN for samples without value.
+
+    Raises:
+        DataError: the record is missing or damaged.
+    """
+    import wfdb  # costs a second to import, and most data sets do without
+
+    with damage_as_data_error(where, "WFDB record"):
+        try:
+            return wfdb.rdrecord(record, **options)
+        except FileNotFoundError as error:
+            raise DataError(
+                f"{where}: no such WFDB record ({os.path.basename(error.filename or record)} is "
+                f"missing). {remedy}"
+            ) from error
 
 
 def _warn_of_lead_order(names: tuple[str, ...], record: str) -> None:

@@ -1,0 +1,151 @@
+"""Where a file lies: a path of this machine, or a URL of anything fsspec reaches."""
+
+import gzip
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from fairseq_ecg.data.errors import DataError
+
+_COMPRESSED = ".gz"
+
+
+@dataclass(frozen=True)
+class Location:
+    """A file that can be read, whether it is there or not.
+
+    Args:
+        address: a path, or a URL such as ``s3://bucket/a.edf`` or ``zip://a.edf::/data/all.zip``.
+    """
+
+    address: str
+
+    @classmethod
+    def of(cls, path: str | os.PathLike) -> "Location":
+        """Take a path or URL as a user writes it."""
+        return path if isinstance(path, cls) else cls(os.fspath(path))
+
+    @property
+    def is_url(self) -> bool:
+        """Whether fsspec has to open it."""
+        return "://" in self.address
+
+    @property
+    def name(self) -> str:
+        """Last part, without ``.gz``."""
+        return os.path.basename(self._parts()[0]).removesuffix(_COMPRESSED)
+
+    @property
+    def stem(self) -> str:
+        """Last part without its extension."""
+        return os.path.splitext(self.name)[0]
+
+    @property
+    def suffix(self) -> str:
+        """Extension in lower case with its dot, without ``.gz``; empty if there is none."""
+        return os.path.splitext(self.name)[1].lower()
+
+    def beside(self, name: str) -> "Location":
+        """Return the file ``name`` of the same folder."""
+        own, container = self._parts()
+        return Location(f"{own[: len(own) - len(os.path.basename(own))]}{name}{container}")
+
+    def exists(self) -> bool:
+        """Whether there is such a file (a folder is none)."""
+        if not self.is_url:
+            return os.path.isfile(self.address)
+        from fsspec.core import url_to_fs
+
+        try:
+            file_system, path = url_to_fs(self.address)
+            return file_system.isfile(path)
+        except Exception:  # out of reach: `open` tells why
+            return False
+
+    def open(self) -> BinaryIO:
+        """Open the file for reading, unpacked where its name ends in ``.gz``.
+
+        What lies behind a URL is fetched at once: readers seek, and each seek would be a request.
+
+        Raises:
+            DataError: it is not there, a folder, or out of reach.
+        """
+        with self._refusing():
+            if self.is_url:
+                return io.BytesIO(self._fetch())
+            packed = self.address.endswith(_COMPRESSED)
+            return gzip.open(self.address) if packed else open(self.address, "rb")
+
+    def read(self, n_bytes: int = -1) -> bytes:
+        """Read the start of the file, or all of it.
+
+        Raises:
+            DataError: it cannot be opened or read.
+        """
+        if self.is_url:
+            with self._refusing():
+                return self._fetch(n_bytes)
+        with self.open() as file, self._refusing():
+            return file.read(n_bytes)
+
+    def _fetch(self, n_bytes: int = -1) -> bytes:
+        import fsspec
+
+        with fsspec.open(self.address, "rb", compression="infer") as file:
+            return file.read(n_bytes)
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Turn errors of opening and reading into one that says what to do."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise DataError(f"{self.address}: no such file") from None
+        except IsADirectoryError:
+            raise DataError(f"{self.address}: is a folder, not a file") from None
+        except ImportError as error:  # what fsspec needs for S3, say
+            raise DataError(f"{self.address}: cannot be read. {error}") from error
+        except Exception as error:  # every file system behind fsspec has errors of its own
+            raise DataError(
+                f"{self.address}: cannot be read ({type(error).__name__}: {error})"
+            ) from error
+
+    @contextmanager
+    def on_disk(self) -> Iterator[Path]:
+        """Path of the file on this machine: its own, or that of a copy that is removed after use.
+
+        Raises:
+            DataError: it cannot be opened.
+        """
+        if not self.is_url and not self.address.endswith(_COMPRESSED):
+            yield Path(self.address)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            yield self.copy_to(Path(folder))
+
+    def copy_to(self, folder: Path) -> Path:
+        """Copy the file into a folder, under its own name.
+
+        Raises:
+            DataError: it cannot be opened or read.
+        """
+        path = folder / self.name
+        with self.open() as file, open(path, "wb") as copy, self._refusing():
+            shutil.copyfileobj(file, copy)
+        return path
+
+    def _parts(self) -> tuple[str, str]:
+        """Return the path or first URL, and what it lies in (``::`` and the URLs after it)."""
+        if not self.is_url:
+            return self.address, ""
+        own, separator, container = self.address.partition("::")
+        return own, separator + container
+
+    def __str__(self) -> str:
+        return self.address

@@ -1,0 +1,60 @@
+"""MATLAB files: those of fairseq_signals, those of PhysioNet challenges, and any other."""
+
+from typing import Any
+
+import numpy as np
+
+from fairseq_ecg.data.errors import damage_as_data_error
+from fairseq_ecg.data.recording import read_mat as read_variables
+from fairseq_ecg.formats.channels import Content, Given
+from fairseq_ecg.formats.hdf5 import SIGNATURE
+from fairseq_ecg.formats.location import Location
+from fairseq_ecg.formats.variables import content_of
+from fairseq_ecg.formats.wfdb import read_wfdb
+
+_USER_BLOCK = 512
+"""Bytes before the HDF5 file that MATLAB 7.3 writes."""
+
+
+def read_mat(location: Location, given: Given) -> Content:
+    """Read a ``.mat`` file of any version.
+
+    Challenge records (a variable ``val``, and a WFDB header beside the file) are read as WFDB.
+    """
+    where = str(location)
+    with location.open() as file:
+        if SIGNATURE in file.read(_USER_BLOCK + len(SIGNATURE)):
+            file.seek(0)
+            variables = _read_version_73(where, file)
+        else:
+            file.seek(0)
+            variables = read_variables(
+                file, where, required=(), optional=None, remedy="Get or write it again"
+            )
+    variables = {name: value for name, value in variables.items() if not name.startswith("__")}
+    header = location.beside(f"{location.stem}.hea")
+    if "val" in variables and header.exists():
+        return read_wfdb(header, given)
+    return content_of(where, variables, given)
+
+
+def _read_version_73(where: str, file: Any) -> dict[str, Any]:
+    """Read the variables of a MATLAB 7.3 file, an HDF5 file with the axes reversed."""
+    import h5py
+
+    with damage_as_data_error(where, "MATLAB 7.3 file"), h5py.File(file) as mat:
+        return {
+            name: _value(mat, variable)
+            for name, variable in mat.items()
+            if isinstance(variable, h5py.Dataset)
+        }
+
+
+def _value(mat: Any, variable: Any) -> Any:
+    """Return numbers in MATLAB's shape, a text, or a list of what a cell array holds."""
+    kind = variable.attrs.get("MATLAB_class", b"")
+    if kind == b"char":
+        return "".join(map(chr, np.asarray(variable).ravel()))
+    if kind == b"cell":
+        return [_value(mat, mat[reference]) for reference in np.asarray(variable).ravel()]
+    return np.asarray(variable).T

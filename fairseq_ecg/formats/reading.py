@@ -1,0 +1,164 @@
+"""One function for all formats."""
+
+import os
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.formats.channels import Channel, Content, Given, to_ecg
+from fairseq_ecg.formats.ecg import ECG
+from fairseq_ecg.formats.hdf5 import SIGNATURE
+from fairseq_ecg.formats.location import Location
+from fairseq_ecg.formats.wfdb import header_of
+
+FORMATS = {
+    "wfdb": ("wfdb", "read_wfdb"),
+    "edf": ("edf", "read_edf"),
+    "bdf": ("edf", "read_bdf"),
+    "dicom": ("dicom", "read_dicom"),
+    "scp": ("scp", "read_scp"),
+    "muse": ("reading", "read_muse"),
+    "csv": ("delimited", "read_delimited"),
+    "npy": ("arrays", "read_npy"),
+    "npz": ("variables", "read_npz"),
+    "mat": ("mat", "read_mat"),
+    "hdf5": ("hdf5", "read_hdf5"),
+}
+"""Module and function by format; a module, and the library behind it, is imported when needed."""
+
+FORMAT_OF_SUFFIX = {
+    ".hea": "wfdb",
+    ".dat": "wfdb",
+    ".edf": "edf",
+    ".bdf": "bdf",
+    ".dcm": "dicom",
+    ".dicom": "dicom",
+    ".scp": "scp",
+    ".xml": "muse",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".npy": "npy",
+    ".npz": "npz",
+    ".mat": "mat",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+    ".hdf": "hdf5",
+}
+"""Format by extension, for files whose first bytes do not tell."""
+
+_SIGNATURES = (
+    (0, b"0       ", "edf"),
+    (0, b"\xffBIOSEMI", "bdf"),
+    (128, b"DICM", "dicom"),
+    (16, b"SCPECG", "scp"),
+    (0, b"\x93NUMPY", "npy"),
+    (0, b"PK\x03\x04", "npz"),
+    (0, b"MATLAB ", "mat"),
+    (0, SIGNATURE, "hdf5"),
+)
+"""Place, bytes and the format that they tell."""
+_LONGEST_SIGNATURE = 132
+_PARQUET = b"PAR1"
+
+
+def read_ecg(
+    path: str | os.PathLike,
+    *,
+    format: str | None = None,
+    leads: Sequence[str] | None = None,
+    sample_rate: float | None = None,
+    units: str | Sequence[str] | None = None,
+    gain: float | Sequence[float] | None = None,
+) -> ECG:
+    """Read one recording.
+
+    What the file says counts. What is given fills in what it does not say; where it says
+    something else, that is an error. Rates that differ by less than a thousandth agree, and the
+    one given is taken.
+
+    Args:
+        path: file, WFDB record with or without extension, or URL of either (anything fsspec
+            opens, such as ``s3://bucket/a.edf``).
+        format: one of `FORMATS`; told from the first bytes or the extension if not given.
+        leads: names of the file's leads, in its order.
+        sample_rate: in Hz.
+        units: ``mV``, ``uV``, ``V``, ``nV`` or ``counts``, of all leads or of each.
+        gain: counts of the converter per mV, of all leads or of each.
+
+    Returns:
+        The recording in mV with all leads of the file, in its order. `arrange` picks and orders,
+        `check_millivolts` doubts what the file says of units.
+
+    Raises:
+        DataError: the file is missing, damaged or of no known format, says too little, or
+            contradicts what is given.
+        ValueError: there is no such format.
+    """
+    given = Given(leads, sample_rate, units, gain)
+    location = Location.of(path)
+    if format is None:
+        format = format_of(location)
+    elif format not in FORMATS:
+        raise ValueError(f"format={format!r}: choose one of {', '.join(FORMATS)}")
+    if format == "wfdb":
+        location = header_of(location)
+    content = _reader(format)(location, given)
+    return to_ecg(str(location), content, given)
+
+
+def format_of(path: str | os.PathLike) -> str:
+    """Tell the format of a file from its first bytes, or else from its extension.
+
+    Raises:
+        DataError: it is missing, empty, or of no format known here.
+    """
+    location = Location.of(path)
+    if location.suffix == ".hea" or _is_record(location):
+        return "wfdb"
+    if not location.suffix and not location.exists() and not os.path.isdir(location.address):
+        raise DataError(f"{location}.hea: no such WFDB header, and {location} is no file")
+    start = location.read(_LONGEST_SIGNATURE)
+    if not start:
+        raise DataError(f"{location}: is empty")
+    for place, signature, format in _SIGNATURES:
+        if start[place : place + len(signature)] == signature:
+            return format
+    if location.suffix in FORMAT_OF_SUFFIX:
+        return FORMAT_OF_SUFFIX[location.suffix]
+    if start.startswith(_PARQUET):
+        raise DataError(
+            f"{location}: a table of Parquet, not a recording. Read it with pandas, and each cell "
+            "that holds a recording with fairseq_ecg.formats.ecg_from_array"
+        )
+    raise DataError(
+        f"{location}: of no known format. Known are {', '.join(FORMAT_OF_SUFFIX)} and WFDB records "
+        "without extension; give format where the extension is another one"
+    )
+
+
+def _is_record(location: Location) -> bool:
+    """Whether a path without a known extension names a WFDB record."""
+    return (
+        location.suffix not in FORMAT_OF_SUFFIX and location.beside(f"{location.name}.hea").exists()
+    )
+
+
+def _reader(format: str) -> Callable[[Location, Given], Content]:
+    module, function = FORMATS[format]
+    return getattr(import_module(f"fairseq_ecg.formats.{module}"), function)
+
+
+def read_muse(location: Location, given: Given) -> Content:
+    """Read a MUSE XML file."""
+    from fairseq_ecg.formats import muse
+
+    with location.on_disk() as path:
+        ecg = muse.read_muse(path).ecg
+    return Content(
+        [
+            Channel(row, lead, "mV", ecg.sample_rate)
+            for lead, row in zip(ecg.leads, ecg.signal, strict=True)
+        ],
+        ecg.metadata,
+    )

@@ -1,0 +1,204 @@
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.formats import read_ecg
+
+
+def write_npz(path, variables):
+    np.savez(path, **variables)
+
+
+def write_hdf5(path, variables):
+    """Arrays are data sets in a group, the rest attributes."""
+    with h5py.File(path, "w") as file:
+        group = file.create_group("recording")
+        for name, value in variables.items():
+            if np.ndim(value) > 1:
+                group[name] = value
+            else:
+                group.attrs[name] = value
+
+
+def write_mat(path, variables):
+    cells = {
+        name: np.array(value, dtype=object) if isinstance(value, list) else value
+        for name, value in variables.items()
+    }
+    scipy.io.savemat(path, cells)
+
+
+def write_mat_73(path, variables):
+    """What MATLAB 7.3 writes: an HDF5 file behind a header, axes reversed, texts as numbers."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, value in variables.items():
+            if isinstance(value, list):
+                references = []
+                for i, text in enumerate(value):
+                    item = file.create_dataset(f"#refs#/{name}{i}", data=codes(text))
+                    item.attrs["MATLAB_class"] = np.bytes_("char")
+                    references.append(item.ref)
+                file.create_dataset(name, data=references, dtype=h5py.ref_dtype)
+                file[name].attrs["MATLAB_class"] = np.bytes_("cell")
+            elif isinstance(value, str):
+                file[name] = codes(value)
+                file[name].attrs["MATLAB_class"] = np.bytes_("char")
+            else:
+                file[name] = np.atleast_2d(value).T
+                file[name].attrs["MATLAB_class"] = np.bytes_("double")
+    with open(path, "r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file, made by a test".ljust(124) + b"\x00\x02IM")
+
+
+def codes(text):
+    return np.array([[ord(letter)] for letter in text], dtype=np.uint16)
+
+
+WRITERS = {
+    "a.npz": write_npz,
+    "a.h5": write_hdf5,
+    "a.mat": write_mat,
+    "v73.mat": write_mat_73,
+}
+
+
+@pytest.fixture(params=WRITERS)
+def write(request, tmp_path):
+    def write(**variables):
+        WRITERS[request.param](tmp_path / request.param, variables)
+        return tmp_path / request.param
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("signal", "leads", "rate", "units"),
+    [
+        ("signal", "leads", "sample_rate", "units"),
+        ("ecg", "sig_name", "fs", "unit"),
+        ("Data", "channel_names", "Sampling_Frequency", "Units"),
+        ("p_signal", "lead_names", "sfreq", "units"),
+    ],
+)
+def test_variables_have_many_names(write, ecg, signal, leads, rate, units):
+    path = write(
+        **{signal: ecg.signal.T * 1000, leads: list(LEADS), rate: 257.0, units: "uV", "age": 57}
+    )
+    read = read_ecg(path)
+    assert (read.leads, read.sample_rate) == (LEADS, 257.0)
+    np.testing.assert_allclose(read.signal, ecg.signal)
+
+
+def test_counts_are_scaled_by_the_gain_of_the_file(write, ecg):
+    path = write(signal=np.round(ecg.signal * 200), leads=list(LEADS), fs=500, adc_gain=200.0)
+    np.testing.assert_allclose(read_ecg(path).signal, ecg.signal, atol=1 / 400)
+    with pytest.raises(DataError, match="has 200 counts per mV according to the file, and 100"):
+        read_ecg(path, gain=100)
+
+
+def test_what_is_missing_is_given(write, ecg):
+    path = write(whatever=ecg.signal, sex=1)
+    read = read_ecg(path, leads=LEADS, sample_rate=257, units="mV")
+    np.testing.assert_array_equal(read.signal, ecg.signal)
+    with pytest.raises(DataError, match="no names of leads"):
+        read_ecg(path, sample_rate=257, units="mV")
+
+
+def test_what_is_given_must_not_contradict_the_file(write, ecg):
+    path = write(signal=ecg.signal[:2], leads=["I", "II"], fs=250.0, units="mV")
+    for given, reason in (
+        ({"leads": ["II", "I"]}, "signal 1 is lead I according to the file, and II"),
+        ({"leads": ["I"]}, r"1 leads are given, the file has 2 signals \(I, II\)"),
+        ({"sample_rate": 257}, "is sampled at 250 Hz according to the file, and at 257 Hz"),
+        ({"units": "uV"}, "is in mV according to the file, and in uV"),
+        ({"gain": 200}, "is in mV according to the file, so that there are no counts"),
+    ):
+        with pytest.raises(DataError, match=reason):
+            read_ecg(path, **given)
+    same = read_ecg(path, leads=["lead i", "ii"], sample_rate=250.1, units="millivolt")
+    assert same.leads == ("I", "II")
+    assert same.sample_rate == 250.1
+
+
+def test_names_that_say_nothing_are_replaced(write, ecg):
+    path = write(signal=ecg.signal[:2], leads=["ch1", "ch2"], fs=250.0, units="mV")
+    assert read_ecg(path).leads == ("ch1", "ch2")
+    assert read_ecg(path, leads=["V1", "V2"]).leads == ("V1", "V2")
+
+
+def test_unknown_variables_are_listed(write):
+    with pytest.raises(DataError, match=r"none of its variables \(.*\) is known to be the signal"):
+        read_ecg(write(one=np.ones((3, 99)), two=np.ones((3, 99))), leads=["I", "II", "V1"])
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, np.nan, "fast"])
+def test_what_is_no_rate_is_refused(write, ecg, rate):
+    path = write(signal=ecg.signal, leads=list(LEADS), fs=rate, units="mV")
+    with pytest.raises(DataError, match=r"sampling rate must be one positive|not a number"):
+        read_ecg(path)
+
+
+@pytest.mark.parametrize("part", [0.01, 0.3, 0.6])
+def test_a_cut_off_file_is_refused(write, ecg, part):
+    path = write(signal=ecg.signal, leads=list(LEADS), fs=500.0, units="mV")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(part * len(content))])
+    with pytest.raises(DataError, match=rf"{path.name}: is no .* file, or damaged"):
+        read_ecg(path)
+
+
+def test_many_recordings_in_one_file_are_refused(write):
+    path = write(signal=np.zeros((4, 100, 12)), fs=400)
+    with pytest.raises(DataError, match=r"has shape \(4, 100, 12\); one recording is"):
+        read_ecg(path, leads=LEADS, units="mV")
+
+
+def test_cells_of_several_kinds_are_no_names(tmp_path, ecg):
+    leads = np.array(["I", np.ones((2, 2))], dtype=object)
+    scipy.io.savemat(tmp_path / "a.mat", {"signal": ecg.signal[:2], "leads": leads, "fs": 500})
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["signal"] = ecg.signal[:2]
+        file["leads"] = np.array([file["signal"].ref], dtype=h5py.ref_dtype)
+    for name in ("a.mat", "a.h5"):
+        with pytest.raises(DataError, match="no names of leads"):
+            read_ecg(tmp_path / name, sample_rate=500, units="mV")
+
+
+def test_files_of_fairseq_signals_are_in_millivolts_and_the_standard_order(tmp_path, ecg):
+    path = tmp_path / "a.mat"
+    scipy.io.savemat(path, {"feats": ecg.signal, "curr_sample_rate": 257, "idx": 3})
+    read = read_ecg(path)
+    assert (read.leads, read.sample_rate) == (LEADS, 257.0)
+    np.testing.assert_array_equal(read.signal, ecg.signal)
+    with pytest.raises(DataError, match="is in mV according to the file, and in uV"):
+        read_ecg(path, units="uV")
+    scipy.io.savemat(path, {"feats": ecg.signal, "curr_sample_rate": 257, "std": np.ones(12)})
+    with pytest.raises(DataError, match=r"a\.mat: already standardised, no longer in mV"):
+        read_ecg(path)
+    scipy.io.savemat(path, {"feats": ecg.signal[:2], "curr_sample_rate": 257})
+    with pytest.raises(DataError, match=r"feats has shape \(2, 514\), not \(12, samples\)"):
+        read_ecg(path)
+    assert read_ecg(path, leads=["V1", "V2"]).leads == ("V1", "V2")
+
+
+def test_challenge_files_without_header_are_counts(tmp_path, ecg):
+    path = tmp_path / "E1.mat"
+    counts = np.round(ecg.signal * 1000)
+    scipy.io.savemat(path, {"val": counts}, format="4")
+    with pytest.raises(DataError, match=r"E1\.mat: lead I has no unit"):
+        read_ecg(path, leads=LEADS, sample_rate=500)
+    read = read_ecg(path, leads=LEADS, sample_rate=500, gain=1000)
+    np.testing.assert_allclose(read.signal, counts / 1000)
+
+
+def test_real_files_of_fairseq_signals(shared):
+    folder = shared / "ecg" / "code_15"
+    (path, *_) = sorted((folder / "org").glob("*.mat"))
+    read = read_ecg(path)
+    assert (read.leads, read.sample_rate) == (LEADS, 400.0)
+    np.testing.assert_array_equal(read.signal, scipy.io.loadmat(path)["feats"])
+    with pytest.raises(DataError, match="already standardised"):
+        read_ecg(folder / "preprocessed" / path.name)
