@@ -1,25 +1,31 @@
 """Losses of pre-training and fine-tuning, registered with fairseq, and their metrics."""
 
+from fairseq_ecg.criterions.asymmetric_loss import AsymmetricLossCriterion
 from fairseq_ecg.criterions.binary_cross_entropy import BinaryCrossEntropyCriterion
 from fairseq_ecg.criterions.binary_cross_entropy_with_logits import (
     BinaryCrossEntropyWithLogitsCriterion,
 )
 from fairseq_ecg.criterions.cmsc import CMSCCriterion
+from fairseq_ecg.criterions.focal_loss import FocalLossCriterion
 from fairseq_ecg.criterions.meters import AUCMeter, install_meters
 from fairseq_ecg.criterions.multi_head_binary_cross_entropy import (
     MultiHeadBinaryCrossEntropyCriterion,
 )
 from fairseq_ecg.criterions.nonfinite import NonFiniteLossError
+from fairseq_ecg.criterions.regression import RegressionCriterion
 from fairseq_ecg.criterions.wav2vec2 import Wav2Vec2Criterion
 from fairseq_ecg.criterions.wav2vec2_with_cmsc import Wav2Vec2WithCMSCCriterion
 
 __all__ = [
     "AUCMeter",
+    "AsymmetricLossCriterion",
     "BinaryCrossEntropyCriterion",
     "BinaryCrossEntropyWithLogitsCriterion",
     "CMSCCriterion",
+    "FocalLossCriterion",
     "MultiHeadBinaryCrossEntropyCriterion",
     "NonFiniteLossError",
+    "RegressionCriterion",
     "Wav2Vec2Criterion",
     "Wav2Vec2WithCMSCCriterion",
     "install_meters",

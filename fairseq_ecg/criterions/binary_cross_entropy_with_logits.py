@@ -94,12 +94,16 @@ class BinaryCrossEntropyWithLogitsCriterion(ECGCriterion):
         target = stacked_labels(model.get_targets(sample, net_output), logits)
         self.weight = on_device(self.weight, logits, "weight")
         self.pos_weight = on_device(self.pos_weight, logits, "pos_weight")
-        loss = F.binary_cross_entropy_with_logits(
-            logits, target, weight=self.weight, pos_weight=self.pos_weight, reduction="sum"
-        )
+        loss = self.loss(logits, target)
         with torch.no_grad():
             log = self._measure(sample, logits, target)
         return [loss], self.sample_size(sample, target.numel()), log
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Sum the loss over ``(B, C)`` float32 logits and labels of 0 and 1."""
+        return F.binary_cross_entropy_with_logits(
+            logits, target, weight=self.weight, pos_weight=self.pos_weight, reduction="sum"
+        )
 
     def _measure(self, sample: dict[str, Any], logits: Tensor, target: Tensor) -> dict[str, Any]:
         prob = logits.sigmoid()

@@ -116,6 +116,52 @@ class LabelCountsMeter(EvaluationMeter):
         return _mean(doubled / (doubled + false_pos[mixed] + false_neg[mixed]))
 
 
+class MomentsMeter(EvaluationMeter):
+    """Sums moments of targets and estimates; yields errors and correlations of a regression."""
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._moments: np.ndarray | int = 0
+        self._units: np.ndarray | int = 1
+
+    def update(self, moments: np.ndarray, units: np.ndarray) -> None:
+        """Add a batch.
+
+        Args:
+            moments: ``(7, C)`` float64, for each target the sums of 1, y, p, y^2, p^2, y p and
+                |y - p| over recordings, of standardised targets y and estimates p.
+            units: ``(C,)`` float64, what standardised values are multiplied by.
+        """
+        self._moments = self._moments + moments
+        self._units = units
+
+    def measures(self) -> dict[str, float]:
+        """Compute ``mae`` and ``rmse`` (in units of the targets), ``r2`` and ``pearson``.
+
+        Returns:
+            Each the mean over the targets for which it is defined, NaN if there is none: errors
+            need a recording, ``r2`` and ``pearson`` targets (and estimates) that differ.
+        """
+        n, y, p, yy, pp, yp, absolute = (row.astype(float) for row in self._moments)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            squared = np.maximum(yy + pp - 2 * yp, 0)
+            var_y, var_p = np.maximum(yy - y * y / n, 0), np.maximum(pp - p * p / n, 0)
+            # Differences below the rounding of the sums are none.
+            var_y[var_y <= 1e-12 * yy] = np.nan
+            var_p[var_p <= 1e-12 * pp] = np.nan
+            of_targets = {
+                "mae": self._units * absolute / n,
+                "rmse": self._units * np.sqrt(squared / n),
+                "r2": 1 - squared / var_y,
+                "pearson": (yp - y * p / n) / np.sqrt(var_y * var_p),
+            }
+        return {name: _mean(values[~np.isnan(values)]) for name, values in of_targets.items()}
+
+    def fn(self, meters: MetersDict) -> float:
+        """Value of the meter when it is asked for by its own key: ``mae``."""
+        return self.measures()["mae"]
+
+
 def log_areas(logging_outputs: Sequence[dict[str, Any]], prefix: str = "") -> None:
     """Log the areas under the curves of the score arrays in ``logging_outputs``, if there are any.
 
@@ -152,6 +198,21 @@ def log_macro_f1(logging_outputs: Sequence[dict[str, Any]]) -> None:
     )
     if meter is not None:
         meter.update(sum(counts))
+
+
+def log_regression(logging_outputs: Sequence[dict[str, Any]]) -> None:
+    """Log the measures of the arrays ``_moments`` in ``logging_outputs``, if there are any."""
+    arrays = [log for log in logging_outputs if "_moments" in log]
+    if not arrays:
+        return
+    key = "_regression"
+    names = ("mae", "rmse", "r2", "pearson")
+    derived = {name: lambda meters, n=name: meters[key].measures()[n] for name in names}
+    meter = _evaluation_meter(key, MomentsMeter, derived)
+    if meter is None:
+        return
+    for log in arrays:
+        meter.update(log["_moments"], log["_units"])
 
 
 def install_meters() -> None:

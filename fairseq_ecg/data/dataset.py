@@ -55,6 +55,8 @@ class ECGDataset(Dataset, ABC):
         masking: what the model has masked in each batch. None: batches say nothing of masks.
         label: whether items carry labels.
         label_file: ``.npy`` file of labels, by ``idx``. None: recordings hold their own ``label``.
+        missing_labels: what a NaN in ``label_file`` is: "error", or "ignore" to leave it to the
+            loss.
         shuffle: whether `ordered_indices` is random within items of one length.
         seed: of all draws.
         nan_policy: what becomes of samples that are NaN or infinite: "error" raises DataError,
@@ -87,6 +89,7 @@ class ECGDataset(Dataset, ABC):
         masking: BatchMasking | None = None,
         label: bool = False,
         label_file: str | os.PathLike | None = None,
+        missing_labels: str = "error",
         shuffle: bool = True,
         seed: int = 1,
         nan_policy: str = "error",
@@ -122,7 +125,11 @@ class ECGDataset(Dataset, ABC):
         self.sizes = self.manifest.sizes
         self.masking = masking
         self.label = label
-        self.label_file = LabelFile(label_file) if label and label_file else None
+        self.label_file = (
+            LabelFile(label_file, missing=missing_labels == "ignore")
+            if label and label_file
+            else None
+        )
         self.pad = pad
         self.max_sample_size = max_sample_size
         self._cropped_sizes = (

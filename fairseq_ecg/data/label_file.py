@@ -13,13 +13,15 @@ class LabelFile:
 
     Args:
         path: ``.npy`` file of a numeric array ``(N, C)``, row = ``idx`` of a recording.
+        missing: whether labels may be NaN, for losses that leave such labels out.
 
     Raises:
         DataError: the file is not such an array.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike, missing: bool = False):
         self.path = os.fspath(path)
+        self.missing = missing
         if not self.path.endswith(".npy"):
             raise DataError(f"{self.path}: label_file must be a .npy file, as labels/y.npy is")
         try:
@@ -36,7 +38,7 @@ class LabelFile:
 
     def __reduce__(self):
         # A memory map pickles as the whole array; a worker opens the file itself instead.
-        return type(self), (self.path,)
+        return type(self), (self.path, self.missing)
 
     @property
     def n_labels(self) -> int:
@@ -54,7 +56,8 @@ class LabelFile:
             ``(C,)`` in the dtype of the file.
 
         Raises:
-            DataError: the file has no such row, or a label in it is not finite.
+            DataError: the file has no such row, or a label in it is infinite, or NaN where none
+                may be missing.
         """
         if not 0 <= idx < len(self._labels):
             raise DataError(
@@ -63,9 +66,11 @@ class LabelFile:
                 "build the labels again"
             )
         labels = torch.from_numpy(np.array(self._labels[idx]))
-        if not labels.isfinite().all():
+        usable = labels.isfinite() | labels.isnan() if self.missing else labels.isfinite()
+        if not usable.all():
             raise DataError(
                 f"{self.path}, row {idx} (of {where}): holds a label that is not finite. "
-                "Leave recordings without labels out of the manifest"
+                "Leave recordings without labels out of the manifest; a regression takes NaN for "
+                "a missing label with task.missing_labels=ignore"
             )
         return labels

@@ -1,9 +1,11 @@
-"""``ecg_transformer_classifier``: diagnosis on a pre-trained encoder."""
+# ruff: noqa: UP006, UP035 (fairseq reads the types of options by their names in typing)
+"""``ecg_transformer_classifier``: diagnosis, or regression, on a pre-trained encoder."""
 
 import logging
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, List
 
+from fairseq.dataclass import ChoiceEnum
 from fairseq.models import BaseFairseqModel
 from omegaconf import MISSING
 
@@ -11,16 +13,47 @@ from fairseq_ecg.compat.checkpoint import CheckpointError
 from fairseq_ecg.compat.registration import register_model
 from fairseq_ecg.models.ecg_transformer import ECGTransformerModel
 from fairseq_ecg.models.finetuning import ECGTransformerFinetuningConfig, load_encoder
-from fairseq_ecg.modules import ECGTransformer, ECGTransformerClassifier
+from fairseq_ecg.modules import POOLINGS, ECGTransformer, ECGTransformerClassifier, LoRA
 
 logger = logging.getLogger(__name__)
+
+POOLING_CHOICES = ChoiceEnum(list(POOLINGS))
 
 
 @dataclass
 class ECGTransformerClassificationConfig(ECGTransformerFinetuningConfig):
-    """The encoder and its labels."""
+    """The encoder, its labels, and how much of it trains."""
 
-    num_labels: int = field(default=MISSING, metadata={"help": "labels to predict"})
+    num_labels: int = field(
+        default=MISSING, metadata={"help": "labels to predict, or targets to estimate"}
+    )
+    pooling: POOLING_CHOICES = field(
+        default="mean", metadata={"help": "of the frames of a segment: mean, max or attentive"}
+    )
+    freeze_layers: int = field(
+        default=0,
+        metadata={
+            "help": "lowest transformer layers that never train, and with them all that lies "
+            "below; -1: the whole encoder (linear probing)"
+        },
+    )
+    lora_rank: int = field(
+        default=0,
+        metadata={"help": "rank of adapters, beside which nothing of the encoder trains; 0: none"},
+    )
+    lora_alpha: float = field(default=16.0, metadata={"help": "adapters count alpha / rank times"})
+    lora_dropout: float = field(default=0.0, metadata={"help": "on the input of adapters"})
+    lora_targets: List[str] = field(
+        default_factory=lambda: ["q_proj", "v_proj"],
+        metadata={"help": "linear layers to adapt: q_proj, k_proj, v_proj, out_proj, fc1, fc2"},
+    )
+
+
+def lora_options(cfg: ECGTransformerClassificationConfig) -> LoRA | None:
+    """Return how layers are adapted, if they are."""
+    if not cfg.lora_rank:
+        return None
+    return LoRA(cfg.lora_rank, cfg.lora_alpha, cfg.lora_dropout, tuple(cfg.lora_targets))
 
 
 @register_model("ecg_transformer_classifier", dataclass=ECGTransformerClassificationConfig)
@@ -39,8 +72,19 @@ class ECGTransformerClassificationModel(ECGTransformerClassifier, BaseFairseqMod
         cfg: ECGTransformerClassificationConfig,
         architecture: dict[str, Any],
     ):
-        super().__init__(encoder, cfg.num_labels, cfg.final_dropout, cfg.freeze_finetune_updates)
+        super().__init__(
+            encoder,
+            cfg.num_labels,
+            cfg.final_dropout,
+            cfg.freeze_finetune_updates,
+            pooling=str(cfg.pooling),
+            freeze_layers=cfg.freeze_layers,
+            lora=lora_options(cfg),
+        )
         self.architecture = architecture
+        training = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        total = sum(p.numel() for p in self.parameters())
+        logger.info("%d of %d parameters train", training, total)
 
     def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
         """Load weights as fairseq's models do.

@@ -23,7 +23,7 @@ from fairseq_ecg.models.ecg_transformer import (
     TransformerConfig,
 )
 from fairseq_ecg.models.wav2vec2 import Wav2Vec2CMSCModel, Wav2Vec2Config, Wav2Vec2Model
-from fairseq_ecg.modules import ECGTransformer
+from fairseq_ecg.modules import ECGTransformer, merge_lora
 from fairseq_ecg.modules.wav2vec2 import PRETRAINING_MODULES
 
 ARCHITECTURE = (
@@ -128,7 +128,8 @@ def load_encoder(cfg: ECGTransformerFinetuningConfig) -> tuple[ECGTransformer, d
     """Build the encoder of a checkpoint with its weights.
 
     The architecture is the checkpoint's; the class too, so that a pre-trained network goes on to
-    spend its random numbers as in fairseq_signals. An already fine-tuned model gives its encoder.
+    spend its random numbers as in fairseq_signals. An already fine-tuned model gives its encoder,
+    adapters merged into it.
 
     Args:
         cfg: configuration of the fine-tuned model, ``model_path`` set.
@@ -151,6 +152,8 @@ def load_encoder(cfg: ECGTransformerFinetuningConfig) -> tuple[ECGTransformer, d
             for key, value in weights.items()
             if key.startswith("encoder.")
         }
+        if stored.get("lora_rank"):
+            weights = merge_lora(weights, stored["lora_alpha"] / stored["lora_rank"])
     if name not in ENCODERS:
         raise CheckpointError(
             f"{cfg.model_path} holds a {name!r}, whose encoder cannot be fine-tuned; "

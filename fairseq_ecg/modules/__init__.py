@@ -7,23 +7,33 @@ from fairseq_ecg.modules.ecg_transformer import ECGTransformer
 from fairseq_ecg.modules.encoder import TransformerEncoder, TransformerEncoderLayer
 from fairseq_ecg.modules.gathering import gather_rows
 from fairseq_ecg.modules.gradient import scale_gradient
+from fairseq_ecg.modules.lora import LoRA, LoRALinear, add_lora, merge_lora
+from fairseq_ecg.modules.pooling import POOLINGS, AttentivePooling, MaxPooling, build_pooling
 from fairseq_ecg.modules.positional_conv import ConvPositionalEncoding
 from fairseq_ecg.modules.quantizer import GumbelVectorQuantizer
 from fairseq_ecg.modules.wav2vec2 import Wav2Vec2
 from fairseq_ecg.ops.pooling import mean_of_nonzero
 
 __all__ = [
+    "POOLINGS",
+    "AttentivePooling",
     "ConvFeatureExtractor",
     "ConvPositionalEncoding",
     "ECGTransformer",
     "ECGTransformerClassifier",
     "GumbelVectorQuantizer",
+    "LoRA",
+    "LoRALinear",
+    "MaxPooling",
     "MultiHeadAttention",
     "TransformerEncoder",
     "TransformerEncoderLayer",
     "Wav2Vec2",
+    "add_lora",
+    "build_pooling",
     "gather_rows",
     "mean_of_nonzero",
+    "merge_lora",
     "parse_conv_layers",
     "scale_gradient",
 ]

@@ -1,4 +1,4 @@
-"""Multi-label diagnosis on top of an encoder."""
+"""One output for each label on top of an encoder."""
 
 import contextlib
 
@@ -7,11 +7,13 @@ from torch import nn
 
 from fairseq_ecg.modules.dropout import Dropout
 from fairseq_ecg.modules.ecg_transformer import ECGTransformer
-from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
+from fairseq_ecg.modules.lora import LoRA, add_lora
+from fairseq_ecg.modules.pooling import build_pooling
+from fairseq_ecg.ops.pooling import zero_padding
 
 
 class ECGTransformerClassifier(nn.Module):
-    """One logit per label from the pooled encoder output.
+    """One logit per label (or estimate per target of a regression) from the pooled encoder output.
 
     Args:
         encoder: an :class:`ECGTransformer`, pre-trained or not. Its pre-training heads must be
@@ -19,6 +21,14 @@ class ECGTransformerClassifier(nn.Module):
         num_labels: C, labels.
         final_dropout: probability on the encoder output before pooling.
         freeze_finetune_updates: updates during which the encoder gets no gradient.
+        pooling: of the frames, one of :data:`fairseq_ecg.modules.pooling.POOLINGS`.
+        freeze_layers: lowest transformer layers that never train, and with them all that lies
+            below, adapters included. 0: none; -1: the whole encoder.
+        lora: if given, layers of the encoder are adapted, and nothing else of it trains.
+
+    Raises:
+        ValueError: the encoder has fewer layers than are to be frozen, LoRA's targets are not in
+            it, or its adapters would be frozen, all of them.
     """
 
     def __init__(
@@ -27,6 +37,9 @@ class ECGTransformerClassifier(nn.Module):
         num_labels: int,
         final_dropout: float = 0.0,
         freeze_finetune_updates: int = 0,
+        pooling: str = "mean",
+        freeze_layers: int = 0,
+        lora: LoRA | None = None,
     ):
         super().__init__()
         self.freeze_finetune_updates = freeze_finetune_updates
@@ -36,6 +49,16 @@ class ECGTransformerClassifier(nn.Module):
         self.proj = nn.Linear(encoder.encoder_dim, num_labels)
         nn.init.xavier_uniform_(self.proj.weight)
         nn.init.zeros_(self.proj.bias)
+        # Last, so that a seed gives the same head whatever is done to the encoder.
+        self.pooling = build_pooling(pooling, encoder.encoder_dim, encoder.encoder.heads)
+        if lora is not None:
+            add_lora(encoder, lora)
+        encoder.freeze(freeze_layers)
+        if lora is not None and not any(p.requires_grad for p in encoder.parameters()):
+            raise ValueError(
+                f"freeze_layers={freeze_layers} freezes every adapter of lora_rank={lora.rank}: "
+                "drop one of the two"
+            )
 
     def forward(
         self, source: torch.Tensor, padding_mask: torch.Tensor | None = None
@@ -57,7 +80,7 @@ class ECGTransformerClassifier(nn.Module):
         x, frame_mask = self.final_dropout(encoded["x"]), encoded["padding_mask"]
         saliency = encoded["saliency"]
         return {
-            "out": self.proj(mean_of_nonzero(x, frame_mask)),
+            "out": self.proj(self.pooling(x, frame_mask)),
             "encoder_out": zero_padding(x.detach(), frame_mask),
             "padding_mask": frame_mask,
             "saliency": None if saliency is None else saliency.detach(),

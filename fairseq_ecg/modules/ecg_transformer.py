@@ -185,6 +185,31 @@ class ECGTransformer(nn.Module):
         """Encode without anything that only pre-training does; see :meth:`forward`."""
         return self(source, padding_mask)
 
+    def freeze(self, layers: int) -> None:
+        """Stop the lowest layers from training, and with them all that lies below.
+
+        Args:
+            layers: transformer layers. 0: nothing is frozen; -1: the whole encoder is.
+
+        Raises:
+            ValueError: there are fewer layers.
+        """
+        if not -1 <= layers <= len(self.encoder.layers):
+            raise ValueError(
+                f"freeze_layers={layers}: the encoder has {len(self.encoder.layers)} layers; give "
+                "0 to freeze none, -1 to freeze the whole encoder"
+            )
+        if layers == -1:
+            self.requires_grad_(False)
+        elif layers > 0:
+            below = (self.feature_extractor, self.layer_norm, self.post_extract_proj, self.conv_pos)
+            first_norm = () if self.encoder.layer_norm_first else (self.encoder.layer_norm,)
+            for module in (*below, *first_norm, *self.encoder.layers[:layers]):
+                if module is not None:
+                    module.requires_grad_(False)
+            if self.mask_emb is not None:
+                self.mask_emb.requires_grad_(False)
+
     def get_logits(
         self, net_output: dict, normalize: bool = False, aggregate: bool = False, **_
     ) -> torch.Tensor:

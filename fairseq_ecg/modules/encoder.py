@@ -99,6 +99,7 @@ class TransformerEncoder(nn.Module):
         saliency: bool = False,
     ):
         super().__init__()
+        self.heads = heads
         self.dropout = dropout
         self.layerdrop = layerdrop
         self.layer_norm_first = layer_norm_first

@@ -5,11 +5,14 @@
 from dataclasses import dataclass, field
 from typing import Optional
 
+from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks import register_task
 
 from fairseq_ecg.compat.launch_dir import from_launch_dir
 from fairseq_ecg.data import DataError, FileECGDataset, PathECGDataset
 from fairseq_ecg.tasks.ecg_pretraining import ECGPretrainingConfig, ECGPretrainingTask
+
+MISSING_LABELS = ChoiceEnum(["error", "ignore"])
 
 
 @dataclass
@@ -23,6 +26,13 @@ class ECGDiagnosisConfig(ECGPretrainingConfig):
     label_file: Optional[str] = field(
         default=None,
         metadata={"help": ".npy, one row of labels per idx; null: labels are in the files"},
+    )
+    missing_labels: MISSING_LABELS = field(
+        default="error",
+        metadata={
+            "help": "what a NaN in label_file is: an error, or a label to ignore, which "
+            "criterion=regression does"
+        },
     )
     load_specific_lead: bool = field(
         default=False, metadata={"help": "of older configs; a file's own leads are always used"}
@@ -74,6 +84,7 @@ class ECGDiagnosisTask(ECGPretrainingTask):
             shuffle,
             label=label,
             label_file=from_launch_dir(self.cfg.label_file),
+            missing_labels=str(self.cfg.missing_labels),
         )
         labels = self.datasets[split].recordings.label_file
         if labels is not None and self.num_labels not in (None, labels.n_labels):

@@ -11,38 +11,15 @@ from fairseq.criterions import CRITERION_DATACLASS_REGISTRY, CRITERION_REGISTRY,
 from fairseq.logging import metrics
 from omegaconf import OmegaConf
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
-from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from tests.criterions.echo import LABELS, LOGITS, Echo, batch
 
 WITH_LOGITS = "binary_cross_entropy_with_logits"
 PLAIN = "binary_cross_entropy"
 MULTI_HEAD = "multi_head_binary_cross_entropy"
 
-LOGITS = torch.tensor([[0.2, -1, 3], [1, 0.5, -0.3]])
-LABELS = torch.tensor([[1, 0, 1], [0, 1, 0]])
 POS_WEIGHT_SMALL = [1.5, 2.0, 3.0, 2.5, 1.0, 1.0, 4.0, 0.5]
-
-
-class Echo(nn.Module):
-    """Returns its input as logits."""
-
-    def forward(self, source):
-        return {"out": source}
-
-    def get_logits(self, net_output):
-        return net_output["out"]
-
-    def get_targets(self, sample, net_output):
-        label = sample["label"]
-        return label.float() if torch.is_tensor(label) else label
-
-
-def batch(logits=LOGITS, label=LABELS, **more) -> dict:
-    return {
-        "id": torch.arange(len(logits)),
-        "net_input": {"source": logits},
-        "label": label,
-        **more,
-    }
 
 
 def test_reference_values(build, validated):
@@ -135,7 +112,7 @@ def test_loss_is_computed_in_float32(build, dtype):
 
 
 def test_weight_scales_the_loss_of_each_label(build):
-    each = nn.functional.binary_cross_entropy_with_logits(LOGITS, LABELS.float(), reduction="none")
+    each = binary_cross_entropy_with_logits(LOGITS, LABELS.float(), reduction="none")
     expected = (each * torch.tensor([1.0, 2, 3])).sum().item()
     for name in (WITH_LOGITS, PLAIN):
         loss = build(name, weight=[1, 2, 3])(Echo(), batch())[0]
@@ -227,9 +204,7 @@ def test_metrics_without_any_positive_are_nan_and_quiet(build, validated):
 def test_probabilities_criterion(build, validated):
     criterion = build(PLAIN, report_auc=True, threshold=0.9)
     loss, sample_size, log = criterion(Echo(), batch())
-    expected = nn.functional.binary_cross_entropy_with_logits(
-        LOGITS, LABELS.float(), reduction="sum"
-    ).item()
+    expected = binary_cross_entropy_with_logits(LOGITS, LABELS.float(), reduction="sum").item()
     assert loss.item() == pytest.approx(expected, rel=1e-6)
     assert sample_size == 3
     assert [log[key] for key in ("correct", "count", "tp", "fp", "tn", "fn")] == [5, 6, 3, 1, 2, 0]
@@ -294,7 +269,7 @@ OWN = [
 ]
 
 
-def test_names_of_fairseq_signals_are_registered():
+def test_names_that_are_registered():
     assert {name: CRITERION_REGISTRY[name].__name__ for name in OWN} == {
         "wav2vec2": "Wav2Vec2Criterion",
         "wav2vec2_with_cmsc": "Wav2Vec2WithCMSCCriterion",
@@ -303,6 +278,9 @@ def test_names_of_fairseq_signals_are_registered():
         PLAIN: "BinaryCrossEntropyCriterion",
         WITH_LOGITS: "BinaryCrossEntropyWithLogitsCriterion",
         MULTI_HEAD: "MultiHeadBinaryCrossEntropyCriterion",
+        "focal_loss": "FocalLossCriterion",
+        "asymmetric_loss": "AsymmetricLossCriterion",
+        "regression": "RegressionCriterion",
     }
 
 

@@ -57,3 +57,14 @@ def test_files_that_cannot_be_read_are_refused(tmp_path):
         (tmp_path / "y.npy").write_bytes(content)
         with pytest.raises(DataError, match=r"y.npy: cannot be read as a .npy file"):
             LabelFile(tmp_path / "y.npy")
+
+
+def test_missing_labels_on_demand(tmp_path):
+    labels = np.array([[1.5, np.nan], [np.inf, 0]])
+    np.save(tmp_path / "y.npy", labels)
+    with pytest.raises(DataError, match="missing_labels=ignore"):
+        LabelFile(tmp_path / "y.npy").row(0, "recording")
+    missing = LabelFile(tmp_path / "y.npy", missing=True)
+    assert torch.equal(missing.row(0, "recording").isnan(), torch.tensor([False, True]))
+    with pytest.raises(DataError, match="not finite"):
+        missing.row(1, "recording")

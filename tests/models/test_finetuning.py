@@ -5,6 +5,7 @@ from omegaconf import OmegaConf
 import fairseq_ecg.tasks  # noqa: F401
 from fairseq_ecg.compat.checkpoint import CheckpointError
 from fairseq_ecg.models import ECGTransformerClassificationConfig, ECGTransformerClassificationModel
+from fairseq_ecg.modules import merge_lora
 
 
 def config(path, **options):
@@ -105,3 +106,106 @@ def test_another_number_of_labels_is_named(pretrained):
     weights = model.state_dict() | {"proj.bias": torch.zeros(8)}
     with pytest.raises(CheckpointError, match=r"predicts 8 labels, but model.num_labels=3"):
         model.load_state_dict(weights)
+
+
+def trained_parameters(model):
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def test_everything_trains_by_default(pretrained):
+    model = ECGTransformerClassificationModel.build_model(config(pretrained))
+    assert trained_parameters(model) == {name for name, _ in model.named_parameters()}
+
+
+class TestFrozenLayers:
+    def test_lowest_layers_and_what_lies_below(self, pretrained):
+        model = ECGTransformerClassificationModel.build_model(config(pretrained, freeze_layers=1))
+        trained = trained_parameters(model)
+        assert {name.split(".")[0] for name in trained} == {"encoder", "proj"}
+        assert {name for name in trained if name.startswith("encoder.")} == {
+            f"encoder.{name}"
+            for name, _ in model.encoder.named_parameters()
+            if name.startswith("encoder.layers.1.")
+        }
+
+    def test_whole_encoder(self, pretrained):
+        model = ECGTransformerClassificationModel.build_model(config(pretrained, freeze_layers=-1))
+        assert trained_parameters(model) == {"proj.weight", "proj.bias"}
+
+    @pytest.mark.parametrize("layers", [3, -2])
+    def test_more_layers_than_there_are(self, pretrained, layers):
+        with pytest.raises(ValueError, match="the encoder has 2 layers"):
+            ECGTransformerClassificationModel.build_model(config(pretrained, freeze_layers=layers))
+
+
+LORA = {"lora_rank": 4, "lora_alpha": 8, "lora_targets": ["q_proj", "v_proj", "fc1"]}
+
+
+class TestLoRA:
+    def build(self, pretrained, **options):
+        torch.manual_seed(0)
+        return ECGTransformerClassificationModel.build_model(config(pretrained, **options))
+
+    def test_starts_as_what_it_adapts(self, pretrained, source):
+        plain = self.build(pretrained).eval()
+        adapted = self.build(pretrained, **LORA).eval()
+        torch.testing.assert_close(adapted(source)["out"], plain(source)["out"], rtol=0, atol=0)
+
+    def test_only_adapters_and_head_train(self, pretrained):
+        trained = trained_parameters(self.build(pretrained, **LORA))
+        assert {name for name in trained if not name.startswith("proj.")} == {
+            f"encoder.encoder.layers.{layer}.{name}.{part}"
+            for layer in (0, 1)
+            for name in ("self_attn.q_proj", "self_attn.v_proj", "fc1")
+            for part in ("lora_down", "lora_up")
+        }
+
+    def test_merged_weights_say_the_same(self, pretrained, source):
+        adapted = self.build(pretrained, **LORA).eval()
+        change_adapters(adapted)
+        merged = merge_lora(adapted.state_dict(), scale=2)
+        plain = self.build(pretrained).eval()
+        assert set(plain.state_dict()) == set(merged)
+        before = plain(source)["out"]
+        plain.load_state_dict(merged)
+        after = plain(source)["out"]
+        assert not torch.allclose(before, after, atol=1e-3)
+        torch.testing.assert_close(after, adapted(source)["out"], rtol=1e-5, atol=1e-5)
+
+    def test_adapted_encoder_can_be_tuned_further(self, pretrained, source, tmp_path):
+        adapted = self.build(pretrained, **LORA).eval()
+        change_adapters(adapted)
+        task = {"normalize": False, "filter": False}
+        model = OmegaConf.to_container(config(pretrained, **LORA), enum_to_str=True)
+        model = {**model, **adapted.architecture, "_name": "ecg_transformer_classifier"}
+        state = {"cfg": {"model": model, "task": task}, "model": adapted.state_dict()}
+        torch.save(state, tmp_path / "adapted.pt")
+        further = self.build(tmp_path / "adapted.pt").eval()
+        assert "lora" not in "".join(further.state_dict())
+        expected = adapted(source)["encoder_out"]
+        torch.testing.assert_close(further(source)["encoder_out"], expected, rtol=1e-5, atol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"lora_rank": -1}, "lora_rank=-1"),
+            ({"lora_rank": 2, "lora_targets": ["query"]}, "there are fc1, fc2"),
+            ({"lora_rank": 2, "freeze_layers": -1}, "freezes every adapter"),
+        ],
+    )
+    def test_contradictions(self, pretrained, options, message):
+        with pytest.raises(ValueError, match=message):
+            self.build(pretrained, **options)
+
+
+def change_adapters(model):
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if "lora_up" in name:
+            with torch.no_grad():
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+
+
+@pytest.fixture
+def source():
+    return torch.randn(2, 12, 500, generator=torch.Generator().manual_seed(0))

@@ -1,0 +1,48 @@
+"""Focal loss: binary cross entropy that attends to what is still told wrongly."""
+
+from dataclasses import dataclass, field
+
+import torch.nn.functional as F
+from fairseq.criterions import register_criterion
+from torch import Tensor
+
+from fairseq_ecg.criterions.binary_cross_entropy_with_logits import (
+    BinaryCrossEntropyWithLogitsCriterion,
+    BinaryCrossEntropyWithLogitsCriterionConfig,
+)
+
+
+@dataclass
+class FocalLossCriterionConfig(BinaryCrossEntropyWithLogitsCriterionConfig):
+    """Options of ``focal_loss``: those of the cross entropy, and how strongly it focuses."""
+
+    gamma: float = field(
+        default=2.0,
+        metadata={"help": "exponent of the error that a loss is multiplied by; 0: cross entropy"},
+    )
+
+
+@register_criterion("focal_loss", dataclass=FocalLossCriterionConfig)
+class FocalLossCriterion(BinaryCrossEntropyWithLogitsCriterion):
+    """``(1 - p_t)^gamma`` times the cross entropy, ``p_t`` the probability of the truth.
+
+    Equation 4 of https://arxiv.org/abs/1708.02002; its alpha is a matter of ``pos_weight`` and
+    ``weight``. Metrics are those of ``binary_cross_entropy_with_logits``.
+
+    Raises:
+        ValueError: ``gamma`` is negative.
+    """
+
+    def __init__(self, cfg: FocalLossCriterionConfig, task):
+        super().__init__(cfg, task)
+        if cfg.gamma < 0:
+            raise ValueError(f"criterion.gamma={cfg.gamma}: give 0 or more")
+        self.gamma = cfg.gamma
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Sum the loss over ``(B, C)`` float32 logits and labels of 0 and 1."""
+        entropy = F.binary_cross_entropy_with_logits(
+            logits, target, weight=self.weight, pos_weight=self.pos_weight, reduction="none"
+        )
+        log_error = F.logsigmoid(logits * (1 - 2 * target))  # of 1 - p_t, whatever its size
+        return (entropy * (self.gamma * log_error).exp()).sum()
