@@ -17,20 +17,21 @@ import hydra
 import torch
 from fairseq import utils
 from fairseq.checkpoint_utils import get_maybe_sharded_checkpoint_filename
-from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
+from fairseq.dataclass.configs import FairseqConfig
 from fairseq.dataclass.utils import omegaconf_no_object_check
 from fairseq.logging import metrics, progress_bar
-from fairseq.tasks import TASK_DATACLASS_REGISTRY, setup_task
 from fairseq.utils import reset_logging
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_original_cwd
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
-from fairseq_ecg.compat.checkpoint import load_checkpoint, load_strictly, model_config
 from fairseq_ecg.compat.extraction import Extraction, Observer, in_turns, parse_extracts
 from fairseq_ecg.compat.launch_dir import from_launch_dir
+from fairseq_ecg.compat.restoring import Overrides, restore, sorted_overrides
 from fairseq_ecg.data.errors import DataError
+from hydra_plugins.fairseq_ecg_plugin import widen_schema
 
 logger = logging.getLogger(__name__)
 
@@ -49,13 +50,10 @@ READING = (
 )
 """Keys of the task that a YAML decides too; all others only the checkpoint and the command line."""
 
-OF_THE_MACHINE = {"backend": None, "compile": None}
-"""Keys of the task that say where it was trained, and nothing of where it is used."""
+WITHOUT_YAML = "from_checkpoint"
+"""Name of the configuration where the command line gives none."""
 
 PATHS = ("data", "label_file", "mean_path", "std_path")
-
-Overrides = dict[str, dict[str, Any]]
-"""Value by key by section (``task``, ``model``, ``criterion``); of any section under ``""``."""
 
 
 def validate() -> None:
@@ -71,15 +69,26 @@ def inference() -> None:
 def _start(labelled: bool) -> None:
     from hydra._internal.utils import get_args
 
-    arguments = get_args()
-    name = arguments.config_name or "config"
+    named = get_args().config_name is not None
+    name = get_args().config_name if named else WITHOUT_YAML
     fairseq.dataclass.initialize.hydra_init(name)
+    if not named:
+        _store_config_without_yaml()
 
-    @hydra.main(config_path="pkg://fairseq.config", config_name="config")
+    @hydra.main(config_path="pkg://fairseq.config", config_name=name)
     def program(cfg: DictConfig) -> None:
         _launch(cfg, labelled)
 
     program()
+
+
+def _store_config_without_yaml() -> None:
+    """Have Hydra start from fairseq's defaults and an open task where no YAML is named."""
+    widen_schema()
+    cfg = OmegaConf.structured(FairseqConfig)
+    with open_dict(cfg):
+        cfg.task, cfg.model, cfg.criterion = {"data": MISSING, "label_file": MISSING}, {}, {}
+    ConfigStore.instance().store(WITHOUT_YAML, cfg)
 
 
 def _launch(cfg: DictConfig, labelled: bool) -> None:
@@ -137,22 +146,18 @@ def overrides_of(cfg: DictConfig, command_line: Sequence[str]) -> Overrides:
         DataError: ``model_overrides`` is no dict.
     """
     task = cfg.task or {}
-    given: Overrides = {"task": {}, "model": {}, "criterion": {}, "": {}}
+    given = sorted_overrides({})
     given["task"] = {key: task[key] for key in READING if not _is_missing(task, key)}
     for override in OverridesParser.create().parse_overrides(list(command_line)):
         section, *names = override.key_or_group.split(".")
         if section in ("task", "criterion") and names and not override.is_delete():
             given[section][names[0]] = cfg[section][names[0]]
-    given["task"] = {
-        key: from_launch_dir(value) if key in PATHS else value
-        for key, value in given["task"].items()
-    }
     given = OmegaConf.to_container(OmegaConf.create(given), resolve=True)
-    for key, value in _parsed(cfg.common_eval.model_overrides).items():
-        if key in given and isinstance(value, dict):
-            given[key] |= value
-        else:
-            given[""][key] = value
+    for section, values in sorted_overrides(_parsed(cfg.common_eval.model_overrides)).items():
+        given[section] |= values
+    given["task"] |= {
+        key: from_launch_dir(given["task"][key]) for key in PATHS if key in given["task"]
+    }
     return given
 
 
@@ -195,7 +200,15 @@ def evaluate(cfg: DictConfig, overrides: Overrides, labelled: bool) -> None:
     if cfg.common.fp16 or cfg.common.bf16:
         dtype = torch.float16 if cfg.common.fp16 else torch.bfloat16
 
-    model, task, criterion_cfg = load(cfg, overrides, labelled, saliency="saliency" in names)
+    if "saliency" in names:
+        overrides["model"]["saliency"] = True
+    if not labelled:
+        overrides["task"]["criterion_name"] = None  # of its batches: pairs of segments for CMSC
+    path = get_maybe_sharded_checkpoint_filename(
+        cfg.common_eval.path, cfg.checkpoint.checkpoint_suffix, 0, 1
+    )
+    logger.info("loading model from %s", path)
+    model, saved, task = restore(path, overrides, cfg.common.seed)
     model = model.eval().to(device, dtype)
     observer = Observer(model, names, cfg.common_eval.path)
     if labelled and names and observer.only_encodes:
@@ -205,74 +218,9 @@ def evaluate(cfg: DictConfig, overrides: Overrides, labelled: bool) -> None:
         )
     criterion = None
     if labelled:
-        criterion = task.build_criterion(criterion_cfg, from_checkpoint=True).eval().to(device)
+        criterion = task.build_criterion(saved.criterion, from_checkpoint=True).eval().to(device)
     for subset in cfg.dataset.valid_subset.split(","):
         _run(cfg, subset, task, criterion, observer, device, dtype)
-
-
-def load(
-    cfg: DictConfig, overrides: Overrides, labelled: bool, saliency: bool
-) -> tuple[torch.nn.Module, Any, DictConfig]:
-    """Build the model and the task of a checkpoint.
-
-    Args:
-        cfg: the whole configuration.
-        overrides: what comes before the checkpoint's.
-        labelled: whether the task will be asked for labels.
-        saliency: whether the model shall return its attention weights.
-
-    Returns:
-        The model, the task, and the configuration of the criterion.
-
-    Raises:
-        CheckpointError: the checkpoint cannot be used.
-        DataError: an override names no key.
-    """
-    path = get_maybe_sharded_checkpoint_filename(
-        cfg.common_eval.path, cfg.checkpoint.checkpoint_suffix, 0, 1
-    )
-    logger.info("loading model from %s", path)
-    state = load_checkpoint(path)
-    saved = {"model": model_config(state, path)}
-    saved |= {section: dict(state["cfg"][section]) for section in ("task", "criterion")}
-    saved["task"] |= OF_THE_MACHINE
-    if not labelled:
-        saved["task"]["criterion_name"] = None  # of its batches: pairs of segments for CMSC
-    for section, values in overrides.items():
-        _override(saved, section, values)
-    saved["model"] |= {"model_path": None, "no_pretrained_weights": True}
-    if saliency:
-        saved["model"]["saliency"] = True
-
-    # Of one tree, as options of the task refer to others.
-    tree = OmegaConf.create({"common": {"seed": cfg.common.seed}, **saved})
-    task = setup_task(tree.task, from_checkpoint=True)
-    model = task.build_model(tree.model, from_checkpoint=True)
-    load_strictly(model, state["model"], path)
-    history = state.get("optimizer_history") or [{}]
-    model.set_num_updates(history[-1].get("num_updates", 0))
-    return model, task, tree.criterion
-
-
-def _override(saved: Overrides, section: str, values: dict[str, Any]) -> None:
-    """Change the checkpoint's configuration, in one section or (``""``) wherever a key occurs."""
-    if section:
-        saved[section] |= values
-        registries = {"task": TASK_DATACLASS_REGISTRY, "criterion": CRITERION_DATACLASS_REGISTRY}
-        known = registries.get(section, {}).get(saved[section]["_name"])
-        for key in values if known is not None else ():
-            if key not in known.__dataclass_fields__:
-                raise DataError(f"{section}.{key}: {saved[section]['_name']} has no such option")
-        return
-    for key, value in values.items():
-        holders = [options for options in saved.values() if key in options]
-        if not holders:
-            raise DataError(
-                f"common_eval.model_overrides: {key!r} is no key of the checkpoint's task, model "
-                "or criterion"
-            )
-        for options in holders:
-            options[key] = value
 
 
 def _run(
