@@ -37,13 +37,14 @@ class Run:
 
 
 class Launcher:
-    """Runs ``fairseq-hydra-train`` in forks of one process, see ``launcher.py``."""
+    """Runs ``fairseq-hydra-<program>`` in forks of one process, see ``launcher.py``."""
 
-    def __init__(self, log_folder: Path):
+    def __init__(self, log_folder: Path, program: str):
         self.log_folder = log_folder
         self.runs = 0
+        self.program = program
         self.server = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("launcher.py"))],
+            [sys.executable, str(Path(__file__).with_name("launcher.py")), program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -68,13 +69,22 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
-@pytest.fixture(scope="session")
-def hydra_train(tmp_path_factory):
-    """Run ``fairseq-hydra-train`` with the given arguments."""
-    launcher = Launcher(tmp_path_factory.mktemp("logs"))
-    yield launcher
-    launcher.server.stdin.close()
-    launcher.server.wait()
+def launcher_of(program: str):
+    """Make the fixture that runs ``fairseq-hydra-<program>`` with the given arguments."""
+
+    @pytest.fixture(scope="session")
+    def run_program(tmp_path_factory):
+        launcher = Launcher(tmp_path_factory.mktemp("logs"), program)
+        yield launcher
+        launcher.server.stdin.close()
+        launcher.server.wait()
+
+    return run_program
+
+
+hydra_train = launcher_of("train")
+hydra_validate = launcher_of("validate")
+hydra_inference = launcher_of("inference")
 
 
 @pytest.fixture(scope="session")
