@@ -1,5 +1,6 @@
 import json
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -52,15 +53,31 @@ class Launcher:
             env=environment(),
         )
 
-    def __call__(self, *arguments: str, cwd: Path, kill: tuple[str, int] | None = None) -> Run:
+    def __call__(
+        self,
+        *arguments: str,
+        cwd: Path,
+        kill: tuple[str, int] | None = None,
+        processes: int = 1,
+    ) -> Run:
         self.runs += 1
         log = self.log_folder / f"{self.runs}.log"
         # argparse takes overrides in one stretch only.
         ordered = sorted(arguments, key=lambda argument: not argument.startswith("--"))
         request = {"arguments": ordered, "cwd": str(cwd), "log": str(log), "kill": kill}
+        request |= {"processes": processes, "torchrun": torchrun_environment(processes)}
         self.server.stdin.write(json.dumps(request) + "\n")
         self.server.stdin.flush()
         return Run(json.loads(self.server.stdout.readline()), log.read_text())
+
+
+def torchrun_environment(processes: int) -> dict[str, str]:
+    """By what torchrun tells processes of each other, but for the rank."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    address = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    return address | {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
 
 
 def environment() -> dict[str, str]:

@@ -129,11 +129,20 @@ def main() -> None:
     program = sys.argv[1]
     start = entry_point(program)
     for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            os._exit(run_child(json.loads(line), program, start))
-        _, status = os.waitpid(child, 0)
-        print(json.dumps(os.waitstatus_to_exitcode(status)), flush=True)
+        request = json.loads(line)
+        children = [fork(request, rank, program, start) for rank in range(request["processes"])]
+        statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        print(json.dumps(next(filter(None, statuses), 0)), flush=True)
+
+
+def fork(request: dict, rank: int, program: str, start: Callable[[], None]) -> int:
+    """Fork a child that runs the command, as torchrun would start it if there are several."""
+    child = os.fork()
+    if child != 0:
+        return child
+    if request["processes"] > 1:
+        os.environ |= request["torchrun"] | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    os._exit(run_child(request, program, start))
 
 
 if __name__ == "__main__":

@@ -217,8 +217,8 @@ class Extraction:
         places = ids.tolist()
         for name, store in self.stores.items():
             filler = PAST_THE_END.get(name, 0)
-            rows = _fill_up(arrays[name].detach().float(), store.shape[1:], filler)
-            store.write(places, rows.cpu().numpy())
+            rows = _fill_up(arrays[name].detach().cpu().float(), store.shape[1:], filler)
+            store.write(places, rows.numpy())
             if name == "padding_mask":
                 self.is_padded = self.is_padded or bool(rows.any())
         self.n_written += len(places)

@@ -284,7 +284,7 @@ def _run(
                     str(cfg.common_eval.extract_format),
                 )
             )
-        for sample in progress:
+        for step, sample in enumerate(progress, start=1):
             # Where another process has one batch more, all run: models may wait for each other.
             batch = placed(sample) if sample else example
             log = None
@@ -295,6 +295,8 @@ def _run(
             if not sample:
                 continue
             logs.append(log)
+            if cfg.common.log_format != "csv":  # a file of its own would come of it
+                progress.log({"batches": step}, step=step)
             if extraction is not None:
                 extraction.add(batch["id"], observer.arrays(batch, labelled))
         if extraction is not None:

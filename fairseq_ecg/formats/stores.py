@@ -2,8 +2,8 @@
 
 ``outputs_test.npy`` holds raw numbers in C order, in spite of its name without NumPy's header;
 ``outputs_test_header.pkl`` beside it is a pickled dict of ``shape``, ``dtype`` and further
-arguments of :class:`numpy.memmap`. See the room's README for the form that both kinds of reader
-understand.
+arguments of :class:`numpy.memmap`. fairseq_ecg/compat/README.md has more on both, and on the form
+that ``np.load`` reads too.
 """
 
 import os

@@ -7,7 +7,6 @@ import pickle
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 
 import numpy as np
@@ -132,19 +131,14 @@ def test_two_processes_write_the_files_of_one(hydra_validate, command, tmp_path)
     run = hydra_validate(
         *options, f"common_eval.results_path={tmp_path / 'one'}", cwd=tmp_path
     ).check()
-    (tmp_path / "program.py").write_text(
-        "import sys\nfrom fairseq_ecg.compat.hydra_programs import validate\n"
-        "sys.argv[0] = 'fairseq-hydra-validate'\nvalidate()\n"
-    )
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-    torchrun += ["--standalone", str(tmp_path / "program.py"), *options]
-    torchrun += [f"common_eval.results_path={tmp_path / 'two'}"]
-    torchrun += ["distributed_training.distributed_world_size=2"]
-    result = subprocess.run(
-        torchrun, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300
-    )
-    assert result.returncode == 0, (result.stdout + result.stderr)[-6000:]
-    assert printed_metrics(result.stdout) == printed_metrics(run.log)
+    both = hydra_validate(
+        *options,
+        f"common_eval.results_path={tmp_path / 'two'}",
+        "distributed_training.distributed_world_size=2",
+        cwd=tmp_path,
+        processes=2,
+    ).check()
+    assert printed_metrics(both.log) == printed_metrics(run.log)
     one, two = ({p.name: p.read_bytes() for p in (tmp_path / n).iterdir()} for n in ("one", "two"))
     assert one == two
     assert len(one) == 8
