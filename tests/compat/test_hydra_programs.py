@@ -5,9 +5,10 @@ import importlib
 import json
 import pickle
 import re
-import shutil
 import subprocess
+import sys
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -394,8 +395,8 @@ def test_console_scripts_exist():
 
 
 def test_installed_command_from_another_directory(command, recorded, tmp_path):
-    script = shutil.which("fairseq-hydra-inference")
-    if script is None:
+    script = Path(sys.executable).with_name("fairseq-hydra-inference")
+    if not script.exists():
         pytest.skip("the package is not installed with its console scripts")
     options = [*command, EVERYTHING, "common_eval.results_path=out"]
     result = subprocess.run(
