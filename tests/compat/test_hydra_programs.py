@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from omegaconf import DictConfig, OmegaConf
 
-from fairseq_ecg.data import FileECGDataset
+from fairseq_ecg.compat import hydra_programs
+from fairseq_ecg.compat.extraction import Observer
+from fairseq_ecg.data import DataError, FileECGDataset
 from fairseq_ecg.formats.stores import MemmapReader
 from fairseq_ecg.models import build_model_from_checkpoint
 from tests.conftest import ROOT, environment
@@ -335,50 +338,90 @@ def test_a_failure_leaves_files_as_they_were(hydra_inference, command, code_15, 
 
 
 @pytest.mark.parametrize(
-    ("program", "override", "message"),
+    ("override", "message"),
     [
-        ("validate", "common_eval.extract=[logits]", "logits cannot be extracted; choose from out"),
-        ("validate", EVERYTHING, r"needs common_eval\.results_path"),
-        ("inference", "common_eval.quiet=true", r"common_eval\.extract is not given"),
-        ("validate", "common_eval.path=/no/model.pt", r"checkpoint /no/model\.pt does not exist"),
-        ("validate", "dataset.batch_size=null", r"dataset\.batch_size \(in recordings\) or"),
-        ("validate", "+task.lable_file=y.npy", "task.lable_file: ecg_classification has no such"),
-        ("validate", "task.label_file=none.npy", r"none\.npy: no such label file"),
-        ("validate", "common_eval.model_overrides='[1]'", "give a Python dict"),
-        ("validate", "common_eval.model_overrides=\"{'lable_file':1}\"", "'lable_file' is no opt"),
+        ("common_eval.path=/no/model.pt", r"checkpoint /no/model\.pt does not exist"),
+        ("+task.lable_file=y.npy", "task.lable_file: ecg_classification has no such option"),
+        ("task.label_file=none.npy", r"none\.npy: no such label file"),
+        ("common_eval.model_overrides=\"{'lable_file':1}\"", "'lable_file' is no option"),
     ],
 )
-def test_mistakes_are_named_in_the_last_line(
-    program, override, message, request, command, tmp_path
-):
+def test_mistakes_are_named_in_the_last_line(override, message, hydra_validate, command, tmp_path):
     key = override.lstrip("+").split("=")[0]
     options = [part for part in command if part.split("=")[0] != key]
-    run = request.getfixturevalue(f"hydra_{program}")(*options, override, cwd=tmp_path)
+    run = hydra_validate(*options, override, cwd=tmp_path)
     assert run.status == 1
     last = run.log.split("Set the environment variable HYDRA_FULL_ERROR")[0].rstrip()
     assert re.search(message, last.splitlines()[-1])
 
 
+def request(**common_eval) -> DictConfig:
+    common_eval = {"path": "a.pt", "extract": None, "results_path": None, **common_eval}
+    dataset = {"batch_size": 8, "max_tokens": None}
+    return OmegaConf.create({"common_eval": common_eval, "dataset": dataset, "task": None})
+
+
 @pytest.mark.parametrize(
-    ("program", "names", "message"),
+    ("common_eval", "labelled", "message"),
     [
-        ("inference", "output", "a pre-trained model predicts no labels"),
-        ("validate", "encoder_out", "by fairseq-hydra-inference"),
+        ({"path": None}, True, r"common_eval\.path is not given"),
+        ({"extract": ["logits"]}, True, "logits cannot be extracted; choose from output"),
+        ({"extract": ["output"]}, True, r"\[output\] needs common_eval\.results_path"),
+        ({}, False, r"common_eval\.extract is not given"),
     ],
 )
-def test_what_a_pretrained_model_does_not_give(
-    program, names, message, request, code_15, shared, tmp_path
-):
-    run = request.getfixturevalue(f"hydra_{program}")(
-        f"task.data={code_15 / 'plain'}",
+def test_requests_are_checked_before_anything_is_loaded(common_eval, labelled, message):
+    with pytest.raises(DataError, match=message):
+        hydra_programs.check_request(request(**common_eval), labelled)
+
+
+def test_a_batch_size_is_needed():
+    cfg = request()
+    hydra_programs.check_request(cfg, labelled=True)
+    cfg.dataset.batch_size = None
+    with pytest.raises(DataError, match=r"dataset\.batch_size \(in recordings\) or"):
+        hydra_programs.check_request(cfg, labelled=True)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", "__import__('os').getcwd()"])
+def test_model_overrides_are_a_dict_and_no_code(text):
+    with pytest.raises(DataError, match="give a Python dict"):
+        hydra_programs.overrides_of(request(model_overrides=text), [])
+
+
+def test_what_comes_before_the_checkpoint():
+    """YAMLs decide how is read, the command line everything."""
+    cfg = request(model_overrides="{'task': {'seed': 3}, 'dropout': 0.5}")
+    cfg.task = {"data": "/data", "normalize": True, "label_file": "/y.npy", "mean_path": "???"}
+    cfg.criterion = {"threshold": 0.3, "report_auc": False}
+    overrides = hydra_programs.overrides_of(cfg, ["+criterion.threshold=0.3", "~task.k"])
+    assert overrides == {
+        "task": {"data": "/data", "normalize": True, "seed": 3},
+        "model": {},
+        "criterion": {"threshold": 0.3},
+        "": {"dropout": 0.5},
+    }
+    overrides = hydra_programs.overrides_of(cfg, ["task.label_file=/y.npy"])
+    assert overrides["task"]["label_file"] == "/y.npy"
+
+
+def test_pretraining_batches_are_not_extracted(hydra_validate, code_15, shared, tmp_path):
+    run = hydra_validate(
+        f"task.data={code_15 / 'cmsc'}",
         f"common_eval.path={shared / 'golden' / 'pretrain_small.pt'}",
         "dataset.batch_size=8",
-        f"common_eval.extract=[{names}]",
+        "common_eval.extract=[encoder_out]",
         f"common_eval.results_path={tmp_path / 'out'}",
         cwd=tmp_path,
     )
     assert run.status == 1
-    assert message in run.log
+    assert "of a pre-trained model by fairseq-hydra-inference" in run.log
+
+
+def test_a_pretrained_model_has_no_output(shared):
+    model = build_model_from_checkpoint(shared / "golden" / "pretrain_small.pt")
+    with pytest.raises(DataError, match=r"a\.pt: a pre-trained model predicts no labels"):
+        Observer(model, ["output"], "a.pt")
 
 
 def test_headers_need_nothing_of_this_package(recorded):
