@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -40,12 +41,11 @@ class Run:
 class Launcher:
     """Runs ``fairseq-hydra-<program>`` in forks of one process, see ``launcher.py``."""
 
-    def __init__(self, log_folder: Path, program: str):
+    def __init__(self, log_folder: Path, *programs: str):
         self.log_folder = log_folder
         self.runs = 0
-        self.program = program
         self.server = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("launcher.py")), program],
+            [sys.executable, str(Path(__file__).with_name("launcher.py")), *programs],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -55,6 +55,7 @@ class Launcher:
 
     def __call__(
         self,
+        program: str,
         *arguments: str,
         cwd: Path,
         kill: tuple[str, int] | None = None,
@@ -65,7 +66,8 @@ class Launcher:
         # argparse takes overrides in one stretch only.
         ordered = sorted(arguments, key=lambda argument: not argument.startswith("--"))
         request = {"arguments": ordered, "cwd": str(cwd), "log": str(log), "kill": kill}
-        request |= {"processes": processes, "torchrun": torchrun_environment(processes)}
+        request |= {"program": program, "processes": processes}
+        request["torchrun"] = torchrun_environment(processes)
         self.server.stdin.write(json.dumps(request) + "\n")
         self.server.stdin.flush()
         return Run(json.loads(self.server.stdout.readline()), log.read_text())
@@ -86,22 +88,37 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
-def launcher_of(program: str):
-    """Make the fixture that runs ``fairseq-hydra-<program>`` with the given arguments."""
-
-    @pytest.fixture(scope="session")
-    def run_program(tmp_path_factory):
-        launcher = Launcher(tmp_path_factory.mktemp("logs"), program)
-        yield launcher
-        launcher.server.stdin.close()
-        launcher.server.wait()
-
-    return run_program
+def launched(tmp_path_factory, *programs: str):
+    """Launch programs until the session ends."""
+    launcher = Launcher(tmp_path_factory.mktemp("logs"), *programs)
+    yield launcher
+    launcher.server.stdin.close()
+    launcher.server.wait()
 
 
-hydra_train = launcher_of("train")
-hydra_validate = launcher_of("validate")
-hydra_inference = launcher_of("inference")
+@pytest.fixture(scope="session")
+def hydra_train(tmp_path_factory):
+    """Run ``fairseq-hydra-train`` with the given arguments."""
+    for launcher in launched(tmp_path_factory, "train"):
+        yield partial(launcher, "train")
+
+
+@pytest.fixture(scope="session")
+def evaluating(tmp_path_factory):
+    """Run ``fairseq-hydra-validate`` or ``fairseq-hydra-inference``."""
+    yield from launched(tmp_path_factory, "validate", "inference")
+
+
+@pytest.fixture(scope="session")
+def hydra_validate(evaluating):
+    """Run ``fairseq-hydra-validate`` with the given arguments."""
+    return partial(evaluating, "validate")
+
+
+@pytest.fixture(scope="session")
+def hydra_inference(evaluating):
+    """Run ``fairseq-hydra-inference`` with the given arguments."""
+    return partial(evaluating, "inference")
 
 
 @pytest.fixture(scope="session")

@@ -99,7 +99,7 @@ def entry_point(program: str) -> Callable[[], None]:
     return getattr(hydra_programs, program)
 
 
-def run_child(request: dict, program: str, start: Callable[[], None]) -> int:
+def run_child(request: dict, start: Callable[[], None]) -> int:
     """Run the command in this (forked) process; returns its exit status."""
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
@@ -108,7 +108,7 @@ def run_child(request: dict, program: str, start: Callable[[], None]) -> int:
     if request.get("kill"):
         place, number = request["kill"]
         KILLS[place](number)
-    sys.argv = [f"fairseq-hydra-{program}", *request["arguments"]]
+    sys.argv = [f"fairseq-hydra-{request['program']}", *request["arguments"]]
     try:
         start()
     except SystemExit as error:
@@ -126,23 +126,23 @@ def run_child(request: dict, program: str, start: Callable[[], None]) -> int:
 
 def main() -> None:
     """Serve requests until standard input ends."""
-    program = sys.argv[1]
-    start = entry_point(program)
+    starts = {program: entry_point(program) for program in sys.argv[1:]}
     for line in sys.stdin:
         request = json.loads(line)
-        children = [fork(request, rank, program, start) for rank in range(request["processes"])]
+        start = starts[request["program"]]
+        children = [fork(request, rank, start) for rank in range(request["processes"])]
         statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
         print(json.dumps(next(filter(None, statuses), 0)), flush=True)
 
 
-def fork(request: dict, rank: int, program: str, start: Callable[[], None]) -> int:
+def fork(request: dict, rank: int, start: Callable[[], None]) -> int:
     """Fork a child that runs the command, as torchrun would start it if there are several."""
     child = os.fork()
     if child != 0:
         return child
     if request["processes"] > 1:
         os.environ |= request["torchrun"] | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-    os._exit(run_child(request, program, start))
+    os._exit(run_child(request, start))
 
 
 if __name__ == "__main__":
