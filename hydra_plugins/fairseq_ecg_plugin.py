@@ -6,8 +6,8 @@ neither torch nor fairseq_ecg, and outside fairseq's own programs it adds a sear
 In fairseq's programs it
 - serves the published configs, so that ``--config-name w2v_cmsc_rlm`` needs no ``--config-dir``;
 - lets the schema accept what fairseq_signals' commands and YAMLs contain and stock fairseq
-  refuses: ``common.log_format=csv``, ``common.wandb_entity``, ``common_eval.extract`` and
-  ``common_eval.save_outputs``;
+  refuses: ``common.log_format=csv``, ``common.wandb_entity``, ``common_eval.extract`` (and with
+  it ``extract_format``) and ``common_eval.save_outputs``;
 - imports the user_dir before defaults are filled in, so that names which stock fairseq has taken
   (``wav2vec2``) get the defaults of the model that is meant;
 - launches on the machine at hand: processes started by torchrun without GPUs, the fixed port of
@@ -92,7 +92,21 @@ def widen_schema() -> None:
             (
                 "extract",
                 Optional[List[str]],
-                field(default=None, metadata={"help": "outputs to store: output, encoder_out"}),
+                field(
+                    default=None,
+                    metadata={"help": "what to store: output, encoder_out, saliency"},
+                ),
+            ),
+            (
+                "extract_format",
+                ChoiceEnum(["raw", "npy"]),
+                field(
+                    default="raw",
+                    metadata={
+                        "help": "raw: numbers alone, as fairseq_signals writes; npy: with NumPy's "
+                        "header, which both np.load and MemmapReader read"
+                    },
+                ),
             ),
             (
                 "save_outputs",

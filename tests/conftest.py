@@ -1,8 +1,10 @@
 import json
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -37,13 +39,13 @@ class Run:
 
 
 class Launcher:
-    """Runs ``fairseq-hydra-train`` in forks of one process, see ``launcher.py``."""
+    """Runs ``fairseq-hydra-<program>`` in forks of one process, see ``launcher.py``."""
 
-    def __init__(self, log_folder: Path):
+    def __init__(self, log_folder: Path, *programs: str):
         self.log_folder = log_folder
         self.runs = 0
         self.server = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("launcher.py"))],
+            [sys.executable, str(Path(__file__).with_name("launcher.py")), *programs],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -51,15 +53,33 @@ class Launcher:
             env=environment(),
         )
 
-    def __call__(self, *arguments: str, cwd: Path, kill: tuple[str, int] | None = None) -> Run:
+    def __call__(
+        self,
+        program: str,
+        *arguments: str,
+        cwd: Path,
+        kill: tuple[str, int] | None = None,
+        processes: int = 1,
+    ) -> Run:
         self.runs += 1
         log = self.log_folder / f"{self.runs}.log"
         # argparse takes overrides in one stretch only.
         ordered = sorted(arguments, key=lambda argument: not argument.startswith("--"))
         request = {"arguments": ordered, "cwd": str(cwd), "log": str(log), "kill": kill}
+        request |= {"program": program, "processes": processes}
+        request["torchrun"] = torchrun_environment(processes)
         self.server.stdin.write(json.dumps(request) + "\n")
         self.server.stdin.flush()
         return Run(json.loads(self.server.stdout.readline()), log.read_text())
+
+
+def torchrun_environment(processes: int) -> dict[str, str]:
+    """By what torchrun tells processes of each other, but for the rank."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    address = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    return address | {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
 
 
 def environment() -> dict[str, str]:
@@ -68,13 +88,37 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
-@pytest.fixture(scope="session")
-def hydra_train(tmp_path_factory):
-    """Run ``fairseq-hydra-train`` with the given arguments."""
-    launcher = Launcher(tmp_path_factory.mktemp("logs"))
+def launched(tmp_path_factory, *programs: str):
+    """Launch programs until the session ends."""
+    launcher = Launcher(tmp_path_factory.mktemp("logs"), *programs)
     yield launcher
     launcher.server.stdin.close()
     launcher.server.wait()
+
+
+@pytest.fixture(scope="session")
+def hydra_train(tmp_path_factory):
+    """Run ``fairseq-hydra-train`` with the given arguments."""
+    for launcher in launched(tmp_path_factory, "train"):
+        yield partial(launcher, "train")
+
+
+@pytest.fixture(scope="session")
+def evaluating(tmp_path_factory):
+    """Run ``fairseq-hydra-validate`` or ``fairseq-hydra-inference``."""
+    yield from launched(tmp_path_factory, "validate", "inference")
+
+
+@pytest.fixture(scope="session")
+def hydra_validate(evaluating):
+    """Run ``fairseq-hydra-validate`` with the given arguments."""
+    return partial(evaluating, "validate")
+
+
+@pytest.fixture(scope="session")
+def hydra_inference(evaluating):
+    """Run ``fairseq-hydra-inference`` with the given arguments."""
+    return partial(evaluating, "inference")
 
 
 @pytest.fixture(scope="session")

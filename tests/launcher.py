@@ -1,4 +1,4 @@
-"""Runs ``fairseq-hydra-train`` many times without importing fairseq each time.
+"""Runs ``fairseq-hydra-<program>`` many times without importing fairseq each time.
 
 A process that has imported fairseq's command forks once per request line on standard input, and
 answers with the exit status of the child. A request may have the child killed with SIGKILL at a
@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -61,7 +62,21 @@ def kill_during_copy(number: int) -> None:
     shutil.copyfile = copy_half
 
 
+def kill_during_extraction(number: int) -> None:
+    """Kill this process before it writes rows to a store for the time ``number`` (from 1)."""
+    from fairseq_ecg.formats.stores import RowStore
+
+    write, written = RowStore.write, []
+
+    def write_or_die(self, *args):
+        written.append(self)
+        return write(self, *args) if len(written) < number else _die()
+
+    RowStore.write = write_or_die
+
+
 KILLS = {
+    "extraction": kill_during_extraction,
     "update": kill_during_update,
     "save": kill_during_save,
     "copy": kill_during_copy,
@@ -72,7 +87,19 @@ def _die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run_child(request: dict) -> int:
+def entry_point(program: str) -> Callable[[], None]:
+    """Import what the console script ``fairseq-hydra-<program>`` calls."""
+    if program == "train":
+        from fairseq_cli.hydra_train import cli_main
+
+        return cli_main
+    import fairseq_ecg.tasks  # noqa: F401
+    from fairseq_ecg.compat import hydra_programs
+
+    return getattr(hydra_programs, program)
+
+
+def run_child(request: dict, start: Callable[[], None]) -> int:
     """Run the command in this (forked) process; returns its exit status."""
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
@@ -81,11 +108,9 @@ def run_child(request: dict) -> int:
     if request.get("kill"):
         place, number = request["kill"]
         KILLS[place](number)
-    from fairseq_cli.hydra_train import cli_main
-
-    sys.argv = ["fairseq-hydra-train", *request["arguments"]]
+    sys.argv = [f"fairseq-hydra-{request['program']}", *request["arguments"]]
     try:
-        cli_main()
+        start()
     except SystemExit as error:
         if isinstance(error.code, str):
             print(error.code, file=sys.stderr)
@@ -101,14 +126,23 @@ def run_child(request: dict) -> int:
 
 def main() -> None:
     """Serve requests until standard input ends."""
-    import fairseq_cli.hydra_train  # noqa: F401
-
+    starts = {program: entry_point(program) for program in sys.argv[1:]}
     for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            os._exit(run_child(json.loads(line)))
-        _, status = os.waitpid(child, 0)
-        print(json.dumps(os.waitstatus_to_exitcode(status)), flush=True)
+        request = json.loads(line)
+        start = starts[request["program"]]
+        children = [fork(request, rank, start) for rank in range(request["processes"])]
+        statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        print(json.dumps(next(filter(None, statuses), 0)), flush=True)
+
+
+def fork(request: dict, rank: int, start: Callable[[], None]) -> int:
+    """Fork a child that runs the command, as torchrun would start it if there are several."""
+    child = os.fork()
+    if child != 0:
+        return child
+    if request["processes"] > 1:
+        os.environ |= request["torchrun"] | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    os._exit(run_child(request, start))
 
 
 if __name__ == "__main__":

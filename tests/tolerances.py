@@ -40,3 +40,19 @@ TOLERANCES: dict[tuple[str, str, str], Tolerance] = {
     for (operation, quantity), tolerance in OF_ALL_BACKENDS.items()
     for backend in BACKENDS
 } | OF_ONE_BACKEND
+
+EXTRACTED: dict[tuple[str, str], Tolerance] = {
+    ("float32", "outputs"): (1e-5, 1e-5, "float32 sums of another order, through the network"),
+    ("float32", "encoder_out"): (1e-5, 2e-5, "float32 sums of another order, through the network"),
+    ("float32", "saliency"): (1e-5, 1e-7, "a softmax over 156 frames of such sums"),
+    ("float32", "targets"): (0, 0, "labels as they are"),
+    ("float16", "outputs"): (0, 2e-2, "11 bits in every product of the network"),
+    ("float16", "encoder_out"): (0, 5e-2, "likewise, where one frame deviates most"),
+    ("float16", "saliency"): (0, 2e-4, "likewise, weights are about 1/156"),
+    ("float16", "targets"): (0, 0, "0 and 1 are exact"),
+    ("bfloat16", "outputs"): (0, 1e-1, "8 bits in every product of the network"),
+    ("bfloat16", "encoder_out"): (0, 3e-1, "likewise, where one frame deviates most"),
+    ("bfloat16", "saliency"): (0, 1e-3, "likewise, weights are about 1/156"),
+    ("bfloat16", "targets"): (0, 0, "0 and 1 are exact"),
+}
+"""Stores against those that fairseq_signals wrote in float32: (precision, store)."""

@@ -95,6 +95,22 @@ def load_strictly(
         raise CheckpointError(f"{source} does not fit the model: {', '.join(problems)}")
 
 
+def load_trained(module: nn.Module, state: dict[str, Any], source: str | os.PathLike) -> None:
+    """Give a whole fairseq model the weights of a checkpoint and the place of its training.
+
+    Args:
+        module: the model.
+        state: what :func:`load_checkpoint` returned.
+        source: file name for messages.
+
+    Raises:
+        CheckpointError: the weights do not fit; keys are named.
+    """
+    load_strictly(module, state["model"], source)
+    history = state.get("optimizer_history") or [{}]
+    module.set_num_updates(history[-1].get("num_updates", 0))
+
+
 def model_config(state: dict[str, Any], source: str | os.PathLike) -> dict[str, Any]:
     """Return the configuration of the model that a checkpoint holds.
 

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from fairseq_ecg.compat.checkpoint import (
     CheckpointError,
     load_checkpoint,
-    load_strictly,
+    load_trained,
     model_config,
 )
 
@@ -48,7 +48,5 @@ def build_model_from_checkpoint(
     )
     model = MODEL_REGISTRY[name].build_model(cfg, None)
     if pretrained:
-        load_strictly(model, state["model"], path)
-        history = state.get("optimizer_history") or [{}]
-        model.set_num_updates(history[-1].get("num_updates", 0))
+        load_trained(model, state, path)
     return model.eval()

@@ -119,6 +119,15 @@ class TransformerEncoder(nn.Module):
         self.layer_norm = nn.LayerNorm(dim)
         self.apply(_init_bert)
 
+    @property
+    def need_weights(self) -> bool:
+        """``saliency`` by the name under which code written for fairseq_signals sets it."""
+        return self.saliency
+
+    @need_weights.setter
+    def need_weights(self, value: bool) -> None:
+        self.saliency = value
+
     def forward(
         self, x: torch.Tensor, padding_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -1,0 +1,302 @@
+"""What a model says of every recording of a subset, one row each in manifest order, in stores."""
+
+import itertools
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn import functional as F
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.formats.stores import MemmapReader, RowStore
+from fairseq_ecg.modules import ECGTransformer
+from fairseq_ecg.ops.pooling import zero_padding
+
+logger = logging.getLogger(__name__)
+
+EXTRACTS = ("output", "encoder_out", "saliency")
+"""What ``common_eval.extract`` may ask for."""
+
+PAST_THE_END = {"padding_mask": 1}
+"""What stands in the frames that a recording's batch does not have, by array; 0 in the others."""
+
+
+def parse_extracts(extract: Sequence[str] | None, results_path: str | None) -> tuple[str, ...]:
+    """Check what is asked for.
+
+    Args:
+        extract: ``common_eval.extract``.
+        results_path: ``common_eval.results_path``.
+
+    Returns:
+        Some of :data:`EXTRACTS`, without blanks around them.
+
+    Raises:
+        DataError: something else is asked for, or there is no folder to write to.
+    """
+    names = tuple(name.strip() for name in extract or ())
+    unknown = [name for name in names if name not in EXTRACTS]
+    if unknown:
+        raise DataError(
+            f"common_eval.extract: {', '.join(unknown)} cannot be extracted; "
+            f"choose from {', '.join(EXTRACTS)}"
+        )
+    if names and not results_path:
+        raise DataError(
+            f"common_eval.extract=[{','.join(names)}] needs common_eval.results_path, the folder "
+            "to write to"
+        )
+    return names
+
+
+class Observer:
+    """Watches a model and picks from what it returns the arrays to extract.
+
+    A model of pre-training is asked for its features, without masking; one that predicts labels
+    returns everything with its logits.
+
+    Args:
+        model: in evaluation mode.
+        names: some of :data:`EXTRACTS`.
+        source: name of the checkpoint, for messages.
+
+    Raises:
+        DataError: the model does not give what is asked for.
+    """
+
+    def __init__(self, model: nn.Module, names: Sequence[str], source: str):
+        self.model = model
+        self.names = tuple(names)
+        self.source = source
+        self.net_output: dict[str, Any] = {}
+        self.only_encodes = isinstance(model, ECGTransformer)
+        if self.only_encodes and "output" in names:
+            raise DataError(
+                f"{source}: a pre-trained model predicts no labels; leave 'output' out of "
+                "common_eval.extract"
+            )
+        if not self.only_encodes:
+            model.register_forward_hook(self._remember)
+
+    def _remember(self, _model: nn.Module, _inputs: tuple, net_output: dict[str, Any]) -> None:
+        self.net_output = net_output
+
+    def run(self, batch: dict[str, Any]) -> None:
+        """Run the model on a batch, without any criterion."""
+        net_input = batch["net_input"]
+        inputs = {key: net_input[key] for key in ("source", "padding_mask") if key in net_input}
+        with torch.no_grad():
+            if self.only_encodes:
+                features = self.model.extract_features(**inputs)
+                self.net_output = {
+                    "encoder_out": zero_padding(features["x"], features["padding_mask"]),
+                    "padding_mask": features["padding_mask"],
+                    "saliency": features["saliency"],
+                }
+            else:
+                self.model(**inputs)
+
+    def arrays(self, batch: dict[str, Any], with_targets: bool) -> dict[str, Tensor]:
+        """Arrays of the batch that the model was last run on.
+
+        Args:
+            batch: the batch.
+            with_targets: whether labels are stored beside outputs.
+
+        Returns:
+            ``(B, ...)`` by the name of its store: ``outputs`` and ``targets`` ``(B, C)``, with
+            the number of the head behind where the model has several; ``encoder_out``
+            ``(B, T', D)`` and ``padding_mask`` ``(B, T')`` bool; ``saliency``
+            ``(B, layers, T', T')``.
+
+        Raises:
+            DataError: the model does not give them.
+        """
+        arrays: dict[str, Tensor] = {}
+        if "output" in self.names:
+            arrays |= _by_head("outputs", self.model.get_logits(self.net_output), len(batch["id"]))
+            if with_targets:
+                targets = self.model.get_targets(batch, self.net_output)
+                arrays |= _by_head("targets", targets, len(batch["id"]))
+        if "encoder_out" in self.names:
+            x = self._of_model("encoder_out", "Encoder")
+            arrays["encoder_out"] = x
+            mask = self.net_output.get("padding_mask")
+            arrays["padding_mask"] = (
+                torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
+                if mask is None
+                else mask
+            )
+        if "saliency" in self.names:
+            arrays["saliency"] = self._of_model("saliency", "Saliency")
+        return arrays
+
+    def _of_model(self, key: str, title: str) -> Tensor:
+        value = self.net_output.get(key)
+        if value is None:
+            raise DataError(
+                f"{self.source}: {title} extraction is not supported for this model; leave "
+                f"{key!r} out of common_eval.extract"
+            )
+        return value
+
+
+def _by_head(name: str, values: Any, n_rows: int) -> dict[str, Tensor]:
+    """Name the outputs or targets of a model, which has a list of them if it has several heads."""
+    heads = {name: values}
+    if isinstance(values, list | tuple):
+        heads = {f"{name}_{head}": value for head, value in enumerate(values)}
+    for value in heads.values():
+        if not torch.is_tensor(value) or value.dim() == 0 or len(value) != n_rows:
+            raise DataError(
+                f"the {name} of this model are not one row per recording; leave 'output' out of "
+                "common_eval.extract"
+            )
+    return heads
+
+
+class Extraction:
+    """The stores of one subset; made, filled and finished by all processes alike.
+
+    Args:
+        folder: to write to; made where absent.
+        subset: name of the subset.
+        n_rows: N, items of the subset.
+        like: arrays of one batch in which ECGs are as long as they get, whose rows tell the shape
+            of those in the stores.
+        dtype: of the numbers, ``float32`` or ``float16``.
+        form: see :data:`fairseq_ecg.formats.stores.FORMS`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        subset: str,
+        n_rows: int,
+        like: dict[str, Tensor],
+        dtype: str,
+        form: str,
+    ):
+        self.subset = subset
+        self.n_rows = n_rows
+        self.leads = _rank() == 0
+        self.n_written = 0
+        self.is_padded = False
+        token = _agree_on(str(os.getpid()))
+        self.stores = {
+            name: RowStore(
+                _path(folder, name, subset), (n_rows, *array.shape[1:]), dtype, form, token
+            )
+            for name, array in like.items()
+        }
+        if self.leads:
+            for store in self.stores.values():
+                store.allocate()
+        _wait()
+
+    def __enter__(self) -> "Extraction":
+        return self
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if self.leads:
+            for store in self.stores.values():
+                store.discard()
+
+    def add(self, ids: Tensor, arrays: dict[str, Tensor]) -> None:
+        """Write the rows of a batch in their places.
+
+        Args:
+            ids: ``(B,)`` int64, places of the rows in the manifest.
+            arrays: ``(B, ...)`` by name of the store. Where recordings have fewer frames than the
+                longest of the subset, their rows are filled up: by zeros, and as padded.
+        """
+        places = ids.tolist()
+        for name, store in self.stores.items():
+            filler = PAST_THE_END.get(name, 0)
+            rows = _fill_up(arrays[name].detach().cpu().float(), store.shape[1:], filler)
+            store.write(places, rows.numpy())
+            if name == "padding_mask":
+                self.is_padded = self.is_padded or bool(rows.any())
+        self.n_written += len(places)
+
+    def finish(self) -> None:
+        """Put whole stores in their place, once all processes have written.
+
+        A padding mask is kept only where something is padded; one of an earlier extraction, which
+        would belong to other rows, is removed.
+
+        Raises:
+            DataError: rows are missing.
+        """
+        states = _gathered((self.n_written, self.is_padded))
+        n_written = sum(n for n, _ in states)
+        if n_written != self.n_rows:
+            raise DataError(
+                f"{self.subset}: {n_written} of {self.n_rows} recordings were extracted; the "
+                "files are left as they were"
+            )
+        if self.leads:
+            for name, store in self.stores.items():
+                if name == "padding_mask" and not any(padded for _, padded in states):
+                    store.discard()
+                    store.file.unlink(missing_ok=True)
+                    Path(MemmapReader.file_to_default_header(store.file)).unlink(missing_ok=True)
+                    continue
+                store.publish()
+                shape = ", ".join(map(str, store.shape))
+                logger.info("%s: %s (%s)", store.file, store.dtype.name, shape)
+        _wait()
+
+
+def in_turns(values: list[Any]) -> list[Any]:
+    """Gather lists of all processes in the order of one: the first of each, then the second.
+
+    Args:
+        values: of this process, which may have one fewer than another.
+    """
+    per_rank = _gathered(values)
+    gap = object()
+    turns = itertools.zip_longest(*per_rank, fillvalue=gap)
+    return [value for turn in turns for value in turn if value is not gap]
+
+
+def _path(folder: Path, name: str, subset: str) -> Path:
+    """``outputs_<subset>.npy``; the number of a head comes last."""
+    base, _, head = name.rpartition("_")
+    if head.isdigit():
+        return folder / f"{base}_{subset}_{head}.npy"
+    return folder / f"{name}_{subset}.npy"
+
+
+def _fill_up(rows: Tensor, shape: Sequence[int], value: float) -> Tensor:
+    """Extend ``(B, ...)`` rows at the end of each dimension to ``shape``."""
+    missing = [size - has for has, size in zip(rows.shape[1:], shape, strict=True)]
+    padding = [width for size in reversed(missing) for width in (0, size)]
+    return F.pad(rows, padding, value=value) if any(missing) else rows
+
+
+def _rank() -> int:
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def _wait() -> None:
+    if distributed.is_initialized():
+        distributed.barrier()
+
+
+def _gathered(value: Any) -> list[Any]:
+    """Values of all processes, by rank."""
+    if not distributed.is_initialized():
+        return [value]
+    values = [None] * distributed.get_world_size()
+    distributed.all_gather_object(values, value)
+    return values
+
+
+def _agree_on(value: Any) -> Any:
+    """Value of the first process."""
+    return _gathered(value)[0]

@@ -1,0 +1,377 @@
+"""Arrays on disk as fairseq_signals keeps them: the numbers in one file, their shape in another.
+
+``outputs_test.npy`` holds raw numbers in C order, in spite of its name without NumPy's header;
+``outputs_test_header.pkl`` beside it is a pickled dict of ``shape``, ``dtype`` and further
+arguments of :class:`numpy.memmap`. fairseq_ecg/compat/README.md has more on both, and on the form
+that ``np.load`` reads too.
+"""
+
+import os
+import pickle
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from fairseq_ecg.data.errors import DataError
+
+FORMS = ("raw", "npy")
+"""Without NumPy's header, as fairseq_signals writes, or with it, so that ``np.load`` reads."""
+
+_HEADER_KEYS = {"shape", "dtype", "offset", "order"}
+
+
+class MemmapReader:
+    """An array in a file, read where it is indexed.
+
+    Args:
+        file: the numbers, ``*.npy``.
+        shape: of the array.
+        dtype: of the array.
+        memmap_kwargs: further arguments of :class:`numpy.memmap`, such as ``offset``.
+
+    Raises:
+        ValueError: another extension, or a ``mode``: a reader only reads.
+        DataError: the file holds fewer numbers than the shape says, or Python objects.
+    """
+
+    def __init__(
+        self,
+        file: str | os.PathLike,
+        shape: Sequence[int],
+        dtype: Any = "float32",
+        **memmap_kwargs,
+    ):
+        self.file = _with_extension(file)
+        if "mode" in memmap_kwargs:
+            raise ValueError(f"Cannot pass mode when initializing {type(self).__name__}.")
+        self.shape = tuple(shape)
+        self.dtype = dtype
+        self.memmap_kwargs = memmap_kwargs
+        self._array = self._open()
+
+    def _open(self) -> np.ndarray:
+        if np.dtype(self.dtype).hasobject:
+            raise DataError(f"{self.file}: arrays of Python objects are not read: {self.dtype}")
+        try:
+            return np.memmap(
+                self.file, mode="r", shape=self.shape, dtype=self.dtype, **self.memmap_kwargs
+            )
+        except ValueError as error:
+            raise DataError(
+                f"{self.file}: holds fewer numbers than its header says, {self.dtype} of shape "
+                f"{self.shape} ({error}). Extract it again"
+            ) from error
+
+    @staticmethod
+    def file_to_default_header(file: str | os.PathLike) -> str:
+        """Path of the header that belongs to a file: ``x.npy`` has ``x_header.pkl``."""
+        return os.fspath(file)[: -len(".npy")] + "_header.pkl"
+
+    @classmethod
+    def from_header(
+        cls, file: str | os.PathLike, header_file: str | os.PathLike | None = None
+    ) -> "MemmapReader":
+        """Open a file whose header says what it holds.
+
+        Args:
+            file: the numbers.
+            header_file: its header; the one beside it if None.
+
+        Raises:
+            ValueError: there is no header.
+            DataError: the header is none, or the file does not hold what it says.
+        """
+        return cls(file, **_header_of(file, header_file))
+
+    @property
+    def array(self) -> np.ndarray:
+        """The array, mapped into memory."""
+        return self._array
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.array[key]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.array(self.array, dtype=dtype, copy=copy)
+
+    def __repr__(self) -> str:
+        return repr(self.array)
+
+    def __str__(self) -> str:
+        return str(self.array)
+
+
+class MemmapBatchWriter(MemmapReader):
+    """A file of an array that is written batch by batch, from the first row on.
+
+    Header and file are made at once, as in fairseq_signals: rows that are not written yet are
+    zero, and a file that was there is emptied. What must not be seen half written is written with
+    :class:`RowStore`.
+
+    Args:
+        file: ``*.npy``; written without NumPy's header.
+        shape: of the array once it is whole.
+        transform: turns a batch into the rows to write; None: it is them.
+        header_file: the header; the one beside the file if None.
+        dtype: of the array.
+        memmap_kwargs: further arguments of :class:`numpy.memmap`.
+
+    Attributes:
+        n: rows written so far.
+        total_n: rows there is room for.
+
+    Raises:
+        ValueError: as :class:`MemmapReader`.
+    """
+
+    def __init__(
+        self,
+        file: str | os.PathLike,
+        shape: Sequence[int],
+        transform: Callable[[Any], Any] | None = None,
+        header_file: str | os.PathLike | None = None,
+        dtype: Any = "float32",
+        **memmap_kwargs,
+    ):
+        super().__init__(file, shape, dtype, **memmap_kwargs)
+        self.transform = transform
+        self.header_file = header_file or self.file_to_default_header(file)
+        self.n = 0
+        self.total_n = self.shape[0]
+        self._is_closed = False
+        self.save_header()
+
+    def _open(self) -> np.ndarray:
+        return np.memmap(
+            self.file, mode="w+", shape=self.shape, dtype=self.dtype, **self.memmap_kwargs
+        )
+
+    @classmethod
+    def from_header(
+        cls,
+        file: str | os.PathLike,
+        header_file: str | os.PathLike | None = None,
+        transform: Callable[[Any], Any] | None = None,
+    ) -> "MemmapBatchWriter":
+        """Make a file anew that has the shape of the one that was there, all zero."""
+        header = _header_of(file, header_file)
+        return cls(file, transform=transform, header_file=header_file, **header)
+
+    def save_header(self) -> None:
+        """Write the header."""
+        header = {"shape": self.shape, "dtype": self.dtype, **self.memmap_kwargs}
+        Path(self.header_file).write_bytes(pickle.dumps(header, protocol=4))
+
+    def __call__(self, batch: Any) -> None:
+        """Write a batch behind the rows that are written.
+
+        Args:
+            batch: ``(B, ...)``, an array or a tensor on the CPU, after ``transform``.
+
+        Raises:
+            ValueError: there is no room for it, or the writer is closed.
+        """
+        self.is_closed(raise_err=True)
+        rows = np.asarray(batch if self.transform is None else self.transform(batch))
+        if self.n + len(rows) > self.total_n:
+            raise ValueError(
+                f"Can only write {self.total_n} samples. Already wrote {self.n} samples, where "
+                f"the batch size being written is {len(rows)}."
+            )
+        self.array[self.n : self.n + len(rows)] = rows
+        self.n += len(rows)
+
+    def close(self) -> None:
+        """Bring what is written to the disk and refuse to write more."""
+        if not self._is_closed:
+            self.array.flush()
+        self._is_closed = True
+
+    def is_closed(self, raise_err: bool = False) -> bool:
+        """Tell whether the writer is closed.
+
+        Raises:
+            ValueError: it is, and ``raise_err``.
+        """
+        if self._is_closed and raise_err:
+            raise ValueError(f"{type(self).__name__} is closed.")
+        return self._is_closed
+
+
+def memmap_batch_process(
+    array: Any,
+    func: Callable[..., Any],
+    batch_size: int,
+    progress: bool = False,
+    **kwargs,
+) -> np.ndarray:
+    """Apply a function to consecutive slices of an array and join what it returns.
+
+    Args:
+        array: ``(N, ...)``, such as a :class:`MemmapReader`.
+        func: of a slice ``(B, ...)`` and ``kwargs``; returns ``(B, ...)``.
+        batch_size: largest B.
+        progress: whether to show a progress bar.
+        kwargs: passed to ``func``.
+    """
+    starts = range(0, len(array), batch_size)
+    return np.concatenate(
+        [
+            func(array[start : start + batch_size], **kwargs)
+            for start in tqdm(starts, disable=not progress, unit="batch")
+        ]
+    )
+
+
+class RowStore:
+    """A file of an array whose rows several processes write, in any order.
+
+    It bears another name until :meth:`publish`: under its own it is whole, or what it was before.
+
+    Args:
+        file: ``*.npy``.
+        shape: of the array.
+        dtype: of the array, by name.
+        form: one of :data:`FORMS`.
+        token: what the processes that write it have in common, and no others.
+    """
+
+    def __init__(
+        self, file: Path, shape: Sequence[int], dtype: str, form: str = "raw", token: str = ""
+    ):
+        self.file = Path(_with_extension(file))
+        self.unfinished = self.file.with_name(f".unfinished-{token or os.getpid()}-{file.name}")
+        self.shape = tuple(shape)
+        self.dtype = np.dtype(dtype)
+        self._npy_header = self._header_of_numpy() if form == "npy" else b""
+        self._row_bytes = self.dtype.itemsize * int(np.prod(self.shape[1:]))
+
+    def allocate(self) -> None:
+        """Make the unfinished file, all zero; one process does, before any writes."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.unfinished, "wb") as file:
+            file.write(self._npy_header)
+            file.truncate(len(self._npy_header) + self.shape[0] * self._row_bytes)
+
+    def write(self, places: Sequence[int], rows: np.ndarray) -> None:
+        """Write rows.
+
+        Not through memory maps: on a network's file system two machines that write to one page
+        would each take the other's rows back.
+
+        Args:
+            places: numbers of the B rows.
+            rows: ``(B, ...)``.
+
+        Raises:
+            ValueError: the rows have not the shape of those of the array.
+        """
+        if rows.shape[1:] != self.shape[1:]:
+            raise ValueError(f"{self.file}: rows of {rows.shape[1:]}, not of {self.shape[1:]}")
+        rows = np.ascontiguousarray(rows, self.dtype)
+        with open(self.unfinished, "r+b", buffering=0) as file:
+            for place, row in zip(places, rows, strict=True):
+                file.seek(len(self._npy_header) + int(place) * self._row_bytes)
+                _write_all(file, row)
+
+    def publish(self) -> None:
+        """Put the finished file in its place, its header last; one process does."""
+        header_file = Path(MemmapReader.file_to_default_header(self.file))
+        header: dict[str, Any] = {"shape": self.shape, "dtype": self.dtype.name}
+        if self._npy_header:
+            header["offset"] = len(self._npy_header)
+        # Between the two nobody must read the new numbers by the old header.
+        header_file.unlink(missing_ok=True)
+        os.replace(self.unfinished, self.file)
+        unfinished = header_file.with_name(f"{self.unfinished.name}-header")
+        unfinished.write_bytes(pickle.dumps(header, protocol=4))
+        os.replace(unfinished, header_file)
+
+    def discard(self) -> None:
+        """Remove the unfinished file."""
+        self.unfinished.unlink(missing_ok=True)
+
+    def _header_of_numpy(self) -> bytes:
+        from io import BytesIO
+
+        described = {
+            "shape": self.shape,
+            "fortran_order": False,
+            "descr": np.lib.format.dtype_to_descr(self.dtype),
+        }
+        header = BytesIO()
+        np.lib.format.write_array_header_1_0(header, described)
+        return header.getvalue()
+
+
+def _write_all(file: Any, row: np.ndarray) -> None:
+    """Write a row to a raw file, which may take it in pieces."""
+    left = memoryview(row.tobytes())
+    while left:
+        left = left[file.write(left) :]
+
+
+def _with_extension(file: str | os.PathLike) -> str:
+    file = os.fspath(file)
+    if not file.lower().endswith(".npy"):
+        raise ValueError(f"File {file} must have extension '.npy'.")
+    return file
+
+
+def _header_of(file: str | os.PathLike, header_file: str | os.PathLike | None) -> dict[str, Any]:
+    header_file = header_file or MemmapReader.file_to_default_header(_with_extension(file))
+    if not os.path.isfile(header_file):
+        raise ValueError(f"Could not find header file {os.fspath(header_file)}.")
+    return read_header(header_file)
+
+
+def read_header(path: str | os.PathLike) -> dict[str, Any]:
+    """Read a header without running any code that a pickle may hold.
+
+    Args:
+        path: ``*_header.pkl``.
+
+    Returns:
+        ``shape``, ``dtype`` and where they are given ``offset`` in bytes and ``order``.
+
+    Raises:
+        DataError: the file asks for more than plain containers, numbers and types of NumPy, or
+            is no header.
+    """
+    try:
+        with open(path, "rb") as file:
+            header = _HeaderUnpickler(file).load()
+    except DataError as error:
+        raise DataError(f"{path} is refused: {error}") from error
+    except Exception as error:  # a damaged pickle fails in any way
+        raise DataError(f"{path}: no header of a store ({error}). Extract it again") from error
+    if (
+        not isinstance(header, dict)
+        or not {"shape", "dtype"} <= set(header) <= _HEADER_KEYS
+        or not isinstance(header["shape"], tuple | list)
+        or not all(type(size) is int and size >= 0 for size in header["shape"])
+        or not isinstance(header["dtype"], str | np.dtype)
+    ):
+        raise DataError(
+            f"{path}: expected a dict of shape, dtype and perhaps offset and order, found "
+            f"{header!r}. Extract it again"
+        )
+    return header
+
+
+class _HeaderUnpickler(pickle.Unpickler):
+    """Builds what headers hold, and calls nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("numpy", "dtype"):
+            return np.dtype
+        raise DataError(
+            f"it asks for {module}.{name}, where a header holds numbers and text only, and could "
+            "run code on this machine"
+        )
