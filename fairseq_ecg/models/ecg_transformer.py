@@ -132,7 +132,7 @@ def network_options(network: type, cfg) -> dict[str, Any]:
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
     options = {name: cfg[name] for name in sorted(names) if name in cfg}
-    for name in ("mask_selection", "mask_channel_selection"):
+    for name in ("mask_selection", "mask_channel_selection", "pooling"):
         if name in options:
             options[name] = str(options[name])
     return options

@@ -11,9 +11,9 @@ from omegaconf import MISSING
 
 from fairseq_ecg.compat.checkpoint import CheckpointError
 from fairseq_ecg.compat.registration import register_model
-from fairseq_ecg.models.ecg_transformer import ECGTransformerModel
+from fairseq_ecg.models.ecg_transformer import ECGTransformerModel, network_options
 from fairseq_ecg.models.finetuning import ECGTransformerFinetuningConfig, load_encoder
-from fairseq_ecg.modules import POOLINGS, ECGTransformer, ECGTransformerClassifier, LoRA
+from fairseq_ecg.modules import POOLINGS, ECGTransformer, ECGTransformerClassifier
 
 logger = logging.getLogger(__name__)
 
@@ -49,13 +49,6 @@ class ECGTransformerClassificationConfig(ECGTransformerFinetuningConfig):
     )
 
 
-def lora_options(cfg: ECGTransformerClassificationConfig) -> LoRA | None:
-    """Return how layers are adapted, if they are."""
-    if not cfg.lora_rank:
-        return None
-    return LoRA(cfg.lora_rank, cfg.lora_alpha, cfg.lora_dropout, tuple(cfg.lora_targets))
-
-
 @register_model("ecg_transformer_classifier", dataclass=ECGTransformerClassificationConfig)
 class ECGTransformerClassificationModel(ECGTransformerClassifier, BaseFairseqModel):
     """:class:`fairseq_ecg.modules.ECGTransformerClassifier` as a fairseq model.
@@ -72,15 +65,7 @@ class ECGTransformerClassificationModel(ECGTransformerClassifier, BaseFairseqMod
         cfg: ECGTransformerClassificationConfig,
         architecture: dict[str, Any],
     ):
-        super().__init__(
-            encoder,
-            cfg.num_labels,
-            cfg.final_dropout,
-            cfg.freeze_finetune_updates,
-            pooling=str(cfg.pooling),
-            freeze_layers=cfg.freeze_layers,
-            lora=lora_options(cfg),
-        )
+        super().__init__(encoder, **network_options(ECGTransformerClassifier, cfg))
         self.architecture = architecture
         training = sum(p.numel() for p in self.parameters() if p.requires_grad)
         total = sum(p.numel() for p in self.parameters())

@@ -1,6 +1,7 @@
 """One output for each label on top of an encoder."""
 
 import contextlib
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -24,7 +25,10 @@ class ECGTransformerClassifier(nn.Module):
         pooling: of the frames, one of :data:`fairseq_ecg.modules.pooling.POOLINGS`.
         freeze_layers: lowest transformer layers that never train, and with them all that lies
             below, adapters included. 0: none; -1: the whole encoder.
-        lora: if given, layers of the encoder are adapted, and nothing else of it trains.
+        lora_rank: rank of adapters, beside which nothing of the encoder trains. 0: none.
+        lora_alpha: adapters count alpha / rank times.
+        lora_dropout: probability on the input of adapters.
+        lora_targets: names of the linear layers that are adapted.
 
     Raises:
         ValueError: the encoder has fewer layers than are to be frozen, LoRA's targets are not in
@@ -34,12 +38,16 @@ class ECGTransformerClassifier(nn.Module):
     def __init__(
         self,
         encoder: ECGTransformer,
+        *,
         num_labels: int,
         final_dropout: float = 0.0,
         freeze_finetune_updates: int = 0,
         pooling: str = "mean",
         freeze_layers: int = 0,
-        lora: LoRA | None = None,
+        lora_rank: int = 0,
+        lora_alpha: float = 16.0,
+        lora_dropout: float = 0.0,
+        lora_targets: Sequence[str] = ("q_proj", "v_proj"),
     ):
         super().__init__()
         self.freeze_finetune_updates = freeze_finetune_updates
@@ -51,12 +59,12 @@ class ECGTransformerClassifier(nn.Module):
         nn.init.zeros_(self.proj.bias)
         # Last, so that a seed gives the same head whatever is done to the encoder.
         self.pooling = build_pooling(pooling, encoder.encoder_dim, encoder.encoder.heads)
-        if lora is not None:
-            add_lora(encoder, lora)
+        if lora_rank:
+            add_lora(encoder, LoRA(lora_rank, lora_alpha, lora_dropout, tuple(lora_targets)))
         encoder.freeze(freeze_layers)
-        if lora is not None and not any(p.requires_grad for p in encoder.parameters()):
+        if lora_rank and not any(p.requires_grad for p in encoder.parameters()):
             raise ValueError(
-                f"freeze_layers={freeze_layers} freezes every adapter of lora_rank={lora.rank}: "
+                f"freeze_layers={freeze_layers} freezes every adapter of lora_rank={lora_rank}: "
                 "drop one of the two"
             )
 
