@@ -14,6 +14,7 @@ import pandas as pd
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.prepare.atomic import replacing
 from fairseq_ecg.prepare.tables import (
+    TRUTH,
     columns_of,
     read_in_parts,
     read_table,
@@ -36,18 +37,6 @@ PATIENT_COLUMNS = ("patient_id", "subject_id")
 
 SEGMENT_COLUMNS = ("path", "sample_size")
 """Columns of a segment, beside those of its recording."""
-
-TRUTH = {
-    "true": True,
-    "t": True,
-    "1": True,
-    "1.0": True,
-    "false": False,
-    "f": False,
-    "0": False,
-    "0.0": False,
-}
-"""What texts of a yes-or-no column mean, in lower case."""
 
 
 @dataclass(frozen=True)

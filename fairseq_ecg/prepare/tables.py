@@ -13,7 +13,19 @@ import pandas as pd
 from fairseq_ecg.data.errors import DataError
 
 ROWS_AT_ONCE = 100_000
-"""Rows that are in memory at once where a table is longer than one of the recordings."""
+"""Rows of a table that are in memory at once where it need not fit."""
+
+TRUTH = {
+    "true": True,
+    "t": True,
+    "1": True,
+    "1.0": True,
+    "false": False,
+    "f": False,
+    "0": False,
+    "0.0": False,
+}
+"""What texts of a yes-or-no column mean, in lower case."""
 
 
 def columns_of(path: Path) -> list[str]:
@@ -65,27 +77,30 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     return _read(path, usecols=list(columns), dtype=str)[list(columns)]
 
 
-def read_in_parts(path: Path, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
+def read_in_parts(
+    path: Path, columns: Sequence[str] | None = None, *, typed: bool = False
+) -> Iterator[pd.DataFrame]:
     """Read a table that need not fit in memory.
 
     Args:
         path: CSV file, possibly compressed.
-        columns: to read, each once; all of them, with the text of empty cells as it is, if None.
+        columns: to read, each once; all if None.
+        typed: give numbers and truth values as such, and empty cells as NaN, in place of text.
 
     Yields:
-        Tables of at most ``ROWS_AT_ONCE`` rows, as text. Their index counts the rows of the file.
+        Tables of at most ``ROWS_AT_ONCE`` rows. Their index counts the rows of the file.
 
     Raises:
         DataError: There is no such file, it is no table, or it lacks a column.
     """
-    options = {"keep_default_na": False}
-    if columns is not None:
-        require_columns(path, columns, columns_of(path))
-        options = {"usecols": list(columns)}
-    with _read(path, dtype=str, chunksize=ROWS_AT_ONCE, **options) as parts:
+    found = columns_of(path)
+    columns = found if columns is None else list(columns)
+    require_columns(path, columns, found)
+    options = {"float_precision": "round_trip"} if typed else {"dtype": str, "na_filter": False}
+    with _read(path, usecols=columns, chunksize=ROWS_AT_ONCE, **options) as parts:
         try:
             for part in parts:
-                yield part if columns is None else part[list(columns)]
+                yield part[columns]
         except (pd.errors.ParserError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: cannot be read as a table: {error}") from error
 
