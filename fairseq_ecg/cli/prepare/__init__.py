@@ -1,6 +1,16 @@
 """``fairseq-ecg prepare``: from an archive of ECGs to training data, one sub-command per step."""
 
-STEPS = ()
+from fairseq_ecg.cli.prepare import (
+    cmsc,
+    combine,
+    identification,
+    labels,
+    manifests,
+    splits,
+    subset,
+)
+
+STEPS = (splits, labels, manifests, cmsc, subset, combine, identification)
 """Modules with ``add``, which adds the step's sub-command, in the order of the steps."""
 
 
