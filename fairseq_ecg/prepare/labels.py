@@ -22,7 +22,9 @@ from fairseq_ecg.prepare.tables import (
     line_of,
     read_in_parts,
     read_table,
+    truth_of,
     whole_numbers,
+    writing,
 )
 
 RECORD = "record"
@@ -416,10 +418,8 @@ def _values(part: pd.DataFrame, path: Path) -> np.ndarray:
     for i, name in enumerate(part):
         column = part[name]
         if column.dtype == object:
-            text = column.where(column.isna(), column.astype(str).str.strip().str.lower())
-            truth = text.map(TRUTH)
-            numbers = pd.to_numeric(text.where(truth.isna()), errors="coerce")
-            numbers = truth.astype(float).where(truth.notna(), numbers)
+            truth = truth_of(column).astype(float)
+            numbers = truth.where(truth.notna(), pd.to_numeric(column, errors="coerce"))
         else:
             numbers = column.astype(float)
         wrong = (column.notna() & ~numbers.between(0, 1)).to_numpy()
@@ -449,14 +449,11 @@ def _plain(value: object) -> str | list[str] | None:
 
 def _write_labelled_rows(source: Path, chosen: Path, labelled: np.ndarray) -> None:
     """Copy the rows of a table of recordings or segments that are labelled."""
-    header = pd.DataFrame(columns=columns_of(source))
-    with replacing(chosen) as path, open(path, "w", newline="", encoding="utf-8") as file:
-        header.to_csv(file, index=False, lineterminator="\n")
+    with writing(chosen, columns_of(source)) as append:
         for part in read_in_parts(source):
             idx = whole_numbers(part["idx"], f"{source}: idx")
             known = idx < len(labelled)
-            part = part.assign(idx=idx)[known & labelled[np.where(known, idx, 0)]]
-            part.to_csv(file, index=False, header=False, lineterminator="\n")
+            append(part.assign(idx=idx)[known & labelled[np.where(known, idx, 0)]])
 
 
 def read_label_names(path: Path) -> list[str]:

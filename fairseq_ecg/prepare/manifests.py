@@ -244,9 +244,9 @@ def write_manifests(
             file_of[split].write(f"{HEADERS[header](common)}\n")
         with tqdm(total=counts.total(), desc="manifests", unit="segment") as progress:
             for part in segments():
-                rows = part["path"].str[len(common) :] + "\t" + part["sample_size"].astype(str)
-                for split, of_split in rows.groupby(part["split"], sort=False):
-                    file_of[split].writelines(of_split + "\n")
+                columns = (part["split"], part["path"], part["sample_size"])
+                for split, path, n_samples in zip(*columns, strict=True):
+                    file_of[split].write(f"{path[len(common) :]}\t{n_samples}\n")
                 progress.update(len(part))
     return {split: counts[split] for split in sorted(counts)}
 
@@ -271,12 +271,11 @@ def read_segments(
     for table in tables:
         prefix = f"{os.path.abspath(table.parent if root is None else root)}/"
         for part in read_in_parts(table, ["path", "sample_size", *columns]):
-            _refuse(part["path"].str.contains(r"^$|[\t\n\r]"), table, part, "path")
-            for column in columns:
-                _refuse(part[column].str.contains(r"^$|[\t\n\r/]"), table, part, column)
+            for column in ("path", *columns):
+                _refuse(part[column].map(_unlistable), table, part, column)
             sizes = pd.to_numeric(part["sample_size"], errors="coerce")
             _refuse(~(sizes.ge(1) & (sizes % 1 == 0)), table, part, "sample_size")
-            absolute = part["path"].where(part["path"].str.startswith("/"), prefix + part["path"])
+            absolute = [path if path[0] == "/" else prefix + path for path in part["path"]]
             yield part.assign(path=absolute, sample_size=sizes.astype("int64"))
 
 
@@ -294,6 +293,10 @@ def common_root(paths: pd.Series, known: str | None = None) -> str:
     ends = [paths.min(), paths.max()] + ([] if known is None else [known])
     common = os.path.commonprefix(ends)  # noqa: RUF071 (cut back to a folder below)
     return common[: common.rfind("/") + 1]
+
+
+def _unlistable(text: str) -> bool:
+    return not text or "\t" in text or "\n" in text or "\r" in text
 
 
 def _refuse(wrong: pd.Series, table: Path, part: pd.DataFrame, column: str) -> None:

@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.prepare.atomic import replacing
 from fairseq_ecg.prepare.tables import (
-    TRUTH,
     columns_of,
     read_in_parts,
     read_table,
     require_columns,
+    truth_of,
     whole_numbers,
+    writing,
 )
 
 logger = logging.getLogger(__name__)
@@ -323,14 +323,14 @@ class Division:
         numbers = pd.to_numeric(dates, errors="coerce")
         if numbers.notna().all():
             dates = numbers
-        elif dates.dtype == object and not dates.str.match(r"\d{4}(-|$)").all():
+        table = table.iloc[dates.argsort(kind="stable").to_numpy()]
+        ends = table[self.date_column].iloc[[0, -1]]
+        if dates.dtype == object and not ends.astype(str).str.match(r"\d{4}(-|$)").all():
             logger.warning(
                 "%s is sorted as text, which is in order of time only for dates such as "
                 "2015-09-01 10:00",
                 self.date_column,
             )
-        order = dates.argsort(kind="stable").to_numpy()
-        table = table.iloc[order]
         splits = _in_blocks(np.arange(len(table)), self.fractions, self.labels)
         return table.assign(split=splits)
 
@@ -435,8 +435,8 @@ def write_splits(
         table, dropped = division.divide(table)
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
-    with replacing(processed_root / f"meta{suffix}.csv") as path:
-        table.to_csv(path, index=False, lineterminator="\n")
+    with writing(processed_root / f"meta{suffix}.csv", table.columns) as append:
+        append(table)
     recordings = _counts(table["split"], division.labels)
     dates = {}
     if division.date_column is not None:
@@ -447,18 +447,13 @@ def write_splits(
     segments: Counter[str] = Counter()
     row_of = pd.Index(table["save_file"])
     table = table.rename(columns={column: f"recording_{column}" for column in SEGMENT_COLUMNS})
-    with (
-        replacing(processed_root / f"segmented{suffix}.csv") as path,
-        open(path, "w", newline="", encoding="utf-8") as file,
-    ):
-        columns = [*table.columns, *SEGMENT_COLUMNS]
-        pd.DataFrame(columns=columns).to_csv(file, index=False, lineterminator="\n")
+    columns = [*table.columns, *SEGMENT_COLUMNS]
+    with writing(processed_root / f"segmented{suffix}.csv", columns) as append:
         for part in read_in_parts(processed_root / segmented_file, ["save_file", *SEGMENT_COLUMNS]):
             rows = row_of.get_indexer(part["save_file"])
             part = part[rows >= 0].reset_index(drop=True)
             joined = table.iloc[rows[rows >= 0]].reset_index(drop=True)
-            joined = joined.assign(**{column: part[column] for column in SEGMENT_COLUMNS})
-            joined.to_csv(file, index=False, header=False, lineterminator="\n")
+            append(joined.assign(**{column: part[column] for column in SEGMENT_COLUMNS}))
             segments.update(joined["split"])
     segments_by_split = {label: segments[label] for label in recordings}
     return SplitSummary(recordings, segments_by_split, dropped, dates)
@@ -483,7 +478,7 @@ def _reasons(dropped: Counter[str]) -> str:
 
 def _is_true(values: pd.Series) -> np.ndarray:
     """Return where a column says yes; a missing value does not."""
-    truth = values.astype(str).str.strip().str.lower().map(TRUTH)
+    truth = truth_of(values)
     unclear = truth.isna() & values.notna()
     if unclear.any():
         raise DataError(
