@@ -273,6 +273,8 @@ def read_segments(
         for part in read_in_parts(table, ["path", "sample_size", *columns]):
             for column in ("path", *columns):
                 _refuse(part[column].map(_unlistable), table, part, column)
+            if "split" in columns:  # which names a file
+                _refuse(part["split"].str.contains("/", regex=False), table, part, "split")
             sizes = pd.to_numeric(part["sample_size"], errors="coerce")
             _refuse(~(sizes.ge(1) & (sizes % 1 == 0)), table, part, "sample_size")
             absolute = [path if path[0] == "/" else prefix + path for path in part["path"]]
