@@ -10,14 +10,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import yaml
+from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.prepare.atomic import replacing
+from fairseq_ecg.prepare.tables import (
+    TRUTH,
+    columns_of,
+    line_of,
+    read_in_parts,
+    read_table,
+    truth_of,
+    whole_numbers,
+    writing,
+)
 
 RECORD = "record"
 """Column that names the record, relative to the folder of records and without extension."""
 
-VALUES = {"0": 0, "1": 1, "False": 0, "True": 1}
+KEYS = ("idx", "save_file")
+"""Columns that a table of labels may name its recordings by, looked for in this order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +135,7 @@ def _require_columns(path: Path, reader: csv.DictReader, columns: Sequence[str])
 
 def _value(row: dict[str, str], name: str, where: str) -> int:
     try:
-        return VALUES[row[name].strip()]
+        return int(TRUTH[row[name].strip().lower()])
     except KeyError:
         raise DataError(
             f"{where}: {name!r} is {row[name]!r}; a label is 0 or 1, remove other columns"
@@ -138,50 +152,308 @@ def write_labels(table: LabelTable, splits: Sequence[str | None], folder: Path) 
     """
     with replacing(folder / "y.npy") as path, open(path, "wb") as file:
         np.save(file, table.values.astype(np.float64))
-    rows = label_definition(table, splits)
-    with (
-        replacing(folder / "label_def.csv") as path,
-        open(path, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    weights = ",".join(str(round(row["pos_weight_train"], 6)) for row in rows)
-    with replacing(folder / "pos_weight.txt") as path:
-        path.write_text(f"[{weights}]", encoding="utf-8")
+    counts = LabelCounts(table.names)
+    counts.add(table.values, np.array(splits, dtype=object))
+    counts.write(folder)
 
 
-def label_definition(table: LabelTable, splits: Sequence[str | None]) -> list[dict]:
-    """Count how often each label holds.
+class LabelCounts:
+    """How often labels hold in each split.
 
     Args:
-        table: the labels.
-        splits: of each recording; None where it is not to be counted.
+        names: of the labels.
+    """
+
+    def __init__(self, names: Sequence[str]):
+        self.names = tuple(names)
+        self._sums: dict[str, np.ndarray] = {}
+        self._rows: dict[str, int] = {}
+        self._whole = True
+
+    def add(self, values: np.ndarray, splits: np.ndarray) -> None:
+        """Count recordings.
+
+        Args:
+            values: ``(n_recordings, n_labels)`` of 0 and 1, or of numbers between.
+            splits: ``(n_recordings,)`` of names; None where a recording is not to be counted.
+        """
+        codes, found = pd.factorize(splits)
+        for code, split in enumerate(found):
+            of_split = values[codes == code]
+            none = np.zeros(len(self.names))
+            self._sums[split] = self._sums.get(split, none) + of_split.sum(axis=0)
+            self._rows[split] = self._rows.get(split, 0) + len(of_split)
+            self._whole = self._whole and bool(np.isin(of_split, (0, 1)).all())
+
+    def definition(self) -> pd.DataFrame:
+        """Summarise the counts.
+
+        Returns:
+            Index ``name``. For every split (in the order of the alphabet) ``pos_count_*``, the
+            number of recordings where the label holds (for labels between 0 and 1 their sum);
+            then for every split ``pos_percent_*``, which is a fraction p; then ``pos_weight_*`` =
+            (1 - p) / p, infinite for p = 0; then count and fraction for ``all``.
+        """
+        splits = sorted(self._sums)
+        kind = np.int64 if self._whole else np.float64
+        columns = {f"pos_count_{split}": self._sums[split].astype(kind) for split in splits}
+        percents = {split: self._sums[split] / self._rows[split] for split in splits}
+        columns |= {f"pos_percent_{split}": percents[split] for split in splits}
+        with np.errstate(divide="ignore"):
+            weights = {split: (1 - percents[split]) / percents[split] for split in splits}
+        columns |= {f"pos_weight_{split}": weights[split] for split in splits}
+        total = np.sum([self._sums[split] for split in splits], axis=0)
+        columns["pos_count_all"] = total.astype(kind)
+        columns["pos_percent_all"] = total / sum(self._rows.values())
+        return pd.DataFrame(columns, index=pd.Index(self.names, name="name"))
+
+    def write(self, folder: Path) -> None:
+        """Write ``label_def.csv`` and, if there is a split ``train``, ``pos_weight.txt``.
+
+        Args:
+            folder: to write them to.
+
+        Raises:
+            DataError: No recording was counted.
+        """
+        if not self._sums:
+            raise DataError(
+                f"{folder}: no labelled recording is in a split. Labels and splits are of "
+                "different data"
+            )
+        definition = self.definition()
+        with replacing(folder / "label_def.csv") as path:
+            definition.to_csv(path, lineterminator="\n")
+        weights_file = folder / "pos_weight.txt"
+        if "train" not in self._sums:
+            weights_file.unlink(missing_ok=True)  # one of an earlier run is of other labels
+            return
+        weights = ",".join(str(round(weight, 6)) for weight in definition["pos_weight_train"])
+        with replacing(weights_file) as path:
+            path.write_text(f"[{weights}]", encoding="utf-8")
+
+    def untrainable(self) -> tuple[str, ...]:
+        """Return the labels that hold in no recording of the training split."""
+        sums = self._sums.get("train", np.ones(len(self.names)))
+        return tuple(name for name, total in zip(self.names, sums, strict=True) if not total)
+
+
+@dataclass(frozen=True)
+class LabelSummary:
+    """What was labelled.
+
+    Attributes:
+        names: of the labels.
+        rows: of ``y.npy``.
+        labelled: number of recordings of the splits that have all labels.
+        unlabelled: ``idx`` of those that lack one, which are not counted.
+        unknown: number of lines of the label table whose ``save_file`` is in no split, so that
+            their ``idx`` is not known.
+        untrainable: labels that hold in no recording of the training split, so that their weight
+            is infinite.
+    """
+
+    names: tuple[str, ...]
+    rows: int
+    labelled: int
+    unlabelled: tuple[int, ...]
+    unknown: int
+    untrainable: tuple[str, ...]
+
+
+def prepare_labels(
+    labels: Path,
+    meta_splits: Path,
+    output: Path,
+    *,
+    columns: Sequence[str] | None = None,
+    segmented_splits: Path | None = None,
+    labeled_meta_splits: Path | None = None,
+    labeled_segmented_splits: Path | None = None,
+) -> LabelSummary:
+    """Write what fine-tuning reads of a table of labels, which need not fit in memory.
+
+    Written are ``y.npy`` (float64; row = ``idx``, 0 in rows without labels, NaN where one of a
+    recording's labels is missing), ``label_def.csv``, ``pos_weight.txt`` and
+    ``prepare_clf_labels_args.yaml``.
+
+    Args:
+        labels: CSV file with a column ``idx`` or else ``save_file``, and one column for each label:
+            0 and 1, False and True, or numbers between; an empty cell is a missing label.
+        meta_splits: recordings and their splits, ``meta_split.csv``.
+        output: folder to write to.
+        columns: the labels, in the order of the network's outputs; if None, all columns but
+            ``idx`` and ``save_file``, in their order.
+        segmented_splits: segments and their splits, ``segmented_split.csv``.
+        labeled_meta_splits: where to write the rows of ``meta_splits`` that have all labels.
+        labeled_segmented_splits: likewise for ``segmented_splits``.
 
     Returns:
-        For each label its ``name``, then for every split (in the order of the alphabet) the number
-        ``pos_count_*`` and the fraction ``pos_percent_*`` of recordings where it holds, and
-        ``pos_weight_*`` = (1 - p) / p, infinite for p = 0; count and fraction for ``all``.
+        What was labelled.
+
+    Raises:
+        DataError: A table is missing or is not as it should be, a recording is labelled twice, or
+            a column holds something that is no label.
     """
-    of_split = np.array([split or "" for split in splits])
-    names = sorted(set(of_split) - {""})
-    members = {split: table.values[of_split == split] for split in names}
-    members["all"] = table.values[of_split != ""]
-    rows = []
-    for i, label in enumerate(table.names):
-        counts = {split: int(values[:, i].sum()) for split, values in members.items()}
-        fractions = {split: counts[split] / len(values) for split, values in members.items()}
-        row: dict = {"name": label}
-        row |= {f"pos_count_{split}": counts[split] for split in names}
-        row |= {f"pos_percent_{split}": fractions[split] for split in names}
-        row |= {f"pos_weight_{split}": _odds_against(fractions[split]) for split in names}
-        row |= {"pos_count_all": counts["all"], "pos_percent_all": fractions["all"]}
-        rows.append(row)
-    return rows
+    if labeled_segmented_splits is not None and segmented_splits is None:
+        raise DataError(
+            f"{labeled_segmented_splits}: give segmented_splits, whose rows it is to get"
+        )
+    key, names = _key_and_names(labels, columns)
+    meta = read_table(meta_splits, [*dict.fromkeys(("idx", key)), "split"])
+    meta_idx = whole_numbers(meta["idx"], f"{meta_splits}: idx")
+    idx = _idx_of_lines(labels, key, meta[key], meta_idx)
+    rows = max(idx.max(initial=-1), meta_idx.max(initial=-1)) + 1
+    split_of = np.full(rows, None, dtype=object)
+    split_of[meta_idx] = meta["split"].where(meta["split"].notna(), None)
+
+    labelled = np.zeros(rows, dtype=bool)
+    counts = LabelCounts(names)
+    with replacing(output / "y.npy") as path:
+        y = np.lib.format.open_memmap(path, "w+", np.float64, (int(rows), len(names)))
+        with tqdm(total=len(idx), desc="labels", unit="recording") as progress:
+            for part in read_in_parts(labels, names, typed=True):
+                places = idx[part.index]
+                values = _values(part, labels)[places >= 0]
+                places = places[places >= 0]
+                whole = ~np.isnan(values).any(axis=1)
+                y[places] = values
+                labelled[places] = whole
+                counts.add(values[whole], split_of[places[whole]])
+                progress.update(len(part))
+        y.flush()
+        del y
+        counts.write(output)
+    _write_arguments(
+        output / "prepare_clf_labels_args.yaml",
+        output_dir=output,
+        labels=labels,
+        meta_splits=meta_splits,
+        segmented_splits=segmented_splits,
+        labeled_meta_splits_save_file=labeled_meta_splits,
+        labeled_segmented_splits_save_file=labeled_segmented_splits,
+        columns=columns,
+    )
+    for source, chosen in (
+        (meta_splits, labeled_meta_splits),
+        (segmented_splits, labeled_segmented_splits),
+    ):
+        if chosen is not None:
+            _write_labelled_rows(source, chosen, labelled)
+    unlabelled = meta_idx[~labelled[meta_idx]]
+    return LabelSummary(
+        names=names,
+        rows=int(rows),
+        labelled=len(meta_idx) - len(unlabelled),
+        unlabelled=tuple(unlabelled.tolist()),
+        unknown=int((idx < 0).sum()),
+        untrainable=counts.untrainable(),
+    )
 
 
-def _odds_against(fraction: float) -> float:
-    return (1 - fraction) / fraction if fraction else float("inf")
+def read_positive_labels(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read which labels hold at all, to divide recordings by.
+
+    Args:
+        path: table of labels, as for ``prepare_labels``.
+        columns: the labels; all if None.
+
+    Returns:
+        bool, True where a label is above 0. The index is ``idx`` or ``save_file``.
+
+    Raises:
+        DataError: There is no such table, or it is not as it should be.
+    """
+    key, names = _key_and_names(path, columns)
+    keys = _distinct_keys(path, key)
+    parts = [_values(part, path) > 0 for part in read_in_parts(path, names, typed=True)]
+    return pd.DataFrame(np.concatenate(parts), index=pd.Index(keys, name=key), columns=list(names))
+
+
+def _key_and_names(path: Path, columns: Sequence[str] | None) -> tuple[str, tuple[str, ...]]:
+    """Return by what a table names recordings, and its labels."""
+    found = columns_of(path)
+    key = next((key for key in KEYS if key in found), None)
+    if key is None:
+        raise DataError(
+            f"{path}: no column 'idx' or 'save_file' that says which recording a line labels (it "
+            f"has {', '.join(found)}). Take it from meta.csv"
+        )
+    names = tuple(name for name in found if name not in KEYS) if columns is None else tuple(columns)
+    if not names:
+        raise DataError(f"{path}: no column of a label")
+    if len(set(names)) != len(names):
+        raise DataError(f"{path}: a label is named twice in {', '.join(names)}")
+    return key, names
+
+
+def _distinct_keys(path: Path, key: str) -> pd.Series:
+    """Return which recording each line of a table labels."""
+    keys = read_table(path, [key])[key]
+    if key == "idx":
+        keys = pd.Series(whole_numbers(keys, f"{path}: idx"), index=keys.index)
+    twice = keys.duplicated().to_numpy()
+    if twice.any():
+        row = int(twice.argmax())
+        first = int(keys.eq(keys.iloc[row]).to_numpy().argmax())
+        raise DataError(
+            f"{path}, line {line_of(row)}: {key} {keys.iloc[row]} is already in line "
+            f"{line_of(first)}"
+        )
+    return keys
+
+
+def _idx_of_lines(path: Path, key: str, meta_keys: pd.Series, meta_idx: np.ndarray) -> np.ndarray:
+    """Return the idx that each line of a table labels, -1 where it is not known."""
+    keys = _distinct_keys(path, key)
+    if key == "idx":
+        return keys.to_numpy()
+    rows = pd.Index(meta_keys).get_indexer(keys)
+    return np.where(rows < 0, -1, meta_idx[rows])
+
+
+def _values(part: pd.DataFrame, path: Path) -> np.ndarray:
+    """Return labels as float64, ``(n_recordings, n_labels)``; NaN where one is missing."""
+    values = np.empty(part.shape)
+    for i, name in enumerate(part):
+        column = part[name]
+        if column.dtype == object:
+            truth = truth_of(column).astype(float)
+            numbers = truth.where(truth.notna(), pd.to_numeric(column, errors="coerce"))
+        else:
+            numbers = column.astype(float)
+        wrong = (column.notna() & ~numbers.between(0, 1)).to_numpy()
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise DataError(
+                f"{path}, line {line_of(part.index[row])}: {name!r} is {column.iloc[row]!s}; a "
+                "label is 0 or 1, True or False, or a number between. If this is no label, say "
+                "which columns are"
+            )
+        values[:, i] = numbers
+    return values
+
+
+def _write_arguments(path: Path, **arguments) -> None:
+    """Write how the labels were made: text, lists of text and nulls, nothing to be trusted."""
+    plain = {name: _plain(value) for name, value in arguments.items()}
+    with replacing(path) as unfinished:
+        unfinished.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+
+
+def _plain(value: object) -> str | list[str] | None:
+    if value is None:
+        return None
+    return str(value) if isinstance(value, Path) else [str(part) for part in value]
+
+
+def _write_labelled_rows(source: Path, chosen: Path, labelled: np.ndarray) -> None:
+    """Copy the rows of a table of recordings or segments that are labelled."""
+    with writing(chosen, columns_of(source)) as append:
+        for part in read_in_parts(source):
+            idx = whole_numbers(part["idx"], f"{source}: idx")
+            known = idx < len(labelled)
+            append(part.assign(idx=idx)[known & labelled[np.where(known, idx, 0)]])
 
 
 def read_label_names(path: Path) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import scipy.io
 from tqdm import tqdm
 
@@ -21,7 +22,7 @@ from fairseq_ecg.prepare.manifests import (
 )
 from fairseq_ecg.prepare.recordings import read_recording
 from fairseq_ecg.prepare.signals import Segments, segments_of
-from fairseq_ecg.prepare.splits import SPLITS, split_by_patient
+from fairseq_ecg.prepare.splits import SPLITS, split
 
 MAT_DESCRIPTION = b"MATLAB 5.0 MAT-file"
 
@@ -92,32 +93,31 @@ def prepare(
         _write_segments(segmented / stems[idx], segments, recording, idx, sample_rate)
         counts.append(len(segments.ecg))
 
-    kept = [patient for patient, count in zip(table.patients, counts, strict=True) if count]
-    split_of = split_by_patient(kept, fractions, seed)
-    splits = [
-        split_of[patient] if count else None
-        for patient, count in zip(table.patients, counts, strict=True)
-    ]
+    meta = pd.DataFrame({"save_file": stems, patient_column: table.patients})
+    meta = meta.rename_axis("idx").reset_index()[np.array(counts) > 0]
+    meta = split(meta, "grouped", fractions=fractions, seed=seed, group_column=patient_column)
+    split_of = dict(zip(meta["idx"], meta["split"], strict=True))
+    splits = [split_of.get(idx) for idx in range(len(stems))]
     write_labels(table, splits, out / "labels")
     _write_meta(out / "meta_split.csv", table, stems, splits, patient_column)
     members: dict[str, list[SegmentedRecording]] = {split: [] for split in SPLITS}
-    for stem, count, split in zip(stems, counts, splits, strict=True):
-        if split:
-            members[split].append(SegmentedRecording(stem, count))
-    for split, recordings in members.items():
-        name = f"{split}.tsv"
+    for stem, count, name in zip(stems, counts, splits, strict=True):
+        if name:
+            members[name].append(SegmentedRecording(stem, count))
+    for label, recordings in members.items():
+        name = f"{label}.tsv"
         write_manifest(manifests / name, segmented, recordings, segment_samples)
         write_cmsc_manifest(manifests / "cmsc" / name, segmented, recordings, segment_samples)
 
-    in_training = np.array([split == "train" for split in splits])
+    in_training = np.array([name == "train" for name in splits])
     absent = ~table.values[in_training].any(axis=0)
-    patient_splits = list(split_of.values())
+    patients = meta.groupby("split")[patient_column].nunique()
     return Summary(
-        patients={split: patient_splits.count(split) for split in SPLITS},
-        recordings={split: len(recordings) for split, recordings in members.items()},
+        patients={label: int(patients.get(label, 0)) for label in SPLITS},
+        recordings={label: len(recordings) for label, recordings in members.items()},
         segments={
-            split: sum(recording.n_segments for recording in recordings)
-            for split, recordings in members.items()
+            label: sum(recording.n_segments for recording in recordings)
+            for label, recordings in members.items()
         },
         too_short=splits.count(None),
         untrainable=[name for name, none in zip(table.names, absent, strict=True) if none],
