@@ -1,0 +1,186 @@
+"""What archives have in common: where they were unpacked, their tables, names, and repetitions."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.formats import ECG
+from fairseq_ecg.formats.wfdb_record import read_wfdb_record
+
+FAULT = "fault"
+"""Column of records that are known not to be usable before they are read: why."""
+
+
+def unpacked(raw_root: Path, marker: str, folder: str) -> Path:
+    """Find the folder that holds ``marker``: the one given, or what PhysioNet's archive unpacks to.
+
+    Args:
+        raw_root: folder that the user gives.
+        marker: file or folder that tells.
+        folder: pattern of the name of the archive's own folder.
+
+    Returns:
+        The folder of ``marker``; ``raw_root`` where there is none.
+
+    Raises:
+        DataError: ``raw_root`` is no folder.
+    """
+    if not raw_root.is_dir():
+        raise DataError(f"{raw_root}: no such folder. Give the folder of the archive")
+    for place in (raw_root, *sorted(raw_root.glob(folder))):
+        if (place / marker).exists():
+            return place
+    return raw_root
+
+
+def read_table(path: Path, columns: Sequence[str] = (), **options: Any) -> pd.DataFrame:
+    """Read a CSV file of an archive.
+
+    Args:
+        path: the file, packed or not.
+        columns: that it must have.
+        options: of ``pandas.read_csv``.
+
+    Returns:
+        The table.
+
+    Raises:
+        DataError: there is no such file, it cannot be read, or lacks a column.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file. It is part of the archive: download it")
+    try:
+        table = pd.read_csv(path, **options)
+    except Exception as error:  # pandas has an error for every kind of damage
+        raise DataError(f"{path}: not a readable table ({error})") from error
+    require_columns(path, table, columns)
+    return table
+
+
+def require_columns(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Raise DataError unless a table has these columns."""
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise DataError(
+            f"{path}: no column {', '.join(missing)} (it has {', '.join(map(str, table))})"
+        )
+
+
+def natural(path: str) -> list[tuple[int, int, str]]:
+    """Key that sorts numbers in names as numbers: ``a2`` before ``a10``."""
+    parts = re.findall(r"\d+|\D+", path)
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
+
+
+def files_below(folder: Path, suffixes: Sequence[str]) -> Iterator[str]:
+    """Yield the files below a folder, hidden ones left out, in no order.
+
+    Args:
+        folder: where to look.
+        suffixes: ends of the names that count, in lower case.
+
+    Yields:
+        Paths relative to ``folder``.
+    """
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if name.lower().endswith(tuple(suffixes)) and not name.startswith("."):
+                yield (Path(place) / name).relative_to(folder).as_posix()
+
+
+def file_names(paths: pd.Series, prefix: str = "", below: str = "") -> pd.Series:
+    """Names of the ``.mat`` files of records.
+
+    fairseq_signals takes away what all paths begin with, so that a name depends on which other
+    records there are. Here that is fixed: it is what the paths of the whole archive begin with.
+
+    Args:
+        paths: of the records, relative to the archive, without extension.
+        prefix: that all names get.
+        below: what all paths of the whole archive begin with.
+
+    Returns:
+        For ``files/p1000/a b`` below ``files/``, ``p1000_a_b.mat`` with the prefix before it.
+    """
+    names = paths.str.removeprefix(below).str.replace(r"[/ ]", "_", regex=True)
+    return prefix + names + ".mat"
+
+
+def add_faults(records: pd.DataFrame, faults: Mapping[Any, str]) -> pd.DataFrame:
+    """Mark records that cannot be used; `read_record` refuses them.
+
+    Args:
+        records: with a column ``save_file``, and maybe faults already.
+        faults: why, by label of the row.
+
+    Returns:
+        The table with column ``fault`` if there are any, and ``save_file`` of such a record made
+        different from all others.
+    """
+    if not faults:
+        return records
+    records = records.copy()
+    if FAULT not in records:
+        records[FAULT] = pd.Series(None, index=records.index, dtype=object)
+    for row, fault in faults.items():
+        if records.at[row, FAULT] is None:
+            records.at[row, FAULT] = fault
+            records.at[row, "save_file"] = f"unusable_{row}_{records.at[row, 'save_file']}"
+    return records
+
+
+def repetitions(table: pd.DataFrame, column: str, where: Path) -> dict[Any, str]:
+    """Find what a table lists again.
+
+    Args:
+        table: read from ``where``, rows numbered from 0.
+        column: that identifies a row.
+        where: names the file.
+
+    Returns:
+        Of every row but the first with the same value: what is wrong, by label of the row.
+    """
+    again = table[table[column].duplicated()]
+    first = table.drop_duplicates(column).reset_index().set_index(column)["index"]
+    return {
+        row: f"{where}, line {row + 2}: {column} {value} is already in line {first[value] + 2}"
+        for row, value in again[column].items()
+    }
+
+
+def read_record(record: Mapping[str, Any], path: Path) -> ECG:
+    """Read a WFDB record of an archive.
+
+    Args:
+        record: its row of the table of records.
+        path: of its header, with or without ``.hea``.
+
+    Returns:
+        The recording with metadata ``base_date``, ``base_time``, ``units`` (``mv``, to which all
+        are converted) and ``comments`` (lines).
+
+    Raises:
+        DataError: it has a fault, or cannot be read.
+    """
+    if isinstance(record.get(FAULT), str):
+        raise DataError(record[FAULT])
+    ecg = read_wfdb_record(path)
+    metadata = {
+        "base_date": ecg.metadata["base_date"],
+        "base_time": ecg.metadata["base_time"],
+        "units": "mv",
+        "comments": "\n".join(ecg.metadata["comments"]),
+    }
+    return replace(ecg, metadata=metadata)
+
+
+def drop_empty_columns(meta: pd.DataFrame) -> pd.DataFrame:
+    """Drop columns in which no record has a value (fairseq_signals does for WFDB sources)."""
+    return meta if meta.empty else meta.dropna(axis="columns", how="all")
