@@ -72,10 +72,15 @@ def require_columns(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> 
         )
 
 
-def natural(path: str) -> list[tuple[int, int, str]]:
-    """Key that sorts numbers in names as numbers: ``a2`` before ``a10``."""
-    parts = re.findall(r"\d+|\D+", path)
-    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
+def natural(path: str) -> list[list[tuple[int, int, str]]]:
+    """Key that sorts paths folder by folder, numbers in names as numbers: ``a2`` before ``a10``."""
+    return [
+        [
+            (0, int(part), part) if part.isdecimal() else (1, 0, part)
+            for part in re.findall(r"\d+|\D+", name)
+        ]
+        for name in path.split("/")
+    ]
 
 
 def files_below(folder: Path, suffixes: Sequence[str]) -> Iterator[str]:
@@ -130,7 +135,7 @@ def add_faults(records: pd.DataFrame, faults: Mapping[Any, str]) -> pd.DataFrame
     if FAULT not in records:
         records[FAULT] = pd.Series(None, index=records.index, dtype=object)
     for row, fault in faults.items():
-        if records.at[row, FAULT] is None:
+        if pd.isna(records.at[row, FAULT]):
             records.at[row, FAULT] = fault
             records.at[row, "save_file"] = f"unusable_{row}_{records.at[row, 'save_file']}"
     return records

@@ -63,7 +63,7 @@ class MIMICIVECG(Source):
         """
         where = self.raw_root / "record_list.csv"
         records = read_table(where, RECORD_COLUMNS)
-        faults = repetitions(records, "study_id", where) | repetitions(records, "path", where)
+        faults = repetitions(records, "path", where) | repetitions(records, "study_id", where)
         if self.mimic_iv_root is not None:
             records = _with_patients(records, self._patients())
         records["machine_report"] = records["study_id"].map(self._reports())

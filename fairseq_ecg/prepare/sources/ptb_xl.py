@@ -76,7 +76,7 @@ class PTBXL(Source):
         file = FILE_COLUMNS[self.sample_rate]
         needed = ("ecg_id", "patient_id", "age", "sex", "scp_codes", "strat_fold", file)
         records = read_table(where, needed)
-        faults = repetitions(records, "ecg_id", where) | repetitions(records, file, where)
+        faults = repetitions(records, file, where) | repetitions(records, "ecg_id", where)
         whole = ("patient_id", "sex", "strat_fold")
         records = records.astype(dict.fromkeys(whole, "Int64"))
         records["path"] = records[file].str.removesuffix(".hea").str.removesuffix(".dat")
