@@ -3,7 +3,8 @@
 import base64
 import binascii
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,18 +43,22 @@ class MuseRecording:
     """A recording as MUSE exports it.
 
     Args:
-        ecg: the rhythm in mV, limb leads that follow from I and II added.
-        metadata: texts by ``<Section>_<field>``; the statements of a diagnosis are joined by
-            blanks. None where a field is empty.
+        ecg: the rhythm in mV, limb leads that follow from I and II added. Its ``metadata`` are
+            texts by ``<Section>_<field>``, None where a field is empty; the statements of a
+            diagnosis are joined by blanks.
         qrs: one row for each QRS complex: ``Number``, ``Type`` and ``Time`` (samples), integers or
             NA.
         leads: one row for each lead of the file, fields of ``LeadData`` without the samples.
     """
 
     ecg: ECG
-    metadata: dict[str, str | None]
     qrs: pd.DataFrame
     leads: pd.DataFrame
+
+    @property
+    def metadata(self) -> Mapping[str, str | None]:
+        """That of ``ecg``."""
+        return self.ecg.metadata
 
 
 def read_muse(path: Path) -> MuseRecording:
@@ -93,7 +98,8 @@ def read_muse(path: Path) -> MuseRecording:
         {field.tag: _content(field) for field in lead if field.tag != "WaveFormData"}
         for lead in waveform.iterfind("LeadData")
     ]
-    return MuseRecording(_rhythm(path, waveform), metadata, _qrs(path, root), pd.DataFrame(leads))
+    ecg = replace(_rhythm(path, waveform), metadata=metadata)
+    return MuseRecording(ecg, _qrs(path, root), pd.DataFrame(leads))
 
 
 def _parse(path: Path) -> etree._Element:

@@ -20,9 +20,8 @@ def read_wfdb_record(path: Path) -> ECG:
         path: of the record, with or without ``.hea``.
 
     Returns:
-        The standard leads it has, in mV; other signals are left out. ``metadata`` holds
-        ``base_date`` and ``base_time`` (ISO 8601 texts, None where the header has none) and
-        ``comments``, a list of lines without ``#``.
+        The standard leads it has, in mV; other signals are left out. ``metadata`` holds the lines
+        of comments, joined, as ``comments``.
 
     Raises:
         DataError: the record is missing or damaged, holds no standard lead or one twice, or a lead
@@ -49,11 +48,7 @@ def read_wfdb_record(path: Path) -> ECG:
         raise DataError(f"{header}: a lead is there twice ({', '.join(leads)})")
     _require_gain(header, leads)
     factors = np.array([_millivolts_per(header, names[i], record.units[i]) for i in rows])
-    metadata = {
-        "base_date": record.base_date and record.base_date.isoformat(),
-        "base_time": record.base_time and record.base_time.isoformat(),
-        "comments": record.comments,
-    }
+    metadata = {"comments": "\n".join(record.comments)} if record.comments else {}
     signal = record.p_signal.T[rows] * factors[:, None]
     return ECG(str(header), signal, leads, float(record.fs), metadata)
 

@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,9 @@ import pandas as pd
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.formats.wfdb_record import read_wfdb_record
+
+UNITS = "mv"
+"""What fairseq_signals writes into the column ``units``; signals are converted to it."""
 
 FAULT = "fault"
 """Column of records that are known not to be usable before they are read: why."""
@@ -168,22 +170,14 @@ def read_record(record: Mapping[str, Any], path: Path) -> ECG:
         path: of its header, with or without ``.hea``.
 
     Returns:
-        The recording with metadata ``base_date``, ``base_time``, ``units`` (``mv``, to which all
-        are converted) and ``comments`` (lines).
+        The recording with what its header says as ``metadata``.
 
     Raises:
         DataError: it has a fault, or cannot be read.
     """
     if isinstance(record.get(FAULT), str):
         raise DataError(record[FAULT])
-    ecg = read_wfdb_record(path)
-    metadata = {
-        "base_date": ecg.metadata["base_date"],
-        "base_time": ecg.metadata["base_time"],
-        "units": "mv",
-        "comments": "\n".join(ecg.metadata["comments"]),
-    }
-    return replace(ecg, metadata=metadata)
+    return read_wfdb_record(path)
 
 
 def drop_empty_columns(meta: pd.DataFrame) -> pd.DataFrame:

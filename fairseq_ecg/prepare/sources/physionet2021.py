@@ -12,6 +12,7 @@ import pandas as pd
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.prepare.sources.archive import (
+    UNITS,
     add_faults,
     drop_empty_columns,
     file_names,
@@ -36,6 +37,7 @@ SUBSETS = (
 FOLDER = "*challenge-2021-*"
 
 _COMMENT = re.compile(r"\s*#?\s*([A-Za-z][\w ]*?)\s*:\s*(.*?)\s*$")
+_START = re.compile(r"\s(?P<time>\d\d:\d\d:\d\d(?:\.\d+)?)\s+(?P<date>\d\d/\d\d/\d{4})\s*$")
 _UNKNOWN = {"", "unknown", "nan", "none"}
 _SEX = {"female": 1, "f": 1, "male": 0, "m": 0}
 _KEYS = {key.lower(): key for key in ("Age", "Dx", "Sex", "Rx", "Hx", "Sx")}
@@ -118,12 +120,23 @@ class PhysioNet2021(Source):
         return paths
 
     def read(self, record: Mapping[str, Any]) -> ECG:
-        """Read a record; the leads of Frank that `ptb` has are left out."""
-        ecg = read_record(record, self.raw_root / f"{record['path']}.hea")
-        if ecg.metadata["base_date"] is not None:
-            return ecg
-        # Some headers write dates as WFDB does not, of which it takes the day for a time.
-        return replace(ecg, metadata={**ecg.metadata, "base_time": None})
+        """Read a record.
+
+        Args:
+            record: its row of the table of records.
+
+        Returns:
+            The recording with ``metadata`` ``base_date``, ``base_time`` (None where the header has
+            none), ``units`` and ``comments``, the lines of the header's comments.
+        """
+        header = self.raw_root / f"{record['path']}.hea"
+        ecg = read_record(record, header)
+        # In one column: a header may name what another column is called.
+        lines = [
+            text if key == "comments" else f"{key}: {text}" for key, text in ecg.metadata.items()
+        ]
+        metadata = {**_start(header), "units": UNITS, "comments": "\n".join(lines)}
+        return replace(ecg, metadata=metadata)
 
     def describe(self, meta: pd.DataFrame) -> pd.DataFrame:
         """Replace ``comments`` by what they say, and drop empty columns.
@@ -204,6 +217,15 @@ def _folder_of_subsets(raw_root: Path) -> tuple[Path, str | None]:
     if holds_records or (raw_root.absolute().name in SUBSETS and not holds_subsets):
         return raw_root.absolute().parent, raw_root.absolute().name
     return raw_root, None
+
+
+def _start(header: Path) -> dict[str, str | None]:
+    """Date and time of a recording in ISO 8601; headers that write them otherwise have none."""
+    lines = header.read_text(encoding="latin-1").splitlines()
+    match = _START.search(next(line for line in lines if line.strip() and line[0] != "#"))
+    if match is None:
+        return {"base_date": None, "base_time": None}
+    return {"base_date": "-".join(reversed(match["date"].split("/"))), "base_time": match["time"]}
 
 
 def _said(comments: Any) -> dict[str, str]:

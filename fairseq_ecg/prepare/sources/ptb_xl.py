@@ -12,6 +12,7 @@ import pandas as pd
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.prepare.sources.archive import (
+    UNITS,
     add_faults,
     drop_empty_columns,
     file_names,
@@ -86,9 +87,9 @@ class PTBXL(Source):
         return add_faults(records, faults)
 
     def read(self, record: Mapping[str, Any]) -> ECG:
-        """Read a record; of its header only the units are kept, the table tells the rest."""
+        """Read a record; comments of its header are left out, the table tells the same."""
         ecg = read_record(record, self.raw_root / record["path"])
-        return replace(ecg, metadata={"units": ecg.metadata["units"]})
+        return replace(ecg, metadata={"units": UNITS})
 
     def describe(self, meta: pd.DataFrame) -> pd.DataFrame:
         """Drop empty columns."""

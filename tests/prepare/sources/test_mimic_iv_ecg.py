@@ -152,7 +152,8 @@ def test_counts_without_gain_are_refused(archive, read_all):
     edit(path, "200.0(0)/mV", "0(0)/mV")
     _, _, faults = read_all(MIMICIVECG(archive))
     (fault,) = faults.values()
-    assert "49036311.hea: signal 1 has no gain" in fault
+    assert "49036311.hea" in fault
+    assert "gain" in fault
 
 
 def test_damaged_records_are_set_aside(archive, read_all):

@@ -124,6 +124,18 @@ def test_no_comment_is_lost(archive):
     assert described.loc[2].isna().sum() == 5
 
 
+def test_date_and_time_of_a_recording(tmp_path, read_all):
+    archive = make_physionet2021(tmp_path, subsets=("cpsc_2018",))
+    for name, start in (("A0001", " 11:39:16 05/02/2020"), ("A0002", " 05-Feb-2020 11:39:16")):
+        header = archive / "training" / "cpsc_2018" / "g1" / f"{name}.hea"
+        line, *rest = header.read_text().splitlines()
+        header.write_text("\n".join([" ".join(line.split()[:4]) + start, *rest]) + "\n")
+    source = PhysioNet2021(archive)
+    described = source.describe(read_all(source)[1])
+    assert list(described["base_date"].fillna("")) == ["2020-02-05", ""]
+    assert list(described["base_time"].fillna("")) == ["11:39:16", ""]
+
+
 def test_signals_in_millivolts(archive, read_all):
     ecgs, meta, _ = read_all(PhysioNet2021(archive))
     for name, dataset in zip(meta["save_file"], meta["dataset"], strict=True):
