@@ -2,11 +2,14 @@
 
 import os
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats import ECG
@@ -55,18 +58,54 @@ def read_table(path: Path, columns: Sequence[str] = (), **options: Any) -> pd.Da
     Raises:
         DataError: there is no such file, it cannot be read, or lacks a column.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file. It is part of the archive: download it")
-    try:
+    with _damage_of(path):
         table = pd.read_csv(path, **options)
-    except Exception as error:  # pandas has an error for every kind of damage
-        raise DataError(f"{path}: not a readable table ({error})") from error
-    require_columns(path, table, columns)
+    _require_columns(path, table, columns)
     return table
 
 
-def require_columns(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Raise DataError unless a table has these columns."""
+def read_pieces(
+    path: Path, columns: Sequence[str] = (), *, rows: int, **options: Any
+) -> Iterator[pd.DataFrame]:
+    """Read a large CSV file of an archive.
+
+    Args:
+        path: the file, packed or not.
+        columns: that it must have.
+        rows: in memory at a time.
+        options: of ``pandas.read_csv``.
+
+    Yields:
+        The table in pieces, at least one; a progress bar shows how many rows were read.
+
+    Raises:
+        DataError: there is no such file, it cannot be read, or lacks a column.
+    """
+    with (
+        _damage_of(path),
+        tqdm(desc=path.name, unit=" rows", unit_scale=True) as progress,
+        pd.read_csv(path, chunksize=rows, **options) as pieces,
+    ):
+        for piece in pieces:
+            _require_columns(path, piece, columns)
+            yield piece
+            progress.update(len(piece))
+
+
+@contextmanager
+def _damage_of(path: Path) -> Iterator[None]:
+    """Turn what pandas fails with into a DataError."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file. It is part of the archive: download it")
+    try:
+        yield
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: not a readable table ({error})") from error
+
+
+def _require_columns(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> None:
     missing = [column for column in columns if column not in table]
     if missing:
         raise DataError(
@@ -121,26 +160,35 @@ def file_names(paths: pd.Series, prefix: str = "", below: str = "") -> pd.Series
 
 
 def add_faults(records: pd.DataFrame, faults: Mapping[Any, str]) -> pd.DataFrame:
-    """Mark records that cannot be used; `read_record` refuses them.
+    """Mark records that cannot be used; `refuse_faulty` refuses them.
 
     Args:
-        records: with a column ``save_file``, and maybe faults already.
+        records: with a column ``save_file``.
         faults: why, by label of the row.
 
     Returns:
-        The table with column ``fault`` if there are any, and ``save_file`` of such a record made
-        different from all others.
+        The table, with column ``fault`` if there are any. Where such a record would have the file
+        of another one, the name ends in ``_again1``, ``_again2`` and so on.
     """
     if not faults:
         return records
-    records = records.copy()
-    if FAULT not in records:
-        records[FAULT] = pd.Series(None, index=records.index, dtype=object)
-    for row, fault in faults.items():
-        if pd.isna(records.at[row, FAULT]):
-            records.at[row, FAULT] = fault
-            records.at[row, "save_file"] = f"unusable_{row}_{records.at[row, 'save_file']}"
-    return records
+    again = records.groupby("save_file").cumcount()
+    stems = records["save_file"].str.removesuffix(".mat")
+    renamed = stems + "_again" + again.astype(str) + ".mat"
+    faulty = pd.Series(faults, dtype=object).reindex(records.index)
+    return records.assign(
+        save_file=records["save_file"].mask((again > 0) & faulty.notna(), renamed), fault=faulty
+    )
+
+
+def refuse_faulty(record: Mapping[str, Any]) -> None:
+    """Raise DataError if a record has a fault.
+
+    Args:
+        record: its row of the table of records.
+    """
+    if isinstance(record.get(FAULT), str):
+        raise DataError(record[FAULT])
 
 
 def repetitions(table: pd.DataFrame, column: str, where: Path) -> dict[Any, str]:
@@ -175,8 +223,7 @@ def read_record(record: Mapping[str, Any], path: Path) -> ECG:
     Raises:
         DataError: it has a fault, or cannot be read.
     """
-    if isinstance(record.get(FAULT), str):
-        raise DataError(record[FAULT])
+    refuse_faulty(record)
     return read_wfdb_record(path)
 
 

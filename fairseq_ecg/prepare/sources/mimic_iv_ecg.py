@@ -1,13 +1,13 @@
 """MIMIC-IV-ECG 1.0, and what MIMIC-IV says of its patients."""
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats import ECG
@@ -16,10 +16,10 @@ from fairseq_ecg.prepare.sources.archive import (
     add_faults,
     drop_empty_columns,
     file_names,
+    read_pieces,
     read_record,
     read_table,
     repetitions,
-    require_columns,
     unpacked,
 )
 from fairseq_ecg.prepare.sources.source import Source
@@ -29,8 +29,8 @@ RECORD_COLUMNS = ("subject_id", "study_id", "file_name", "ecg_time", "path")
 CARDIAC_MARKERS = {"51003": "troponin T", "50911": "creatine kinase, MB isoenzyme"}
 """``itemid`` of the laboratory events that become ``cardiac_markers.csv``."""
 DAYS_PER_YEAR = 365.25
-CHUNK_ROWS = 500_000
-"""Laboratory events in memory at a time."""
+PIECE_ROWS = 200_000
+"""Rows of large tables in memory at a time."""
 
 
 class MIMICIVECG(Source):
@@ -92,36 +92,31 @@ class MIMICIVECG(Source):
 
         Yields:
             ``patients`` with times in the years of the anchor; then ``cardiac_markers``, those
-            rows of ``labevents.csv.gz`` as they are, of which `CHUNK_ROWS` are read at a time.
+            rows of ``labevents.csv.gz`` as they are, of which `PIECE_ROWS` are read at a time.
         """
         if self.mimic_iv_root is None:
             return
         yield "patients", self._patients()
         path = self.mimic_iv_root / "hosp" / "labevents.csv.gz"
-        with read_table(path, dtype=str, chunksize=CHUNK_ROWS) as chunks:
-            progress = tqdm(desc=path.name, unit=" rows", unit_scale=True)
-            for first, chunk in enumerate(chunks):
-                if not first:
-                    require_columns(path, chunk, ("subject_id", "itemid"))
-                progress.update(len(chunk))
-                markers = chunk[chunk["itemid"].isin(list(CARDIAC_MARKERS))]
-                if len(markers) or not first:
-                    yield "cardiac_markers", markers.reset_index(drop=True)
-            progress.close()
+        for events in read_pieces(path, ("subject_id", "itemid"), rows=PIECE_ROWS, dtype=str):
+            yield "cardiac_markers", events[events["itemid"].isin(CARDIAC_MARKERS)]
 
     def _reports(self) -> pd.Series:
         """Report of the machine by study."""
         path = self.raw_root / "machine_measurements.csv"
         header = read_table(path, ("study_id",), nrows=0)
         lines = [column for column in header if column.startswith("report_")]
-        table = read_table(path, usecols=["study_id", *lines], dtype=dict.fromkeys(lines, str))
-        texts = [_joined(row) for row in table[lines].fillna("").itertuples(index=False)]
-        reports = pd.Series(texts, index=table["study_id"], name="machine_report", dtype=object)
-        reports = reports[~table.assign(text=texts).duplicated(["study_id", "text"]).to_numpy()]
-        if not reports.index.is_unique:
-            study = reports.index[reports.index.duplicated()][0]
+        types = dict.fromkeys(lines, str)
+        studies, texts = [], []
+        for rows in read_pieces(path, rows=PIECE_ROWS, usecols=["study_id", *lines], dtype=types):
+            studies.extend(rows["study_id"])
+            of_rows = zip(*(rows[line].fillna("") for line in lines), strict=True)
+            texts.extend(sys.intern(_joined(row)) for row in of_rows)
+        reports = pd.DataFrame({"study_id": studies, "report": texts}).drop_duplicates()
+        if not reports["study_id"].is_unique:
+            study = reports.loc[reports["study_id"].duplicated(), "study_id"].iloc[0]
             raise DataError(f"{path}: has different reports of study {study}. Download it again")
-        return reports
+        return reports.set_index("study_id")["report"]
 
     def _patients(self) -> pd.DataFrame:
         path = self.mimic_iv_root / "hosp" / "patients.csv.gz"

@@ -9,7 +9,14 @@ import pandas as pd
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats import ECG
-from fairseq_ecg.prepare.sources.archive import FAULT, add_faults, file_names, files_below, natural
+from fairseq_ecg.prepare.sources.archive import (
+    FAULT,
+    add_faults,
+    file_names,
+    files_below,
+    natural,
+    refuse_faulty,
+)
 from fairseq_ecg.prepare.sources.source import Source
 
 YEARS_PER = {
@@ -67,8 +74,7 @@ class MUSE(Source):
         """Read a file; ``metadata`` also holds its tables ``qrs_data`` and ``lead_data``."""
         from fairseq_ecg.formats.muse import read_muse  # needs lxml
 
-        if isinstance(record.get(FAULT), str):
-            raise DataError(record[FAULT])
+        refuse_faulty(record)
         recording = read_muse(self.raw_root / record["path"])
         tables = {"qrs_data": recording.qrs, "lead_data": recording.leads}
         return replace(recording.ecg, metadata={**recording.metadata, **tables})
@@ -81,7 +87,7 @@ class MUSE(Source):
             (numbers, or texts where an identifier is no number), ``acq_dt``, ``edit_dt``, ``dob``
             and ``sex`` (female 1, male 0).
         """
-        meta = meta.copy()
+        meta = meta.drop(columns=FAULT, errors="ignore")
         for column in meta.select_dtypes("object"):
             meta[column] = meta[column].mask(meta[column] == "UNKNOWN")
         meta["age"] = pd.to_numeric(_field(meta, "PatientDemographics_PatientAge"), "coerce") * (

@@ -59,7 +59,7 @@ class PTBXL(Source):
         if task not in TASKS:
             raise DataError(f"task {task!r}: not one of {', '.join(TASKS)}")
         super().__init__(unpacked(Path(raw_root), "ptbxl_database.csv", FOLDER))
-        self.sample_rate = sample_rate
+        self.sample_rate = int(sample_rate)
         self.task = task
 
     def records(self) -> pd.DataFrame:

@@ -167,7 +167,7 @@ def test_damaged_records_are_set_aside(archive, read_all):
 
 
 def test_tables_of_mimic_iv(archive, mimic_iv, monkeypatch):
-    monkeypatch.setattr(mimic_iv_ecg, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(mimic_iv_ecg, "PIECE_ROWS", 1)
     pieces = list(MIMICIVECG(archive, mimic_iv_root=mimic_iv).tables())
     assert [name for name, _ in pieces] == ["patients", *["cardiac_markers"] * 3]
     assert list(pieces[0][1]["subject_id"]) == [10000032, 10000117, 10000248]
@@ -176,6 +176,13 @@ def test_tables_of_mimic_iv(archive, mimic_iv, monkeypatch):
     assert list(markers["charttime"]) == ["2180-07-23 11:51:00", "2192-11-29 02:22:00"]
     assert list(markers["valuenum"]) == ["0.02", "3"]
     assert list(MIMICIVECG(archive).tables()) == []
+
+
+def test_a_table_that_ends_early_is_an_error(archive, mimic_iv):
+    path = mimic_iv / "hosp" / "labevents.csv.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match=r"labevents\.csv\.gz: not a readable table"):
+        list(MIMICIVECG(archive, mimic_iv_root=mimic_iv).tables())
 
 
 def test_a_table_that_is_missing_is_named(archive, mimic_iv):
