@@ -203,6 +203,8 @@ def repetitions(table: pd.DataFrame, column: str, where: Path) -> dict[Any, str]
         Of every row but the first with the same value: what is wrong, by label of the row.
     """
     again = table[table[column].duplicated()]
+    if again.empty:
+        return {}
     first = table.drop_duplicates(column).reset_index().set_index(column)["index"]
     return {
         row: f"{where}, line {row + 2}: {column} {value} is already in line {first[value] + 2}"
