@@ -88,7 +88,7 @@ class MUSE(Source):
             and ``sex`` (female 1, male 0).
         """
         meta = meta.drop(columns=FAULT, errors="ignore")
-        for column in meta.select_dtypes("object"):
+        for column in meta.select_dtypes(["object", "string"]):
             meta[column] = meta[column].mask(meta[column] == "UNKNOWN")
         meta["age"] = pd.to_numeric(_field(meta, "PatientDemographics_PatientAge"), "coerce") * (
             _field(meta, "PatientDemographics_AgeUnits").str.upper().map(YEARS_PER).astype(float)

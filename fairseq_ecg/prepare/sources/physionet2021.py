@@ -112,7 +112,9 @@ class PhysioNet2021(Source):
         """Records of all sub-sets, relative to the folder of sub-sets, without extension."""
         paths = set()
         for folder in self.raw_root.iterdir():
-            if folder.is_dir() and self.subset in (None, folder.name):
+            if folder.name.startswith(".") or not folder.is_dir():
+                continue
+            if self.subset in (None, folder.name):
                 # In a sub-set a signal without header is a record, too: a damaged one.
                 kinds = (".hea", ".mat") if folder.name in SUBSETS else (".hea",)
                 found = files_below(folder, kinds)

@@ -1,6 +1,11 @@
+import re
+import string
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
@@ -122,6 +127,24 @@ def test_no_comment_is_lost(archive):
     }
     assert described.loc[1, "Weight"] == "60"
     assert described.loc[2].isna().sum() == 5
+
+
+@given(
+    st.lists(
+        st.text(string.ascii_letters + string.digits + " :#/.,-", min_size=1).filter(str.strip),
+        max_size=6,
+    )
+)
+def test_every_word_of_every_comment_is_kept(archive, lines):
+    source = PhysioNet2021(archive)
+    meta = pd.DataFrame({"idx": [0], "comments": ["\n".join(lines)]})
+    described = source.describe(meta).iloc[0]
+    kept = " ".join([*map(str, described.index), *map(str, described)])
+    for line in lines:
+        if re.search("(age|sex|dx|rx|hx|sx|unknown|nan|none) *:?", line, re.IGNORECASE):
+            continue
+        for word in re.findall(r"[A-Za-z0-9]+", line):
+            assert word in kept
 
 
 def test_date_and_time_of_a_recording(tmp_path, read_all):
