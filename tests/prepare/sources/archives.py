@@ -577,7 +577,7 @@ def make_muse(folder: Path) -> Path:
     texts = {
         "2019/MUSE_2.xml": muse_xml(muse_counts(10, 2)),
         "2019/MUSE_10.xml": muse_xml(
-            muse_counts(10, 10), gender="MALE", location="CARE & CURE", qrs=((0, 338),), age="18",
+            muse_counts(10, 10), patient="9876", gender="MALE", location="CARE & CURE", qrs=((0, 338),), age="18",
             age_units="MONTHS",
         ),
         "2020/MUSE_1.xml": muse_xml(
