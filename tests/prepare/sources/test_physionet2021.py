@@ -4,7 +4,7 @@ import string
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairseq_ecg.data.errors import DataError
@@ -129,6 +129,7 @@ def test_no_comment_is_lost(archive):
     assert described.loc[2].isna().sum() == 5
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     st.lists(
         st.text(string.ascii_letters + string.digits + " :#/.,-", min_size=1).filter(str.strip),
@@ -141,7 +142,9 @@ def test_every_word_of_every_comment_is_kept(archive, lines):
     described = source.describe(meta).iloc[0]
     kept = " ".join([*map(str, described.index), *map(str, described)])
     for line in lines:
-        if re.search("(age|sex|dx|rx|hx|sx|unknown|nan|none) *:?", line, re.IGNORECASE):
+        if re.search("age|sex|dx|rx|hx|sx|unknown|nan|none", line, re.IGNORECASE):
+            continue
+        if line.strip().endswith(":"):  # says nothing
             continue
         for word in re.findall(r"[A-Za-z0-9]+", line):
             assert word in kept
