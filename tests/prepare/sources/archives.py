@@ -569,7 +569,7 @@ def muse_counts(seconds: float, seed: int, leads: tuple[str, ...] = MUSE_LEADS) 
 
 
 def make_muse(folder: Path) -> Path:
-    """Make a folder of MUSE exports, four recordings of three patients in folders by year.
+    """Make a folder of MUSE exports, four recordings of as many patients in folders by year.
 
     ``2019/MUSE_10.xml`` has a single QRS complex and a stray ``&``; in ``2020/MUSE_1.xml`` patient,
     age and sex are not known; ``2020/MUSE_3.xml`` has twelve leads and 3 s.
@@ -577,8 +577,8 @@ def make_muse(folder: Path) -> Path:
     texts = {
         "2019/MUSE_2.xml": muse_xml(muse_counts(10, 2)),
         "2019/MUSE_10.xml": muse_xml(
-            muse_counts(10, 10), patient="9876", gender="MALE", location="CARE & CURE", qrs=((0, 338),), age="18",
-            age_units="MONTHS",
+            muse_counts(10, 10), patient="9876", gender="MALE", location="CARE & CURE",
+            qrs=((0, 338),), age="18", age_units="MONTHS",
         ),
         "2020/MUSE_1.xml": muse_xml(
             muse_counts(10, 1), patient="xxxxx", age="", age_units="", gender="UNKNOWN",
