@@ -1,0 +1,233 @@
+"""What archives have in common: where they were unpacked, their tables, names, and repetitions."""
+
+import os
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.formats import ECG, read_ecg
+
+UNITS = "mv"
+"""What fairseq_signals writes into the column ``units``; signals are converted to it."""
+
+FAULT = "fault"
+"""Column of records that are known not to be usable before they are read: why."""
+
+
+def unpacked(raw_root: Path, marker: str, folder: str) -> Path:
+    """Find the folder that holds ``marker``: the one given, or what PhysioNet's archive unpacks to.
+
+    Args:
+        raw_root: folder that the user gives.
+        marker: file or folder that tells.
+        folder: pattern of the name of the archive's own folder.
+
+    Returns:
+        The folder of ``marker``; ``raw_root`` where there is none.
+
+    Raises:
+        DataError: ``raw_root`` is no folder.
+    """
+    if not raw_root.is_dir():
+        raise DataError(f"{raw_root}: no such folder. Give the folder of the archive")
+    for place in (raw_root, *sorted(raw_root.glob(folder))):
+        if (place / marker).exists():
+            return place
+    return raw_root
+
+
+def read_table(path: Path, columns: Sequence[str] = (), **options: Any) -> pd.DataFrame:
+    """Read a CSV file of an archive.
+
+    Args:
+        path: the file, packed or not.
+        columns: that it must have.
+        options: of ``pandas.read_csv``.
+
+    Returns:
+        The table.
+
+    Raises:
+        DataError: there is no such file, it cannot be read, or lacks a column.
+    """
+    with _damage_of(path):
+        table = pd.read_csv(path, **options)
+    _require_columns(path, table, columns)
+    return table
+
+
+def read_pieces(
+    path: Path, columns: Sequence[str] = (), *, rows: int, **options: Any
+) -> Iterator[pd.DataFrame]:
+    """Read a large CSV file of an archive.
+
+    Args:
+        path: the file, packed or not.
+        columns: that it must have.
+        rows: in memory at a time.
+        options: of ``pandas.read_csv``.
+
+    Yields:
+        The table in pieces, at least one; a progress bar shows how many rows were read.
+
+    Raises:
+        DataError: there is no such file, it cannot be read, or lacks a column.
+    """
+    with (
+        _damage_of(path),
+        tqdm(desc=path.name, unit=" rows", unit_scale=True) as progress,
+        pd.read_csv(path, chunksize=rows, **options) as pieces,
+    ):
+        for piece in pieces:
+            _require_columns(path, piece, columns)
+            yield piece
+            progress.update(len(piece))
+
+
+@contextmanager
+def _damage_of(path: Path) -> Iterator[None]:
+    """Turn what pandas fails with into a DataError."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file. It is part of the archive: download it")
+    try:
+        yield
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: not a readable table ({error})") from error
+
+
+def _require_columns(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> None:
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise DataError(
+            f"{path}: no column {', '.join(missing)} (it has {', '.join(map(str, table))})"
+        )
+
+
+def natural(path: str) -> list[list[tuple[int, int, str]]]:
+    """Key that sorts paths folder by folder, numbers in names as numbers: ``a2`` before ``a10``."""
+    return [
+        [
+            (0, int(part), part) if part.isdecimal() else (1, 0, part)
+            for part in re.findall(r"\d+|\D+", name)
+        ]
+        for name in path.split("/")
+    ]
+
+
+def files_below(folder: Path, suffixes: Sequence[str]) -> Iterator[str]:
+    """Yield the files below a folder, hidden ones left out, in no order.
+
+    Args:
+        folder: where to look.
+        suffixes: ends of the names that count, in lower case.
+
+    Yields:
+        Paths relative to ``folder``.
+    """
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if name.lower().endswith(tuple(suffixes)) and not name.startswith("."):
+                yield (Path(place) / name).relative_to(folder).as_posix()
+
+
+def file_names(paths: pd.Series, prefix: str = "", below: str = "") -> pd.Series:
+    """Names of the ``.mat`` files of records.
+
+    fairseq_signals takes away what all paths begin with, so that a name depends on which other
+    records there are. Here that is fixed: it is what the paths of the whole archive begin with.
+
+    Args:
+        paths: of the records, relative to the archive, without extension.
+        prefix: that all names get.
+        below: what all paths of the whole archive begin with.
+
+    Returns:
+        For ``files/p1000/a b`` below ``files/``, ``p1000_a_b.mat`` with the prefix before it.
+    """
+    names = paths.str.removeprefix(below).str.replace(r"[/ ]", "_", regex=True)
+    return prefix + names + ".mat"
+
+
+def add_faults(records: pd.DataFrame, faults: Mapping[Any, str]) -> pd.DataFrame:
+    """Mark records that cannot be used; `refuse_faulty` refuses them.
+
+    Args:
+        records: with a column ``save_file``.
+        faults: why, by label of the row.
+
+    Returns:
+        The table, with column ``fault`` if there are any. Where such a record would have the file
+        of another one, the name ends in ``_again1``, ``_again2`` and so on.
+    """
+    if not faults:
+        return records
+    again = records.groupby("save_file").cumcount()
+    stems = records["save_file"].str.removesuffix(".mat")
+    renamed = stems + "_again" + again.astype(str) + ".mat"
+    faulty = pd.Series(faults, dtype=object).reindex(records.index)
+    return records.assign(
+        save_file=records["save_file"].mask((again > 0) & faulty.notna(), renamed), fault=faulty
+    )
+
+
+def refuse_faulty(record: Mapping[str, Any]) -> None:
+    """Raise DataError if a record has a fault.
+
+    Args:
+        record: its row of the table of records.
+    """
+    if isinstance(record.get(FAULT), str):
+        raise DataError(record[FAULT])
+
+
+def repetitions(table: pd.DataFrame, column: str, where: Path) -> dict[Any, str]:
+    """Find what a table lists again.
+
+    Args:
+        table: read from ``where``, rows numbered from 0.
+        column: that identifies a row.
+        where: names the file.
+
+    Returns:
+        Of every row but the first with the same value: what is wrong, by label of the row.
+    """
+    again = table[table[column].duplicated()]
+    if again.empty:
+        return {}
+    first = table.drop_duplicates(column).reset_index().set_index(column)["index"]
+    return {
+        row: f"{where}, line {row + 2}: {column} {value} is already in line {first[value] + 2}"
+        for row, value in again[column].items()
+    }
+
+
+def read_record(record: Mapping[str, Any], path: Path) -> ECG:
+    """Read a WFDB record of an archive.
+
+    Args:
+        record: its row of the table of records.
+        path: of its header, with or without ``.hea``.
+
+    Returns:
+        The recording with what its header says as ``metadata``.
+
+    Raises:
+        DataError: it has a fault, or cannot be read.
+    """
+    refuse_faulty(record)
+    return read_ecg(path, format="wfdb")
+
+
+def drop_empty_columns(meta: pd.DataFrame) -> pd.DataFrame:
+    """Drop columns in which no record has a value (fairseq_signals does for WFDB sources)."""
+    return meta if meta.empty else meta.dropna(axis="columns", how="all")
