@@ -1,0 +1,16 @@
+"""``fairseq-ecg prepare``: from an archive of ECGs to training data, one sub-command per step."""
+
+STEPS = ()
+"""Modules with ``add``, which adds the step's sub-command, in the order of the steps."""
+
+
+def add(commands) -> None:
+    """Add the command with its steps."""
+    parser = commands.add_parser(
+        "prepare",
+        help="make an archive of ECGs ready for training",
+        description="Make an archive of ECGs ready for training, step by step or all at once.",
+    )
+    steps = parser.add_subparsers(metavar="STEP", required=True)
+    for step in STEPS:
+        step.add(steps)
