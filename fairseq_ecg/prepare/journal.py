@@ -78,12 +78,12 @@ class Journal:
                 yield position, line
                 position += len(line)
 
-    def places(self) -> dict[tuple[int, str], int]:
-        """Return where the last entry of each record is, by id and checksum."""
+    def places(self) -> dict[int, tuple[str, int]]:
+        """Return checksum and place of the last entry of each record, by its id."""
         places = {}
         for position, line in self._lines():
             idx, checksum, _ = line.split(b"\t", 2)
-            places[int(idx), checksum.decode()] = position
+            places[int(idx)] = checksum.decode(), position
         return places
 
     def entries(self, places: Iterable[int]) -> Iterator[dict[str, Any]]:
@@ -101,12 +101,12 @@ class Journal:
                 file.seek(place)
                 yield json.loads(file.readline().split(b"\t", 2)[2])
 
-    def keep(self, places: Iterable[int]) -> None:
-        """Make the journal hold these entries alone, in this order, so that it is reproducible."""
-        self._file.flush()
-        with replacing(self.path) as unfinished, open(unfinished, "wb") as kept:
-            kept.write(self._head)
+    def tidy(self) -> None:
+        """Order the entries by id, so that the file does not depend on how a run went."""
+        places = self.places()
+        with replacing(self.path) as unfinished, open(unfinished, "wb") as tidy:
+            tidy.write(self._head)
             with open(self.path, "rb") as file:
-                for place in places:
-                    file.seek(place)
-                    kept.write(file.readline())
+                for idx in sorted(places):
+                    file.seek(places[idx][1])
+                    tidy.write(file.readline())

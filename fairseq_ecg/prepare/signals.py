@@ -7,7 +7,7 @@ memory as a whole anything that has ``shape`` and ``dtype`` and yields samples b
 one block, every number is that of NumPy's ``mean`` and ``std`` to the last bit.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
@@ -48,6 +48,33 @@ def blocks(signal: Signal) -> Iterator[np.ndarray]:
     n_samples = signal.shape[1]
     for start in range(0, max(n_samples, 1), BLOCK_SAMPLES):
         yield signal[:, start : min(start + BLOCK_SAMPLES, n_samples)]
+
+
+def mapped(
+    signal: Signal, function: Callable[[np.ndarray], np.ndarray], n_leads: int, dtype: np.dtype
+) -> Signal:
+    """Apply a function that works sample by sample; in memory only if ``signal`` is.
+
+    Args:
+        signal: ``(n_leads, n_samples)``.
+        function: of ``(n_leads, n)``.
+        n_leads: of what it returns.
+        dtype: of what it returns.
+    """
+    if isinstance(signal, np.ndarray):
+        return function(signal)
+    return _Mapped(signal, function, (n_leads, signal.shape[1]), dtype)
+
+
+@dataclass(frozen=True)
+class _Mapped:
+    signal: Signal
+    function: Callable[[np.ndarray], np.ndarray]
+    shape: tuple[int, int]
+    dtype: np.dtype
+
+    def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray:
+        return self.function(self.signal[key])
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,13 +228,15 @@ class Statistics:
         mean: mean.
         std: population standard deviation.
         flat: whether it spans no more than `FLAT_MV`.
-        missing: number of samples without a value.
+        missing: whether it has a sample without a value.
+        empty: whether it has none with a value.
     """
 
     mean: np.ndarray
     std: np.ndarray
     flat: np.ndarray
     missing: np.ndarray
+    empty: np.ndarray
 
 
 def statistics(ecg: Signal) -> Statistics:
@@ -222,7 +251,8 @@ def statistics(ecg: Signal) -> Statistics:
     """
     mean, var = _mean_and_variance(ecg, skip_missing=False)
     missing = sum(np.isnan(block).sum(axis=1) for block in blocks(ecg))
-    return Statistics(mean, np.sqrt(var), _flat(ecg, skip_missing=False), missing)
+    flat = _flat(ecg, skip_missing=False)
+    return Statistics(mean, np.sqrt(var), flat, missing > 0, missing == ecg.shape[1])
 
 
 def _flat(ecg: Signal, skip_missing: bool) -> np.ndarray:

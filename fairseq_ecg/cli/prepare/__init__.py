@@ -1,6 +1,8 @@
 """``fairseq-ecg prepare``: from an archive of ECGs to training data, one sub-command per step."""
 
-STEPS = ()
+from fairseq_ecg.cli.prepare import records, signals
+
+STEPS = (records, signals)
 """Modules with ``add``, which adds the step's sub-command, in the order of the steps."""
 
 
