@@ -36,7 +36,7 @@ class Journal:
         if again or not self._belongs():
             with replacing(path) as unfinished:
                 unfinished.write_bytes(self._head)
-        self._file = open(path, "r+b")  # noqa: SIM115: closed by __exit__
+        self._file = open(path, "r+b")  # noqa: SIM115
         self._file.truncate(self._end())
         self._file.seek(0, os.SEEK_END)
 

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, TextIO
 
 import pandas as pd
 import yaml
@@ -28,8 +29,8 @@ def write_records(
     Args:
         name: of the source, see `sources.SOURCES`.
         raw_root: folder of the archive.
-        folder: to write ``records.csv`` to, and ``source.yaml``, by which later steps find the
-            archive; made where absent.
+        folder: to write ``records.csv`` to, with tables of the source's own, and ``source.yaml``,
+            by which later steps find the archive; made where absent.
         options: further arguments of the source's class.
 
     Returns:
@@ -45,12 +46,25 @@ def write_records(
         names = [save_file(source, path) for path in records["path"].astype(str)]
         records.insert(list(records).index("path") + 1, "save_file", names)
     _check_files(records, str(source.raw_root))
+    _write_tables(source, folder)
     with replacing(folder / SOURCE) as path:
         content = {"source": name, "raw_root": str(raw_root.absolute()), **_plain(options or {})}
         path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     with replacing(folder / "records.csv") as path:
         records.to_csv(path, index=False)
     return records
+
+
+def _write_tables(source: Source, folder: Path) -> None:
+    """Write what the archive holds besides records, a piece at a time."""
+    with ExitStack() as stack:
+        files: dict[str, TextIO] = {}
+        for name, rows in source.tables():
+            first = name not in files
+            if first:
+                path = stack.enter_context(replacing(folder / f"{name}.csv"))
+                files[name] = stack.enter_context(open(path, "w", encoding="utf-8"))
+            rows.to_csv(files[name], index=False, header=first)
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -179,7 +179,7 @@ class _Linear:
 
     def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray:
         start, stop = key[1].start or 0, key[1].stop
-        n_leads, n_samples = self.shape
+        n_samples = self.shape[1]
         if n_samples < 2 or self.n_given < 2:
             return np.asarray(self.ecg[:, start:stop], dtype=np.float64)
         step = (n_samples - 1) / (self.n_given - 1)

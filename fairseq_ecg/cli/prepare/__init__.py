@@ -1,8 +1,8 @@
 """``fairseq-ecg prepare``: from an archive of ECGs to training data, one sub-command per step."""
 
-from fairseq_ecg.cli.prepare import records, signals
+from fairseq_ecg.cli.prepare import all_steps, records, signals
 
-STEPS = (records, signals)
+STEPS = (records, signals, all_steps)
 """Modules with ``add``, which adds the step's sub-command, in the order of the steps."""
 
 

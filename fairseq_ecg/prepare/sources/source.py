@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +99,12 @@ class Source(ABC):
             Column ``idx``, then one column for each label; None if the source has no labels.
         """
         return None
+
+    def tables(self) -> Iterator[tuple[str, pd.DataFrame]]:
+        """Read what the archive holds besides records.
+
+        Yields:
+            Name of a table, written as ``<name>.csv`` beside ``records.csv``, and rows of it. Large
+            tables come in pieces that follow one another.
+        """
+        return iter(())
