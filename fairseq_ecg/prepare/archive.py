@@ -65,8 +65,8 @@ def prepare_signals(
     """Make the segments of the records that ``records.csv`` lists.
 
     Written to ``folder`` are ``org/``, ``preprocessed/`` and ``segmented/`` with ``.mat`` files,
-    then ``meta.csv``, ``labels/labels.csv``, ``segmented.csv``, tables of the source's own, ``summary.csv``, and
-    ``quarantine.csv`` if a record could not be used. A run that was ended at any point is gone on
+    then ``meta.csv``, ``labels/labels.csv``, ``segmented.csv``, tables of the source's own,
+    ``summary.csv``, and ``quarantine.csv`` if a record could not be used. A run that was ended at any point is gone on
     with, and ends with the same bytes. Records are prepared where `parallel.workers` says.
 
     Args:
@@ -90,11 +90,13 @@ def prepare_signals(
     manifest = (manifest or folder / "manifest.csv").absolute()
     records = read_records(folder / "records.csv")
     with locked(folder / "signals", wait=False):
-        remove_unfinished(folder, *(folder / stage for stage in STAGES))
+        folders = [folder, *(folder / stage for stage in STAGES)]
+        remove_unfinished(*folders)
         records.insert(0, "idx", allot_ids(manifest, records))
         records = _of_datasets(records, datasets, folder / "records.csv")
         with Journal(folder / JOURNAL, settings.fingerprint(), again) as journal:
             failures = _prepare(source, folder, settings, records, journal, strict)
+            remove_unfinished(*folders)  # of workers that outlived an earlier run
             journal.tidy()
             places = {idx: place for idx, (_, place) in journal.places().items()}
             failed = {failure.idx: failure for failure in failures}

@@ -68,16 +68,14 @@ def _write_tables(source: Source, folder: Path) -> None:
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options in types that YAML has; paths absolute, for whoever reads them elsewhere."""
-    return {
-        key: str(value.absolute())
-        if isinstance(value, Path)
-        else list(value)
-        if isinstance(value, tuple)
-        else value
-        for key, value in options.items()
-        if value is not None
-    }
+    """Return options in types that YAML has; paths of what is there from anywhere."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Path):
+            return str(value.absolute() if value.exists() else value)
+        return list(value) if isinstance(value, tuple) else value
+
+    return {key: plain(value) for key, value in options.items() if value is not None}
 
 
 def read_source(folder: Path, raw_root: Path | None = None) -> Source:
