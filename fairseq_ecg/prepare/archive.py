@@ -66,8 +66,9 @@ def prepare_signals(
 
     Written to ``folder`` are ``org/``, ``preprocessed/`` and ``segmented/`` with ``.mat`` files,
     then ``meta.csv``, ``labels/labels.csv``, ``segmented.csv``, tables of the source's own,
-    ``summary.csv``, and ``quarantine.csv`` if a record could not be used. A run that was ended at any point is gone on
-    with, and ends with the same bytes. Records are prepared where `parallel.workers` says.
+    ``summary.csv``, and ``quarantine.csv`` if a record could not be used. A run that was ended at
+    any point is gone on with, and ends with the same bytes. Records are prepared where
+    `parallel.workers` says.
 
     Args:
         source: the archive.

@@ -28,9 +28,8 @@ def workers(jobs: int, backend: str = "loky", scheduler: str | None = None) -> I
         if backend == "dask":
             from distributed import Client
 
-            client = (
-                Client(scheduler) if scheduler else Client(n_workers=jobs if jobs > 0 else None)
-            )
+            local = {"n_workers": jobs if jobs > 0 else None, "threads_per_worker": 1}
+            client = Client(scheduler) if scheduler else Client(**local)
         elif backend == "ray":
             import ray
             from ray.util.joblib import register_ray

@@ -14,6 +14,7 @@ from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.prepare import archive as archive_module
 from fairseq_ecg.prepare.archive import JOURNAL, prepare_signals
 from fairseq_ecg.prepare.locks import locked
+from fairseq_ecg.prepare.parallel import workers
 from fairseq_ecg.prepare.records import read_source, write_records
 from fairseq_ecg.prepare.signals import resample_linear, standardise
 from fairseq_ecg.prepare.stages import Settings
@@ -428,6 +429,19 @@ def test_only_the_record_in_hand_is_done_again(
 def test_processes_give_the_same_files(code_15_archive, uninterrupted, tmp_path, backend):
     write_records("code_15", code_15_archive, tmp_path)
     with joblib.parallel_config(backend, n_jobs=2):
+        prepare_code_15(tmp_path)
+    assert tree(tmp_path) == uninterrupted
+
+
+def test_a_dask_cluster_gives_the_same_files(code_15_archive, uninterrupted, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    write_records("code_15", code_15_archive, tmp_path)
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+        ) as cluster,
+        workers(-1, "dask", cluster.scheduler_address),
+    ):
         prepare_code_15(tmp_path)
     assert tree(tmp_path) == uninterrupted
 

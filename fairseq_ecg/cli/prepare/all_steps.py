@@ -1,6 +1,7 @@
 """``fairseq-ecg prepare all``."""
 
 import argparse
+import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -148,7 +149,7 @@ def _parse(configuration: _Configuration, step: str, command: list[str]) -> argp
         message = str(error)
         key = step
         for name in configuration.content.get(step) or {}:
-            if f"--{name.replace('_', '-')}" in message.replace("=", " ").replace(":", " ").split():
+            if f"--{name.replace('_', '-')}" in re.split(r"[\s=:/,]+", message):
                 key = f"{step}.{name}"
         message = message.replace("unrecognized arguments: ", "there is no option ")
         raise DataError(f"{configuration.where(key)}: {step}: {message}") from None

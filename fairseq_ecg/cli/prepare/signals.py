@@ -173,8 +173,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _leads(text: str) -> tuple[int, ...]:
     from fairseq_ecg.data.leads import lead_indices
 
-    leads = dict.fromkeys(words(text))
+    leads = [int(lead) if lead.isdecimal() else lead for lead in words(text)]
     try:
-        return tuple(sorted(lead_indices([int(n) if n.isdecimal() else n for n in leads])))
+        return tuple(sorted({lead_indices([lead])[0] for lead in leads}))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
