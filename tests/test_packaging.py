@@ -99,11 +99,20 @@ def test_dependencies_are_what_is_imported():
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 imported.add(node.module.split(".")[0])
     imported -= {*sys.stdlib_module_names, "fairseq_ecg", "hydra_plugins"}
-    module_of = {"hydra-core": "hydra", "scikit-learn": "sklearn", "ve-fairseq": "fairseq"}
+    module_of = {
+        "hydra-core": "hydra",
+        "PyYAML": "yaml",
+        "scikit-learn": "sklearn",
+        "ve-fairseq": "fairseq",
+    }
     names = [Requirement(text).name for text in PROJECT["dependencies"]]
     declared = {module_of.get(name, name) for name in names}
     extras = PROJECT["optional-dependencies"]
-    optional = {Requirement(text).name for text in extras["filter"]}
+    optional = {
+        module_of.get(name, name)
+        for extra in extras.keys() - {"dev"}
+        for name in (Requirement(text).name for text in extras[extra])
+    }
     # Not imported here: wfdb reads FLAC through the one, kernels are written in the other.
     assert declared - {"soundfile", "triton"} <= imported
     assert imported <= declared | optional

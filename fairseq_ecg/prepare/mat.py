@@ -50,23 +50,24 @@ def _scalar(value: float) -> np.ndarray:
 def _write_array(file: BinaryIO, name: bytes, array: Any, path: Path) -> None:
     array_class, element_type = _CODES[np.dtype(array.dtype).newbyteorder("<").str]
     n_rows, n_columns = array.shape
-    n_bytes = n_rows * n_columns * np.dtype(array.dtype).itemsize
+    dtype = np.dtype(array.dtype).newbyteorder("<")
+    n_bytes = n_rows * n_columns * dtype.itemsize
     head = struct.pack("<4I", _UINT32, 8, array_class, 0)
-    head += struct.pack("<2I2i", _INT32, 8, n_rows, n_columns) + _name(name)
-    total = len(head) + 8 + n_bytes + -n_bytes % 8
+    head += struct.pack("<2I2i", _INT32, 8, n_rows, n_columns) + _element(_INT8, len(name)) + name
+    head += bytes(-len(head) % 8) + _element(element_type, n_bytes)
+    total = len(head) + n_bytes
+    total += -total % 8
     if total > _MOST_BYTES:
         raise DataError(
             f"{path}: {n_rows} leads of {n_columns} samples are more than the 4 GiB that a .mat "
             "file can hold. Write segments only (--discard org,preprocessed)"
         )
     file.write(struct.pack("<2I", _MATRIX, total) + head)
-    file.write(struct.pack("<2I", element_type, n_bytes))
     for block in blocks(array):
-        file.write(np.ascontiguousarray(block.T, dtype=np.dtype(array.dtype).newbyteorder("<")))
-    file.write(bytes(-n_bytes % 8))
+        file.write(np.ascontiguousarray(block.T, dtype))
+    file.write(bytes(total - len(head) - n_bytes))
 
 
-def _name(name: bytes) -> bytes:
-    if len(name) <= 4:
-        return struct.pack("<2H4s", _INT8, len(name), name)
-    return struct.pack("<2I", _INT8, len(name)) + name + bytes(-len(name) % 8)
+def _element(element_type: int, n_bytes: int) -> bytes:
+    """Tag of a data element; one of at most four bytes shares eight with its data."""
+    return struct.pack("<2H" if n_bytes <= 4 else "<2I", element_type, n_bytes)

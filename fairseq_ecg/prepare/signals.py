@@ -205,6 +205,8 @@ class _Polyphase:
         # scipy's filter reaches over ten samples of the lower rate.
         self.reach = -(-10 * max(self.up, self.down) // self.up) + 1
         self.ecg = ecg
+        # The filter's gain at 0 Hz is 1 to 5e-4 only: what is constant does not go through it.
+        self.offset = np.nan_to_num(np.asarray(ecg[:, :1], dtype=np.float64))
         self.shape = (ecg.shape[0], -(-ecg.shape[1] * self.up // self.down))
 
     def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray:
@@ -214,10 +216,10 @@ class _Polyphase:
         # A stretch has to begin where a given sample and a desired one coincide.
         first = max(start * self.down // self.up - self.reach, 0) // self.down * self.down
         last = min(-(-stop * self.down // self.up) + self.reach, self.ecg.shape[1])
-        given = np.asarray(self.ecg[:, first:last], dtype=np.float64)
+        given = self.ecg[:, first:last] - self.offset
         resampled = resample_poly(given, self.up, self.down, axis=1, padtype="edge")
-        offset = first * self.up // self.down
-        return resampled[:, start - offset : stop - offset]
+        before = first * self.up // self.down
+        return resampled[:, start - before : stop - before] + self.offset
 
 
 @dataclass(frozen=True, eq=False)
