@@ -21,7 +21,7 @@ DESCRIPTION = b"MATLAB 5.0 MAT-file"
 # Class of an array and type of its elements, by dtype.
 _CODES = {"<i8": (14, 12), "<f8": (6, 9), "<f4": (7, 7)}
 _MATRIX, _INT8, _INT32, _UINT32 = 14, 1, 5, 6
-_MOST_BYTES = 2**32 - 1
+_MOST_BYTES = 2**32 - 2**10  # with what stands before the numbers
 
 
 def write_mat(path: Path, variables: Mapping[str, Any]) -> None:
@@ -52,16 +52,16 @@ def _write_array(file: BinaryIO, name: bytes, array: Any, path: Path) -> None:
     n_rows, n_columns = array.shape
     dtype = np.dtype(array.dtype).newbyteorder("<")
     n_bytes = n_rows * n_columns * dtype.itemsize
+    if n_bytes > _MOST_BYTES:
+        raise DataError(
+            f"{path}: {n_rows} leads of {n_columns} samples are more than the 4 GiB that a .mat "
+            "file can hold. Write segments only (--discard org,preprocessed)"
+        )
     head = struct.pack("<4I", _UINT32, 8, array_class, 0)
     head += struct.pack("<2I2i", _INT32, 8, n_rows, n_columns) + _element(_INT8, len(name)) + name
     head += bytes(-len(head) % 8) + _element(element_type, n_bytes)
     total = len(head) + n_bytes
     total += -total % 8
-    if total > _MOST_BYTES:
-        raise DataError(
-            f"{path}: {n_rows} leads of {n_columns} samples are more than the 4 GiB that a .mat "
-            "file can hold. Write segments only (--discard org,preprocessed)"
-        )
     file.write(struct.pack("<2I", _MATRIX, total) + head)
     for block in blocks(array):
         file.write(np.ascontiguousarray(block.T, dtype))

@@ -135,14 +135,14 @@ def test_one_array_of_all_recordings(tmp_path, signals, transposed):
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_from_a_table_to_segments_and_labels(tmp_path, signals, kind):
     for i in range(4):
-        write_wfdb(tmp_path / "raw", f"r{i}", signals[i], comments=["AF: yes", "Age: 50"])
+        write_wfdb(tmp_path / "raw", f"r{i}", signals[i], comments=["Age: 50"])
     table = pd.DataFrame(
         {
             "record": [f"r{i}" for i in range(4)],
             "patient": ["01", "01", "2", "3"],
             "AF": [0, 1, 0, 1],
             "LBBB": [True, False, False, True],
-            "weight": [50, 61, 72, 83],
+            "comments": ["w", "x", "y", "z"],
         }
     )
     path = tmp_path / f"table.{kind}"
@@ -157,8 +157,8 @@ def test_from_a_table_to_segments_and_labels(tmp_path, signals, kind):
     assert labels["AF"].tolist() == [0, 1, 0, 1]
     meta = pd.read_csv(out / "meta.csv", dtype=str)
     assert meta["patient_id"].tolist() == ["01", "01", "2", "3"]
-    assert meta["file_AF"].tolist() == ["yes"] * 4
-    assert meta["Age"].tolist() == ["50"] * 4
+    assert meta["comments"].tolist() == ["w", "x", "y", "z"]
+    assert meta["file_comments"].tolist() == ["Age: 50"] * 4
     assert len(list((out / "segmented").iterdir())) == 8
     write_records("generic", tmp_path / "raw", out, options | {"label_columns": ["LBBB"]})
     prepare_signals(read_source(out), out, Settings(sample_rate=100, segment_seconds=1))
