@@ -77,6 +77,19 @@ class _Mapped:
         return self.function(self.signal[key])
 
 
+def in_pieces(signal: Signal) -> Signal:
+    """Have what is longer than `BLOCK_SAMPLES` worked on in blocks, also where it is an array."""
+    return signal if signal.shape[1] <= BLOCK_SAMPLES else _Pieces(signal)
+
+
+class _Pieces:
+    def __init__(self, signal: Signal):
+        self._signal, self.shape, self.dtype = signal, signal.shape, signal.dtype
+
+    def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray:
+        return self._signal[key]
+
+
 @dataclass(frozen=True, eq=False)
 class Segments:
     """A recording as the network sees it.

@@ -23,6 +23,7 @@ from fairseq_ecg.prepare.signals import (
     RESAMPLERS,
     Signal,
     Statistics,
+    in_pieces,
     mapped,
     resample,
     segments_in,
@@ -260,7 +261,7 @@ def _arrange(
         result[np.isinf(result)] = np.nan
         return result
 
-    return mapped(signal, arranged, len(rows), dtype), available
+    return mapped(in_pieces(signal), arranged, len(rows), dtype), available
 
 
 def _split_tables(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[dict]]]:

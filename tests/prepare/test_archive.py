@@ -12,6 +12,7 @@ from scipy.io import loadmat
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.prepare import archive as archive_module
+from fairseq_ecg.prepare import signals
 from fairseq_ecg.prepare.archive import JOURNAL, prepare_signals
 from fairseq_ecg.prepare.locks import locked
 from fairseq_ecg.prepare.parallel import workers
@@ -214,6 +215,26 @@ def test_samples_without_value_reach_segments_only_if_asked(archive, make_ecg):
     valid = np.delete(ecg.signal[2], np.s_[50:60])
     expected = (ecg.signal[2, :50] - valid.mean()) / valid.std()
     np.testing.assert_allclose(zeroed[2, :50], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("policy", ["keep", "zero"])
+@pytest.mark.parametrize("resampler", ["linear", "polyphase"])
+def test_a_long_recording_is_prepared_in_blocks(archive, make_ecg, monkeypatch, policy, resampler):
+    ecg = make_ecg(seconds=60, rate=257)
+    ecg.signal[1] = 0.1
+    ecg.signal[2, 300:400] = np.nan
+    source = archive.source({"r": ecg})
+    settings = Settings(**SECOND, nan_policy=policy, resampler=resampler)
+    prepare_signals(source, archive.folder, settings)
+    whole = {path: loadmat(path) for path in archive.folder.rglob("*.mat")}
+    assert len(whole) == 2 + 60
+    monkeypatch.setattr(signals, "BLOCK_SAMPLES", 1000)
+    prepare_signals(source, archive.folder, settings, again=True)
+    for path, content in whole.items():
+        found = loadmat(path)
+        assert list(found) == list(content)
+        for key in (key for key in content if not key.startswith("__")):
+            np.testing.assert_allclose(found[key], content[key], rtol=0, atol=1e-11)
 
 
 def test_a_record_that_cannot_be_read_is_quarantined(archive, make_ecg, damaged):
