@@ -271,35 +271,32 @@ def tables(folder: Path, number: int) -> list[dict[str, Any]]:
         table = pd.DataFrame(values, columns=[f"label {i}" for i in range(LABELS)])
         table.insert(0, "idx", np.arange(number))
         table.to_csv(folder / "labels" / "labels.csv", index=False)
-        fairseq_ecg(
-            ["prepare", "labels", f"--output-dir={folder / 'labels'}"]
-            + [f"--labels={folder / 'labels' / 'labels.csv'}"]
-            + [f"--meta-splits={folder / 'meta_split.csv'}"]
+        step(
+            "labels",
+            output_dir=folder / "labels",
+            labels=folder / "labels" / "labels.csv",
+            meta_splits=folder / "meta_split.csv",
         )
 
+    def step(name: str, *arguments: str, **options: object) -> None:
+        given = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
+        fairseq_ecg(["prepare", name, *arguments, *given])
+
+    manifests, segments = folder / "manifests", folder / "segmented_split.csv"
+    grouped = {"strategy": "grouped", "group_col": "subject_id"}
     steps = {
         "records": records,
         "signals": signals,
-        "splits": lambda: fairseq_ecg(
-            ["prepare", "splits", "--strategy=grouped", "--group-col=subject_id"]
-            + [f"--processed-root={folder}"]
-        ),
+        "splits": lambda: step("splits", processed_root=folder, **grouped),
         "labels": labels,
-        "manifests": lambda: fairseq_ecg(
-            ["prepare", "manifests", f"--split-file-paths={folder / 'segmented_split.csv'}"]
-            + [f"--save-dir={folder / 'manifests'}"]
-        ),
-        "cmsc": lambda: fairseq_ecg(
-            ["prepare", "cmsc", str(folder / "manifests"), f"--dest={folder / 'manifests'}"]
-        ),
+        "manifests": lambda: step("manifests", split_file_paths=segments, save_dir=manifests),
+        "cmsc": lambda: step("cmsc", str(manifests), dest=manifests),
     }
     rows = []
-    for step, work in steps.items():
+    for name, work in steps.items():
         seconds, peak = in_a_process(work)
-        rows.append({"what": step, "records": number, "seconds": seconds, "peak_mb": peak})
-    pairs = sum(
-        path.read_text().count("\n") - 2 for path in (folder / "manifests" / "cmsc").glob("*.tsv")
-    )
+        rows.append({"what": name, "records": number, "seconds": seconds, "peak_mb": peak})
+    pairs = sum(path.read_text().count("\n") - 2 for path in manifests.glob("cmsc/*.tsv"))
     if pairs != number:
         raise common.WrongResultError(f"{pairs} pairs of {number} records")
     return rows

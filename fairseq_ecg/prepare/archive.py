@@ -34,7 +34,7 @@ JOURNAL = ".signals.journal"
 
 KEPT, QUARANTINED = "kept", "quarantined"
 
-_ROWS_AT_ONCE = 20_000
+_ROWS_AT_ONCE = 5_000
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ def prepare_signals(
             located = [source.locate(path) for path in prepared["path"]]
             if "org" not in settings.skip or not tables.path("meta").is_file():
                 tables.write_meta(prepared, located, found)
-                tables.write_others(journal, prepared, places)
+                if found.tables:
+                    tables.write_others(journal, prepared, places)
             if "segmented" not in settings.skip:
                 tables.write_segmented(prepared, found)
         size = found.meta[["sample_rate", "sample_size"]]
@@ -208,10 +209,12 @@ class _Found:
     Attributes:
         counts: columns ``n_segments`` and ``dropped``.
         meta: columns for ``meta.csv``.
+        tables: whether a record has rows of tables of the source's own.
     """
 
     counts: pd.DataFrame
     meta: pd.DataFrame
+    tables: bool
 
 
 def _read_journal(journal: Journal, places: list[int]) -> _Found:
@@ -221,7 +224,7 @@ def _read_journal(journal: Journal, places: list[int]) -> _Found:
         "metadata": [],
         "features": [],
     }
-    single = []
+    single, tables = [], False
     entries = journal.entries(places)
     while part := list(islice(entries, _ROWS_AT_ONCE)):
         for entry in part:
@@ -234,12 +237,13 @@ def _read_journal(journal: Journal, places: list[int]) -> _Found:
         for group, frames in groups.items():
             frames.append(pd.DataFrame([entry[group] for entry in part], index=range(len(part))))
         single.append(all(entry["single_precision"] for entry in part))
+        tables = tables or any(entry["tables"] for entry in part)
     counts, *columns = (pd.concat(frames, ignore_index=True) for frames in groups.values())
     meta = pd.concat(columns, axis=1)
     if all(single):
         numbers = [name for name in columns[-1] if name.startswith(("mean_", "std_"))]
         meta = meta.astype(dict.fromkeys(numbers, "float32"))
-    return _Found(counts, meta)
+    return _Found(counts, meta, tables)
 
 
 @dataclass(frozen=True)
