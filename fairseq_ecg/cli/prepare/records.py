@@ -32,6 +32,11 @@ def add(commands) -> None:
     parser.set_defaults(run=run, parser=parser)
 
 
+def _number(text: str) -> int | float:
+    value = float(text)
+    return int(value) if value.is_integer() else value
+
+
 _GENERIC = ("generic",)
 
 _OPTIONS = (
@@ -74,7 +79,7 @@ _OPTIONS = (
     ("name", str, "NAME", "of the source (default: uhn, generic)", ("muse", "generic")),
     (
         "sample-rate",
-        float,
+        _number,
         "HZ",
         "of the files in Hz; 500 or 100 for ptb_xl (default: 500)",
         ("ptb_xl", "generic"),
@@ -90,7 +95,7 @@ _OPTIONS = (
     ("format", str, "NAME", "of files of which neither content nor extension tell", _GENERIC),
     ("leads", words, "I,II", "names of the files' leads, in their order", _GENERIC),
     ("units", str, "UNIT", "of the files: mV, uV, V, nV or counts", _GENERIC),
-    ("gain", float, "X", "of the files: counts per mV", _GENERIC),
+    ("gain", _number, "X", "of the files: counts per mV", _GENERIC),
     ("format-column", str, "NAME", "names the format of each file", _GENERIC),
     ("leads-column", str, "NAME", "leads of each file, parted by commas or blanks", _GENERIC),
     ("sample-rate-column", str, "NAME", "sampling rate of each file in Hz", _GENERIC),
