@@ -6,9 +6,12 @@ import pandas as pd
 import pytest
 
 from fairseq_ecg.cli import main
-from fairseq_ecg.cli.prepare import STEPS, all_steps
+from fairseq_ecg.cli.prepare import STEPS, all_steps, records
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.prepare.sources import SOURCES
 from fairseq_ecg.prepare.stages import CONSTANT_LEAD_STRATEGIES, NAN_POLICIES, RESAMPLERS
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +165,21 @@ def test_places_must_be_given(tmp_path):
     for override in ("jobs", "training.jobs=2"):
         with pytest.raises(DataError, match="give KEY=VALUE"):
             all_steps.run(all_steps_arguments(tmp_path / "a.yaml", override))
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted([*ROOT.glob("examples/prepare/*.yaml"), ROOT / "examples" / "demo" / "prepare.yaml"]),
+    ids=lambda path: path.stem,
+)
+def test_examples_are_understood(path):
+    places = ["raw_root=raw", "processed_root=out", "manifest_file=all.csv"]
+    configuration = all_steps.read(path, places)
+    planned = all_steps.plan(configuration)
+    assert [step for step, *_ in planned][:3] == ["records", "signals", "splits"]
+    assert planned[0][2].source == configuration.content["source"]
+
+
+def test_every_source_has_an_example():
+    assert {path.stem for path in ROOT.glob("examples/prepare/*.yaml")} == set(SOURCES)
+    assert set(records.SOURCES) == set(SOURCES)

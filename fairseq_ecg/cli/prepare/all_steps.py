@@ -51,7 +51,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 @dataclass(frozen=True)
-class _Configuration:
+class Configuration:
     """A file of steps.
 
     Attributes:
@@ -73,15 +73,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the steps; returns 3 if records were quarantined on the way."""
     from fairseq_ecg.data.errors import DataError
 
-    configuration = _read(arguments.file, arguments.overrides)
-    folder = Path(configuration.content["processed_root"])
-    planned = []
-    for step in STEPS:
-        if step in ALWAYS or step in configuration.content:
-            command = _command(configuration, step, folder)
-            planned.append((step, command, _parse(configuration, step, command)))
+    configuration = read(arguments.file, arguments.overrides)
     quarantined = False
-    for step, command, parsed in planned:
+    for step, command, parsed in plan(configuration):
         print(f"\n$ fairseq-ecg prepare {shlex.join(command)}", flush=True)
         if step == "subset":
             # Of an earlier run of this file: the step itself never writes into an existing folder.
@@ -94,9 +88,27 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_QUARANTINED if quarantined else 0
 
 
-def _command(configuration: _Configuration, step: str, folder: Path) -> list[str]:
+def plan(configuration: Configuration) -> list[tuple[str, list[str], argparse.Namespace]]:
+    """Check the steps of a file.
+
+    Returns:
+        Name, command line and arguments of each step that it asks for.
+
+    Raises:
+        DataError: a step has no such option, or no such value.
+    """
+    planned = []
+    for step in STEPS:
+        if step in ALWAYS or step in configuration.content:
+            command = _command(configuration, step)
+            planned.append((step, command, _parse(configuration, step, command)))
+    return planned
+
+
+def _command(configuration: Configuration, step: str) -> list[str]:
     """Return the arguments of a step: what the file says, after what follows from the places."""
     content = configuration.content
+    folder = Path(content["processed_root"])
     options = dict(content.get(step) or {})
     manifests = Path((content.get("manifests") or {}).get("save_dir", folder / "manifests"))
     tables = folder / "labels" / "labels.csv"
@@ -135,7 +147,7 @@ def _command(configuration: _Configuration, step: str, folder: Path) -> list[str
     return command
 
 
-def _parse(configuration: _Configuration, step: str, command: list[str]) -> argparse.Namespace:
+def _parse(configuration: Configuration, step: str, command: list[str]) -> argparse.Namespace:
     from fairseq_ecg.cli.prepare import STEPS as MODULES
     from fairseq_ecg.data.errors import DataError
 
@@ -155,7 +167,16 @@ def _parse(configuration: _Configuration, step: str, command: list[str]) -> argp
         raise DataError(f"{configuration.where(key)}: {step}: {message}") from None
 
 
-def _read(path: Path, overrides: Sequence[str]) -> _Configuration:
+def read(path: Path, overrides: Sequence[str] = ()) -> Configuration:
+    """Read a file of steps.
+
+    Args:
+        path: YAML file.
+        overrides: ``KEY=VALUE`` in place of what it says.
+
+    Raises:
+        DataError: there is no such file, it is no YAML, or it has a key that means nothing.
+    """
     import yaml
 
     from fairseq_ecg.data.errors import DataError
@@ -174,7 +195,7 @@ def _read(path: Path, overrides: Sequence[str]) -> _Configuration:
         raise DataError(f"{path}: is no YAML: {error}") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: is empty or no mapping of keys to values. See examples/prepare")
-    configuration = _Configuration(path, content, lines)
+    configuration = Configuration(path, content, lines)
     for override in overrides:
         _override(content, override)
     for key, value in content.items():
