@@ -264,52 +264,37 @@ def statistics(ecg: Signal) -> Statistics:
         The statistics; a lead with a sample without value (NaN) has NaN for mean and standard
         deviation, and is not flat.
     """
-    mean, var = _mean_and_variance(ecg, skip_missing=False)
-    missing = sum(np.isnan(block).sum(axis=1) for block in blocks(ecg))
-    flat = _flat(ecg, skip_missing=False)
-    return Statistics(mean, np.sqrt(var), flat, missing > 0, missing == ecg.shape[1])
+    mean, var, flat, n_missing = _scan(ecg, skip_missing=False)
+    return Statistics(mean, np.sqrt(var), flat, n_missing > 0, n_missing == ecg.shape[1])
 
 
-def _flat(ecg: Signal, skip_missing: bool) -> np.ndarray:
-    # fmin and fmax pass over NaN.
-    smaller, larger = (np.fmin, np.fmax) if skip_missing else (np.minimum, np.maximum)
-    low, high = np.inf, -np.inf
-    for block in blocks(ecg):
-        low = smaller(low, smaller.reduce(block, axis=1, initial=np.inf))
-        high = larger(high, larger.reduce(block, axis=1, initial=-np.inf))
-    return high - low <= FLAT_MV
-
-
-def _mean_and_variance(
+def _scan(
     signal: Signal,
     skip_missing: bool,
     offset: np.ndarray | None = None,
     variance: bool = True,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and population variance of ``signal`` (less ``offset``), combined over blocks.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Go through ``signal`` (less ``offset``) once.
 
-    Without ``variance`` that is NaN, and saves time.
+    The mean and variance of the first block are NumPy's own; how those of two parts combine is told
+    by Chan, Golub and LeVeque, "Algorithms for computing the sample variance" (1983).
 
-    The first block's are NumPy's own; how two parts combine is told by Chan, Golub and LeVeque,
-    "Algorithms for computing the sample variance" (1983).
+    Returns:
+        Mean, population variance (NaN without ``variance``, which saves time), whether it is flat,
+        and number of samples without a value of each lead.
     """
+    # fmin and fmax pass over NaN.
+    smaller, larger = (np.fmin, np.fmax) if skip_missing else (np.minimum, np.maximum)
     total = None
+    mean, var, n_missing = 0.0, 0.0, 0
+    low, high = np.inf, -np.inf
     for block in blocks(signal):
         if offset is not None:
             block = block - offset
-        if skip_missing:
-            valid = ~np.isnan(block)
-            count = valid.sum(axis=1)
-            # A lead without any value counts as one zero, which weighs nothing.
-            valid[count == 0, :1] = True
-            block = np.where(valid, block, 0)
-            block_mean = block.mean(axis=1, where=valid)
-            block_var = block.var(axis=1, where=valid) if variance else np.full(len(block), np.nan)
-            block_mean[count == 0] = block_var[count == 0] = 0
-        else:
-            count = np.full(len(block), block.shape[1])
-            block_mean = block.mean(axis=1)
-            block_var = block.var(axis=1) if variance else np.full(len(block), np.nan)
+        low = smaller(low, smaller.reduce(block, axis=1, initial=np.inf))
+        high = larger(high, larger.reduce(block, axis=1, initial=-np.inf))
+        count, block_mean, block_var, block_missing = _moments(block, skip_missing, variance)
+        n_missing = n_missing + block_missing
         if total is None:
             total, mean, var = count, block_mean, block_var
             continue
@@ -318,7 +303,26 @@ def _mean_and_variance(
         mean = mean + delta * share
         var = var + (block_var - var) * share + delta**2 * share * (1 - share)
         total = total + count
-    return mean, var
+    return mean, var, high - low <= FLAT_MV, n_missing
+
+
+def _moments(
+    block: np.ndarray, skip_missing: bool, variance: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Samples that count, their mean and variance, and samples without a value of each lead."""
+    missing = np.isnan(block)
+    n_missing = missing.sum(axis=1)
+    none = np.full(len(block), np.nan)
+    if not (skip_missing and n_missing.any()):
+        count = np.full(len(block), block.shape[1])
+        return count, block.mean(axis=1), block.var(axis=1) if variance else none, n_missing
+    valid, count = ~missing, block.shape[1] - n_missing
+    # A lead without any value counts as one zero, which weighs nothing.
+    valid[count == 0, :1] = True
+    block = np.where(valid, block, 0)
+    mean = np.where(count == 0, 0, block.mean(axis=1, where=valid))
+    var = np.where(count == 0, 0, block.var(axis=1, where=valid)) if variance else none
+    return count, mean, var, n_missing
 
 
 @dataclass(frozen=True, eq=False)
@@ -356,10 +360,9 @@ def standardisation(
         skip_missing: leave samples without a value out of the statistics. Otherwise a lead that
             has one becomes NaN as a whole.
     """
-    mean, _ = _mean_and_variance(ecg, skip_missing, variance=False)
-    mean = mean[:, None]
-    _, var = _mean_and_variance(ecg, skip_missing, mean)
-    flat = _flat(ecg, skip_missing)[:, None]
+    mean, _, flat, _ = _scan(ecg, skip_missing, variance=False)
+    mean, flat = mean[:, None], flat[:, None]
+    _, var, _, _ = _scan(ecg, skip_missing, mean)
     std = np.where(flat, 0, np.sqrt(var)[:, None])
     return Standardisation(
         mean, std, flat, {"zero": 0, "nan": np.nan, "constant": None}[constant_lead_strategy]
