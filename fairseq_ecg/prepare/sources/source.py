@@ -61,7 +61,8 @@ class Source(ABC):
         Returns:
             The recording in mV, with whatever leads it has, and ``metadata``: numbers, texts and
             lists become columns of ``meta.csv``, after ``sample_rate`` and ``sample_size``; a
-            DataFrame becomes rows of a table of its own, ``<name>.csv``.
+            DataFrame becomes rows of a table of its own, ``<name>.csv``. The signal of a recording
+            that should not be in memory as a whole may be a `signals.Signal` in place of an array.
 
         Raises:
             DataError: the record is missing, damaged, or not to be had in mV.
