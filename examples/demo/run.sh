@@ -51,11 +51,9 @@ rm -rf "$OUT"/{recordings,data,pretrained,diagnosis}
 
 run python "$ROOT/examples/demo/simulate.py" --out "$OUT/recordings" --recordings 480 --seed 1
 
-run fairseq-ecg prepare \
-    --records "$OUT/recordings" \
-    --labels "$OUT/recordings/labels.csv" \
-    --patient-column patient_id \
-    --out "$OUT/data"
+run fairseq-ecg prepare all "$ROOT/examples/demo/prepare.yaml" \
+    raw_root="$OUT/recordings" \
+    processed_root="$OUT/data"
 
 train "$OUT/pretrain.log" fairseq-hydra-train \
     --config-name w2v_cmsc_rlm \
@@ -117,7 +115,7 @@ run fairseq-ecg evaluate "$OUT/diagnosis/checkpoint_last.pt" \
 
 # Of the held-out recordings, the one with most labels.
 RECORD=$(awk -F, '
-    NR == FNR { if ($3 == "test") held_out[$5]; next }
+    NR == FNR { if ($3 == "test") { gsub(/^simulated_|\.mat$/, "", $2); held_out[$2] } next }
     $1 in held_out { n = 0; for (i = 3; i <= NF; i++) n += $i; if (n > most) { most = n; name = $1 } }
     END { print name }
 ' "$OUT/data/meta_split.csv" "$OUT/recordings/labels.csv")

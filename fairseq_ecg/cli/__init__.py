@@ -22,7 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments; those of the process if None.
 
     Returns:
-        The exit status: 0, 1 where a required score is missed, 2 where the input cannot be used.
+        The exit status: 0, 1 where a required score is missed, 2 where the input cannot be used, 3
+        where some of its records cannot.
     """
     arguments = _parser().parse_args(argv)
     # Before fairseq is imported, which would have everything logged.

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_PREFIX = ".unfinished-"
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -17,9 +19,23 @@ def replacing(path: Path) -> Iterator[Path]:
         The path to write to. Nothing is left of it when the caller fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
+    unfinished = path.with_name(f"{_PREFIX}{os.getpid()}-{path.name}")
     try:
         yield unfinished
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def remove_unfinished(*folders: Path) -> None:
+    """Remove what processes left behind that were killed while they wrote.
+
+    Args:
+        folders: to look in, to which nobody else may be writing. They need not exist.
+    """
+    for folder in folders:
+        if folder.is_dir():
+            with os.scandir(folder) as entries:
+                unfinished = [entry for entry in entries if entry.name.startswith(_PREFIX)]
+            for entry in unfinished:
+                os.unlink(entry)

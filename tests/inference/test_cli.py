@@ -28,18 +28,13 @@ def test_help_does_not_wait_for_imports():
 
 
 def test_mistakes_are_told_in_one_line(tmp_path, capsys):
-    options = [f"--records={tmp_path}", f"--labels={tmp_path}/none.csv", f"--out={tmp_path}/out"]
-    assert main(["prepare", *options, "--patient-column=patient"]) == 2
+    assert main(["prepare", "signals", f"--processed-root={tmp_path}"]) == 2
     error = capsys.readouterr().err
-    assert error == f"fairseq-ecg: {tmp_path}/none.csv: no such file\n"
+    assert error == (
+        f"fairseq-ecg: {tmp_path}/source.yaml: no such file. Run the step 'records' first\n"
+    )
     assert main(["plot", str(tmp_path / "none"), "--out", str(tmp_path / "a.png")]) == 2
     assert "none.hea: no such WFDB header" in capsys.readouterr().err
-
-
-def test_fractions_must_be_numbers(capsys):
-    with pytest.raises(SystemExit):
-        main(["prepare", "--fractions=most"])
-    assert "'most': give numbers like 0.7,0.1,0.2" in capsys.readouterr().err
 
 
 def test_options_that_need_each_other(tmp_path, capsys):

@@ -1,8 +1,23 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.io import loadmat
 
-from fairseq_ecg.prepare.signals import resample_linear, segment, segments_of, standardise
+from fairseq_ecg.prepare import signals
+from fairseq_ecg.prepare.signals import (
+    blocks,
+    mapped,
+    resample,
+    resample_linear,
+    resample_polyphase,
+    segment,
+    segments_in,
+    segments_of,
+    standardisation,
+    standardise,
+    statistics,
+)
 
 
 @pytest.mark.parametrize(
@@ -89,3 +104,90 @@ def test_segments_of_standardises_over_the_whole_recording():
     assert segments.ecg.shape == (2, 2, 200)
     whole = standardise(resample_linear(ecg, 100, 50))[0]
     np.testing.assert_array_equal(segments.ecg[1], whole[:, 200:400])
+
+
+def test_polyphase_lets_nothing_through_above_half_of_the_lower_rate():
+    t = np.arange(4000) / 1000
+    slow, fast = np.sin(2 * np.pi * 10 * t), np.sin(2 * np.pi * 180 * t)
+    inside = np.s_[:, 30:-30]
+    expected = np.sin(2 * np.pi * 10 * np.arange(1000) / 250)[None]
+    polyphase = resample_polyphase((slow + fast)[None], 1000, 250)
+    assert polyphase.shape == (1, 1000)
+    np.testing.assert_allclose(polyphase[inside], expected[inside], atol=0.01)
+    linear = resample_linear((slow + fast)[None], 1000, 250)
+    assert np.abs(linear[:, :990] - expected[:, :990]).max() > 0.5
+
+
+@pytest.mark.parametrize("rate", [257, 500.5, 99.9])
+def test_polyphase_keeps_time_and_baseline(rate):
+    n_samples = round(20 * rate)
+    line = 3 + np.sin(2 * np.pi * np.arange(n_samples) / rate)[None]
+    resampled = resample_polyphase(line, rate, 500)
+    assert resampled.shape[1] == np.ceil(n_samples * 500 / rate)
+    expected = 3 + np.sin(2 * np.pi * np.arange(resampled.shape[1]) / 500)
+    np.testing.assert_allclose(resampled[0, 50:-80], expected[50:-80], atol=4e-3)
+    assert np.abs(resampled - expected).max() < 0.1  # no step to 0 at the ends
+
+
+class InPieces:
+    """An array that is no array, as recordings are that do not fit in memory."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+
+    def __getitem__(self, key):
+        assert key[0] == slice(None)
+        return self.array[key]
+
+
+@given(
+    n_samples=st.integers(3, 400),
+    rates=st.sampled_from([(100, 250), (257, 500), (500, 500), (1000, 360), (400, 100)]),
+    resampler=st.sampled_from(["linear", "polyphase"]),
+    block=st.integers(5, 90),
+)
+@settings(deadline=None, max_examples=60)
+def test_in_blocks_the_numbers_are_the_same(n_samples, rates, resampler, block):
+    ecg = np.random.default_rng(n_samples).normal(size=(3, n_samples))
+    ecg[1] = 0.1
+    whole = resample(ecg, *rates, resampler)
+    expected, mean, std = standardise(whole)
+    size = signals.BLOCK_SAMPLES
+    signals.BLOCK_SAMPLES = block
+    try:
+        pieces = resample(InPieces(ecg), *rates, resampler)
+        found = np.concatenate(list(blocks(pieces)), axis=1)
+        in_blocks = standardisation(pieces)
+        cut = list(segments_in(mapped(pieces, in_blocks, 3, pieces.dtype), 20))
+        flat = statistics(InPieces(ecg)).flat
+    finally:
+        signals.BLOCK_SAMPLES = size
+    np.testing.assert_allclose(found, whole, rtol=0, atol=0 if resampler == "linear" else 1e-12)
+    np.testing.assert_allclose(in_blocks.mean, mean, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(in_blocks.std, std, rtol=0, atol=1e-12)
+    assert flat.tolist() == [False, True, False]
+    np.testing.assert_allclose(
+        np.array(cut).reshape(-1, 3, 20), segment(expected, 20), rtol=0, atol=1e-11
+    )
+
+
+def test_statistics_of_one_block_are_those_of_numpy():
+    ecg = np.random.default_rng(0).normal(size=(12, 5000)).astype(np.float32)
+    found = statistics(ecg)
+    np.testing.assert_array_equal(found.mean, ecg.mean(axis=1))
+    np.testing.assert_array_equal(found.std, ecg.std(axis=1))
+
+
+def test_statistics_without_the_missing_samples():
+    ecg = np.random.default_rng(0).normal(size=(3, 100))
+    ecg[0, 10:20] = np.nan
+    ecg[2] = np.nan
+    size = signals.BLOCK_SAMPLES
+    try:
+        for signals.BLOCK_SAMPLES in (size, 7):
+            found = standardisation(ecg, skip_missing=True)
+            np.testing.assert_allclose(found.mean[:2, 0], np.nanmean(ecg[:2], axis=1))
+            np.testing.assert_allclose(found.std[:2, 0], np.nanstd(ecg[:2], axis=1))
+            assert found.mean[2] == found.std[2] == 0
+    finally:
+        signals.BLOCK_SAMPLES = size

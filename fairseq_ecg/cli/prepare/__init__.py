@@ -1,16 +1,30 @@
 """``fairseq-ecg prepare``: from an archive of ECGs to training data, one sub-command per step."""
 
 from fairseq_ecg.cli.prepare import (
+    all_steps,
     cmsc,
     combine,
     identification,
     labels,
     manifests,
+    records,
+    signals,
     splits,
     subset,
 )
 
-STEPS = (splits, labels, manifests, cmsc, subset, combine, identification)
+STEPS = (
+    records,
+    signals,
+    splits,
+    labels,
+    manifests,
+    cmsc,
+    subset,
+    combine,
+    identification,
+    all_steps,
+)
 """Modules with ``add``, which adds the step's sub-command, in the order of the steps."""
 
 

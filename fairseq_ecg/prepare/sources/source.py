@@ -1,5 +1,6 @@
 """What an archive of ECGs has to tell so that it can be prepared."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,6 +9,15 @@ from typing import Any
 import pandas as pd
 
 from fairseq_ecg.formats import ECG
+
+RESERVED = ("idx", "save_path", "source_path", "org_path", "preprocessed_path", "segmented_path")
+"""Columns that the next step adds."""
+
+FOUND = re.compile(
+    r"(lead_order|sample_rate|sample_size|avail_leads|(nan|nan_leads|constant_leads)(_any)?"
+    r"|(mean|std)_\d+)$"
+)
+"""Columns of ``meta.csv`` that are found in the signals."""
 
 
 class Source(ABC):
@@ -34,7 +44,8 @@ class Source(ABC):
             ``path`` (what `read` finds it by, relative to ``raw_root`` or absolute), ``source``,
             ``dataset``; ``save_file`` (name of the ``.mat`` file) if it does not follow from
             ``path``; and what else is known before a signal is read. Names may not depend on
-            which other records there are: ids are kept by them.
+            which other records there are: ids are kept by them. No column is called as one of
+            `RESERVED` or `FOUND`, which the signals add.
 
         Raises:
             DataError: the archive is not as it should be.
@@ -50,7 +61,8 @@ class Source(ABC):
         Returns:
             The recording in mV, with whatever leads it has, and ``metadata``: numbers, texts and
             lists become columns of ``meta.csv``, after ``sample_rate`` and ``sample_size``; a
-            DataFrame becomes rows of a table of its own, ``<name>.csv``.
+            DataFrame becomes rows of a table of its own, ``<name>.csv``. The signal of a recording
+            that should not be in memory as a whole may be a `signals.Signal` in place of an array.
 
         Raises:
             DataError: the record is missing, damaged, or not to be had in mV.

@@ -1,0 +1,383 @@
+"""From the records of an archive to segments, and to the tables that tell of them."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+import pandas as pd
+from tqdm import tqdm
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.prepare.atomic import remove_unfinished, replacing
+from fairseq_ecg.prepare.ids import allot_ids, enter_prepared
+from fairseq_ecg.prepare.journal import Journal, checksum
+from fairseq_ecg.prepare.locks import locked
+from fairseq_ecg.prepare.parallel import in_parallel
+from fairseq_ecg.prepare.records import read_records
+from fairseq_ecg.prepare.sources import Source
+from fairseq_ecg.prepare.stages import (
+    STAGES,
+    TOO_SHORT,
+    Outcome,
+    Settings,
+    prepare_record,
+    recording_of_segment,
+    segment_file,
+)
+
+JOURNAL = ".signals.journal"
+
+KEPT, QUARANTINED = "kept", "quarantined"
+
+_ROWS_AT_ONCE = 5_000
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was prepared of an archive.
+
+    Attributes:
+        summary: columns ``source``, ``dataset``, ``outcome`` (`KEPT`, why not, or `QUARANTINED`),
+            ``records``, ``segments``.
+        quarantine: columns ``source``, ``record``, ``reason``, ``step``.
+    """
+
+    summary: pd.DataFrame
+    quarantine: pd.DataFrame
+
+
+def prepare_signals(
+    source: Source,
+    folder: Path,
+    settings: Settings,
+    *,
+    manifest: Path | None = None,
+    datasets: Sequence[str] | None = None,
+    suffix: str = "",
+    strict: bool = False,
+    again: bool = False,
+) -> Prepared:
+    """Make the segments of the records that ``records.csv`` lists.
+
+    Written to ``folder`` are ``org/``, ``preprocessed/`` and ``segmented/`` with ``.mat`` files,
+    then ``meta.csv``, ``labels/labels.csv``, ``segmented.csv``, tables of the source's own,
+    ``summary.csv``, and ``quarantine.csv`` if a record could not be used. A run that was ended at
+    any point is gone on with, and ends with the same bytes. Records are prepared where
+    `parallel.workers` says.
+
+    Args:
+        source: the archive.
+        folder: that holds ``records.csv``.
+        settings: how records are prepared.
+        manifest: of all sources, which holds the ids; ``manifest.csv`` in ``folder`` if None.
+        datasets: take records of these only; ids are those of a run on all of them.
+        suffix: of the names of tables.
+        strict: stop at the first record that cannot be used.
+        again: prepare everything again, also what an earlier run did.
+
+    Returns:
+        What was prepared.
+
+    Raises:
+        DataError: tables are not as they should be, another run works on ``folder``, or with
+            ``strict`` a record cannot be used.
+    """
+    folder = folder.absolute()
+    manifest = (manifest or folder / "manifest.csv").absolute()
+    records = read_records(folder / "records.csv")
+    with locked(folder / "signals", wait=False):
+        folders = [folder, *(folder / stage for stage in STAGES)]
+        remove_unfinished(*folders)
+        records.insert(0, "idx", allot_ids(manifest, records))
+        records = _of_datasets(records, datasets, folder / "records.csv")
+        with Journal(folder / JOURNAL, settings.fingerprint(), again) as journal:
+            failures = _prepare(source, folder, settings, records, journal, strict)
+            remove_unfinished(*folders)  # of workers that outlived an earlier run
+            journal.tidy()
+            places = {idx: place for idx, (_, place) in journal.places().items()}
+            failed = {failure.idx: failure for failure in failures}
+            prepared = records[~records["idx"].isin(failed)]
+            places = [places[idx] for idx in prepared["idx"]]
+            tables = _Tables(source, folder, settings, suffix)
+            quarantine = tables.write_quarantine(records, failed)
+            if not places:
+                raise DataError(f"none of {len(records)} records can be used: {failures[0].reason}")
+            found = _read_journal(journal, places)
+            summary = tables.write_summary(records, prepared, found)
+            _remove_stale_files(folder, settings, records, prepared, found)
+            prepared = prepared.reset_index(drop=True)
+            located = [source.locate(path) for path in prepared["path"]]
+            if "org" not in settings.skip or not tables.path("meta").is_file():
+                tables.write_meta(prepared, located, found)
+                if found.tables:
+                    tables.write_others(journal, prepared, places)
+            if "segmented" not in settings.skip:
+                tables.write_segmented(prepared, found)
+        size = found.meta[["sample_rate", "sample_size"]]
+        ids = prepared[["idx", "source", "save_file"]].assign(source_path=located)
+        enter_prepared(manifest, pd.concat([ids, size], axis=1))
+    return Prepared(summary, quarantine)
+
+
+def _of_datasets(records: pd.DataFrame, datasets: Sequence[str] | None, path: Path) -> pd.DataFrame:
+    if datasets is None:
+        return records
+    there = sorted(set(records["dataset"]))
+    for dataset in datasets:
+        if dataset not in there:
+            raise DataError(f"{path}: no record of data set {dataset!r} (of {', '.join(there)})")
+    return records[records["dataset"].isin(datasets)].reset_index(drop=True)
+
+
+def _rows(records: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    names = list(records)
+    for values in records.itertuples(index=False, name=None):
+        yield dict(zip(names, values, strict=True))
+
+
+def _prepare(
+    source: Source,
+    folder: Path,
+    settings: Settings,
+    records: pd.DataFrame,
+    journal: Journal,
+    strict: bool,
+) -> list[Outcome]:
+    """Prepare what the journal does not have; return what could not be prepared."""
+    done = _done(folder, settings, records, journal)
+    checksums: dict[int, str] = {}
+
+    def arguments() -> Iterator[tuple]:
+        for row in _rows(records):
+            if row["idx"] not in done:
+                checksums[row["idx"]] = checksum(row)
+                yield source, settings, folder, row
+
+    failures = []
+    with tqdm(
+        total=len(records), initial=len(done), desc=f"{source.name}: signals", unit="record"
+    ) as progress:
+        for outcome in in_parallel(prepare_record, arguments()):
+            checked = checksums.pop(outcome.idx)
+            if outcome.reason:
+                if strict:
+                    raise DataError(outcome.reason)
+                failures.append(outcome)
+            else:
+                journal.add(outcome.idx, checked, outcome.entry)
+            progress.update()
+    return failures
+
+
+def _done(
+    folder: Path, settings: Settings, records: pd.DataFrame, journal: Journal
+) -> frozenset[int]:
+    """Ids of records that need not be prepared: all their files are there."""
+    places = journal.places()
+    if not places:
+        return frozenset()
+    names = {
+        stage: frozenset(os.listdir(folder / stage)) if (folder / stage).is_dir() else frozenset()
+        for stage in STAGES
+        if settings.written(stage)
+    }
+    rows = (row for row in _rows(records) if places.get(row["idx"], ("",))[0] == checksum(row))
+    done = []
+    while part := list(islice(rows, _ROWS_AT_ONCE)):
+        entries = journal.entries(places[row["idx"]][1] for row in part)
+        for row, entry in zip(part, entries, strict=True):
+            save_file = row["save_file"]
+            files = {stage: [save_file] for stage in names}
+            if "segmented" in names:
+                files["segmented"] = [
+                    segment_file(save_file, i) for i in range(entry["n_segments"])
+                ]
+            if all(names[stage].issuperset(files[stage]) for stage in names):
+                done.append(row["idx"])
+    return frozenset(done)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the journal says of the prepared records, a row for each.
+
+    Attributes:
+        counts: columns ``n_segments`` and ``dropped``.
+        meta: columns for ``meta.csv``.
+        tables: whether a record has rows of tables of the source's own.
+    """
+
+    counts: pd.DataFrame
+    meta: pd.DataFrame
+    tables: bool
+
+
+def _read_journal(journal: Journal, places: list[int]) -> _Found:
+    groups: dict[str, list[pd.DataFrame]] = {
+        "counts": [],
+        "size": [],
+        "metadata": [],
+        "features": [],
+    }
+    single, tables = [], False
+    entries = journal.entries(places)
+    while part := list(islice(entries, _ROWS_AT_ONCE)):
+        for entry in part:
+            entry["counts"] = {"n_segments": entry["n_segments"], "dropped": entry["dropped"]}
+            entry["size"] = {name: entry[name] for name in ("sample_rate", "sample_size")}
+            # A few texts, said of every record.
+            for feature, value in entry["features"].items():
+                if isinstance(value, str):
+                    entry["features"][feature] = sys.intern(value)
+        for group, frames in groups.items():
+            frames.append(pd.DataFrame([entry[group] for entry in part], index=range(len(part))))
+        single.append(all(entry["single_precision"] for entry in part))
+        tables = tables or any(entry["tables"] for entry in part)
+    counts, *columns = (pd.concat(frames, ignore_index=True) for frames in groups.values())
+    meta = pd.concat(columns, axis=1)
+    if all(single):
+        numbers = [name for name in columns[-1] if name.startswith(("mean_", "std_"))]
+        meta = meta.astype(dict.fromkeys(numbers, "float32"))
+    return _Found(counts, meta, tables)
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """Writes the tables of one run."""
+
+    source: Source
+    folder: Path
+    settings: Settings
+    suffix: str
+
+    def path(self, name: str) -> Path:
+        return self.folder / f"{name}{self.suffix}.csv"
+
+    def _write(self, name: str, table: pd.DataFrame) -> None:
+        with replacing(self.path(name)) as path:
+            table.to_csv(path, index=False)
+
+    def write_meta(self, prepared: pd.DataFrame, located: list[str], found: _Found) -> None:
+        """Write ``meta.csv``: of every prepared record what was known and what was found.
+
+        Labels that the archive itself has go to ``labels/labels.csv``.
+        """
+        known = prepared.assign(
+            path=located,
+            save_path=f"{self.folder}/org/" + prepared["save_file"],
+            lead_order=str(self.settings.lead_names),
+        )
+        clash = sorted(set(known) & set(found.meta))
+        if clash:
+            raise DataError(
+                f"{self.folder / 'records.csv'}: columns {', '.join(clash)} are found in the "
+                "signals too: rename them"
+            )
+        meta = self.source.describe(pd.concat([known, found.meta], axis=1))
+        self._write("meta", meta)
+        labels = self.source.labels(meta)
+        if labels is not None:
+            with replacing(self.folder / "labels" / f"labels{self.suffix}.csv") as path:
+                labels.to_csv(path, index=False)
+
+    def write_others(self, journal: Journal, prepared: pd.DataFrame, places: list[int]) -> None:
+        """Write the tables of the source's own, a record at a time."""
+        with ExitStack() as stack:
+            files: dict[str, TextIO] = {}
+            for save_file, idx, entry in zip(
+                prepared["save_file"], prepared["idx"], journal.entries(places), strict=True
+            ):
+                for name, rows in entry["tables"].items():
+                    if not rows:
+                        continue
+                    first = name not in files
+                    if first:
+                        path = stack.enter_context(replacing(self.path(name)))
+                        files[name] = stack.enter_context(open(path, "w", encoding="utf-8"))
+                    table = pd.DataFrame(rows).assign(save_file=save_file, idx=idx)
+                    table.to_csv(files[name], index=False, header=first)
+
+    def write_segmented(self, prepared: pd.DataFrame, found: _Found) -> None:
+        """Write ``segmented.csv``, by path in the order of texts.
+
+        A recording that is too short has a line without path, as fairseq_signals writes it.
+        """
+        folder = self.folder / "segmented"
+        names = sorted(
+            segment_file(save_file, i)
+            for save_file, n_segments in zip(
+                prepared["save_file"], found.counts["n_segments"], strict=True
+            )
+            for i in range(n_segments)
+        )
+        too_short = int((found.counts["dropped"] == TOO_SHORT).sum())
+        rows = {
+            "path": [f"{folder}/{name}" for name in names] + [None] * too_short,
+            "save_file": [recording_of_segment(name) for name in names] + [None] * too_short,
+            "sample_size": self.settings.segment_samples,
+        }
+        self._write("segmented", pd.DataFrame(rows))
+
+    def write_quarantine(self, records: pd.DataFrame, failed: dict[int, Outcome]) -> pd.DataFrame:
+        """Write ``quarantine.csv``, or remove that of an earlier run."""
+        rows = [
+            {
+                "source": row["source"],
+                "record": row["path"],
+                "reason": " ".join(failed[row["idx"]].reason.split()),
+                "step": failed[row["idx"]].step,
+            }
+            for row in _rows(records[records["idx"].isin(failed)])
+        ]
+        table = pd.DataFrame(rows, columns=["source", "record", "reason", "step"])
+        if rows:
+            self._write("quarantine", table)
+        else:
+            self.path("quarantine").unlink(missing_ok=True)
+        return table
+
+    def write_summary(
+        self, records: pd.DataFrame, prepared: pd.DataFrame, found: _Found
+    ) -> pd.DataFrame:
+        """Write ``summary.csv``: of every data set how many records became what."""
+        outcomes = pd.DataFrame(
+            {
+                "outcome": found.counts["dropped"].replace("", KEPT).to_numpy(),
+                "segments": found.counts["n_segments"].to_numpy(),
+            },
+            index=prepared.index,
+        ).reindex(records.index)
+        outcomes["outcome"] = outcomes["outcome"].fillna(QUARANTINED)
+        outcomes["segments"] = outcomes["segments"].fillna(0).astype(int)
+        table = (
+            pd.concat([records[["source", "dataset"]], outcomes], axis=1)
+            .groupby(["source", "dataset", "outcome"], as_index=False)
+            .agg(records=("segments", "size"), segments=("segments", "sum"))
+        )
+        self._write("summary", table)
+        return table
+
+
+def _remove_stale_files(
+    folder: Path, settings: Settings, records: pd.DataFrame, prepared: pd.DataFrame, found: _Found
+) -> None:
+    """Remove what an earlier run, with other settings or files, left of these records."""
+    n_segments = dict(zip(prepared["save_file"], found.counts["n_segments"], strict=True))
+    for stage in ("org", "preprocessed"):
+        if settings.written(stage):
+            for save_file in set(records["save_file"]) - n_segments.keys():
+                (folder / stage / save_file).unlink(missing_ok=True)
+    if "segmented" in settings.skip or not (folder / "segmented").is_dir():
+        return
+    recordings = frozenset(records["save_file"])
+    for name in os.listdir(folder / "segmented"):
+        save_file = recording_of_segment(name)
+        if save_file in recordings:
+            i = int(name[len(save_file) - len(".mat") + 1 : -len(".mat")])
+            if i >= n_segments.get(save_file, 0):
+                (folder / "segmented" / name).unlink()

@@ -1,0 +1,112 @@
+"""What has been done already, in one file that only grows, so that a run can go on after its end.
+
+The first line says how records are prepared; whatever differs there makes everything be prepared
+again. Each further line is one prepared record: id, checksum of its row in the table of records,
+and what was found, separated by tabs. A line that was cut off is as if it were not there.
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fairseq_ecg.prepare.atomic import replacing
+
+
+def checksum(record: Mapping[str, Any]) -> str:
+    """Return a checksum of a record's row: with another row it has to be prepared again."""
+    return f"{zlib.crc32(repr(list(record.items())).encode()):08x}"
+
+
+class Journal:
+    """The journal of one folder.
+
+    Args:
+        path: of its file, made where absent.
+        settings: how records are prepared, as JSON can hold it.
+        again: forget what is in it.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], again: bool = False):
+        self.path = path
+        self._head = json.dumps(settings, sort_keys=True).encode() + b"\n"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if again or not self._belongs():
+            with replacing(path) as unfinished:
+                unfinished.write_bytes(self._head)
+        self._file = open(path, "r+b")  # noqa: SIM115
+        self._file.truncate(self._end())
+        self._file.seek(0, os.SEEK_END)
+
+    def _belongs(self) -> bool:
+        if not self.path.is_file():
+            return False
+        with open(self.path, "rb") as file:
+            return file.readline() == self._head
+
+    def _end(self) -> int:
+        """Return where the last whole line ends."""
+        self._file.seek(0, os.SEEK_END)
+        position = self._file.tell()
+        while position:
+            start = max(position - 2**16, 0)
+            self._file.seek(start)
+            if (found := self._file.read(position - start).rfind(b"\n")) >= 0:
+                return start + found + 1
+            position = start
+        return 0
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, idx: int, checksum: str, entry: Mapping[str, Any]) -> None:
+        """Note that a record is prepared and all its files are there."""
+        self._file.write(f"{idx}\t{checksum}\t{json.dumps(entry)}\n".encode())
+        self._file.flush()
+
+    def _lines(self) -> Iterator[tuple[int, bytes]]:
+        """Place and content of each line but the first."""
+        self._file.flush()
+        with open(self.path, "rb") as file:
+            position = len(file.readline())
+            for line in file:
+                yield position, line
+                position += len(line)
+
+    def places(self) -> dict[int, tuple[str, int]]:
+        """Return checksum and place of the last entry of each record, by its id."""
+        places = {}
+        for position, line in self._lines():
+            idx, checksum, _ = line.split(b"\t", 2)
+            places[int(idx)] = checksum.decode(), position
+        return places
+
+    def entries(self, places: Iterable[int]) -> Iterator[dict[str, Any]]:
+        """Read entries.
+
+        Args:
+            places: of the entries, in the order in which they are wanted.
+
+        Yields:
+            What was noted.
+        """
+        self._file.flush()
+        with open(self.path, "rb") as file:
+            for place in places:
+                file.seek(place)
+                yield json.loads(file.readline().split(b"\t", 2)[2])
+
+    def tidy(self) -> None:
+        """Order the entries by id, so that the file does not depend on how a run went."""
+        places = self.places()
+        with replacing(self.path) as unfinished, open(unfinished, "wb") as tidy:
+            tidy.write(self._head)
+            with open(self.path, "rb") as file:
+                for idx in sorted(places):
+                    file.seek(places[idx][1])
+                    tidy.write(file.readline())

@@ -1,0 +1,124 @@
+"""CODE-15 %: 345,779 ECGs of the Telehealth Network of Minas Gerais in 18 HDF5 files.
+
+Published by Ribeiro et al. at https://zenodo.org/records/4916206.
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.formats import ECG
+from fairseq_ecg.prepare.sources.source import Source
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_RATE = 400
+
+LABELS = ("is_male", "1dAVb", "RBBB", "LBBB", "SB", "ST", "AF", "normal_ecg")
+
+
+class CODE15(Source):
+    """The archive: ``exams.csv`` and ``exams_part0.hdf5`` to ``exams_part17.hdf5``.
+
+    Files that are not there leave out their exams. Tracings are in mV (float32, 400 Hz) and padded
+    with zeros at both ends, which are removed.
+
+    Args:
+        raw_root: folder of the files.
+    """
+
+    name = "code_15"
+
+    def records(self) -> pd.DataFrame:
+        """List the exams whose trace file is there, in the order of ``exams.csv``.
+
+        Returns:
+            The columns of ``exams.csv``, ``path`` (the exam), ``save_file``, ``source``,
+            ``dataset``, and ``hdf_ind``, its row in the trace file (-1 where it is not in it).
+
+        Raises:
+            DataError: ``exams.csv`` or all trace files are missing, or an exam occurs twice.
+        """
+        path = self.raw_root / "exams.csv"
+        if not path.is_file():
+            raise DataError(f"{path}: no such file. It is part of the archive")
+        exams = pd.read_csv(path, low_memory=False)
+        for column in ("exam_id", "trace_file"):
+            if column not in exams:
+                raise DataError(f"{path}: no column {column!r} (it has {', '.join(exams)})")
+        if exams["exam_id"].duplicated().any():
+            twice = exams["exam_id"][exams["exam_id"].duplicated()].iloc[0]
+            raise DataError(f"{path}: exam {twice} occurs twice")
+        row_of = self._rows(sorted(set(exams["trace_file"])), path)
+        exams = exams[exams["trace_file"].isin(row_of)].reset_index(drop=True)
+        return exams.assign(
+            path=exams["exam_id"].astype(str),
+            save_file=self.name + "_" + exams["exam_id"].astype(str) + ".mat",
+            source=self.name,
+            dataset=self.name,
+            hdf_ind=[
+                row_of[file].get(exam, -1)
+                for file, exam in zip(exams["trace_file"], exams["exam_id"], strict=True)
+            ],
+        )
+
+    def _rows(self, names: list[str], exams: Path) -> dict[str, dict[int, int]]:
+        """Row of each exam in each of the trace files that are there."""
+        import h5py
+
+        there = [name for name in names if (self.raw_root / name).is_file()]
+        if not there:
+            raise DataError(f"{exams}: none of its trace files ({', '.join(names)}) is there")
+        if len(there) < len(names):
+            logger.warning(
+                "%s: %d of %d trace files are missing, their exams are left out: %s",
+                exams,
+                len(names) - len(there),
+                len(names),
+                ", ".join(name for name in names if name not in there),
+            )
+        rows = {}
+        for name in there:
+            path = self.raw_root / name
+            try:
+                with h5py.File(path) as file:
+                    ids = file["exam_id"][:]
+            except (OSError, KeyError) as error:
+                raise DataError(f"{path}: is no trace file, or damaged ({error})") from error
+            # The last row of every file is no exam: id 0, all zero.
+            rows[name] = {int(exam): row for row, exam in enumerate(ids) if exam}
+        return rows
+
+    def locate(self, path: str) -> str:
+        """Return the exam: it has no file of its own."""
+        return path
+
+    def read(self, record: Mapping[str, Any]) -> ECG:
+        """Read the tracing of one exam, without its padding."""
+        import h5py
+
+        path = self.raw_root / record["trace_file"]
+        where = f"{path}, exam {record['exam_id']}"
+        if record["hdf_ind"] < 0:
+            raise DataError(f"{where}: the file has no such exam")
+        with h5py.File(path) as file:
+            if file["exam_id"][record["hdf_ind"]] != record["exam_id"]:
+                raise DataError(f"{where}: is in another row now. Run the step 'records' again")
+            tracing = file["tracings"][record["hdf_ind"]]
+        return ECG(where, _without_padding(tracing.T), LEADS, SAMPLE_RATE)
+
+    def labels(self, meta: pd.DataFrame) -> pd.DataFrame:
+        """Return the published labels."""
+        return meta[["idx", *LABELS]]
+
+
+def _without_padding(tracing: np.ndarray) -> np.ndarray:
+    """Cut off samples at both ends where all leads are 0; an empty tracing stays as it is."""
+    used = np.flatnonzero(tracing.any(axis=0))
+    return tracing[:, used[0] : used[-1] + 1] if len(used) else tracing

@@ -1,0 +1,313 @@
+"""Anyone's own ECGs: a folder of files, a table that names them, or one array of all."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.formats import ECG
+from fairseq_ecg.prepare.sources.source import FOUND, RESERVED, Source
+
+PATIENT = "patient_id"
+"""Column that the patient has in all tables that are made."""
+
+PATH_COLUMNS = ("path", "record", "file", "filename")
+"""Columns that may name the file, the first that there is."""
+
+FILE = "file_"
+"""Prefix of the columns that say what a file does not, and of what it says beside the table."""
+
+READING = ("format", "leads", "sample_rate", "units", "gain")
+"""What can be given of a file, for all or by a column of the table."""
+
+ARRAY_ROW = "array_row"
+
+BINARY = frozenset(("0", "1", "0.0", "1.0", "True", "False"))
+
+
+class Generic(Source):
+    """Files of any format of `fairseq_ecg.formats`.
+
+    What a file does not say of its leads, rate and units is given, for all files or by a column of
+    the table; ``<name>`` and ``<name>_column`` exclude each other.
+
+    Args:
+        raw_root: folder that paths are relative to.
+        name: of the source, of its data set if no column says, and of the files made.
+        table: CSV or Parquet file with a row for each record; relative to ``raw_root`` or to the
+            current folder. Without one, the files below ``raw_root`` are taken.
+        path_column: column of the table that names the file, relative to ``raw_root``, of a WFDB
+            record with or without extension; by default the first of `PATH_COLUMNS`.
+        patient_column: column that names the patient.
+        dataset_column: column that names the data set.
+        label_columns: columns of labels; by default those that hold nothing but 0 and 1 (or True
+            and False).
+        array: ``.npy`` file of shape ``(n_records, n_leads, n_samples)`` or
+            ``(n_records, n_samples, n_leads)`` in place of files; row ``i`` of the table tells of
+            row ``i`` of the array.
+        row_column: column that says the row of the array, from 0, if that is not so.
+        pattern: of the files to take without a table, such as ``**/*.hea``.
+        format: of the files, if neither content nor extension tell.
+        leads: names of the leads in the files' order.
+        sample_rate: in Hz.
+        units: ``mV``, ``uV``, ``V``, ``nV`` or ``counts``.
+        gain: counts of the converter per mV.
+        format_column: column of the table that says the same.
+        leads_column: likewise; names separated by commas, blanks or semicolons.
+        sample_rate_column: likewise.
+        units_column: likewise.
+        gain_column: likewise.
+    """
+
+    def __init__(
+        self,
+        raw_root: Path,
+        *,
+        name: str = "generic",
+        table: Path | str | None = None,
+        path_column: str | None = None,
+        patient_column: str | None = None,
+        dataset_column: str | None = None,
+        label_columns: Sequence[str] | None = None,
+        array: Path | str | None = None,
+        row_column: str | None = None,
+        pattern: str | None = None,
+        format: str | None = None,
+        leads: Sequence[str] | None = None,
+        sample_rate: float | None = None,
+        units: str | None = None,
+        gain: float | None = None,
+        format_column: str | None = None,
+        leads_column: str | None = None,
+        sample_rate_column: str | None = None,
+        units_column: str | None = None,
+        gain_column: str | None = None,
+    ):
+        super().__init__(raw_root)
+        self.name = name
+        self.table = table
+        self.path_column = path_column
+        self.patient_column = patient_column
+        self.dataset_column = dataset_column
+        self.label_columns = label_columns
+        self.array = array
+        self.row_column = row_column
+        self.pattern = pattern
+        self.given = {
+            "format": format,
+            "leads": ",".join(leads) if leads else None,
+            "sample_rate": sample_rate,
+            "units": units,
+            "gain": gain,
+        }
+        self.columns = {
+            "format": format_column,
+            "leads": leads_column,
+            "sample_rate": sample_rate_column,
+            "units": units_column,
+            "gain": gain_column,
+        }
+        for key in READING:
+            if self.given[key] is not None and self.columns[key] is not None:
+                raise DataError(f"{key} is given, and the column {self.columns[key]!r} for it")
+        needing = {"patient": patient_column, "dataset": dataset_column, **self.columns}
+        for key, column in needing.items():
+            if column is not None and table is None:
+                raise DataError(f"column {column!r} for {key}: there is no table. Give one")
+
+    def records(self) -> pd.DataFrame:
+        """List the files.
+
+        Returns:
+            ``path``, ``save_file``, ``source``, ``dataset``, ``patient_id`` if a column names it,
+            what was given of the files (``file_leads`` for instance), and the other columns of the
+            table; those that are called as what is found in the signals get the prefix ``table_``.
+        """
+        if self.table is not None:
+            table, where = self._read_table()
+        elif self.array is not None:
+            table, where = pd.DataFrame(index=range(len(self._open_array()))), ""
+        else:
+            table, where = self._files(), ""
+        rows = {}
+        if self.array is not None:
+            paths = pd.Series(str(self.array), index=table.index)
+            rows[ARRAY_ROW] = self._array_rows(table, where)
+        else:
+            paths = table[self._path_column(table, where)].astype(str)
+        suffix = [f"_{row}" for row in rows[ARRAY_ROW]] if rows else [""] * len(paths)
+        records = {
+            "path": paths,
+            "save_file": [
+                f"{self.name}_{_in_one_word(path, self.raw_root)}{end}.mat"
+                for path, end in zip(paths, suffix, strict=True)
+            ],
+            "source": self.name,
+            "dataset": self._column(table, self.dataset_column, where, self.name),
+        }
+        if self.patient_column:
+            records[PATIENT] = self._column(table, self.patient_column, where, None)
+        records |= rows
+        for key in READING:
+            if self.given[key] is not None or self.columns[key] is not None:
+                records[FILE + key] = self._column(table, self.columns[key], where, self.given[key])
+        used = {self.dataset_column, self.patient_column, self.row_column, *self.columns.values()}
+        if self.array is None:
+            used.add(self._path_column(table, where))
+        others = table.drop(columns=[column for column in table if column in used])
+        others = others.rename(columns=lambda name: _apart(name, records))
+        return pd.concat([pd.DataFrame(records, index=table.index), others], axis=1)
+
+    def _files(self) -> pd.DataFrame:
+        """Table of the files below the folder; a WFDB record is its header."""
+        from fairseq_ecg.formats import FORMAT_OF_SUFFIX
+
+        wanted = self.given["format"]
+        paths = []
+        for path in sorted(self.raw_root.glob(self.pattern or "**/*")):
+            suffix = path.suffix.lower()
+            known = FORMAT_OF_SUFFIX.get(suffix)
+            if self.pattern is None and (known is None or wanted not in (None, known)):
+                continue
+            signals_of_header = suffix != ".hea" and path.with_suffix(".hea").is_file()
+            if path.is_file() and suffix != ".dat" and not signals_of_header:
+                paths.append(path.relative_to(self.raw_root).as_posix())
+        if not paths:
+            raise DataError(
+                f"{self.raw_root}: no file with an extension of {', '.join(FORMAT_OF_SUFFIX)}"
+                + (f" that matches {self.pattern}" if self.pattern else "")
+            )
+        return pd.DataFrame({"path": paths})
+
+    def _read_table(self) -> tuple[pd.DataFrame, str]:
+        path = self.raw_root / self.table
+        if not path.is_file():
+            path = Path(self.table)
+        if not path.is_file():
+            raise DataError(f"{path}: no such table, neither here nor in {self.raw_root}")
+        try:
+            if path.suffix.lower() in (".parquet", ".pq"):
+                return pd.read_parquet(path), str(path)
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        except Exception as error:  # pandas has an error for every kind of damage
+            raise DataError(f"{path}: cannot be read as a table ({error})") from error
+        return table, str(path)
+
+    def _path_column(self, table: pd.DataFrame, where: str) -> str:
+        if self.path_column is not None:
+            _require(table, self.path_column, where)
+            return self.path_column
+        for column in PATH_COLUMNS:
+            if column in table:
+                return column
+        raise DataError(
+            f"{where}: no column {', '.join(PATH_COLUMNS)} (it has {', '.join(map(str, table))}). "
+            "Say which one names the file (--path-column)"
+        )
+
+    def _column(
+        self, table: pd.DataFrame, column: str | None, where: str, otherwise: Any
+    ) -> pd.Series | Any:
+        if column is None:
+            return otherwise
+        _require(table, column, where)
+        empty = table[column].isna() | (table[column].astype(str).str.strip() == "")
+        if empty.any() and column in (self.patient_column, self.dataset_column):
+            raise DataError(f"{where}, row {int(empty.to_numpy().argmax()) + 1}: no {column}")
+        return table[column]
+
+    def _open_array(self) -> np.ndarray:
+        path = self.raw_root / self.array
+        try:
+            array = np.load(path, mmap_mode="r")
+        except FileNotFoundError:
+            raise DataError(f"{path}: no such array") from None
+        except ValueError as error:
+            raise DataError(f"{path}: is no .npy file of numbers ({error})") from error
+        if array.ndim != 3:
+            raise DataError(f"{path}: has shape {array.shape}, not (records, leads, samples)")
+        return array
+
+    def _array_rows(self, table: pd.DataFrame, where: str) -> np.ndarray:
+        n_records = len(self._open_array())
+        if self.row_column is None:
+            if len(table) != n_records:
+                raise DataError(
+                    f"{where}: {len(table)} rows, but {self.array} holds {n_records} records. "
+                    "Name the column that says the row of the array (--row-column)"
+                )
+            return np.arange(n_records)
+        _require(table, self.row_column, where)
+        rows = pd.to_numeric(table[self.row_column], errors="coerce")
+        wrong = ~(rows.ge(0) & rows.lt(n_records) & (rows % 1 == 0))
+        if wrong.any():
+            raise DataError(
+                f"{where}, row {int(wrong.to_numpy().argmax()) + 1}: {self.row_column} is "
+                f"{table[self.row_column][wrong].iloc[0]!r}, not a number from 0 to {n_records - 1}"
+            )
+        return rows.to_numpy(np.int64)
+
+    def read(self, record: Mapping[str, Any]) -> ECG:
+        """Read a file, or a row of the array."""
+        from fairseq_ecg.formats import ecg_from_array, read_ecg
+
+        given = {key: record.get(FILE + key) for key in READING}
+        given = {key: value for key, value in given.items() if not pd.isna(value) and value != ""}
+        if "leads" in given:
+            given["leads"] = re.split(r"[,;\s]+", str(given["leads"]).strip())
+        for key in ("sample_rate", "gain"):
+            if key in given:
+                given[key] = float(given[key])
+        if ARRAY_ROW in record:
+            row = int(record[ARRAY_ROW])
+            where = f"{self.raw_root / record['path']}, row {row}"
+            for key in ("leads", "sample_rate"):
+                if key not in given:
+                    raise DataError(f"{where}: an array does not say its {key}. Give it")
+            given.pop("format", None)
+            return ecg_from_array(self._open_array()[row], where=where, **given)
+        ecg = read_ecg(self.raw_root / record["path"], **given)
+        metadata = {_apart(key, record, FILE): value for key, value in ecg.metadata.items()}
+        return ECG(ecg.where, ecg.signal, ecg.leads, ecg.sample_rate, metadata)
+
+    def labels(self, meta: pd.DataFrame) -> pd.DataFrame | None:
+        """Return the label columns of the table."""
+        if self.label_columns is not None:
+            for column in self.label_columns:
+                _require(meta, column, "the table of records")
+            return meta[["idx", *self.label_columns]]
+        last = list(meta).index("save_path")
+        used = {"idx", "path", "save_file", "source", "dataset", PATIENT, ARRAY_ROW}
+        columns = [
+            column
+            for column in list(meta)[:last]
+            if column not in used
+            and not column.startswith(FILE)
+            and set(meta[column].astype(str)) <= BINARY
+        ]
+        return meta[["idx", *columns]] if columns else None
+
+
+def _require(table: pd.DataFrame, column: str, where: str) -> None:
+    if column not in table:
+        raise DataError(f"{where}: no column {column!r} (it has {', '.join(map(str, table))})")
+
+
+def _in_one_word(path: str, root: Path) -> str:
+    """Return a path below the folder without extension, in one word."""
+    from fairseq_ecg.formats import FORMAT_OF_SUFFIX
+
+    if Path(path).is_relative_to(root):
+        path = str(Path(path).relative_to(root))
+    stem, suffix = os.path.splitext(path)
+    return re.sub(r"[/\s]", "_", (stem if suffix.lower() in FORMAT_OF_SUFFIX else path).lstrip("/"))
+
+
+def _apart(name: str, taken: Mapping[str, Any], prefix: str = "table_") -> str:
+    """Return another name for a column that there is already."""
+    return f"{prefix}{name}" if name in taken or name in RESERVED or FOUND.match(name) else name

@@ -1,0 +1,357 @@
+"""The three stages of one record, and their ``.mat`` files.
+
+``org`` is the signal in mV with the wanted leads, ``preprocessed`` is resampled and standardised,
+``segmented`` is cut. Stages that are skipped are read from the files of an earlier run.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.data.recording import read_integer, read_mat, recording_from_mat
+from fairseq_ecg.formats import ECG
+from fairseq_ecg.prepare.mat import write_mat
+from fairseq_ecg.prepare.signals import (
+    CONSTANT_LEAD_STRATEGIES,
+    RESAMPLERS,
+    Signal,
+    Statistics,
+    in_pieces,
+    mapped,
+    resample,
+    segments_in,
+    standardisation,
+    statistics,
+)
+from fairseq_ecg.prepare.sources import Source
+
+STAGES = ("org", "preprocessed", "segmented")
+
+NAN_POLICIES = ("drop", "zero", "keep")
+
+TOO_SHORT = "shorter than a segment"
+NAN = "samples without a value"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How records are prepared.
+
+    Args:
+        sample_rate: of the segments in Hz.
+        segment_seconds: length of a segment in seconds.
+        leads: standard positions of the leads, in standard order.
+        standardise: whether to give every lead mean 0 and standard deviation 1.
+        constant_lead_strategy: what becomes of flat leads, see `signals.standardisation`.
+        nan_policy: of recordings with missing leads or samples without a value: ``drop``, no
+            segments are made; ``zero``, these samples are 0 in the segments and left out of mean
+            and standard deviation; ``keep``, the lead becomes NaN as a whole (fairseq_signals).
+        resampler: see `signals.resample`.
+        skip: stages that are not run.
+        discard: of ``org`` and ``preprocessed``, those whose files are not written.
+
+    Raises:
+        DataError: a setting has no meaning, or settings contradict each other.
+    """
+
+    sample_rate: int = 500
+    segment_seconds: float = 5.0
+    leads: tuple[int, ...] = tuple(range(len(LEADS)))
+    standardise: bool = True
+    constant_lead_strategy: str = "zero"
+    nan_policy: str = "drop"
+    resampler: str = "linear"
+    skip: tuple[str, ...] = ()
+    discard: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.sample_rate < 1:
+            raise DataError(f"a sampling rate of {self.sample_rate} Hz: give one above 0")
+        if self.segment_samples < 1:
+            raise DataError(f"{self.segment_seconds} s at {self.sample_rate} Hz make no segment")
+        for name, value, choices in (
+            ("constant_lead_strategy", self.constant_lead_strategy, CONSTANT_LEAD_STRATEGIES),
+            ("nan_policy", self.nan_policy, NAN_POLICIES),
+            ("resampler", self.resampler, RESAMPLERS),
+            *(("skip", stage, STAGES) for stage in self.skip),
+            *(("discard", stage, STAGES[:2]) for stage in self.discard),
+        ):
+            if value not in choices:
+                raise DataError(f"{name} {value!r}: not one of {', '.join(choices)}")
+
+    @property
+    def segment_samples(self) -> int:
+        """Length of a segment in samples."""
+        return round(self.segment_seconds * self.sample_rate)
+
+    @property
+    def lead_names(self) -> list[str]:
+        """Names of the leads."""
+        return [LEADS[lead] for lead in self.leads]
+
+    def written(self, stage: str) -> bool:
+        """Whether the files of a stage are written."""
+        return stage not in self.skip and stage not in self.discard
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what the files of a record depend on, as JSON can hold it."""
+        return asdict(self) | {name: list(getattr(self, name)) for name in ("leads", "skip")}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a record.
+
+    Attributes:
+        idx: its id.
+        entry: what was found, as the journal holds it; empty when it could not be prepared.
+        reason: why it could not be prepared.
+        step: in which stage that was.
+    """
+
+    idx: int
+    entry: dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+    step: str = ""
+
+
+def segment_file(save_file: str, i: int) -> str:
+    """Return the name of the file of segment ``i``."""
+    return f"{save_file.removesuffix('.mat')}_{i}.mat"
+
+
+def recording_of_segment(name: str) -> str:
+    """Return the ``save_file`` that a segment's file belongs to."""
+    return re.sub(r"_\d+\.mat$", ".mat", name)
+
+
+def prepare_record(
+    source: Source, settings: Settings, folder: Path, record: Mapping[str, Any]
+) -> Outcome:
+    """Run the stages for one record; called in worker processes.
+
+    Args:
+        source: its archive.
+        settings: how.
+        folder: parent of the folders of the stages.
+        record: its row of the table of records, with ``idx`` and ``save_file``.
+
+    Returns:
+        What became of it. That a record cannot be used is told there, not raised.
+    """
+    idx, save_file = record["idx"], record["save_file"]
+    step = "org"
+    try:
+        variables, entry = _org(source, settings, folder, record)
+        if variables["idx"] != idx:
+            raise DataError(
+                f"{folder / step / save_file}: has id {variables['idx']}, not {idx}. "
+                "Do not skip the stage"
+            )
+        step = "preprocessed"
+        if step in settings.skip:
+            if "segmented" not in settings.skip:
+                variables = _load(folder / step / save_file)
+        else:
+            variables = _preprocess(variables, settings)
+            if settings.written(step):
+                write_mat(folder / step / save_file, variables)
+        step = "segmented"
+        if step in settings.skip:
+            entry |= {"n_segments": 0, "dropped": ""}
+        elif settings.nan_policy == "drop" and entry["features"]["nan_any"]:
+            entry |= {"n_segments": 0, "dropped": NAN}
+        else:
+            entry |= _cut(variables, settings, folder / step, save_file)
+    except DataError as error:
+        return Outcome(idx, reason=str(error), step=step)
+    return Outcome(idx, entry)
+
+
+def _org(
+    source: Source, settings: Settings, folder: Path, record: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Variables of the first stage, and what they tell of the record."""
+    path = folder / "org" / record["save_file"]
+    if "org" not in settings.skip:
+        ecg = _read(source, record)
+        feats, available = _arrange(ecg.signal, ecg.leads, settings.lead_names, ecg.where)
+        rate = _number(ecg.sample_rate)
+        variables = {
+            "org_sample_rate": rate,
+            "curr_sample_rate": rate,
+            "org_sample_size": ecg.n_samples,
+            "curr_sample_size": ecg.n_samples,
+            "feats": feats,
+            "idx": record["idx"],
+        }
+        if settings.written("org"):
+            write_mat(path, variables)
+        metadata, tables = _split_tables(ecg.metadata)
+    else:
+        if "preprocessed" in settings.skip:
+            path = folder / "preprocessed" / record["save_file"]
+        variables = _load(path)
+        available, metadata, tables = settings.lead_names, {}, {}
+        if len(variables["feats"]) != len(available):
+            raise DataError(
+                f"{path}: has {len(variables['feats'])} leads, not the {len(available)} of --leads"
+            )
+    found = statistics(variables["feats"])
+    entry = {
+        "sample_rate": variables["org_sample_rate"],
+        "sample_size": variables["org_sample_size"],
+        "metadata": metadata,
+        "features": _features(found, settings.lead_names, available),
+        "tables": tables,
+        "single_precision": np.dtype(variables["feats"].dtype) == np.float32,
+    }
+    return variables, entry
+
+
+def _read(source: Source, record: Mapping[str, Any]) -> ECG:
+    try:
+        ecg = source.read(record)
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:  # readers fail on damage with whatever they tripped over
+        where = source.locate(str(record["path"]))
+        raise DataError(f"{where}: cannot be read ({type(error).__name__}: {error})") from error
+    if not ecg.n_samples:
+        raise DataError(f"{ecg.where}: has no samples")
+    if not 0 < ecg.sample_rate < np.inf:
+        raise DataError(f"{ecg.where}: has a sampling rate of {ecg.sample_rate} Hz")
+    return ecg
+
+
+def _number(value: float) -> int | float:
+    """Return an int where it says the same."""
+    return int(value) if value == int(value) else float(value)
+
+
+def _arrange(
+    signal: Signal, names: Sequence[str], wanted: list[str], where: str
+) -> tuple[Signal, list[str]]:
+    """Return the wanted leads, NaN where they are missing, and the names of those that are there.
+
+    Infinite samples are none: they become NaN.
+    """
+    rows = [names.index(lead) if lead in names else None for lead in wanted]
+    available = [lead for lead in wanted if lead in names]
+    if not available:
+        raise DataError(f"{where}: has none of the leads {', '.join(wanted)}: {', '.join(names)}")
+    dtype = np.dtype(np.float64)
+    if np.dtype(signal.dtype) == np.float32 and None not in rows:
+        dtype = np.dtype(np.float32)
+    # What a sum is rounded to depends on the order in memory: these are those of fairseq_signals.
+    order = "F" if list(names) == wanted else "C"
+
+    def arranged(block: np.ndarray) -> np.ndarray:
+        result = np.full((len(rows), block.shape[1]), np.nan, dtype, order)
+        for place, row in enumerate(rows):
+            if row is not None:
+                result[place] = block[row]
+        result[np.isinf(result)] = np.nan
+        return result
+
+    return mapped(in_pieces(signal), arranged, len(rows), dtype), available
+
+
+def _split_tables(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[dict]]]:
+    """Part metadata into columns and tables, in types that JSON has."""
+    columns, tables = {}, {}
+    for name, value in metadata.items():
+        if isinstance(value, pd.DataFrame):
+            tables[name] = [
+                {key: _plain(cell) for key, cell in row.items()} for row in value.to_dict("records")
+            ]
+        else:
+            columns[name] = _plain(value)
+    return columns, tables
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or value is pd.NaT or value is pd.NA:
+        return None
+    return value if isinstance(value, str | bool | int | float) else str(value)
+
+
+def _features(found: Statistics, leads: list[str], available: list[str]) -> dict[str, Any]:
+    """Return columns of ``meta.csv`` that tell of the signal."""
+    empty = [lead for lead, is_empty in zip(leads, found.empty, strict=True) if is_empty]
+    flat = [lead for lead, is_flat in zip(leads, found.flat, strict=True) if is_flat]
+    return {
+        "avail_leads": str(available),
+        "nan_any": bool(found.missing.any()),
+        "nan_leads_any": bool(empty),
+        "nan_leads": str(empty),
+        "constant_leads_any": bool(flat),
+        "constant_leads": str(flat),
+        **{f"mean_{i}": float(mean) for i, mean in enumerate(found.mean)},
+        **{f"std_{i}": float(std) for i, std in enumerate(found.std)},
+    }
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """Read the file of a stage that is skipped."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file. Run the stage instead of skipping it")
+    numbers = ("org_sample_rate", "curr_sample_rate", "org_sample_size", "curr_sample_size")
+    where = str(path)
+    mat = read_mat(where, where, required=(*numbers, "feats", "idx"), optional=("mean", "std"))
+    recording = recording_from_mat(mat, where)
+    variables = {name: _number(mat[name].item()) for name in numbers}
+    variables |= {"feats": recording.feats, "idx": read_integer(mat, "idx", where)}
+    return variables | {name: mat[name] for name in ("mean", "std") if name in mat}
+
+
+def _preprocess(org: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """Variables of the second stage."""
+    rate, ecg = org["curr_sample_rate"], org["feats"]
+    if isinstance(ecg, np.ndarray):
+        ecg = np.asfortranarray(ecg)  # as it comes from a file, and as fairseq_signals has it
+    ecg = resample(ecg, rate, settings.sample_rate, settings.resampler)
+    zero = settings.nan_policy == "zero"
+    found = standardisation(ecg, settings.constant_lead_strategy, skip_missing=zero)
+
+    def conditioned(block: np.ndarray) -> np.ndarray:
+        result = found(block) if settings.standardise else block
+        return np.where(np.isnan(block), 0, result) if zero else result
+
+    return {
+        **org,
+        "curr_sample_rate": settings.sample_rate,
+        "curr_sample_size": ecg.shape[1],
+        "feats": mapped(ecg, conditioned, len(found.mean), np.dtype(ecg.dtype)),
+        "mean": found.mean,
+        "std": found.std,
+    }
+
+
+def _cut(
+    preprocessed: Mapping[str, Any], settings: Settings, folder: Path, save_file: str
+) -> dict[str, Any]:
+    """Write the segments; return how many there are, and if none why."""
+    rate, feats = preprocessed["curr_sample_rate"], preprocessed["feats"]
+    if rate != settings.sample_rate:
+        raise DataError(
+            f"{save_file}: preprocessed to {rate} Hz, segments are to have "
+            f"{settings.sample_rate} Hz. Do not skip the stage 'preprocessed'"
+        )
+    if feats.shape[1] < settings.segment_samples:
+        return {"n_segments": 0, "dropped": TOO_SHORT}
+    n_segments = 0
+    for i, ecg in enumerate(segments_in(feats, settings.segment_samples)):
+        variables = {**preprocessed, "curr_sample_size": ecg.shape[1], "feats": ecg}
+        write_mat(folder / segment_file(save_file, i), variables | {"segment_i": i})
+        n_segments = i + 1
+    return {"n_segments": n_segments, "dropped": ""}

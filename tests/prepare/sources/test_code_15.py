@@ -1,0 +1,120 @@
+import io
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.io import loadmat
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.prepare.archive import prepare_signals
+from fairseq_ecg.prepare.records import read_source, write_records
+from fairseq_ecg.prepare.sources.code_15 import CODE15, LABELS
+from fairseq_ecg.prepare.stages import Settings
+
+
+@pytest.fixture(scope="module")
+def published(shared):
+    return shared / "ecg" / "code_15"
+
+
+@pytest.fixture(scope="module")
+def prepared(published, write_code_15, tmp_path_factory):
+    """The published recordings, from archives as they are published to segments."""
+    folder = tmp_path_factory.mktemp("code_15")
+    meta = pd.read_csv(published / "meta.csv", dtype=str, keep_default_na=False)
+    exams = meta.loc[:, "exam_id":"trace_file"].copy()
+    exams["trace_file"] = [f"exams_part{i % 2}.hdf5" for i in range(len(exams))]
+    tracings = {
+        int(exam): loadmat(published / "org" / f"code_15_{exam}.mat")["feats"]
+        for exam in exams["exam_id"]
+    }
+    write_code_15(folder / "raw", tracings, exams)
+    write_records("code_15", folder / "raw", folder / "out")
+    prepare_signals(read_source(folder / "out"), folder / "out", Settings())
+    return folder / "out"
+
+
+@pytest.mark.parametrize(
+    ("stage", "tolerance"), [("org", 0), ("preprocessed", 5e-15), ("segmented", 0)]
+)
+def test_files_are_the_published_ones(published, prepared, stage, tolerance):
+    names = sorted(path.name for path in (published / stage).glob("*.mat"))
+    assert sorted(path.name for path in (prepared / stage).iterdir()) == names
+    for name in names:
+        expected, found = loadmat(published / stage / name), loadmat(prepared / stage / name)
+        assert list(found) == list(expected)
+        for key in (key for key in expected if not key.startswith("__")):
+            assert found[key].dtype == expected[key].dtype
+            np.testing.assert_allclose(found[key], expected[key], rtol=0, atol=tolerance)
+
+
+def test_meta_has_the_published_text(published, prepared):
+    """All columns but those that say where files lie: they are made up here."""
+    expected = pd.read_csv(published / "meta.csv", dtype=str, keep_default_na=False, index_col=0)
+    found = pd.read_csv(prepared / "meta.csv", dtype=str, keep_default_na=False)
+    assert list(found.drop(columns="save_path")) == list(expected)
+    for column in set(expected) - {"trace_file", "hdf_ind"}:
+        assert found[column].tolist() == expected[column].tolist(), column
+    assert found["save_path"].str.startswith(f"{prepared}/org/code_15_").all()
+
+
+def test_labels_are_the_published_ones(published, prepared):
+    expected = pd.read_csv(published / "labels" / "labels.csv")
+    found = pd.read_csv(prepared / "labels" / "labels.csv")
+    assert list(found) == ["idx", *LABELS]
+    pd.testing.assert_frame_equal(found, expected[expected["idx"].isin(found["idx"])])
+
+
+def test_segmented_is_sorted_as_text(published, prepared):
+    expected = pd.read_csv(published / "segmented.csv", index_col=0)
+    found = pd.read_csv(prepared / "segmented.csv")
+    found["path"] = found["path"].str.rpartition("/")[2]
+    pd.testing.assert_frame_equal(found, expected.reset_index(drop=True))
+
+
+def test_padding_is_removed_and_nothing_else(write_code_15, tmp_path):
+    inside = np.ones((12, 50), np.float32)
+    inside[:, 20:30] = 0
+    inside[1:, 0] = 0  # the first sample of one lead alone is signal
+    empty = np.zeros((12, 4096), np.float32)
+    source = CODE15(write_code_15(tmp_path, {7: inside, 9: empty}, n_files=1))
+    records = source.records().to_dict("records")
+    np.testing.assert_array_equal(source.read(records[0]).signal, inside)
+    assert source.read(records[1]).signal.shape == (12, 4096)
+    assert source.read(records[0]).signal.dtype == np.float32
+
+
+def test_exams_of_missing_files_are_left_out_and_named(write_code_15, tmp_path, caplog):
+    tracings = {exam: np.ones((12, 40), np.float32) for exam in (7, 8, 9)}
+    source = CODE15(write_code_15(tmp_path, tracings))
+    (tmp_path / "exams_part1.hdf5").unlink()
+    assert source.records()["exam_id"].tolist() == [7, 9]
+    assert "1 of 2 trace files are missing" in caplog.text
+    assert "exams_part1.hdf5" in caplog.text
+    (tmp_path / "exams_part0.hdf5").unlink()
+    with pytest.raises(DataError, match="none of its trace files"):
+        source.records()
+
+
+def test_an_exam_that_its_file_lacks_is_known_before_reading(write_code_15, tmp_path):
+    source = CODE15(write_code_15(tmp_path, {7: np.ones((12, 40), np.float32)}, n_files=1))
+    with h5py.File(tmp_path / "exams_part0.hdf5", "a") as file:
+        file["exam_id"][0] = 12
+    (record,) = source.records().to_dict("records")
+    with pytest.raises(DataError, match=r"exams_part0\.hdf5, exam 7: the file has no such exam"):
+        source.read(record)
+
+
+def test_tables_that_are_not_exams_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"exams\.csv: no such file"):
+        CODE15(tmp_path).records()
+    (tmp_path / "exams.csv").write_text("exam_id,age\n1,50\n")
+    with pytest.raises(DataError, match="no column 'trace_file'"):
+        CODE15(tmp_path).records()
+    table = pd.DataFrame({"exam_id": [3, 3], "trace_file": "exams_part0.hdf5"})
+    text = io.StringIO()
+    table.to_csv(text, index=False)
+    (tmp_path / "exams.csv").write_text(text.getvalue())
+    with pytest.raises(DataError, match="exam 3 occurs twice"):
+        CODE15(tmp_path).records()

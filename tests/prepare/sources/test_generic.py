@@ -1,0 +1,191 @@
+import numpy as np
+import pandas as pd
+import pytest
+import wfdb
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.prepare.archive import prepare_signals
+from fairseq_ecg.prepare.records import read_source, write_records
+from fairseq_ecg.prepare.sources.generic import Generic
+from fairseq_ecg.prepare.stages import Settings
+
+
+def write_wfdb(folder, name, signal, fs=100, leads=LEADS, comments=()):
+    folder.mkdir(parents=True, exist_ok=True)
+    wfdb.wrsamp(
+        name,
+        fs=fs,
+        units=["mV"] * len(leads),
+        sig_name=list(leads),
+        d_signal=np.round(1000 * signal.T).astype(np.int64),
+        fmt=["16"] * len(leads),
+        adc_gain=[1000.0] * len(leads),
+        baseline=[0] * len(leads),
+        comments=list(comments),
+        write_dir=str(folder),
+    )
+
+
+@pytest.fixture
+def signals():
+    """Seven recordings in mV, ``(12, 250)``, whole µV."""
+    rng = np.random.default_rng(0)
+    return np.round(rng.normal(size=(7, 12, 250)), 3)
+
+
+def read_all(source, records):
+    return [source.read(record) for record in records.to_dict("records")]
+
+
+def test_a_folder_is_a_source(tmp_path, signals):
+    write_wfdb(tmp_path / "a b", "r1", signals[0])
+    write_wfdb(tmp_path / "c", "r1", signals[1], leads=tuple(lead.lower() for lead in LEADS))
+    np.savez(tmp_path / "r.npz", feats=signals[2], curr_sample_rate=100)
+    np.save(tmp_path / "n.npy", 1000 * signals[3])
+    (tmp_path / "README.md").write_text("no recording")
+    source = Generic(tmp_path, pattern="**/*.hea")
+    records = source.records()
+    assert records["path"].tolist() == ["a b/r1.hea", "c/r1.hea"]
+    assert records["save_file"].tolist() == ["generic_a_b_r1.mat", "generic_c_r1.mat"]
+    for ecg, signal in zip(read_all(source, records), signals, strict=False):
+        assert ecg.leads == LEADS
+        assert ecg.sample_rate == 100
+        np.testing.assert_allclose(ecg.signal, signal, atol=1e-9)
+    assert Generic(tmp_path).records()["path"].tolist() == [
+        *("a b/r1.hea", "c/r1.hea", "n.npy", "r.npz")
+    ]
+    source = Generic(
+        tmp_path, pattern="*.npy", leads=LEADS, sample_rate=100, units="uV", name="ours"
+    )
+    records = source.records()
+    assert records["save_file"].tolist() == ["ours_n.mat"]
+    np.testing.assert_allclose(read_all(source, records)[0].signal, signals[3], atol=1e-9)
+    with pytest.raises(DataError, match=r"no file with an extension .* that matches \*\.edf"):
+        Generic(tmp_path, pattern="*.edf").records()
+
+
+def write_table(path, rows):
+    pd.DataFrame(rows).to_csv(path, index=False)
+
+
+def test_a_table_gives_what_files_do_not_say(tmp_path, signals):
+    for i in range(3):
+        np.save(tmp_path / f"n{i}.npy", signals[i] * (1, 1000, 400)[i])
+    reversed_leads = " ".join(reversed(LEADS))
+    rows = {
+        "file": ["n0.npy", "n1.npy", "n2.npy"],
+        "who": ["007", "007", "12"],
+        "site": ["x", "x", "y"],
+        "names": [",".join(LEADS), reversed_leads, ";".join(LEADS)],
+        "hz": [100, 250, 500.5],
+        "unit": ["mV", "uV", ""],
+        "per_mv": ["", "", 400],
+        "sample_rate": [1, 2, 3],
+        "AF": [0, 1, 0],
+    }
+    write_table(tmp_path / "t.csv", rows)
+    source = Generic(
+        tmp_path,
+        table="t.csv",
+        path_column="file",
+        patient_column="who",
+        dataset_column="site",
+        leads_column="names",
+        sample_rate_column="hz",
+        units_column="unit",
+        gain_column="per_mv",
+    )
+    records = source.records()
+    assert records["patient_id"].tolist() == ["007", "007", "12"]
+    assert records["dataset"].tolist() == ["x", "x", "y"]
+    assert records["table_sample_rate"].tolist() == ["1", "2", "3"]
+    ecgs = read_all(source, records)
+    for ecg, signal, rate in zip(ecgs, signals, (100, 250, 500.5), strict=False):
+        assert ecg.sample_rate == rate
+        np.testing.assert_allclose(ecg.signal, signal, atol=1e-9)
+    assert ecgs[1].leads == tuple(reversed(LEADS))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_one_array_of_all_recordings(tmp_path, signals, transposed):
+    array = 1000 * signals
+    np.save(tmp_path / "all.npy", array.swapaxes(1, 2) if transposed else array)
+    given = {"array": "all.npy", "leads": LEADS, "sample_rate": 100, "units": "uV"}
+    source = Generic(tmp_path, **given)
+    records = source.records()
+    assert records["save_file"].iloc[-1] == "generic_all_6.mat"
+    for ecg, signal in zip(read_all(source, records), signals, strict=True):
+        np.testing.assert_allclose(ecg.signal, signal, atol=1e-9)
+    write_table(tmp_path / "t.csv", {"row": [5, 2], "patient": ["a", "b"], "AF": [1, 0]})
+    source = Generic(tmp_path, table="t.csv", row_column="row", patient_column="patient", **given)
+    ecgs = read_all(source, source.records())
+    np.testing.assert_allclose(ecgs[0].signal, signals[5], atol=1e-9)
+    with pytest.raises(DataError, match=r"2 rows, but all\.npy holds 7 records"):
+        Generic(tmp_path, table="t.csv", **given).records()
+    write_table(tmp_path / "t.csv", {"row": [5, 7]})
+    with pytest.raises(DataError, match="row 2: row is '7', not a number from 0 to 6"):
+        Generic(tmp_path, table="t.csv", row_column="row", **given).records()
+    source = Generic(tmp_path, array="all.npy", leads=LEADS)
+    record = source.records().iloc[0].to_dict()
+    with pytest.raises(DataError, match="does not say its sample_rate"):
+        source.read(record)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_from_a_table_to_segments_and_labels(tmp_path, signals, kind):
+    for i in range(4):
+        write_wfdb(tmp_path / "raw", f"r{i}", signals[i], comments=["Age: 50"])
+    table = pd.DataFrame(
+        {
+            "record": [f"r{i}" for i in range(4)],
+            "patient": ["01", "01", "2", "3"],
+            "AF": [0, 1, 0, 1],
+            "LBBB": [True, False, False, True],
+            "comments": ["w", "x", "y", "z"],
+        }
+    )
+    path = tmp_path / f"table.{kind}"
+    table.to_csv(path, index=False) if kind == "csv" else table.to_parquet(path)
+    options = {"table": path, "patient_column": "patient"}
+    out = tmp_path / "out"
+    write_records("generic", tmp_path / "raw", out, options)
+    source = read_source(out)
+    prepare_signals(source, out, Settings(sample_rate=100, segment_seconds=1))
+    labels = pd.read_csv(out / "labels" / "labels.csv")
+    assert list(labels) == ["idx", "AF", "LBBB"]
+    assert labels["AF"].tolist() == [0, 1, 0, 1]
+    meta = pd.read_csv(out / "meta.csv", dtype=str)
+    assert meta["patient_id"].tolist() == ["01", "01", "2", "3"]
+    assert meta["comments"].tolist() == ["w", "x", "y", "z"]
+    assert meta["file_comments"].tolist() == ["Age: 50"] * 4
+    assert len(list((out / "segmented").iterdir())) == 8
+    write_records("generic", tmp_path / "raw", out, options | {"label_columns": ["LBBB"]})
+    prepare_signals(read_source(out), out, Settings(sample_rate=100, segment_seconds=1))
+    assert list(pd.read_csv(out / "labels" / "labels.csv")) == ["idx", "LBBB"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"table": "none.csv"}, r"none\.csv: no such table"),
+        ({"table": "t.csv"}, r"t\.csv: no column path, record, file, filename \(it has a, p\)"),
+        ({"table": "t.csv", "path_column": "b"}, "no column 'b'"),
+        ({"table": "t.csv", "path_column": "a", "patient_column": "p"}, "row 2: no p"),
+        ({"patient_column": "p"}, "column 'p' for patient: there is no table"),
+        ({"units": "mV", "units_column": "u"}, "units is given, and the column 'u'"),
+        ({"array": "t.csv"}, r"t\.csv: is no \.npy file"),
+        ({"array": "none.npy"}, r"none\.npy: no such array"),
+    ],
+)
+def test_mistakes_are_told(tmp_path, options, message):
+    (tmp_path / "t.csv").write_text("a,p\nx,1\ny,\n")
+    with pytest.raises(DataError, match=message):
+        Generic(tmp_path, **options).records()
+
+
+def test_files_that_would_have_one_name_are_refused(tmp_path, signals):
+    for folder in ("p/a", "p_a"):
+        write_wfdb(tmp_path / folder, "r", signals[0])
+    with pytest.raises(DataError, match=r"would both become generic_p_a_r\.mat"):
+        write_records("generic", tmp_path, tmp_path / "out")

@@ -1,0 +1,83 @@
+import sys
+import types
+
+import joblib
+import pytest
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.prepare.parallel import in_parallel, workers
+
+
+def square(number):
+    return number, number**2
+
+
+def fail(number):
+    raise DataError(f"{number} is damaged")
+
+
+def squares(count):
+    return dict(in_parallel(square, ((number,) for number in range(count))))
+
+
+def test_all_calls_are_made():
+    with workers(1):
+        assert squares(9) == {number: number**2 for number in range(9)}
+
+
+def test_arguments_are_taken_little_by_little():
+    taken = []
+
+    def numbers():
+        for number in range(1000):
+            taken.append(number)
+            yield (number,)
+
+    with workers(1):
+        results = in_parallel(square, numbers())
+        next(results)
+        assert len(taken) < 10
+        results.close()
+
+
+def test_an_error_ends_the_work():
+    with workers(1), pytest.raises(DataError, match="0 is damaged"):
+        list(in_parallel(fail, [(0,), (1,)]))
+
+
+def test_a_dask_cluster_does_the_work():
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+    ) as cluster:
+        with workers(-1, "dask", cluster.scheduler_address):
+            assert squares(5) == {number: number**2 for number in range(5)}
+        (worker,) = cluster.workers.values()
+        assert worker.state.executed_count >= 5
+
+
+def test_ray_is_asked_for_the_cluster_by_its_address(monkeypatch):
+    """Ray itself is not installed here: what stands for it runs threads."""
+    asked = {}
+    ray = types.ModuleType("ray")
+    ray.init = lambda address: asked.update(address=address)
+    bridge = types.ModuleType("ray.util.joblib")
+    bridge.register_ray = lambda: joblib.register_parallel_backend(
+        "ray", joblib.parallel.BACKENDS["threading"]
+    )
+    for name, module in {
+        "ray": ray,
+        "ray.util": types.ModuleType("ray.util"),
+        "ray.util.joblib": bridge,
+    }.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    with workers(2, "ray", "10.0.0.1:6379"):
+        assert squares(5) == {number: number**2 for number in range(5)}
+    assert asked == {"address": "10.0.0.1:6379"}
+    joblib.parallel.BACKENDS.pop("ray")
+
+
+def test_a_library_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(DataError, match="backend ray: ray is not installed: pip install ray"):
+        workers(1, "ray").__enter__()

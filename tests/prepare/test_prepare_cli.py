@@ -1,0 +1,185 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fairseq_ecg.cli import main
+from fairseq_ecg.cli.prepare import STEPS, all_steps, records
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.prepare.sources import SOURCES
+from fairseq_ecg.prepare.stages import CONSTANT_LEAD_STRATEGIES, NAN_POLICIES, RESAMPLERS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def code_15(write_code_15, tmp_path_factory):
+    """Eight exams of four patients, of which the last file lacks one."""
+    rng = np.random.default_rng(0)
+    tracings = {exam: rng.normal(size=(12, 900)).astype(np.float32) for exam in range(1, 9)}
+    return write_code_15(tmp_path_factory.mktemp("code_15"), tracings)
+
+
+@pytest.fixture
+def damaged_code_15(code_15, tmp_path):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for path in code_15.iterdir():
+        (raw / path.name).symlink_to(path)
+    (raw / "exams.csv").unlink()
+    lost = "99,1,True,1,,,,,,,7,,,False,exams_part0.hdf5\n"
+    (raw / "exams.csv").write_text((code_15 / "exams.csv").read_text() + lost)
+    return raw
+
+
+def places(raw, out):
+    return [f"--raw-root={raw}", f"--processed-root={out}"]
+
+
+def test_every_option_is_explained(capsys):
+    for step in STEPS:
+        name = step.__doc__.split()[-1].strip("`.")
+        with pytest.raises(SystemExit) as exit_:
+            main(["prepare", name, "--help"])
+        assert exit_.value.code == 0
+        text = capsys.readouterr().out
+        assert "usage: fairseq-ecg prepare" in text
+        assert "None" not in text
+
+
+def test_choices_are_those_of_the_settings(capsys):
+    with pytest.raises(SystemExit):
+        main(["prepare", "signals", "--help"])
+    text = "".join(capsys.readouterr().out.split())
+    for choices in (CONSTANT_LEAD_STRATEGIES, NAN_POLICIES, RESAMPLERS):
+        assert f"{{{','.join(choices)}}}" in text
+
+
+def test_records_then_signals(code_15, tmp_path, capsys):
+    out, manifest = tmp_path / "out", tmp_path / "all.csv"
+    assert main(["prepare", "records", "--source=code_15", *places(code_15, out)]) == 0
+    assert capsys.readouterr().out == "code_15: 8 records\n"
+    options = ["--sample-rate=400", "--segment-seconds=1", f"--manifest-file={manifest}"]
+    plots = tmp_path / "plots"
+    leads = "--leads=V1,II,1"
+    status = main(
+        ["prepare", "signals", f"--processed-root={out}", *options, leads, f"--plots={plots}"]
+    )
+    assert status == 0
+    assert "code_15 code_15    kept        8        16" in capsys.readouterr().out
+    assert pd.read_csv(out / "meta.csv")["lead_order"][0] == "['II', 'V1']"
+    assert len(pd.read_csv(manifest)) == 8
+    names = {path.name for path in plots.iterdir()}
+    assert names == {"durations.png", "rates.png", "leads.png", "labels.png"}
+    for path in plots.iterdir():
+        assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_quarantine_is_told_by_the_status(damaged_code_15, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["prepare", "records", "--source=code_15", *places(damaged_code_15, out)]) == 0
+    signals = ["prepare", "signals", f"--processed-root={out}", "--segment-seconds=1"]
+    assert main(signals) == 3
+    output = capsys.readouterr().out
+    assert "1 records cannot be used" in output
+    assert "exam 99: the file has no such exam" in output
+    assert main([*signals, "--strict"]) == 2
+    assert "exam 99" in capsys.readouterr().err
+
+
+def test_options_of_other_sources_are_refused(code_15, tmp_path, capsys):
+    command = ["prepare", "records", "--source=code_15", *places(code_15, tmp_path)]
+    with pytest.raises(SystemExit):
+        main([*command, "--patient-column=p"])
+    assert "--patient-column needs --source generic" in capsys.readouterr().err
+
+
+def test_leads_that_there_are_not(capsys):
+    with pytest.raises(SystemExit):
+        main(["prepare", "signals", "--processed-root=x", "--leads=I,V9"])
+    assert "unknown lead 'V9'" in capsys.readouterr().err
+
+
+def write_yaml(path, raw, out, *lines):
+    text = [f"source: code_15\nraw_root: {raw}\nprocessed_root: {out}", *lines]
+    path.write_text("\n".join(text) + "\n")
+    return str(path)
+
+
+def test_all_runs_what_the_file_says(code_15, tmp_path, capsys):
+    out = tmp_path / "out"
+    file = write_yaml(
+        tmp_path / "a.yaml", code_15, out, "signals:", "  segment_seconds: 1", "  leads: [I, II]"
+    )
+    assert main(["prepare", "all", file, "signals.sample_rate=400"]) == 0
+    output = capsys.readouterr().out
+    assert f"$ fairseq-ecg prepare records --source=code_15 --raw-root={code_15}" in output
+    assert "--segment-seconds=1 --leads=I,II --sample-rate=400" in output
+    assert len(list((out / "segmented").iterdir())) == 16
+
+
+def test_all_goes_on_after_quarantine_and_tells_it(damaged_code_15, tmp_path):
+    file = write_yaml(tmp_path / "a.yaml", damaged_code_15, tmp_path / "out")
+    assert main(["prepare", "all", file, "signals.segment_seconds=1"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["signal:", "  jobs: 2"], "line 4: there is no 'signal': give source, raw_root"),
+        (["signals:", "  jobs: 2", "  job: 3"], "line 6: signals: there is no option --job=3"),
+        (["signals:", "  jobs: many"], "line 5: signals: argument --jobs/--nb-workers: invalid"),
+        (["signals: 5"], "line 4: signals: its options were expected, found 5"),
+        (["signals:", "  jobs: 2", "  jobs: 3"], "line 6: 'jobs' is already in line 5"),
+        (["source: muse"], "line 4: 'source' is already in line 1"),
+        (["signals: [", "  a"], "is no YAML"),
+        (["records:", "  patient_column: p"], "line 4: records: --patient-column needs"),
+    ],
+)
+def test_mistakes_in_the_file_are_told_with_their_line(code_15, tmp_path, lines, message):
+    path = tmp_path / "a.yaml"
+    file = write_yaml(path, code_15, tmp_path / "out", *lines)
+    arguments = all_steps_arguments(file)
+    with pytest.raises(DataError) as error:
+        all_steps.run(arguments)
+    assert str(path) in str(error.value)
+    assert message in str(error.value)
+
+
+def all_steps_arguments(file, *overrides):
+    return SimpleNamespace(file=Path(file), overrides=overrides)
+
+
+def test_places_must_be_given(tmp_path):
+    (tmp_path / "a.yaml").write_text("source: code_15\n")
+    with pytest.raises(DataError, match="no value for 'raw_root'"):
+        all_steps.run(all_steps_arguments(tmp_path / "a.yaml"))
+    (tmp_path / "a.yaml").write_text("- source\n")
+    with pytest.raises(DataError, match="no mapping"):
+        all_steps.run(all_steps_arguments(tmp_path / "a.yaml"))
+    with pytest.raises(DataError, match="no such file"):
+        all_steps.run(all_steps_arguments(tmp_path / "none.yaml"))
+    (tmp_path / "a.yaml").write_text("source: code_15\n")
+    for override in ("jobs", "training.jobs=2"):
+        with pytest.raises(DataError, match="give KEY=VALUE"):
+            all_steps.run(all_steps_arguments(tmp_path / "a.yaml", override))
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted([*ROOT.glob("examples/prepare/*.yaml"), ROOT / "examples" / "demo" / "prepare.yaml"]),
+    ids=lambda path: path.stem,
+)
+def test_examples_are_understood(path):
+    places = ["raw_root=raw", "processed_root=out", "manifest_file=all.csv"]
+    configuration = all_steps.read(path, places)
+    planned = all_steps.plan(configuration)
+    assert [step for step, *_ in planned][:3] == ["records", "signals", "splits"]
+    assert planned[0][2].source == configuration.content["source"]
+
+
+def test_every_source_has_an_example():
+    assert {path.stem for path in ROOT.glob("examples/prepare/*.yaml")} == set(SOURCES)
+    assert set(records.SOURCES) == set(SOURCES)
