@@ -12,6 +12,7 @@ from fairseq_ecg.compat.registration import register_model
 from fairseq_ecg.models.ecg_transformer import ECGTransformerModel
 from fairseq_ecg.models.finetuning import ECGTransformerFinetuningConfig, load_encoder
 from fairseq_ecg.modules import ECGTransformer, ECGTransformerClassifier
+from fairseq_ecg.modules.architecture import network_options
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class ECGTransformerClassificationModel(ECGTransformerClassifier, BaseFairseqMod
         cfg: ECGTransformerClassificationConfig,
         architecture: dict[str, Any],
     ):
-        super().__init__(encoder, cfg.num_labels, cfg.final_dropout, cfg.freeze_finetune_updates)
+        super().__init__(encoder, **network_options(ECGTransformerClassifier, cfg))
         self.architecture = architecture
 
     def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):

@@ -24,6 +24,7 @@ class ECGTransformerClassifier(nn.Module):
     def __init__(
         self,
         encoder: ECGTransformer,
+        *,
         num_labels: int,
         final_dropout: float = 0.0,
         freeze_finetune_updates: int = 0,

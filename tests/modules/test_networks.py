@@ -230,7 +230,9 @@ def test_gumbel_temperature_cools():
 
 
 def test_frozen_encoder_of_a_classifier():
-    classifier = ECGTransformerClassifier(ECGTransformer(**TINY), 3, freeze_finetune_updates=2)
+    classifier = ECGTransformerClassifier(
+        ECGTransformer(**TINY), num_labels=3, freeze_finetune_updates=2
+    )
     for updates, frozen in ((0, True), (1, True), (2, False)):
         classifier.zero_grad(set_to_none=True)
         classifier.set_num_updates(updates)
