@@ -11,17 +11,17 @@ import torch
 
 from fairseq_ecg.compat.checkpoint import CheckpointError
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.label_file import LABEL_DEFINITION, read_label_names
 from fairseq_ecg.inference.aggregation import ECG_FM_LABELS
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.preprocessing import Preprocessing
 from fairseq_ecg.inference.pretrained import CONFIG, WEIGHTS, read_pretrained
 from fairseq_ecg.inference.stored import StoredModel, read_checkpoint
 from fairseq_ecg.modules import ECGTransformerClassifier
-from fairseq_ecg.prepare.labels import read_label_names
 
-LABEL_DEFINITION = "label_def.csv"
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(?<!\.pt)")
+"""``owner/name``; what ends in ``.pt`` is a path, whether it exists or not."""
 
-HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 CHECKPOINT_SUFFIX = ".pt"
 
 
@@ -41,9 +41,9 @@ def load_model(
     """Read a trained network, ready to be given recordings.
 
     Checkpoints of fairseq_signals and of this package are alike, pre-trained (``wav2vec2``,
-    ``wav2vec2_cmsc``, ``ecg_transformer``) and fine-tuned (``ecg_transformer_classifier``) ones. The
-    architecture is the one that the checkpoint records. Every weight must find its place, and no
-    code in the file is run.
+    ``wav2vec2_cmsc``, ``ecg_transformer``) and fine-tuned (``ecg_transformer_classifier``) ones.
+    The architecture is the one that the checkpoint records. Every weight must find its place, and
+    no code in the file is run.
 
     Args:
         source: a ``.pt`` file, a folder that :meth:`ECGModel.save_pretrained` wrote or that holds
@@ -93,9 +93,8 @@ def load_model(
 def _stored(source: str | os.PathLike, filename: str | None, revision: str | None) -> StoredModel:
     """Read what a path or a repository holds."""
     path = Path(source)
-    if not path.exists() and isinstance(source, str) and HUB_ID.fullmatch(source):
-        if not source.endswith((CHECKPOINT_SUFFIX, ".safetensors")):
-            path = _downloaded(source, filename, revision)
+    if isinstance(source, str) and not path.exists() and HUB_ID.fullmatch(source):
+        path = _downloaded(source, filename, revision)
     if not path.is_dir():
         return read_checkpoint(path)
     if filename is None and (path / CONFIG).is_file() and (path / WEIGHTS).is_file():

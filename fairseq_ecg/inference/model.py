@@ -1,9 +1,8 @@
 """A trained network that is given recordings as they are."""
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -132,6 +131,7 @@ class ECGModel:
         batch_size: int = 32,
         progress: bool | None = None,
         on_error: str = "raise",
+        gain: float | None = None,
         format: str | None = None,
         **policies,
     ) -> Prediction:
@@ -153,6 +153,7 @@ class ECGModel:
                 a terminal.
             on_error: what to do about a recording that cannot be used: ``raise``, or ``skip``,
                 which notes it in ``errors`` of the result.
+            gain: counts of the converter per mV, in place of ``units``.
             format: of files, see :func:`fairseq_ecg.formats.read_ecg`; None: as they look.
             policies: ``short``, ``tail``, ``nan_policy`` and ``missing_leads``, see
                 :meth:`Preprocessing.segments`.
@@ -169,7 +170,7 @@ class ECGModel:
             aggregation if isinstance(aggregation, str) else self.aggregation | (aggregation or {}),
         )
         run = self._run(
-            recordings_in(ecg, Description(sample_rate, leads, units, format)),
+            recordings_in(ecg, Description(sample_rate, leads, units, gain, format)),
             self.probabilities,
             batch_size,
             progress,
@@ -193,6 +194,7 @@ class ECGModel:
         batch_size: int = 32,
         progress: bool | None = None,
         on_error: str = "raise",
+        gain: float | None = None,
         format: str | None = None,
         **policies,
     ) -> Embeddings:
@@ -209,6 +211,7 @@ class ECGModel:
             batch_size: likewise.
             progress: likewise.
             on_error: likewise.
+            gain: likewise.
             format: likewise.
             policies: likewise.
 
@@ -219,7 +222,7 @@ class ECGModel:
             DataError: a recording cannot be used.
         """
         run = self._run(
-            recordings_in(ecg, Description(sample_rate, leads, units, format)),
+            recordings_in(ecg, Description(sample_rate, leads, units, gain, format)),
             self.embeddings,
             batch_size,
             progress,
@@ -244,6 +247,7 @@ class ECGModel:
         batch_size: int = 16,
         progress: bool | None = None,
         on_error: str = "raise",
+        gain: float | None = None,
         format: str | None = None,
         **policies,
     ) -> Saliency:
@@ -258,6 +262,7 @@ class ECGModel:
             batch_size: likewise.
             progress: likewise.
             on_error: likewise.
+            gain: likewise.
             format: likewise.
             policies: likewise.
 
@@ -269,7 +274,7 @@ class ECGModel:
         """
         check_choice("method", method, SALIENCY_METHODS)
         run = self._run(
-            recordings_in(ecg, Description(sample_rate, leads, units, format)),
+            recordings_in(ecg, Description(sample_rate, leads, units, gain, format)),
             lambda source, mask: self.saliencies(source, mask, method),
             batch_size,
             progress,

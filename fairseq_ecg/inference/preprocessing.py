@@ -17,7 +17,7 @@ from fairseq_ecg.formats.units import check_millivolts
 from fairseq_ecg.prepare.signals import BLOCK_SAMPLES, RESAMPLERS, resample, standardisation
 
 QUICKSTART_EPSILON = 1e-8
-"""What ECG-FM's quick start adds to the standard deviation. The offline preparation adds nothing."""
+"""What ECG-FM's quick start adds to the standard deviation, and the data preparation does not."""
 
 MISSING_LEADS = ("derive", "zero", "error")
 SHORT = ("error", "pad")
@@ -149,15 +149,17 @@ class Preprocessing:
         """Rows of a segment."""
         return len(LEADS) if self.pad_leads else len(self.leads)
 
-    def dataset_options(self) -> dict[str, Any]:
-        """Options with which :class:`fairseq_ecg.data.FileECGDataset` reads prepared segments."""
-        return {
-            "sample_rate": self.sample_rate,
-            "leads_to_load": str(list(self.leads)),
-            "pad_leads": self.pad_leads,
-            "filter": self.filter,
-            "normalize": self.mean is not None,
-        }
+    def conditioning(self) -> Conditioning:
+        """Return what is done to a segment that is standardised and cut already."""
+        statistics = None
+        if self.mean is not None:
+            statistics = LeadStatistics(np.array(self.mean), np.array(self.std))
+        return Conditioning(
+            pad_leads=self.pad_leads,
+            sample_rate=self.sample_rate,
+            filter=self.filter,
+            statistics=statistics,
+        )
 
     def segments(
         self,
@@ -166,6 +168,7 @@ class Preprocessing:
         short: str = "error",
         tail: str = "drop",
         nan_policy: str = "error",
+        missing_leads: str | None = None,
     ) -> "Segments":
         """Prepare a recording.
 
@@ -178,6 +181,7 @@ class Preprocessing:
             nan_policy: what becomes of samples without a value in a lead that has others:
                 ``error``, or ``interpolate``, linearly between their neighbours. A lead without
                 any value is a missing one.
+            missing_leads: in place of the own :attr:`missing_leads`.
 
         Returns:
             Its segments, which are computed as they are asked for.
@@ -190,6 +194,10 @@ class Preprocessing:
         check_choice("short", short, SHORT)
         check_choice("tail", tail, TAILS)
         check_choice("nan_policy", nan_policy, NAN_POLICIES)
+        if missing_leads not in (None, self.missing_leads):
+            return replace(self, missing_leads=missing_leads).segments(
+                ecg, short=short, tail=tail, nan_policy=nan_policy
+            )
         ecg = self._with_values(ecg, nan_policy)
         check_millivolts(ecg)
         missing = tuple(lead for lead in self.leads if lead not in ecg.leads)
@@ -216,8 +224,8 @@ class Preprocessing:
                 f"{count} in {lead}" for lead, count in zip(leads, counts, strict=True) if count
             )
             raise DataError(
-                f"{ecg.where}: of {signal.shape[1]} samples, NaN or infinite are {found}. Leave the "
-                "recording out, or say nan_policy='interpolate'"
+                f"{ecg.where}: of {signal.shape[1]} samples, NaN or infinite are {found}. Leave "
+                "the recording out, or say nan_policy='interpolate'"
             )
         if counts.any():
             signal = np.array(signal, dtype=np.float64)
@@ -230,8 +238,8 @@ class Preprocessing:
         """Bring the leads of the network into their order."""
         if missing and self.missing_leads == "error":
             raise DataError(
-                f"{ecg.where}: lacks lead {', '.join(missing)} (it has {', '.join(ecg.leads)}). Give "
-                "all leads that the network reads, or say missing_leads='derive' or 'zero'"
+                f"{ecg.where}: lacks lead {', '.join(missing)} (it has {', '.join(ecg.leads)}). "
+                "Give all leads that the network reads, or say missing_leads='derive' or 'zero'"
             )
         if len(missing) == len(self.leads):
             raise DataError(
@@ -299,12 +307,7 @@ class Segments:
         self._standardised = None
         if preprocessing.standardise:
             self._standardised = replace(found, std=found.std + preprocessing.epsilon)
-        statistics = None
-        if preprocessing.mean is not None:
-            statistics = LeadStatistics(np.array(preprocessing.mean), np.array(preprocessing.std))
-        self._conditioning = Conditioning(
-            pad_leads=preprocessing.pad_leads, filter=preprocessing.filter, statistics=statistics
-        )
+        self._conditioning = preprocessing.conditioning()
 
     def __len__(self) -> int:
         return len(self.starts)

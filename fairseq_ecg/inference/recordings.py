@@ -1,6 +1,7 @@
 """Recordings in whatever form a user has them."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,22 @@ import pandas as pd
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
-from fairseq_ecg.formats import ECG
-from fairseq_ecg.formats.leads import standard_lead
-from fairseq_ecg.formats.units import millivolts_per
+from fairseq_ecg.formats import (
+    ECG,
+    FORMAT_OF_SUFFIX,
+    ecg_from_array,
+    read_ecg,
+    standard_lead,
+)
 
 PATH = "path"
 """Column of a table that names the file of each recording."""
 
 TABLES = (".csv", ".tsv", ".parquet")
+
+IN_FOLDERS = tuple(set(FORMAT_OF_SUFFIX) - {".dat", ".txt"})
+"""Extensions of files that are taken for recordings where only their folder is named. A WFDB record
+is found by its header."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +35,11 @@ class NamedRecording:
 
     Attributes:
         name: of the recording in tables: the path of a file as it was given, or the position of
-            an array.
+            an array; one that is there again has a number behind it.
         read: reads it; raises DataError if it cannot be read.
     """
 
-    name: str | int
+    name: str | int | None
     read: Callable[[], ECG]
 
 
@@ -42,12 +51,14 @@ class Description:
         sample_rate: in Hz.
         leads: name of each row.
         units: of the samples.
+        gain: counts of the converter per mV.
         format: of files, see :func:`fairseq_ecg.formats.read_ecg`.
     """
 
     sample_rate: float | None = None
     leads: Sequence[str] | None = None
     units: str | None = None
+    gain: float | None = None
     format: str | None = None
 
 
@@ -67,11 +78,13 @@ def recordings_in(source, description: Description) -> list[NamedRecording]:
     Raises:
         DataError: nothing is there, or an array cannot be understood.
     """
-    found = list(_recordings_in(source, description))
-    recordings = [
-        NamedRecording(number, recording.read) if recording.name is None else recording
-        for number, recording in enumerate(found)
-    ]
+    recordings, seen = [], Counter()
+    for number, recording in enumerate(_recordings_in(source, description)):
+        name = number if recording.name is None else recording.name
+        seen[name] += 1
+        if seen[name] > 1:
+            name = f"{name} ({seen[name]})"
+        recordings.append(NamedRecording(name, recording.read))
     if not recordings:
         raise DataError(f"no recordings in {source if isinstance(source, str | Path) else 'it'}")
     return recordings
@@ -115,14 +128,13 @@ def _at_path(path: str, description: Description) -> Iterator[NamedRecording]:
 
 def _file(path: str, description: Description) -> NamedRecording:
     def read() -> ECG:
-        from fairseq_ecg.formats import read_ecg
-
         return read_ecg(
             path,
             format=description.format,
             leads=description.leads,
             sample_rate=description.sample_rate,
             units=description.units,
+            gain=description.gain,
         )
 
     return NamedRecording(path, read)
@@ -130,12 +142,10 @@ def _file(path: str, description: Description) -> NamedRecording:
 
 def _files_in(folder: Path) -> Iterator[Path]:
     """Find the recordings in a folder; a WFDB record is its header."""
-    from fairseq_ecg.formats import EXTENSIONS
-
     files = sorted(
         path
         for path in folder.rglob("*")
-        if path.is_file() and path.name.lower().removesuffix(".gz").endswith(tuple(EXTENSIONS))
+        if path.name.lower().removesuffix(".gz").endswith(IN_FOLDERS) and path.is_file()
     )
     headers = {path.with_suffix("") for path in files if path.suffix.lower() == ".hea"}
     for path in files:
@@ -175,19 +185,11 @@ def _signals(source) -> Iterator[np.ndarray]:
     """Yield the recordings of an array, of a tensor or of nested lists."""
     if hasattr(source, "detach"):
         source = source.detach().cpu().float().numpy()
-    try:
-        array = np.asarray(source)
-    except ValueError:  # rows of different length
-        array = np.empty(0, dtype=object)
-    if array.dtype.kind not in "fiu" or not 1 <= array.ndim <= 3:
-        raise DataError(
-            f"an array of {array.dtype} with {array.ndim} axes is no ECG. Give real numbers, "
-            "(leads, samples) or (recordings, leads, samples), or a list of such arrays"
-        )
+    array = np.asarray(source)
     if array.ndim == 3:
         yield from array
     else:
-        yield array.reshape(1, -1) if array.ndim == 1 else array
+        yield array
 
 
 def _ecg_of_array(array: np.ndarray, description: Description) -> ECG:
@@ -195,27 +197,20 @@ def _ecg_of_array(array: np.ndarray, description: Description) -> ECG:
     where = f"array of shape {array.shape}"
     if description.sample_rate is None:
         raise DataError(f"{where}: say its sampling rate, sample_rate=500 for instance")
-    leads = tuple(LEADS if description.leads is None else map(standard_lead, description.leads))
-    if len(set(leads)) < len(leads):
-        raise DataError(f"{where}: leads {', '.join(leads)} name one twice")
-    unknown = [lead for lead in leads if lead not in LEADS]
+    leads = LEADS if description.leads is None else description.leads
+    unknown = [lead for lead in leads if standard_lead(lead) not in LEADS]
     if unknown:
         raise DataError(
             f"{where}: unknown lead {', '.join(unknown)}; the leads are {', '.join(LEADS)}"
         )
-    is_upright, is_turned = (size == len(leads) for size in array.shape)
-    if is_upright and is_turned:
-        raise DataError(f"{where}: leads cannot be told from samples; give more samples")
-    if not is_upright and not is_turned:
-        given = "the twelve standard ones" if description.leads is None else ", ".join(leads)
-        raise DataError(
-            f"{where}: no axis has as many leads as there are names ({given}). Name the leads of "
-            "its rows by leads=['I', 'II', ...]"
-        )
-    factor = millivolts_per(description.units or "mV")
-    if factor is None:
-        raise DataError(f"units={description.units!r}: choose from mV, uV, nV and V")
-    signal = array if is_upright else array.T
-    if factor != 1.0 or signal.dtype.kind != "f":
-        signal = signal * factor
-    return ECG(where, signal, leads, float(description.sample_rate))
+    units = description.units
+    if units is None and description.gain is None:
+        units = "mV"
+    return ecg_from_array(
+        array,
+        leads=leads,
+        sample_rate=description.sample_rate,
+        units=units,
+        gain=description.gain,
+        where=where,
+    )

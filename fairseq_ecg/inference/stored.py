@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from fairseq_ecg.compat.checkpoint import (
+    NOTES,
     CheckpointError,
     load_checkpoint,
     load_strictly,
@@ -16,9 +17,6 @@ from fairseq_ecg.compat.checkpoint import (
 from fairseq_ecg.inference.preprocessing import Preprocessing
 from fairseq_ecg.modules import ECGTransformerClassifier, FrameEncoder, Wav2Vec2
 from fairseq_ecg.modules.architecture import build_network
-
-TRAINING_NOTES = "fairseq_ecg"
-"""Key of a checkpoint's ``task_state`` under which training notes what its data were."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +86,7 @@ def read_checkpoint(path: Path) -> StoredModel:
     state = load_checkpoint(path)
     cfg = model_config(state, path)
     task = dict(state["cfg"].get("task") or {})
-    notes = (state.get("task_state") or {}).get(TRAINING_NOTES) or {}
+    notes = (state.get("task_state") or {}).get(NOTES) or {}
     history = state.get("optimizer_history") or [{}]
     return StoredModel(
         path=path,

@@ -39,7 +39,7 @@ def frame_ends(
 
 
 def receptive_field(layers: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    """Tell which samples a frame is made of: frame i of those from i * stride to i * stride + width.
+    """Tell which samples a frame is made of: frame i of ``width`` from ``i * stride`` on.
 
     Args:
         layers: kernel and stride of each convolution, in samples of its input.

@@ -182,20 +182,3 @@ def label_definition(table: LabelTable, splits: Sequence[str | None]) -> list[di
 
 def _odds_against(fraction: float) -> float:
     return (1 - fraction) / fraction if fraction else float("inf")
-
-
-def read_label_names(path: Path) -> list[str]:
-    """Read the names of the labels, in the order of the network's outputs.
-
-    Args:
-        path: ``label_def.csv``.
-
-    Returns:
-        The names.
-
-    Raises:
-        DataError: There is no such file, or it has no column ``name``.
-    """
-    with _open_table(path) as reader:
-        _require_columns(path, reader, ("name",))
-        return [row["name"] for row in reader]
