@@ -82,8 +82,8 @@ def test_pins_satisfy_what_the_project_asks_for():
             pin = Requirement(line)
             pins[canonicalize_name(pin.name)] = str(pin.specifier).removeprefix("==")
     extras = PROJECT["optional-dependencies"]
-    asked = [Requirement(text) for text in PROJECT["dependencies"] + extras["filter"]]
-    asked += [Requirement(text) for text in extras["dev"] if not text.startswith("fairseq-ecg")]
+    texts = [*PROJECT["dependencies"], *(text for extra in extras.values() for text in extra)]
+    asked = [Requirement(text) for text in texts if not text.startswith("fairseq-ecg")]
     for requirement in asked:
         pinned = pins[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(pinned), f"{requirement} but {pinned} is pinned"
@@ -99,11 +99,20 @@ def test_dependencies_are_what_is_imported():
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 imported.add(node.module.split(".")[0])
     imported -= {*sys.stdlib_module_names, "fairseq_ecg", "hydra_plugins"}
-    module_of = {"hydra-core": "hydra", "scikit-learn": "sklearn", "ve-fairseq": "fairseq"}
+    module_of = {
+        "huggingface-hub": "huggingface_hub",
+        "hydra-core": "hydra",
+        "scikit-learn": "sklearn",
+        "ve-fairseq": "fairseq",
+    }
     names = [Requirement(text).name for text in PROJECT["dependencies"]]
     declared = {module_of.get(name, name) for name in names}
     extras = PROJECT["optional-dependencies"]
-    optional = {Requirement(text).name for text in extras["filter"]}
+    optional = {
+        module_of.get(name, name)
+        for extra in extras.keys() - {"dev"}
+        for name in (Requirement(text).name for text in extras[extra])
+    }
     # Not imported here: wfdb reads FLAC through the one, kernels are written in the other.
     assert declared - {"soundfile", "triton"} <= imported
     assert imported <= declared | optional
