@@ -70,7 +70,7 @@ class _ECGFM(PreTrainedModel):
     base_model_prefix = ""
 
     def _init_weights(self, module: nn.Module) -> None:
-        # Only a head can be new. The weights of an encoder come with it, or are drawn as it is made.
+        # Only a head can be new: an encoder comes with its weights, or has drawn them when made.
         if isinstance(self.network, ECGTransformerClassifier) and module is self.network.proj:
             nn.init.xavier_uniform_(module.weight)
             nn.init.zeros_(module.bias)

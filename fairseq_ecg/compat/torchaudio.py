@@ -1,8 +1,8 @@
 """Living with a torchaudio that was built for another PyTorch.
 
-fairseq depends on torchaudio, whose builds on PyPI are for GPUs and for one version of PyTorch. With
-another one it cannot be imported, and then neither can half of ``transformers``, nor ``peft``, which
-look only whether it is installed. ECGs need none of it.
+fairseq depends on torchaudio, whose builds on PyPI are for GPUs and one version of PyTorch. With
+another one it cannot be imported, and then neither can half of ``transformers``, nor ``peft``,
+which look only whether it is installed. ECGs need none of it.
 """
 
 import importlib

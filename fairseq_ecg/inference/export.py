@@ -48,8 +48,10 @@ class ExportedNetwork(nn.Module):
 
 
 def output_names(model: "ECGModel") -> tuple[str, ...]:
-    """Names of the outputs: ``logits`` (B, C) if there are labels, ``embedding`` (B, D), ``frames``
-    (B, T', D).
+    """Name the outputs.
+
+    Returns:
+        ``logits`` (B, C) if there are labels, ``embedding`` (B, D) and ``frames`` (B, T', D).
     """
     return (*(("logits",) if model.labels else ()), "embedding", "frames")
 
@@ -70,7 +72,7 @@ def export(model: "ECGModel", path: str | os.PathLike, format: str | None = None
         format: ``onnx`` or ``pt2``; None: as the extension says.
 
     Raises:
-        DataError: the format is not known, or the model is not in float32.
+        DataError: the format is not known or the file of another one, or the model is not in float32.
         ExportError: the exported network computes something else.
         ImportError: the format needs a package that is not installed.
     """
@@ -78,6 +80,8 @@ def export(model: "ECGModel", path: str | os.PathLike, format: str | None = None
     format = format or FORMATS.get(path.suffix)
     if format not in FORMATS.values():
         raise DataError(f"{path}: format {format!r}; choose from {', '.join(FORMATS.values())}")
+    if format == "pt2" and path.suffix != ".pt2":
+        raise DataError(f"{path}: torch.export reads files that end in .pt2 only")
     if model.dtype != torch.float32:
         raise DataError(f"a model in {model.dtype} is not exported: load it in float32")
     rows, samples = model.preprocessing.n_rows, model.preprocessing.segment_samples
@@ -137,7 +141,6 @@ def _write_onnx(program: torch.export.ExportedProgram, model: "ECGModel", path: 
 
 def _write_pt2(program: torch.export.ExportedProgram, model: "ECGModel", path: Path):
     """Write an archive of ``torch.export``, and return what runs it after it is read again."""
-    # torch wants a name that ends in .pt2, which the unfinished file has.
     torch.export.save(program, path, extra_files={"fairseq_ecg": metadata(model)})
     return torch.export.load(path).module()
 

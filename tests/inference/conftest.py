@@ -7,7 +7,7 @@ from fairseq_ecg.inference import load_model
 
 @pytest.fixture(scope="session")
 def code_15_ecgs(shared):
-    """The published recordings in mV at 400 Hz, ``(12, n_samples)``, in the order of their names."""
+    """The published recordings in mV at 400 Hz, ``(12, n_samples)``, in the order of names."""
     files = sorted((shared / "ecg" / "code_15" / "org").glob("*.mat"))
     return [scipy.io.loadmat(file)["feats"] for file in files]
 

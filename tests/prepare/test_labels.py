@@ -1,10 +1,10 @@
-import csv
 
 import numpy as np
 import pytest
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.prepare.labels import labels_of, read_label_names, read_labels, write_labels
+from fairseq_ecg.data.label_file import read_label_names
+from fairseq_ecg.prepare.labels import labels_of, read_labels, write_labels
 
 TABLE = """record,patient,AF,"Block, left"
 a,1,1,0
@@ -75,19 +75,3 @@ def test_files_for_training(path, tmp_path):
         f'"Block, left",0,1,0.0,{1 / 3},inf,{(1 - 1 / 3) / (1 / 3)},1,0.25\n'
     )
     assert read_label_names(tmp_path / "label_def.csv") == ["AF", "Block, left"]
-
-
-def test_published_label_definition_is_understood(shared):
-    path = shared / "ecg" / "code_15" / "labels" / "label_def.csv"
-    with open(path, newline="") as file:
-        expected = [row["name"] for row in csv.DictReader(file)]
-    assert read_label_names(path) == expected
-    assert len(expected) == 8
-
-
-def test_label_names_need_a_label_definition(tmp_path):
-    with pytest.raises(DataError, match="no such file"):
-        read_label_names(tmp_path / "label_def.csv")
-    (tmp_path / "label_def.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(DataError, match="no column 'name'"):
-        read_label_names(tmp_path / "label_def.csv")
