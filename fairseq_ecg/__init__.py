@@ -14,3 +14,12 @@ except PackageNotFoundError:  # a checkout that was not installed
     __version__ = "0.0.0"
 
 register_when_named_as_user_dir()
+
+
+def __getattr__(name: str):
+    """Import what takes time when it is asked for (PEP 562)."""
+    if name in ("ECGModel", "load_model"):
+        from fairseq_ecg import inference
+
+        return getattr(inference, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,8 +13,9 @@ def add(commands) -> None:
     parser = commands.add_parser(
         "evaluate",
         help="score a fine-tuned network on labelled recordings",
-        description="Score a fine-tuned network per recording (mean of the probabilities of its "
-        "segments): area under the ROC curve (AUROC) and average precision (AUPRC) of each label.",
+        description="Score a fine-tuned network per recording (probabilities of its segments "
+        "aggregated, by the mean for most labels): area under the ROC curve (AUROC) and average "
+        "precision (AUPRC) of each label.",
     )
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="fine-tuned network")
     parser.add_argument(
@@ -45,16 +46,21 @@ def add(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Score, print and write the table."""
-    from fairseq_ecg.inference.classifier import Classifier
-    from fairseq_ecg.inference.evaluation import evaluate, format_scores, write_scores
-    from fairseq_ecg.prepare.labels import read_label_names
+    from fairseq_ecg.inference import load_model
+    from fairseq_ecg.inference.evaluation import (
+        evaluate,
+        format_scores,
+        labelled_segments,
+        write_scores,
+    )
 
     def scores(untrained_seed: int | None):
-        classifier = Classifier.load(arguments.checkpoint, labels, untrained_seed)
-        dataset = classifier.dataset(arguments.manifest, arguments.labels)
-        return evaluate(classifier, dataset, arguments.batch_size)
+        model = load_model(
+            arguments.checkpoint, labels=arguments.label_def, untrained_seed=untrained_seed
+        )
+        dataset = labelled_segments(model, arguments.manifest, arguments.labels)
+        return evaluate(model, dataset, arguments.batch_size)
 
-    labels = read_label_names(arguments.label_def)
     trained = scores(None)
     baseline = scores(arguments.seed) if arguments.baseline else None
     print(format_scores(trained, baseline))

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from fairseq_ecg.cli.options import add_label_definition, add_segment_options
+from fairseq_ecg.cli.options import add_label_definition
 
 
 def add(commands) -> None:
@@ -29,31 +29,30 @@ def add(commands) -> None:
         metavar="CSV",
         help="table of labels, as for prepare, to mark those that hold",
     )
-    add_segment_options(parser)
     parser.set_defaults(run=run, parser=parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Draw the picture."""
-    if bool(arguments.checkpoint) != bool(arguments.label_def):
-        arguments.parser.error("--checkpoint and --label-def need each other")
-    if arguments.truth and not arguments.checkpoint:
-        arguments.parser.error("--truth needs --checkpoint")
+    for option in ("label_def", "truth"):
+        if getattr(arguments, option) and not arguments.checkpoint:
+            arguments.parser.error(f"--{option.replace('_', '-')} needs --checkpoint")
     from fairseq_ecg.inference.picture import Prediction, draw
     from fairseq_ecg.prepare.recordings import read_recording
 
     recording = read_recording(arguments.recording)
     prediction = None
     if arguments.checkpoint:
-        from fairseq_ecg.inference.classifier import Classifier
-        from fairseq_ecg.prepare.labels import labels_of, read_label_names
+        from fairseq_ecg.inference import load_model
+        from fairseq_ecg.prepare.labels import labels_of
 
-        labels = read_label_names(arguments.label_def)
-        classifier = Classifier.load(arguments.checkpoint, labels)
-        segment_samples = round(arguments.segment_seconds * arguments.sample_rate)
+        model = load_model(arguments.checkpoint, labels=arguments.label_def)
+        table = model.predict(recording.feats, recording.sample_rate).table
         prediction = Prediction(
-            classifier.of_recording(recording, arguments.sample_rate, segment_samples),
-            labels_of(arguments.recording, arguments.truth, labels) if arguments.truth else None,
+            table.iloc[0].to_dict(),
+            labels_of(arguments.recording, arguments.truth, model.labels)
+            if arguments.truth
+            else None,
         )
     draw(recording, arguments.recording.stem, arguments.out, prediction)
     return 0

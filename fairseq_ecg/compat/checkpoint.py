@@ -12,6 +12,11 @@ from torch import nn
 
 TRUST_VARIABLE = "FAIRSEQ_ECG_TRUST_CHECKPOINTS"
 
+NOTES = "fairseq_ecg"
+"""Key of ``task_state`` under which training notes for users of a network what its data were:
+``sample_rate`` in Hz and ``segment_seconds`` of its segments, and ``labels``, the names of its
+labels, each where it is known."""
+
 
 class CheckpointError(RuntimeError):
     """A checkpoint cannot be used; the message names the file and the remedy."""

@@ -252,14 +252,15 @@ class ECGDataset(Dataset, ABC):
         """What an item holds of its ECG.
 
         Returns:
-            ``source`` (L, T) float32 and, where ECGs are augmented, ``sample_rate`` in Hz and
+            ``source`` (L, T) float32, ``sample_rate`` in Hz and, where ECGs are augmented,
             ``layout``, the standard position of the lead in each row.
         """
         rng = self._random_state(index, segment, Stream.LEAD_BUCKET) if selection.bucket else None
         leads = selection.draw(rng)
-        sample = {"source": self.conditioning(recording, leads).float()}
+        source = self.conditioning(recording, leads).float()
+        sample = {"source": source, "sample_rate": recording.sample_rate}
         if self.augmentations:
-            sample |= {"sample_rate": recording.sample_rate, "layout": selection.rows(leads)}
+            sample["layout"] = selection.rows(leads)
         return sample
 
     @property

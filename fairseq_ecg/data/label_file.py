@@ -1,11 +1,41 @@
-"""Label files: the array of labels that recordings point into with their ``idx``."""
+"""Label files: the array of labels that recordings point into by their ``idx``, and their names."""
 
+import csv
 import os
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from fairseq_ecg.data.errors import DataError
+
+LABEL_DEFINITION = "label_def.csv"
+"""File with a line for each label, beside the array of labels."""
+
+
+def read_label_names(path: str | os.PathLike) -> list[str]:
+    """Read the names of the labels, in the order of the network's outputs.
+
+    Args:
+        path: ``label_def.csv``, a CSV file with a column ``name``.
+
+    Raises:
+        DataError: there is no such file, it has no such column, or no or an empty name there.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if "name" not in (reader.fieldnames or ()):
+                found = ", ".join(reader.fieldnames or ())
+                raise DataError(f"{path}: no column 'name' (it has {found})")
+            names = [(row["name"] or "").strip() for row in reader]
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as a CSV file: {error}") from error
+    if not names or not all(names):
+        raise DataError(f"{path}: {'a label has no name' if names else 'names no label'}")
+    return names
 
 
 class LabelFile:
@@ -44,6 +74,18 @@ class LabelFile:
     def n_labels(self) -> int:
         """C, labels of a recording."""
         return self._labels.shape[1]
+
+    def names(self) -> list[str] | None:
+        """Names of the labels, of the ``label_def.csv`` beside the file.
+
+        Returns:
+            The names; None if there is no such file, or one of other labels.
+        """
+        try:
+            names = read_label_names(Path(self.path).with_name(LABEL_DEFINITION))
+        except DataError:
+            return None
+        return names if len(names) == self.n_labels else None
 
     def row(self, idx: int, where: str) -> torch.Tensor:
         """Labels of one recording.

@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.file_dataset import FileECGDataset
-from fairseq_ecg.inference.classifier import Classifier
+from fairseq_ecg.inference.aggregation import aggregate
+from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.prepare.atomic import replacing
 
 SEGMENT = re.compile(r"_\d+\.mat$")
@@ -59,15 +60,36 @@ class Evaluation:
         return _mean([score.auprc for score in self.scores])
 
 
-def evaluate(classifier: Classifier, dataset: FileECGDataset, batch_size: int) -> Evaluation:
-    """Score a network per recording, by the mean of the probabilities of its segments.
+def labelled_segments(model: ECGModel, manifest: Path, label_file: Path) -> FileECGDataset:
+    """Return the prepared segments of a manifest, in its order, as the network needs them.
+
+    Args:
+        model: the network.
+        manifest: ``<split>.tsv``.
+        label_file: ``y.npy``.
+    """
+    dataset = FileECGDataset(
+        manifest,
+        leads_to_load=model.preprocessing.leads,
+        pad_leads=model.preprocessing.pad_leads,
+        label=True,
+        label_file=label_file,
+        pad=True,
+        shuffle=False,
+    )
+    dataset.conditioning = model.preprocessing.conditioning()
+    return dataset
+
+
+def evaluate(model: ECGModel, dataset: FileECGDataset, batch_size: int) -> Evaluation:
+    """Score a network per recording, by the aggregated probabilities of its segments.
 
     The files ``<recording>_<number>.mat`` are the segments of one recording; any other file is a
     recording of its own.
 
     Args:
-        classifier: the network.
-        dataset: segments with labels, see ``Classifier.dataset``.
+        model: the network, which says how each label is aggregated.
+        dataset: segments with labels, see ``labelled_segments``.
         batch_size: in segments.
 
     Returns:
@@ -77,35 +99,21 @@ def evaluate(classifier: Classifier, dataset: FileECGDataset, batch_size: int) -
         DataError: The data have another number of labels than the network.
     """
     n_labels = dataset.label_file.n_labels
-    if n_labels != len(classifier.labels):
+    if n_labels != len(model.labels):
         raise DataError(
             f"{dataset.label_file.path} has {n_labels} labels, the network tells "
-            f"{len(classifier.labels)}. Give the y.npy and the label_def.csv it was trained with"
+            f"{len(model.labels)}. Give the y.npy and the label_def.csv it was trained with"
         )
     loader = DataLoader(dataset, batch_size=batch_size, collate_fn=dataset.collate)
     probabilities, labels = [], []
     for batch in tqdm(loader, desc="evaluate", unit="batch"):
-        probabilities.append(classifier.probabilities(**batch["net_input"]))
+        probabilities.append(model.probabilities(**batch["net_input"]))
         labels.append(batch["label"].numpy())
     recordings = [SEGMENT.sub("", name) for name in dataset.names(range(len(dataset)))]
     _, first, recording_of = np.unique(recordings, return_index=True, return_inverse=True)
-    mean = recording_means(np.concatenate(probabilities), recording_of)
-    return score(np.concatenate(labels)[first], mean, classifier.labels)
-
-
-def recording_means(probabilities: np.ndarray, recording_of: np.ndarray) -> np.ndarray:
-    """Average over the segments of each recording.
-
-    Args:
-        probabilities: of segments, ``(N, C)``.
-        recording_of: number of the recording of each segment, ``(N,)``, from 0 to R - 1.
-
-    Returns:
-        ``(R, C)``.
-    """
-    sums = np.zeros((recording_of.max() + 1, probabilities.shape[1]))
-    np.add.at(sums, recording_of, probabilities)
-    return sums / np.bincount(recording_of)[:, None]
+    rules = [model.aggregation[label] for label in model.labels]
+    aggregated = aggregate(np.concatenate(probabilities), recording_of, rules)
+    return score(np.concatenate(labels)[first], aggregated, model.labels)
 
 
 def score(truth: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> Evaluation:

@@ -1,6 +1,5 @@
 """``ecg_transformer``: the plain encoder."""
 
-import inspect
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +9,7 @@ from omegaconf import II
 
 from fairseq_ecg.compat.registration import register_model
 from fairseq_ecg.modules import ECGTransformer
+from fairseq_ecg.modules.architecture import network_options
 from fairseq_ecg.ops.masking import MASK_TYPES
 
 MASK_LENGTHS = ChoiceEnum(list(MASK_TYPES))
@@ -112,30 +112,6 @@ class ECGTransformerConfig(TransformerConfig):
     conv_pos_groups: int = field(
         default=16, metadata={"help": "groups of the positional convolution"}
     )
-
-
-def network_options(network: type, cfg) -> dict[str, Any]:
-    """Pick from a configuration the arguments of a network, its base classes' included.
-
-    Args:
-        network: class of :mod:`fairseq_ecg.modules` whose arguments bear the config's names.
-        cfg: the model's configuration.
-
-    Returns:
-        Value by argument; choices as plain strings.
-    """
-    names = {
-        name
-        for base in inspect.getmro(network)
-        if base.__module__.startswith("fairseq_ecg.modules")
-        for name, parameter in inspect.signature(base.__init__).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-    options = {name: cfg[name] for name in sorted(names) if name in cfg}
-    for name in ("mask_selection", "mask_channel_selection", "pooling"):
-        if name in options:
-            options[name] = str(options[name])
-    return options
 
 
 @register_model("ecg_transformer", dataclass=ECGTransformerConfig)

@@ -11,9 +11,10 @@ from omegaconf import MISSING
 
 from fairseq_ecg.compat.checkpoint import CheckpointError
 from fairseq_ecg.compat.registration import register_model
-from fairseq_ecg.models.ecg_transformer import ECGTransformerModel, network_options
+from fairseq_ecg.models.ecg_transformer import ECGTransformerModel
 from fairseq_ecg.models.finetuning import ECGTransformerFinetuningConfig, load_encoder
 from fairseq_ecg.modules import POOLINGS, ECGTransformer, ECGTransformerClassifier
+from fairseq_ecg.modules.architecture import network_options
 
 logger = logging.getLogger(__name__)
 

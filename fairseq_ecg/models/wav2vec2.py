@@ -8,8 +8,9 @@ from typing import Tuple
 from fairseq.models import BaseFairseqModel
 
 from fairseq_ecg.compat.registration import register_model
-from fairseq_ecg.models.ecg_transformer import ECGTransformerConfig, network_options
+from fairseq_ecg.models.ecg_transformer import ECGTransformerConfig
 from fairseq_ecg.modules import Wav2Vec2
+from fairseq_ecg.modules.architecture import network_options
 
 
 @dataclass

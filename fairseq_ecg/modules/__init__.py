@@ -5,6 +5,7 @@ from fairseq_ecg.modules.classifier import ECGTransformerClassifier
 from fairseq_ecg.modules.conv_extractor import ConvFeatureExtractor, parse_conv_layers
 from fairseq_ecg.modules.ecg_transformer import ECGTransformer
 from fairseq_ecg.modules.encoder import TransformerEncoder, TransformerEncoderLayer
+from fairseq_ecg.modules.frame_encoder import FrameEncoder
 from fairseq_ecg.modules.gathering import gather_rows
 from fairseq_ecg.modules.gradient import scale_gradient
 from fairseq_ecg.modules.lora import LoRA, LoRALinear, add_lora, merge_lora
@@ -21,6 +22,7 @@ __all__ = [
     "ConvPositionalEncoding",
     "ECGTransformer",
     "ECGTransformerClassifier",
+    "FrameEncoder",
     "GumbelVectorQuantizer",
     "LoRA",
     "LoRALinear",

@@ -9,10 +9,12 @@ option ``task.backend`` calls, where the variable is not set; one that is asked 
 missing is an error.
 """
 
+import contextlib
 import functools
 import importlib.util
 import logging
 import os
+from collections.abc import Iterator
 
 import torch
 
@@ -28,6 +30,7 @@ PREFERENCE = {
 
 
 _configured: str | None = None
+_only: str | None = None
 
 
 class BackendError(RuntimeError):
@@ -49,9 +52,28 @@ def ask_for(backend: str | None) -> None:
     _configured = backend
 
 
+@contextlib.contextmanager
+def only(backend: str) -> Iterator[None]:
+    """Have every operation of this process done by one backend, whatever else was asked for.
+
+    Args:
+        backend: its name. ``reference`` is plain torch, which can be traced and exported.
+
+    Raises:
+        BackendError: there is no backend of this name.
+    """
+    global _only
+    missing(backend)
+    before, _only = _only, backend
+    try:
+        yield
+    finally:
+        _only = before
+
+
 def asked_for() -> str | None:
-    """Backend that the environment, or else :func:`ask_for`, names for every operation."""
-    return os.environ.get(VARIABLE) or _configured
+    """Backend that :func:`only`, else the environment, else :func:`ask_for` names for all."""
+    return _only or os.environ.get(VARIABLE) or _configured
 
 
 @functools.cache

@@ -36,3 +36,19 @@ def frame_ends(
     valid = frame_count(samples, layers)
     ends = torch.where(valid > 0, valid, valid + frames)
     return ends.masked_fill(valid == 0, 0) if empty_rows else ends
+
+
+def receptive_field(layers: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """Tell which samples a frame is made of: frame i of ``width`` from ``i * stride`` on.
+
+    Args:
+        layers: kernel and stride of each convolution, in samples of its input.
+
+    Returns:
+        Width and stride in samples.
+    """
+    width, stride = 1, 1
+    for kernel, step in layers:
+        width += (kernel - 1) * stride
+        stride *= step
+    return width, stride

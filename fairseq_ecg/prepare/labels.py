@@ -34,69 +34,13 @@ KEYS = ("idx", "save_file")
 """Columns that a table of labels may name its recordings by, looked for in this order."""
 
 
-@dataclass(frozen=True, eq=False)
-class LabelTable:
-    """Labels of recordings; the position of a recording is its ``idx`` everywhere.
-
-    Attributes:
-        records: name of each recording.
-        patients: patient of each recording.
-        names: of the labels.
-        values: ``(n_recordings, n_labels)`` of 0 and 1, int64.
-    """
-
-    records: tuple[str, ...]
-    patients: tuple[str, ...]
-    names: tuple[str, ...]
-    values: np.ndarray
-
-
-def read_labels(path: Path, patient_column: str) -> LabelTable:
-    """Read a table of labels.
-
-    Args:
-        path: CSV file with a column ``record``, a column for the patient, and one column of 0 and 1
-            (or False and True) for every label.
-        patient_column: name of the patient's column.
-
-    Returns:
-        The table, in the order of the file.
-
-    Raises:
-        DataError: There is no such file, a column is missing, a record occurs twice, or a value is
-            not 0 or 1.
-    """
-    with _open_table(path) as reader:
-        _require_columns(path, reader, (RECORD, patient_column))
-        names = tuple(name for name in reader.fieldnames if name not in (RECORD, patient_column))
-        if not names:
-            raise DataError(f"{path}: no column of a label")
-        line_of: dict[str, int] = {}
-        patients, values = [], []
-        for row in reader:
-            where = f"{path}, line {reader.line_num}"
-            if None in row:
-                raise DataError(f"{where}: has more values than there are columns")
-            if row[RECORD] in line_of:
-                raise DataError(
-                    f"{where}: record {row[RECORD]} is already in line {line_of[row[RECORD]]}"
-                )
-            if not row[patient_column]:
-                raise DataError(f"{where}: no patient")
-            line_of[row[RECORD]] = reader.line_num
-            patients.append(row[patient_column])
-            values.append([_value(row, name, where) for name in names])
-    if not values:
-        raise DataError(f"{path}: no recordings")
-    return LabelTable(tuple(line_of), tuple(patients), names, np.array(values, dtype=np.int64))
-
-
 def labels_of(recording: Path, path: Path, names: Sequence[str]) -> frozenset[str]:
     """Read the labels of one recording.
 
     Args:
         recording: its file, with or without extension; a record of the table is the end of it.
-        path: CSV file as for ``read_labels``.
+        path: CSV file with a column ``record`` and one column of 0 and 1 (or False and True) for
+            every label.
         names: columns of the labels to read.
 
     Returns:
@@ -140,21 +84,6 @@ def _value(row: dict[str, str], name: str, where: str) -> int:
         raise DataError(
             f"{where}: {name!r} is {row[name]!r}; a label is 0 or 1, remove other columns"
         ) from None
-
-
-def write_labels(table: LabelTable, splits: Sequence[str | None], folder: Path) -> None:
-    """Write ``y.npy``, ``label_def.csv`` and ``pos_weight.txt``.
-
-    Args:
-        table: the labels.
-        splits: of each recording; None where it is in none and not to be counted.
-        folder: to write them to.
-    """
-    with replacing(folder / "y.npy") as path, open(path, "wb") as file:
-        np.save(file, table.values.astype(np.float64))
-    counts = LabelCounts(table.names)
-    counts.add(table.values, np.array(splits, dtype=object))
-    counts.write(folder)
 
 
 class LabelCounts:
@@ -454,20 +383,3 @@ def _write_labelled_rows(source: Path, chosen: Path, labelled: np.ndarray) -> No
             idx = whole_numbers(part["idx"], f"{source}: idx")
             known = idx < len(labelled)
             append(part.assign(idx=idx)[known & labelled[np.where(known, idx, 0)]])
-
-
-def read_label_names(path: Path) -> list[str]:
-    """Read the names of the labels, in the order of the network's outputs.
-
-    Args:
-        path: ``label_def.csv``.
-
-    Returns:
-        The names.
-
-    Raises:
-        DataError: There is no such file, or it has no column ``name``.
-    """
-    with _open_table(path) as reader:
-        _require_columns(path, reader, ("name",))
-        return [row["name"] for row in reader]

@@ -18,6 +18,7 @@ from fairseq.optim.amp_optimizer import AMPOptimizer
 from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING, open_dict
 
+from fairseq_ecg.compat.checkpoint import NOTES
 from fairseq_ecg.compat.launch_dir import from_launch_dir
 from fairseq_ecg.criterions import NonFiniteLossError
 from fairseq_ecg.data import CMSCECGDataset, ECGDataset, FileECGDataset
@@ -26,6 +27,7 @@ from fairseq_ecg.ops.augment import build_augmentations
 from fairseq_ecg.ops.masking import BatchMasking
 from fairseq_ecg.tasks._dataset import BatchedECGDataset
 from fairseq_ecg.tasks._iteration import EpochBatches
+from fairseq_ecg.tasks._notes import notes_of
 from fairseq_ecg.tasks._step import StepSeeds
 
 NAN_POLICIES = ChoiceEnum(["error", "zero", "keep"])
@@ -164,6 +166,7 @@ class ECGPretrainingTask(FairseqTask):
         self._step_seeds: StepSeeds | None = None
         self._samples_of_update = 0.0
         self._may_skip_updates = False
+        self._notes: dict | None = None
 
     @classmethod
     def setup_task(cls, cfg: ECGPretrainingConfig, **kwargs) -> "ECGPretrainingTask":
@@ -437,6 +440,16 @@ class ECGPretrainingTask(FairseqTask):
     ) -> np.ndarray:
         """Keep every item."""
         return indices
+
+    def state_dict(self) -> dict:
+        """Note for users of the network what its data were, see ``compat.checkpoint.NOTES``."""
+        if self._notes is None:
+            training = (data for split, data in self.datasets.items() if "train" in split)
+            self._notes = next((notes_of(data.recordings) for data in training), None)
+        return {NOTES: self._notes} if self._notes else {}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Nothing: what is noted are the data at hand."""
 
     def _with_names(self, error: NonFiniteLossError) -> NonFiniteLossError:
         names = self.datasets[error.split].recordings.names(error.ids)

@@ -1,3 +1,4 @@
+import csv
 import pickle
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 import torch
 
 from fairseq_ecg.data import DataError
-from fairseq_ecg.data.label_file import LabelFile
+from fairseq_ecg.data.label_file import LabelFile, read_label_names
 
 
 @pytest.fixture
@@ -68,3 +69,37 @@ def test_missing_labels_on_demand(tmp_path):
     assert torch.equal(missing.row(0, "recording").isnan(), torch.tensor([False, True]))
     with pytest.raises(DataError, match="not finite"):
         missing.row(1, "recording")
+
+
+def test_published_label_definition_is_understood(shared):
+    path = shared / "ecg" / "code_15" / "labels" / "label_def.csv"
+    with open(path, newline="") as file:
+        expected = [row["name"] for row in csv.DictReader(file)]
+    assert read_label_names(path) == expected
+    assert len(expected) == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "no such file"),
+        ("a,b\n1,2\n", "no column 'name'"),
+        ("", "no column 'name'"),
+        ("name\n", "names no label"),
+        ("name,n\na,1\n ,2\n", "a label has no name"),
+    ],
+)
+def test_label_names_need_a_label_definition(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "label_def.csv").write_text(text)
+    with pytest.raises(DataError, match=rf"label_def\.csv: {message}"):
+        read_label_names(tmp_path / "label_def.csv")
+
+
+def test_names_of_labels_lie_beside_them(write, tmp_path):
+    labels = LabelFile(write(np.zeros((3, 2))))
+    assert labels.names() is None
+    (tmp_path / "label_def.csv").write_text("name,pos_count_all\nAF,3\nST,4\n")
+    assert labels.names() == ["AF", "ST"]
+    (tmp_path / "label_def.csv").write_text("name\nAF\n")
+    assert labels.names() is None

@@ -38,7 +38,7 @@ def test_mistakes_are_told_in_one_line(tmp_path, capsys):
 
 
 def test_options_that_need_each_other(tmp_path, capsys):
-    for options in (["--checkpoint", "a.pt"], ["--label-def", "a.csv"], ["--truth", "a.csv"]):
+    for options in (["--label-def", "a.csv"], ["--truth", "a.csv"]):
         with pytest.raises(SystemExit) as exit_:
             main(["plot", "record", "--out", str(tmp_path / "a.png"), *options])
         assert exit_.value.code == 2

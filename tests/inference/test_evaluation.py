@@ -1,4 +1,6 @@
 import csv
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -6,10 +8,11 @@ import scipy.io
 import torch
 
 from fairseq_ecg.data import DataError, FileECGDataset
+from fairseq_ecg.inference import ECGModel
 from fairseq_ecg.inference.evaluation import (
     evaluate,
     format_scores,
-    recording_means,
+    labelled_segments,
     score,
     write_scores,
 )
@@ -40,16 +43,11 @@ def test_macro_leaves_out_what_has_no_score(scores):
     assert np.isnan(nothing.macro_auroc)
 
 
-def test_means_are_over_the_segments_of_a_recording():
-    probabilities = np.array([[0.2, 1.0], [0.5, 0.0], [0.4, 0.5]])
-    means = recording_means(probabilities, np.array([1, 0, 1]))
-    np.testing.assert_allclose(means, [[0.5, 0.0], [0.3, 0.75]])
-
-
-class LevelClassifier:
+class LevelModel:
     """Says with which probability the first lead of a segment is high."""
 
     labels = ("high",)
+    aggregation: ClassVar = {"high": "mean"}
 
     def probabilities(self, source, padding_mask):
         assert not padding_mask.any()
@@ -75,7 +73,7 @@ def test_recordings_are_scored_by_their_mean_and_their_own_labels(tmp_path):
     dataset = FileECGDataset(
         tmp_path / "test.tsv", label=True, label_file=tmp_path / "y.npy", pad=True, shuffle=False
     )
-    evaluation = evaluate(LevelClassifier(), dataset, batch_size=2)
+    evaluation = evaluate(LevelModel(), dataset, batch_size=2)
     assert evaluation.recordings == 3
     assert evaluation.scores[0].positives == 2
     assert evaluation.scores[0].auroc == 1.0
@@ -90,7 +88,7 @@ def test_labels_of_other_data_are_refused(tmp_path):
     np.save(tmp_path / "y.npy", np.zeros((1, 2)))
     dataset = FileECGDataset(tmp_path / "test.tsv", label=True, label_file=tmp_path / "y.npy")
     with pytest.raises(DataError, match=r"y\.npy has 2 labels, the network tells 1"):
-        evaluate(LevelClassifier(), dataset, batch_size=2)
+        evaluate(LevelModel(), dataset, batch_size=2)
 
 
 def test_table_as_csv(scores, tmp_path):
@@ -114,3 +112,24 @@ def test_table_on_the_terminal(scores):
     assert lines[3].split() == ["hard", "2", "0.750", "0.833"]
     assert lines[4].split() == ["absent", "0", "-", "-"]
     assert lines[6].split() == ["macro", "0.875", "0.917"]
+
+
+def test_segments_are_read_as_the_network_needs_them(diagnosis, extracted, shared, tmp_path):
+    root = shared / "ecg" / "code_15"
+    files = sorted((root / "segmented").glob("*.mat"))
+    lines = [f"\t{root / 'segmented'}/", *(f"{file.name}\t2500" for file in files)]
+    (tmp_path / "test.tsv").write_text("\n".join(lines) + "\n")
+    dataset = labelled_segments(diagnosis, tmp_path / "test.tsv", root / "labels" / "y.npy")
+    batch = dataset.collate([dataset[i] for i in range(len(dataset))])
+    probabilities = diagnosis.probabilities(**batch["net_input"])
+    assert probabilities.dtype == np.float64
+    expected = 1 / (1 + np.exp(-extracted["outputs"].astype(np.float64)))
+    np.testing.assert_allclose(probabilities, expected, rtol=0, atol=2e-6)
+    slow = ECGModel(
+        diagnosis.network,
+        diagnosis.cfg,
+        replace(diagnosis.preprocessing, sample_rate=250),
+        diagnosis.labels,
+    )
+    with pytest.raises(DataError, match="is sampled at 500 Hz, but"):
+        labelled_segments(slow, tmp_path / "test.tsv", root / "labels" / "y.npy")[0]

@@ -1,0 +1,191 @@
+"""ECG-FM for Hugging Face's ``transformers``: importing this registers its classes.
+
+::
+
+    import fairseq_ecg.huggingface
+    from transformers import AutoModel
+    model = AutoModel.from_pretrained(FOLDER)     # that ECGModel.save_pretrained wrote
+    model(input_values=segments).pooler_output    # (B, D)
+
+Without that import, ``trust_remote_code=True`` does the same by a file in the folder. Segments are
+prepared ones: ``model.config.preprocessing`` says how, :class:`fairseq_ecg.ECGModel` does it.
+"""
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+
+from fairseq_ecg.compat.torchaudio import hide_broken_torchaudio
+from fairseq_ecg.inference.pretrained import MODEL_TYPE
+from fairseq_ecg.modules import ECGTransformerClassifier, FrameEncoder, Wav2Vec2
+from fairseq_ecg.modules.architecture import CLASSIFIER, build_network
+from fairseq_ecg.ops.pooling import mean_of_nonzero
+
+hide_broken_torchaudio()
+
+
+class ECGFMConfig(PreTrainedConfig):
+    """Configuration of a saved model.
+
+    Args:
+        network: configuration of the network, see
+            :func:`fairseq_ecg.modules.architecture.build_network`.
+        preprocessing: values of a :class:`fairseq_ecg.inference.Preprocessing`.
+        aggregation: ``max`` or ``mean`` over segments, by label.
+        options: of ``PreTrainedConfig``, ``id2label`` for instance.
+    """
+
+    model_type = MODEL_TYPE
+
+    def __init__(
+        self,
+        network: dict | None = None,
+        preprocessing: dict | None = None,
+        aggregation: dict | None = None,
+        **options,
+    ):
+        self.network = network or {"_name": "ecg_transformer"}
+        self.preprocessing = preprocessing or {}
+        self.aggregation = aggregation or {}
+        super().__init__(**options)
+
+    @property
+    def hidden_size(self) -> int:
+        """D, channels of a frame."""
+        return self.network.get("encoder_embed_dim", 768)
+
+
+class _ECGFM(PreTrainedModel):
+    """What both classes share: a network under the names that its saved weights bear."""
+
+    config_class = ECGFMConfig
+    main_input_name = "input_values"
+    base_model_prefix = ""
+
+    def _init_weights(self, module: nn.Module) -> None:
+        # Only a head can be new: an encoder comes with its weights, or has drawn them when made.
+        if isinstance(self.network, ECGTransformerClassifier) and module is self.network.proj:
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+
+    def _run(
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None, attentions: bool
+    ) -> dict:
+        """Run the network on ``(B, L, T)`` samples, of which ``(B, T)`` says 1 where they count."""
+        padding_mask = None if attention_mask is None else attention_mask == 0
+        transformer = self.network.encoder.encoder
+        transformer.saliency = attentions
+        out = self.network(input_values, padding_mask)
+        out["attentions"] = tuple(out["saliency"].unbind(dim=1)) if attentions else None
+        return out
+
+
+class ECGFMModel(_ECGFM):
+    """The encoder of a pre-trained or fine-tuned model.
+
+    Args:
+        config: its configuration.
+    """
+
+    _keys_to_ignore_on_load_unexpected = (r"network\.(?!encoder\.)",)
+
+    def __init__(self, config: ECGFMConfig):
+        super().__init__(config)
+        self.network = FrameEncoder(_encoder(config))
+        self.post_init()
+
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        output_attentions: bool = False,
+        return_dict: bool = True,
+        **_,
+    ) -> BaseModelOutputWithPooling | tuple:
+        """Encode.
+
+        Args:
+            input_values: ``(B, L, T)`` float, prepared segments.
+            attention_mask: ``(B, T)``, 0 where a sample is padding.
+            output_attentions: also return the attention weights of every layer.
+            return_dict: return an output by name, not a tuple.
+
+        Returns:
+            ``last_hidden_state`` ``(B, T', D)``, ``pooler_output`` ``(B, D)`` as
+            :meth:`fairseq_ecg.ECGModel.embed` pools, and ``attentions``, ``(B, T', T')`` of every
+            layer, averaged over heads.
+        """
+        out = self._run(input_values, attention_mask, output_attentions)
+        pooled = mean_of_nonzero(out["encoder_out"], out["padding_mask"])
+        output = BaseModelOutputWithPooling(
+            last_hidden_state=out["encoder_out"], pooler_output=pooled, attentions=out["attentions"]
+        )
+        return output if return_dict else output.to_tuple()
+
+
+class ECGFMForSequenceClassification(_ECGFM):
+    """A fine-tuned model, or a new head for ``config.num_labels`` labels on a pre-trained one.
+
+    Args:
+        config: its configuration.
+    """
+
+    def __init__(self, config: ECGFMConfig):
+        super().__init__(config)
+        config.network = config.network | {"_name": CLASSIFIER, "num_labels": config.num_labels}
+        self.network = build_network(config.network)
+        self.post_init()
+
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_attentions: bool = False,
+        return_dict: bool = True,
+        **_,
+    ) -> SequenceClassifierOutput | tuple:
+        """Classify; every label is told on its own.
+
+        Args:
+            input_values: ``(B, L, T)`` float, prepared segments.
+            attention_mask: ``(B, T)``, 0 where a sample is padding.
+            labels: ``(B, C)`` of 0 and 1, for the loss.
+            output_attentions: also return the attention weights of every layer.
+            return_dict: return an output by name, not a tuple.
+
+        Returns:
+            ``logits`` ``(B, C)``, ``loss``, the mean binary cross-entropy, if there are labels, and
+            ``attentions``, ``(B, T', T')`` of every layer, averaged over heads.
+        """
+        out = self._run(input_values, attention_mask, output_attentions)
+        loss = None
+        if labels is not None:
+            loss = nn.functional.binary_cross_entropy_with_logits(
+                out["out"].float(), labels.float()
+            )
+        output = SequenceClassifierOutput(
+            loss=loss, logits=out["out"], attentions=out["attentions"]
+        )
+        return output if return_dict else output.to_tuple()
+
+
+def _encoder(config: ECGFMConfig) -> nn.Module:
+    network = build_network(config.network)
+    if isinstance(network, Wav2Vec2):
+        network.remove_pretraining_modules()
+    return network.encoder if isinstance(network, ECGTransformerClassifier) else network
+
+
+AutoConfig.register(MODEL_TYPE, ECGFMConfig, exist_ok=True)
+AutoModel.register(ECGFMConfig, ECGFMModel, exist_ok=True)
+AutoModelForSequenceClassification.register(
+    ECGFMConfig, ECGFMForSequenceClassification, exist_ok=True
+)

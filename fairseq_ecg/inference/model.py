@@ -1,0 +1,523 @@
+"""A trained network that is given recordings as they are."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.formats import ECG
+from fairseq_ecg.inference.aggregation import aggregate, aggregation_of
+from fairseq_ecg.inference.preprocessing import Preprocessing, Segments, check_choice
+from fairseq_ecg.inference.recordings import Description, NamedRecording, recordings_in
+from fairseq_ecg.inference.results import (
+    END,
+    FRAME,
+    RECORDING,
+    SEGMENT,
+    START,
+    Embeddings,
+    Prediction,
+    Saliency,
+)
+from fairseq_ecg.modules import ECGTransformerClassifier, FrameEncoder
+from fairseq_ecg.ops.frames import receptive_field
+from fairseq_ecg.ops.pooling import mean_of_nonzero
+
+ON_ERROR = ("raise", "skip")
+SALIENCY_METHODS = ("attention", "rollout")
+
+
+class ECGModel:
+    """A network in evaluation mode, with what it needs to know of its input and its labels.
+
+    :func:`fairseq_ecg.load_model` makes one of a checkpoint. Masking, masking of leads and the
+    quantizer of pre-training are off: the same input gives the same output.
+
+    Args:
+        network: a :class:`FrameEncoder`, or an :class:`ECGTransformerClassifier`.
+        cfg: configuration of which :func:`fairseq_ecg.modules.build_network` makes the same network
+            but for its weights.
+        preprocessing: what is done to recordings before.
+        labels: names of the C labels of a classifier.
+        aggregation: ``max`` or ``mean`` over segments by label; labels it does not name are
+            aggregated as in ECG-FM's quick start.
+
+    Raises:
+        DataError: there are not as many labels as the network tells, or two of the same name, or
+            the preprocessing makes other rows than the network reads.
+
+    Attributes:
+        network: the ``nn.Module`` itself: ``(B, L, T)`` prepared segments to a dict.
+        cfg: as given.
+        preprocessing: as given.
+        labels: as given; empty if the network tells none.
+        aggregation: ``max`` or ``mean`` for all labels.
+    """
+
+    def __init__(
+        self,
+        network: FrameEncoder | ECGTransformerClassifier,
+        cfg: Mapping,
+        preprocessing: Preprocessing,
+        labels: Sequence[str] = (),
+        aggregation: Mapping[str, str] | None = None,
+    ):
+        n_labels = network.proj.out_features if self._tells(network) else 0
+        if n_labels != len(labels):
+            raise DataError(
+                f"the network tells {n_labels or 'no'} labels, but {len(labels)} are named. Give "
+                "the label_def.csv it was trained with"
+            )
+        if len(set(labels)) < len(labels):
+            raise DataError(f"labels {', '.join(labels)} name one twice")
+        n_rows = network.encoder.feature_extractor.conv_layers[0][0].in_channels
+        if n_rows != preprocessing.n_rows:
+            raise DataError(
+                f"the network reads {n_rows} leads, its preprocessing makes "
+                f"{preprocessing.n_rows}: {', '.join(preprocessing.leads)}"
+            )
+        self.network = network.eval()
+        self.cfg = dict(cfg)
+        self.preprocessing = preprocessing
+        self.labels = tuple(labels)
+        self.aggregation = aggregation_of(self.labels, aggregation)
+
+    @staticmethod
+    def _tells(network: nn.Module) -> bool:
+        return isinstance(network, ECGTransformerClassifier)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type that the network computes in."""
+        return next(self.network.parameters()).dtype
+
+    @property
+    def embed_dim(self) -> int:
+        """D, channels of an embedding."""
+        return self.network.encoder.encoder_dim
+
+    @property
+    def frames_per_segment(self) -> int:
+        """T', frames that a segment gives."""
+        extractor = self.network.encoder.feature_extractor
+        return extractor.output_length(self.preprocessing.segment_samples)
+
+    def to(
+        self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> "ECGModel":
+        """Move the network to a device, or to another floating-point type such as bfloat16."""
+        self.network.to(device=device, dtype=dtype)
+        return self
+
+    def predict(
+        self,
+        ecg,
+        sample_rate: float | None = None,
+        leads: Sequence[str] | None = None,
+        units: str | None = None,
+        *,
+        aggregation: Mapping[str, str] | str | None = None,
+        batch_size: int = 32,
+        progress: bool | None = None,
+        on_error: str = "raise",
+        gain: float | None = None,
+        format: str | None = None,
+        **policies,
+    ) -> Prediction:
+        """Tell the probability of every label, for recordings and their segments.
+
+        Args:
+            ecg: one recording or many: an array ``(leads, samples)`` or ``(samples, leads)``, an
+                array with recordings in front, an ECG, the path of a file, of a folder or of a
+                table with a column ``path``, such a table as DataFrame, or a list of any of these;
+                of any length, at any rate, with any leads.
+            sample_rate: of arrays, and of files that do not say it, in Hz.
+            leads: names of the rows of arrays, and of files that do not say them; None: the twelve
+                standard leads in standard order.
+            units: of arrays (None: mV), and of files that do not say them.
+            aggregation: ``max`` or ``mean`` over segments, by label or for all labels, where it is
+                to be another one than the model's.
+            batch_size: segments that go through the network together.
+            progress: whether to show a progress bar; None: where there are several recordings and
+                a terminal.
+            on_error: what to do about a recording that cannot be used: ``raise``, or ``skip``,
+                which notes it in ``errors`` of the result.
+            gain: counts of the converter per mV, in place of ``units``.
+            format: of files, see :func:`fairseq_ecg.formats.read_ecg`; None: as they look.
+            policies: ``short``, ``tail``, ``nan_policy`` and ``missing_leads``, see
+                :meth:`Preprocessing.segments`.
+
+        Returns:
+            The probabilities.
+
+        Raises:
+            DataError: the network tells no labels, a recording cannot be used, a label is unknown.
+        """
+        self._require_labels()
+        rules = aggregation_of(
+            self.labels,
+            aggregation if isinstance(aggregation, str) else self.aggregation | (aggregation or {}),
+        )
+        run = self._run(
+            recordings_in(ecg, Description(sample_rate, leads, units, gain, format)),
+            self.probabilities,
+            batch_size,
+            progress,
+            on_error,
+            policies,
+        )
+        values = run.values(len(self.labels))
+        segments = pd.concat([run.segments, run.of_segments(values, self.labels)], axis=1)
+        table = run.of_recordings(
+            aggregate(values, run.recording_of, list(rules.values())), self.labels
+        )
+        return Prediction(run.recordings, segments, run.errors, table, self.labels)
+
+    def embed(
+        self,
+        ecg,
+        sample_rate: float | None = None,
+        leads: Sequence[str] | None = None,
+        units: str | None = None,
+        *,
+        batch_size: int = 32,
+        progress: bool | None = None,
+        on_error: str = "raise",
+        gain: float | None = None,
+        format: str | None = None,
+        **policies,
+    ) -> Embeddings:
+        """Encode recordings: of each channel the mean over the frames of a segment.
+
+        Frames that are exactly zero, padded ones, do not count (fairseq_signals' ``embs.py``); a
+        recording's embedding is the mean of those of its segments.
+
+        Args:
+            ecg: as for :meth:`predict`, and so are the others.
+            sample_rate: likewise.
+            leads: likewise.
+            units: likewise.
+            batch_size: likewise.
+            progress: likewise.
+            on_error: likewise.
+            gain: likewise.
+            format: likewise.
+            policies: likewise.
+
+        Returns:
+            The embeddings.
+
+        Raises:
+            DataError: a recording cannot be used.
+        """
+        run = self._run(
+            recordings_in(ecg, Description(sample_rate, leads, units, gain, format)),
+            self.embeddings,
+            batch_size,
+            progress,
+            on_error,
+            policies,
+        )
+        columns = range(self.embed_dim)
+        values = run.values(self.embed_dim)
+        segments = pd.concat([run.segments, run.of_segments(values, columns)], axis=1)
+        means = aggregate(values, run.recording_of, ["mean"] * self.embed_dim)
+        table = run.of_recordings(means.astype(values.dtype), columns)
+        return Embeddings(run.recordings, segments, run.errors, table)
+
+    def saliency(
+        self,
+        ecg,
+        sample_rate: float | None = None,
+        leads: Sequence[str] | None = None,
+        units: str | None = None,
+        *,
+        method: str = "attention",
+        batch_size: int = 16,
+        progress: bool | None = None,
+        on_error: str = "raise",
+        gain: float | None = None,
+        format: str | None = None,
+        **policies,
+    ) -> Saliency:
+        """Tell how much every moment of recordings counts for the network.
+
+        Args:
+            ecg: as for :meth:`predict`, and so are the others.
+            sample_rate: likewise.
+            leads: likewise.
+            units: likewise.
+            method: see :meth:`saliencies`.
+            batch_size: likewise.
+            progress: likewise.
+            on_error: likewise.
+            gain: likewise.
+            format: likewise.
+            policies: likewise.
+
+        Returns:
+            The saliency of every frame, and by :meth:`Saliency.on_signal` of every sample.
+
+        Raises:
+            DataError: a recording cannot be used, or there is no such method.
+        """
+        check_choice("method", method, SALIENCY_METHODS)
+        run = self._run(
+            recordings_in(ecg, Description(sample_rate, leads, units, gain, format)),
+            lambda source, mask: self.saliencies(source, mask, method),
+            batch_size,
+            progress,
+            on_error,
+            policies,
+        )
+        frames = self.frames_per_segment
+        values = run.values(frames)
+        width, stride = receptive_field(self.network.encoder.feature_extractor.strides)
+        rate = self.preprocessing.sample_rate
+        starts = run.segments[START].to_numpy()[:, None] + np.arange(frames) * (stride / rate)
+        keys = [(*key, frame) for key in run.segments.index for frame in range(frames)]
+        table = pd.DataFrame(
+            {
+                START: starts.ravel(),
+                END: starts.ravel() + width / rate,
+                "saliency": values.ravel(),
+            },
+            index=pd.MultiIndex.from_tuples(keys, names=[RECORDING, SEGMENT, FRAME]),
+        )
+        return Saliency(run.recordings, run.segments, run.errors, table)
+
+    @torch.inference_mode()
+    def probabilities(
+        self, source: torch.Tensor, padding_mask: torch.Tensor | None = None
+    ) -> np.ndarray:
+        """Tell the probability of every label for prepared segments.
+
+        Args:
+            source: ``(B, L, T)`` float, as :meth:`Preprocessing.segments` or the data preparation
+                makes them.
+            padding_mask: ``(B, L, T)`` or ``(B, T)`` bool, True where padded.
+
+        Returns:
+            ``(B, C)`` float64.
+
+        Raises:
+            DataError: the network tells no labels.
+        """
+        self._require_labels()
+        return self._forward(source, padding_mask)["out"].double().sigmoid().cpu().numpy()
+
+    @torch.inference_mode()
+    def embeddings(
+        self, source: torch.Tensor, padding_mask: torch.Tensor | None = None
+    ) -> np.ndarray:
+        """Encode prepared segments, see :meth:`embed`.
+
+        Args:
+            source: as for :meth:`probabilities`.
+            padding_mask: likewise.
+
+        Returns:
+            ``(B, D)`` float32.
+        """
+        out = self._forward(source, padding_mask)
+        return mean_of_nonzero(out["encoder_out"], out["padding_mask"]).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def saliencies(
+        self,
+        source: torch.Tensor,
+        padding_mask: torch.Tensor | None = None,
+        method: str = "attention",
+    ) -> np.ndarray:
+        """Tell how much every frame of prepared segments counts.
+
+        Args:
+            source: as for :meth:`probabilities`.
+            padding_mask: likewise.
+            method: ``attention``: the largest weight that the frame, as a query of the last layer,
+                gives to any frame (fairseq_signals' ``saliency.py``). ``rollout``: the share of the
+                frame in the mean over all frames of the output, if in every layer half of a frame
+                goes by the attention and half by the residual (Abnar and Zuidema, "Quantifying
+                attention flow in transformers", ACL 2020); all shares of a segment sum to 1.
+
+        Returns:
+            ``(B, T')`` float32, NaN where a frame is padding.
+        """
+        transformer = self.network.encoder.encoder
+        before, transformer.saliency = transformer.saliency, True
+        try:
+            out = self._forward(source, padding_mask)
+        finally:
+            transformer.saliency = before
+        weights, frame_mask = out["saliency"].float(), out["padding_mask"]
+        if method == "attention":
+            values = weights[:, -1].amax(dim=2)
+        else:
+            values = _rollout(weights, frame_mask)
+        if frame_mask is not None:
+            values = values.masked_fill(frame_mask, torch.nan)
+        return values.cpu().numpy()
+
+    def save_pretrained(self, folder: str | os.PathLike) -> None:
+        """Write weights, config and model card into a folder.
+
+        See :func:`fairseq_ecg.inference.pretrained.save_pretrained`.
+        """
+        from fairseq_ecg.inference.pretrained import save_pretrained
+
+        save_pretrained(self, folder)
+
+    @classmethod
+    def from_pretrained(cls, source: str | os.PathLike, **options) -> "ECGModel":
+        """Read a model, see :func:`fairseq_ecg.load_model`."""
+        from fairseq_ecg.inference.loading import load_model
+
+        return load_model(source, **options)
+
+    def export(self, path: str | os.PathLike, format: str | None = None, **options) -> None:
+        """Write the network for other runtimes, see :func:`fairseq_ecg.inference.export.export`."""
+        from fairseq_ecg.inference.export import export
+
+        export(self, path, format, **options)
+
+    def _require_labels(self) -> None:
+        if not self.labels:
+            raise DataError(
+                "the network tells no labels, it was pre-trained only: fine-tune it first. "
+                "Embeddings and saliency it has"
+            )
+
+    def _forward(self, source: torch.Tensor, padding_mask: torch.Tensor | None) -> dict:
+        device = self.device
+        if padding_mask is not None:
+            padding_mask = padding_mask.to(device)
+        return self.network(source.to(device, self.dtype), padding_mask)
+
+    def _run(
+        self,
+        recordings: Sequence[NamedRecording],
+        compute: Callable[[torch.Tensor, torch.Tensor | None], np.ndarray],
+        batch_size: int,
+        progress: bool | None,
+        on_error: str,
+        policies: Mapping[str, str],
+    ) -> "_Run":
+        """Put the segments of recordings through ``compute``, in batches over recordings."""
+        check_choice("on_error", on_error, ON_ERROR)
+        if batch_size < 1:
+            raise DataError(f"batch_size={batch_size}: must be positive")
+        run = _Run()
+        disable = (None if len(recordings) > 1 else True) if progress is None else not progress
+        bar = tqdm(recordings, desc="recordings", unit="recording", disable=disable)
+        batch: list[tuple[torch.Tensor, int]] = []
+
+        def flush() -> None:
+            source = torch.stack([segment for segment, _ in batch])
+            padded = torch.tensor([padded for _, padded in batch])
+            mask = None
+            if padded.any():
+                valid = source.shape[-1] - padded
+                mask = torch.arange(source.shape[-1]) >= valid.unsqueeze(1)
+            run.computed.append(compute(source, mask))
+            batch.clear()
+
+        for recording in bar:
+            try:
+                ecg = recording.read()
+                segments = self.preprocessing.segments(ecg, **policies)
+            except DataError as error:
+                if on_error == "raise":
+                    raise
+                run.errors[recording.name] = str(error)
+                continue
+            run.note(recording.name, ecg, segments)
+            for segment in segments:
+                batch.append((segment, segments.padded))
+                if len(batch) == batch_size:
+                    flush()
+        if batch:
+            flush()
+        return run
+
+
+@dataclass(eq=False)
+class _Run:
+    """What was computed, segment by segment."""
+
+    names: list[str | int] = field(default_factory=list)
+    notes: list[dict] = field(default_factory=list)
+    keys: list[tuple[str | int, int]] = field(default_factory=list)
+    spans: list[tuple[float, float]] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    computed: list[np.ndarray] = field(default_factory=list)
+    errors: dict[str | int, str] = field(default_factory=dict)
+
+    def note(self, name: str | int, ecg: ECG, segments: Segments) -> None:
+        for number in range(len(segments)):
+            self.keys.append((name, number))
+            self.spans.append(segments.span(number))
+            self.numbers.append(len(self.names))
+        self.names.append(name)
+        self.notes.append(
+            {
+                "sample_rate": ecg.sample_rate,
+                "samples": ecg.n_samples,
+                "segments": len(segments),
+                "missing_leads": ", ".join(segments.missing_leads),
+                "flat_leads": ", ".join(segments.flat_leads),
+            }
+        )
+
+    def values(self, width: int) -> np.ndarray:
+        """``(N, width)``, a row for each segment."""
+        return np.concatenate(self.computed) if self.computed else np.empty((0, width))
+
+    @property
+    def recording_of(self) -> np.ndarray:
+        """``(N,)`` number of the recording of each segment."""
+        return np.array(self.numbers, dtype=np.int64)
+
+    @property
+    def recordings(self) -> pd.DataFrame:
+        columns = ["sample_rate", "samples", "segments", "missing_leads", "flat_leads"]
+        return pd.DataFrame(self.notes, self._names(), columns)
+
+    @property
+    def segments(self) -> pd.DataFrame:
+        return pd.DataFrame(self.spans, self._keys(), [START, END])
+
+    def of_segments(self, values: np.ndarray, columns: Sequence) -> pd.DataFrame:
+        return pd.DataFrame(values, self._keys(), list(columns))
+
+    def of_recordings(self, values: np.ndarray, columns: Sequence) -> pd.DataFrame:
+        return pd.DataFrame(values, self._names(), list(columns))
+
+    def _names(self) -> pd.Index:
+        return pd.Index(self.names, name=RECORDING)
+
+    def _keys(self) -> pd.MultiIndex:
+        names, numbers = zip(*self.keys, strict=True) if self.keys else ((), ())
+        return pd.MultiIndex.from_arrays([names, numbers], names=[RECORDING, SEGMENT])
+
+
+def _rollout(weights: torch.Tensor, frame_mask: torch.Tensor | None) -> torch.Tensor:
+    """Share of every frame in the pooled output: ``(B, layers, T, T)`` to ``(B, T)``."""
+    rows, layers, frames, _ = weights.shape
+    pooled = torch.ones(rows, 1, frames, device=weights.device)
+    if frame_mask is not None:
+        pooled = pooled.masked_fill(frame_mask.unsqueeze(1), 0)
+    pooled = pooled / pooled.sum(dim=2, keepdim=True)
+    for layer in reversed(range(layers)):
+        pooled = (pooled + pooled @ weights[:, layer]) / 2
+    return pooled.squeeze(1)

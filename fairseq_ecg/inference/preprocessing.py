@@ -1,0 +1,352 @@
+"""What is done to an ECG before a network reads it, kept with the network."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from fairseq_ecg.data.conditioning import Conditioning, LeadStatistics
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.leads import LEADS, lead_indices
+from fairseq_ecg.data.recording import Recording
+from fairseq_ecg.formats import ECG
+from fairseq_ecg.formats.leads import arrange, derive_limb_leads
+from fairseq_ecg.formats.units import check_millivolts
+from fairseq_ecg.prepare.signals import BLOCK_SAMPLES, RESAMPLERS, resample, standardisation
+
+QUICKSTART_EPSILON = 1e-8
+"""What ECG-FM's quick start adds to the standard deviation, and the data preparation does not."""
+
+MISSING_LEADS = ("derive", "zero", "error")
+SHORT = ("error", "pad")
+TAILS = ("drop", "overlap")
+NAN_POLICIES = ("error", "interpolate")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From a recording in mV to the segments that a network reads.
+
+    In this order, as ECG-FM's quick start: leads are arranged, the recording is resampled, every
+    lead standardised over the whole recording, segments are cut; then each segment is filtered and
+    normalised where the network was trained on such.
+
+    Args:
+        sample_rate: of the segments in Hz.
+        segment_seconds: length of a segment in seconds.
+        leads: that the network reads, in the order of its rows.
+        pad_leads: whether the network has twelve rows, zeros in place of leads it does not read.
+        resampler: how the rate is changed, see :func:`fairseq_ecg.prepare.signals.resample`.
+        standardise: whether every lead of a recording gets mean 0 and standard deviation 1; a flat
+            lead becomes 0. Otherwise the network reads mV.
+        epsilon: added to the standard deviation, in mV.
+        filter: whether every row of a segment is cleaned by ``neurokit2.ecg_clean``.
+        mean: of each of the twelve leads, with which segments are normalised. None: not at all.
+        std: likewise the standard deviation.
+        missing_leads: what becomes of a lead that a recording lacks: ``derive`` computes limb
+            leads from two others where these are there, and makes the rest zeros; ``zero`` makes
+            all of them zeros; ``error`` refuses the recording.
+
+    Raises:
+        DataError: a value that is none of these.
+    """
+
+    sample_rate: float = 500.0
+    segment_seconds: float = 5.0
+    leads: tuple[str, ...] = LEADS
+    pad_leads: bool = False
+    resampler: str = "linear"
+    standardise: bool = True
+    epsilon: float = QUICKSTART_EPSILON
+    filter: bool = False
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    missing_leads: str = "derive"
+
+    def __post_init__(self) -> None:
+        for name in ("sample_rate", "segment_seconds"):
+            if not 0 < getattr(self, name) < np.inf:
+                raise DataError(f"preprocessing: {name}={getattr(self, name)} must be positive")
+        check_choice("missing_leads", self.missing_leads, MISSING_LEADS)
+        check_choice("resampler", self.resampler, RESAMPLERS)
+        if not 0 <= self.epsilon < np.inf:
+            raise DataError(f"preprocessing: epsilon={self.epsilon} must not be negative")
+        if self.segment_samples < 1:
+            raise DataError("preprocessing: a segment is shorter than one sample")
+
+    @classmethod
+    def of_task(cls, task: Mapping[str, Any], recorded: Mapping[str, Any] | None = None):
+        """Infer it from the configuration of the task that trained a network.
+
+        Args:
+            task: ``cfg.task`` of a checkpoint of fairseq_signals or of this package.
+            recorded: what the training of this package noted of its data, ``sample_rate`` and
+                ``segment_seconds``; None of a checkpoint of fairseq_signals, for which 500 Hz and
+                5 s are taken where ``task.sample_rate`` and ``task.max_sample_size`` say nothing
+                else.
+
+        Raises:
+            DataError: the network has no one input, or its statistics are not there.
+        """
+        if task.get("leads_bucket"):
+            raise DataError(
+                "the network was trained on leads drawn at random (task.leads_bucket), "
+                "so that there is no one input to give it"
+            )
+        known = {key: value for key, value in (recorded or {}).items() if value}
+        rate = float(task.get("sample_rate") or known.get("sample_rate", cls.sample_rate))
+        seconds = float(known.get("segment_seconds", cls.segment_seconds))
+        if task.get("max_sample_size"):
+            seconds = min(seconds, task["max_sample_size"] / rate)
+        mean = std = None
+        if task.get("normalize"):
+            statistics = LeadStatistics.read(task["mean_path"], task["std_path"])
+            mean, std = (tuple(map(float, x)) for x in (statistics.mean, statistics.std))
+        return cls(
+            sample_rate=rate,
+            segment_seconds=seconds,
+            leads=tuple(LEADS[lead] for lead in lead_indices(task.get("leads_to_load"))),
+            pad_leads=bool(task.get("enable_padding_leads")),
+            # Files of a path data set name records in mV, which nobody has standardised.
+            standardise=not task.get("path_dataset"),
+            filter=bool(task.get("filter")),
+            mean=mean,
+            std=std,
+        )
+
+    @classmethod
+    def of_json(cls, values: Mapping[str, Any]) -> "Preprocessing":
+        """Make it of what :meth:`to_json` returned.
+
+        Raises:
+            DataError: a key that is not known here.
+        """
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise DataError(
+                f"preprocessing: {', '.join(unknown)} is not known here. The network was saved by "
+                "another version of fairseq-ecg: install a newer one"
+            )
+        lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        return cls(**{**values, **lists})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values by name."""
+        values = asdict(self)
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in values.items()
+        }
+
+    @property
+    def segment_samples(self) -> int:
+        """Length of a segment in samples."""
+        return round(self.segment_seconds * self.sample_rate)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of a segment."""
+        return len(LEADS) if self.pad_leads else len(self.leads)
+
+    def conditioning(self) -> Conditioning:
+        """Return what is done to a segment that is standardised and cut already."""
+        statistics = None
+        if self.mean is not None:
+            statistics = LeadStatistics(np.array(self.mean), np.array(self.std))
+        return Conditioning(
+            pad_leads=self.pad_leads,
+            sample_rate=self.sample_rate,
+            filter=self.filter,
+            statistics=statistics,
+        )
+
+    def segments(
+        self,
+        ecg: ECG,
+        *,
+        short: str = "error",
+        tail: str = "drop",
+        nan_policy: str = "error",
+        missing_leads: str | None = None,
+    ) -> "Segments":
+        """Prepare a recording.
+
+        Args:
+            ecg: the recording.
+            short: what becomes of a recording shorter than a segment: ``error``, or ``pad``, which
+                fills it up with zeros that the network is told to ignore.
+            tail: what becomes of the samples behind the last whole segment: ``drop``, as in
+                training, or ``overlap``, one more segment that ends with the recording.
+            nan_policy: what becomes of samples without a value in a lead that has others:
+                ``error``, or ``interpolate``, linearly between their neighbours. A lead without
+                any value is a missing one.
+            missing_leads: in place of the own :attr:`missing_leads`.
+
+        Returns:
+            Its segments, which are computed as they are asked for.
+
+        Raises:
+            DataError: the recording is empty, in other units than mV by its magnitude, flat in
+                all leads, has samples without a value, lacks leads, or is too short, and the
+                policy is not to mend that.
+        """
+        check_choice("short", short, SHORT)
+        check_choice("tail", tail, TAILS)
+        check_choice("nan_policy", nan_policy, NAN_POLICIES)
+        if missing_leads not in (None, self.missing_leads):
+            return replace(self, missing_leads=missing_leads).segments(
+                ecg, short=short, tail=tail, nan_policy=nan_policy
+            )
+        ecg = self._with_values(ecg, nan_policy)
+        check_millivolts(ecg)
+        missing = tuple(lead for lead in self.leads if lead not in ecg.leads)
+        return Segments(self, self._arranged(ecg, missing), missing, short, tail)
+
+    def _with_values(self, ecg: ECG, nan_policy: str) -> ECG:
+        """Leave out leads without any value, and mend those with gaps."""
+        signal = np.asarray(ecg.signal)
+        if signal.ndim != 2 or not signal.size:
+            raise DataError(f"{ecg.where}: no samples (its shape is {signal.shape})")
+        if not 0 < ecg.sample_rate < np.inf:
+            raise DataError(f"{ecg.where}: {ecg.sample_rate} is no sampling rate in Hz")
+        finite = np.isfinite(signal)
+        if finite.all():
+            return ecg
+        kept = np.flatnonzero(finite.any(axis=1))
+        if not kept.size:
+            raise DataError(f"{ecg.where}: no sample has a value (all are NaN or infinite)")
+        leads = tuple(ecg.leads[row] for row in kept)
+        signal, finite = signal[kept], finite[kept]
+        counts = (~finite).sum(axis=1)
+        if counts.any() and nan_policy == "error":
+            found = ", ".join(
+                f"{count} in {lead}" for lead, count in zip(leads, counts, strict=True) if count
+            )
+            raise DataError(
+                f"{ecg.where}: of {signal.shape[1]} samples, NaN or infinite are {found}. Leave "
+                "the recording out, or say nan_policy='interpolate'"
+            )
+        if counts.any():
+            signal = np.array(signal, dtype=np.float64)
+            places = np.arange(signal.shape[1])
+            for row, valid in zip(signal, finite, strict=True):
+                row[~valid] = np.interp(places[~valid], places[valid], row[valid])
+        return replace(ecg, signal=signal, leads=leads)
+
+    def _arranged(self, ecg: ECG, missing: tuple[str, ...]) -> ECG:
+        """Bring the leads of the network into their order."""
+        if missing and self.missing_leads == "error":
+            raise DataError(
+                f"{ecg.where}: lacks lead {', '.join(missing)} (it has {', '.join(ecg.leads)}). "
+                "Give all leads that the network reads, or say missing_leads='derive' or 'zero'"
+            )
+        if len(missing) == len(self.leads):
+            raise DataError(
+                f"{ecg.where}: has none of the leads that the network reads "
+                f"({', '.join(self.leads)}), but {', '.join(ecg.leads)}"
+            )
+        if missing and self.missing_leads == "derive":
+            ecg = derive_limb_leads(ecg)
+        return arrange(ecg, self.leads, missing="zero")
+
+
+class Segments:
+    """Segments of one recording, computed as they are asked for.
+
+    Args:
+        preprocessing: how.
+        ecg: recording, whose rows are the leads of the network.
+        missing: leads that it lacked.
+        short: see :meth:`Preprocessing.segments`.
+        tail: likewise.
+
+    Attributes:
+        starts: first sample of each segment at the network's rate.
+        padded: samples behind the recording in its only segment.
+        missing_leads: leads that the recording lacked, derived ones included.
+        flat_leads: other leads that are constant; they are zero.
+        seconds: length of the recording.
+    """
+
+    def __init__(
+        self,
+        preprocessing: Preprocessing,
+        ecg: ECG,
+        missing: tuple[str, ...],
+        short: str,
+        tail: str,
+    ):
+        self.preprocessing = preprocessing
+        self.ecg = ecg
+        self.missing_leads = missing
+        self.seconds = ecg.seconds
+        rate = preprocessing.sample_rate
+        is_long = ecg.seconds * max(rate, ecg.sample_rate) > BLOCK_SAMPLES
+        signal = _Unread(ecg.signal) if is_long else ecg.signal.astype(np.float64)
+        self._signal = resample(signal, ecg.sample_rate, rate, preprocessing.resampler)
+        width, length = preprocessing.segment_samples, self._signal.shape[1]
+        self.padded = max(width - length, 0)
+        if self.padded and (short == "error" or length < 2):
+            raise DataError(
+                f"{ecg.where}: {ecg.seconds:.3g} s, shorter than one segment of "
+                f"{preprocessing.segment_seconds:g} s. Leave the recording out, or say short='pad'"
+            )
+        self.starts = [width * number for number in range(max(length // width, 1))]
+        if tail == "overlap" and length > width and length % width:
+            self.starts.append(length - width)
+        found = standardisation(self._signal)
+        flat = found.flat[:, 0]
+        if flat.all():
+            raise DataError(f"{ecg.where}: no signal, all leads are flat")
+        self.flat_leads = tuple(
+            lead
+            for lead, is_flat in zip(ecg.leads, flat, strict=True)
+            if is_flat and lead not in missing
+        )
+        self._standardised = None
+        if preprocessing.standardise:
+            self._standardised = replace(found, std=found.std + preprocessing.epsilon)
+        self._conditioning = preprocessing.conditioning()
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        """Yield every segment, ``(rows, segment_samples)`` float32."""
+        width, length = self.preprocessing.segment_samples, self._signal.shape[1]
+        leads = lead_indices(self.preprocessing.leads)
+        for start in self.starts:
+            samples = self._signal[:, start : min(start + width, length)]
+            if self._standardised is not None:
+                samples = self._standardised(samples)
+            feats = np.zeros((len(LEADS), samples.shape[1]))
+            feats[leads] = samples
+            recording = Recording(self.ecg.where, feats, self.preprocessing.sample_rate)
+            segment = self._conditioning(recording, leads).float()
+            yield torch.nn.functional.pad(segment, (0, self.padded))
+
+    def span(self, number: int) -> tuple[float, float]:
+        """Return where a segment starts and ends in the recording, in seconds."""
+        rate = self.preprocessing.sample_rate
+        start = self.starts[number] / rate
+        return start, min(start + self.preprocessing.segment_samples / rate, self.seconds)
+
+
+class _Unread:
+    """A signal that is converted to float64, and by :func:`resample` resampled, by the stretch."""
+
+    dtype = np.dtype(np.float64)
+
+    def __init__(self, signal: np.ndarray):
+        self.signal = signal
+        self.shape = signal.shape
+
+    def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray:
+        return self.signal[key].astype(np.float64)
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise DataError if a value is none of the choices."""
+    if value not in choices:
+        raise DataError(f"{name}={value!r}: choose from {', '.join(choices)}")

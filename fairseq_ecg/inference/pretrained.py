@@ -1,0 +1,223 @@
+"""Models in a folder: weights as safetensors, ``config.json`` and a model card.
+
+The folder is one for Hugging Face's ``AutoModel`` too, see :mod:`fairseq_ecg.huggingface`.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fairseq_ecg.compat.checkpoint import CheckpointError
+from fairseq_ecg.inference.preprocessing import Preprocessing
+from fairseq_ecg.inference.stored import StoredModel
+from fairseq_ecg.modules.architecture import network_config
+from fairseq_ecg.prepare.atomic import replacing
+
+if TYPE_CHECKING:
+    from fairseq_ecg.inference.model import ECGModel
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+CARD = "README.md"
+REMOTE_CODE = "modeling_ecg_fm.py"
+
+PREFIX = "network."
+"""In front of the names of weights: how the classes for Hugging Face name them."""
+
+MODEL_TYPE = "ecg_fm"
+CONFIG_CLASS = "ECGFMConfig"
+ENCODER_CLASS = "ECGFMModel"
+CLASSIFIER_CLASS = "ECGFMForSequenceClassification"
+
+
+def save_pretrained(model: "ECGModel", folder: str | os.PathLike) -> None:
+    """Write a model into a folder; files of the same names there are replaced.
+
+    What only pre-training needs, the quantizer and the projections of the contrastive task, is not
+    written.
+
+    Args:
+        model: the model.
+        folder: is made where absent.
+
+    Raises:
+        ImportError: safetensors is not installed.
+    """
+    save_file = _safetensors().save_file
+    folder = Path(folder)
+    weights = {
+        PREFIX + name: value.detach().cpu().contiguous()
+        for name, value in model.network.state_dict().items()
+    }
+    with replacing(folder / WEIGHTS) as path:
+        save_file(weights, path, metadata={"format": "pt"})
+    with replacing(folder / REMOTE_CODE) as path:
+        path.write_text(_remote_code(), encoding="utf-8")
+    with replacing(folder / CARD) as path:
+        path.write_text(_card(model), encoding="utf-8")
+    with replacing(folder / CONFIG) as path:
+        path.write_text(json.dumps(config_of(model), indent=2) + "\n", encoding="utf-8")
+
+
+def config_of(model: "ECGModel") -> dict[str, Any]:
+    """Return what ``config.json`` says of a model."""
+    auto_map = {
+        "AutoConfig": f"{Path(REMOTE_CODE).stem}.{CONFIG_CLASS}",
+        "AutoModel": f"{Path(REMOTE_CODE).stem}.{ENCODER_CLASS}",
+        "AutoModelForSequenceClassification": f"{Path(REMOTE_CODE).stem}.{CLASSIFIER_CLASS}",
+    }
+    config = {
+        "model_type": MODEL_TYPE,
+        "architectures": [CLASSIFIER_CLASS if model.labels else ENCODER_CLASS],
+        "auto_map": auto_map,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "network": network_config(model.cfg),
+        "preprocessing": model.preprocessing.to_json(),
+    }
+    if model.labels:
+        config["problem_type"] = "multi_label_classification"
+        config["id2label"] = {str(number): name for number, name in enumerate(model.labels)}
+        config["label2id"] = {name: number for number, name in enumerate(model.labels)}
+        config["aggregation"] = model.aggregation
+    return config
+
+
+def read_pretrained(folder: Path) -> StoredModel:
+    """Read a folder that :func:`save_pretrained` wrote.
+
+    Raises:
+        CheckpointError: it cannot be read, or is none of this package's.
+        ImportError: safetensors is not installed.
+    """
+    safetensors = _safetensors()
+    config = read_config(folder / CONFIG)
+    weights_file = folder / WEIGHTS
+    try:
+        weights = safetensors.load_file(weights_file)
+    except Exception as error:  # safetensors' own errors share no base class with OSError
+        raise CheckpointError(
+            f"{weights_file} cannot be read: it is truncated, or no safetensors file ({error}); "
+            "copy or download it again"
+        ) from error
+    strange = [name for name in weights if not name.startswith(PREFIX)]
+    if strange:
+        raise CheckpointError(f"{weights_file} does not fit the model: left over {strange[0]}")
+    preprocessing = config["preprocessing"]
+    labels = config.get("id2label")
+    return StoredModel(
+        path=weights_file,
+        cfg=config["network"],
+        weights={name.removeprefix(PREFIX): value for name, value in weights.items()},
+        has_heads=False,
+        preprocessing=lambda: Preprocessing.of_json(preprocessing),
+        labels=tuple(labels[str(number)] for number in range(len(labels))) if labels else None,
+        aggregation=config.get("aggregation"),
+    )
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read ``config.json``.
+
+    Raises:
+        CheckpointError: it cannot be read, or is none of this package's.
+    """
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error})") from error
+    if not isinstance(config, dict) or config.get("model_type") != MODEL_TYPE:
+        raise CheckpointError(f"{path} is no config of fairseq-ecg: model_type is not {MODEL_TYPE}")
+    for key in ("network", "preprocessing"):
+        if key not in config:
+            raise CheckpointError(f"{path} has no {key!r}: save the model again")
+    return config
+
+
+def _safetensors():
+    try:
+        import safetensors.torch
+    except ImportError as error:
+        raise ImportError(
+            "save_pretrained and from_pretrained need safetensors: pip install 'fairseq-ecg[hub]'",
+            name="safetensors",
+        ) from error
+    return safetensors.torch
+
+
+def _remote_code() -> str:
+    names = ", ".join(sorted((CONFIG_CLASS, ENCODER_CLASS, CLASSIFIER_CLASS)))
+    return (
+        '"""For trust_remote_code=True; the classes are those of the package fairseq-ecg."""\n\n'
+        f"from fairseq_ecg.huggingface import {names}  # noqa: F401\n"
+    )
+
+
+def _card(model: "ECGModel") -> str:
+    """Write the model card: what the model is, what it reads and what it tells."""
+    network, preprocessing = network_config(model.cfg), model.preprocessing
+    task = "fine-tuned to tell labels" if model.labels else "pre-trained"
+    rows = [
+        ("architecture", network["_name"]),
+        ("parameters", f"{sum(p.numel() for p in model.network.parameters()):,}"),
+        ("transformer layers", len(model.network.encoder.encoder.layers)),
+        ("channels of an embedding", model.embed_dim),
+        ("convolutions (channels, kernel, stride)", network.get("conv_feature_layers", "default")),
+        ("leads", ", ".join(preprocessing.leads)),
+        ("sampling rate", f"{preprocessing.sample_rate:g} Hz, by {preprocessing.resampler}"),
+        ("segments", f"{preprocessing.segment_seconds:g} s"),
+        ("units", "mV"),
+        ("standardised", _standardisation(preprocessing)),
+        ("leads that are missing", preprocessing.missing_leads),
+    ]
+    lines = [
+        "---",
+        "library_name: fairseq-ecg",
+        "pipeline_tag: feature-extraction",
+        "tags: [ecg, electrocardiogram, ecg-fm, wav2vec2]",
+        "---",
+        "",
+        f"# ECG model, {task}",
+        "",
+        "An encoder of 12-lead ECGs (ECG-FM, https://arxiv.org/abs/2408.05178), saved by "
+        "fairseq-ecg.",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in rows),
+        "",
+        "## Use",
+        "",
+        "```python",
+        "import fairseq_ecg",
+        'model = fairseq_ecg.load_model("THIS FOLDER OR REPOSITORY")',
+        'model.embed("record.hea").table',
+    ]
+    if model.labels:
+        lines.append('model.predict("record.hea").table')
+    lines += [
+        "```",
+        "",
+        "Recordings are resampled, standardised and cut as the table says; an array needs "
+        "`sample_rate`, and `leads` unless it has the twelve in standard order.",
+        "",
+        "With Hugging Face, on prepared segments: "
+        f"`AutoModel{'ForSequenceClassification' if model.labels else ''}.from_pretrained(..., "
+        "trust_remote_code=True)`, which needs fairseq-ecg too.",
+        "",
+    ]
+    if model.labels:
+        lines += ["## Labels", "", "| | label | over segments |", "|---|---|---|"]
+        lines += [
+            f"| {number} | {label} | {model.aggregation[label]} |"
+            for number, label in enumerate(model.labels)
+        ]
+        lines.append("")
+    lines += ["Not a medical device: for research only.", ""]
+    return "\n".join(lines)
+
+
+def _standardisation(preprocessing: Preprocessing) -> str:
+    if not preprocessing.standardise:
+        return "no"
+    return f"every lead over the whole recording, by std + {preprocessing.epsilon:g} mV"

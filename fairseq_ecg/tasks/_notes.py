@@ -1,0 +1,26 @@
+"""What a checkpoint says of the data that a network was trained on."""
+
+import numpy as np
+
+from fairseq_ecg.data import ECGDataset
+
+
+def notes_of(recordings: ECGDataset) -> dict[str, float | list[str]]:
+    """Note what users of a network need to give it the like.
+
+    Args:
+        recordings: what it is trained on.
+
+    Returns:
+        ``sample_rate`` of the first segment in Hz, ``segment_seconds``, the length that most
+        segments have, in seconds, and ``labels``, their names, if a file beside the labels tells
+        them. Empty if there are no segments.
+    """
+    if not len(recordings):
+        return {}
+    first = recordings[0]
+    rate = float((first[0] if isinstance(first, list) else first)["sample_rate"])
+    sizes, counts = np.unique(recordings.sizes, return_counts=True)
+    notes = {"sample_rate": rate, "segment_seconds": float(sizes[counts.argmax()]) / rate}
+    names = recordings.label_file.names() if recordings.label_file else None
+    return notes | ({"labels": names} if names else {})

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+import scipy.io
+
+from fairseq_ecg.data import CMSCECGDataset, FileECGDataset
+from fairseq_ecg.tasks._notes import notes_of
+
+
+@pytest.fixture
+def folder(tmp_path):
+    lines = [f"\t{tmp_path}/"]
+    for number, n_samples in enumerate((500, 1250, 1250)):
+        scipy.io.savemat(
+            tmp_path / f"{number}.mat",
+            {
+                "feats": np.random.default_rng(number).normal(size=(12, n_samples)),
+                "curr_sample_rate": 250,
+                "idx": number,
+            },
+        )
+        lines.append(f"{number}.mat\t{n_samples}")
+    (tmp_path / "train.tsv").write_text("\n".join(lines) + "\n")
+    np.save(tmp_path / "y.npy", np.eye(3))
+    return tmp_path
+
+
+def test_rate_and_the_usual_length_are_noted(folder):
+    notes = notes_of(FileECGDataset(folder / "train.tsv"))
+    assert notes == {"sample_rate": 250.0, "segment_seconds": 5.0}
+
+
+def test_names_of_labels_are_noted(folder):
+    (folder / "label_def.csv").write_text("name\nAF\nST\nSB\n")
+    dataset = FileECGDataset(folder / "train.tsv", label=True, label_file=folder / "y.npy")
+    assert notes_of(dataset)["labels"] == ["AF", "ST", "SB"]
+
+
+def test_pairs_and_no_recordings(folder):
+    assert notes_of(FileECGDataset(folder / "train.tsv", min_sample_size=5000)) == {}
+    for number in (1, 2):
+        (folder / f"{number}.mat").rename(folder / f"p_{number}.mat")
+    (folder / "pairs.tsv").write_text(f"{folder}/\nmat\np\t1250\t0\t1,2\n")
+    notes = notes_of(CMSCECGDataset(folder / "pairs.tsv"))
+    assert notes == {"sample_rate": 250.0, "segment_seconds": 5.0}
