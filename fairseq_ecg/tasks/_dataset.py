@@ -26,6 +26,9 @@ class BatchedECGDataset(FairseqDataset):
     def __getitem__(self, index: int):
         return self.recordings[index]
 
+    def __getitems__(self, indices):
+        return self.recordings.__getitems__(indices)
+
     def collater(self, samples: list) -> dict:
         """Join items to a batch; none to an empty one, by which fairseq knows a gap of a rank.
 
