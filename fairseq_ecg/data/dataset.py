@@ -17,7 +17,7 @@ from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.label_file import LabelFile
 from fairseq_ecg.data.leads import LeadSelection, lead_indices
 from fairseq_ecg.data.manifest import Manifest, read_manifest
-from fairseq_ecg.data.randomness import Stream, random_state
+from fairseq_ecg.data.randomness import Stream, random_state, random_states
 from fairseq_ecg.data.recording import Recording, read_integer
 from fairseq_ecg.ops.augment import Augmentation, apply_batch, check_leads, draw_batch
 from fairseq_ecg.ops.masking import BatchMasking
@@ -339,10 +339,7 @@ class ECGDataset(Dataset, ABC):
         starts_of_numbers = origins(self.seed, self.epoch, ids, positions)
         valid = [min(n_samples, length) for n_samples in rows.lengths]
         if self.masking is not None:
-            rngs = [
-                self._random_state(index, position, Stream.MASK)
-                for index, position in zip(rows.ids.tolist(), rows.positions.tolist(), strict=True)
-            ]
+            rngs = random_states(self.seed, self.epoch, rows.ids, rows.positions, Stream.MASK)
             batch["net_input"] |= {
                 "origins": starts_of_numbers,
                 **self.masking.draw(length, valid, rngs),
