@@ -27,10 +27,9 @@ def add(commands) -> None:
     pack.add_argument(
         "--dtype",
         choices=["float32", "float16", "int16", "float64"],
-        default="float32",
         help="of the samples: float32 gives the batches of the files bit by bit; float16 and "
         "int16 (with a scale for each lead) take half the space; from float64 the files come "
-        "back as they were (default: float32)",
+        "back as they were (default: the store's, float32 for a new one)",
     )
     pack.add_argument(
         "--shard-mb",

@@ -17,7 +17,7 @@ def target_length(lengths: Sequence[int], *, pad: bool, max_length: int | None) 
     Returns:
         The longest length if padding, else the shortest, up to the limit.
     """
-    length = max(lengths) if pad else min(lengths)
+    length = int(max(lengths) if pad else min(lengths))
     return length if max_length is None else min(length, max_length)
 
 
@@ -41,9 +41,9 @@ def collate_ecgs(
         the same shape, True where the zeros are, or None if it is not wanted.
     """
     shape = (len(ecgs), len(ecgs[0]), length)
-    padding_mask = torch.zeros(shape, dtype=torch.bool) if mask_padding else None
     if isinstance(ecgs, Tensor) and ecgs.shape[-1] == length:
-        return ecgs, padding_mask
+        return ecgs, torch.zeros((), dtype=torch.bool).expand(shape) if mask_padding else None
+    padding_mask = torch.zeros(shape, dtype=torch.bool) if mask_padding else None
     batch = torch.zeros(shape, dtype=torch.float32)
     for position, ecg in enumerate(ecgs):
         surplus = ecg.shape[-1] - length

@@ -129,7 +129,7 @@ class Conditioning:
         return torch.from_numpy(ecg)
 
     def of_batch(
-        self, ecgs: torch.Tensor, sample_rates: np.ndarray, leads: list[int]
+        self, ecgs: torch.Tensor, sample_rates: np.ndarray, leads: list[int], are_finite: bool
     ) -> torch.Tensor | None:
         """Condition recordings together that call for nothing but plain arithmetic.
 
@@ -137,22 +137,22 @@ class Conditioning:
             ecgs: ``(B, L, T)`` float32 as they are stored, of which the result may be a part.
             sample_rates: ``(B,)`` in Hz.
             leads: standard positions of the leads to take, in the order of their rows.
+            are_finite: whether it is known that no sample is NaN or infinite.
 
         Returns:
             In each row what the recording by itself gives, or None where one has to be looked at
-            by itself: leads are filtered, a lead or the rate is wrong, or a sample is not finite.
+            by itself: leads are filtered, a lead or the rate is wrong, or a sample may not be
+            finite.
         """
         n_rows = ecgs.shape[1]
         if self.filter or max(leads) >= n_rows:
             return None
         if self.sample_rate and (sample_rates != self.sample_rate).any():
             return None
+        if self.nan_policy != "keep" and not are_finite:
+            return None
         if leads != list(range(n_rows)):
             ecgs = ecgs[:, leads]
-        # A sum is finite only if all terms are; it may also be too large, and then they are looked
-        # at one by one.
-        if self.nan_policy != "keep" and not ecgs.sum().isfinite():
-            return None
         if self.pad_leads:
             padded = ecgs.new_zeros(len(ecgs), len(LEADS), ecgs.shape[2])
             padded[:, leads] = ecgs

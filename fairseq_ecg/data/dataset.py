@@ -35,17 +35,17 @@ class BatchRows:
         ids: ``(B,)`` index of the item of each.
         positions: ``(B,)`` place of each in its item.
         ecgs: each ``(L, T_i)`` float32, or all of them as ``(B, L, T)``.
-        lengths: ``T_i`` of each, in samples.
-        sample_rates: of each in Hz; empty where nothing is augmented.
-        layouts: the standard position of the lead in each row, likewise.
+        lengths: ``(B,)`` int64, T_i in samples.
+        sample_rates: ``(B,)`` in Hz; empty where nothing is augmented.
+        layouts: ``(B, L)`` int64, the standard position of the lead in each row; likewise.
     """
 
     ids: np.ndarray
     positions: np.ndarray
     ecgs: Sequence[Tensor] | Tensor
-    lengths: Sequence[int]
-    sample_rates: Sequence[float]
-    layouts: Sequence[Sequence[int]]
+    lengths: np.ndarray
+    sample_rates: np.ndarray
+    layouts: np.ndarray
 
 
 class ECGDataset(Dataset, ABC):
@@ -310,9 +310,9 @@ class ECGDataset(Dataset, ABC):
                 ids=np.array([sample["id"] for sample in samples]),
                 positions=np.array([sample.get("position", 0) for sample in samples]),
                 ecgs=ecgs,
-                lengths=[ecg.shape[-1] for ecg in ecgs],
-                sample_rates=[sample["sample_rate"] for sample in samples] if augmented else (),
-                layouts=[sample["layout"] for sample in samples] if augmented else (),
+                lengths=np.array([ecg.shape[-1] for ecg in ecgs]),
+                sample_rates=np.array([s["sample_rate"] for s in samples] if augmented else []),
+                layouts=np.array([s["layout"] for s in samples] if augmented else []),
             )
         )
 
@@ -321,13 +321,13 @@ class ECGDataset(Dataset, ABC):
         length = target_length(rows.lengths, pad=self.pad, max_length=self.max_sample_size)
         if self._bucketed_sizes is not None:
             length = max(length, int(self._bucketed_sizes[rows.ids].max()))
-        starts = [0] * len(rows.ids)
+        starts = np.zeros(len(rows.ids), np.int64)
 
         def crop_start(row: int, surplus: int) -> int:
             index, position = int(rows.ids[row]), int(rows.positions[row])
             rng = self._random_state(index, position, Stream.CROP)
-            starts[row] = int(rng.randint(0, surplus + 1))
-            return starts[row]
+            starts[row] = rng.randint(0, surplus + 1)
+            return int(starts[row])
 
         source, padding_mask = collate_ecgs(rows.ecgs, length, crop_start, mask_padding=self.pad)
         batch: dict[str, Any] = {"net_input": {"source": source}}
@@ -337,22 +337,22 @@ class ECGDataset(Dataset, ABC):
             return batch
         ids, positions = torch.from_numpy(rows.ids), torch.from_numpy(rows.positions)
         starts_of_numbers = origins(self.seed, self.epoch, ids, positions)
-        valid = [min(n_samples, length) for n_samples in rows.lengths]
+        valid = np.minimum(rows.lengths, length)
         if self.masking is not None:
             rngs = random_states(self.seed, self.epoch, rows.ids, rows.positions, Stream.MASK)
             batch["net_input"] |= {
                 "origins": starts_of_numbers,
-                **self.masking.draw(length, valid, rngs),
+                **self.masking.draw(length, valid.tolist(), rngs),
             }
         if self.augmentations:
             batch["augmentation"] = draw_batch(
                 self.augmentations,
                 starts_of_numbers,
-                sample_rates=torch.tensor(rows.sample_rates),
-                lengths=torch.tensor(rows.lengths),
-                layouts=torch.tensor(rows.layouts),
-                starts=torch.tensor(starts),
-                valid=torch.tensor(valid),
+                sample_rates=torch.from_numpy(rows.sample_rates).float(),
+                lengths=torch.from_numpy(rows.lengths),
+                layouts=torch.from_numpy(rows.layouts),
+                starts=torch.from_numpy(starts),
+                valid=torch.from_numpy(valid),
             )
         return batch
 

@@ -23,6 +23,7 @@ from fairseq_ecg.data.store.layout import (
     Shard,
     checksum,
     encode,
+    is_finite,
 )
 from fairseq_ecg.data.store.reader import Store
 from fairseq_ecg.prepare.atomic import replacing
@@ -49,6 +50,7 @@ FILES = {
     "n_samples": pa.int32(),
     "sample_rate": pa.float64(),
     "crc32": pa.uint32(),
+    "finite": pa.bool_(),
     "idx": pa.int64(),
     "patient_id": pa.int64(),
 }
@@ -72,17 +74,22 @@ class Packed:
 
 @dataclass(frozen=True)
 class _Member:
-    """A segment that a manifest lists, ``n_samples`` None where that is of another segment."""
+    """A segment that a manifest lists.
+
+    Of a plain manifest ``n_samples`` is its length; of a CMSC manifest that of the recording's last
+    segment, and ``pair`` is the number of its pair, the place in which alternates.
+    """
 
     split: str
     root: str
     path: str
     where: str
-    n_samples: int | None
+    n_samples: int
+    pair: int | None = None
 
 
 def pack(
-    manifests: Path, store: Path, *, dtype: str = "float32", shard_bytes: int = 128 * 2**20
+    manifests: Path, store: Path, *, dtype: str | None = None, shard_bytes: int = 128 * 2**20
 ) -> Packed:
     """Pack the segments of all splits into a store, or add them to it.
 
@@ -93,7 +100,7 @@ def pack(
     Args:
         manifests: folder of ``<split>.tsv``, plain manifests or CMSC manifests.
         store: folder to write to; created where absent.
-        dtype: of the samples, one of `DTYPES`.
+        dtype: of the samples, one of `DTYPES`. None: that of the store, or float32 for a new one.
         shard_bytes: of samples in a shard, about; so much memory is needed.
 
     Returns:
@@ -103,7 +110,7 @@ def pack(
         DataError: a manifest or a file cannot be read, samples do not fit the type, or the store
             is of another one.
     """
-    if dtype not in DTYPES:
+    if dtype not in (None, *DTYPES):
         raise DataError(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
     members = list(_members(manifests))
     run = _Run(store, dtype, shard_bytes, [member.where for member in members])
@@ -131,11 +138,14 @@ def _members(manifests: Path) -> Iterator[_Member]:
         split = path.stem
         if _is_cmsc(path):
             manifest = read_cmsc_manifest(path)
+            n_segments = 0
             for entry in (manifest[i] for i in range(len(manifest))):
                 for segment in entry.segments:
                     name = f"{entry.prefix}_{segment}.{manifest.extension}"
                     where = f"{Path(manifest.root, name)} ({path}, line {entry.line})"
-                    yield _Member(split, manifest.root, name, where, None)
+                    pair = n_segments // 2
+                    yield _Member(split, manifest.root, name, where, entry.n_samples, pair)
+                    n_segments += 1
         else:
             manifest = read_manifest(path)
             for entry in (manifest[i] for i in range(len(manifest))):
@@ -154,18 +164,19 @@ def _is_cmsc(path: Path) -> bool:
 class _Run:
     """A store that is being written, with what an interrupted run left of it."""
 
-    def __init__(self, store: Path, dtype: str, shard_bytes: int, lines: Sequence[str]):
-        self.store, self.dtype, self.shard_bytes = store, dtype, shard_bytes
+    def __init__(self, store: Path, dtype: str | None, shard_bytes: int, lines: Sequence[str]):
+        self.store, self.shard_bytes = store, shard_bytes
         self.old = Store(store) if (store / DESCRIPTION).exists() else None
-        if self.old is not None and self.old.description.dtype != dtype:
+        own = "float32" if self.old is None else self.old.description.dtype
+        self.dtype = dtype or own
+        if self.old is not None and self.dtype != own:
             raise DataError(
-                f"{store}: holds {self.old.description.dtype}, not {dtype}. Give --dtype "
-                f"{self.old.description.dtype}, or pack into another store"
+                f"{store}: holds {own}, not {dtype}. Leave out --dtype, or pack into another store"
             )
         self.shards = [] if self.old is None else list(self.old.description.shards)
         self._parts: list[str] = []
         old = "" if self.old is None else self.old.description.to_json()
-        parameters = "\n".join([dtype, str(shard_bytes), old, *lines])
+        parameters = "\n".join([self.dtype, str(shard_bytes), old, *lines])
         self._fingerprint = f"{zlib.crc32(parameters.encode()):08x}"
         self._resume()
 
@@ -302,7 +313,7 @@ class _Part:
             optional=("idx", "patient_id", "label"),
         )
         recording = recording_from_mat(mat, where)
-        if member.n_samples is not None:
+        if member.pair is None:
             recording.check_n_samples(member.n_samples)
         samples, steps = encode(recording.feats, dtype, where)
         row = {
@@ -313,6 +324,7 @@ class _Part:
             "n_samples": recording.n_samples,
             "sample_rate": recording.sample_rate,
             "crc32": checksum(samples),
+            "finite": is_finite(samples),
             "idx": read_integer(mat, "idx", where) if "idx" in mat else None,
             "patient_id": (read_integer(mat, "patient_id", where) if "patient_id" in mat else None),
         }
@@ -364,12 +376,11 @@ def _index_rows(members: Sequence[_Member], index: pa.Table, files: pa.Table) ->
     keys = zip(files["root"].to_pylist(), files["path"].to_pylist(), strict=True)
     row_of = {key: row for row, key in enumerate(keys)}
     rows = files.take([row_of[member.root, member.path] for member in members])
-    n_samples = rows["n_samples"].to_pylist()
     places = {name: [None] * len(members) for name in PLACES}
     for split in dict.fromkeys(member.split for member in members):
         old = index.filter(pyarrow.compute.equal(index["split"], split))
         own = [row for row, member in enumerate(members) if member.split == split]
-        pairs = _pairs([members[row] for row in own], [n_samples[row] for row in own])
+        pairs = _pairs([members[row] for row in own])
         first_item, first_pair = _next(old["item"]), _next(old["pair"])
         for item, (row, (pair, position, size)) in enumerate(zip(own, pairs, strict=True)):
             places["split"][row] = split
@@ -386,8 +397,8 @@ def _next(numbers: pa.ChunkedArray) -> int:
     return 0 if len(numbers) == 0 else pyarrow.compute.max(numbers).as_py() + 1
 
 
-def _pairs(members: Sequence[_Member], n_samples: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Pair neighbouring segments of each recording, as CMSC manifests have them.
+def _pairs(members: Sequence[_Member]) -> list[tuple[int, int, int]]:
+    """Pair the segments of a split, as its CMSC manifest pairs them or would pair them.
 
     The segments of a recording are sorted by number and paired first with second, third with
     fourth; what remains has no partner. The size of a pair is that of the recording's last segment
@@ -396,8 +407,11 @@ def _pairs(members: Sequence[_Member], n_samples: Sequence[int]) -> list[tuple[i
     Returns:
         Of each segment the number of its pair or -1, its place in it, and the pair's size.
     """
-    recordings: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    recordings: dict[tuple[str, str] | int, list[tuple[int, int]]] = {}
     for row, member in enumerate(members):
+        if member.pair is not None:
+            recordings.setdefault(member.pair, []).append((row, row))
+            continue
         prefix, _, number = Path(member.path).stem.rpartition("_")
         if number.isdecimal():
             recording = (member.root, str(Path(member.path).with_name(prefix)))
@@ -405,7 +419,7 @@ def _pairs(members: Sequence[_Member], n_samples: Sequence[int]) -> list[tuple[i
     places = [(-1, 0, 0)] * len(members)
     n_pairs = 0
     for segments in recordings.values():
-        size = n_samples[segments[-1][1]]
+        size = members[segments[-1][1]].n_samples
         rows = [row for _, row in sorted(segments)]
         for first, second in zip(rows[::2], rows[1::2], strict=False):
             places[first], places[second] = (n_pairs, 0, size), (n_pairs, 1, size)

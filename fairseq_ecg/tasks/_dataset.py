@@ -39,7 +39,8 @@ class BatchedECGDataset(FairseqDataset):
         if not batch:
             return batch
         padding_mask = batch["net_input"].get("padding_mask")
-        if padding_mask is not None and not padding_mask.any():
+        # Padding is on the right of all leads alike.
+        if padding_mask is not None and not padding_mask[:, 0, -1].any():
             del batch["net_input"]["padding_mask"]
         return batch | {"split": self.split}
 

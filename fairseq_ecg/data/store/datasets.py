@@ -82,20 +82,26 @@ class StoreECGDataset(ECGDataset):
         """Items of a batch, for `collate`."""
         indices = np.asarray(indices, np.int64)
         rows = self.manifest.rows[indices]
-        ids, positions = self._places(indices)
-        sample_rates = self.segments.sample_rate[rows.ravel()]
-        ecgs = self.store.read(self.segments, rows.ravel())
+        segments = rows.ravel()
+        ecgs = self.store.read(self.segments, segments)
+        conditioned = None
         if isinstance(ecgs, Tensor) and self.lead_selection.bucket is None:
             leads = list(self.lead_selection.leads)
-            conditioned = self.conditioning.of_batch(ecgs, sample_rates, leads)
-            if conditioned is not None:
-                n_rows, n_samples = conditioned.shape[0], conditioned.shape[2]
-                layouts = [self.lead_selection.rows(leads)] * n_rows
-                batch = BatchRows(
-                    ids, positions, conditioned, [n_samples] * n_rows, sample_rates, layouts
-                )
-                return StoredBatch(rows.ravel(), batch)
-        return self._samples(indices.tolist(), ecgs)
+            sample_rates = self.segments.sample_rate[segments]
+            are_finite = bool(self.segments.finite[segments].all())
+            conditioned = self.conditioning.of_batch(ecgs, sample_rates, leads, are_finite)
+        if conditioned is None:
+            return self._samples(indices.tolist(), ecgs)
+        ids, positions = self._places(indices)
+        batch = BatchRows(
+            ids,
+            positions,
+            conditioned,
+            lengths=self.segments.n_samples[segments].astype(np.int64),
+            sample_rates=sample_rates,
+            layouts=np.tile(self.lead_selection.rows(leads), (len(segments), 1)),
+        )
+        return StoredBatch(segments, batch)
 
     def collate(self, samples: StoredBatch | Sequence[Any]) -> dict[str, Any]:
         """Make a batch as `ECGDataset.collate` does, of what `__getitems__` or items returned."""
@@ -188,8 +194,8 @@ class StoreCMSCECGDataset(StoreECGDataset, CMSCECGDataset):
         """Make a batch as `CMSCECGDataset.collate` does."""
         batch = super().collate(samples)
         if isinstance(samples, StoredBatch):
-            patients = [self._patient(row) for row in samples.rows.tolist()]
-            batch["patient_id"] = torch.tensor(patients, dtype=torch.int32)
+            patients = self._patients(samples.rows)
+            batch["patient_id"] = torch.from_numpy(patients.astype(np.int32))
             batch["segment"] = torch.from_numpy(samples.batch.positions % 2).int()
         return batch
 
@@ -212,17 +218,19 @@ class StoreCMSCECGDataset(StoreECGDataset, CMSCECGDataset):
             **super()._sample(index, position, row, ecg),
             "position": position,
             "segment": position % 2,
-            "patient_id": self._patient(row),
+            "patient_id": int(self._patients(np.array([row]))[0]),
         }
 
-    def _patient(self, row: int) -> int:
-        for column in (self.segments.idx, self.segments.patient_id):
-            if column[row] != MISSING:
-                return int(column[row])
-        raise DataError(
-            f"{self._where_stored(row)}: has neither 'idx' nor 'patient_id', by which segments of "
-            "one recording are told from those of others. Prepare the files again"
-        )
+    def _patients(self, rows: np.ndarray) -> np.ndarray:
+        idx = self.segments.idx[rows]
+        patients = np.where(idx == MISSING, self.segments.patient_id[rows], idx)
+        if (patients == MISSING).any():
+            where = self._where_stored(int(rows[patients == MISSING][0]))
+            raise DataError(
+                f"{where}: has neither 'idx' nor 'patient_id', by which segments of one recording "
+                "are told from those of others. Prepare the files again"
+            )
+        return patients
 
 
 def stored_form(dataset: type[ECGDataset]) -> type[StoreECGDataset]:

@@ -149,3 +149,9 @@ def encode(ecg: np.ndarray, dtype: str, where: str) -> tuple[np.ndarray, np.ndar
 def checksum(stored: np.ndarray) -> int:
     """CRC-32 of the bytes of a segment as a shard holds them."""
     return zlib.crc32(np.ascontiguousarray(stored).view(np.uint8).data)
+
+
+def is_finite(stored: np.ndarray) -> bool:
+    """Whether no sample is NaN or infinite as a float32."""
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(stored.astype(np.float32)).all())

@@ -35,6 +35,7 @@ class Segments:
         n_samples: ``(N,)`` length in samples.
         sample_rate: ``(N,)`` in Hz.
         crc32: ``(N,)`` of the stored bytes.
+        finite: ``(N,)`` bool, whether all samples are.
         idx: ``(N,)`` int64; -2**63 where the file has none.
         patient_id: likewise.
         steps: of int16, an Arrow array of lists of one step for each lead, else None.
@@ -53,6 +54,7 @@ class Segments:
     n_samples: np.ndarray
     sample_rate: np.ndarray
     crc32: np.ndarray
+    finite: np.ndarray
     idx: np.ndarray
     patient_id: np.ndarray
     steps: Any
@@ -208,6 +210,7 @@ class Store:
                     "n_samples",
                     "sample_rate",
                     "crc32",
+                    "finite",
                     "item",
                     "pair",
                     "position",
@@ -241,7 +244,7 @@ class Store:
         if segments.steps is None:
             return values.float()
         n_leads = stored.shape[1]
-        steps = segments.steps.take(rows.tolist()).flatten().to_numpy(zero_copy_only=False)
+        steps = np.array(segments.steps.take(rows).flatten())
         return values * torch.from_numpy(steps.reshape(len(rows), n_leads, 1))
 
     def read_stored(self, segments: Segments, rows: np.ndarray) -> np.ndarray | list[np.ndarray]:
@@ -308,9 +311,11 @@ class Store:
             zip(segments.shard[rows].tolist(), segments.offset[rows].tolist(), into, strict=True)
         )
 
+        maps = {number: self._map(number) for number in set(segments.shard[rows].tolist())}
+
         def copy(first: int, last: int) -> None:
             for shard, offset, out in places[first:last]:
-                out[:] = self._map(shard)[offset : offset + len(out)]
+                out[:] = maps[shard][offset : offset + len(out)]
 
         n_threads = min(torch.get_num_threads(), len(places))
         if n_threads < 2:
