@@ -1,9 +1,11 @@
 """Packing the segments of manifests into a store that is fast to train from."""
 
+import fcntl
 import io
 import json
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -113,18 +115,19 @@ def pack(
     if dtype not in (None, *DTYPES):
         raise DataError(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
     members = list(_members(manifests))
-    run = _Run(store, dtype, shard_bytes, [member.where for member in members])
-    index = run.index()
-    present = set(zip(*(index[key].to_pylist() for key in ("split", "root", "path")), strict=True))
-    wanted = [m for m in members if (m.split, m.root, m.path) not in present]
-    n_shards = len(run.shards)
-    if wanted:
-        run.add_files(wanted)
-        run.publish(_index_rows(wanted, index, run.files()))
+    with _alone(store):
+        run = _Run(store, dtype, shard_bytes, [member.where for member in members])
+        index = run.index()
+        keys = (index[name].to_pylist() for name in ("split", "root", "path"))
+        present = set(zip(*keys, strict=True))
+        wanted = [m for m in members if (m.split, m.root, m.path) not in present]
+        if wanted:
+            run.add_files(wanted)
+            run.publish(_index_rows(wanted, index, run.files()))
     added = dict.fromkeys((member.split for member in members), 0)
     for member in wanted:
         added[member.split] += 1
-    return Packed(added, len(members) - len(wanted), len(run.shards) - n_shards)
+    return Packed(added, len(members) - len(wanted), len(run.shards) - run.n_old)
 
 
 def _members(manifests: Path) -> Iterator[_Member]:
@@ -161,6 +164,20 @@ def _is_cmsc(path: Path) -> bool:
     return bool(second.strip()) and "\t" not in second
 
 
+@contextmanager
+def _alone(store: Path) -> Iterator[None]:
+    """Keep other processes from writing to the store."""
+    store.mkdir(parents=True, exist_ok=True)
+    with open(store / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                f"{store}: is being written by another process. Wait until it has finished"
+            ) from None
+        yield
+
+
 class _Run:
     """A store that is being written, with what an interrupted run left of it."""
 
@@ -174,6 +191,7 @@ class _Run:
                 f"{store}: holds {own}, not {dtype}. Leave out --dtype, or pack into another store"
             )
         self.shards = [] if self.old is None else list(self.old.description.shards)
+        self.n_old = len(self.shards)
         self._parts: list[str] = []
         old = "" if self.old is None else self.old.description.to_json()
         parameters = "\n".join([self.dtype, str(shard_bytes), old, *lines])
@@ -188,8 +206,6 @@ class _Run:
         if pending["fingerprint"] == self._fingerprint:
             self.shards += [Shard(**shard) for shard in pending["shards"]]
             self._parts = pending["parts"]
-        else:
-            self._forget([*pending["parts"], *_names(pending["shards"])])
 
     def index(self) -> pa.Table:
         """Rows of the store as it is."""
@@ -249,7 +265,7 @@ class _Run:
             pyarrow.parquet.write_table(_table(rows), unfinished)
         self.shards.append(shard)
         self._parts.append(name)
-        new = self.shards[0 if self.old is None else len(self.old.description.shards) :]
+        new = self.shards[self.n_old :]
         pending = {
             "fingerprint": self._fingerprint,
             "shards": [asdict(shard) for shard in new],
@@ -272,20 +288,19 @@ class _Run:
         description = Description(self.dtype, name, zlib.crc32(content), tuple(self.shards))
         with replacing(self.store / DESCRIPTION) as unfinished:
             unfinished.write_text(description.to_json(), encoding="utf-8")
-        self._forget(self._parts)
-        # Whoever opened the store just now may still ask for the index before this one.
-        self._forget(
-            [
-                path.name
-                for path in self.store.glob("index-*.parquet")
-                if path.name not in (name, previous)
-            ]
-        )
-
-    def _forget(self, names: Sequence[str]) -> None:
         (self.store / PENDING).unlink(missing_ok=True)
-        for name in names:
-            (self.store / name).unlink(missing_ok=True)
+        self._clear({name, previous})
+
+    def _clear(self, indices: set[str | None]) -> None:
+        """Delete what killed runs left, and all indices but the new one and the one before.
+
+        Whoever opened the store just now may still ask for the latter.
+        """
+        kept = indices | {name for s in self.shards for name in (s.name, s.variables)}
+        for pattern in ("shard-*", "index-*", "pending-*", ".unfinished-*"):
+            for path in self.store.glob(pattern):
+                if path.name not in kept:
+                    path.unlink()
 
 
 class _Part:
@@ -425,7 +440,3 @@ def _pairs(members: Sequence[_Member]) -> list[tuple[int, int, int]]:
             places[first], places[second] = (n_pairs, 0, size), (n_pairs, 1, size)
             n_pairs += 1
     return places
-
-
-def _names(shards: Sequence[dict[str, Any]]) -> list[str]:
-    return [name for shard in shards for name in (shard["name"], shard["variables"])]
