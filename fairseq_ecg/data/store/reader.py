@@ -196,7 +196,7 @@ class Store:
 
         return Segments(
             paths=whole("path"),
-            roots=whole("root"),
+            roots=whole("root").dictionary_encode(),
             steps=whole("steps"),
             labels=whole("label"),
             idx=column("idx"),
