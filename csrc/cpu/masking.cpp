@@ -171,19 +171,24 @@ void rank_places(const int64_t* keys, int64_t n_keys, const MaskRanks* axes, int
 }
 
 void choose_places(const MaskChoice& call, int64_t begin, int64_t end) {
-  std::vector<std::pair<double, int64_t>> order;
+  if (call.number == 0) {
+    return;
+  }
+  std::vector<double> order;
   for (int64_t row = begin; row < end; ++row) {
     const double* const ranks = call.ranks + row * call.width;
-    order.clear();
+    order.assign(ranks, ranks + call.valid[row]);
+    const auto last = order.begin() + call.number - 1;
+    std::nth_element(order.begin(), last, order.end());
+    // Of places with the very rank of the last one, the first are chosen.
+    int64_t ties = call.number - std::count_if(order.begin(), last,
+                                               [&](double rank) { return rank < *last; });
+    int64_t* chosen = call.chosen + row * call.number;
     for (int64_t place = 0; place < call.valid[row]; ++place) {
-      order.emplace_back(ranks[place], place);
+      if (ranks[place] < *last || (ranks[place] == *last && ties-- > 0)) {
+        *chosen++ = place;
+      }
     }
-    std::nth_element(order.begin(), order.begin() + call.number, order.end());
-    int64_t* const chosen = call.chosen + row * call.number;
-    for (int64_t i = 0; i < call.number; ++i) {
-      chosen[i] = order[i].second;
-    }
-    std::sort(chosen, chosen + call.number);
   }
 }
 
