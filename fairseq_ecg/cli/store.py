@@ -23,7 +23,7 @@ def add(commands) -> None:
         "holds already keeps its place; a run that was killed goes on where it was.",
     )
     pack.add_argument("manifests", type=Path, metavar="MANIFEST_DIR", help="train.tsv, valid.tsv")
-    pack.add_argument("store", type=Path, metavar="STORE", help="folder, created where absent")
+    pack.add_argument("store", type=_folder, metavar="STORE", help="folder, created where absent")
     pack.add_argument(
         "--dtype",
         choices=["float32", "float16", "int16", "float64"],
@@ -115,6 +115,12 @@ def run_verify(arguments: argparse.Namespace) -> int:
 
 def _add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", metavar="STORE", help="folder, or URL that fsspec understands")
+
+
+def _folder(text: str) -> Path:
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text}: write the store to a folder, and copy it there")
+    return Path(text)
 
 
 def _positive(text: str) -> int:

@@ -39,5 +39,16 @@ def test_every_step_is_explained(step, capsys):
     assert "None" not in text
     if step == "pack":
         assert "{" + ",".join(DTYPES) + "}" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a", "b", "--shard-mb", "0"], "give a positive number"),
+        (["a", "s3://bucket/store"], "write the store to a folder, and copy it there"),
+    ],
+)
+def test_what_cannot_be_packed_is_said(arguments, message, capsys):
     with pytest.raises(SystemExit):
-        main(["store", "pack", "a", "b", "--shard-mb", "0"])
+        main(["store", "pack", *arguments])
+    assert message in capsys.readouterr().err

@@ -336,17 +336,20 @@ class Store:
     def _mapped(self, number: int) -> np.ndarray:
         shard = self.description.shards[number]
         place = f"{self._folder}/{shard.name}"
+        wanted = shard.start + shard.n_values * self._values.itemsize
         try:
             size = os.path.getsize(place)
-            mapped = np.memmap(place, self._values, "r", shard.start, (shard.n_values,))
+            # NumPy's maps keep their file open, and a process may open fewer than there are shards.
+            mapped = torch.from_file(place, size=min(size, wanted), dtype=torch.uint8)
         except FileNotFoundError:
             raise DataError(f"{self.path}/{shard.name}: no such shard. {_RESTORE}") from None
-        except (OSError, ValueError) as error:
+        except (OSError, RuntimeError) as error:
+            raise DataError(f"{self.path}/{shard.name}: cannot be read: {error}") from error
+        if size < wanted:
             raise DataError(
-                f"{self.path}/{shard.name}: has {size} bytes, too few for its {shard.n_values} "
-                f"values ({error}). {_RESTORE}"
-            ) from error
-        return np.asarray(mapped)
+                f"{self.path}/{shard.name}: has {size} bytes, {wanted - size} too few. {_RESTORE}"
+            )
+        return mapped.numpy()[shard.start :].view(self._values)
 
     def _read_ranges(
         self, segments: Segments, rows: np.ndarray, into: Sequence[np.ndarray]

@@ -1,5 +1,7 @@
 import json
 import multiprocessing
+import os
+import resource
 import shutil
 
 import fsspec
@@ -10,6 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from fairseq_ecg.data import DataError
 from fairseq_ecg.data.store import Store, StoreCMSCECGDataset, is_store
+from fairseq_ecg.prepare.pack import pack
 
 
 def everything(store: Store, split=None) -> torch.Tensor:
@@ -50,6 +53,21 @@ def test_rows_come_in_the_order_asked_for(store, threads):
         assert torch.equal(opened.read(segments, rows), whole[rows])
     finally:
         torch.set_num_threads(before)
+
+
+def test_more_shards_than_files_may_be_open(manifests, tmp_path):
+    pack(manifests, tmp_path / "store", shard_bytes=1)
+    opened = Store(tmp_path / "store")
+    segments = opened.segments()
+    assert len(opened.description.shards) == 19
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.open(os.devnull, os.O_RDONLY)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + 3, limits[1]))
+    try:
+        opened.read(segments, np.arange(19))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        os.close(lowest_free)
 
 
 def test_urls_give_the_same(store, memory, tmp_path):
@@ -131,7 +149,7 @@ def test_missing_and_short_shards_are_named(copy, memory):
         everything(Store(memory))
     shard = copy / "shard-000002.npy"
     shard.write_bytes(shard.read_bytes()[:-4])
-    with pytest.raises(DataError, match=r"shard-000002\.npy: has \d+ bytes, too few"):
+    with pytest.raises(DataError, match=r"shard-000002\.npy: has \d+ bytes, 4 too few"):
         everything(Store(copy))
     files.pipe_file("/packed/shard-000001.npy", shard.read_bytes()[:-400])
     with pytest.raises(DataError, match=r"shard-000001\.npy: (ends|cannot be read)"):
