@@ -5,11 +5,11 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from fairseq_ecg.cli import evaluate, plot, pool, prepare
+from fairseq_ecg.cli import evaluate, plot, pool, prepare, store
 
 # Whatever takes time to import is imported where it is needed: --help is to answer at once.
 
-COMMANDS = (prepare, evaluate, plot, pool)
+COMMANDS = (prepare, store, evaluate, plot, pool)
 """Modules with ``add``, which adds the command to the parser, in the order of ``--help``."""
 
 EXIT_USER_ERROR = 2

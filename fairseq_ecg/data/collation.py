@@ -17,32 +17,39 @@ def target_length(lengths: Sequence[int], *, pad: bool, max_length: int | None) 
     Returns:
         The longest length if padding, else the shortest, up to the limit.
     """
-    length = max(lengths) if pad else min(lengths)
+    length = int(max(lengths) if pad else min(lengths))
     return length if max_length is None else min(length, max_length)
 
 
 def collate_ecgs(
-    ecgs: Sequence[Tensor], length: int, crop_start: Callable[[int, int], int]
-) -> tuple[Tensor, Tensor]:
+    ecgs: Sequence[Tensor] | Tensor,
+    length: int,
+    crop_start: Callable[[int, int], int],
+    mask_padding: bool = True,
+) -> tuple[Tensor, Tensor | None]:
     """Stack ECGs, cropping what is longer than ``length`` and padding what is shorter.
 
     Args:
-        ecgs: each ``(L, T_i)``.
+        ecgs: each ``(L, T_i)``; a batch ``(B, L, length)`` float32 is taken as it is.
         length: of the batch in samples.
         crop_start: of the position in the batch and the surplus in samples, the first sample to
             take; asked only of ECGs that are longer than ``length``.
+        mask_padding: whether the padding mask is wanted.
 
     Returns:
         ECGs ``(B, L, length)`` float32, zeros on the right of short ones, and the padding mask of
-        the same shape, True where the zeros are.
+        the same shape, True where the zeros are, or None if it is not wanted.
     """
     shape = (len(ecgs), len(ecgs[0]), length)
+    if isinstance(ecgs, Tensor) and ecgs.shape[-1] == length:
+        return ecgs, torch.zeros((), dtype=torch.bool).expand(shape) if mask_padding else None
+    padding_mask = torch.zeros(shape, dtype=torch.bool) if mask_padding else None
     batch = torch.zeros(shape, dtype=torch.float32)
-    padding_mask = torch.zeros(shape, dtype=torch.bool)
     for position, ecg in enumerate(ecgs):
         surplus = ecg.shape[-1] - length
         start = crop_start(position, surplus) if surplus > 0 else 0
         n_taken = min(ecg.shape[-1], length)
         batch[position, :, :n_taken] = ecg[:, start : start + n_taken]
-        padding_mask[position, :, n_taken:] = True
+        if mask_padding:
+            padding_mask[position, :, n_taken:] = True
     return batch, padding_mask

@@ -128,6 +128,43 @@ class Conditioning:
                 ecg[row] = (ecg[row] - self.statistics.mean[lead]) / self.statistics.std[lead]
         return torch.from_numpy(ecg)
 
+    def of_batch(
+        self, ecgs: torch.Tensor, sample_rates: np.ndarray, leads: list[int], are_finite: bool
+    ) -> torch.Tensor | None:
+        """Condition recordings together that call for nothing but plain arithmetic.
+
+        Args:
+            ecgs: ``(B, L, T)`` float32 as they are stored, of which the result may be a part.
+            sample_rates: ``(B,)`` in Hz.
+            leads: standard positions of the leads to take, in the order of their rows.
+            are_finite: whether it is known that no sample is NaN or infinite.
+
+        Returns:
+            In each row what the recording by itself gives, or None where one has to be looked at
+            by itself: leads are filtered, a lead or the rate is wrong, or a sample may not be
+            finite.
+        """
+        n_rows = ecgs.shape[1]
+        if self.filter or max(leads) >= n_rows:
+            return None
+        if self.sample_rate and (sample_rates != self.sample_rate).any():
+            return None
+        if self.nan_policy != "keep" and not are_finite:
+            return None
+        if leads != list(range(n_rows)):
+            ecgs = ecgs[:, leads]
+        if self.pad_leads:
+            padded = ecgs.new_zeros(len(ecgs), len(LEADS), ecgs.shape[2])
+            padded[:, leads] = ecgs
+            ecgs = padded
+        if self.statistics is not None:
+            values = ecgs.numpy()
+            rows = leads if self.pad_leads else range(len(leads))
+            for row, lead in zip(rows, leads, strict=True):
+                mean, std = self.statistics.mean[lead], self.statistics.std[lead]
+                values[:, row] = (values[:, row] - mean) / std
+        return ecgs
+
     def _finite(self, ecg: np.ndarray, leads: list[int], where: str) -> np.ndarray:
         if self.nan_policy == "keep":
             return ecg

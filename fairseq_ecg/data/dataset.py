@@ -3,6 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,35 @@ from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.label_file import LabelFile
 from fairseq_ecg.data.leads import LeadSelection, lead_indices
 from fairseq_ecg.data.manifest import Manifest, read_manifest
-from fairseq_ecg.data.randomness import Stream, random_state
+from fairseq_ecg.data.randomness import Stream, random_state, random_states
 from fairseq_ecg.data.recording import Recording, read_integer
 from fairseq_ecg.ops.augment import Augmentation, apply_batch, check_leads, draw_batch
 from fairseq_ecg.ops.masking import BatchMasking
-from fairseq_ecg.ops.philox import origin
+from fairseq_ecg.ops.philox import origins
 
 _LEADS_REMEDY = "Set task.leads_to_load to leads all recordings have, or enable_padding_leads=true"
 _LABELS_REMEDY = "All recordings of a data set need the same labels: correct the files"
+
+
+@dataclass(frozen=True, eq=False)
+class BatchRows:
+    """ECGs that become a batch, and what its draws depend on.
+
+    Args:
+        ids: ``(B,)`` index of the item of each.
+        positions: ``(B,)`` place of each in its item.
+        ecgs: each ``(L, T_i)`` float32, or all of them as ``(B, L, T)``.
+        lengths: ``(B,)`` int64, T_i in samples.
+        sample_rates: ``(B,)`` in Hz; empty where nothing is augmented.
+        layouts: ``(B, L)`` int64, the standard position of the lead in each row; likewise.
+    """
+
+    ids: np.ndarray
+    positions: np.ndarray
+    ecgs: Sequence[Tensor] | Tensor
+    lengths: np.ndarray
+    sample_rates: np.ndarray
+    layouts: np.ndarray
 
 
 class ECGDataset(Dataset, ABC):
@@ -147,6 +169,10 @@ class ECGDataset(Dataset, ABC):
     @abstractmethod
     def __getitem__(self, index: int) -> Any:
         """One sample, or a list of samples, for `collate`."""
+
+    def __getitems__(self, indices: Sequence[int]) -> Sequence[Any]:
+        """Items of a batch, for `collate`: what PyTorch's loader asks for in place of each."""
+        return [self[index] for index in indices]
 
     @property
     def epoch(self) -> int:
@@ -286,47 +312,57 @@ class ECGDataset(Dataset, ABC):
         """Make ``net_input`` of a batch and, where ECGs are augmented, draw ``augmentation``."""
         ecgs = [sample["source"] for sample in samples]
         self._check_equal(samples, [len(ecg) for ecg in ecgs], "leads", _LEADS_REMEDY)
-        length = target_length(
-            [ecg.shape[-1] for ecg in ecgs], pad=self.pad, max_length=self.max_sample_size
+        augmented = bool(self.augmentations)
+        return self._batch_of(
+            BatchRows(
+                ids=np.array([sample["id"] for sample in samples]),
+                positions=np.array([sample.get("position", 0) for sample in samples]),
+                ecgs=ecgs,
+                lengths=np.array([ecg.shape[-1] for ecg in ecgs]),
+                sample_rates=np.array([s["sample_rate"] for s in samples] if augmented else []),
+                layouts=np.array([s["layout"] for s in samples] if augmented else []),
+            )
         )
+
+    def _batch_of(self, rows: BatchRows) -> dict[str, Any]:
+        """Do what `_collate_sources` does, with ECGs of equally many leads."""
+        length = target_length(rows.lengths, pad=self.pad, max_length=self.max_sample_size)
         if self._bucketed_sizes is not None:
-            length = max(length, *(int(self._bucketed_sizes[sample["id"]]) for sample in samples))
-        starts = [0] * len(samples)
+            length = max(length, int(self._bucketed_sizes[rows.ids].max()))
+        starts = np.zeros(len(rows.ids), np.int64)
 
-        def crop_start(position: int, surplus: int) -> int:
-            rng = self._random_state_of(samples[position], Stream.CROP)
-            starts[position] = int(rng.randint(0, surplus + 1))
-            return starts[position]
+        def crop_start(row: int, surplus: int) -> int:
+            index, position = int(rows.ids[row]), int(rows.positions[row])
+            rng = self._random_state(index, position, Stream.CROP)
+            starts[row] = rng.randint(0, surplus + 1)
+            return int(starts[row])
 
-        source, padding_mask = collate_ecgs(ecgs, length, crop_start)
+        source, padding_mask = collate_ecgs(rows.ecgs, length, crop_start, mask_padding=self.pad)
         batch: dict[str, Any] = {"net_input": {"source": source}}
         if self.pad:
             batch["net_input"]["padding_mask"] = padding_mask
         if self.masking is None and not self.augmentations:
             return batch
-        origins = torch.stack([self._origin(sample) for sample in samples])
-        valid = [min(ecg.shape[-1], length) for ecg in ecgs]
+        ids, positions = torch.from_numpy(rows.ids), torch.from_numpy(rows.positions)
+        starts_of_numbers = origins(self.seed, self.epoch, ids, positions)
+        valid = np.minimum(rows.lengths, length)
         if self.masking is not None:
-            rngs = [self._random_state_of(sample, Stream.MASK) for sample in samples]
-            batch["net_input"] |= {"origins": origins, **self.masking.draw(length, valid, rngs)}
+            rngs = random_states(self.seed, self.epoch, rows.ids, rows.positions, Stream.MASK)
+            batch["net_input"] |= {
+                "origins": starts_of_numbers,
+                **self.masking.draw(length, valid.tolist(), rngs),
+            }
         if self.augmentations:
             batch["augmentation"] = draw_batch(
                 self.augmentations,
-                origins,
-                sample_rates=torch.tensor([sample["sample_rate"] for sample in samples]),
-                lengths=torch.tensor([ecg.shape[-1] for ecg in ecgs]),
-                layouts=torch.tensor([sample["layout"] for sample in samples]),
-                starts=torch.tensor(starts),
-                valid=torch.tensor(valid),
+                starts_of_numbers,
+                sample_rates=torch.from_numpy(rows.sample_rates).float(),
+                lengths=torch.from_numpy(rows.lengths),
+                layouts=torch.from_numpy(rows.layouts),
+                starts=torch.from_numpy(starts),
+                valid=torch.from_numpy(valid),
             )
         return batch
-
-    def _random_state_of(self, sample: dict[str, Any], stream: Stream) -> np.random.RandomState:
-        return self._random_state(sample["id"], sample.get("position", 0), stream)
-
-    def _origin(self, sample: dict[str, Any]) -> Tensor:
-        """Where the kernels' random numbers of a sample start."""
-        return origin(self.seed, self.epoch, sample["id"], sample.get("position", 0))
 
     def _stack_labels(self, samples: Sequence[dict[str, Any]]) -> Tensor:
         labels = [sample["label"] for sample in samples]

@@ -127,7 +127,7 @@ def read_manifest(path: str | os.PathLike, min_samples: int | None = None) -> Ma
         names.append(name.encode())
         sizes.append(n_samples)
         numbers.append(number)
-    _report(path, len(names), [(n_short, f"shorter than {min_samples} samples")])
+    report(path, len(names), [(n_short, f"shorter than {min_samples} samples")])
     return Manifest(
         path, root, np.array(names), np.array(sizes, np.int64), np.array(numbers, np.int64)
     )
@@ -176,7 +176,7 @@ def read_cmsc_manifest(path: str | os.PathLike, min_samples: int | None = None) 
         numbers.append(number)
         segments.append(paired)
     dropped = [(n_short, f"shorter than {min_samples} samples"), (n_single, "of a single segment")]
-    _report(path, len(names), dropped)
+    report(path, len(names), dropped)
     return CMSCManifest(
         path,
         root,
@@ -254,7 +254,17 @@ def _paired_segments(path: str, number: int, text: str) -> bytes:
     return ",".join(map(str, segments[:n_paired])).encode()
 
 
-def _report(path: str, n_kept: int, dropped: list[tuple[int, str]]) -> None:
+def report(path: str, n_kept: int, dropped: list[tuple[int, str]]) -> None:
+    """Log how many recordings a split has.
+
+    Args:
+        path: names the split.
+        n_kept: recordings that remain.
+        dropped: how many were dropped, and the reason.
+
+    Raises:
+        DataError: nothing remains.
+    """
     reasons = ", ".join(f"{count} {reason} dropped" for count, reason in dropped if count)
     if not n_kept:
         raise DataError(

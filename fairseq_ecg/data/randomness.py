@@ -4,6 +4,8 @@ from enum import IntEnum
 
 import numpy as np
 
+from fairseq_ecg.ops.masking import Streams, stream_of
+
 
 class Stream(IntEnum):
     """What a random state is used for."""
@@ -28,5 +30,25 @@ def random_state(
     Returns:
         A generator independent of those of all other arguments.
     """
-    key = np.random.SeedSequence([seed, epoch, index, segment, stream])
-    return np.random.RandomState(np.random.MT19937(key))
+    return stream_of([seed, epoch, index, segment, stream])
+
+
+def random_states(
+    seed: int, epoch: int, indices: np.ndarray, segments: np.ndarray, stream: Stream
+) -> Streams:
+    """Random states of one use of the segments of a batch.
+
+    Args:
+        seed: as of `random_state`.
+        epoch: likewise.
+        indices: ``(B,)`` int64.
+        segments: ``(B,)`` int64.
+        stream: what is drawn.
+
+    Returns:
+        In each place what `random_state` returns.
+    """
+    keys = np.empty((len(indices), 5), np.int64)
+    keys[:, 0], keys[:, 1], keys[:, 4] = seed, epoch, stream
+    keys[:, 2], keys[:, 3] = indices, segments
+    return Streams(keys)

@@ -26,6 +26,9 @@ class BatchedECGDataset(FairseqDataset):
     def __getitem__(self, index: int):
         return self.recordings[index]
 
+    def __getitems__(self, indices):
+        return self.recordings.__getitems__(indices)
+
     def collater(self, samples: list) -> dict:
         """Join items to a batch; none to an empty one, by which fairseq knows a gap of a rank.
 
@@ -36,7 +39,8 @@ class BatchedECGDataset(FairseqDataset):
         if not batch:
             return batch
         padding_mask = batch["net_input"].get("padding_mask")
-        if padding_mask is not None and not padding_mask.any():
+        # Padding is on the right of all leads alike.
+        if padding_mask is not None and not padding_mask[:, 0, -1].any():
             del batch["net_input"]["padding_mask"]
         return batch | {"split": self.split}
 

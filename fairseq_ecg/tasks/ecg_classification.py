@@ -63,7 +63,7 @@ class ECGDiagnosisTask(ECGPretrainingTask):
         label: bool = True,
         **kwargs,
     ) -> None:
-        """Read the manifest ``<data>/<split>.tsv``.
+        """Read the manifest ``<data>/<split>.tsv``, or the split of the store ``<data>``.
 
         Args:
             split: name of the split.

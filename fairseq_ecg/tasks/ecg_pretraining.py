@@ -22,6 +22,7 @@ from fairseq_ecg.compat.checkpoint import NOTES
 from fairseq_ecg.compat.launch_dir import from_launch_dir
 from fairseq_ecg.criterions import NonFiniteLossError
 from fairseq_ecg.data import CMSCECGDataset, ECGDataset, FileECGDataset
+from fairseq_ecg.data.store import is_store, stored_form
 from fairseq_ecg.ops import backends
 from fairseq_ecg.ops.augment import build_augmentations
 from fairseq_ecg.ops.masking import BatchMasking
@@ -39,7 +40,14 @@ LEAD_MASKS = ChoiceEnum(["random", "conditional"])
 class ECGPretrainingConfig(FairseqDataclass):
     """What recordings are read and how they are changed before the model sees them."""
 
-    data: str = field(default=MISSING, metadata={"help": "folder of the manifests"})
+    data: str = field(default=MISSING, metadata={"help": "folder of the manifests, or a store"})
+    verify_store: bool = field(
+        default=False,
+        metadata={
+            "help": "compare checksums of all segments read from a store on this machine; those "
+            "that come over a network are always checked"
+        },
+    )
     leads_to_load: Optional[str] = field(
         default=None,
         metadata={"help": "list of lead names or indices, in the order wanted; null: all 12"},
@@ -202,7 +210,7 @@ class ECGPretrainingTask(FairseqTask):
         shuffle: bool = True,
         **kwargs,
     ) -> None:
-        """Read the manifest ``<data>/<split>.tsv``.
+        """Read the manifest ``<data>/<split>.tsv``, or the split of the store ``<data>``.
 
         Args:
             split: name of the split; recordings of one with ``train`` in its name are augmented.
@@ -234,8 +242,14 @@ class ECGPretrainingTask(FairseqTask):
         **options,
     ) -> None:
         reading = task_cfg or self.cfg
+        data = from_launch_dir(self.cfg.data)
+        if is_store(data):
+            dataset, path = stored_form(dataset), f"{data.rstrip('/')}/{split}"
+            options["verify"] = self.cfg.verify_store
+        else:
+            path = os.path.join(data, f"{split}.tsv")
         recordings = dataset(
-            os.path.join(from_launch_dir(self.cfg.data), f"{split}.tsv"),
+            path,
             sample_rate=reading.sample_rate,
             leads_to_load=reading.leads_to_load,
             leads_bucket=self.cfg.leads_bucket,

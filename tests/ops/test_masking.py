@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 import torch
 
-from fairseq_ecg.ops.masking import SpanMasking, compute_mask_indices, draw_masked
+from fairseq_ecg.ops import backends
+from fairseq_ecg.ops.masking import (
+    BatchMasking,
+    SpanMasking,
+    Streams,
+    compute_mask_indices,
+    cpp_kernel,
+    draw_masked,
+    stream_of,
+)
 
 SPANS = SpanMasking(0.65, 10, min_masks=2)
 
@@ -149,3 +158,93 @@ def test_a_fixed_number_of_masked_frames():
     assert set(spans_alone.tolist()) <= set(drawn[0].tolist())
     with pytest.raises(ValueError, match=r"task\.masked_frames\), but a recording has 100 frames"):
         draw_masked([156, 100], SPANS, streams(2), number=120)
+
+
+needs_extension = pytest.mark.skipif(
+    backends.missing("cpu") is not None, reason="needs the compiled extension"
+)
+SEVERAL_KEYS = [
+    [1, 2, 5, 0, 3],
+    [0, 0, 0, 0, 0],
+    [2**40 + 7, 1, 2**31, 1, 3],
+    [2**63 - 1, 9, 1, 1, 3],
+]
+
+
+def test_streams_are_those_of_their_keys():
+    rows = Streams(np.array(SEVERAL_KEYS))
+    assert len(rows) == 4
+    for row, key in zip(rows, SEVERAL_KEYS, strict=True):
+        assert row.randint(2**31) == stream_of(key).randint(2**31)
+
+
+@needs_extension
+@pytest.mark.parametrize("number", [None, 4])
+@pytest.mark.parametrize(
+    "masking",
+    [
+        SPANS,
+        SpanMasking(0.3, 3),
+        SpanMasking(0.0, 5),
+        SpanMasking(0.9, 200, min_masks=2),
+        SpanMasking(0.65, 1, min_masks=5),
+    ],
+    ids=["published", "no least", "none", "longer than rows", "single frames"],
+)
+def test_the_kernel_draws_the_bits_of_the_reference(masking, number):
+    rng = np.random.RandomState(0)
+    keys = np.array(SEVERAL_KEYS + rng.randint(0, 2**31, size=(60, 5)).tolist())
+    valid = [156, 12, 5, 64, *rng.randint(4, 157, size=60).tolist()]
+    channels = [70] * len(keys)
+    other = SpanMasking(0.4, 6, min_masks=1)
+    found = cpp_kernel.draw_masked(
+        [valid, channels], [masking, other], Streams(keys), [number, None]
+    )
+    rows = list(Streams(keys))
+    expected = [draw_masked(valid, masking, rows, number), draw_masked(channels, other, rows)]
+    for one, two in zip(found, expected, strict=True):
+        assert one.dtype == two.dtype == torch.int64
+        assert torch.equal(one, two)
+
+
+@needs_extension
+def test_batches_are_masked_alike_by_kernel_and_reference(monkeypatch):
+    masking = BatchMasking(((2, 2),) * 4, SPANS, SpanMasking(0.3, 2), n_channels=64)
+    keys = np.arange(40).reshape(8, 5)
+    samples = [2500, 2000, 1500, 2500, 160, 800, 2400, 2499]
+    found = masking.draw(2500, samples, Streams(keys))
+    monkeypatch.setattr(backends, "missing", lambda backend: "not compiled")
+    expected = masking.draw(2500, samples, Streams(keys))
+    assert found.keys() == expected.keys() == {"masked_frames", "masked_channels"}
+    for name, drawn in found.items():
+        assert torch.equal(drawn, expected[name])
+    with pytest.raises(ValueError, match="has 10 frames"):
+        BatchMasking(((2, 2),) * 4, SPANS, number=11).draw(2500, samples, Streams(keys))
+
+
+def test_what_the_kernel_does_not_serve_is_drawn_by_the_reference():
+    kinds = [{"mask_type": "poisson"}, {"no_overlap": True, "min_space": 1}, {"mask_length": 0}]
+    for options in kinds[:2]:
+        masking = SpanMasking(**{"mask_prob": 0.5, "mask_length": 4, "min_masks": 1} | options)
+        keys = np.arange(15).reshape(3, 5)
+        drawn = BatchMasking(((2, 2),), masking).draw(200, [200] * 3, Streams(keys))
+        expected = draw_masked([100] * 3, masking, list(Streams(keys)))
+        assert torch.equal(drawn["masked_frames"], expected)
+    for options in kinds:
+        assert not cpp_kernel.serves(SpanMasking(**{"mask_prob": 0.5, "mask_length": 4} | options))
+
+
+@needs_extension
+def test_the_kernel_refuses_what_it_cannot_read():
+    keys = Streams(np.array([[1, 2]]))
+    for valid, masking, message in (
+        ([[3, 4]], SPANS, r"valid must be \(B,\)"),
+        ([[-3]], SPANS, "valid must not be negative"),
+        ([[30]], SpanMasking(0.5, 0), "mask lengths must be positive"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            cpp_kernel.draw_masked(valid, [masking], keys, [None])
+    with pytest.raises(ValueError, match="keys must not be negative"):
+        cpp_kernel.draw_masked([[30]], [SPANS], Streams(np.array([[-1]])), [None])
+    with pytest.raises(ValueError, match="fewer than 31 places"):
+        cpp_kernel.draw_masked([[30]], [SPANS], keys, [31])

@@ -7,8 +7,6 @@ from types import ModuleType
 import numpy as np
 import torch
 
-from fairseq_ecg.ops.frames import frame_count, frame_ends
-
 RandomSource = np.random.RandomState | ModuleType
 """A legacy NumPy stream: a ``RandomState``, or ``numpy.random`` itself for the global one."""
 
@@ -164,14 +162,19 @@ def draw_masked(
         ranks[masked] -= 1
         ranked.append(np.argsort(ranks))
         counts.append(len(masked))
+    check_number(valid, number)
     number = min(counts, default=0) if number is None else number
-    if any(frames < number for frames in valid):
+    chosen = [np.sort(frames[:number]) for frames in ranked]
+    return torch.from_numpy(np.stack(chosen)) if chosen else torch.zeros(0, 0, dtype=torch.long)
+
+
+def check_number(valid: Sequence[int], number: int | None) -> None:
+    """Raise ValueError where a row has fewer than ``number`` valid frames."""
+    if number is not None and any(frames < number for frames in valid):
         raise ValueError(
             f"{number} masked frames in each row are asked for (task.masked_frames), but a "
             f"recording has {min(valid)} frames"
         )
-    chosen = [np.sort(frames[:number]) for frames in ranked]
-    return torch.from_numpy(np.stack(chosen)) if chosen else torch.zeros(0, 0, dtype=torch.long)
 
 
 def _place_anywhere(valid: int, lengths: list[int], rng: RandomSource) -> np.ndarray:
@@ -199,50 +202,3 @@ def _place_apart(valid: int, lengths: list[int], min_space: int, rng: RandomSour
         gaps += [(begin, start - min_space), (start + length + min_space, end)]
         gaps = [(left, right) for left, right in gaps if right > left]
     return np.concatenate(masked)
-
-
-@dataclass(frozen=True)
-class BatchMasking:
-    """What a model has masked in each batch, for whoever makes the batches.
-
-    Args:
-        strides: kernel and stride of each convolution between samples and frames.
-        frames: how frames are masked. None: not at all.
-        channels: how channels are masked. None: not at all.
-        n_channels: channels of a frame.
-        number: masked frames of every row of every batch, for CUDA graphs, which need equal
-            shapes. None: as many as the row with the fewest.
-    """
-
-    strides: tuple[tuple[int, int], ...]
-    frames: SpanMasking | None = None
-    channels: SpanMasking | None = None
-    n_channels: int = 0
-    number: int | None = None
-
-    def draw(
-        self, width: int, samples: Sequence[int], rngs: Sequence[np.random.RandomState]
-    ) -> dict[str, torch.Tensor]:
-        """Draw the masks of one batch.
-
-        Args:
-            width: samples of the batch, padding included.
-            samples: valid samples of each row.
-            rngs: one stream for each row.
-
-        Returns:
-            ``masked_frames`` ``(B, M)`` and ``masked_channels`` ``(B, K)`` int64, as far as they
-            are masked.
-
-        Raises:
-            ValueError: a row has fewer frames than are to be masked.
-        """
-        drawn = {}
-        if self.frames is not None:
-            frames = frame_count(width, self.strides)
-            ends = frame_ends(torch.tensor(samples), self.strides, frames, empty_rows=False)
-            drawn["masked_frames"] = draw_masked(ends.tolist(), self.frames, rngs, self.number)
-        if self.channels is not None:
-            valid = [self.n_channels] * len(samples)
-            drawn["masked_channels"] = draw_masked(valid, self.channels, rngs)
-        return drawn

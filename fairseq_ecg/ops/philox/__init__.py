@@ -13,7 +13,15 @@ from torch import Tensor
 from fairseq_ecg.ops import backends
 from fairseq_ecg.ops.philox import cpp_kernel, reference
 
-__all__ = ["COMMON_LANE", "Stream", "origin", "random_numbers", "random_words", "reference"]
+__all__ = [
+    "COMMON_LANE",
+    "Stream",
+    "origin",
+    "origins",
+    "random_numbers",
+    "random_words",
+    "reference",
+]
 
 COMMON_LANE = 255
 """The lane of what a segment has but once."""
@@ -44,6 +52,22 @@ def origin(seed: int, epoch: int, record: int, segment: int = 0) -> Tensor:
         ``(4,)`` int64: seed, epoch, record, segment. A batch has ``(B, 4)`` of them.
     """
     return torch.tensor([seed, epoch, record, segment])
+
+
+def origins(seed: int, epoch: int, records: Tensor, segments: Tensor) -> Tensor:
+    """Say where the random numbers of the segments of a batch start.
+
+    Args:
+        seed: as of :func:`origin`.
+        epoch: likewise.
+        records: ``(B,)`` int64.
+        segments: ``(B,)`` int64.
+
+    Returns:
+        ``(B, 4)`` int64, in each row what :func:`origin` returns.
+    """
+    of_run = origin(seed, epoch, 0)[:2].expand(len(records), 2)
+    return torch.cat([of_run, records.unsqueeze(1), segments.unsqueeze(1)], dim=1)
 
 
 def random_words(origins: Tensor, stream: int, lanes: Tensor | int, count: int) -> Tensor:

@@ -1,0 +1,157 @@
+"""What the files of a store are called and what is in them; README.md tells why."""
+
+import json
+import os
+import zlib
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from fairseq_ecg.data.errors import DataError
+
+DESCRIPTION = "store.json"
+"""The file that makes a folder a store; whatever it does not name does not belong to the store."""
+
+VERSION = 1
+
+DTYPES = ("float32", "float16", "int16", "float64")
+"""How samples can be stored; int16 with a scale for each lead of each segment."""
+
+INT16_LIMIT = 32767
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of samples.
+
+    Args:
+        name: of the ``.npy`` file, an array of one dimension.
+        n_values: its length.
+        start: bytes before the first value.
+        variables: file of what else the packed files held, for unpacking.
+    """
+
+    name: str
+    n_values: int
+    start: int
+    variables: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """Content of ``store.json``.
+
+    Args:
+        dtype: of the samples, one of `DTYPES`.
+        index: name of the Parquet file of the segments.
+        index_crc32: checksum of that file.
+        shards: in the order of their numbers in the index.
+    """
+
+    dtype: str
+    index: str
+    index_crc32: int
+    shards: tuple[Shard, ...]
+
+    def to_json(self) -> str:
+        """Text of ``store.json``."""
+        content = {"format": "fairseq-ecg store", "version": VERSION, **asdict(self)}
+        return json.dumps(content, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes, where: str) -> "Description":
+        """Read ``store.json``.
+
+        Args:
+            text: of the file.
+            where: names the file in error messages.
+
+        Raises:
+            DataError: it is damaged or of another version.
+        """
+        try:
+            content = json.loads(text)
+            version = content["version"]
+            if content["format"] != "fairseq-ecg store":
+                raise ValueError(f"format {content['format']!r}")
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{where}: is no description of a store, or damaged ({error}). Pack the store again"
+            ) from error
+        if version != VERSION:
+            raise DataError(
+                f"{where}: is of version {version}, and this program reads version {VERSION}. "
+                "Pack the store again, or use the version of fairseq-ecg that wrote it"
+            )
+        try:
+            return cls(
+                dtype=DTYPES[DTYPES.index(content["dtype"])],
+                index=content["index"],
+                index_crc32=int(content["index_crc32"]),
+                shards=tuple(Shard(**shard) for shard in content["shards"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{where}: is damaged ({type(error).__name__}: {error}). Pack the store again"
+            ) from error
+
+
+def is_url(path: str | os.PathLike) -> bool:
+    """Whether a path is meant for fsspec, as ``s3://bucket/store`` is."""
+    return "://" in os.fspath(path) or "::" in os.fspath(path)
+
+
+def is_store(path: str | os.PathLike) -> bool:
+    """Whether a folder or URL is a store; a URL always is, for manifests are local."""
+    return is_url(path) or os.path.isfile(os.path.join(path, DESCRIPTION))
+
+
+def encode(ecg: np.ndarray, dtype: str, where: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Turn samples into what a shard holds.
+
+    Args:
+        ecg: ``(L, T)`` real.
+        dtype: one of `DTYPES`.
+        where: names the ECG in error messages.
+
+    Returns:
+        ``(L, T)`` little-endian, and for int16 the float32 step ``(L,)`` of each lead, else None.
+        A sample is its number times the step, off by at most half a step and what float32 rounds.
+
+    Raises:
+        DataError: the samples do not fit the type.
+    """
+    if dtype != "int16":
+        with np.errstate(over="ignore"):
+            stored = ecg.astype(np.dtype(dtype).newbyteorder("<"), order="C")
+        if dtype == "float16" and (np.isinf(stored) & np.isfinite(ecg)).any():
+            raise DataError(
+                f"{where}: has samples of more than 65504, which float16 does not hold. "
+                "Choose float32 or int16, or prepare the file in mV"
+            )
+        return stored, None
+    # Rounded as batches of the files are, so that the bound is one on what those hold.
+    with np.errstate(over="ignore"):
+        single = ecg.astype(np.float32)
+    if not np.isfinite(single).all():
+        raise DataError(
+            f"{where}: has samples that are NaN or infinite, which int16 does not hold. Leave "
+            "the file out of the manifest, or choose float32 or float16"
+        )
+    largest = np.abs(single).max(axis=1).astype(np.float64)
+    steps = (largest / INT16_LIMIT).astype(np.float32)
+    # A lead of denormals would have a step of zero; it is stored as the zeros it is next to.
+    divisors = np.where(steps > 0, steps, 1).astype(np.float64)[:, None]
+    numbers = np.clip(np.rint(single / divisors), -INT16_LIMIT, INT16_LIMIT)
+    return numbers.astype("<i2", order="C"), steps
+
+
+def checksum(stored: np.ndarray) -> int:
+    """CRC-32 of the bytes of a segment as a shard holds them."""
+    return zlib.crc32(np.ascontiguousarray(stored).view(np.uint8).data)
+
+
+def is_finite(stored: np.ndarray) -> bool:
+    """Whether no sample is NaN or infinite as a float32."""
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(stored.astype(np.float32)).all())

@@ -1,0 +1,376 @@
+"""Reading a store, by memory maps where it lies on this machine and through fsspec elsewhere."""
+
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.store.layout import (
+    DESCRIPTION,
+    Description,
+    checksum,
+    is_url,
+)
+
+_RESTORE = "Restore it from a copy, or pack the store again"
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """Segments of a store as columns: a million fit in the memory of every worker.
+
+    Args:
+        paths: of the packed files below their root, an Arrow array of strings.
+        roots: folder that each path is relative to, an Arrow array of strings.
+        shard: ``(N,)`` number of the shard.
+        offset: ``(N,)`` of the first value in the shard.
+        n_leads: ``(N,)``.
+        n_samples: ``(N,)`` length in samples.
+        sample_rate: ``(N,)`` in Hz.
+        crc32: ``(N,)`` of the stored bytes.
+        finite: ``(N,)`` bool, whether all samples are.
+        idx: ``(N,)`` int64; -2**63 where the file has none.
+        patient_id: likewise.
+        steps: of int16, an Arrow array of lists of one step for each lead, else None.
+        labels: of the files, an Arrow array of lists or nulls, or None if no file has any.
+        item: ``(N,)`` place among the segments of the split, as in its plain manifest; -1: none.
+        pair: ``(N,)`` number of the pair in the split, as in its CMSC manifest; -1: none.
+        position: ``(N,)`` place in the pair.
+        pair_samples: ``(N,)`` length that the CMSC manifest gives for the pair.
+    """
+
+    paths: Any
+    roots: Any
+    shard: np.ndarray
+    offset: np.ndarray
+    n_leads: np.ndarray
+    n_samples: np.ndarray
+    sample_rate: np.ndarray
+    crc32: np.ndarray
+    finite: np.ndarray
+    idx: np.ndarray
+    patient_id: np.ndarray
+    steps: Any
+    labels: Any
+    item: np.ndarray
+    pair: np.ndarray
+    position: np.ndarray
+    pair_samples: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.shard)
+
+
+MISSING = np.iinfo(np.int64).min
+"""In place of an ``idx`` or ``patient_id`` that a file does not have."""
+
+
+class Store:
+    """A store, opened for reading.
+
+    Files are opened when they are first read from, in every process for itself.
+
+    Args:
+        path: folder, or URL that fsspec understands; chained URLs such as
+            ``blockcache::s3://bucket/store`` cache what they read.
+        verify: whether the checksum of every segment is compared as it is read. What comes through
+            fsspec is always checked.
+
+    Raises:
+        DataError: it is no store, or of another version.
+    """
+
+    def __init__(self, path: str | os.PathLike, verify: bool = False):
+        self.path = os.fspath(path).rstrip("/")
+        self.verify = verify
+        self._open()
+        where = f"{self.path}/{DESCRIPTION}"
+        self.description = Description.from_json(self.read_file(DESCRIPTION), where)
+        self._values = np.dtype(self.description.dtype).newbyteorder("<")
+
+    def __reduce__(self):
+        return type(self), (self.path, self.verify)
+
+    def _open(self) -> None:
+        self._process = os.getpid()
+        self._maps: dict[int, np.ndarray] = {}
+        self._threads: ThreadPoolExecutor | None = None
+        self._files, self._folder = None, self.path
+        if is_url(self.path):
+            import fsspec
+            from fsspec.implementations.local import LocalFileSystem
+
+            try:
+                self._files, self._folder = fsspec.url_to_fs(self.path)
+            except (ImportError, ValueError) as error:
+                raise DataError(
+                    f"{self.path}: fsspec cannot open it: {error}. "
+                    "Install what it asks for, or correct task.data"
+                ) from error
+            if isinstance(self._files, LocalFileSystem):
+                self._files = None
+
+    def _of_this_process(self) -> None:
+        """Open everything anew in a fork: threads and connections do not survive it."""
+        if self._process != os.getpid():
+            self._open()
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is read through fsspec rather than from memory maps."""
+        return self._files is not None
+
+    def read_file(self, name: str) -> bytes:
+        """Read one of its files whole.
+
+        Raises:
+            DataError: the file is not there.
+        """
+        self._of_this_process()
+        place = f"{self._folder}/{name}"
+        try:
+            if self._files is not None:
+                return self._files.cat_file(place)
+            with open(place, "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            raise DataError(
+                f"{self.path}/{name}: no such file. "
+                + ("Check task.data" if name == DESCRIPTION else _RESTORE)
+            ) from None
+        except OSError as error:
+            raise DataError(f"{self.path}/{name}: cannot be read: {error}") from error
+
+    def table(self):
+        """The index as an Arrow table, one row for each segment in the order of packing.
+
+        Raises:
+            DataError: the index is missing or damaged.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        name = self.description.index
+        content = self.read_file(name)
+        if zlib.crc32(content) != self.description.index_crc32:
+            raise DataError(f"{self.path}/{name}: its checksum is wrong. {_RESTORE}")
+        return pyarrow.parquet.read_table(pa.BufferReader(content))
+
+    def segments(self, split: str | None = None) -> Segments:
+        """List segments in the order of packing.
+
+        Args:
+            split: of which. None: of all.
+
+        Raises:
+            DataError: the index is missing or damaged, or there is no such split.
+        """
+        import pyarrow as pa
+        import pyarrow.compute
+
+        table = self.table()
+        if split is not None:
+            names = sorted(pa.compute.unique(table["split"]).to_pylist())
+            if split not in names:
+                raise DataError(
+                    f"{self.path}: has no split {split!r}; it has {', '.join(names) or 'none'}. "
+                    "Name one of them as subset, or pack its manifest into the store"
+                )
+            table = table.filter(pa.compute.equal(table["split"], split))
+
+        def column(name: str) -> np.ndarray:
+            return table[name].combine_chunks().fill_null(MISSING).to_numpy(zero_copy_only=False)
+
+        def plain(name: str) -> np.ndarray:
+            return table[name].to_numpy()
+
+        def whole(name: str):
+            return table[name].combine_chunks() if name in table.column_names else None
+
+        return Segments(
+            paths=whole("path"),
+            roots=whole("root").dictionary_encode(),
+            steps=whole("steps"),
+            labels=whole("label"),
+            idx=column("idx"),
+            patient_id=column("patient_id"),
+            **{
+                name: plain(name)
+                for name in (
+                    "shard",
+                    "offset",
+                    "n_leads",
+                    "n_samples",
+                    "sample_rate",
+                    "crc32",
+                    "finite",
+                    "item",
+                    "pair",
+                    "position",
+                    "pair_samples",
+                )
+            },
+        )
+
+    def read(self, segments: Segments, rows: np.ndarray) -> Tensor | list[Tensor]:
+        """Read samples.
+
+        Args:
+            segments: of this store.
+            rows: ``(B,)`` which of them.
+
+        Returns:
+            ``(B, L, T)`` float32 if all have one shape, else a list of ``(L, T)``.
+
+        Raises:
+            DataError: a shard is missing or too short, or a checksum is wrong.
+        """
+        stored = self.read_stored(segments, rows)
+        if isinstance(stored, np.ndarray):
+            return self._decoded(segments, rows, stored)
+        return [
+            self._decoded(segments, rows[i : i + 1], one[None])[0] for i, one in enumerate(stored)
+        ]
+
+    def _decoded(self, segments: Segments, rows: np.ndarray, stored: np.ndarray) -> Tensor:
+        values = torch.from_numpy(stored)
+        if segments.steps is None:
+            return values.float()
+        n_leads = stored.shape[1]
+        steps = np.array(segments.steps.take(rows).flatten())
+        return values * torch.from_numpy(steps.reshape(len(rows), n_leads, 1))
+
+    def read_stored(self, segments: Segments, rows: np.ndarray) -> np.ndarray | list[np.ndarray]:
+        """Read samples as they are stored; see `read`.
+
+        Returns:
+            ``(B, L, T)`` of the store's type if all have one shape, else a list of ``(L, T)``.
+        """
+        stored = self._read_unchecked(segments, rows)
+        if self.verify or self.is_remote:
+            for row in self._damaged(segments, rows, stored):
+                raise DataError(self._fault(segments, row))
+        return stored
+
+    def faults(self, segments: Segments, rows: np.ndarray) -> list[str]:
+        """Say which segments have a wrong checksum.
+
+        Args:
+            segments: of this store.
+            rows: ``(B,)`` which of them to check.
+
+        Raises:
+            DataError: a shard is missing or too short.
+        """
+        damaged = self._damaged(segments, rows, self._read_unchecked(segments, rows))
+        return [self._fault(segments, row) for row in damaged]
+
+    def _damaged(
+        self, segments: Segments, rows: np.ndarray, stored: Sequence[np.ndarray]
+    ) -> Iterator[int]:
+        for row, values in zip(rows.tolist(), stored, strict=True):
+            if checksum(values) != segments.crc32[row]:
+                yield row
+
+    def _fault(self, segments: Segments, row: int) -> str:
+        shard = self.description.shards[segments.shard[row]]
+        return (
+            f"{self.path}/{shard.name}: the checksum of {segments.paths[row]} is wrong "
+            f"(values from {segments.offset[row]}). {_RESTORE}"
+        )
+
+    def _read_unchecked(
+        self, segments: Segments, rows: np.ndarray
+    ) -> np.ndarray | list[np.ndarray]:
+        self._of_this_process()
+        n_leads, n_samples = segments.n_leads[rows], segments.n_samples[rows]
+        counts = n_leads.astype(np.int64) * n_samples
+        is_uniform = len(rows) > 0 and (n_leads == n_leads[0]).all() and (counts == counts[0]).all()
+        if is_uniform:
+            stored = np.empty((len(rows), n_leads[0], n_samples[0]), self._values)
+            flat: Sequence[np.ndarray] = stored.reshape(len(rows), -1)
+        else:
+            shapes = zip(n_leads.tolist(), n_samples.tolist(), strict=True)
+            stored = [np.empty(shape, self._values) for shape in shapes]
+            flat = [one.reshape(-1) for one in stored]
+        read = self._read_mapped if self._files is None else self._read_ranges
+        read(segments, rows, flat)
+        return stored
+
+    def _read_mapped(
+        self, segments: Segments, rows: np.ndarray, into: Sequence[np.ndarray]
+    ) -> None:
+        places = list(
+            zip(segments.shard[rows].tolist(), segments.offset[rows].tolist(), into, strict=True)
+        )
+
+        maps = {number: self._map(number) for number in set(segments.shard[rows].tolist())}
+
+        def copy(first: int, last: int) -> None:
+            for shard, offset, out in places[first:last]:
+                out[:] = maps[shard][offset : offset + len(out)]
+
+        n_threads = min(torch.get_num_threads(), len(places))
+        if n_threads < 2:
+            copy(0, len(places))
+            return
+        # Copies run beside one another, and so do reads of what is not in memory yet.
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(n_threads)
+        bounds = np.linspace(0, len(places), n_threads + 1).astype(int).tolist()
+        list(self._threads.map(copy, bounds[:-1], bounds[1:]))
+
+    def _map(self, number: int) -> np.ndarray:
+        mapped = self._maps.get(number)
+        if mapped is None:
+            mapped = self._maps[number] = self._mapped(number)
+        return mapped
+
+    def _mapped(self, number: int) -> np.ndarray:
+        shard = self.description.shards[number]
+        place = f"{self._folder}/{shard.name}"
+        wanted = shard.start + shard.n_values * self._values.itemsize
+        try:
+            size = os.path.getsize(place)
+            # NumPy's maps keep their file open, and a process may open fewer than there are shards.
+            mapped = torch.from_file(place, size=min(size, wanted), dtype=torch.uint8)
+        except FileNotFoundError:
+            raise DataError(f"{self.path}/{shard.name}: no such shard. {_RESTORE}") from None
+        except (OSError, RuntimeError) as error:
+            raise DataError(f"{self.path}/{shard.name}: cannot be read: {error}") from error
+        if size < wanted:
+            raise DataError(
+                f"{self.path}/{shard.name}: has {size} bytes, {wanted - size} too few. {_RESTORE}"
+            )
+        return mapped.numpy()[shard.start :].view(self._values)
+
+    def _read_ranges(
+        self, segments: Segments, rows: np.ndarray, into: Sequence[np.ndarray]
+    ) -> None:
+        shards = [self.description.shards[number] for number in segments.shard[rows]]
+        first = np.array([shard.start for shard in shards])
+        starts = first + segments.offset[rows] * self._values.itemsize
+        stops = [start + out.nbytes for start, out in zip(starts.tolist(), into, strict=True)]
+        places = [f"{self._folder}/{shard.name}" for shard in shards]
+        found = self._files.cat_ranges(places, starts.tolist(), stops, on_error="return")
+        for shard, content, out in zip(shards, found, into, strict=True):
+            if isinstance(content, FileNotFoundError):
+                raise DataError(f"{self.path}/{shard.name}: no such shard. {_RESTORE}")
+            if isinstance(content, Exception):
+                raise DataError(
+                    f"{self.path}/{shard.name}: cannot be read "
+                    f"({type(content).__name__}: {content})"
+                ) from content
+            if len(content) != out.nbytes:
+                raise DataError(
+                    f"{self.path}/{shard.name}: ends {out.nbytes - len(content)} bytes too early. "
+                    f"{_RESTORE}"
+                )
+            out[:] = np.frombuffer(content, self._values)

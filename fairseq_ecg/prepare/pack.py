@@ -1,0 +1,455 @@
+"""Packing the segments of manifests into a store that is fast to train from."""
+
+import fcntl
+import io
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from tqdm import tqdm
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
+from fairseq_ecg.data.recording import read_integer, read_mat, recording_from_mat
+from fairseq_ecg.data.store.layout import (
+    DESCRIPTION,
+    DTYPES,
+    Description,
+    Shard,
+    checksum,
+    encode,
+    is_finite,
+)
+from fairseq_ecg.data.store.reader import Store
+from fairseq_ecg.prepare.atomic import replacing
+from fairseq_ecg.prepare.mat_files import without_variable
+
+PENDING = "pending.json"
+"""What of an interrupted run is there already. No reader looks at it."""
+
+PLACES = {
+    "split": pa.string(),
+    "item": pa.int32(),
+    "pair": pa.int32(),
+    "position": pa.int8(),
+    "pair_samples": pa.int32(),
+}
+"""Columns of the index that tell where a segment is in its split."""
+
+FILES = {
+    "root": pa.string(),
+    "path": pa.string(),
+    "shard": pa.int32(),
+    "offset": pa.int64(),
+    "n_leads": pa.int16(),
+    "n_samples": pa.int32(),
+    "sample_rate": pa.float64(),
+    "crc32": pa.uint32(),
+    "finite": pa.bool_(),
+    "idx": pa.int64(),
+    "patient_id": pa.int64(),
+}
+"""Columns that tell of the segment itself; ``steps`` and ``label`` where the store has them."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What was packed.
+
+    Attributes:
+        added: segments by split, without those that were in the store before.
+        present: number of those.
+        shards: number of files of samples that were written.
+    """
+
+    added: dict[str, int]
+    present: int
+    shards: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A segment that a manifest lists.
+
+    Of a plain manifest ``n_samples`` is its length; of a CMSC manifest that of the recording's last
+    segment, and ``pair`` is the number of its pair, the place in which alternates.
+    """
+
+    split: str
+    root: str
+    path: str
+    manifest: Path
+    line: int
+    n_samples: int
+    pair: int | None = None
+
+    @property
+    def where(self) -> str:
+        """Names the file, the manifest and the line in error messages."""
+        return f"{Path(self.root, self.path)} ({self.manifest}, line {self.line})"
+
+
+def pack(
+    manifests: Path, store: Path, *, dtype: str | None = None, shard_bytes: int = 128 * 2**20
+) -> Packed:
+    """Pack the segments of all splits into a store, or add them to it.
+
+    What is in the store keeps its place. A file that several splits list is stored once. The store
+    is the old one until, at the very end, it is the new one; a run that was killed is continued by
+    the next one with the same arguments.
+
+    Args:
+        manifests: folder of ``<split>.tsv``, plain manifests or CMSC manifests.
+        store: folder to write to; created where absent.
+        dtype: of the samples, one of `DTYPES`. None: that of the store, or float32 for a new one.
+        shard_bytes: of samples in a shard, about; so much memory is needed.
+
+    Returns:
+        What was packed.
+
+    Raises:
+        DataError: a manifest or a file cannot be read, samples do not fit the type, or the store
+            is of another one.
+    """
+    if dtype not in (None, *DTYPES):
+        raise DataError(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
+    members = list(_members(manifests))
+    with _alone(store):
+        run = _Run(store, dtype, shard_bytes, sorted({member.manifest for member in members}))
+        index = run.index()
+        keys = (index[name].to_pylist() for name in ("split", "root", "path"))
+        present = set(zip(*keys, strict=True))
+        wanted = [m for m in members if (m.split, m.root, m.path) not in present]
+        if wanted:
+            run.add_files(wanted)
+            run.publish(_index_rows(wanted, index, run.files()))
+    added = dict.fromkeys((member.split for member in members), 0)
+    for member in wanted:
+        added[member.split] += 1
+    return Packed(added, len(members) - len(wanted), len(run.shards) - run.n_old)
+
+
+def _members(manifests: Path) -> Iterator[_Member]:
+    """All segments, split by split in alphabetical order."""
+    paths = sorted(manifests.glob("*.tsv"))
+    if not paths:
+        raise DataError(
+            f"{manifests}: holds no manifests. Give the folder of train.tsv, valid.tsv, ..."
+        )
+    for path in paths:
+        split = path.stem
+        if _is_cmsc(path):
+            manifest = read_cmsc_manifest(path)
+            n_segments = 0
+            for entry in (manifest[i] for i in range(len(manifest))):
+                for segment in entry.segments:
+                    name = f"{entry.prefix}_{segment}.{manifest.extension}"
+                    yield _Member(
+                        split,
+                        manifest.root,
+                        name,
+                        path,
+                        entry.line,
+                        entry.n_samples,
+                        n_segments // 2,
+                    )
+                    n_segments += 1
+        else:
+            manifest = read_manifest(path)
+            for entry in (manifest[i] for i in range(len(manifest))):
+                yield _Member(split, manifest.root, entry.path, path, entry.line, entry.n_samples)
+
+
+def _is_cmsc(path: Path) -> bool:
+    """Whether the second line is the extension of the files rather than the first of them."""
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        file.readline()
+        second = file.readline()
+    return bool(second.strip()) and "\t" not in second
+
+
+@contextmanager
+def _alone(store: Path) -> Iterator[None]:
+    """Keep other processes from writing to the store."""
+    store.mkdir(parents=True, exist_ok=True)
+    with open(store / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                f"{store}: is being written by another process. Wait until it has finished"
+            ) from None
+        yield
+
+
+class _Run:
+    """A store that is being written, with what an interrupted run left of it."""
+
+    def __init__(self, store: Path, dtype: str | None, shard_bytes: int, manifests: Sequence[Path]):
+        self.store, self.shard_bytes = store, shard_bytes
+        self.old = Store(store) if (store / DESCRIPTION).exists() else None
+        own = "float32" if self.old is None else self.old.description.dtype
+        self.dtype = dtype or own
+        if self.old is not None and self.dtype != own:
+            raise DataError(
+                f"{store}: holds {own}, not {dtype}. Leave out --dtype, or pack into another store"
+            )
+        self.shards = [] if self.old is None else list(self.old.description.shards)
+        self.n_old = len(self.shards)
+        self._parts: list[str] = []
+        old = "" if self.old is None else self.old.description.to_json()
+        fingerprint = zlib.crc32(f"{self.dtype} {shard_bytes} {old}".encode())
+        for path in manifests:
+            fingerprint = zlib.crc32(path.read_bytes(), zlib.crc32(path.name.encode(), fingerprint))
+        self._fingerprint = f"{fingerprint:08x}"
+        self._resume()
+
+    def _resume(self) -> None:
+        place = self.store / PENDING
+        if not place.exists():
+            return
+        pending = json.loads(place.read_text(encoding="utf-8"))
+        if pending["fingerprint"] == self._fingerprint:
+            self.shards += [Shard(**shard) for shard in pending["shards"]]
+            self._parts = pending["parts"]
+
+    def index(self) -> pa.Table:
+        """Rows of the store as it is."""
+        empty = pa.schema(PLACES | FILES).empty_table()
+        return empty if self.old is None else self.old.table()
+
+    def files(self) -> pa.Table:
+        """What is known of every file that is stored, published or not."""
+        parts = [pyarrow.parquet.read_table(self.store / name) for name in self._parts]
+        published = self.index()
+        return pa.concat_tables(
+            [published.select([n for n in published.column_names if n not in PLACES]), *parts],
+            promote_options="permissive",
+        )
+
+    def add_files(self, members: Sequence[_Member]) -> None:
+        """Store the files of segments that are not stored yet."""
+        table = self.files()
+        stored = set(zip(table["root"].to_pylist(), table["path"].to_pylist(), strict=True))
+        lacking = {
+            (member.root, member.path): member
+            for member in members
+            if (member.root, member.path) not in stored
+        }
+        part = _Part()
+        for member in tqdm(lacking.values(), desc="pack", unit="segment"):
+            part.add(member, self.dtype)
+            if part.n_bytes >= self.shard_bytes:
+                self._write(part)
+                part = _Part()
+        if part.rows:
+            self._write(part)
+
+    def _write(self, part: "_Part") -> None:
+        """Write a shard, and note that it is there."""
+        number = len(self.shards)
+        name = f"shard-{number:06d}"
+        with (
+            replacing(self.store / f"{name}.npy") as unfinished,
+            open(unfinished, "wb") as file,
+        ):
+            header = {
+                "descr": np.lib.format.dtype_to_descr(part.samples[0].dtype),
+                "fortran_order": False,
+                "shape": (part.n_values,),
+            }
+            np.lib.format.write_array_header_1_0(file, header)
+            shard = Shard(f"{name}.npy", part.n_values, file.tell(), f"{name}.parquet")
+            for samples in part.samples:
+                file.write(samples.data)
+        with replacing(self.store / shard.variables) as unfinished:
+            variables = pa.Table.from_pylist(part.variables)
+            pyarrow.parquet.write_table(variables, unfinished, compression="zstd")
+        name = f"pending-{number:06d}.parquet"
+        with replacing(self.store / name) as unfinished:
+            rows = [row | {"shard": number} for row in part.rows]
+            pyarrow.parquet.write_table(_table(rows), unfinished)
+        self.shards.append(shard)
+        self._parts.append(name)
+        new = self.shards[self.n_old :]
+        pending = {
+            "fingerprint": self._fingerprint,
+            "shards": [asdict(shard) for shard in new],
+            "parts": self._parts,
+        }
+        with replacing(self.store / PENDING) as unfinished:
+            unfinished.write_text(json.dumps(pending), encoding="utf-8")
+
+    def publish(self, rows: pa.Table) -> None:
+        """Make the store hold further rows, at once."""
+        table = pa.concat_tables([self.index(), rows], promote_options="permissive")
+        buffer = io.BytesIO()
+        pyarrow.parquet.write_table(table, buffer, compression="zstd")
+        content = buffer.getvalue()
+        previous = None if self.old is None else self.old.description.index
+        number = 0 if previous is None else int(Path(previous).stem.rpartition("-")[2]) + 1
+        name = f"index-{number:06d}.parquet"
+        with replacing(self.store / name) as unfinished:
+            unfinished.write_bytes(content)
+        description = Description(self.dtype, name, zlib.crc32(content), tuple(self.shards))
+        with replacing(self.store / DESCRIPTION) as unfinished:
+            unfinished.write_text(description.to_json(), encoding="utf-8")
+        (self.store / PENDING).unlink(missing_ok=True)
+        self._clear({name, previous})
+
+    def _clear(self, indices: set[str | None]) -> None:
+        """Delete what killed runs left, and all indices but the new one and the one before.
+
+        Whoever opened the store just now may still ask for the latter.
+        """
+        kept = indices | {name for s in self.shards for name in (s.name, s.variables)}
+        for pattern in ("shard-*", "index-*", "pending-*", ".unfinished-*"):
+            for path in self.store.glob(pattern):
+                if path.name not in kept:
+                    path.unlink()
+
+
+class _Part:
+    """Files that become one shard."""
+
+    def __init__(self):
+        self.samples: list[np.ndarray] = []
+        self.rows: list[dict[str, Any]] = []
+        self.variables: list[dict[str, Any]] = []
+        self.n_values = self.n_bytes = 0
+
+    def add(self, member: _Member, dtype: str) -> None:
+        """Read a file."""
+        where = member.where
+        try:
+            content = Path(member.root, member.path).read_bytes()
+        except FileNotFoundError:
+            raise DataError(
+                f"{where}: no such file. Restore it, or build the manifest again from what is there"
+            ) from None
+        mat = read_mat(
+            io.BytesIO(content),
+            where,
+            required=("feats", "curr_sample_rate"),
+            optional=("idx", "patient_id", "label"),
+        )
+        recording = recording_from_mat(mat, where)
+        if member.pair is None:
+            recording.check_n_samples(member.n_samples)
+        samples, steps = encode(recording.feats, dtype, where)
+        row = {
+            "root": member.root,
+            "path": member.path,
+            "offset": self.n_values,
+            "n_leads": len(samples),
+            "n_samples": recording.n_samples,
+            "sample_rate": recording.sample_rate,
+            "crc32": checksum(samples),
+            "finite": is_finite(samples),
+            "idx": read_integer(mat, "idx", where) if "idx" in mat else None,
+            "patient_id": (read_integer(mat, "patient_id", where) if "patient_id" in mat else None),
+        }
+        if steps is not None:
+            row["steps"] = steps
+        if "label" in mat:
+            row["label"] = _label(mat["label"], where)
+        self.rows.append(row)
+        rest, place, is_compressed = without_variable(content, "feats") or (None, None, None)
+        self.variables.append(
+            {
+                "offset": self.n_values,
+                "content": rest,
+                "place": place,
+                "is_compressed": is_compressed,
+                "dtype": recording.feats.dtype.str,
+                "file_crc32": zlib.crc32(content),
+            }
+        )
+        self.samples.append(samples)
+        self.n_values += samples.size
+        self.n_bytes += samples.nbytes
+
+
+def _label(label: np.ndarray, where: str) -> np.ndarray:
+    if label.ndim != 2 or len(label) != 1 or label.dtype.kind not in "fiub":
+        raise DataError(
+            f"{where}: 'label' must be numbers of shape (1, labels), found {label.dtype} of shape "
+            f"{label.shape}. Correct the file, or leave 'label' out and set task.label_file"
+        )
+    return label[0]
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    """Rows of files as a table."""
+    columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in FILES.items()}
+    if "steps" in rows[0]:
+        columns["steps"] = pa.array([row["steps"] for row in rows], pa.list_(pa.float32()))
+    labels = [row.get("label") for row in rows]
+    if any(label is not None for label in labels):
+        kinds = {label.dtype for label in labels if label is not None}
+        kind = pa.from_numpy_dtype(np.result_type(*kinds))
+        columns["label"] = pa.array(labels, pa.list_(kind))
+    return pa.table(columns)
+
+
+def _index_rows(members: Sequence[_Member], index: pa.Table, files: pa.Table) -> pa.Table:
+    """Rows of segments that are new in their splits."""
+    keys = zip(files["root"].to_pylist(), files["path"].to_pylist(), strict=True)
+    row_of = {key: row for row, key in enumerate(keys)}
+    rows = files.take([row_of[member.root, member.path] for member in members])
+    places = {name: [None] * len(members) for name in PLACES}
+    for split in dict.fromkeys(member.split for member in members):
+        old = index.filter(pyarrow.compute.equal(index["split"], split))
+        own = [row for row, member in enumerate(members) if member.split == split]
+        pairs = _pairs([members[row] for row in own])
+        first_item, first_pair = _next(old["item"]), _next(old["pair"])
+        for item, (row, (pair, position, size)) in enumerate(zip(own, pairs, strict=True)):
+            places["split"][row] = split
+            places["item"][row] = first_item + item
+            places["pair"][row] = -1 if pair < 0 else first_pair + pair
+            places["position"][row] = position
+            places["pair_samples"][row] = size
+    for name, kind in PLACES.items():
+        rows = rows.append_column(name, pa.array(places[name], kind))
+    return rows
+
+
+def _next(numbers: pa.ChunkedArray) -> int:
+    return 0 if len(numbers) == 0 else pyarrow.compute.max(numbers).as_py() + 1
+
+
+def _pairs(members: Sequence[_Member]) -> list[tuple[int, int, int]]:
+    """Pair the segments of a split, as its CMSC manifest pairs them or would pair them.
+
+    The segments of a recording are sorted by number and paired first with second, third with
+    fourth; what remains has no partner. The size of a pair is that of the recording's last segment
+    in the order given (fairseq_signals).
+
+    Returns:
+        Of each segment the number of its pair or -1, its place in it, and the pair's size.
+    """
+    recordings: dict[tuple[str, str] | int, list[tuple[int, int]]] = {}
+    for row, member in enumerate(members):
+        if member.pair is not None:
+            recordings.setdefault(member.pair, []).append((row, row))
+            continue
+        prefix, _, number = Path(member.path).stem.rpartition("_")
+        if number.isdecimal():
+            recording = (member.root, str(Path(member.path).with_name(prefix)))
+            recordings.setdefault(recording, []).append((int(number), row))
+    places = [(-1, 0, 0)] * len(members)
+    n_pairs = 0
+    for segments in recordings.values():
+        size = members[segments[-1][1]].n_samples
+        rows = [row for _, row in sorted(segments)]
+        for first, second in zip(rows[::2], rows[1::2], strict=False):
+            places[first], places[second] = (n_pairs, 0, size), (n_pairs, 1, size)
+            n_pairs += 1
+    return places

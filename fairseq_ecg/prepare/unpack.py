@@ -1,0 +1,248 @@
+"""Turning a store back into ``.mat`` files and manifests, and checking a store."""
+
+import io
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import scipy.io
+from tqdm import tqdm
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.store import Segments, Store
+from fairseq_ecg.data.store.reader import MISSING
+from fairseq_ecg.prepare.atomic import replacing
+from fairseq_ecg.prepare.mat_files import with_variable
+
+_AT_ONCE = 256
+"""Segments that are read together."""
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """What was unpacked.
+
+    Attributes:
+        files: number of ``.mat`` files.
+        identical: how many of them have the very bytes of the file that was packed.
+        segments: by split.
+    """
+
+    files: int
+    identical: int
+    segments: dict[str, int]
+
+
+def unpack(store: str | os.PathLike, out: Path) -> Unpacked:
+    """Write the segments of a store as ``.mat`` files, and the manifests of its splits.
+
+    Written are ``segmented/*.mat``, with whatever else the packed files held, and last
+    ``manifests/<split>.tsv`` and ``manifests/cmsc/<split>.tsv``. From float64, and wherever the
+    samples fit the store's type, the files are those that were packed, byte by byte.
+
+    Args:
+        store: folder or URL.
+        out: folder to write to; created where absent.
+
+    Returns:
+        What was unpacked.
+
+    Raises:
+        DataError: the store is damaged.
+    """
+    opened = Store(store, verify=True)
+    table = opened.table()
+    segments = opened.segments()
+    names = _file_names(segments)
+    folder = out / "segmented"
+    first = _stored_once(segments)
+    identical = 0
+    with tqdm(total=len(first), desc="unpack", unit="segment") as progress:
+        for rows, variables in _with_variables(opened, segments, first):
+            for row, ecg, kept in zip(
+                rows.tolist(), _ecgs(opened, segments, rows), variables, strict=True
+            ):
+                content = _mat_file(segments, row, ecg, kept)
+                with replacing(folder / names[row]) as unfinished:
+                    unfinished.write_bytes(content)
+                identical += zlib.crc32(content) == kept["file_crc32"]
+            progress.update(len(rows))
+    splits = np.asarray(table["split"].to_pylist())
+    counts = {}
+    for split in dict.fromkeys(splits.tolist()):
+        rows = np.flatnonzero(splits == split)
+        counts[split] = len(rows)
+        _write_manifests(out / "manifests", split, folder, segments, rows, names)
+    return Unpacked(len(first), identical, counts)
+
+
+def verify(store: str | os.PathLike) -> list[str]:
+    """Compare all checksums of a store.
+
+    Args:
+        store: folder or URL.
+
+    Returns:
+        What is wrong; empty where nothing is.
+
+    Raises:
+        DataError: the description or the index cannot be read.
+    """
+    opened = Store(store)
+    segments = opened.segments()
+    rows = _stored_once(segments)
+    faults = []
+    with tqdm(total=len(rows), desc="verify", unit="segment") as progress:
+        for number in range(len(opened.description.shards)):
+            own = rows[segments.shard[rows] == number]
+            try:
+                for some in _batches(own):
+                    faults += opened.faults(segments, some)
+                    progress.update(len(some))
+                _variables(opened, number)
+            except DataError as error:
+                faults.append(str(error))
+    return faults
+
+
+def _batches(rows: np.ndarray) -> Iterator[np.ndarray]:
+    for first in range(0, len(rows), _AT_ONCE):
+        yield rows[first : first + _AT_ONCE]
+
+
+def _stored_once(segments: Segments) -> np.ndarray:
+    """One row for each stored segment, in the order in which they lie in the shards."""
+    order = np.lexsort([segments.offset, segments.shard])
+    shards, offsets = segments.shard[order], segments.offset[order]
+    is_first = np.ones(len(order), bool)
+    is_first[1:] = (shards[1:] != shards[:-1]) | (offsets[1:] != offsets[:-1])
+    return order[is_first]
+
+
+def _ecgs(store: Store, segments: Segments, rows: np.ndarray) -> Iterable[np.ndarray]:
+    """ECGs ``(L, T)`` as exactly as they are stored."""
+    if segments.steps is None:
+        return store.read_stored(segments, rows)
+    return (ecg.numpy() for ecg in store.read(segments, rows))
+
+
+def _variables(store: Store, number: int) -> dict[int, dict]:
+    """What else the files of a shard held, by the place of their samples in it."""
+    name = store.description.shards[number].variables
+    try:
+        table = pyarrow.parquet.read_table(pa.BufferReader(store.read_file(name)))
+        return {row["offset"]: row for row in table.to_pylist()}
+    except (pa.ArrowException, KeyError) as error:
+        raise DataError(
+            f"{store.path}/{name}: is damaged ({error}). Training does not need it, unpacking "
+            "does: restore it from a copy, or pack the store again"
+        ) from error
+
+
+def _with_variables(
+    store: Store, segments: Segments, rows: np.ndarray
+) -> Iterator[tuple[np.ndarray, list[dict]]]:
+    for number in range(len(store.description.shards)):
+        own = rows[segments.shard[rows] == number]
+        variables = _variables(store, number) if len(own) else {}
+        for some in _batches(own):
+            yield some, [variables[offset] for offset in segments.offset[some].tolist()]
+
+
+def _mat_file(segments: Segments, row: int, ecg: np.ndarray, kept: dict) -> bytes:
+    """Content of the file of a segment."""
+    feats = ecg.astype(kept["dtype"])
+    if kept["content"] is not None:
+        rest, place, is_compressed = kept["content"], kept["place"], kept["is_compressed"]
+        return with_variable(rest, "feats", feats, place, is_compressed)
+    # The packed file was of a level that is no longer written; what training reads is known.
+    variables = {"feats": feats, "curr_sample_rate": segments.sample_rate[row]}
+    for name, column in (("idx", segments.idx), ("patient_id", segments.patient_id)):
+        if column[row] != MISSING:
+            variables[name] = column[row]
+    if segments.labels is not None and segments.labels[row].is_valid:
+        variables["label"] = segments.labels[row].values.to_numpy(zero_copy_only=False)
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, variables)
+    return buffer.getvalue()
+
+
+def _file_names(segments: Segments) -> list[str]:
+    """File of each segment below the folder: its path; below a number where two roots share it."""
+    roots, paths = segments.roots.to_pylist(), segments.paths.to_pylist()
+    number_of = {root: number for number, root in enumerate(dict.fromkeys(roots))}
+    root_of: dict[str, str] = {}
+    shared = {
+        path
+        for root, path in zip(roots, paths, strict=True)
+        if root_of.setdefault(path, root) != root
+    }
+    return [
+        str(PurePosixPath(str(number_of[root]), path)) if path in shared else path
+        for root, path in zip(roots, paths, strict=True)
+    ]
+
+
+def _write_manifests(
+    folder: Path, split: str, root: Path, segments: Segments, rows: np.ndarray, names: list[str]
+) -> None:
+    """Write the plain manifest of a split and, where it has pairs, its CMSC manifest."""
+    plain = [f"\t{root.resolve()}/"]
+    for row in rows[np.argsort(segments.item[rows], kind="stable")].tolist():
+        plain.append(f"{names[row]}\t{segments.n_samples[row]}")
+    pairs = [f"{root.resolve()}/", "mat"]
+    paired = rows[segments.pair[rows] >= 0]
+    order = np.lexsort([segments.position[paired], segments.pair[paired]])
+    for first, second in paired[order].reshape(-1, 2).tolist():
+        prefix, _, number = names[first].removesuffix(".mat").rpartition("_")
+        partner = names[second].removesuffix(".mat").rpartition("_")[2]
+        pairs.append(f"{prefix}\t{segments.pair_samples[first]}\t0\t{number},{partner}")
+    for path, lines in (
+        (folder / f"{split}.tsv", plain),
+        (folder / "cmsc" / f"{split}.tsv", pairs),
+    ):
+        with replacing(path) as unfinished:
+            unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def describe(store: str | os.PathLike) -> str:
+    """Say what is in a store.
+
+    Args:
+        store: folder or URL.
+
+    Returns:
+        A few lines of text.
+
+    Raises:
+        DataError: the description or the index cannot be read.
+    """
+    opened = Store(store)
+    table, segments = opened.table(), opened.segments()
+    stored = _stored_once(segments)
+    values = segments.n_leads[stored].astype(np.int64) * segments.n_samples[stored]
+    itemsize = np.dtype(opened.description.dtype).itemsize
+
+    def distinct(numbers: np.ndarray, unit: str) -> str:
+        low, high = numbers.min(), numbers.max()
+        return f"{low:g} {unit}" if low == high else f"{low:g} to {high:g} {unit}"
+
+    lines = [
+        f"{opened.path}: {opened.description.dtype}, {len(opened.description.shards)} shards, "
+        f"{values.sum() * itemsize / 2**20:.1f} MiB of samples",
+        f"{len(stored)} segments of {distinct(segments.n_leads, 'leads')}, "
+        f"{distinct(segments.n_samples, 'samples')}, {distinct(segments.sample_rate, 'Hz')}"
+        + (", with labels" if segments.labels is not None else ""),
+    ]
+    splits = np.asarray(table["split"].to_pylist())
+    for split in dict.fromkeys(splits.tolist()):
+        own = splits == split
+        n_pairs = np.count_nonzero((segments.pair >= 0) & own) // 2
+        lines.append(f"{split}: {np.count_nonzero(own)} segments, {n_pairs} pairs")
+    lines += [f"from {root}" for root in dict.fromkeys(segments.roots.to_pylist())]
+    return "\n".join(lines)
