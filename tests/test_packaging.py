@@ -99,7 +99,12 @@ def test_dependencies_are_what_is_imported():
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 imported.add(node.module.split(".")[0])
     imported -= {*sys.stdlib_module_names, "fairseq_ecg", "hydra_plugins"}
-    module_of = {"hydra-core": "hydra", "scikit-learn": "sklearn", "ve-fairseq": "fairseq"}
+    module_of = {
+        "hydra-core": "hydra",
+        "pyyaml": "yaml",
+        "scikit-learn": "sklearn",
+        "ve-fairseq": "fairseq",
+    }
     names = [Requirement(text).name for text in PROJECT["dependencies"]]
     declared = {module_of.get(name, name) for name in names}
     extras = PROJECT["optional-dependencies"]

@@ -1,0 +1,83 @@
+"""The graph of entities and their parents."""
+
+from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.labeler.terms import Entity
+
+
+class KnowledgeGraph:
+    """Which entity is a kind of which.
+
+    Args:
+        entities: by name.
+
+    Raises:
+        DataError: Some entities are kinds of each other; the message names them and their places.
+    """
+
+    def __init__(self, entities: Mapping[str, Entity]):
+        self.parents = {name: entity.parents for name, entity in entities.items()}
+        self.children: dict[str, list[str]] = {name: [] for name in entities}
+        for name, parents in self.parents.items():
+            for parent in parents:
+                self.children[parent].append(name)
+        try:
+            TopologicalSorter(self.parents).prepare()
+        except CycleError as error:
+            cycle = error.args[1]
+            places = ", ".join(f"{name!r} in {entities[name].place}" for name in cycle[1:])
+            raise DataError(
+                f"parents form a cycle, {' -> '.join(cycle)}: remove one of them ({places})"
+            ) from None
+
+    def ancestors(self, name: str) -> list[str]:
+        """Return everything that a finding is a kind of, nearest first.
+
+        Args:
+            name: of an entity.
+
+        Raises:
+            DataError: There is no such entity.
+        """
+        return self._reached(name, self.parents)
+
+    def descendants(self, name: str) -> list[str]:
+        """Return all kinds of an entity, nearest first; DataError if there is no such entity."""
+        return self._reached(name, self.children)
+
+    def paths(self, name: str, ancestor: str) -> list[tuple[str, ...]]:
+        """Return every way up from an entity to one of its ancestors, shortest first.
+
+        Args:
+            name: of an entity.
+            ancestor: of another, or of the same.
+
+        Returns:
+            Names from ``name`` to ``ancestor``; none where it is no ancestor.
+        """
+        self._require(ancestor)
+        towards = {ancestor, *self.descendants(ancestor)}
+        finished, growing = [], [(name,)] if name in towards else []
+        while growing:
+            path = growing.pop(0)
+            if path[-1] == ancestor:
+                finished.append(path)
+                continue
+            growing += [(*path, parent) for parent in self.parents[path[-1]] if parent in towards]
+        return finished
+
+    def _reached(self, name: str, neighbours: Mapping[str, Iterable[str]]) -> list[str]:
+        self._require(name)
+        reached: dict[str, None] = {}
+        waiting = [*neighbours[name]]
+        for other in waiting:
+            if other not in reached:
+                reached[other] = None
+                waiting += neighbours[other]
+        return list(reached)
+
+    def _require(self, name: str) -> None:
+        if name not in self.parents:
+            raise DataError(f"there is no entity {name!r} in the vocabulary")
