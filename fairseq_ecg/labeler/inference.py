@@ -75,7 +75,7 @@ class Inference:
     """
 
     def __init__(self, vocabulary: Vocabulary, semantics: Semantics):
-        self.graph = KnowledgeGraph(vocabulary.entities)
+        self.graph = KnowledgeGraph(vocabulary)
         self._vocabulary = vocabulary
         self._semantics = semantics
         self._ancestors = {
@@ -98,7 +98,7 @@ class Inference:
         if block is None:
             block = self._build(*key)
             # Of endless chains of descriptors, which no report has, none is remembered.
-            if len(mentioned.descriptors) <= _MANY:
+            if len(mentioned.descriptors) <= _MANY and len(self._blocks) < _REMEMBERED:
                 self._blocks[key] = block
         return block
 
@@ -258,6 +258,7 @@ class Inference:
 
 
 _MANY = 20
+_REMEMBERED = 100_000
 _DECIMALS = 6
 
 

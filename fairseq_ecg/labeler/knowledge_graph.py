@@ -1,23 +1,24 @@
-"""The graph of entities and their parents."""
+"""The graph of entities: parents, and what else follows from what."""
 
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.labeler.terms import Entity
+from fairseq_ecg.labeler.terms import Mention, Vocabulary
 
 
 class KnowledgeGraph:
-    """Which entity is a kind of which.
+    """Which entity is a kind of which, and which follows from others.
 
     Args:
-        entities: by name.
+        vocabulary: with entities, attachments and compounds.
 
     Raises:
         DataError: Some entities are kinds of each other; the message names them and their places.
     """
 
-    def __init__(self, entities: Mapping[str, Entity]):
+    def __init__(self, vocabulary: Vocabulary):
+        entities = vocabulary.entities
         self.parents = {name: entity.parents for name, entity in entities.items()}
         self.children: dict[str, list[str]] = {name: [] for name in entities}
         for name, parents in self.parents.items():
@@ -31,6 +32,29 @@ class KnowledgeGraph:
             raise DataError(
                 f"parents form a cycle, {' -> '.join(cycle)}: remove one of them ({places})"
             ) from None
+
+        self.rules: dict[str, list[str]] = {name: [] for name in entities}
+        for rule in vocabulary.attachments:
+            self._add_rule(rule.result, f"{rule.entity} [{rule.descriptor}]")
+        for rule in vocabulary.compounds:
+            without = "".join(f" without {_shown(mention)}" for mention in rule.excluding)
+            self._add_rule(rule.entity, " + ".join(map(_shown, rule.including)) + without)
+
+    def _add_rule(self, name: str, rule: str) -> None:
+        if rule not in self.rules[name]:
+            self.rules[name].append(rule)
+
+    def follows_from(self, name: str) -> list[str]:
+        """Return the rules by which an entity is attached to another, or is a compound of others.
+
+        Args:
+            name: of an entity.
+
+        Returns:
+            Such as ``Infarction [Anterior]`` and ``Right bundle branch block + Fascicular block``.
+        """
+        self._require(name)
+        return self.rules[name]
 
     def ancestors(self, name: str) -> list[str]:
         """Return everything that a finding is a kind of, nearest first.
@@ -81,3 +105,8 @@ class KnowledgeGraph:
     def _require(self, name: str) -> None:
         if name not in self.parents:
             raise DataError(f"there is no entity {name!r} in the vocabulary")
+
+
+def _shown(mention: Mention) -> str:
+    described = f" [{', '.join(mention.descriptors)}]" if mention.descriptors else ""
+    return mention.entity + described

@@ -110,7 +110,7 @@ class Labeler:
 
     def find(self, text: str) -> Finding:
         """Label one text."""
-        reading = self._reader.read(_cleaned(text) if self.semantics.clean else text)
+        reading = self._reader.read(self._clean(text))
         mentions = tuple(self._attribution.mentions(reading))
         blocks: list[tuple[int, Block]] = [
             (i, self._inference.block(mention))
@@ -121,6 +121,18 @@ class Labeler:
         last = max((i for i, block in blocks if block.entities), default=-1)
         blocks += [(last + 1 + k, block) for k, block in enumerate(compounds)]
         return Finding(reading, mentions, tuple(blocks))
+
+    def statements(self, text: str) -> list[str]:
+        """Return the statements of a text, those that are cut off left out."""
+        return [part for part in self._reader.statements(self._clean(text)) if part]
+
+    def covered(self, statement: str) -> tuple[int, str]:
+        """Return how many patterns a statement has, and its words that belong to none."""
+        reading = self._reader.read(statement)
+        return len(reading.patterns), reading.stripped
+
+    def _clean(self, text: str) -> str:
+        return _cleaned(text) if self.semantics.clean else text
 
     def why(self, text: str, label: str) -> list[str]:
         """Explain a label of a text.

@@ -68,7 +68,7 @@ class Reader:
         Returns:
             What ``read_whole`` returns, faster.
         """
-        report = self._rewriter.cut(report.replace(BLANK, "\ufffd"))
+        report = self._cut(report)
         statements = report.split(STATEMENT_END)
         if len(statements) == 1:
             return self._statement(report)
@@ -87,7 +87,14 @@ class Reader:
 
     def read_whole(self, report: str) -> Reading:
         """Read a report without taking it apart."""
-        return self._search(self._rewriter.cut(report.replace(BLANK, "\ufffd")))
+        return self._search(self._cut(report))
+
+    def statements(self, report: str) -> list[str]:
+        """Return the statements of a report, as they are written."""
+        return [statement.strip() for statement in self._cut(report).split(STATEMENT_END)]
+
+    def _cut(self, report: str) -> str:
+        return self._rewriter.cut(report.replace(BLANK, "\ufffd"))
 
     def _statement(self, text: str) -> Reading:
         reading = self._remembered.get(text)

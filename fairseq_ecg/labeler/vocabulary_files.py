@@ -48,7 +48,7 @@ def read_vocabulary(
         )
     if overlay is not None:
         vocabulary = overlaid(vocabulary, overlay)
-    KnowledgeGraph(vocabulary.entities)
+    KnowledgeGraph(vocabulary)
     return vocabulary
 
 
