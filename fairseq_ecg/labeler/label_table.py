@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -40,10 +41,25 @@ class LabelSet:
             probabilities: of names in one report; those that are missing do not hold.
             threshold: a label holds from this probability on, and never at 0.
         """
-        return [
-            int(any(probabilities.get(name, 0.0) >= max(threshold, _LEAST) for name in names))
-            for names in self.sources.values()
-        ]
+        row = [0] * len(self.sources)
+        threshold = max(threshold, _LEAST)
+        for name, probability in probabilities.items():
+            if probability >= threshold:
+                for column in self._columns.get(name, ()):
+                    row[column] = 1
+        return row
+
+    def mentioned(self, probabilities: Mapping[str, float]) -> set[int]:
+        """Return the columns of labels that have a probability at all."""
+        return {i for name in probabilities for i in self._columns.get(name, ())}
+
+    @cached_property
+    def _columns(self) -> dict[str, list[int]]:
+        columns: dict[str, list[int]] = {}
+        for i, names in enumerate(self.sources.values()):
+            for name in names:
+                columns.setdefault(name, []).append(i)
+        return columns
 
 
 _LEAST = 1e-9

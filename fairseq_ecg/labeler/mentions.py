@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 from fairseq_ecg.labeler.reading import Reading
 from fairseq_ecg.labeler.semantics import Semantics
@@ -14,8 +14,7 @@ _SET_OFF = re.compile(r"[,:(\-]")
 _LISTED = re.compile(r"[\s,/]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Mentioned:
+class Mentioned(NamedTuple):
     """An entity in a report.
 
     Attributes:

@@ -6,7 +6,7 @@ which is done before, and lists of leads, for which a report that has several is
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fairseq_ecg.labeler.phrases import BLANK, Phrases, take_out
 from fairseq_ecg.labeler.rewriting import STATEMENT_END, Rewriter, Rule
@@ -18,8 +18,7 @@ _END = STATEMENT_END[0]
 _REMEMBERED = 200_000
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """A text, rewritten, and the patterns in it.
 
     Attributes:

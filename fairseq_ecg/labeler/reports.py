@@ -277,7 +277,7 @@ class _Pool:
 
 def _label_part(job: _Job, number: int, table: pd.DataFrame) -> None:
     """Write the files of a part; the one that is asked for when a run goes on comes last."""
-    found: dict[str, tuple[Finding, str, list[int]]] = {}
+    found: dict[str, tuple[Finding, str, list[int], set[int]]] = {}
     statements: Counter[str] = Counter()
     counts = Counter(reports=len(table))
     positive, uncertain = Counter(), Counter()
@@ -294,18 +294,17 @@ def _label_part(job: _Job, number: int, table: pd.DataFrame) -> None:
             if entry is None:
                 finding = job.labeler.find(text)
                 hot = job.labels.hot(finding.labels_flat, job.threshold)
-                entry = found[text] = (finding, _as_json(job.labeler, text, finding), hot)
-            finding, written, hot = entry
+                mentioned = job.labels.mentioned(finding.labels_flat)
+                entry = finding, _as_json(job.labeler, text, finding), hot, mentioned
+                found[text] = entry
+            finding, written, hot, mentioned = entry
             writer.writerow([idx, *hot])
             findings_file.write(f'{{"{IDX}": {json.dumps(_number_or_text(idx))}, {written}\n')
             counts["empty_reports"] += not finding.reading.text
             counts["reports_with_unmatched_words"] += bool(finding.reading.stripped)
             statements.update(job.labeler.statements(text))
-            for name, holds in zip(names, hot, strict=True):
-                if holds:
-                    positive[name] += 1
-                elif any(source in finding.labels_flat for source in job.labels.sources[name]):
-                    uncertain[name] += 1
+            for column in mentioned:
+                (positive if hot[column] else uncertain)[names[column]] += 1
     with replacing(job.parts / f"{number}.json") as path, open(path, "w", encoding="utf-8") as file:
         json.dump(
             {

@@ -38,7 +38,15 @@ class Cut(Rule):
     def _regex(self) -> re.Pattern:
         return re.compile("|".join(re.escape(phrase) for phrase in self.phrases), re.IGNORECASE)
 
+    @cached_property
+    def _lowered(self) -> list[str]:
+        return [phrase.lower() for phrase in self.phrases]
+
     def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
+        if text.isascii():  # where lowering the case decides, and is much faster
+            lowered = text.lower()
+            if not any(phrase in lowered for phrase in self._lowered):
+                return text.strip()
         match = self._regex.search(text)
         return (text[: match.start()] if match else text).strip()
 
