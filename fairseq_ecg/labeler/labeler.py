@@ -91,7 +91,7 @@ class Labeler:
         """
         series = texts if isinstance(texts, pd.Series) else pd.Series(list(texts), dtype=object)
         if not series.index.is_unique:
-            twice = series.index[series.index.duplicated()][0]
+            twice = series.index[series.index.duplicated()].tolist()[0]
             raise DataError(
                 f"index {twice!r} of the texts occurs twice; results could not be told apart: "
                 "reset the index"

@@ -155,11 +155,12 @@ def _read(path: Path, columns: Sequence[str], rows: int) -> Iterator[pd.DataFram
             file = ParquetFile(path)
         except ArrowInvalid as error:
             raise DataError(f"{path}: {error}") from None
-        present = [name for name in columns if name in file.schema_arrow.names]
-        for batch in file.iter_batches(rows, columns=present or None):
+        names = file.schema_arrow.names
+        if not file.metadata.num_rows or not set(columns) <= set(names):
+            yield pd.DataFrame(columns=names)
+            return
+        for batch in file.iter_batches(rows, columns=list(columns)):
             yield batch.to_pandas()
-        if not file.metadata.num_rows or len(present) < len(columns):
-            yield pd.DataFrame(columns=file.schema_arrow.names)
         return
     try:
         with pd.read_csv(
