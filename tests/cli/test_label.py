@@ -34,6 +34,9 @@ def test_graph(tmp_path, capsys):
 
 
 def test_why(capsys):
+    rarely = ["--semantics", "parent_gain=0.5"]
+    assert main(["label", "why", "possible infarct", "Ischemia", *rarely]) == 0
+    assert "(p = 0.75)" in capsys.readouterr().out
     assert main(["label", "why", "possible infarct", "Infarction"]) == 0
     assert "Infarction [Possible]: in the text (p = 0.5)" in capsys.readouterr().out
     assert main(["label", "why", "sinus rhythm", "Infarction"]) == 0
