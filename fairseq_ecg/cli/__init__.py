@@ -5,11 +5,11 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from fairseq_ecg.cli import evaluate, plot, pool, prepare, store
+from fairseq_ecg.cli import evaluate, label, plot, pool, prepare, store
 
 # Whatever takes time to import is imported where it is needed: --help is to answer at once.
 
-COMMANDS = (prepare, store, evaluate, plot, pool)
+COMMANDS = (prepare, store, label, evaluate, plot, pool)
 """Modules with ``add``, which adds the command to the parser, in the order of ``--help``."""
 
 EXIT_USER_ERROR = 2
@@ -25,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 where a required score is missed, 2 where the input cannot be used, 3
         where some of its records cannot.
     """
-    arguments = _parser().parse_args(argv)
+    words = label.spelled_out(sys.argv[1:] if argv is None else argv)
+    arguments = _parser().parse_args(words)
     # Before fairseq is imported, which would have everything logged.
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     from fairseq_ecg.compat.checkpoint import CheckpointError

@@ -15,7 +15,7 @@ from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.file_dataset import FileECGDataset
 from fairseq_ecg.inference.aggregation import aggregate
 from fairseq_ecg.inference.model import ECGModel
-from fairseq_ecg.prepare.atomic import replacing
+from fairseq_ecg.data.atomic import replacing
 
 SEGMENT = re.compile(r"_\d+\.mat$")
 

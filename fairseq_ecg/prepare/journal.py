@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fairseq_ecg.prepare.atomic import replacing
+from fairseq_ecg.data.atomic import replacing
 
 
 def checksum(record: Mapping[str, Any]) -> str:

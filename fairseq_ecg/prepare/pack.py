@@ -28,7 +28,7 @@ from fairseq_ecg.data.store.layout import (
     is_finite,
 )
 from fairseq_ecg.data.store.reader import Store
-from fairseq_ecg.prepare.atomic import replacing
+from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.prepare.mat_files import without_variable
 
 PENDING = "pending.json"

@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.prepare.atomic import replacing
+from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.prepare.sources import Source, open_source
 from fairseq_ecg.prepare.sources.source import FOUND, RESERVED
 

@@ -1,0 +1,195 @@
+"""ECG-FM's vocabulary: its folder of JSON files, with the two tables of its preprocessing beside.
+
+What its program does beyond these files is in ``compatible/rewriting.yaml``.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.labeler.document import Fields, Items, read_document, records
+from fairseq_ecg.labeler.parts import by_name
+from fairseq_ecg.labeler.rules import read_rules
+from fairseq_ecg.labeler.terms import (
+    AFTER,
+    BEFORE,
+    CONNECTIVE,
+    ENTITY,
+    Attachment,
+    Compound,
+    Descriptor,
+    Entity,
+    Mention,
+    Pattern,
+    Travelling,
+    Vocabulary,
+)
+
+ENTITIES = "entity_tem.json"
+"""The file by which the folder is known."""
+
+REWRITING = Path(__file__).with_name("compatible") / "rewriting.yaml"
+CORRECTIONS = Path(__file__).with_name("compatible") / "corrections.yaml"
+"""Overlay with what the default mode does not believe of this vocabulary."""
+
+NEGATION = "Absence"
+"""The descriptor that says that an entity is absent."""
+
+CERTAIN = "Needs clinical correlation"
+"""The entity that is certain whatever it comes with."""
+
+_SIDES = {"b": BEFORE, "a": AFTER}
+
+
+def read_ecg_fm_vocabulary(folder: Path) -> Vocabulary:
+    """Read ECG-FM's vocabulary.
+
+    Args:
+        folder: with ``entity_tem.json`` and its neighbours, ``replacements.json`` and
+            ``conjunct_patterns.json``.
+
+    Returns:
+        The vocabulary, checked.
+
+    Raises:
+        DataError: naming file, line and fault.
+    """
+    vocabulary = Vocabulary(
+        name="ECG-FM",
+        entities=by_name(_entities(folder), "entity"),
+        descriptors=by_name(_descriptors(folder), "descriptor"),
+        patterns=(
+            *_entity_patterns(folder),
+            *_descriptor_patterns(folder),
+            *_connectives(folder),
+        ),
+        compounds=tuple(_compounds(folder)),
+        attachments=tuple(_attachments(folder)),
+        travelling=tuple(_travelling(folder)),
+        rewriting=read_rules(REWRITING, tables=folder),
+    )
+    vocabulary.check()
+    return vocabulary
+
+
+def _rows(folder: Path, name: str, required: bool = False) -> Iterator[Fields]:
+    path = folder / name
+    if path.is_file() or required:
+        yield from records(read_document(path), str(path))
+
+
+def _entities(folder: Path) -> Iterator[Entity]:
+    for row in _rows(folder, ENTITIES, required=True):
+        if "name" not in row:
+            raise DataError(f"{row.place()}: 'name' is missing")
+        yield Entity(
+            name=row.text("name"),
+            parents=row.texts("sup"),
+            aka=row.texts("aka"),
+            requires_descriptors=row.flag("require_descriptors"),
+            certain=row["name"] == CERTAIN,
+            tags=row.texts("tags"),
+            place=row.place(),
+        )
+
+
+def _descriptors(folder: Path) -> Iterator[Descriptor]:
+    path = folder / "uncertainty_map.json"
+    probabilities = (read_document(path) if path.is_file() else None) or {}
+    unknown = set(probabilities)
+    for row in _rows(folder, "desc_tem.json"):
+        row.expect(("name",), ("category", "tags", "create_entities"))
+        name = row.text("name")
+        unknown.discard(name)
+        yield Descriptor(
+            name=name,
+            category=row.get("category"),
+            probability=probabilities.get(name),
+            creates=row.texts("create_entities"),
+            negates=name == NEGATION,
+            tags=row.texts("tags"),
+            place=row.place(),
+        )
+    for name in sorted(unknown):
+        raise DataError(f"{probabilities.place(name)}: there is no descriptor {name!r}")
+
+
+def _mentions(row: Fields, key: str) -> tuple[Mention, ...]:
+    value = row.get(key)
+    if value is None:
+        return ()
+    if not isinstance(value, Items):
+        raise DataError(f"{row.place(key)}: {key} must be a list")
+    mentions = []
+    for i, item in enumerate(value):
+        if isinstance(item, str):
+            mentions.append(Mention(item))
+        elif isinstance(item, Fields):
+            item.expect(("tem",), ("descriptors",))
+            mentions.append(Mention(item.text("tem"), item.texts("descriptors")))
+        else:
+            raise DataError(f"{value.place(i)}: {item!r} must be a name, or a mapping with 'tem'")
+    return tuple(mentions)
+
+
+def _entity_patterns(folder: Path) -> Iterator[Pattern]:
+    for row in _rows(folder, "entity_pat.json", required=True):
+        row.expect(("pattern", "entities"))
+        entities = _mentions(row, "entities")
+        yield Pattern(row.text("pattern"), ENTITY, entities=entities, place=row.place())
+
+
+def _descriptor_patterns(folder: Path) -> Iterator[Pattern]:
+    parts = {row.text("name"): row.texts("split") for row in _rows(folder, "split_desc_tem.json")}
+    for row in _rows(folder, "desc_pat.json"):
+        row.expect(("pattern", "descriptors"), ("before_after", "parse_before_entities"))
+        side = row.get("before_after", "b")
+        if side not in _SIDES:
+            raise DataError(f"{row.place('before_after')}: before_after is {side!r}, not a or b")
+        names = [mention.entity for mention in _mentions(row, "descriptors")]
+        yield Pattern(
+            row.text("pattern"),
+            _SIDES[side],
+            descriptors=tuple(part for name in names for part in parts.get(name, (name,))),
+            first=row.flag("parse_before_entities"),
+            place=row.place(),
+        )
+
+
+def _connectives(folder: Path) -> Iterator[Pattern]:
+    for row in _rows(folder, "connective.json"):
+        row.expect(("pattern", "descriptors"), ("tags",))
+        sides = row["descriptors"]
+        if not isinstance(sides, Items) or len(sides) != 2:
+            raise DataError(f"{row.place('descriptors')}: give a list for the left and the right")
+        text = row.text("pattern")
+        yield Pattern(
+            text,
+            CONNECTIVE,
+            left=tuple(sides[0]),
+            right=tuple(sides[1]),
+            # The file does not say which ones list things alike.
+            coordinates=text in ("and", "or", "and/or"),
+            place=row.place(),
+        )
+
+
+def _compounds(folder: Path) -> Iterator[Compound]:
+    for row in _rows(folder, "compound_tem.json"):
+        row.expect(("entity", "including", "excluding"))
+        including, excluding = _mentions(row, "including"), _mentions(row, "excluding")
+        yield Compound(row.text("entity"), including, excluding, row.place())
+
+
+def _attachments(folder: Path) -> Iterator[Attachment]:
+    for row in _rows(folder, "attached_desc_tem.json"):
+        row.expect(("resulting_entity", "entity", "descriptor"))
+        yield Attachment(
+            row.text("entity"), row.text("descriptor"), row.text("resulting_entity"), row.place()
+        )
+
+
+def _travelling(folder: Path) -> Iterator[Travelling]:
+    for row in _rows(folder, "traveling_desc_tem.json"):
+        row.expect(("entity", "descriptors"))
+        yield Travelling(row.text("entity"), row.texts("descriptors"), row.place())

@@ -1,0 +1,232 @@
+"""A user's changes to a vocabulary; ``README.md`` describes the format."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.labeler import parts
+from fairseq_ecg.labeler.document import Fields, read_document
+from fairseq_ecg.labeler.rules import read_rules_in
+from fairseq_ecg.labeler.terms import Descriptor, Entity, Pattern, Vocabulary
+
+_SECTIONS = (
+    "entities",
+    "descriptors",
+    "patterns",
+    "connectives",
+    "compounds",
+    "attachments",
+    "travelling",
+    "rewriting",
+    "labels",
+)
+
+
+def overlaid(vocabulary: Vocabulary, path: Path) -> Vocabulary:
+    """Change a vocabulary.
+
+    Args:
+        vocabulary: to change.
+        path: YAML or JSON file with what to add, to change and to remove.
+
+    Returns:
+        The changed vocabulary, checked.
+
+    Raises:
+        DataError: naming file, line and name: something to add is there already, something to
+            change or to remove is not, or the result refers to what is no longer there.
+    """
+    document = read_document(path)
+    if document is None:
+        return vocabulary
+    if not isinstance(document, Fields):
+        raise DataError(f"{path}: must be a mapping with some of {', '.join(_SECTIONS)}")
+    document.expect((), _SECTIONS)
+    vocabulary = _with_entities(vocabulary, _section(document, "entities", ("change",)))
+    vocabulary = _with_descriptors(vocabulary, _section(document, "descriptors", ("change",)))
+    removed = _removed_texts(vocabulary, document)
+    added = [
+        *parts.read_patterns(_section(document, "patterns").records("add")),
+        *parts.read_connectives(_section(document, "connectives").records("add")),
+    ]
+    kept = [pattern for pattern in vocabulary.patterns if pattern.text not in removed]
+    rules = {
+        "compounds": (parts.read_compounds, lambda rule: rule.entity),
+        "attachments": (parts.read_attachments, lambda rule: rule.result),
+        "travelling": (parts.read_travelling, lambda rule: rule.entity),
+    }
+    changed = {
+        key: _with_rules(getattr(vocabulary, key), _section(document, key), read, name_of)
+        for key, (read, name_of) in rules.items()
+    }
+    vocabulary = replace(
+        vocabulary,
+        patterns=(*kept, *added),
+        rewriting=(
+            *vocabulary.rewriting,
+            *read_rules_in(document.get("rewriting"), path, tables=path.parent),
+        ),
+        label_sets={**vocabulary.label_sets, **parts.read_label_sets(document)},
+        **changed,
+    )
+    vocabulary.check()
+    return vocabulary
+
+
+def _section(document: Fields, name: str, also: tuple[str, ...] = ()) -> Fields:
+    section = document.get(name)
+    if section is None:
+        return Fields()
+    if not isinstance(section, Fields):
+        raise DataError(f"{document.place(name)}: {name} is a mapping with add or remove")
+    section.expect((), ("add", *also, "remove"))
+    return section
+
+
+def _removals(section: Fields, there: Iterable[str], kind: str) -> set[str]:
+    there = set(there)
+    removed = set(section.texts("remove"))
+    for i, name in enumerate(section.texts("remove")):
+        if name not in there:
+            place = section["remove"].place(i)
+            raise DataError(f"{place}: there is no {kind} {name!r} to remove")
+    return removed
+
+
+def _changes(section: Fields, there: Iterable[str], removed: set[str], kind: str) -> Iterator:
+    there, seen = set(there), set()
+    for row in section.records("change"):
+        if "name" not in row:
+            raise DataError(f"{row.place()}: 'name' is missing")
+        name = row.text("name")
+        if name in removed:
+            raise DataError(f"{row.place()}: {kind} {name!r} is both changed and removed")
+        if name not in there:
+            raise DataError(f"{row.place()}: there is no {kind} {name!r} to change; add it")
+        if name in seen:
+            raise DataError(f"{row.place()}: {kind} {name!r} is changed twice")
+        seen.add(name)
+        yield name, row
+
+
+def _additions(items: Iterable[Any], there: dict, removed: set[str], kind: str) -> dict:
+    added = parts.by_name(items, kind)
+    for name, item in added.items():
+        if name in removed:
+            raise DataError(
+                f"{item.place}: {kind} {name!r} is both added and removed; change it instead"
+            )
+        if name in there:
+            raise DataError(
+                f"{item.place}: {kind} {name!r} is already in {there[name].place}; change it "
+                "instead"
+            )
+    return added
+
+
+def _with_entities(vocabulary: Vocabulary, section: Fields) -> Vocabulary:
+    entities = dict(vocabulary.entities)
+    patterns = list(vocabulary.patterns)
+    removed = _removals(section, entities, "entity")
+    for name, row in _changes(section, entities, removed, "entity"):
+        row.expect(("name",), (*parts.ENTITY_KEYS, "add_parents", "remove_parents"))
+        patterns += parts.entity_patterns(row, name)
+        entities[name] = _changed_entity(entities[name], row)
+    added = _additions(
+        parts.read_entities(section.records("add"), patterns), entities, removed, "entity"
+    )
+    entities = {
+        name: _without_parents(entity, vocabulary.entities, removed)
+        for name, entity in {**entities, **added}.items()
+        if name not in removed
+    }
+    patterns = [pattern for pattern in patterns if not _only_mentions(pattern, removed)]
+    return replace(vocabulary, entities=entities, patterns=tuple(patterns))
+
+
+def _changed_entity(entity: Entity, row: Fields) -> Entity:
+    if "parents" in row and ("add_parents" in row or "remove_parents" in row):
+        raise DataError(
+            f"{row.place('parents')}: parents says all of them; it contradicts add_parents and "
+            "remove_parents"
+        )
+    parents = row.texts("parents") if "parents" in row else entity.parents
+    for i, name in enumerate(row.texts("remove_parents")):
+        if name not in parents:
+            place = row["remove_parents"].place(i)
+            raise DataError(f"{place}: {name!r} is no parent of {entity.name!r}")
+        parents = tuple(parent for parent in parents if parent != name)
+    for i, name in enumerate(row.texts("add_parents")):
+        if name in parents:
+            place = row["add_parents"].place(i)
+            raise DataError(f"{place}: {name!r} is already a parent of {entity.name!r}")
+        parents = (*parents, name)
+    changes: dict[str, Any] = {"parents": parents, "place": row.place()}
+    changes |= {key: row.texts(key) for key in ("aka", "tags") if key in row}
+    changes |= {key: row.flag(key) for key in ("requires_descriptors", "certain") if key in row}
+    if "codes" in row:
+        changes["codes"] = {**entity.codes, **parts.read_codes(row)}
+    return replace(entity, **changes)
+
+
+def _without_parents(entity: Entity, there: dict[str, Entity], removed: set[str]) -> Entity:
+    """Put the parents of parents that are removed in their place."""
+    parents = list(entity.parents)
+    while gone := [name for name in parents if name in removed]:
+        i = parents.index(gone[0])
+        parents[i : i + 1] = [name for name in there[gone[0]].parents if name not in parents]
+    return replace(entity, parents=tuple(parents)) if tuple(parents) != entity.parents else entity
+
+
+def _only_mentions(pattern: Pattern, removed: set[str]) -> bool:
+    names = {mention.entity for mention in pattern.entities}
+    return bool(names) and names <= removed
+
+
+def _with_descriptors(vocabulary: Vocabulary, section: Fields) -> Vocabulary:
+    descriptors = dict(vocabulary.descriptors)
+    patterns = list(vocabulary.patterns)
+    removed = _removals(section, descriptors, "descriptor")
+    for name, row in _changes(section, descriptors, removed, "descriptor"):
+        row.expect(("name",), parts.DESCRIPTOR_KEYS)
+        patterns += parts.descriptor_patterns(row, name)
+        descriptors[name] = _changed_descriptor(descriptors[name], row)
+    added = _additions(
+        parts.read_descriptors(section.records("add"), patterns), descriptors, removed, "descriptor"
+    )
+    descriptors = {k: v for k, v in {**descriptors, **added}.items() if k not in removed}
+    patterns = [
+        pattern
+        for pattern in patterns
+        if not pattern.descriptors or not removed.issuperset(pattern.descriptors)
+    ]
+    return replace(vocabulary, descriptors=descriptors, patterns=tuple(patterns))
+
+
+def _changed_descriptor(descriptor: Descriptor, row: Fields) -> Descriptor:
+    changes: dict[str, Any] = {"place": row.place()}
+    changes |= {key: row.texts(key) for key in ("creates", "tags") if key in row}
+    if "category" in row:
+        changes["category"] = row["category"]
+    if "probability" in row:
+        changes["probability"] = parts.read_probability(row)
+    if "negates" in row:
+        changes["negates"] = row.flag("negates")
+    return replace(descriptor, **changes)
+
+
+def _removed_texts(vocabulary: Vocabulary, document: Fields) -> set[str]:
+    there = [pattern.text for pattern in vocabulary.patterns]
+    removed = _removals(_section(document, "patterns"), there, "pattern")
+    return removed | _removals(_section(document, "connectives"), there, "connective")
+
+
+def _with_rules(
+    rules: tuple, section: Fields, read: Callable[[Iterable[Fields]], Iterator], name_of: Callable
+) -> tuple:
+    """Add and remove rules, which go by the entity that they are about."""
+    removed = _removals(section, map(name_of, rules), "rule for")
+    kept = [rule for rule in rules if name_of(rule) not in removed]
+    return (*kept, *read(section.records("add")))

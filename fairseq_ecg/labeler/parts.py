@@ -1,0 +1,216 @@
+"""Parts of a vocabulary as they stand in the files of this project's format."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.labeler.document import Fields, Items
+from fairseq_ecg.labeler.terms import (
+    AFTER,
+    BEFORE,
+    CONNECTIVE,
+    ENTITY,
+    Attachment,
+    Compound,
+    Descriptor,
+    Entity,
+    Mention,
+    Pattern,
+    Travelling,
+)
+
+ENTITY_KEYS = ("parents", "codes", "aka", "requires_descriptors", "certain", "tags", "patterns")
+DESCRIPTOR_KEYS = ("category", "probability", "creates", "negates", "tags", "before", "after")
+
+_SIDES = {"before": BEFORE, "after": AFTER}
+
+
+def by_name(items: Iterable[Any], kind: str) -> dict[str, Any]:
+    """Collect entities or descriptors by name; DataError where two have the same."""
+    found: dict[str, Any] = {}
+    for item in items:
+        if item.name in found:
+            raise DataError(
+                f"{item.place}: {kind} {item.name!r} is already in {found[item.name].place}"
+            )
+        found[item.name] = item
+    return found
+
+
+def read_entities(rows: Iterable[Fields], patterns: list[Pattern]) -> Iterator[Entity]:
+    """Read entities, and add their patterns to a list."""
+    for row in rows:
+        row.expect(("name",), ENTITY_KEYS)
+        name = row.text("name")
+        patterns += entity_patterns(row, name)
+        yield Entity(
+            name=name,
+            parents=row.texts("parents"),
+            codes=read_codes(row),
+            aka=row.texts("aka"),
+            requires_descriptors=row.flag("requires_descriptors"),
+            certain=row.flag("certain"),
+            tags=row.texts("tags"),
+            place=row.place(),
+        )
+
+
+def entity_patterns(row: Fields, name: str) -> Iterator[Pattern]:
+    """Read the patterns of an entity: texts, or texts with descriptors."""
+    listed = row.get("patterns")
+    if listed is None:
+        return
+    if not isinstance(listed, Items):
+        raise DataError(f"{row.place('patterns')}: patterns must be a list")
+    for i, item in enumerate(listed):
+        if isinstance(item, str) and item:
+            yield Pattern(item, ENTITY, (Mention(name),), place=listed.place(i))
+        elif isinstance(item, Fields):
+            item.expect(("text", "descriptors"))
+            mention = Mention(name, item.texts("descriptors"))
+            yield Pattern(item.text("text"), ENTITY, (mention,), place=item.place())
+        else:
+            raise DataError(
+                f"{listed.place(i)}: {item!r} must be text (quote it), or a mapping with text and "
+                "descriptors"
+            )
+
+
+def read_codes(row: Fields) -> dict[str, tuple[str, ...]]:
+    """Read the codes of an entity, one or several per coding system."""
+    codes = row.get("codes")
+    if codes is None:
+        return {}
+    if not isinstance(codes, Fields):
+        raise DataError(f"{row.place('codes')}: codes is a mapping of coding systems to codes")
+    found = {}
+    for system, value in codes.items():
+        listed = value if isinstance(value, Items) else [value]
+        # A SNOMED CT identifier needs no quotes: it has no leading zeros.
+        found[system] = tuple(str(code) for code in listed if isinstance(code, str | int))
+        if len(found[system]) != len(listed):
+            raise DataError(f"{codes.place(system)}: {value!r} is no code")
+    return found
+
+
+def read_descriptors(rows: Iterable[Fields], patterns: list[Pattern]) -> Iterator[Descriptor]:
+    """Read descriptors, and add their patterns to a list."""
+    for row in rows:
+        row.expect(("name",), DESCRIPTOR_KEYS)
+        name = row.text("name")
+        patterns += descriptor_patterns(row, name)
+        yield Descriptor(
+            name=name,
+            category=row.get("category"),
+            probability=read_probability(row),
+            creates=row.texts("creates"),
+            negates=row.flag("negates"),
+            tags=row.texts("tags"),
+            place=row.place(),
+        )
+
+
+def read_probability(row: Fields) -> float | None:
+    """Read the probability that goes with a descriptor."""
+    value = row.get("probability")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise DataError(f"{row.place('probability')}: {value!r} is no probability, 0 to 1")
+    return float(value)
+
+
+def descriptor_patterns(row: Fields, name: str) -> Iterator[Pattern]:
+    """Read the patterns of a descriptor, for the entity before or after which they stand."""
+    for side, kind in _SIDES.items():
+        for i, text in enumerate(row.texts(side)):
+            yield Pattern(text, kind, descriptors=(name,), place=row[side].place(i))
+
+
+def read_patterns(rows: Iterable[Fields]) -> Iterator[Pattern]:
+    """Read patterns of several entities, of none, or of several descriptors."""
+    for row in rows:
+        if "entities" in row:
+            row.expect(("text", "entities"))
+            mentions = read_mentions(row, "entities")
+            yield Pattern(row.text("text"), ENTITY, mentions, place=row.place())
+            continue
+        row.expect(("text", "descriptors", "side"), ("first",))
+        if row["side"] not in _SIDES:
+            raise DataError(f"{row.place('side')}: side is {row['side']!r}, not before or after")
+        yield Pattern(
+            row.text("text"),
+            _SIDES[row["side"]],
+            descriptors=row.texts("descriptors"),
+            first=row.flag("first"),
+            place=row.place(),
+        )
+
+
+def read_mentions(row: Fields, key: str) -> tuple[Mention, ...]:
+    """Read entities, each a name, or a mapping with ``entity`` and ``descriptors``."""
+    value = row.get(key)
+    if value is None:
+        return ()
+    if not isinstance(value, Items):
+        raise DataError(f"{row.place(key)}: {key} must be a list")
+    mentions = []
+    for i, item in enumerate(value):
+        if isinstance(item, Fields):
+            item.expect(("entity",), ("descriptors",))
+            mentions.append(Mention(item.text("entity"), item.texts("descriptors")))
+        elif isinstance(item, str) and item:
+            mentions.append(Mention(item))
+        else:
+            raise DataError(f"{value.place(i)}: {item!r} must be a name, or a mapping with entity")
+    return tuple(mentions)
+
+
+def read_connectives(rows: Iterable[Fields]) -> Iterator[Pattern]:
+    """Read connectives."""
+    for row in rows:
+        row.expect(("text",), ("left", "right", "coordinates"))
+        yield Pattern(
+            row.text("text"),
+            CONNECTIVE,
+            left=row.texts("left"),
+            right=row.texts("right"),
+            coordinates=row.flag("coordinates"),
+            place=row.place(),
+        )
+
+
+def read_compounds(rows: Iterable[Fields]) -> Iterator[Compound]:
+    """Read rules for entities found together."""
+    for row in rows:
+        row.expect(("entity", "including"), ("excluding",))
+        including = read_mentions(row, "including")
+        if not including:
+            raise DataError(f"{row.place('including')}: a compound includes something")
+        yield Compound(row.text("entity"), including, read_mentions(row, "excluding"), row.place())
+
+
+def read_attachments(rows: Iterable[Fields]) -> Iterator[Attachment]:
+    """Read rules for an entity with a descriptor."""
+    for row in rows:
+        row.expect(("entity", "descriptor", "result"))
+        yield Attachment(
+            row.text("entity"), row.text("descriptor"), row.text("result"), row.place()
+        )
+
+
+def read_travelling(rows: Iterable[Fields]) -> Iterator[Travelling]:
+    """Read rules for descriptors that go up to parents."""
+    for row in rows:
+        row.expect(("entity", "descriptors"))
+        yield Travelling(row.text("entity"), row.texts("descriptors"), row.place())
+
+
+def read_label_sets(document: Fields) -> dict[str, tuple[str, ...]]:
+    """Read lists of labels by name."""
+    sets = document.get("labels")
+    if sets is None:
+        return {}
+    if not isinstance(sets, Fields):
+        raise DataError(f"{document.place('labels')}: labels is a mapping of names to lists")
+    return {name: sets.texts(name) for name in sets}

@@ -1,0 +1,123 @@
+"""Finding phrases in text: at the borders of words, and longest first.
+
+Nothing here goes back in the text, so that the time is proportional to its length.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+BLANK = "\ue000"
+"""Stands where a phrase was found; a character of private use, which no text may contain."""
+
+_WORD = re.compile(r"\w+")
+
+# In a longer text it is faster to look for every phrase than to take the text apart into words
+# after every replacement.
+_LONG = 20_000
+
+
+def word_starts_or_ends(character: str) -> bool:
+    """Return whether a phrase that starts or ends so must stand at the border of a word."""
+    return character.isalnum()
+
+
+def is_word(character: str) -> bool:
+    r"""Return whether a character belongs to a word, as ``\w`` in regular expressions."""
+    return character.isalnum() or character == "_"
+
+
+def spans(text: str, phrase: str, bordered: bool = True) -> Iterator[tuple[int, int]]:
+    """Yield where a phrase stands in a text, from left to right, without overlaps.
+
+    Args:
+        text: to search.
+        phrase: to look for, not empty.
+        bordered: where the phrase begins (ends) with a letter or digit, no letter, digit or
+            underscore may stand before (behind) it.
+    """
+    left = bordered and word_starts_or_ends(phrase[0])
+    right = bordered and word_starts_or_ends(phrase[-1])
+    start = text.find(phrase)
+    while start >= 0:
+        end = start + len(phrase)
+        if (left and start and is_word(text[start - 1])) or (
+            right and end < len(text) and is_word(text[end])
+        ):
+            start = text.find(phrase, start + 1)
+        else:
+            yield start, end
+            start = text.find(phrase, end)
+
+
+def replace(text: str, phrase: str, replacement: str, bordered: bool = True) -> str:
+    """Replace a phrase wherever ``spans`` finds it."""
+    parts, position = [], 0
+    for start, end in spans(text, phrase, bordered):
+        parts += [text[position:start], replacement]
+        position = end
+    return "".join([*parts, text[position:]]) if parts else text
+
+
+class Phrases:
+    """Phrases at the borders of words, and quickly those of them that a text may contain.
+
+    Args:
+        phrases: in the order in which they are looked for.
+    """
+
+    def __init__(self, phrases: Sequence[str]):
+        self.phrases = tuple(phrases)
+        self._by_word: dict[str, list[int]] = defaultdict(list)
+        self._without_word: list[int] = []
+        for i, phrase in enumerate(self.phrases):
+            words = _whole_words(phrase)
+            if words:
+                self._by_word[max(words, key=len)].append(i)
+            else:
+                self._without_word.append(i)
+
+    def candidates(self, text: str) -> list[int]:
+        """Return positions of phrases, in their order; every phrase in the text is among them."""
+        if len(text) > _LONG:
+            return list(range(len(self.phrases)))
+        found = [i for i in self._without_word if self.phrases[i] in text]
+        for word in set(_WORD.findall(text)):
+            found += self._by_word.get(word, ())
+        return sorted(found)
+
+
+def _whole_words(phrase: str) -> list[str]:
+    """Return the words of a phrase that are whole words of any text that contains it."""
+    return [
+        match.group()
+        for match in _WORD.finditer(phrase)
+        if (match.start() > 0 or word_starts_or_ends(phrase[0]))
+        and (match.end() < len(phrase) or word_starts_or_ends(phrase[-1]))
+    ]
+
+
+def take_out(text: str, phrases: Phrases) -> tuple[str, list[tuple[int, int, int]]]:
+    """Find phrases in their order, each in what the earlier ones have left.
+
+    Args:
+        text: without ``BLANK``, but where something was taken out before.
+        phrases: to look for.
+
+    Returns:
+        The text with ``BLANK`` for every character that was found, and the finds: start, end and
+        position of the phrase, in the order of the search.
+    """
+    found = []
+    for i in phrases.candidates(text):
+        phrase = phrases.phrases[i]
+        if phrase not in text:
+            continue
+        parts, position = [], 0
+        for start, end in spans(text, phrase):
+            parts += [text[position:start], BLANK * (end - start)]
+            position = end
+            found.append((start, end, i))
+        if parts:
+            text = "".join([*parts, text[position:]])
+    return text, found

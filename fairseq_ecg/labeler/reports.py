@@ -1,0 +1,432 @@
+"""Labels of a whole table of reports, in parts, so that memory is bounded and a run can go on."""
+
+import csv
+import hashlib
+import json
+import os
+import pickle
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from fairseq_ecg.data.atomic import replacing
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.labeler.label_table import IDX, LabelSet
+from fairseq_ecg.labeler.labeler import Labeler
+from fairseq_ecg.labeler.results import Finding
+
+LABELS = "labels.csv"
+FINDINGS = "findings.jsonl"
+STATEMENTS = "statements.csv"
+COVERAGE = "coverage.json"
+
+ROWS = 20_000
+"""Reports in a part."""
+
+_PARTS = ".parts"
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of some reports was understood.
+
+    Attributes:
+        reports: number of reports.
+        empty_reports: without text.
+        reports_with_unmatched_words: where some words belong to no pattern.
+        statements: number of statements, what stands between semicolons.
+        unmatched_statements: in which no pattern was found.
+        labels: for each label ``positive``, in how many reports it holds, and ``uncertain``, in how
+            many it is mentioned with a probability below the threshold.
+    """
+
+    reports: int
+    empty_reports: int
+    reports_with_unmatched_words: int
+    statements: int
+    unmatched_statements: int
+    labels: dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the parts of a run have in common."""
+
+    labeler: Labeler
+    labels: LabelSet
+    threshold: float
+    parts: Path
+
+
+def label_reports(
+    path: Path,
+    out: Path,
+    labeler: Labeler,
+    labels: LabelSet,
+    *,
+    text_columns: Sequence[str],
+    id_column: str | None = None,
+    threshold: float,
+    workers: int = 1,
+    rows: int = ROWS,
+    progress: bool = False,
+) -> Coverage:
+    """Label a table of reports.
+
+    A run that was interrupted goes on where it was, if nothing has changed since.
+
+    Args:
+        path: CSV or Parquet file.
+        out: folder for ``labels.csv``, ``findings.jsonl``, ``statements.csv`` and
+            ``coverage.json``.
+        labeler: with its vocabulary and semantics.
+        labels: the columns of ``labels.csv``.
+        text_columns: of the reports; of several, what is there is joined by ``; ``.
+        id_column: becomes ``idx``; None: the number of the row, from 0.
+        threshold: a label holds from this probability on.
+        workers: processes.
+        rows: reports in a part.
+        progress: show a progress bar.
+
+    Returns:
+        What was understood.
+
+    Raises:
+        DataError: There is no such file or column, or two rows have the same id.
+    """
+    parts = out / _PARTS
+    job = _Job(labeler, labels, threshold, parts)
+    _continue_or_clear(parts, _fingerprint(path, job, text_columns, id_column, rows))
+    seen: set[str] = set()
+    number = 0
+    with _bar(path, progress) as bar, _Pool(job, workers) as pool:
+        for number, table in enumerate(_tables(path, text_columns, id_column, rows), start=1):
+            _require_new(table[IDX], seen, path, id_column)
+            if not (parts / f"{number}.json").is_file():
+                pool.submit(number, table)
+            if bar is not None:
+                bar.update(len(table))
+        pool.finish()
+    return _joined(out, parts, number, labels)
+
+
+def _tables(
+    path: Path, text_columns: Sequence[str], id_column: str | None, rows: int
+) -> Iterator[pd.DataFrame]:
+    """Yield the reports in parts: ``idx`` and ``text``."""
+    columns = [*text_columns, *([] if id_column is None else [id_column])]
+    start = 0
+    for table in _read(path, columns, rows):
+        missing = [name for name in columns if name not in table]
+        if missing:
+            raise DataError(
+                f"{path}: no column {missing[0]!r} (it has {', '.join(map(str, table.columns))})"
+            )
+        texts = [
+            "; ".join(text for text in values if text)
+            for values in zip(*(map(_text, table[name]) for name in text_columns), strict=True)
+        ]
+        ids = range(start, start + len(table)) if id_column is None else table[id_column]
+        yield pd.DataFrame(
+            {IDX: [str(value) for value in ids], "text": pd.Series(texts, dtype=object)}
+        )
+        start += len(table)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else "" if pd.isna(value) else str(value)
+
+
+def _read(path: Path, columns: Sequence[str], rows: int) -> Iterator[pd.DataFrame]:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    if path.suffix.lower() in (".parquet", ".pq"):
+        from pyarrow import ArrowInvalid
+        from pyarrow.parquet import ParquetFile
+
+        try:
+            file = ParquetFile(path)
+        except ArrowInvalid as error:
+            raise DataError(f"{path}: {error}") from None
+        names = file.schema_arrow.names
+        if not file.metadata.num_rows or not set(columns) <= set(names):
+            yield pd.DataFrame(columns=names)
+            return
+        for batch in file.iter_batches(rows, columns=list(columns)):
+            yield batch.to_pandas()
+        return
+    try:
+        with pd.read_csv(
+            path, dtype=str, keep_default_na=False, chunksize=rows, encoding="utf-8-sig"
+        ) as reader:
+            yield from reader
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: is no CSV file in UTF-8: {error}") from None
+
+
+def _require_new(ids: Iterable[str], seen: set[str], path: Path, column: str | None) -> None:
+    if column is None:
+        return
+    for value in ids:
+        if not value or value in seen:
+            fault = "occurs twice" if value else "is empty in a row"
+            raise DataError(f"{path}: {column} {value!r} {fault}; each report needs its own")
+        seen.add(value)
+
+
+def _fingerprint(
+    path: Path, job: _Job, text_columns: Sequence[str], id_column: str | None, rows: int
+) -> str:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    status = path.stat()
+    labeler = job.labeler
+    facts = (
+        (str(path.resolve()), status.st_size, status.st_mtime_ns, rows),
+        (list(text_columns), id_column, job.threshold, dict(job.labels.sources)),
+        (repr(labeler.vocabulary), repr(labeler.semantics)),
+    )
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def _continue_or_clear(parts: Path, fingerprint: str) -> None:
+    """Keep the parts of the same run, and remove those of another."""
+    path = parts / "run"
+    if not path.is_file() or path.read_text() != fingerprint:
+        shutil.rmtree(parts, ignore_errors=True)
+        with replacing(path) as unfinished:
+            unfinished.write_text(fingerprint)
+
+
+def _bar(path: Path, progress: bool):
+    if not progress:
+        return nullcontext()
+    from tqdm import tqdm
+
+    return tqdm(unit="report", desc=path.name)
+
+
+_job: _Job | None = None
+
+
+def _start(pickled: bytes) -> None:
+    global _job
+    _job = pickle.loads(pickled)
+
+
+def _run(number: int, table: pd.DataFrame) -> None:
+    _label_part(_job, number, table)
+
+
+class _Pool:
+    """Labels parts, in this process or in others, and never holds more than a few."""
+
+    def __init__(self, job: _Job, workers: int):
+        self._job = job
+        self._workers = workers
+        self._first: tuple[int, pd.DataFrame] | None = None
+        self._executor: ProcessPoolExecutor | None = None
+        self._running: set[Future] = set()
+
+    def __enter__(self) -> "_Pool":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+
+    def submit(self, number: int, table: pd.DataFrame) -> None:
+        """Label a part, now or soon; raise what an earlier one has raised."""
+        if self._workers <= 1:
+            _label_part(self._job, number, table)
+            return
+        if self._executor is None:
+            if self._first is None:
+                self._first = number, table  # a single part is not worth another process
+                return
+            self._executor = ProcessPoolExecutor(
+                self._workers,
+                # Forks of a process in which PyTorch has used threads hang.
+                mp_context=get_context("spawn"),
+                initializer=_start,
+                initargs=(pickle.dumps(self._job),),
+            )
+            self._running.add(self._executor.submit(_run, *self._first))
+        if len(self._running) > 2 * self._workers:
+            self._wait(FIRST_COMPLETED)
+        self._running.add(self._executor.submit(_run, number, table))
+
+    def finish(self) -> None:
+        """Label what is left, and wait for everything."""
+        if self._first is not None and self._executor is None:
+            _label_part(self._job, *self._first)
+        while self._running:
+            self._wait(FIRST_COMPLETED)
+
+    def _wait(self, how: str) -> None:
+        done, self._running = wait(self._running, return_when=how)
+        for future in done:
+            future.result()
+
+
+class _Written(NamedTuple):
+    """What a text adds to the files of a part, whichever report it is of."""
+
+    row: str
+    line: str
+    statements: list[str]
+    empty: bool
+    unmatched: bool
+    positive: list[str]
+    uncertain: list[str]
+
+
+def _label_part(job: _Job, number: int, table: pd.DataFrame) -> None:
+    """Write the files of a part; the one that is asked for when a run goes on comes last."""
+    found: dict[str, _Written] = {}
+    statements: Counter[str] = Counter()
+    counts, positive, uncertain = Counter(reports=len(table)), Counter(), Counter()
+    with (
+        replacing(job.parts / f"{number}.csv") as labels_path,
+        replacing(job.parts / f"{number}.jsonl") as findings_path,
+        open(labels_path, "w", encoding="utf-8") as labels_file,
+        open(findings_path, "w", encoding="utf-8") as findings_file,
+    ):
+        for idx, text in zip(table[IDX], table["text"], strict=True):
+            written = found.get(text)
+            if written is None:
+                written = found[text] = _written(job, text)
+            labels_file.write(f"{_quoted(idx)},{written.row}\n")
+            findings_file.write(f'{{"{IDX}": {_encode(_number_or_text(idx))}, {written.line}\n')
+            counts["empty_reports"] += written.empty
+            counts["reports_with_unmatched_words"] += written.unmatched
+            statements.update(written.statements)
+            positive.update(written.positive)
+            uncertain.update(written.uncertain)
+    with replacing(job.parts / f"{number}.json") as path, open(path, "w", encoding="utf-8") as file:
+        json.dump(
+            {
+                "counts": counts,
+                "positive": positive,
+                "uncertain": uncertain,
+                "statements": [
+                    [text, count, *job.labeler.covered(text)] for text, count in statements.items()
+                ],
+            },
+            file,
+        )
+
+
+def _written(job: _Job, text: str) -> _Written:
+    finding = job.labeler.find(text)
+    flat, names = finding.labels_flat, job.labels.names
+    hot = job.labels.hot(flat, job.threshold)
+    mentioned = job.labels.mentioned(flat)
+    return _Written(
+        row=",".join(["01"[holds] for holds in hot]),
+        line=_as_json(job.labeler, text, finding),
+        statements=job.labeler.statements(text),
+        empty=not finding.reading.text,
+        unmatched=bool(finding.reading.stripped),
+        positive=[names[column] for column in mentioned if hot[column]],
+        uncertain=[names[column] for column in mentioned if not hot[column]],
+    )
+
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def _number_or_text(idx: str) -> int | str:
+    return int(idx) if idx.isascii() and idx.isdecimal() and str(int(idx)) == idx else idx
+
+
+def _as_json(labeler: Labeler, text: str, finding: Finding) -> str:
+    """Write all of a finding but its id and the brace before it."""
+    entities = labeler.vocabulary.entities
+    patterns = labeler.vocabulary.patterns
+    probability = {
+        i: block.entities[0].probability for i, block in finding.blocks if block.entities
+    }
+    rows = []
+    for i, mention in enumerate(finding.mentions):
+        row: dict[str, object] = {
+            "entity": mention.entity,
+            "probability": 0.0 if mention.negated else probability.get(i, 0.0),
+            "negated": mention.negated,
+            "descriptors": mention.descriptors,
+            "pattern": patterns[finding.reading.patterns[mention.pattern]].text,
+        }
+        if entities[mention.entity].codes:
+            row["codes"] = dict(entities[mention.entity].codes)
+        rows.append(row)
+    document = {
+        "text": text,
+        "findings": rows,
+        "labels": finding.labels_flat,
+        "unmatched": finding.reading.stripped,
+    }
+    return _encode(document)[1:]
+
+
+def _joined(out: Path, parts: Path, n_parts: int, labels: LabelSet) -> Coverage:
+    """Put the parts together, then remove them."""
+    counts, positive, uncertain = Counter(), Counter(), Counter()
+    statements: dict[str, list] = {}
+    for number in range(1, n_parts + 1):
+        part = json.loads((parts / f"{number}.json").read_text(encoding="utf-8"))
+        counts.update(part["counts"])
+        positive.update(part["positive"])
+        uncertain.update(part["uncertain"])
+        for text, count, *covered in part["statements"]:
+            row = statements.setdefault(text, [0, *covered])
+            row[0] += count
+    coverage = Coverage(
+        reports=counts["reports"],
+        empty_reports=counts["empty_reports"],
+        reports_with_unmatched_words=counts["reports_with_unmatched_words"],
+        statements=sum(row[0] for row in statements.values()),
+        unmatched_statements=sum(row[0] for row in statements.values() if not row[1]),
+        labels={
+            name: {"positive": positive[name], "uncertain": uncertain[name]}
+            for name in labels.names
+        },
+    )
+    with replacing(out / STATEMENTS) as path, open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["statement", "count", "patterns", "unmatched"])
+        for text, row in sorted(statements.items(), key=lambda item: (-item[1][0], item[0])):
+            writer.writerow([text, *row])
+    with replacing(out / COVERAGE) as path, open(path, "w", encoding="utf-8") as file:
+        json.dump(asdict(coverage), file, indent=1)
+        file.write("\n")
+    header = ",".join(_quoted(name) for name in (IDX, *labels.names)) + "\n"
+    _concatenate(out / FINDINGS, "", [parts / f"{i}.jsonl" for i in range(1, n_parts + 1)])
+    _concatenate(out / LABELS, header, [parts / f"{i}.csv" for i in range(1, n_parts + 1)])
+    shutil.rmtree(parts)
+    return coverage
+
+
+def _quoted(name: str) -> str:
+    return f'"{name.replace(chr(34), chr(34) * 2)}"' if set(name) & set(',"\n') else name
+
+
+def _concatenate(path: Path, header: str, parts: Iterable[Path]) -> None:
+    with replacing(path) as unfinished, open(unfinished, "wb") as file:
+        file.write(header.encode())
+        for part in parts:
+            with open(part, "rb") as source:
+                shutil.copyfileobj(source, file)
+
+
+def available_cores() -> int:
+    """Return on how many cores this process may run."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

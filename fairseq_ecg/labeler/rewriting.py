@@ -1,0 +1,283 @@
+"""Rules that bring the wording of a report to the one that patterns are written in.
+
+``README.md`` lists the rules as they stand in files.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+
+from fairseq_ecg.labeler.phrases import Phrases, replace, take_out
+
+STATEMENT_END = "; "
+"""What ends a statement. No rule but ``Cut`` and ``LeadList`` looks beyond."""
+
+
+class Rule:
+    """One step of rewriting."""
+
+    def apply(self, text: str, met: set["Rule"]) -> str:
+        """Rewrite a text.
+
+        Args:
+            text: of a report, or of a statement with the ends of its neighbours.
+            met: rules whose effect depends on other statements add themselves where they apply.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Cut(Rule):
+    """Cut the report off where one of the phrases begins, in whatever case."""
+
+    phrases: tuple[str, ...]
+
+    @cached_property
+    def _regex(self) -> re.Pattern:
+        return re.compile("|".join(re.escape(phrase) for phrase in self.phrases), re.IGNORECASE)
+
+    @cached_property
+    def _lowered(self) -> list[str]:
+        return [phrase.lower() for phrase in self.phrases]
+
+    def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
+        if text.isascii():  # where lowering the case decides, and is much faster
+            lowered = text.lower()
+            if not any(phrase in lowered for phrase in self._lowered):
+                return text.strip()
+        match = self._regex.search(text)
+        return (text[: match.start()] if match else text).strip()
+
+
+@dataclass(frozen=True)
+class Replace(Rule):
+    """Replace phrases one after another: what one has written, a later one may replace.
+
+    Attributes:
+        table: phrases and what takes their place.
+        bordered: only whole words, see ``phrases.spans``.
+        ignore_case: for text that is not in lower case yet.
+    """
+
+    table: tuple[tuple[str, str], ...]
+    bordered: bool = True
+    ignore_case: bool = False
+
+    @cached_property
+    def _phrases(self) -> Phrases:
+        return Phrases([phrase for phrase, _ in self.table])
+
+    @cached_property
+    def _regexes(self) -> list[re.Pattern]:
+        return [re.compile(_bordered(key, self.bordered), re.IGNORECASE) for key, _ in self.table]
+
+    def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
+        if self.ignore_case:
+            for regex, (_, replacement) in zip(self._regexes, self.table, strict=True):
+                text = regex.sub(lambda _, new=replacement: new, text)
+            return text
+        if not self.bordered:
+            for phrase, replacement in self.table:
+                text = text.replace(phrase, replacement)
+            return text
+        candidates = self._phrases.candidates(text)
+        while candidates:
+            i = candidates.pop(0)
+            phrase, replacement = self.table[i]
+            if phrase not in text:
+                continue
+            before, text = text, replace(text, phrase, replacement)
+            if text != before:
+                candidates = [j for j in self._phrases.candidates(text) if j > i]
+        return text
+
+
+def _bordered(phrase: str, bordered: bool) -> str:
+    left = r"(?<!\w)" if bordered and phrase[0].isalnum() else ""
+    right = r"(?!\w)" if bordered and phrase[-1].isalnum() else ""
+    return left + re.escape(phrase) + right
+
+
+@dataclass(frozen=True)
+class Lower(Rule):
+    """Lower the case."""
+
+    def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
+        return text.lower()
+
+
+@dataclass(frozen=True)
+class Append(Rule):
+    """Add to a report that ends in one of some ways."""
+
+    endings: tuple[str, ...]
+    text: str
+
+    def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
+        return text + self.text if text.endswith(self.endings) else text
+
+
+@dataclass(frozen=True)
+class Regex(Rule):
+    """Replace regular expressions, one after another."""
+
+    table: tuple[tuple[str, str], ...]
+
+    @cached_property
+    def _regexes(self) -> list[tuple[re.Pattern, str]]:
+        return [(re.compile(regex), replacement) for regex, replacement in self.table]
+
+    def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
+        for regex, replacement in self._regexes:
+            text = regex.sub(replacement, text)
+        return text
+
+
+@dataclass(frozen=True)
+class LeadList(Rule):
+    """Say for each lead what a text says of a list of leads.
+
+    Where a report has several such lists, each becomes the union of all.
+
+    Attributes:
+        before: regular expression of what precedes the leads.
+        after: likewise of what follows them.
+        each: what to write for a lead, with ``{lead}`` for its name.
+    """
+
+    before: str
+    after: str
+    each: str
+
+    @cached_property
+    def _regex(self) -> re.Pattern:
+        lead = "(?:iii|ii|i|avr|avl|avf|v[1-6])"
+        leads = rf"(?P<leads>{lead}(?:[ ,]+{lead})*)(?!\w)"
+        return re.compile(rf"(?<!\w){self.before}{leads}{self.after}")
+
+    def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
+        leads: dict[str, None] = {}
+        for match in self._regex.finditer(text):
+            leads |= dict.fromkeys(re.split("[ ,]+", match["leads"]))
+        if not leads:
+            return text
+        met.add(self)
+        phrases = STATEMENT_END.join(self.each.format(lead=lead) for lead in leads)
+        return self._regex.sub(lambda _: phrases, text)
+
+
+@dataclass(frozen=True)
+class Measurement(Rule):
+    """Say in words what a number means.
+
+    Attributes:
+        before: regular expression of what precedes the number.
+        after: likewise of what follows it.
+        ranges: lower limit, upper limit (below it) and what to write for the whole.
+    """
+
+    before: str
+    after: str
+    ranges: tuple[tuple[float, float, str], ...]
+
+    @cached_property
+    def _regex(self) -> re.Pattern:
+        return re.compile(
+            rf"(?<!\w){self.before}(?P<value>\d{{1,6}}(?:\.\d{{1,6}})?)(?!\w){self.after}"
+        )
+
+    def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
+        return self._regex.sub(self._in_words, text)
+
+    def _in_words(self, match: re.Match) -> str:
+        value = float(match["value"])
+        for low, high, words in self.ranges:
+            if low <= value < high:
+                return words
+        return match.group()
+
+
+@dataclass(frozen=True)
+class Family(Rule):
+    """Replace what templates make of groups of words, longest first.
+
+    What was replaced is not replaced again within the family.
+
+    Attributes:
+        groups: words and what they become.
+        templates: texts with ``[n]`` for a word of group n, and what they become, with ``[k]`` for
+            what the word in the k-th slot of the template becomes.
+    """
+
+    groups: tuple[Mapping[str, str], ...]
+    templates: tuple[tuple[str, str], ...]
+
+    __hash__ = object.__hash__
+
+    @cached_property
+    def table(self) -> dict[str, str]:
+        """All texts and what they become, longest first; of two ways to one text the first."""
+        table: dict[str, str] = {}
+        for template, replacement in self.templates:
+            slots = [int(slot) for slot in _SLOT.findall(template)]
+            for words in product(*(self.groups[slot].items() for slot in slots)):
+                text = _fill(template, [word for word, _ in words])
+                by_slot = {f"[{k}]": becomes for k, (_, becomes) in enumerate(words)}
+                table.setdefault(
+                    text, _SLOT.sub(lambda match, new=by_slot: new[match.group()], replacement)
+                )
+        return dict(sorted(table.items(), key=lambda item: -len(item[0])))
+
+    @cached_property
+    def _phrases(self) -> Phrases:
+        return Phrases(list(self.table))
+
+    def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
+        _, found = take_out(text, self._phrases)
+        parts, position = [], 0
+        for start, end, i in sorted(found):
+            parts += [text[position:start], self.table[self._phrases.phrases[i]]]
+            position = end
+        return "".join([*parts, text[position:]])
+
+
+_SLOT = re.compile(r"\[(\d+)\]")
+
+
+def _fill(template: str, words: Iterable[str]) -> str:
+    remaining = iter(words)
+    return _SLOT.sub(lambda _: next(remaining), template)
+
+
+class Rewriter:
+    """Applies rules in turn.
+
+    Args:
+        rules: those that cut come first.
+    """
+
+    def __init__(self, rules: Sequence[Rule]):
+        self._cuts = [rule for rule in rules if isinstance(rule, Cut)]
+        self._rules = [rule for rule in rules if not isinstance(rule, Cut)]
+
+    def cut(self, text: str) -> str:
+        """Cut a report off where its rules say so."""
+        for rule in self._cuts:
+            text = rule.apply(text, set())
+        return text.strip()
+
+    def rewrite(self, text: str) -> tuple[str, frozenset[Rule]]:
+        """Rewrite a text that has been cut.
+
+        Args:
+            text: a report; or a statement of it, with ``;`` where there is another one.
+
+        Returns:
+            The new text, and the rules whose effect depends on other statements.
+        """
+        met: set[Rule] = set()
+        for rule in self._rules:
+            text = rule.apply(text, met)
+        return text.strip(), frozenset(met)

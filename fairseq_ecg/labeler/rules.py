@@ -1,0 +1,209 @@
+"""Rewriting rules as they stand in files."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.labeler.document import Fields, Items, read_document, records
+from fairseq_ecg.labeler.rewriting import (
+    Append,
+    Cut,
+    Family,
+    LeadList,
+    Lower,
+    Measurement,
+    Regex,
+    Replace,
+    Rule,
+)
+
+
+def read_rules(path: Path, tables: Path) -> tuple[Rule, ...]:
+    """Read ``rewriting.yaml``.
+
+    Args:
+        path: the file.
+        tables: folder of the files that it refers to.
+
+    Returns:
+        The rules in their order.
+
+    Raises:
+        DataError: naming file, line and fault.
+    """
+    rules = read_rules_in(read_document(path), path, tables)
+    kinds = [isinstance(rule, Cut) for rule in rules]
+    if kinds != sorted(kinds, reverse=True):
+        raise DataError(f"{path}: 'cut' after other rules; a report is cut off before all else")
+    return rules
+
+
+def read_rules_in(value: object, path: Path, tables: Path) -> tuple[Rule, ...]:
+    """Read rules that stand in a larger file; see ``read_rules``."""
+    return tuple(_rule(fields, tables) for fields in records(value, str(path)))
+
+
+def _rule(fields: Fields, tables: Path) -> Rule:
+    kind = next(iter(fields), None)
+    if kind not in _KINDS:
+        raise DataError(
+            f"{fields.place(kind)}: {kind!r} is no rule; its first key is one of "
+            f"{', '.join(_KINDS)}"
+        )
+    return _KINDS[kind](fields, tables)
+
+
+def _cut(fields: Fields, tables: Path) -> Rule:
+    fields.expect(("cut",))
+    return Cut(tuple(sorted(fields.texts("cut"), key=len, reverse=True)))
+
+
+def _replace(fields: Fields, tables: Path) -> Rule:
+    fields.expect(("replace",), ("bordered", "ignore_case", "longest_first"))
+    table = _table(fields, "replace", tables)
+    if fields.flag("longest_first"):
+        table = tuple(sorted(table, key=lambda row: -len(row[0])))
+    return Replace(
+        table,
+        bordered="bordered" not in fields or fields.flag("bordered"),
+        ignore_case=fields.flag("ignore_case"),
+    )
+
+
+def _lower(fields: Fields, tables: Path) -> Rule:
+    fields.expect(("lower",))
+    return Lower()
+
+
+def _append(fields: Fields, tables: Path) -> Rule:
+    fields.expect(("append", "endings"))
+    return Append(fields.texts("endings"), fields.text("append"))
+
+
+def _regex(fields: Fields, tables: Path) -> Rule:
+    fields.expect(("regex",))
+    table = _table(fields, "regex", tables)
+    for regex, replacement in table:
+        place = fields["regex"].place(regex) if isinstance(fields["regex"], Fields) else ""
+        _check_regex(regex, place or fields.place("regex"))
+        try:
+            re.sub(regex, replacement, "")
+        except (re.error, IndexError) as error:
+            raise DataError(f"{place}: replacement {replacement!r}: {error}") from None
+    return Regex(table)
+
+
+def _lead_list(fields: Fields, tables: Path) -> Rule:
+    fields.expect(("lead_list", "before"), ("after",))
+    after = fields.text("after") if "after" in fields else ""
+    for regex in (fields.text("before"), after):
+        _check_regex(regex, fields.place())
+    each = fields.text("lead_list")
+    if "{lead}" not in each:
+        raise DataError(f"{fields.place('lead_list')}: {each!r} lacks {{lead}}")
+    return LeadList(fields.text("before"), after, each)
+
+
+def _measurement(fields: Fields, tables: Path) -> Rule:
+    fields.expect(("measurement", "ranges"), ("after",))
+    after = fields.text("after") if "after" in fields else ""
+    for regex in (fields.text("measurement"), after):
+        _check_regex(regex, fields.place())
+    ranges = []
+    for row in fields.records("ranges"):
+        row.expect(("text",), ("from", "below"))
+        low, high = row.get("from", float("-inf")), row.get("below", float("inf"))
+        if not all(isinstance(limit, int | float) for limit in (low, high)) or low >= high:
+            raise DataError(f"{row.place()}: 'from' and 'below' must be numbers, the lower first")
+        ranges.append((low, high, row.text("text")))
+    return Measurement(fields.text("measurement"), after, tuple(ranges))
+
+
+def _family(fields: Fields, tables: Path) -> Rule:
+    reference = fields["family"]
+    if not isinstance(reference, Fields):
+        raise DataError(f"{fields.place()}: a family is a mapping with groups and templates")
+    if "file" in reference:
+        reference.expect(("file", "groups", "templates"))
+        document = _referred(reference, tables)
+        for key in ("groups", "templates"):
+            if reference[key] not in document:
+                raise DataError(
+                    f"{reference.place(key)}: {document.path} has no {reference[key]!r}"
+                )
+        groups, templates = document[reference["groups"]], document[reference["templates"]]
+        place = f"{document.path}, {reference['groups']}"
+    else:
+        reference.expect(("groups", "templates"))
+        groups, templates = reference["groups"], reference["templates"]
+        place = reference.place("groups")
+    if not isinstance(groups, Items) or not isinstance(templates, Fields):
+        raise DataError(f"{place}: groups are a list, templates a mapping")
+    words = tuple(_group(group, place) for group in groups)
+    for template, replacement in templates.items():
+        slots = [int(slot) for slot in re.findall(r"\[(\d+)\]", template)]
+        places = [int(slot) for slot in re.findall(r"\[(\d+)\]", replacement)]
+        if any(slot >= len(words) for slot in slots) or any(k >= len(slots) for k in places):
+            raise DataError(
+                f"{templates.place(template)}: {template!r} -> {replacement!r} has a number "
+                "for which there is no group, or no slot"
+            )
+    return Family(words, tuple(templates.items()))
+
+
+def _group(group: object, place: str) -> dict[str, str]:
+    if isinstance(group, Items):
+        return {word: word for word in group}
+    if not isinstance(group, Fields):
+        raise DataError(f"{place}: a group is a list of words, or a mapping to what they become")
+    return dict(group)
+
+
+def _table(fields: Fields, key: str, tables: Path) -> tuple[tuple[str, str], ...]:
+    """Read a table: a mapping, a list of pairs, or a reference to one in another file."""
+    table = fields[key]
+    if isinstance(table, Fields) and "file" in table:
+        table.expect(("file", "key"))
+        document = _referred(table, tables)
+        if table["key"] not in document:
+            raise DataError(f"{table.place('key')}: {document.path} has no {table['key']!r}")
+        table = document[table["key"]]
+    if isinstance(table, Fields):
+        rows = [(table.place(phrase), phrase, text) for phrase, text in table.items()]
+    elif isinstance(table, Items) and all(
+        isinstance(row, Items) and len(row) == 2 for row in table
+    ):
+        rows = [(table.place(i), *row) for i, row in enumerate(table)]
+    else:
+        raise DataError(f"{fields.place(key)}: {key} is a mapping or a list of pairs")
+    for place, phrase, text in rows:
+        if not (isinstance(phrase, str) and phrase and isinstance(text, str)):
+            raise DataError(f"{place}: {phrase!r} and {text!r} must be text (quote them)")
+    return tuple((phrase, text) for _, phrase, text in rows)
+
+
+def _referred(reference: Fields, tables: Path) -> Fields:
+    document = read_document(tables / reference.text("file"))
+    if not isinstance(document, Fields):
+        raise DataError(f"{tables / reference['file']}: must be a mapping")
+    return document
+
+
+def _check_regex(regex: str, place: str) -> None:
+    try:
+        re.compile(regex)
+    except re.error as error:
+        raise DataError(f"{place}: {regex!r} is no regular expression: {error}") from None
+
+
+_KINDS: dict[str, Callable[[Fields, Path], Rule]] = {
+    "cut": _cut,
+    "replace": _replace,
+    "lower": _lower,
+    "append": _append,
+    "regex": _regex,
+    "lead_list": _lead_list,
+    "measurement": _measurement,
+    "family": _family,
+}

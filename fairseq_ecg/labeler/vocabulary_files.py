@@ -1,0 +1,95 @@
+"""Vocabularies as they stand in files; ``README.md`` describes the format."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.labeler import ecg_fm, parts
+from fairseq_ecg.labeler.document import Fields, read_document, records
+from fairseq_ecg.labeler.knowledge_graph import KnowledgeGraph
+from fairseq_ecg.labeler.overlay import overlaid
+from fairseq_ecg.labeler.rules import read_rules
+from fairseq_ecg.labeler.terms import Pattern, Vocabulary
+
+DEFAULT = "default"
+"""Names the vocabulary that comes with the package."""
+
+DEFAULT_FOLDER = Path(__file__).with_name("vocabulary")
+ENTITIES = "entities.yaml"
+"""The file by which the folder of a vocabulary is known."""
+
+
+def read_vocabulary(
+    source: Path | str, *, corrected: bool = True, overlay: Path | None = None
+) -> Vocabulary:
+    """Read a vocabulary.
+
+    Args:
+        source: its folder, of this project's format or ECG-FM's; ``default``: the package's own.
+        corrected: mend what is wrong in ECG-FM's with the overlay ``compatible/corrections.yaml``.
+        overlay: file of changes to it.
+
+    Returns:
+        The vocabulary, checked.
+
+    Raises:
+        DataError: naming file, line and fault.
+    """
+    folder = DEFAULT_FOLDER if str(source) == DEFAULT else Path(source)
+    if (folder / ecg_fm.ENTITIES).is_file():
+        vocabulary = ecg_fm.read_ecg_fm_vocabulary(folder)
+        if corrected:
+            vocabulary = overlaid(vocabulary, ecg_fm.CORRECTIONS)
+    elif (folder / ENTITIES).is_file():
+        vocabulary = _read(folder)
+    else:
+        raise DataError(
+            f"{folder}: no vocabulary; its folder holds {ENTITIES}, or ECG-FM's {ecg_fm.ENTITIES}"
+        )
+    if overlay is not None:
+        vocabulary = overlaid(vocabulary, overlay)
+    KnowledgeGraph(vocabulary)
+    return vocabulary
+
+
+def _read(folder: Path) -> Vocabulary:
+    patterns: list[Pattern] = []
+    about = _mapping(folder / "vocabulary.yaml", ("name",), ("labels",))
+    rules = _mapping(folder / "inference.yaml", (), ("compounds", "attachments", "travelling"))
+    entities = parts.by_name(
+        parts.read_entities(_rows(folder / ENTITIES, True), patterns), "entity"
+    )
+    descriptors = parts.by_name(
+        parts.read_descriptors(_rows(folder / "descriptors.yaml"), patterns), "descriptor"
+    )
+    patterns += parts.read_patterns(_rows(folder / "patterns.yaml"))
+    patterns += parts.read_connectives(_rows(folder / "connectives.yaml"))
+    rewriting = folder / "rewriting.yaml"
+    vocabulary = Vocabulary(
+        name=about.text("name") if about else folder.name,
+        entities=entities,
+        descriptors=descriptors,
+        patterns=tuple(patterns),
+        compounds=tuple(parts.read_compounds(rules.records("compounds"))),
+        attachments=tuple(parts.read_attachments(rules.records("attachments"))),
+        travelling=tuple(parts.read_travelling(rules.records("travelling"))),
+        rewriting=read_rules(rewriting, tables=folder) if rewriting.is_file() else (),
+        label_sets=parts.read_label_sets(about),
+    )
+    vocabulary.check()
+    return vocabulary
+
+
+def _rows(path: Path, required: bool = False) -> Iterator[Fields]:
+    if path.is_file() or required:
+        yield from records(read_document(path), str(path))
+
+
+def _mapping(path: Path, required: tuple[str, ...], optional: tuple[str, ...]) -> Fields:
+    document = read_document(path) if path.is_file() else None
+    if document is None:
+        return Fields()
+    if not isinstance(document, Fields):
+        raise DataError(f"{path}: must be a mapping")
+    document.expect(required, optional)
+    return document
