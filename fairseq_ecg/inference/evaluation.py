@@ -11,11 +11,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.file_dataset import FileECGDataset
 from fairseq_ecg.inference.aggregation import aggregate
 from fairseq_ecg.inference.model import ECGModel
-from fairseq_ecg.data.atomic import replacing
 
 SEGMENT = re.compile(r"_\d+\.mat$")
 

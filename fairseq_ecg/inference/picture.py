@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.recording import Recording
-from fairseq_ecg.data.atomic import replacing
 
 PIXELS_PER_MM = 8
 MM_PER_INCH = 25.4

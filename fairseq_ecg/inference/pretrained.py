@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fairseq_ecg.compat.checkpoint import CheckpointError
+from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.inference.preprocessing import Preprocessing
 from fairseq_ecg.inference.stored import StoredModel
 from fairseq_ecg.modules.architecture import network_config
-from fairseq_ecg.data.atomic import replacing
 
 if TYPE_CHECKING:
     from fairseq_ecg.inference.model import ECGModel

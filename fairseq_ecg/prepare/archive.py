@@ -12,8 +12,8 @@ from typing import Any, TextIO
 import pandas as pd
 from tqdm import tqdm
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.atomic import remove_unfinished, replacing
+from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.prepare.ids import allot_ids, enter_prepared
 from fairseq_ecg.prepare.journal import Journal, checksum
 from fairseq_ecg.prepare.locks import locked

@@ -14,8 +14,8 @@ import pandas as pd
 import yaml
 from tqdm import tqdm
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.atomic import replacing
+from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.prepare.tables import (
     TRUTH,
     columns_of,

@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.atomic import replacing
+from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.prepare.tables import line_of, read_in_parts
 
 SEGMENT_FILE = re.compile(r"(?P<stem>.*)_(?P<segment>\d+)\.(?P<extension>[^./]+)")

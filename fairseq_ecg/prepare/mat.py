@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.atomic import replacing
+from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.prepare.signals import blocks
 
 DESCRIPTION = b"MATLAB 5.0 MAT-file"

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from tqdm import tqdm
 
+from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
 from fairseq_ecg.data.recording import read_integer, read_mat, recording_from_mat
@@ -28,7 +29,6 @@ from fairseq_ecg.data.store.layout import (
     is_finite,
 )
 from fairseq_ecg.data.store.reader import Store
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.prepare.mat_files import without_variable
 
 PENDING = "pending.json"

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
-from fairseq_ecg.data.atomic import replacing
 
 MOST_LABELS = 40
 """Labels that are drawn, the most frequent ones."""

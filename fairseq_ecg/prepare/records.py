@@ -9,8 +9,8 @@ from typing import Any, TextIO
 import pandas as pd
 import yaml
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.atomic import replacing
+from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.prepare.sources import Source, open_source
 from fairseq_ecg.prepare.sources.source import FOUND, RESERVED
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.atomic import replacing
+from fairseq_ecg.data.errors import DataError
 
 ROWS_AT_ONCE = 100_000
 """Rows of a table that are in memory at once where it need not fit."""

@@ -13,10 +13,10 @@ import pyarrow.parquet
 import scipy.io
 from tqdm import tqdm
 
+from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.store import Segments, Store
 from fairseq_ecg.data.store.reader import MISSING
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.prepare.mat_files import with_variable
 
 _AT_ONCE = 256
