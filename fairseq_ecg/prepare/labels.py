@@ -3,9 +3,7 @@
 ``y.npy``, ``label_def.csv`` and ``pos_weight.txt`` are in the formats of fairseq_signals.
 """
 
-import csv
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +15,6 @@ from tqdm import tqdm
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.prepare.atomic import replacing
 from fairseq_ecg.prepare.tables import (
-    TRUTH,
     columns_of,
     line_of,
     read_in_parts,
@@ -34,127 +31,32 @@ KEYS = ("idx", "save_file")
 """Columns that a table of labels may name its recordings by, looked for in this order."""
 
 
-@dataclass(frozen=True, eq=False)
-class LabelTable:
-    """Labels of recordings; the position of a recording is its ``idx`` everywhere.
-
-    Attributes:
-        records: name of each recording.
-        patients: patient of each recording.
-        names: of the labels.
-        values: ``(n_recordings, n_labels)`` of 0 and 1, int64.
-    """
-
-    records: tuple[str, ...]
-    patients: tuple[str, ...]
-    names: tuple[str, ...]
-    values: np.ndarray
-
-
-def read_labels(path: Path, patient_column: str) -> LabelTable:
-    """Read a table of labels.
-
-    Args:
-        path: CSV file with a column ``record``, a column for the patient, and one column of 0 and 1
-            (or False and True) for every label.
-        patient_column: name of the patient's column.
-
-    Returns:
-        The table, in the order of the file.
-
-    Raises:
-        DataError: There is no such file, a column is missing, a record occurs twice, or a value is
-            not 0 or 1.
-    """
-    with _open_table(path) as reader:
-        _require_columns(path, reader, (RECORD, patient_column))
-        names = tuple(name for name in reader.fieldnames if name not in (RECORD, patient_column))
-        if not names:
-            raise DataError(f"{path}: no column of a label")
-        line_of: dict[str, int] = {}
-        patients, values = [], []
-        for row in reader:
-            where = f"{path}, line {reader.line_num}"
-            if None in row:
-                raise DataError(f"{where}: has more values than there are columns")
-            if row[RECORD] in line_of:
-                raise DataError(
-                    f"{where}: record {row[RECORD]} is already in line {line_of[row[RECORD]]}"
-                )
-            if not row[patient_column]:
-                raise DataError(f"{where}: no patient")
-            line_of[row[RECORD]] = reader.line_num
-            patients.append(row[patient_column])
-            values.append([_value(row, name, where) for name in names])
-    if not values:
-        raise DataError(f"{path}: no recordings")
-    return LabelTable(tuple(line_of), tuple(patients), names, np.array(values, dtype=np.int64))
-
-
 def labels_of(recording: Path, path: Path, names: Sequence[str]) -> frozenset[str]:
     """Read the labels of one recording.
 
     Args:
         recording: its file, with or without extension; a record of the table is the end of it.
-        path: CSV file as for ``read_labels``.
+        path: CSV file with the column ``record`` and one for every label, as for
+            ``prepare_labels``.
         names: columns of the labels to read.
 
     Returns:
-        Those of ``names`` that hold.
+        Those of ``names`` that hold: above 0.
 
     Raises:
-        DataError: There is no such file, column or record, or a value is not 0 or 1.
+        DataError: There is no such file, column or record, or a value is no label.
     """
     stem = recording.with_suffix("") if recording.suffix in (".hea", ".mat") else recording
     parts = stem.absolute().parts
-    with _open_table(path) as reader:
-        _require_columns(path, reader, (RECORD, *names))
-        for row in reader:
-            record = Path(row[RECORD]).parts
-            if parts[-len(record) :] == record:
-                where = f"{path}, line {reader.line_num}"
-                return frozenset(name for name in names if _value(row, name, where))
+    for part in read_in_parts(path, [RECORD, *names]):
+        for row, record in part[RECORD].items():
+            of_record = Path(record).parts
+            if parts[-len(of_record) :] == of_record:
+                values = _values(part.loc[[row], list(names)], path)[0]
+                return frozenset(
+                    name for name, value in zip(names, values, strict=True) if value > 0
+                )
     raise DataError(f"{path}: no line for {recording}")
-
-
-@contextmanager
-def _open_table(path: Path) -> Iterator[csv.DictReader]:
-    """Open a CSV file with a header for reading; DataError if it is not there."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        yield csv.DictReader(file, restval="")
-
-
-def _require_columns(path: Path, reader: csv.DictReader, columns: Sequence[str]) -> None:
-    found = reader.fieldnames or []
-    for column in columns:
-        if column not in found:
-            raise DataError(f"{path}: no column {column!r} (it has {', '.join(found)})")
-
-
-def _value(row: dict[str, str], name: str, where: str) -> int:
-    try:
-        return int(TRUTH[row[name].strip().lower()])
-    except KeyError:
-        raise DataError(
-            f"{where}: {name!r} is {row[name]!r}; a label is 0 or 1, remove other columns"
-        ) from None
-
-
-def write_labels(table: LabelTable, splits: Sequence[str | None], folder: Path) -> None:
-    """Write ``y.npy``, ``label_def.csv`` and ``pos_weight.txt``.
-
-    Args:
-        table: the labels.
-        splits: of each recording; None where it is in none and not to be counted.
-        folder: to write them to.
-    """
-    with replacing(folder / "y.npy") as path, open(path, "wb") as file:
-        np.save(file, table.values.astype(np.float64))
-    counts = LabelCounts(table.names)
-    counts.add(table.values, np.array(splits, dtype=object))
-    counts.write(folder)
 
 
 class LabelCounts:
@@ -468,6 +370,4 @@ def read_label_names(path: Path) -> list[str]:
     Raises:
         DataError: There is no such file, or it has no column ``name``.
     """
-    with _open_table(path) as reader:
-        _require_columns(path, reader, ("name",))
-        return [row["name"] for row in reader]
+    return [name for part in read_in_parts(path, ["name"]) for name in part["name"]]
