@@ -31,10 +31,9 @@ class Source(ABC):
 
         Returns:
             One row for each record, in an order that depends on the archive alone. Columns
-            ``path`` (what `read` finds it by, relative to ``raw_root`` or absolute), ``source``,
-            ``dataset``; ``save_file`` (name of the ``.mat`` file) if it does not follow from
-            ``path``; and what else is known before a signal is read. Names may not depend on
-            which other records there are: ids are kept by them.
+            ``path`` (what `read` finds it by), ``source``, ``dataset``; ``save_file`` (name of the
+            ``.mat`` file) if it does not follow from ``path``; and what else is known before a
+            signal is read.
 
         Raises:
             DataError: the archive is not as it should be.
@@ -48,24 +47,12 @@ class Source(ABC):
             record: its row of the table of records.
 
         Returns:
-            The recording in mV, with whatever leads it has, and ``metadata``: numbers, texts and
-            lists become columns of ``meta.csv``, after ``sample_rate`` and ``sample_size``; a
-            DataFrame becomes rows of a table of its own, ``<name>.csv``.
+            The recording in mV, with whatever leads it has, and ``metadata`` that becomes columns
+            of ``meta.csv``.
 
         Raises:
             DataError: the record is missing, damaged, or not to be had in mV.
         """
-
-    def locate(self, path: str) -> str:
-        """Say where a record lies, for the column ``path`` of ``meta.csv``.
-
-        Args:
-            path: of the table of records.
-
-        Returns:
-            An absolute path, or what stands for one where a record is no file of its own.
-        """
-        return str(self.raw_root.absolute() / path)
 
     def describe(self, meta: pd.DataFrame) -> pd.DataFrame:
         """Finish the table of metadata, of which every row is a record that was read.
