@@ -31,18 +31,3 @@ def add_label_definition(parser: argparse.ArgumentParser, required: bool) -> Non
         metavar="CSV",
         help="names of the labels, labels/label_def.csv",
     )
-
-
-def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add ``--seed``.
-
-    Args:
-        parser: to add it to.
-        what: is drawn.
-    """
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help=f"{what} (default: 1)")
-
-
-def words(text: str) -> tuple[str, ...]:
-    """Read words that are separated by commas; blanks around them do not matter."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())

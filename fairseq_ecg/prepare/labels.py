@@ -3,9 +3,7 @@
 ``y.npy``, ``label_def.csv`` and ``pos_weight.txt`` are in the formats of fairseq_signals.
 """
 
-import csv
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +15,6 @@ from tqdm import tqdm
 from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.prepare.tables import (
-    TRUTH,
     columns_of,
     line_of,
     read_in_parts,
@@ -39,51 +36,27 @@ def labels_of(recording: Path, path: Path, names: Sequence[str]) -> frozenset[st
 
     Args:
         recording: its file, with or without extension; a record of the table is the end of it.
-        path: CSV file with a column ``record`` and one column of 0 and 1 (or False and True) for
-            every label.
+        path: CSV file with the column ``record`` and one for every label, as for
+            ``prepare_labels``.
         names: columns of the labels to read.
 
     Returns:
-        Those of ``names`` that hold.
+        Those of ``names`` that hold: above 0.
 
     Raises:
-        DataError: There is no such file, column or record, or a value is not 0 or 1.
+        DataError: There is no such file, column or record, or a value is no label.
     """
     stem = recording.with_suffix("") if recording.suffix in (".hea", ".mat") else recording
     parts = stem.absolute().parts
-    with _open_table(path) as reader:
-        _require_columns(path, reader, (RECORD, *names))
-        for row in reader:
-            record = Path(row[RECORD]).parts
-            if parts[-len(record) :] == record:
-                where = f"{path}, line {reader.line_num}"
-                return frozenset(name for name in names if _value(row, name, where))
+    for part in read_in_parts(path, [RECORD, *names]):
+        for row, record in part[RECORD].items():
+            of_record = Path(record).parts
+            if parts[-len(of_record) :] == of_record:
+                values = _values(part.loc[[row], list(names)], path)[0]
+                return frozenset(
+                    name for name, value in zip(names, values, strict=True) if value > 0
+                )
     raise DataError(f"{path}: no line for {recording}")
-
-
-@contextmanager
-def _open_table(path: Path) -> Iterator[csv.DictReader]:
-    """Open a CSV file with a header for reading; DataError if it is not there."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        yield csv.DictReader(file, restval="")
-
-
-def _require_columns(path: Path, reader: csv.DictReader, columns: Sequence[str]) -> None:
-    found = reader.fieldnames or []
-    for column in columns:
-        if column not in found:
-            raise DataError(f"{path}: no column {column!r} (it has {', '.join(found)})")
-
-
-def _value(row: dict[str, str], name: str, where: str) -> int:
-    try:
-        return int(TRUTH[row[name].strip().lower()])
-    except KeyError:
-        raise DataError(
-            f"{where}: {name!r} is {row[name]!r}; a label is 0 or 1, remove other columns"
-        ) from None
 
 
 class LabelCounts:

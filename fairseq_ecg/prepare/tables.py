@@ -89,6 +89,7 @@ def read_in_parts(
         path: CSV file, possibly compressed.
         columns: to read, each once; all if None.
         typed: give numbers and truth values as such, and empty cells as NaN, in place of text.
+            Rows with more values than there are columns are then found whatever is read.
 
     Yields:
         Tables of at most ``ROWS_AT_ONCE`` rows. Their index counts the rows of the file.
@@ -100,9 +101,13 @@ def read_in_parts(
     columns = found if columns is None else list(columns)
     require_columns(path, columns, found)
     options = {"float_precision": "round_trip"} if typed else {"dtype": str, "na_filter": False}
-    with _read(path, usecols=columns, chunksize=ROWS_AT_ONCE, **options) as parts:
+    if not typed and columns != found:
+        options["usecols"] = columns
+    with _read(path, chunksize=ROWS_AT_ONCE, **options) as parts:
         try:
             for part in parts:
+                if not isinstance(part.index, pd.RangeIndex):
+                    raise DataError(f"{path}, line 2: has more values than there are columns")
                 yield part[columns]
         except (pd.errors.ParserError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: cannot be read as a table: {error}") from error

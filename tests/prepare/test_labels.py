@@ -40,9 +40,12 @@ def test_labels_of_one_recording(path):
         labels_of(path.parent / "c", path, names)
     with pytest.raises(DataError, match="no column 'VT'"):
         labels_of(path.parent / "a", path, ["VT"])
-    path.write_text(TABLE.replace("d,2,0,1", "d,2,0.5,1"))
-    with pytest.raises(DataError, match=r"labels\.csv, line 4: 'AF' is '0\.5'"):
-        labels_of(path.parent / "d", path, names)
+
+
+def test_the_label_of_a_recording_is_a_label(path):
+    path.write_text(TABLE.replace("d,2,0,1", "d,2,atrial,1"))
+    with pytest.raises(DataError, match=r"line 4: 'AF' is atrial; a label is 0 or 1"):
+        labels_of(path.parent / "d", path, ["AF"])
 
 
 LABELS = """idx,AF,"Block, left"

@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from fairseq_ecg.cli.options import add_seed
-from fairseq_ecg.cli.prepare.manifests import add_split_files
+from fairseq_ecg.cli.prepare.options import add_seed, add_split_files
 
 
 def add(steps) -> None:

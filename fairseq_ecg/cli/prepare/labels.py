@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from fairseq_ecg.cli.options import words
+from fairseq_ecg.cli.prepare.options import words
 
 SHOWN = 5
 """Recordings without labels that are named."""

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from fairseq_ecg.cli.options import words
+from fairseq_ecg.cli.prepare.options import add_split_files, words
 
 
 def add(steps) -> None:
@@ -35,23 +35,6 @@ def add(steps) -> None:
         "--path-must-contain", metavar="TEXT", help="list only files whose path contains this"
     )
     parser.set_defaults(run=run)
-
-
-def add_split_files(parser: argparse.ArgumentParser) -> None:
-    """Add ``--split-file-paths`` and ``--root``."""
-    parser.add_argument(
-        "--split-file-paths",
-        type=lambda text: [Path(part) for part in words(text)],
-        required=True,
-        metavar="CSV,CSV",
-        help="segments and their splits, segmented_split.csv of each source",
-    )
-    parser.add_argument(
-        "--root",
-        type=Path,
-        metavar="DIR",
-        help="what relative paths in the tables are relative to (default: the folder of the table)",
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from fairseq_ecg.cli.options import add_seed, words
+from fairseq_ecg.cli.prepare.options import add_processed_root, add_seed, words
 
 STRATEGIES = ("random", "grouped", "temporal", "grouped_temporal", "stratified", "column")
 TRUE = ("true", "True", "t", "T")
@@ -27,13 +27,7 @@ def add(steps) -> None:
         "each group to the split that has most of it; stratified: by patient, each label of "
         "--stratify-by as frequent in every split; column: as --split-col says",
     )
-    parser.add_argument(
-        "--processed-root",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder of the tables, to which those with splits are written",
-    )
+    add_processed_root(parser)
     parser.add_argument(
         "--meta-file",
         default="meta.csv",
@@ -95,11 +89,13 @@ def add(steps) -> None:
     parser.add_argument(
         "--grouped-temporal-filter-strategy",
         type=_filter_strategy,
+        nargs="?",
+        const=True,
         default="train",
         metavar="true|false|SPLIT",
         help="which recordings of grouped_temporal to keep: true: those whose date and group agree "
-        "on the split; false: all; a split: those where both or neither say this split "
-        "(default: train)",
+        "on the split (so does the option without a value); false: all; a split: those where both "
+        "or neither say this split (default: train)",
     )
     parser.add_argument(
         "--stratify-by",

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from fairseq_ecg.cli.options import add_seed
+from fairseq_ecg.cli.prepare.options import add_seed
 
 
 def add(steps) -> None:
