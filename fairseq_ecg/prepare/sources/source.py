@@ -68,6 +68,17 @@ class Source(ABC):
             DataError: the record is missing, damaged, or not to be had in mV.
         """
 
+    def locate(self, path: str) -> str:
+        """Say where a record lies, for the column ``path`` of ``meta.csv``.
+
+        Args:
+            path: of the table of records.
+
+        Returns:
+            An absolute path, or what stands for one where a record is no file of its own.
+        """
+        return str(self.raw_root.absolute() / path)
+
     def describe(self, meta: pd.DataFrame) -> pd.DataFrame:
         """Finish the table of metadata, of which every row is a record that was read.
 
