@@ -85,7 +85,7 @@ class LabelCounts:
             none = np.zeros(len(self.names))
             self._sums[split] = self._sums.get(split, none) + of_split.sum(axis=0)
             self._rows[split] = self._rows.get(split, 0) + len(of_split)
-            self._whole = self._whole and bool(np.isin(of_split, (0, 1)).all())
+            self._whole = self._whole and bool(((of_split == 0) | (of_split == 1)).all())
 
     def definition(self) -> pd.DataFrame:
         """Summarise the counts.
@@ -212,19 +212,18 @@ def prepare_labels(
     labelled = np.zeros(rows, dtype=bool)
     counts = LabelCounts(names)
     with replacing(output / "y.npy") as path:
-        y = np.lib.format.open_memmap(path, "w+", np.float64, (int(rows), len(names)))
+        np.lib.format.open_memmap(path, "w+", np.float64, (int(rows), len(names)))
         with tqdm(total=len(idx), desc="labels", unit="recording") as progress:
             for part in read_in_parts(labels, names, typed=True):
                 places = idx[part.index]
                 values = _values(part, labels)[places >= 0]
                 places = places[places >= 0]
                 whole = ~np.isnan(values).any(axis=1)
-                y[places] = values
+                # Mapped anew each time, so that what is written does not stay in memory.
+                np.lib.format.open_memmap(path, "r+")[places] = values
                 labelled[places] = whole
                 counts.add(values[whole], split_of[places[whole]])
                 progress.update(len(part))
-        y.flush()
-        del y
         counts.write(output)
     _write_arguments(
         output / "prepare_clf_labels_args.yaml",

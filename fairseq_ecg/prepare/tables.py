@@ -15,7 +15,7 @@ import pandas as pd
 from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
 
-ROWS_AT_ONCE = 100_000
+ROWS_AT_ONCE = 50_000
 """Rows of a table that are in memory at once where it need not fit."""
 
 TRUTH = {
