@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -430,11 +431,6 @@ class ECGModel:
         if batch_size < 1:
             raise DataError(f"batch_size={batch_size}: must be positive")
         run = _Run()
-        if isinstance(progress, tqdm):
-            bar = progress
-        else:
-            disable = (None if len(recordings) > 1 else True) if progress is None else not progress
-            bar = tqdm(total=len(recordings), desc="recordings", unit="recording", disable=disable)
         batch: list[tuple[torch.Tensor, int]] = []
 
         def flush() -> None:
@@ -448,24 +444,30 @@ class ECGModel:
             batch.clear()
 
         read = read_segments(recordings, self.preprocessing, policies, workers)
-        for recording, found in zip(recordings, read, strict=True):
-            if isinstance(found, DataError):
-                if on_error == "raise":
-                    raise found
-                run.errors[recording.name] = str(found)
+        with _bar(progress, len(recordings)) as bar:
+            for recording, found in zip(recordings, read, strict=True):
+                if isinstance(found, DataError):
+                    if on_error == "raise":
+                        raise found
+                    run.errors[recording.name] = str(found)
+                else:
+                    run.note(recording.name, found)
+                    for segment in found.segments:
+                        batch.append((segment, found.padded))
+                        if len(batch) == batch_size:
+                            flush()
                 bar.update()
-                continue
-            run.note(recording.name, found)
-            for segment in found.segments:
-                batch.append((segment, found.padded))
-                if len(batch) == batch_size:
-                    flush()
-            bar.update()
-        if batch:
-            flush()
-        if bar is not progress:
-            bar.close()
+            if batch:
+                flush()
         return run
+
+
+def _bar(progress: bool | tqdm | None, n_recordings: int) -> AbstractContextManager[tqdm]:
+    """Return the bar that is there, which stays open, or one of the run."""
+    if isinstance(progress, tqdm):
+        return nullcontext(progress)
+    disable = (None if n_recordings > 1 else True) if progress is None else not progress
+    return tqdm(total=n_recordings, desc="recordings", unit="recording", disable=disable)
 
 
 @dataclass(eq=False)
