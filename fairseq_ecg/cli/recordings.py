@@ -169,6 +169,7 @@ def use(
 
 def _recordings(arguments: argparse.Namespace) -> tuple:
     """List the recordings; return what was said of them too."""
+    from fairseq_ecg.data.errors import DataError
     from fairseq_ecg.formats import FORMATS
     from fairseq_ecg.inference.preprocessing import check_choice
     from fairseq_ecg.inference.recordings import Description, recordings_in
@@ -183,7 +184,21 @@ def _recordings(arguments: argparse.Namespace) -> tuple:
         arguments.format,
         arguments.split,
     )
-    return recordings_in(arguments.recordings, description), description
+    # A folder may hold what an earlier run has written there.
+    outputs = [arguments.out, getattr(arguments, "segments", None) or arguments.out]
+    own = {
+        path.with_suffix(suffix).resolve()
+        for path in outputs
+        for suffix in (path.suffix, ".rows.csv", ".quarantine.csv")
+    }
+    recordings = [
+        recording
+        for recording in recordings_in(arguments.recordings, description)
+        if own.isdisjoint(file.resolve() for file in recording.source.files)
+    ]
+    if not recordings:
+        raise DataError(f"no recordings in {', '.join(arguments.recordings)}")
+    return recordings, description
 
 
 def _model(arguments: argparse.Namespace) -> "ECGModel":

@@ -68,7 +68,6 @@ def computed_in_parts(
     compute: Compute,
     *,
     strict: bool = False,
-    size: int = RECORDINGS,
     progress: bool | None = None,
 ) -> Iterator[Parts]:
     """Compute what is not there yet, let the caller put it together, and remove the parts.
@@ -79,7 +78,6 @@ def computed_in_parts(
         settings: everything but the recordings that the results depend on.
         compute: of a part. The columns of its tables are the same for all parts.
         strict: parts in which recordings were left out are computed again.
-        size: recordings in a part.
         progress: whether to show a progress bar; None: where there is a terminal.
 
     Yields:
@@ -99,8 +97,8 @@ def computed_in_parts(
             unit="recording",
             disable=None if progress is None else not progress,
         ) as bar:
-            for number, start in enumerate(range(0, len(recordings), size)):
-                part = recordings[start : start + size]
+            for number, start in enumerate(range(0, len(recordings), RECORDINGS)):
+                part = recordings[start : start + RECORDINGS]
                 errors |= _part(folder, number, part, settings, compute, strict, bar)
                 counts.append(len(part))
         if len(errors) == len(recordings):
