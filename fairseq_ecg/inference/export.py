@@ -72,7 +72,7 @@ def export(model: "ECGModel", path: str | os.PathLike, format: str | None = None
         format: ``onnx`` or ``pt2``; None: as the extension says.
 
     Raises:
-        DataError: the format is not known or the file of another one, or the model is not in float32.
+        DataError: the format is not known, the file of another one, or the model not in float32.
         ExportError: the exported network computes something else.
         ImportError: the format needs a package that is not installed.
     """
