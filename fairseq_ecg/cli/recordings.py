@@ -1,6 +1,7 @@
 """Options of commands that are given recordings in whatever form, and what becomes of these."""
 
 import argparse
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -191,10 +192,12 @@ def _recordings(arguments: argparse.Namespace) -> tuple:
         for path in outputs
         for suffix in (path.suffix, ".rows.csv", ".quarantine.csv")
     }
+    names = {path.name for path in own}
     recordings = [
         recording
         for recording in recordings_in(arguments.recordings, description)
-        if own.isdisjoint(file.resolve() for file in recording.source.files)
+        if os.path.basename(str(recording.name)) not in names
+        or own.isdisjoint(file.resolve() for file in recording.source.files)
     ]
     if not recordings:
         raise DataError(f"no recordings in {', '.join(arguments.recordings)}")
