@@ -40,6 +40,13 @@ def is_prepared(path: str) -> bool:
     return path.lower().endswith(".mat") and variables_of(path) >= _MARKS
 
 
+def names_record(path: str) -> bool:
+    """Tell whether a file holds no ECG, but where a WFDB record of a path data set is."""
+    return path.lower().endswith(".mat") and variables_of(path) & {"ecg_path", "feats"} == {
+        "ecg_path"
+    }
+
+
 def is_segment(path: str) -> bool:
     """Tell whether a file is one segment of several of a recording."""
     return bool(SEGMENT_FILE.search(path)) and variables_of(path) >= _MARKS | {"segment_i"}

@@ -14,6 +14,8 @@ import pandas as pd
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
+from fairseq_ecg.data.path_dataset import record_name
+from fairseq_ecg.data.recording import read_mat
 from fairseq_ecg.data.store import Store, is_store
 from fairseq_ecg.data.store.layout import DESCRIPTION, is_url
 from fairseq_ecg.formats import (
@@ -30,6 +32,7 @@ from fairseq_ecg.inference.prepared import (
     PreparedInStore,
     is_prepared,
     is_segment,
+    names_record,
 )
 from fairseq_ecg.inference.preprocessing import Preprocessing
 from fairseq_ecg.inference.segmented import SegmentedRecording
@@ -175,13 +178,17 @@ class _OfFile(_InMillivolts):
         if is_prepared(self.path):
             return PreparedFiles([self.path]).read()
         return read_ecg(
-            self.path,
+            self._record() if names_record(self.path) else self.path,
             format=self.description.format,
             leads=self.description.leads,
             sample_rate=self.description.sample_rate,
             units=self.description.units,
             gain=self.description.gain,
         )
+
+    def _record(self) -> str:
+        mat = read_mat(self.path, self.path, required=("ecg_path",))
+        return record_name(mat, self.path)
 
     def segmented(self, preprocessing: Preprocessing, **policies: str) -> SegmentedRecording:
         if is_prepared(self.path):
@@ -290,6 +297,8 @@ def _at_path(path: str, description: Description) -> Iterator[NamedRecording]:
                 yield from _in_file(str(file), description)
     elif is_url(path) and Location.of(f"{path.rstrip('/')}/{DESCRIPTION}").exists():
         yield from _in_store(path, description.split)
+    elif description.split is not None:
+        raise DataError(f"{path}: is no store and no folder of manifests, it has no splits")
     else:
         yield from _in_file(path, description)
 
