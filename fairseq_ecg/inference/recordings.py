@@ -33,6 +33,7 @@ from fairseq_ecg.inference.prepared import (
     is_prepared,
     is_segment,
     names_record,
+    variables_of,
 )
 from fairseq_ecg.inference.preprocessing import Preprocessing
 from fairseq_ecg.inference.segmented import SegmentedRecording
@@ -164,7 +165,27 @@ class _RowOfFile(_InMillivolts):
 
 
 @dataclass(frozen=True, eq=False)
-class _OfFile(_InMillivolts):
+class _Measured(_InMillivolts):
+    """A file that says what was measured."""
+
+    path: str
+    description: Description
+
+    def read(self) -> ECG:
+        return read_ecg(
+            self.path,
+            format=self.description.format,
+            leads=self.description.leads,
+            sample_rate=self.description.sample_rate,
+            units=self.description.units,
+            gain=self.description.gain,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _OfFile:
+    """A file of which nobody knows what it holds before it is its turn."""
+
     path: str
     description: Description
 
@@ -174,26 +195,20 @@ class _OfFile(_InMillivolts):
         beside = (path.with_name(f"{path.stem}{suffix}") for suffix in (".hea", ".dat", ".mat"))
         return sorted({path, *beside})
 
-    def read(self) -> ECG:
-        if is_prepared(self.path):
-            return PreparedFiles([self.path]).read()
-        return read_ecg(
-            self._record() if names_record(self.path) else self.path,
-            format=self.description.format,
-            leads=self.description.leads,
-            sample_rate=self.description.sample_rate,
-            units=self.description.units,
-            gain=self.description.gain,
-        )
+    def _found(self) -> Source:
+        variables = variables_of(self.path)
+        if is_prepared(variables):
+            return PreparedFiles([self.path])
+        path = self.path
+        if names_record(variables):
+            path = record_name(read_mat(path, path, required=("ecg_path",)), path)
+        return _Measured(path, self.description)
 
-    def _record(self) -> str:
-        mat = read_mat(self.path, self.path, required=("ecg_path",))
-        return record_name(mat, self.path)
+    def read(self) -> ECG:
+        return self._found().read()
 
     def segmented(self, preprocessing: Preprocessing, **policies: str) -> SegmentedRecording:
-        if is_prepared(self.path):
-            return PreparedFiles([self.path]).segmented(preprocessing, **policies)
-        return super().segmented(preprocessing, **policies)
+        return self._found().segmented(preprocessing, **policies)
 
 
 def recordings_in(source, description: Description) -> list[NamedRecording]:
@@ -242,7 +257,7 @@ def _grouped(recordings: Iterator[NamedRecording]) -> Iterator[NamedRecording]:
         if match:
             folder = os.path.dirname(path)
             if folder not in of_segments:
-                of_segments[folder] = is_segment(path)
+                of_segments[folder] = is_segment(variables_of(path))
             if of_segments[folder]:
                 place = groups.setdefault(recording_of_segment(path), len(found))
                 if place == len(found):
