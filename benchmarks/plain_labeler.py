@@ -293,7 +293,13 @@ def label(
     """
     rewritten = rewrite(texts, vocabulary)
     patterns, unmatched = find_patterns(rewritten, vocabulary)
+    return rewritten, patterns, unmatched, *conclude(patterns, vocabulary, mended)
+
+
+def conclude(
+    patterns: pd.DataFrame, vocabulary: Vocabulary, mended: bool
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Make entities, descriptors and labels of patterns; arguments as for ``label``."""
     entities, descriptors = attribute(patterns, vocabulary, only_with_connective=not mended)
     entities, descriptors = infer(entities, descriptors, vocabulary, negation=mended)
-    labels = flat_labels(entities, descriptors, vocabulary)
-    return rewritten, patterns, unmatched, entities, descriptors, labels
+    return entities, descriptors, flat_labels(entities, descriptors, vocabulary)

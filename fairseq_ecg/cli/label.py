@@ -44,15 +44,32 @@ def _add_vocabulary_options(parser: argparse.ArgumentParser) -> None:
         help="compatible: what ECG-FM's labeler does; mended: without its faults of attribution",
     )
     parser.add_argument(
+        "--semantics",
+        nargs="+",
+        default=(),
+        metavar="NAME=VALUE",
+        help="choices made otherwise than in the mode, such as negation=nearest",
+    )
+    parser.add_argument(
+        "--corrections",
+        action=argparse.BooleanOptionalAction,
+        help="mend what is wrong in ECG-FM's vocabulary (default: in the default mode)",
+    )
+    parser.add_argument(
         "--overlay", type=Path, metavar="YAML", help="file of changes to the vocabulary"
     )
 
 
 def _labeler(arguments: argparse.Namespace):
     from fairseq_ecg.labeler import Labeler
+    from fairseq_ecg.labeler.semantics import choose
 
     return Labeler.from_vocabulary(
-        arguments.vocabulary, mode=arguments.mode, overlay=arguments.overlay
+        arguments.vocabulary,
+        mode=arguments.mode,
+        semantics=choose(arguments.mode, arguments.semantics),
+        corrected=arguments.corrections,
+        overlay=arguments.overlay,
     )
 
 

@@ -1,32 +1,33 @@
 """From manifests and recordings on disk to batches; numpy and torch, without fairseq."""
 
-from fairseq_ecg.data.cmsc_dataset import CMSCECGDataset
-from fairseq_ecg.data.dataset import ECGDataset
-from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.file_dataset import FileECGDataset
-from fairseq_ecg.data.leads import LEADS, lead_indices
-from fairseq_ecg.data.manifest import (
-    CMSCEntry,
-    CMSCManifest,
-    Entry,
-    Manifest,
-    read_cmsc_manifest,
-    read_manifest,
-)
-from fairseq_ecg.data.path_dataset import PathECGDataset
+from importlib import import_module
+from typing import Any
 
-__all__ = [
-    "LEADS",
-    "CMSCECGDataset",
-    "CMSCEntry",
-    "CMSCManifest",
-    "DataError",
-    "ECGDataset",
-    "Entry",
-    "FileECGDataset",
-    "Manifest",
-    "PathECGDataset",
-    "lead_indices",
-    "read_cmsc_manifest",
-    "read_manifest",
-]
+# Each is imported when it is asked for: errors and files are used by programs that need no torch.
+_MODULE_OF = {
+    "LEADS": "leads",
+    "CMSCECGDataset": "cmsc_dataset",
+    "CMSCEntry": "manifest",
+    "CMSCManifest": "manifest",
+    "DataError": "errors",
+    "ECGDataset": "dataset",
+    "Entry": "manifest",
+    "FileECGDataset": "file_dataset",
+    "Manifest": "manifest",
+    "PathECGDataset": "path_dataset",
+    "lead_indices": "leads",
+    "read_cmsc_manifest": "manifest",
+    "read_manifest": "manifest",
+}
+
+__all__ = list(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -15,7 +15,7 @@ from fairseq_ecg.labeler.mentions import Attribution
 from fairseq_ecg.labeler.reading import Reader
 from fairseq_ecg.labeler.results import Finding, LabelerResults
 from fairseq_ecg.labeler.rewriting import STATEMENT_END
-from fairseq_ecg.labeler.semantics import MODES, Semantics
+from fairseq_ecg.labeler.semantics import Semantics, choose
 from fairseq_ecg.labeler.terms import Vocabulary
 from fairseq_ecg.labeler.vocabulary_files import read_vocabulary
 
@@ -47,6 +47,7 @@ class Labeler:
         *,
         mode: Literal["default", "compatible", "mended"] = "default",
         semantics: Semantics | None = None,
+        corrected: bool | None = None,
         overlay: Path | str | None = None,
     ) -> "Labeler":
         """Read a vocabulary.
@@ -57,19 +58,19 @@ class Labeler:
             mode: ``default``; ``compatible``: what ECG-FM's labeler makes of its vocabulary, its
                 faults included; ``mended``: without the two worst of them.
             semantics: choices one by one, instead of those of the mode.
+            corrected: mend what is wrong in ECG-FM's vocabulary; None: in the default mode.
             overlay: file of changes to the vocabulary.
 
         Raises:
             DataError: A file is missing, or has names that are unknown or contradict each other.
         """
-        if mode not in MODES:
-            raise DataError(f"there is no mode {mode!r}; choose one of {', '.join(MODES)}")
+        chosen = choose(mode)
         vocabulary = read_vocabulary(
             source,
-            corrected=mode == "default",
+            corrected=mode == "default" if corrected is None else corrected,
             overlay=None if overlay is None else Path(overlay),
         )
-        return cls(vocabulary, semantics or MODES[mode])
+        return cls(vocabulary, semantics or chosen)
 
     @property
     def graph(self) -> KnowledgeGraph:
@@ -91,7 +92,7 @@ class Labeler:
         """
         series = texts if isinstance(texts, pd.Series) else pd.Series(list(texts), dtype=object)
         if not series.index.is_unique:
-            twice = series.index[series.index.duplicated()][0]
+            twice = series.index[series.index.duplicated()].tolist()[0]
             raise DataError(
                 f"index {twice!r} of the texts occurs twice; results could not be told apart: "
                 "reset the index"

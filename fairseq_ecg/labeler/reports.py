@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -155,11 +156,12 @@ def _read(path: Path, columns: Sequence[str], rows: int) -> Iterator[pd.DataFram
             file = ParquetFile(path)
         except ArrowInvalid as error:
             raise DataError(f"{path}: {error}") from None
-        present = [name for name in columns if name in file.schema_arrow.names]
-        for batch in file.iter_batches(rows, columns=present or None):
+        names = file.schema_arrow.names
+        if not file.metadata.num_rows or not set(columns) <= set(names):
+            yield pd.DataFrame(columns=names)
+            return
+        for batch in file.iter_batches(rows, columns=list(columns)):
             yield batch.to_pandas()
-        if not file.metadata.num_rows or len(present) < len(columns):
-            yield pd.DataFrame(columns=file.schema_arrow.names)
         return
     try:
         with pd.read_csv(
@@ -275,36 +277,40 @@ class _Pool:
             future.result()
 
 
+class _Written(NamedTuple):
+    """What a text adds to the files of a part, whichever report it is of."""
+
+    row: str
+    line: str
+    statements: list[str]
+    empty: bool
+    unmatched: bool
+    positive: list[str]
+    uncertain: list[str]
+
+
 def _label_part(job: _Job, number: int, table: pd.DataFrame) -> None:
     """Write the files of a part; the one that is asked for when a run goes on comes last."""
-    found: dict[str, tuple[Finding, str, list[int], set[int]]] = {}
+    found: dict[str, _Written] = {}
     statements: Counter[str] = Counter()
-    counts = Counter(reports=len(table))
-    positive, uncertain = Counter(), Counter()
-    names = job.labels.names
+    counts, positive, uncertain = Counter(reports=len(table)), Counter(), Counter()
     with (
         replacing(job.parts / f"{number}.csv") as labels_path,
         replacing(job.parts / f"{number}.jsonl") as findings_path,
-        open(labels_path, "w", newline="", encoding="utf-8") as labels_file,
+        open(labels_path, "w", encoding="utf-8") as labels_file,
         open(findings_path, "w", encoding="utf-8") as findings_file,
     ):
-        writer = csv.writer(labels_file, lineterminator="\n")
         for idx, text in zip(table[IDX], table["text"], strict=True):
-            entry = found.get(text)
-            if entry is None:
-                finding = job.labeler.find(text)
-                hot = job.labels.hot(finding.labels_flat, job.threshold)
-                mentioned = job.labels.mentioned(finding.labels_flat)
-                entry = finding, _as_json(job.labeler, text, finding), hot, mentioned
-                found[text] = entry
-            finding, written, hot, mentioned = entry
-            writer.writerow([idx, *hot])
-            findings_file.write(f'{{"{IDX}": {json.dumps(_number_or_text(idx))}, {written}\n')
-            counts["empty_reports"] += not finding.reading.text
-            counts["reports_with_unmatched_words"] += bool(finding.reading.stripped)
-            statements.update(job.labeler.statements(text))
-            for column in mentioned:
-                (positive if hot[column] else uncertain)[names[column]] += 1
+            written = found.get(text)
+            if written is None:
+                written = found[text] = _written(job, text)
+            labels_file.write(f"{_quoted(idx)},{written.row}\n")
+            findings_file.write(f'{{"{IDX}": {_encode(_number_or_text(idx))}, {written.line}\n')
+            counts["empty_reports"] += written.empty
+            counts["reports_with_unmatched_words"] += written.unmatched
+            statements.update(written.statements)
+            positive.update(written.positive)
+            uncertain.update(written.uncertain)
     with replacing(job.parts / f"{number}.json") as path, open(path, "w", encoding="utf-8") as file:
         json.dump(
             {
@@ -317,6 +323,25 @@ def _label_part(job: _Job, number: int, table: pd.DataFrame) -> None:
             },
             file,
         )
+
+
+def _written(job: _Job, text: str) -> _Written:
+    finding = job.labeler.find(text)
+    flat, names = finding.labels_flat, job.labels.names
+    hot = job.labels.hot(flat, job.threshold)
+    mentioned = job.labels.mentioned(flat)
+    return _Written(
+        row=",".join(["01"[holds] for holds in hot]),
+        line=_as_json(job.labeler, text, finding),
+        statements=job.labeler.statements(text),
+        empty=not finding.reading.text,
+        unmatched=bool(finding.reading.stripped),
+        positive=[names[column] for column in mentioned if hot[column]],
+        uncertain=[names[column] for column in mentioned if not hot[column]],
+    )
+
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def _number_or_text(idx: str) -> int | str:
@@ -348,7 +373,7 @@ def _as_json(labeler: Labeler, text: str, finding: Finding) -> str:
         "labels": finding.labels_flat,
         "unmatched": finding.reading.stripped,
     }
-    return json.dumps(document, ensure_ascii=False)[1:]
+    return _encode(document)[1:]
 
 
 def _joined(out: Path, parts: Path, n_parts: int, labels: LabelSet) -> Coverage:

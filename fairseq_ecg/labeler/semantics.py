@@ -1,7 +1,10 @@
 """How what stands in a report is understood, apart from the words of a vocabulary."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args, get_type_hints
+
+from fairseq_ecg.data.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -63,3 +66,41 @@ MENDED = Semantics(
 """``COMPATIBLE`` with descriptors attributed in every report, and negated entities left out."""
 
 MODES = {"default": DEFAULT, "compatible": COMPATIBLE, "mended": MENDED}
+
+
+def choose(mode: str, choices: Iterable[str] = ()) -> Semantics:
+    """Return the semantics of a mode, with some choices made otherwise.
+
+    Args:
+        mode: one of ``MODES``.
+        choices: such as ``negation=nearest``, ``parent_gain=0.3`` and ``clean=false``.
+
+    Raises:
+        DataError: There is no such mode, choice or value; the message tells those there are.
+    """
+    if mode not in MODES:
+        raise DataError(f"there is no mode {mode!r}; choose one of {', '.join(MODES)}")
+    semantics = MODES[mode]
+    types = get_type_hints(Semantics)
+    for choice in choices:
+        name, _, text = choice.partition("=")
+        if name not in types:
+            known = ", ".join(field.name for field in fields(Semantics))
+            raise DataError(f"{choice!r}: there is no choice {name!r}; there are {known}")
+        semantics = replace(semantics, **{name: _value(choice, text, types[name])})
+    return semantics
+
+
+def _value(choice: str, text: str, type_: Any) -> Any:
+    if type_ is float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= 1:
+            raise DataError(f"{choice!r}: give a number, 0 to 1")
+        return value
+    values = {"true": True, "false": False} if type_ is bool else {v: v for v in get_args(type_)}
+    if text not in values:
+        raise DataError(f"{choice!r}: choose one of {', '.join(values)}")
+    return values[text]

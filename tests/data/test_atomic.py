@@ -1,6 +1,6 @@
 import pytest
 
-from fairseq_ecg.prepare.atomic import replacing
+from fairseq_ecg.data.atomic import replacing
 
 
 def write_half(path):

@@ -1,0 +1,43 @@
+import pytest
+
+from fairseq_ecg.cli import main
+
+
+@pytest.mark.parametrize("words", [[], ["reports"], ["graph"], ["why"]], ids=" ".join)
+def test_every_option_is_explained(words, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["label", *words, "--help"])
+    assert exit_.value.code == 0
+    assert "None" not in capsys.readouterr().out
+
+
+def test_reports_are_meant_where_no_command_is_named(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("report\nSinus rhythm\npossible infarction\n")
+    arguments = [str(tmp_path / "a.csv"), "--text-column", "report"]
+    assert main(["label", *arguments, "--out", str(tmp_path / "a")]) == 0
+    assert "2 reports, 0 of them empty" in capsys.readouterr().out
+    assert main(["label", "reports", *arguments, "--out", str(tmp_path / "b")]) == 0
+    labels = (tmp_path / "a" / "labels.csv").read_text()
+    assert labels == (tmp_path / "b" / "labels.csv").read_text()
+    uncertain = [*arguments, "--threshold=0.5", "--out", str(tmp_path / "c")]
+    assert main(["label", *uncertain]) == 0
+    assert labels != (tmp_path / "c" / "labels.csv").read_text()
+
+
+def test_graph(tmp_path, capsys):
+    path = tmp_path / "a.svg"
+    assert main(["label", "graph", "--entity", "Infarction", "--out", str(path)]) == 0
+    assert ">Infarction<" in path.read_text()
+    assert "Ischemia" in capsys.readouterr().out
+    assert main(["label", "graph", "--entity", "Infract", "--out", str(path)]) == 2
+    assert "there is no entity 'Infract'" in capsys.readouterr().err
+
+
+def test_why(capsys):
+    rarely = ["--semantics", "parent_gain=0.5"]
+    assert main(["label", "why", "possible infarct", "Ischemia", *rarely]) == 0
+    assert "(p = 0.75)" in capsys.readouterr().out
+    assert main(["label", "why", "possible infarct", "Infarction"]) == 0
+    assert "Infarction [Possible]: in the text (p = 0.5)" in capsys.readouterr().out
+    assert main(["label", "why", "sinus rhythm", "Infarction"]) == 0
+    assert "does not hold" in capsys.readouterr().out

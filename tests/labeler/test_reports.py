@@ -1,0 +1,174 @@
+import json
+
+import pandas as pd
+import pytest
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.labeler import reports
+from fairseq_ecg.labeler.label_table import read_label_set
+from fairseq_ecg.labeler.reports import label_reports
+
+TABLE = pd.DataFrame(
+    {
+        "study": ["11", "12", "13", "14", "15"],
+        "first": ["Sinus rhythm", "possible infarct", None, "no infarct", "Sinus rhythm"],
+        "second": ["infarct", None, None, "whatever", "infarct"],
+    }
+)
+
+
+@pytest.fixture(params=["csv", "parquet"])
+def path(request, tmp_path):
+    path = tmp_path / f"reports.{request.param}"
+    if request.param == "csv":
+        TABLE.to_csv(path, index=False)
+    else:
+        TABLE.to_parquet(path)
+    return path
+
+
+def label(labeler, path, out, **options):
+    options = {"text_columns": ["first", "second"], "id_column": "study", "rows": 2} | options
+    labels = read_label_set(None, labeler.vocabulary)
+    return label_reports(path, out, labeler, labels, threshold=0.6, **options)
+
+
+def read(out):
+    return {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def test_files(small, path, tmp_path):
+    out = tmp_path / "out"
+    coverage = label(small, path, out)
+    assert sorted(read(out)) == ["coverage.json", "findings.jsonl", "labels.csv", "statements.csv"]
+    assert (out / "labels.csv").read_text() == (
+        "idx,Infarction,Sinus rhythm\n11,1,1\n12,0,0\n13,0,0\n14,0,0\n15,1,1\n"
+    )
+    lines = [json.loads(line) for line in (out / "findings.jsonl").read_text().splitlines()]
+    assert [line["idx"] for line in lines] == [11, 12, 13, 14, 15]
+    assert lines[0]["findings"][0] == {
+        "entity": "Sinus rhythm",
+        "probability": 1.0,
+        "negated": False,
+        "descriptors": [],
+        "pattern": "sinus rhythm",
+        "codes": {"snomed": ["426783006"], "scp": ["SR"]},
+    }
+    assert lines[1]["findings"][0]["descriptors"] == ["Possible"]
+    assert lines[1]["labels"]["Infarction"] == 0.5
+    assert lines[3]["findings"][0]["negated"]
+    assert lines[3]["unmatched"] == "whatever"
+    assert (out / "statements.csv").read_text() == (
+        "statement,count,patterns,unmatched\nSinus rhythm,2,1,\ninfarct,2,1,\n"
+        "no infarct,1,2,\npossible infarct,1,2,\nwhatever,1,0,whatever\n"
+    )
+    assert coverage == reports.Coverage(
+        reports=5,
+        empty_reports=1,
+        reports_with_unmatched_words=1,
+        statements=7,
+        unmatched_statements=1,
+        labels={
+            "Infarction": {"positive": 2, "uncertain": 1},
+            "Sinus rhythm": {"positive": 2, "uncertain": 0},
+        },
+    )
+    assert json.loads((out / "coverage.json").read_text())["reports"] == 5
+
+
+def test_neither_parts_nor_processes_matter(small, path, tmp_path):
+    label(small, path, tmp_path / "a")
+    label(small, path, tmp_path / "b", rows=100)
+    assert read(tmp_path / "a") == read(tmp_path / "b")
+    if path.suffix == ".csv":  # a process takes seconds to start
+        label(small, path, tmp_path / "c", rows=3, workers=2)
+        assert read(tmp_path / "a") == read(tmp_path / "c")
+
+
+def test_an_interrupted_run_goes_on(small, path, tmp_path, monkeypatch):
+    label(small, path, tmp_path / "whole")
+    labelled = []
+    original = reports._label_part
+
+    def interrupted(job, number, table):
+        if number == 3 and 3 not in labelled:
+            labelled.append(3)
+            raise KeyboardInterrupt
+        labelled.append(number)
+        original(job, number, table)
+
+    monkeypatch.setattr(reports, "_label_part", interrupted)
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        label(small, path, out)
+    assert not (out / "labels.csv").exists()
+    label(small, path, out)
+    assert labelled == [1, 2, 3, 3]
+    assert read(out) == read(tmp_path / "whole")
+
+
+def test_a_run_that_has_changed_begins_anew(small, path, tmp_path, monkeypatch):
+    def interrupted(job, number, table):
+        original(job, number, table)
+        if number == 2:
+            raise KeyboardInterrupt
+
+    original = reports._label_part
+    monkeypatch.setattr(reports, "_label_part", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        label(small, path, tmp_path / "out")
+    monkeypatch.setattr(reports, "_label_part", original)
+    label(small, path, tmp_path / "out", text_columns=["first"])
+    label(small, path, tmp_path / "other", text_columns=["first"])
+    assert read(tmp_path / "out") == read(tmp_path / "other")
+
+
+def test_rows_are_numbered_where_there_is_no_id(small, path, tmp_path):
+    label(small, path, tmp_path / "out", id_column=None)
+    table = pd.read_csv(tmp_path / "out" / "labels.csv")
+    assert table["idx"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_the_labels_are_a_table_for_training(small, tmp_path):
+    """Integer ``idx`` without repetitions, then 0 and 1."""
+    path = tmp_path / "reports.csv"
+    TABLE.to_csv(path, index=False)
+    label(small, path, tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "labels.csv", index_col="idx")
+    assert table.index.is_unique
+    assert set(table.to_numpy().ravel()) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"text_columns": ["third"]}, r"no column 'third' \(it has study, first, second\)"),
+        ({"id_column": "id"}, "no column 'id'"),
+        ({"id_column": "first"}, "first 'Sinus rhythm' occurs twice|is empty in a row|None"),
+    ],
+)
+def test_mistakes(small, path, tmp_path, options, message):
+    with pytest.raises(DataError, match=rf"reports\..*{message}"):
+        label(small, path, tmp_path / "out", **options)
+
+
+def test_no_such_file_and_not_a_table(small, tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        label(small, tmp_path / "none.csv", tmp_path / "out")
+    for name in ("empty.csv", "empty.parquet"):
+        (tmp_path / name).write_bytes(b"")
+        with pytest.raises(DataError, match=name):
+            label(small, tmp_path / name, tmp_path / "out")
+    (tmp_path / "latin.csv").write_bytes("study,first,second\n1,\xe9,".encode("latin-1"))
+    with pytest.raises(DataError, match="UTF-8"):
+        label(small, tmp_path / "latin.csv", tmp_path / "out")
+
+
+def test_a_table_without_rows(small, path, tmp_path):
+    empty = tmp_path / f"none{path.suffix}"
+    TABLE.iloc[:0].to_csv(empty, index=False) if path.suffix == ".csv" else TABLE.iloc[
+        :0
+    ].to_parquet(empty)
+    coverage = label(small, empty, tmp_path / "out")
+    assert coverage.reports == 0
+    assert (tmp_path / "out" / "labels.csv").read_text() == "idx,Infarction,Sinus rhythm\n"
