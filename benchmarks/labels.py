@@ -3,8 +3,8 @@
     python -m benchmarks.labels [--upstream cases_original.json]
 
 Nothing is timed. ``tests/labeler/statements.yaml`` was written before the vocabulary,
-``statements_later.yaml`` after it; its findings are complete with regard to the labels that occur
-in either. A label is positive from a probability of 0.6 on, uncertain below. Precision and recall
+``statements_later.yaml`` after it, ``statements_last.yaml`` when what the former had shown was
+mended; findings are complete with regard to the labels that occur in any of them. A label is positive from a probability of 0.6 on, uncertain below. Precision and recall
 of each label go to ``results/labels.csv``, statements that are understood otherwise are printed.
 
 With recorded cases of ECG-FM's labeler, ``results/labels_upstream.csv`` tells for each published
@@ -25,8 +25,12 @@ from fairseq_ecg.labeler import Labeler
 from fairseq_ecg.labeler.label_table import THRESHOLD
 
 STATEMENTS = common.ROOT / "tests" / "labeler"
-SETS = {"before": "statements.yaml", "after": "statements_later.yaml"}
-"""Files of statements, by when they were written: before or after the vocabulary."""
+SETS = {
+    "before": "statements.yaml",
+    "after": "statements_later.yaml",
+    "last": "statements_last.yaml",
+}
+"""Files of statements, by when they were written: before the vocabulary or after it."""
 
 KINDS = ("positive", "uncertain", "negated")
 PUBLISHED = "mimic_iv_ecg"
