@@ -16,9 +16,7 @@ from fairseq_ecg.labeler.terms import AFTER, BEFORE, CONNECTIVE, ENTITY, Vocabul
 
 KEYS = ["sample", "pattern", "entity"]
 FIRST_ID = 0xF0000  # characters of private use, one for each pattern
-
-# Whoever reads this wonders: the gain with every step to a parent, see the labeler's README.
-GAIN = 0.3
+GAIN = 0.3  # of certainty with every step to a parent
 
 
 def bordered(phrase: str, border: bool = True) -> str:

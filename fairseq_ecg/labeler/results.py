@@ -160,7 +160,7 @@ def _source(source: str, sample: object, number: int, origin: int | None) -> str
     return source if source == "text" else f"{source} [{sample}]"
 
 
-_DTYPES = {"prob": "float64", "idx": "int64", "pattern_number": "int64"}
+_DTYPES = {"prob": "float64", "idx": "int64"}
 
 
 def _table(rows: list[tuple], index: list[str], columns: list[str]) -> pd.DataFrame:

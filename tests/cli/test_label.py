@@ -1,6 +1,11 @@
 import pytest
 
-from fairseq_ecg.cli import main
+from fairseq_ecg.cli import label, main
+from fairseq_ecg.labeler.semantics import MODES
+
+
+def test_all_modes_can_be_chosen():
+    assert set(label.MODES) == set(MODES)
 
 
 @pytest.mark.parametrize("words", [[], ["reports"], ["graph"], ["why"]], ids=" ".join)
