@@ -2,10 +2,12 @@
 
     python -m benchmarks.labels [--upstream cases_original.json]
 
-Nothing is timed. ``tests/labeler/statements.yaml`` was written before the vocabulary,
-``statements_later.yaml`` after it, ``statements_last.yaml`` when what the former had shown was
-mended; findings are complete with regard to the labels that occur in any of them. A label is positive from a probability of 0.6 on, uncertain below. Precision and recall
-of each label go to ``results/labels.csv``, statements that are understood otherwise are printed.
+Nothing is timed.
+``tests/labeler/statements.yaml`` was written before the vocabulary, ``statements_later.yaml``
+after it, ``statements_last.yaml`` when what the former had shown was mended; findings are complete
+with regard to the labels that occur in any of them. A label is positive from a probability of 0.6
+on, uncertain below. Precision and recall of each label go to ``results/labels.csv``, statements
+that are understood otherwise are printed.
 
 With recorded cases of ECG-FM's labeler, ``results/labels_upstream.csv`` tells for each published
 label in how many cases both have it (there at any probability, as it was published), and which

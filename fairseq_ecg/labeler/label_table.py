@@ -144,9 +144,7 @@ def read_code_set(system: str, vocabulary: Vocabulary, source: str | None = None
     table = table[table["system"] == system]
     if source is not None:
         names = [
-            name
-            for names in read_label_set(source, vocabulary).sources.values()
-            for name in names
+            name for names in read_label_set(source, vocabulary).sources.values() for name in names
         ]
         table = table[table["name"].isin(names)]
     if table.empty:
