@@ -297,9 +297,12 @@ def test_any_text_has_labels(labeler, text):
 )  # fmt: skip
 def test_time_is_proportional_to_length(labeler, piece):
     def seconds(n):
-        start = process_time()
-        labeler.find((piece * n)[:n])
-        return process_time() - start
+        def once():
+            start = process_time()
+            labeler.find((piece * n)[:n])
+            return process_time() - start
+
+        return min(once() for _ in range(3))  # whatever else the machine is doing
 
     # Were it quadratic, four times the text would take 16 times the time.
     assert seconds(40_000) < 9 * max(seconds(10_000), 0.05)
