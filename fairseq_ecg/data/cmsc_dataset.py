@@ -28,8 +28,8 @@ class CMSCECGDataset(ECGDataset):
         """Segments of recording ``index``.
 
         Each has ``id`` (of the recording), ``source`` (L, T) float32, ``sample_rate`` in Hz,
-        ``segment`` (0 or 1, its place in a pair), ``patient_id``, ``position`` (among the segments of the recording) and,
-        if asked for, ``label`` (C,).
+        ``segment`` (0 or 1, its place in a pair), ``patient_id``, ``position`` (among the segments
+        of the recording) and, if asked for, ``label`` (C,).
         """
         index = range(len(self))[index]
         entry = self.manifest[index]

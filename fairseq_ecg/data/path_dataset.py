@@ -26,7 +26,8 @@ class PathECGDataset(ECGDataset):
         """Record ``index``.
 
         It has ``id``, ``source`` (L, T) float32, ``sample_rate`` in Hz, if asked for ``label``
-        (C,), and where the file has them ``target_idx`` (n,) tensor and ``attribute_id`` (n,) array.
+        (C,), and where the file has them ``target_idx`` (n,) tensor and ``attribute_id`` (n,)
+        array.
         """
         index = range(len(self))[index]
         entry, path = self.manifest[index], self._path(index)

@@ -29,7 +29,7 @@ def batch_of(dataset):
 
 def test_an_item_holds_the_segments_of_a_recording(manifest):
     first, second = CMSCECGDataset(manifest)[0]
-    assert first.keys() == {"id", "position", "segment", "patient_id", "source", "sample_rate"}
+    assert first.keys() == {"id", "position", "segment", "patient_id", "source"}
     assert (first["id"], first["segment"], first["patient_id"]) == (0, 0, 5)
     assert (second["id"], second["segment"], second["patient_id"]) == (0, 1, 5)
     expected = 100.0 * torch.arange(12)[:, None] + torch.arange(20)

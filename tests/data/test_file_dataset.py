@@ -46,7 +46,7 @@ def augmented(dataset, *indices):
 def test_an_item(manifest):
     dataset = FileECGDataset(manifest)
     item = dataset[1]
-    assert item.keys() == {"id", "source", "sample_rate"}
+    assert item.keys() == {"id", "source"}
     assert item["id"] == 1
     expected = 100.0 * torch.arange(12)[:, None] + torch.arange(30)
     assert torch.equal(item["source"], expected)

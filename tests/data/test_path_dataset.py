@@ -52,7 +52,7 @@ def leads_of(source):
 def test_a_record_is_read_in_millivolts(make):
     dataset = make({}, sample_rate=RATE)
     item = dataset[0]
-    assert item.keys() == {"id", "source", "sample_rate"}
+    assert item.keys() == {"id", "source"}
     assert item["source"].shape == (12, N_SAMPLES)
     # 16 bits over 0.12 mV resolve 2e-6 mV.
     np.testing.assert_allclose(item["source"][:, 1], np.arange(1, 13) / 100, rtol=0, atol=2e-6)
