@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,9 +12,9 @@ from torch import nn
 from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference.aggregation import aggregate, aggregation_of
-from fairseq_ecg.inference.preprocessing import Preprocessing, Segments, check_choice
+from fairseq_ecg.inference.preprocessing import Preprocessing, check_choice
+from fairseq_ecg.inference.reading import read_segments
 from fairseq_ecg.inference.recordings import Description, NamedRecording, recordings_in
 from fairseq_ecg.inference.results import (
     END,
@@ -25,6 +26,7 @@ from fairseq_ecg.inference.results import (
     Prediction,
     Saliency,
 )
+from fairseq_ecg.inference.segmented import SegmentedRecording
 from fairseq_ecg.inference.stored import TargetScale
 from fairseq_ecg.modules import ECGTransformerClassifier, FrameEncoder
 from fairseq_ecg.ops.frames import receptive_field
@@ -134,8 +136,9 @@ class ECGModel:
         *,
         aggregation: Mapping[str, str] | str | None = None,
         batch_size: int = 32,
-        progress: bool | None = None,
+        progress: bool | tqdm | None = None,
         on_error: str = "raise",
+        workers: int = 0,
         gain: float | None = None,
         format: str | None = None,
         **policies,
@@ -146,9 +149,10 @@ class ECGModel:
 
         Args:
             ecg: one recording or many: an array ``(leads, samples)`` or ``(samples, leads)``, an
-                array with recordings in front, an ECG, the path of a file, of a folder or of a
-                table with a column ``path``, such a table as DataFrame, or a list of any of these;
-                of any length, at any rate, with any leads.
+                array with recordings in front, an ECG, the path of a file, of a folder, of a
+                manifest, of a store or of a table with a column ``path``, such a table as
+                DataFrame, or a list of any of these; of any length, at any rate, with any leads.
+                What ``fairseq-ecg prepare`` has standardised is not standardised again.
             sample_rate: of arrays, and of files that do not say it, in Hz.
             leads: names of the rows of arrays, and of files that do not say them; None: the twelve
                 standard leads in standard order.
@@ -157,9 +161,10 @@ class ECGModel:
                 to be another one than the model's.
             batch_size: segments that go through the network together.
             progress: whether to show a progress bar; None: where there are several recordings and
-                a terminal.
+                a terminal; or a bar that is there already.
             on_error: what to do about a recording that cannot be used: ``raise``, or ``skip``,
                 which notes it in ``errors`` of the result.
+            workers: processes that read recordings; 0: this one.
             gain: counts of the converter per mV, in place of ``units``.
             format: of files, see :func:`fairseq_ecg.formats.read_ecg`; None: as they look.
             policies: ``short``, ``tail``, ``nan_policy`` and ``missing_leads``, see
@@ -182,6 +187,7 @@ class ECGModel:
             batch_size,
             progress,
             on_error,
+            workers,
             policies,
         )
         values = run.values(len(self.labels))
@@ -199,8 +205,9 @@ class ECGModel:
         units: str | None = None,
         *,
         batch_size: int = 32,
-        progress: bool | None = None,
+        progress: bool | tqdm | None = None,
         on_error: str = "raise",
+        workers: int = 0,
         gain: float | None = None,
         format: str | None = None,
         **policies,
@@ -218,6 +225,7 @@ class ECGModel:
             batch_size: likewise.
             progress: likewise.
             on_error: likewise.
+            workers: likewise.
             gain: likewise.
             format: likewise.
             policies: likewise.
@@ -234,6 +242,7 @@ class ECGModel:
             batch_size,
             progress,
             on_error,
+            workers,
             policies,
         )
         columns = range(self.embed_dim)
@@ -252,8 +261,9 @@ class ECGModel:
         *,
         method: str = "attention",
         batch_size: int = 16,
-        progress: bool | None = None,
+        progress: bool | tqdm | None = None,
         on_error: str = "raise",
+        workers: int = 0,
         gain: float | None = None,
         format: str | None = None,
         **policies,
@@ -269,6 +279,7 @@ class ECGModel:
             batch_size: likewise.
             progress: likewise.
             on_error: likewise.
+            workers: likewise.
             gain: likewise.
             format: likewise.
             policies: likewise.
@@ -286,6 +297,7 @@ class ECGModel:
             batch_size,
             progress,
             on_error,
+            workers,
             policies,
         )
         frames = self.frames_per_segment
@@ -419,8 +431,9 @@ class ECGModel:
         recordings: Sequence[NamedRecording],
         compute: Callable[[torch.Tensor, torch.Tensor | None], np.ndarray],
         batch_size: int,
-        progress: bool | None,
+        progress: bool | tqdm | None,
         on_error: str,
+        workers: int,
         policies: Mapping[str, str],
     ) -> "_Run":
         """Put the segments of recordings through ``compute``, in batches over recordings."""
@@ -428,8 +441,6 @@ class ECGModel:
         if batch_size < 1:
             raise DataError(f"batch_size={batch_size}: must be positive")
         run = _Run()
-        disable = (None if len(recordings) > 1 else True) if progress is None else not progress
-        bar = tqdm(recordings, desc="recordings", unit="recording", disable=disable)
         batch: list[tuple[torch.Tensor, int]] = []
 
         def flush() -> None:
@@ -442,23 +453,31 @@ class ECGModel:
             run.computed.append(compute(source, mask))
             batch.clear()
 
-        for recording in bar:
-            try:
-                ecg = recording.read()
-                segments = self.preprocessing.segments(ecg, **policies)
-            except DataError as error:
-                if on_error == "raise":
-                    raise
-                run.errors[recording.name] = str(error)
-                continue
-            run.note(recording.name, ecg, segments)
-            for segment in segments:
-                batch.append((segment, segments.padded))
-                if len(batch) == batch_size:
-                    flush()
-        if batch:
-            flush()
+        read = read_segments(recordings, self.preprocessing, policies, workers)
+        with _bar(progress, len(recordings)) as bar:
+            for recording, found in zip(recordings, read, strict=True):
+                if isinstance(found, DataError):
+                    if on_error == "raise":
+                        raise found
+                    run.errors[recording.name] = str(found)
+                else:
+                    run.note(recording.name, found)
+                    for segment in found.segments:
+                        batch.append((segment, found.padded))
+                        if len(batch) == batch_size:
+                            flush()
+                bar.update()
+            if batch:
+                flush()
         return run
+
+
+def _bar(progress: bool | tqdm | None, n_recordings: int) -> AbstractContextManager[tqdm]:
+    """Return the bar that is there, which stays open, or one of the run."""
+    if isinstance(progress, tqdm):
+        return nullcontext(progress)
+    disable = (None if n_recordings > 1 else True) if progress is None else not progress
+    return tqdm(total=n_recordings, desc="recordings", unit="recording", disable=disable)
 
 
 @dataclass(eq=False)
@@ -473,19 +492,19 @@ class _Run:
     computed: list[np.ndarray] = field(default_factory=list)
     errors: dict[str | int, str] = field(default_factory=dict)
 
-    def note(self, name: str | int, ecg: ECG, segments: Segments) -> None:
-        for number in range(len(segments)):
+    def note(self, name: str | int, found: SegmentedRecording) -> None:
+        for number, span in enumerate(found.spans):
             self.keys.append((name, number))
-            self.spans.append(segments.span(number))
+            self.spans.append(span)
             self.numbers.append(len(self.names))
         self.names.append(name)
         self.notes.append(
             {
-                "sample_rate": ecg.sample_rate,
-                "samples": ecg.n_samples,
-                "segments": len(segments),
-                "missing_leads": ", ".join(segments.missing_leads),
-                "flat_leads": ", ".join(segments.flat_leads),
+                "sample_rate": found.sample_rate,
+                "samples": found.n_samples,
+                "segments": len(found.spans),
+                "missing_leads": ", ".join(found.missing_leads),
+                "flat_leads": ", ".join(found.flat_leads),
             }
         )
 
