@@ -28,9 +28,7 @@ def _found_rows(found: Curve) -> np.ndarray:
     return found.true_positives + found.false_positives
 
 
-def calibrate(
-    truth: np.ndarray, logits: np.ndarray, method: str
-) -> tuple[np.ndarray, np.ndarray]:
+def calibrate(truth: np.ndarray, logits: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
     """Fit ``slope * logit + offset`` to labels by their likelihood.
 
     ``temperature`` (Guo et al., ICML 2017) fits one positive slope for all labels, which changes
@@ -133,8 +131,6 @@ def decisions(truth: np.ndarray, probabilities: np.ndarray, threshold: float) ->
     }
 
 
-def probabilities_of(
-    logits: np.ndarray, slopes: np.ndarray, offsets: np.ndarray
-) -> np.ndarray:
+def probabilities_of(logits: np.ndarray, slopes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Turn logits ``(N, C)`` into calibrated probabilities."""
     return expit(logits * slopes + offsets)

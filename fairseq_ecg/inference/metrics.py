@@ -92,9 +92,7 @@ class Ranking:
             trapezoids = positive * (precision + precision_before) / 2
             trapezoidal = trapezoids.sum(axis=1) / n_positive
         undefined = (n_positive == 0) | (n_negative == 0)
-        return Areas(
-            *(np.where(undefined, np.nan, area) for area in (auroc, average, trapezoidal))
-        )
+        return Areas(*(np.where(undefined, np.nan, area) for area in (auroc, average, trapezoidal)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,9 +212,9 @@ def bootstrap(
             rows = slice(start, min(start + block, n_resamples))
             drawn = np.zeros((rows.stop - start, n_units), np.int32)
             for weights in drawn:
-                weights += np.bincount(
-                    rng.integers(0, n_units, n_units), minlength=n_units
-                ).astype(np.int32)
+                weights += np.bincount(rng.integers(0, n_units, n_units), minlength=n_units).astype(
+                    np.int32
+                )
             weights = drawn if one_row_each else drawn[:, unit_of]
             for label, ranking in enumerate(rankings):
                 if ranking.is_defined:

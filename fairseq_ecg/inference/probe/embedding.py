@@ -218,7 +218,7 @@ class EmbeddingCache:
                 **options,
             )
             for path, reason in run.errors.items():
-                logger.warning("left out: %s", reason if str(path) in reason else (path, reason))
+                logger.warning("%s cannot be used: %s", path, reason)
             place = {paths[number]: number - part.start for number in part}
             owners = [place[name] for name in run.segments.index.get_level_values(0)]
             values = run.segments[list(range(self.model.embed_dim))].to_numpy(np.float32)
@@ -227,6 +227,17 @@ class EmbeddingCache:
         found = self._in_parts(
             states, RECORDINGS_PER_PART, embed, f"{len(paths)} recordings", "recording"
         )
+        lost = np.setdiff1d(np.arange(len(paths)), found["owner"])
+        if len(lost) and on_error == "raise":
+            raise DataError(
+                f"{paths[lost[0]]}: was left out by an earlier run, because it cannot be used. "
+                "Leave it out again, or mend the file"
+            )
+        if len(lost):
+            logger.warning(
+                "%d of %d recordings are left out, %s for instance",
+                len(lost), len(paths), paths[lost[0]],
+            )  # fmt: skip
         labels = np.asarray(labels, np.float64)
         features = Features(found["embeddings"], found["owner"], tuple(paths), labels)
         return features.of_recordings(np.unique(features.recording_of))

@@ -71,9 +71,7 @@ def told(probe: LinearProbe, features: Features, split: str) -> dict[str, Told]:
     }
 
 
-def score(
-    said: Told, labels: Sequence[str], *, n_resamples: int, seed: int
-) -> pd.DataFrame:
+def score(said: Told, labels: Sequence[str], *, n_resamples: int, seed: int) -> pd.DataFrame:
     """Score the probabilities of every label and, in the last row, the mean of all labels.
 
     Args:

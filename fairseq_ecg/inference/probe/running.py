@@ -134,9 +134,7 @@ def format_metrics(metrics: pd.DataFrame, split: str = "test", level: str = "rec
             "label": rows["label"],
             "positive": rows["positives"],
             **{
-                area.upper(): [
-                    _with_range(row, area) for row in rows.to_dict("records")
-                ]
+                area.upper(): [_with_range(row, area) for row in rows.to_dict("records")]
                 for area in ("auroc", "auprc")
             },
             "Brier": rows["brier"].map("{:.3f}".format),
