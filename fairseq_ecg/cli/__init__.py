@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from fairseq_ecg.cli import (
+    benchmark,
     embed,
     evaluate,
     label,
@@ -13,13 +14,26 @@ from fairseq_ecg.cli import (
     pool,
     predict,
     prepare,
+    probe,
     saliency,
     store,
 )
 
 # Whatever takes time to import is imported where it is needed: --help is to answer at once.
 
-COMMANDS = (prepare, store, label, evaluate, predict, embed, saliency, plot, pool)
+COMMANDS = (
+    prepare,
+    store,
+    label,
+    evaluate,
+    predict,
+    embed,
+    saliency,
+    probe,
+    benchmark,
+    plot,
+    pool,
+)
 """Modules with ``add``, which adds the command to the parser, in the order of ``--help``."""
 
 EXIT_USER_ERROR = 2

@@ -27,6 +27,7 @@ from fairseq_ecg.inference.results import (
     Saliency,
 )
 from fairseq_ecg.inference.segmented import SegmentedRecording
+from fairseq_ecg.inference.stored import TargetScale
 from fairseq_ecg.modules import ECGTransformerClassifier, FrameEncoder
 from fairseq_ecg.ops.frames import receptive_field
 from fairseq_ecg.ops.pooling import mean_of_nonzero
@@ -49,6 +50,7 @@ class ECGModel:
         labels: names of the C labels of a classifier.
         aggregation: ``max`` or ``mean`` over segments by label; labels it does not name are
             aggregated as in ECG-FM's quick start.
+        scale: units of the targets of a regression; None: outputs are logits of labels.
 
     Raises:
         DataError: there are not as many labels as the network tells, or two of the same name, or
@@ -60,6 +62,7 @@ class ECGModel:
         preprocessing: as given.
         labels: as given; empty if the network tells none.
         aggregation: ``max`` or ``mean`` for all labels.
+        scale: as given.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class ECGModel:
         preprocessing: Preprocessing,
         labels: Sequence[str] = (),
         aggregation: Mapping[str, str] | None = None,
+        scale: TargetScale | None = None,
     ):
         n_labels = network.proj.out_features if self._tells(network) else 0
         if n_labels != len(labels):
@@ -89,6 +93,7 @@ class ECGModel:
         self.preprocessing = preprocessing
         self.labels = tuple(labels)
         self.aggregation = aggregation_of(self.labels, aggregation)
+        self.scale = scale
 
     @staticmethod
     def _tells(network: nn.Module) -> bool:
@@ -139,6 +144,8 @@ class ECGModel:
         **policies,
     ) -> Prediction:
         """Tell the probability of every label, for recordings and their segments.
+
+        A regression tells estimates of its targets, in their units, in place of probabilities.
 
         Args:
             ecg: one recording or many: an array ``(leads, samples)`` or ``(samples, leads)``, an
@@ -313,7 +320,7 @@ class ECGModel:
     def probabilities(
         self, source: torch.Tensor, padding_mask: torch.Tensor | None = None
     ) -> np.ndarray:
-        """Tell the probability of every label for prepared segments.
+        """Tell the probability of every label for prepared segments; a regression, estimates.
 
         Args:
             source: ``(B, L, T)`` float, as :meth:`Preprocessing.segments` or the data preparation
@@ -327,7 +334,10 @@ class ECGModel:
             DataError: the network tells no labels.
         """
         self._require_labels()
-        return self._forward(source, padding_mask)["out"].double().sigmoid().cpu().numpy()
+        outputs = self._forward(source, padding_mask)["out"].double().cpu()
+        if self.scale is None:
+            return outputs.sigmoid().numpy()
+        return outputs.numpy() * np.array(self.scale.std) + np.array(self.scale.mean)
 
     @torch.inference_mode()
     def embeddings(
