@@ -38,7 +38,7 @@ class PathECGDataset(ECGDataset):
             required=("ecg_path", *self._label_keys),
             optional=("lead", "target_idx", "attribute_id"),
         )
-        recording = read_wfdb(_record_name(mat, where), where)
+        recording = read_wfdb(record_name(mat, where), where)
         recording.check_n_samples(entry.n_samples)
         sample = {"id": index, **self._source(recording, self._selection(mat, where), index)}
         if self.label:
@@ -98,7 +98,16 @@ class PathECGDataset(ECGDataset):
         return selection
 
 
-def _record_name(mat: dict[str, np.ndarray], where: str) -> str:
+def record_name(mat: dict[str, np.ndarray], where: str) -> str:
+    """Return the WFDB record that the variable ``ecg_path`` of a file names.
+
+    Args:
+        mat: variables of the file.
+        where: names the file in error messages.
+
+    Raises:
+        DataError: it is not one path.
+    """
     value = mat["ecg_path"]
     if value.size != 1 or value.dtype.kind != "U":
         raise DataError(

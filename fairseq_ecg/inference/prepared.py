@@ -4,7 +4,7 @@ They are never standardised again: what is in them goes to the network as in tra
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,21 +28,28 @@ _MARKS = {"feats", "curr_sample_rate", "std"}
 
 
 def variables_of(path: str) -> frozenset[str]:
-    """Tell which variables a ``.mat`` file has; none if it is not one that can be read."""
+    """Tell which variables a ``.mat`` file has; none of other files or of what cannot be read."""
+    if not path.lower().endswith(".mat"):
+        return frozenset()
     try:
         return frozenset(name for name, *_ in scipy.io.whosmat(path))
     except Exception:  # whoever reads the file says what is wrong with it
         return frozenset()
 
 
-def is_prepared(path: str) -> bool:
-    """Tell whether a file is one that the data preparation has standardised."""
-    return path.lower().endswith(".mat") and variables_of(path) >= _MARKS
+def is_prepared(variables: Set[str]) -> bool:
+    """Tell by its variables whether a file is one that the data preparation has standardised."""
+    return variables >= _MARKS
 
 
-def is_segment(path: str) -> bool:
-    """Tell whether a file is one segment of several of a recording."""
-    return bool(SEGMENT_FILE.search(path)) and variables_of(path) >= _MARKS | {"segment_i"}
+def is_segment(variables: Set[str]) -> bool:
+    """Tell by its variables whether a file is one segment of several of a recording."""
+    return variables >= _MARKS | {"segment_i"}
+
+
+def names_record(variables: Set[str]) -> bool:
+    """Tell whether a file holds no ECG, but where a WFDB record of a path data set is."""
+    return "ecg_path" in variables and "feats" not in variables
 
 
 @dataclass(frozen=True, eq=False)

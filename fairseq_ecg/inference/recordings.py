@@ -14,6 +14,8 @@ import pandas as pd
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
+from fairseq_ecg.data.path_dataset import record_name
+from fairseq_ecg.data.recording import read_mat
 from fairseq_ecg.data.store import Store, is_store
 from fairseq_ecg.data.store.layout import DESCRIPTION, is_url
 from fairseq_ecg.formats import (
@@ -30,6 +32,8 @@ from fairseq_ecg.inference.prepared import (
     PreparedInStore,
     is_prepared,
     is_segment,
+    names_record,
+    variables_of,
 )
 from fairseq_ecg.inference.preprocessing import Preprocessing
 from fairseq_ecg.inference.segmented import SegmentedRecording
@@ -161,19 +165,13 @@ class _RowOfFile(_InMillivolts):
 
 
 @dataclass(frozen=True, eq=False)
-class _OfFile(_InMillivolts):
+class _Measured(_InMillivolts):
+    """A file that says what was measured."""
+
     path: str
     description: Description
 
-    @property
-    def files(self) -> Sequence[Path]:
-        path = Path(self.path)
-        beside = (path.with_name(f"{path.stem}{suffix}") for suffix in (".hea", ".dat", ".mat"))
-        return sorted({path, *beside})
-
     def read(self) -> ECG:
-        if is_prepared(self.path):
-            return PreparedFiles([self.path]).read()
         return read_ecg(
             self.path,
             format=self.description.format,
@@ -183,10 +181,34 @@ class _OfFile(_InMillivolts):
             gain=self.description.gain,
         )
 
+
+@dataclass(frozen=True, eq=False)
+class _OfFile:
+    """A file of which nobody knows what it holds before it is its turn."""
+
+    path: str
+    description: Description
+
+    @property
+    def files(self) -> Sequence[Path]:
+        path = Path(self.path)
+        beside = (path.with_name(f"{path.stem}{suffix}") for suffix in (".hea", ".dat", ".mat"))
+        return sorted({path, *beside})
+
+    def _found(self) -> Source:
+        variables = variables_of(self.path)
+        if is_prepared(variables):
+            return PreparedFiles([self.path])
+        path = self.path
+        if names_record(variables):
+            path = record_name(read_mat(path, path, required=("ecg_path",)), path)
+        return _Measured(path, self.description)
+
+    def read(self) -> ECG:
+        return self._found().read()
+
     def segmented(self, preprocessing: Preprocessing, **policies: str) -> SegmentedRecording:
-        if is_prepared(self.path):
-            return PreparedFiles([self.path]).segmented(preprocessing, **policies)
-        return super().segmented(preprocessing, **policies)
+        return self._found().segmented(preprocessing, **policies)
 
 
 def recordings_in(source, description: Description) -> list[NamedRecording]:
@@ -235,7 +257,7 @@ def _grouped(recordings: Iterator[NamedRecording]) -> Iterator[NamedRecording]:
         if match:
             folder = os.path.dirname(path)
             if folder not in of_segments:
-                of_segments[folder] = is_segment(path)
+                of_segments[folder] = is_segment(variables_of(path))
             if of_segments[folder]:
                 place = groups.setdefault(recording_of_segment(path), len(found))
                 if place == len(found):
@@ -290,6 +312,8 @@ def _at_path(path: str, description: Description) -> Iterator[NamedRecording]:
                 yield from _in_file(str(file), description)
     elif is_url(path) and Location.of(f"{path.rstrip('/')}/{DESCRIPTION}").exists():
         yield from _in_store(path, description.split)
+    elif description.split is not None:
+        raise DataError(f"{path}: is no store and no folder of manifests, it has no splits")
     else:
         yield from _in_file(path, description)
 

@@ -12,6 +12,7 @@ import scipy.io
 from fairseq_ecg.cli import main
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.inference import ECGModel, parts
+from tests.conftest import environment
 
 ATOL = 2e-6  # of probabilities: float32 sums of another order, and 1e-8 mV
 FACTS = ["sample_rate", "samples", "segments", "missing_leads", "flat_leads"]
@@ -143,6 +144,27 @@ def test_bfloat16_is_close(network, shared, tmp_path):
     assert 0 < difference < 0.02  # 8 bits of mantissa
 
 
+def test_manifests_that_name_records(network, record, tmp_path):
+    named = record("r", SIGNAL)
+    (tmp_path / "mats").mkdir()
+    scipy.io.savemat(tmp_path / "mats" / "r.mat", {"ecg_path": named.removesuffix(".hea")})
+    (tmp_path / "test.tsv").write_text(f"\t{tmp_path / 'mats'}/\nr.mat\t5000\n")
+    table = predict(network, tmp_path / "test.tsv", out=tmp_path / "p.csv")
+    assert list(table.index) == ["r.mat"]
+    pd.testing.assert_frame_equal(
+        table.reset_index(drop=True),
+        predict(network, named, out=tmp_path / "p.csv").reset_index(drop=True),
+    )
+
+
+def test_outputs_are_no_recordings(network, record, tmp_path):
+    record("r", SIGNAL)
+    for _ in range(2):
+        options = [f"--segments={tmp_path / 's.csv'}"]
+        table = predict(network, tmp_path, *options, out=tmp_path / "p.csv")
+        assert list(table.index) == [str(tmp_path / "r.hea")]
+
+
 CHANGES = {
     "uV": (lambda x: x * 1000, "look like microvolts"),
     "short": (lambda x: x[:, :1500], "3 s, shorter than one segment of 5 s"),
@@ -213,6 +235,7 @@ def test_a_recording_that_cannot_be_used(change, network, record, tmp_path, caps
         (["--format=ecg"], "--format='ecg': choose from wfdb, "),
         (["--missing-leads=error"], "lacks lead III"),
         (["--labels=none.csv"], "none.csv: no such file"),
+        (["--split=test"], "two.hea: is no store and no folder of manifests"),
         (["--out=p.xlsx"], "p.xlsx: of no known form. Let its name end with .csv, .tsv, .parquet"),
     ],
 )
@@ -284,7 +307,10 @@ def test_a_killed_run_goes_on_where_it_was(network, tmp_path, monkeypatch):
         "main(sys.argv[1:])\n"
     )
     run = subprocess.run(
-        [sys.executable, "-c", program, *arguments, *killed], capture_output=True, check=False
+        [sys.executable, "-c", program, *arguments, *killed],
+        capture_output=True,
+        check=False,
+        env=environment(),
     )
     assert run.returncode == -signal.SIGKILL, run.stderr.decode()[-2000:]
     assert not (tmp_path / "k.csv").exists()

@@ -5,7 +5,7 @@ import torch
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.inference import Preprocessing
-from fairseq_ecg.inference.prepared import is_prepared, is_segment
+from fairseq_ecg.inference.prepared import is_prepared, is_segment, variables_of
 from fairseq_ecg.inference.recordings import Description, recordings_in
 from fairseq_ecg.prepare.signals import resample
 
@@ -51,8 +51,9 @@ def test_numbers_at_the_end_do_not_make_segments(tmp_path):
     write(tmp_path / "ecg_1.mat", np.random.default_rng(0).normal(size=(12, 250)))
     write(tmp_path / "ecg_2.mat", np.random.default_rng(1).normal(size=(12, 90)))
     first, second = recordings_in(tmp_path, Description())
-    assert is_prepared(str(tmp_path / "ecg_1.mat"))
-    assert not is_segment(str(tmp_path / "ecg_1.mat"))
+    variables = variables_of(str(tmp_path / "ecg_1.mat"))
+    assert is_prepared(variables)
+    assert not is_segment(variables)
     assert [str(tmp_path / f"ecg_{i}.mat") for i in (1, 2)] == [first.name, second.name]
     assert first.segmented(PREPROCESSING).spans == ((0, 1), (1, 2))
     with pytest.raises(DataError, match=r"0\.9 s, shorter than one segment of 1 s"):

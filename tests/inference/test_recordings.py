@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.io
 import torch
 import wfdb
 
@@ -128,3 +129,61 @@ def test_tables_without_paths(folder):
         ecgs(pd.DataFrame({"file": ["a"]}))
     with pytest.raises(DataError, match="the table, row 2: no path"):
         ecgs(pd.DataFrame({"path": ["a", None]}))
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """Four segments of one recording and two of another, and manifests of them."""
+    (tmp_path / "segmented").mkdir()
+    names = [f"a_{number}" for number in (0, 1, 2, 10)] + ["b_0", "b_1"]
+    for name in names:
+        variables = {"feats": SIGNAL, "curr_sample_rate": 500, "std": np.ones((12, 1))}
+        scipy.io.savemat(
+            tmp_path / "segmented" / f"{name}.mat", variables | {"segment_i": int(name[2:])}
+        )
+    (tmp_path / "manifests" / "cmsc").mkdir(parents=True)
+    root = f"{tmp_path / 'segmented'}/"
+    rows = "".join(f"{name}.mat\t600\n" for name in names[::-1])
+    (tmp_path / "manifests" / "test.tsv").write_text(f"\t{root}\n{rows}")
+    (tmp_path / "manifests" / "cmsc" / "test.tsv").write_text(
+        f"{root}\nmat\na\t600\t0\t0,1,2,10\nb\t600\t0\t0,1\n"
+    )
+    return tmp_path
+
+
+def test_manifests_list_recordings_by_their_segments(prepared):
+    manifests = prepared / "manifests"
+    for source, said, expected in (
+        (manifests / "test.tsv", {}, ["b.mat", "a.mat"]),
+        (manifests, {"split": "test"}, ["b.mat", "a.mat"]),
+        (manifests / "cmsc" / "test.tsv", {}, ["a.mat", "b.mat"]),
+    ):
+        recordings = recordings_in(source, Description(**said))
+        assert [recording.name for recording in recordings] == expected
+        (first,) = (recording for recording in recordings if recording.name == "a.mat")
+        files = [file.name for file in first.source.files]
+        assert files == [f"a_{number}.mat" for number in (0, 1, 2, 10)]
+    with pytest.raises(DataError, match=r"valid\.tsv: no such manifest"):
+        recordings_in(manifests, Description(split="valid"))
+    with pytest.raises(DataError, match=r"test\.tsv: is no store and no folder of manifests"):
+        recordings_in(manifests / "test.tsv", Description(split="test"))
+
+
+def test_what_looks_like_a_manifest_and_is_none(folder):
+    path = folder / "two.tsv"
+    pd.DataFrame(SIGNAL[:2].T, columns=["I", "II"]).to_csv(path, index=False, sep="\t")
+    (ecg,) = ecgs(path, sample_rate=500, units="mV")
+    assert ecg.leads == ("I", "II")
+    assert ecg.n_samples == SIGNAL.shape[1]
+
+
+def test_recordings_of_an_array_file_are_read_one_by_one(tmp_path):
+    np.save(tmp_path / "all.npy", np.stack([SIGNAL, 2 * SIGNAL]).swapaxes(1, 2))
+    path = str(tmp_path / "all.npy")
+    assert names(path, sample_rate=500) == [f"{path}[0]", f"{path}[1]"]
+    first, second = ecgs(path, sample_rate=500)
+    np.testing.assert_array_equal(second.signal, 2 * first.signal)
+    assert first.leads == LEADS
+    np.save(tmp_path / "one.npy", SIGNAL)
+    (one,) = ecgs(tmp_path / "one.npy", sample_rate=500, leads=LEADS, units="mV")
+    np.testing.assert_array_equal(one.signal, SIGNAL)
