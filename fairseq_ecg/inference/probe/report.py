@@ -124,20 +124,27 @@ def _with_interval(area: str, value: float, resampled: np.ndarray) -> dict[str, 
     return {area: value, f"{area}_low": low, f"{area}_high": high, "resamples": defined}
 
 
-def score_thresholds(said: Told, probe: LinearProbe) -> pd.DataFrame:
-    """Score the decisions by the thresholds of a probe, on recordings.
+def score_thresholds(
+    said: Told, labels: Sequence[str], thresholds: Mapping[str, np.ndarray]
+) -> pd.DataFrame:
+    """Score the decisions by thresholds.
+
+    Args:
+        said: probabilities and truth.
+        labels: names of the C labels.
+        thresholds: ``(C,)`` by rule, of the same level.
 
     Returns:
-        Columns ``split``, ``rule``, ``label``, ``threshold``, and what
+        Columns ``split``, ``level``, ``rule``, ``label``, ``threshold``, and what
         :func:`fairseq_ecg.inference.calibration.decisions` tells.
     """
     rows = []
-    for rule, thresholds in probe.thresholds.items():
-        for number, label in enumerate(probe.labels):
-            threshold = float(thresholds[number])
-            row = {"split": said.split, "rule": rule, "label": label, "threshold": threshold}
+    for rule, values in thresholds.items():
+        for number, label in enumerate(labels):
+            threshold = float(values[number])
+            row = {"split": said.split, "level": said.level, "rule": rule, "label": label}
             found = decisions(said.truth[:, number], said.probabilities[:, number], threshold)
-            rows.append(row | found)
+            rows.append(row | {"threshold": threshold} | found)
     return pd.DataFrame(rows)
 
 
