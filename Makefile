@@ -28,7 +28,7 @@ demo: venv ## run the demonstration
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo/run.sh
 
 benchmarks: venv ## time everything on the CPU, see benchmarks/README.md
-	for name in ops step loader prepare registers figures; do \
+	for name in ops step loader inference prepare registers figures; do \
 		$(BIN)/python -m benchmarks.$$name || exit 1; \
 	done
 

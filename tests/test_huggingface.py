@@ -23,7 +23,7 @@ def models(shared, tmp_path_factory):
     labels = shared / "ecg" / "code_15" / "labels" / "label_def.csv"
     saved = {}
     for name, options in (("diagnosis", {"labels": labels}), ("pretrain", {})):
-        model = load_model(shared / "golden" / f"{name}_small.pt", **options)
+        model = load_model(shared / "golden" / f"{name}_small.pt", device="cpu", **options)
         saved[name] = model, tmp_path_factory.mktemp(name)
         model.save_pretrained(saved[name][1])
     return saved
@@ -87,7 +87,7 @@ def test_a_new_head_on_a_pre_trained_encoder(models, source, tmp_path):
     assert losses[2] < losses[0]
     assert not torch.equal(before, classifier.network.proj.weight)
     classifier.save_pretrained(tmp_path)
-    again = load_model(tmp_path)
+    again = load_model(tmp_path, device="cpu")
     assert again.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
     with torch.no_grad():
         assert torch.equal(again.network(source)["out"], classifier.eval()(source).logits)
@@ -119,7 +119,7 @@ def test_remote_code_needs_no_import(models, source, tmp_path):
 def test_adapters_train_alone_and_merge(models, source, form, shared):
     _, folder = models["diagnosis"]
     if form == "plain":
-        network = load_model(folder).network
+        network = load_model(folder, device="cpu").network
         logits = lambda module: module(source)["out"]  # noqa: E731
     else:
         network = AutoModelForSequenceClassification.from_pretrained(folder)

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from fairseq_ecg.compat.checkpoint import NOTES
+from fairseq_ecg.inference import load_model
 from tests.conftest import ROOT, TINY_MODEL, USER_DIR, environment
 
 ONE_PROCESS = "distributed_training.distributed_world_size=1"
@@ -140,6 +142,14 @@ def test_published_finetuning_command(finetuned):
     assert 0 <= state["extra_state"]["best"] <= 1
     run = next(finetuned.glob("outputs/*/*"))
     assert {"auroc", "auprc", "macro_auroc", "f1"} <= set(columns(run / "valid.csv"))
+
+
+def test_checkpoints_carry_what_their_users_need(finetuned, pretrained):
+    model = load_model(finetuned / "checkpoint_best.pt")
+    assert model.labels[1:3] == ("1dAVb", "RBBB")
+    assert (model.preprocessing.sample_rate, model.preprocessing.segment_seconds) == (500, 5)
+    state = torch.load(pretrained / "checkpoint_last.pt", weights_only=True)
+    assert state["task_state"] == {NOTES: {"sample_rate": 500.0, "segment_seconds": 5.0}}
 
 
 def test_every_recording_is_seen_once_an_epoch(finetuned):

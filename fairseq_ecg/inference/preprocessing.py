@@ -73,6 +73,12 @@ class Preprocessing:
         check_choice("resampler", self.resampler, RESAMPLERS)
         if not 0 <= self.epsilon < np.inf:
             raise DataError(f"preprocessing: epsilon={self.epsilon} must not be negative")
+        if (self.mean is None) != (self.std is None):
+            raise DataError("preprocessing: mean and std need each other")
+        try:
+            lead_indices(self.leads)
+        except ValueError as error:
+            raise DataError(f"preprocessing: {error}") from error
         if self.segment_samples < 1:
             raise DataError("preprocessing: a segment is shorter than one sample")
 
@@ -102,7 +108,13 @@ class Preprocessing:
             seconds = min(seconds, task["max_sample_size"] / rate)
         mean = std = None
         if task.get("normalize"):
-            statistics = LeadStatistics.read(task["mean_path"], task["std_path"])
+            try:
+                statistics = LeadStatistics.read(task["mean_path"], task["std_path"])
+            except DataError as error:
+                raise DataError(
+                    f"{error}. The network was trained on normalised leads: restore the files, or "
+                    "give load_model a preprocessing with mean and std"
+                ) from error
             mean, std = (tuple(map(float, x)) for x in (statistics.mean, statistics.std))
         return cls(
             sample_rate=rate,

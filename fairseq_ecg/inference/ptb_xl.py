@@ -22,7 +22,7 @@ from fairseq_ecg.inference.metrics import RESAMPLES
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.probe.embedding import EmbeddingCache, Features
 from fairseq_ecg.inference.probe.fitting import Fitting
-from fairseq_ecg.inference.probe.report import MACRO, write_json, write_table
+from fairseq_ecg.inference.probe.report import MACRO, write_json, write_whole
 from fairseq_ecg.inference.probe.running import run_probe
 from fairseq_ecg.prepare.sources.ptb_xl import PTBXL
 
@@ -108,7 +108,7 @@ def benchmark(
         labels = PTBXL(raw_root, sample_rate=sample_rate, task=TASKS[task]).labels(records)
         rows.append(_task(task, labels, records, every, model, out / task, settings, fitting))
         results = pd.DataFrame(rows)
-        write_table(out / "results.csv", results)
+        write_whole(out / "results.csv", results)
         with replacing(out / "results.md") as unfinished:
             unfinished.write_text(as_markdown(results), encoding="utf-8")
     return results

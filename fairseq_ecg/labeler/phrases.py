@@ -70,6 +70,8 @@ class Phrases:
         self.phrases = tuple(phrases)
         self._by_word: dict[str, list[int]] = defaultdict(list)
         self._without_word: list[int] = []
+        # Only an underscore belongs to words and needs no border: taken out, it leaves other words.
+        self._splits_words = any("_" in (phrase[0], phrase[-1]) for phrase in self.phrases)
         for i, phrase in enumerate(self.phrases):
             words = _whole_words(phrase)
             if words:
@@ -79,7 +81,7 @@ class Phrases:
 
     def candidates(self, text: str) -> list[int]:
         """Return positions of phrases, in their order; every phrase in the text is among them."""
-        if len(text) > _LONG:
+        if self._splits_words or len(text) > _LONG:
             return list(range(len(self.phrases)))
         found = [i for i in self._without_word if self.phrases[i] in text]
         for word in set(_WORD.findall(text)):

@@ -14,10 +14,8 @@ def notes_of(recordings: ECGDataset) -> dict[str, float | list[str]]:
     Returns:
         ``sample_rate`` of the first segment in Hz, ``segment_seconds``, the length that most
         segments have, in seconds, and ``labels``, their names, if a file beside the labels tells
-        them. Empty if there are no segments.
+        them.
     """
-    if not len(recordings):
-        return {}
     first = recordings[0]
     rate = float((first[0] if isinstance(first, list) else first)["sample_rate"])
     sizes, counts = np.unique(recordings.sizes, return_counts=True)

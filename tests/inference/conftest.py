@@ -16,13 +16,13 @@ def code_15_ecgs(shared):
 def diagnosis(shared):
     """The fine-tuned network that fairseq_signals trained, its labels named."""
     labels = shared / "ecg" / "code_15" / "labels" / "label_def.csv"
-    return load_model(shared / "golden" / "diagnosis_small.pt", labels=labels)
+    return load_model(shared / "golden" / "diagnosis_small.pt", labels=labels, device="cpu")
 
 
 @pytest.fixture(scope="session")
 def pretrained(shared):
     """The pre-trained network that fairseq_signals trained."""
-    return load_model(shared / "golden" / "pretrain_small.pt")
+    return load_model(shared / "golden" / "pretrain_small.pt", device="cpu")
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,29 @@ def test_segments_get_the_probabilities_of_fairseq_signals(diagnosis, code_15_ec
     assert prediction.recordings["segments"].tolist() == [1, 2, 1, 2, 1, 2, 1, 1, 1, 2]
 
 
+def test_files_give_what_their_arrays_give(diagnosis, code_15_ecgs, shared):
+    folder = shared / "ecg" / "code_15" / "org"
+    expected = diagnosis.predict(code_15_ecgs, sample_rate=400).table.to_numpy()
+    table = diagnosis.predict(folder).table
+    np.testing.assert_allclose(table.to_numpy(), expected, rtol=0, atol=ATOL)
+    assert table.index[0] == str(folder / "code_15_1238362.mat")
+    with pytest.raises(DataError, match="standardised"):
+        diagnosis.predict(shared / "ecg" / "code_15" / "preprocessed" / "code_15_1238362.mat")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu(shared, diagnosis, code_15_ecgs):
+    path = shared / "golden" / "diagnosis_small.pt"
+    model = load_model(path, labels=diagnosis.labels)
+    assert model.device.type == "cuda"
+    for use in ("predict", "embed"):
+        found, expected = (
+            getattr(x, use)(code_15_ecgs, sample_rate=400).table for x in (model, diagnosis)
+        )
+        np.testing.assert_allclose(found.to_numpy(), expected.to_numpy(), rtol=0, atol=1e-4)
+    assert np.isfinite(model.saliency(code_15_ecgs, sample_rate=400).frames.to_numpy()).all()
+
+
 def test_recordings_get_the_mean_or_the_maximum(diagnosis, code_15_ecgs, extracted):
     probabilities = sigmoid(extracted["outputs"])[1:3]
     prediction = diagnosis.predict(

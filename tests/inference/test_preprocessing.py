@@ -173,8 +173,11 @@ def test_statistics_normalise_after_standardisation():
         {"epsilon": -1},
         {"missing_leads": "guess"},
         {"resampler": "fft"},
+        {"leads": ("I", "V7")},
+        {"leads": ("I", "I")},
+        {"mean": (0.0,) * 12},
     ],
 )
 def test_values_that_make_no_sense(values):
-    with pytest.raises(DataError, match=next(iter(values)).split("_")[0]):
+    with pytest.raises(DataError, match=next(iter(values)).split("_")[0].removesuffix("s")):
         Preprocessing(**values)

@@ -18,7 +18,7 @@ def test_a_saved_model_is_the_same(diagnosis, code_15_ecgs, tmp_path):
         {"AF": "max"},
     )
     model.save_pretrained(tmp_path / "saved")
-    again = ECGModel.from_pretrained(tmp_path / "saved")
+    again = ECGModel.from_pretrained(tmp_path / "saved", device="cpu")
     assert again.preprocessing == model.preprocessing
     assert again.labels == model.labels
     assert again.aggregation == model.aggregation
@@ -34,7 +34,7 @@ def test_a_saved_model_is_the_same(diagnosis, code_15_ecgs, tmp_path):
 
 def test_pre_trained_models_and_bfloat16(pretrained, shared, code_15_ecgs, tmp_path):
     pretrained.save_pretrained(tmp_path)
-    again = load_model(tmp_path)
+    again = load_model(tmp_path, device="cpu")
     expected = np.asarray(pretrained.embed(code_15_ecgs[0], sample_rate=400))
     np.testing.assert_array_equal(again.embed(code_15_ecgs[0], sample_rate=400), expected)
     names = load_file(tmp_path / "model.safetensors")
@@ -67,7 +67,7 @@ def test_damaged_folders_are_refused(diagnosis, tmp_path):
     def refused(message, **changes):
         (tmp_path / "config.json").write_text(json.dumps(config | changes))
         with pytest.raises(CheckpointError, match=message):
-            load_model(tmp_path)
+            load_model(tmp_path, device="cpu")
 
     refused("is no config of fairseq-ecg", model_type="bert")
     refused("model 'bert' is not known here", network={"_name": "bert"})
@@ -75,14 +75,14 @@ def test_damaged_folders_are_refused(diagnosis, tmp_path):
     refused("size mismatch", network=config["network"] | {"num_labels": 3})
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "ecg_fm"}))
     with pytest.raises(CheckpointError, match="has no 'network': save the model again"):
-        load_model(tmp_path)
+        load_model(tmp_path, device="cpu")
     (tmp_path / "config.json").write_text(json.dumps(config))
     save_file(weights | {"extra": torch.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match="left over extra"):
-        load_model(tmp_path)
+        load_model(tmp_path, device="cpu")
     (tmp_path / "model.safetensors").write_bytes(b"truncated")
     with pytest.raises(CheckpointError, match="is truncated, or no safetensors file"):
-        load_model(tmp_path)
+        load_model(tmp_path, device="cpu")
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match="cannot be read"):
-        load_model(tmp_path)
+        load_model(tmp_path, device="cpu")

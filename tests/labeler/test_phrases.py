@@ -37,6 +37,10 @@ def test_what_is_taken_out_is_what_replacing_one_by_one_finds(text, some):
     assert blanked.replace(BLANK, "") == "".join(char for char in text if char < chr(0xF0000))
 
 
+def test_an_underscore_that_is_taken_out_leaves_another_word():
+    assert take_out("1_", Phrases(["_", "1"]))[1] == [(1, 2, 0), (0, 1, 1)]
+
+
 def test_borders():
     assert replace("av avb b-av av_ (av)", "av", "X") == "X avb b-X av_ (X)"
     assert replace("xavx", "av", "X", bordered=False) == "xXx"

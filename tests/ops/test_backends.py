@@ -66,3 +66,18 @@ def test_an_extension_of_another_pytorch_is_no_crash(monkeypatch, tmp_path):
     monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: Spec)
     reason = backends._why_extension_is_missing.__wrapped__()
     assert "install again" in reason
+
+
+def test_one_alone_for_a_while(monkeypatch):
+    monkeypatch.setenv(backends.VARIABLE, "triton")
+    with backends.only("reference"):
+        assert backends.choose("op", CPU) == "reference"
+        with backends.only("torch"):
+            assert backends.choose("op", CPU, has_torch=True) == "torch"
+        assert backends.asked_for() == "reference"
+    assert backends.asked_for() == "triton"
+    with pytest.raises(backends.BackendError, match="backend tpu: choose"), backends.only("tpu"):
+        pass
+    with pytest.raises(ZeroDivisionError), backends.only("reference"):
+        1 / 0  # noqa: B018
+    assert backends.asked_for() == "triton"

@@ -120,6 +120,16 @@ def test_all_runs_what_the_file_says(code_15, tmp_path, capsys):
     assert len(list((out / "segmented").iterdir())) == 16
 
 
+@pytest.mark.parametrize("value", ["false", "true", "valid"])
+def test_words_that_are_not_switches(code_15, tmp_path, value):
+    options = ["strategy: grouped_temporal", "group_col: patient_id", "date_col: exam_id"]
+    lines = [*options, f"grouped_temporal_filter_strategy: {value}"]
+    file = tmp_path / "a.yaml"
+    write_yaml(file, code_15, tmp_path / "out", "splits:", *(f"  {line}" for line in lines))
+    splits = all_steps.plan(all_steps.read(file, []))[-1][2]
+    assert str(splits.grouped_temporal_filter_strategy).lower() == value
+
+
 def test_all_goes_on_after_quarantine_and_tells_it(damaged_code_15, tmp_path):
     file = write_yaml(tmp_path / "a.yaml", damaged_code_15, tmp_path / "out")
     assert main(["prepare", "all", file, "signals.segment_seconds=1"]) == 3

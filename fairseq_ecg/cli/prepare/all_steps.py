@@ -19,6 +19,9 @@ ALWAYS = ("records", "signals")
 
 STEPS = (*ALWAYS, "splits", "labels", "manifests", "cmsc", "subset")
 
+TEXT_OPTIONS = ("grouped_temporal_filter_strategy",)
+"""Options whose values true and false are words, not whether the option is given."""
+
 
 def add(commands) -> None:
     """Add the step."""
@@ -138,7 +141,9 @@ def _command(configuration: Configuration, step: str) -> list[str]:
     command = [step, *([str(manifests)] if step == "cmsc" else [])]
     for key, value in (defaults | options).items():
         option = f"--{key.replace('_', '-')}"
-        if value is True:
+        if key in TEXT_OPTIONS and isinstance(value, bool):
+            command.append(f"{option}={str(value).lower()}")
+        elif value is True:
             command.append(option)
         elif isinstance(value, list):
             command.append(f"{option}={','.join(map(str, value))}")

@@ -23,6 +23,7 @@ from fairseq_ecg.inference.metrics import (
 )
 from fairseq_ecg.inference.probe.embedding import Features
 from fairseq_ecg.inference.probe.linear import LinearProbe
+from fairseq_ecg.inference.writing import write_table
 
 LEVELS = ("recording", "segment")
 MACRO = "macro"
@@ -168,13 +169,9 @@ def predictions(said: Sequence[Told], labels: Sequence[str]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV or Parquet, as its name ends."""
-    with replacing(path) as unfinished:
-        if path.suffix == ".parquet":
-            table.to_parquet(unfinished, index=False)
-        else:
-            table.to_csv(unfinished, index=False, lineterminator="\n")
+def write_whole(path: Path, table: pd.DataFrame) -> None:
+    """Write a table that is in memory, as CSV or Parquet as its name ends."""
+    write_table(path, lambda: iter((table,)), n_keys=0)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -22,7 +22,7 @@ from fairseq_ecg.inference.probe.report import (
     score_thresholds,
     told,
     write_json,
-    write_table,
+    write_whole,
 )
 
 SPLITS = ("train", "valid", "test")
@@ -112,11 +112,11 @@ def run_probe(
     probe = replace(probe, thresholds=chosen["recording"])
     result = ProbeResult(probe, trials, metrics, thresholds)
     tried = pd.DataFrame([asdict(trial) for trial in trials])
-    write_table(out / "metrics.csv", metrics)
-    write_table(out / "thresholds.csv", thresholds)
-    write_table(out / "trials.csv", tried)
+    write_whole(out / "metrics.csv", metrics)
+    write_whole(out / "thresholds.csv", thresholds)
+    write_whole(out / "trials.csv", tried)
     every = [said[split][level] for split in said for level in LEVELS]
-    write_table(out / f"predictions.{table_format}", predictions(every, labels))
+    write_whole(out / f"predictions.{table_format}", predictions(every, labels))
     draw(said["test"]["recording"], labels, out)
     probe.save(out / PROBE)
     if model is not None:
