@@ -50,6 +50,7 @@ def benchmark(
     sample_rate: int = 500,
     n_resamples: int = RESAMPLES,
     batch_size: int = 32,
+    workers: int = 0,
     cache: Path | None = None,
     skip_errors: bool = False,
 ) -> pd.DataFrame:
@@ -69,6 +70,7 @@ def benchmark(
         sample_rate: of the recordings that are read, 500 or 100 Hz.
         n_resamples: of the bootstrap.
         batch_size: in segments.
+        workers: processes that read recordings; 0: none beside this one.
         cache: folder of the embeddings; None: ``embeddings`` in ``out``.
         skip_errors: whether recordings that cannot be used are left out, with a warning.
 
@@ -88,7 +90,7 @@ def benchmark(
     records.insert(0, "idx", np.arange(len(records)))
     if records["strat_fold"].isna().any():
         raise DataError(f"{source.raw_root / 'ptbxl_database.csv'}: a recording has no strat_fold")
-    store = EmbeddingCache(cache or out / "embeddings", model, batch_size)
+    store = EmbeddingCache(cache or out / "embeddings", model, batch_size, workers)
     paths = [str(source.raw_root / f"{path}.hea") for path in records["path"]]
     every = store.of_recordings(
         paths,
