@@ -206,6 +206,8 @@ def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         parser.error("--data and --table need a CHECKPOINT")
     if kinds == ["data"] and not arguments.labels:
         parser.error("--data needs --labels")
+    if len(set(arguments.splits)) < 3:
+        parser.error("--splits must name three different splits")
     out = arguments.out or arguments.directory
     if out is None:
         parser.error("give --out")
