@@ -21,7 +21,19 @@ from fairseq_ecg.cli import (
 
 # Whatever takes time to import is imported where it is needed: --help is to answer at once.
 
-COMMANDS = (prepare, store, label, evaluate, predict, embed, saliency, probe, benchmark, plot, pool)
+COMMANDS = (
+    prepare,
+    store,
+    label,
+    evaluate,
+    predict,
+    embed,
+    saliency,
+    probe,
+    benchmark,
+    plot,
+    pool,
+)
 """Modules with ``add``, which adds the command to the parser, in the order of ``--help``."""
 
 EXIT_USER_ERROR = 2

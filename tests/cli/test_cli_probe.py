@@ -56,9 +56,8 @@ def test_a_table_of_recordings(shared, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "RBBB" in out
     (tmp_path / "t.csv").write_text("path,split,RBBB\nnone.mat,train,1\n")
-    assert (
-        main(["probe", *options, f"--out={tmp_path / 'other'}", "--splits", "train", "b", "c"]) == 2
-    )
+    options.append(f"--out={tmp_path / 'other'}")
+    assert main(["probe", *options, "--splits", "train", "b", "c"]) == 2
     assert "no recording is of split 'b'" in capsys.readouterr().err
     (tmp_path / "t.csv").write_text(
         "path,split,RBBB\nnone.mat,train,1\nb.mat,valid,0\nc.mat,test,0\n"
