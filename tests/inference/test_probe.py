@@ -12,11 +12,17 @@ from sklearn.metrics import roc_auc_score
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.label_file import read_label_names
 from fairseq_ecg.inference import load_model
-from fairseq_ecg.inference.probe import EmbeddingCache, Features, Fitting, LinearProbe, fit_probe
+from fairseq_ecg.inference.probe import (
+    EmbeddingCache,
+    Features,
+    Fitting,
+    LinearProbe,
+    fit_probe,
+    run_probe,
+)
 from fairseq_ecg.inference.probe.embedding import fingerprint
 from fairseq_ecg.inference.probe.fitting import PENALTIES, fit_lines
 from fairseq_ecg.inference.probe.report import score, told
-from fairseq_ecg.inference.probe.running import run_probe
 from fairseq_ecg.inference.probe.tables import read_labelled_recordings
 from fairseq_ecg.prepare.pack import pack
 

@@ -166,18 +166,18 @@ class EmbeddingCache:
         names = dataset.names(range(len(dataset)))
         states = _states(dataset, names)
 
-        def embed(part: range) -> dict[str, np.ndarray]:
+        def embed(part: range, bar: tqdm) -> dict[str, np.ndarray]:
             loader = DataLoader(
                 Subset(dataset, list(part)),
                 self.batch_size,
                 collate_fn=dataset.collate,
                 num_workers=self.workers,
             )
-            rows = [
-                (self.model.embeddings(**batch["net_input"]), batch["label"][:, 0].numpy())
-                for batch in loader
-            ]
-            embeddings, idx = zip(*rows, strict=True)
+            embeddings, idx = [], []
+            for batch in loader:
+                embeddings.append(self.model.embeddings(**batch["net_input"]))
+                idx.append(batch["label"][:, 0].numpy())
+                bar.update(len(idx[-1]))
             return {"embeddings": np.concatenate(embeddings), "idx": np.concatenate(idx)}
 
         found = self._in_parts(states, SEGMENTS_PER_PART, embed, os.fspath(manifest), "segment")
@@ -226,12 +226,12 @@ class EmbeddingCache:
                 )
         states = [f"{_state(one.name, one.source.files)} {description}" for one in recordings]
 
-        def embed(part: range) -> dict[str, np.ndarray]:
+        def embed(part: range, bar: tqdm) -> dict[str, np.ndarray]:
             run = self.model.embed(
                 recordings[part.start : part.stop],
                 batch_size=self.batch_size,
                 workers=self.workers,
-                progress=False,
+                progress=bar,
                 on_error=on_error,
             )
             for path, reason in run.errors.items():
@@ -263,7 +263,7 @@ class EmbeddingCache:
         self,
         states: Sequence[str],
         per_part: int,
-        embed: Callable[[range], dict[str, np.ndarray]],
+        embed: Callable[[range, tqdm], dict[str, np.ndarray]],
         what: str,
         unit: str,
     ) -> dict[str, np.ndarray]:
@@ -274,9 +274,11 @@ class EmbeddingCache:
             part = range(start, min(start + per_part, len(states)))
             key = hashlib.blake2b("\n".join(states[start : part.stop]).encode(), digest_size=16)
             path = self.folder / f"{key.hexdigest()}.npz"
-            if not path.is_file():
+            if path.is_file():
+                bar.update(len(part))
+            else:
                 with replacing(path) as unfinished, open(unfinished, "wb") as file:
-                    np.savez(file, **embed(part))
+                    np.savez(file, **embed(part, bar))
             with (
                 damage_as_data_error(str(path), "part of a cache", "Delete it"),
                 np.load(path) as file,
@@ -285,7 +287,6 @@ class EmbeddingCache:
             if "owner" in arrays:
                 arrays["owner"] += start
             parts.append(arrays)
-            bar.update(len(part))
         bar.close()
         if not parts:
             raise DataError(f"{what}: is empty")
