@@ -86,6 +86,7 @@ def run_ptbxl(arguments: argparse.Namespace) -> int:
         sample_rate=arguments.sample_rate,
         n_resamples=arguments.resamples,
         batch_size=arguments.batch_size,
+        workers=arguments.workers,
         cache=arguments.cache,
         skip_errors=arguments.skip_errors,
     )

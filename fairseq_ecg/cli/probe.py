@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fairseq_ecg.cli.options import add_label_definition
 from fairseq_ecg.cli.prepare.options import words
+from fairseq_ecg.cli.recordings import add_description
 
 COMPATIBLE = "compatible"
 
@@ -65,6 +66,7 @@ def add(commands) -> None:
         metavar="NAMES",
         help="of --table, separated by commas (default: all columns but path and split)",
     )
+    add_description(parser)
     data.add_argument(
         "--splits",
         nargs=3,
@@ -94,10 +96,10 @@ def add(commands) -> None:
         help="with --table, leave out recordings that cannot be used",
     )
     parser.add_argument(
-        "--format",
+        "--predictions",
         choices=["csv", "parquet"],
         default="csv",
-        help="of the predictions (default: csv)",
+        help="form of the predictions (default: csv)",
     )
     parser.add_argument("--device", metavar="NAME", help="cpu or cuda (default: a GPU if any)")
     adam = parser.add_argument_group("solver compatible, with fairseq_signals' defaults")
@@ -165,6 +167,13 @@ def add_fitting_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="segments that go through the network together (default: 32)",
     )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processes that read recordings (default: 0, none beside this one)",
+    )
 
 
 def fitting_of(arguments: argparse.Namespace, solver: str):
@@ -197,6 +206,8 @@ def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         parser.error("--data and --table need a CHECKPOINT")
     if kinds == ["data"] and not arguments.labels:
         parser.error("--data needs --labels")
+    if len(set(arguments.splits)) < 3:
+        parser.error("--splits must name three different splits")
     out = arguments.out or arguments.directory
     if out is None:
         parser.error("give --out")
@@ -214,7 +225,7 @@ def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         model=model,
         model_fingerprint=fingerprint,
         n_resamples=arguments.resamples,
-        table_format=arguments.format,
+        table_format=arguments.predictions,
     )
     print(format_metrics(result.metrics))
     return 0
@@ -263,17 +274,27 @@ def _features(arguments: argparse.Namespace, out: Path):
 
     if arguments.table:
         from fairseq_ecg.inference.probe.tables import read_labelled_recordings
+        from fairseq_ecg.inference.recordings import Description
 
+        description = Description(
+            arguments.sample_rate,
+            arguments.leads,
+            arguments.units,
+            arguments.gain,
+            arguments.format,
+        )
         parts, named = read_labelled_recordings(
             arguments.table, arguments.splits, arguments.label_columns or named
         )
     model = load_encoder(arguments.checkpoint, arguments.device)
-    cache = EmbeddingCache(arguments.cache or out / "embeddings", model, arguments.batch_size)
+    cache = EmbeddingCache(
+        arguments.cache or out / "embeddings", model, arguments.batch_size, arguments.workers
+    )
     features = {}
     for split in arguments.splits:
         if arguments.table:
             on_error = "skip" if arguments.skip_errors else "raise"
-            features[split] = cache.of_recordings(*parts[split], on_error=on_error)
+            features[split] = cache.of_recordings(*parts[split], on_error, description)
         else:
             suffix = "" if _is_store(arguments.data) else ".tsv"
             manifest = f"{arguments.data.rstrip('/')}/{split}{suffix}"

@@ -29,6 +29,14 @@ def add_recordings(parser: argparse.ArgumentParser) -> None:
         "recordings (N, leads, samples), table with a column 'path', or URL; of files that "
         "prepare has standardised, the segments of a recording are put together",
     )
+    group = add_description(parser)
+    group.add_argument(
+        "--split", metavar="NAME", help="of a store, or of a folder of manifests: test for instance"
+    )
+
+
+def add_description(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add what recordings may not say of themselves, and return the group of these options."""
     group = parser.add_argument_group("what recordings do not say themselves")
     group.add_argument("--sample-rate", type=float, metavar="HZ", help="in Hz")
     group.add_argument(
@@ -39,9 +47,7 @@ def add_recordings(parser: argparse.ArgumentParser) -> None:
         "--gain", type=float, metavar="N", help="counts of the converter per mV, in place of units"
     )
     group.add_argument("--format", help="of files whose name and content do not tell it")
-    group.add_argument(
-        "--split", metavar="NAME", help="of a store, or of a folder of manifests: test for instance"
-    )
+    return group
 
 
 def add_policies(parser: argparse.ArgumentParser) -> None:

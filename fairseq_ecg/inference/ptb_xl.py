@@ -22,7 +22,7 @@ from fairseq_ecg.inference.metrics import RESAMPLES
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.probe.embedding import EmbeddingCache, Features
 from fairseq_ecg.inference.probe.fitting import Fitting
-from fairseq_ecg.inference.probe.report import MACRO, write_json, write_table
+from fairseq_ecg.inference.probe.report import MACRO, write_json, write_whole
 from fairseq_ecg.inference.probe.running import run_probe
 from fairseq_ecg.prepare.sources.ptb_xl import PTBXL
 
@@ -50,6 +50,7 @@ def benchmark(
     sample_rate: int = 500,
     n_resamples: int = RESAMPLES,
     batch_size: int = 32,
+    workers: int = 0,
     cache: Path | None = None,
     skip_errors: bool = False,
 ) -> pd.DataFrame:
@@ -69,6 +70,7 @@ def benchmark(
         sample_rate: of the recordings that are read, 500 or 100 Hz.
         n_resamples: of the bootstrap.
         batch_size: in segments.
+        workers: processes that read recordings; 0: none beside this one.
         cache: folder of the embeddings; None: ``embeddings`` in ``out``.
         skip_errors: whether recordings that cannot be used are left out, with a warning.
 
@@ -88,7 +90,7 @@ def benchmark(
     records.insert(0, "idx", np.arange(len(records)))
     if records["strat_fold"].isna().any():
         raise DataError(f"{source.raw_root / 'ptbxl_database.csv'}: a recording has no strat_fold")
-    store = EmbeddingCache(cache or out / "embeddings", model, batch_size)
+    store = EmbeddingCache(cache or out / "embeddings", model, batch_size, workers)
     paths = [str(source.raw_root / f"{path}.hea") for path in records["path"]]
     every = store.of_recordings(
         paths,
@@ -108,7 +110,7 @@ def benchmark(
         labels = PTBXL(raw_root, sample_rate=sample_rate, task=TASKS[task]).labels(records)
         rows.append(_task(task, labels, records, every, model, out / task, settings, fitting))
         results = pd.DataFrame(rows)
-        write_table(out / "results.csv", results)
+        write_whole(out / "results.csv", results)
         with replacing(out / "results.md") as unfinished:
             unfinished.write_text(as_markdown(results), encoding="utf-8")
     return results

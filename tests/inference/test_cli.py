@@ -7,7 +7,8 @@ from fairseq_ecg.cli import main
 
 
 @pytest.mark.parametrize(
-    "command", ["prepare", "evaluate", "predict", "embed", "saliency", "plot", "pool"]
+    "command",
+    ["prepare", "evaluate", "predict", "embed", "saliency", "probe", "benchmark", "plot", "pool"],
 )
 def test_every_option_is_explained(command, capsys):
     with pytest.raises(SystemExit) as exit_:

@@ -12,11 +12,17 @@ from sklearn.metrics import roc_auc_score
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.label_file import read_label_names
 from fairseq_ecg.inference import load_model
-from fairseq_ecg.inference.probe import EmbeddingCache, Features, Fitting, LinearProbe, fit_probe
+from fairseq_ecg.inference.probe import (
+    EmbeddingCache,
+    Features,
+    Fitting,
+    LinearProbe,
+    fit_probe,
+    run_probe,
+)
 from fairseq_ecg.inference.probe.embedding import fingerprint
 from fairseq_ecg.inference.probe.fitting import PENALTIES, fit_lines
 from fairseq_ecg.inference.probe.report import score, told
-from fairseq_ecg.inference.probe.running import run_probe
 from fairseq_ecg.inference.probe.tables import read_labelled_recordings
 from fairseq_ecg.prepare.pack import pack
 
@@ -66,7 +72,6 @@ def test_both_solvers_learn_what_there_is(features, solver):
     assert 0.6 < roc_auc_score(said.truth[:, 1], said.probabilities[:, 1]) < 0.98
     # (0 + 1) / (N + 2) of a label that never holds in the N segments of train
     np.testing.assert_allclose(said.probabilities[:, 2], 1 / 162, rtol=1e-5)
-    assert np.isnan(probe.thresholds["f1"][2])
     assert len(trials) == (2 if solver == "lbfgs" else 10)
 
 
@@ -156,6 +161,10 @@ def test_everything_is_written(features, tmp_path):
     )
     thresholds = pd.read_csv(tmp_path / "thresholds.csv")
     assert set(thresholds["rule"]) == {"youden", "f1", "sensitivity"}
+    assert set(thresholds["level"]) == {"recording", "segment"}
+    kept = thresholds.query("split == 'test' and level == 'recording' and rule == 'f1'")
+    np.testing.assert_allclose(kept["threshold"], result.probe.thresholds["f1"], rtol=1e-12)
+    assert np.isnan(result.probe.thresholds["f1"][2])
     on_valid = thresholds.query("split == 'valid' and rule == 'sensitivity' and label != 'never'")
     assert (on_valid["sensitivity"] >= 0.9).all()
     for name in ("roc", "pr", "reliability"):

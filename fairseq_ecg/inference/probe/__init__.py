@@ -3,5 +3,14 @@
 from fairseq_ecg.inference.probe.embedding import EmbeddingCache, Features
 from fairseq_ecg.inference.probe.fitting import Fitting, fit_probe
 from fairseq_ecg.inference.probe.linear import LinearProbe
+from fairseq_ecg.inference.probe.running import ProbeResult, run_probe
 
-__all__ = ["EmbeddingCache", "Features", "Fitting", "LinearProbe", "fit_probe"]
+__all__ = [
+    "EmbeddingCache",
+    "Features",
+    "Fitting",
+    "LinearProbe",
+    "ProbeResult",
+    "fit_probe",
+    "run_probe",
+]

@@ -4,11 +4,10 @@ import hashlib
 import json
 import logging
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +22,7 @@ from fairseq_ecg.data.label_file import LabelFile
 from fairseq_ecg.data.store import StoreECGDataset
 from fairseq_ecg.inference.evaluation import SEGMENT, labelled_segments
 from fairseq_ecg.inference.model import ECGModel
+from fairseq_ecg.inference.recordings import Description, recordings_in
 from fairseq_ecg.modules.architecture import network_config
 
 logger = logging.getLogger(__name__)
@@ -136,15 +136,17 @@ class EmbeddingCache:
         folder: where to.
         model: the network.
         batch_size: in segments.
+        workers: processes that read; 0: none beside this one.
     """
 
-    def __init__(self, folder: Path, model: ECGModel, batch_size: int = 32):
+    def __init__(self, folder: Path, model: ECGModel, batch_size: int = 32, workers: int = 0):
         if batch_size < 1:
             raise DataError(f"batch_size={batch_size}: must be positive")
         self.model = model
         self.fingerprint = fingerprint(model)
         self.folder = Path(folder) / self.fingerprint
         self.batch_size = batch_size
+        self.workers = workers
 
     def of_manifest(self, manifest: str | os.PathLike, label_file: Path) -> Features:
         """Embed prepared segments.
@@ -164,15 +166,18 @@ class EmbeddingCache:
         names = dataset.names(range(len(dataset)))
         states = _states(dataset, names)
 
-        def embed(part: range) -> dict[str, np.ndarray]:
+        def embed(part: range, bar: tqdm) -> dict[str, np.ndarray]:
             loader = DataLoader(
-                Subset(dataset, list(part)), self.batch_size, collate_fn=dataset.collate
+                Subset(dataset, list(part)),
+                self.batch_size,
+                collate_fn=dataset.collate,
+                num_workers=self.workers,
             )
-            rows = [
-                (self.model.embeddings(**batch["net_input"]), batch["label"][:, 0].numpy())
-                for batch in loader
-            ]
-            embeddings, idx = zip(*rows, strict=True)
+            embeddings, idx = [], []
+            for batch in loader:
+                embeddings.append(self.model.embeddings(**batch["net_input"]))
+                idx.append(batch["label"][:, 0].numpy())
+                bar.update(len(idx[-1]))
             return {"embeddings": np.concatenate(embeddings), "idx": np.concatenate(idx)}
 
         found = self._in_parts(states, SEGMENTS_PER_PART, embed, os.fspath(manifest), "segment")
@@ -186,7 +191,11 @@ class EmbeddingCache:
         )
 
     def of_recordings(
-        self, paths: Sequence[str], labels: np.ndarray, on_error: str = "raise", **options: Any
+        self,
+        paths: Sequence[str],
+        labels: np.ndarray,
+        on_error: str = "raise",
+        description: Description | None = None,
     ) -> Features:
         """Embed recordings as they are: files of any form that `ECGModel.embed` reads.
 
@@ -195,31 +204,39 @@ class EmbeddingCache:
             labels: 0, 1 or NaN, ``(R, C)``.
             on_error: ``raise``, or ``skip`` for leaving out recordings that cannot be used, with a
                 warning.
-            options: others of `ECGModel.embed`.
+            description: what the files do not say themselves.
 
         Returns:
             Segments in the order of the recordings, without those that were left out.
 
         Raises:
-            DataError: a recording is listed twice, or cannot be used.
+            DataError: a path is listed twice, is not that of one recording, or cannot be used.
         """
-        if len(set(paths)) < len(paths):
-            twice = pd.Series(paths)[pd.Series(paths).duplicated()].iloc[0]
-            raise DataError(f"{twice} is listed twice")
-        how = json.dumps(options, sort_keys=True, default=str)
-        states = [f"{_state(path)} {how}" for path in paths]
+        twice = pd.Series(paths).duplicated()
+        if twice.any():
+            raise DataError(f"{paths[int(twice.argmax())]} is listed twice")
+        description = description or Description()
+        recordings = recordings_in(list(paths), description)
+        names = [recording.name for recording in recordings]
+        for path, name in zip_longest(paths, names):
+            if path != name:
+                raise DataError(
+                    f"{path or name}: is not one recording, but several, or a segment of one. List "
+                    "recordings one by one; prepared segments are listed by manifests"
+                )
+        states = [f"{_state(one.name, one.source.files)} {description}" for one in recordings]
 
-        def embed(part: range) -> dict[str, np.ndarray]:
+        def embed(part: range, bar: tqdm) -> dict[str, np.ndarray]:
             run = self.model.embed(
-                [paths[number] for number in part],
+                recordings[part.start : part.stop],
                 batch_size=self.batch_size,
-                progress=False,
+                workers=self.workers,
+                progress=bar,
                 on_error=on_error,
-                **options,
             )
             for path, reason in run.errors.items():
                 logger.warning("%s cannot be used: %s", path, reason)
-            place = {paths[number]: number - part.start for number in part}
+            place = {names[number]: number - part.start for number in part}
             owners = [place[name] for name in run.segments.index.get_level_values(0)]
             values = run.segments[list(range(self.model.embed_dim))].to_numpy(np.float32)
             return {"embeddings": values, "owner": np.array(owners, np.int64)}
@@ -246,7 +263,7 @@ class EmbeddingCache:
         self,
         states: Sequence[str],
         per_part: int,
-        embed: Callable[[range], dict[str, np.ndarray]],
+        embed: Callable[[range, tqdm], dict[str, np.ndarray]],
         what: str,
         unit: str,
     ) -> dict[str, np.ndarray]:
@@ -257,9 +274,11 @@ class EmbeddingCache:
             part = range(start, min(start + per_part, len(states)))
             key = hashlib.blake2b("\n".join(states[start : part.stop]).encode(), digest_size=16)
             path = self.folder / f"{key.hexdigest()}.npz"
-            if not path.is_file():
+            if path.is_file():
+                bar.update(len(part))
+            else:
                 with replacing(path) as unfinished, open(unfinished, "wb") as file:
-                    np.savez(file, **embed(part))
+                    np.savez(file, **embed(part, bar))
             with (
                 damage_as_data_error(str(path), "part of a cache", "Delete it"),
                 np.load(path) as file,
@@ -268,7 +287,6 @@ class EmbeddingCache:
             if "owner" in arrays:
                 arrays["owner"] += start
             parts.append(arrays)
-            bar.update(len(part))
         bar.close()
         if not parts:
             raise DataError(f"{what}: is empty")
@@ -293,17 +311,16 @@ def _states(dataset: ECGDataset, names: Sequence[str]) -> list[str]:
     if isinstance(dataset, StoreECGDataset):
         checksums = dataset.segments.crc32[dataset.manifest.rows[:, 0]]
         return [f"{name} {checksum}" for name, checksum in zip(names, checksums, strict=True)]
-    return [_state(name) for name in names]
+    return [_state(name, [name]) for name in names]
 
 
-def _state(path: str) -> str:
-    """Tell a file from what it was before: path, size and time of it, or of a WFDB record's files.
+def _state(name: str, files: Sequence[str | os.PathLike]) -> str:
+    """Tell a recording from what it was before: its place, and size and time of its files.
 
     Of what is behind a URL the address alone is known.
     """
-    state = [os.path.abspath(path) if "://" not in path else path]
-    stem = re.sub(r"\.hea$", "", path)
-    for file in dict.fromkeys((path, f"{stem}.hea", f"{stem}.dat", f"{stem}.mat")):
+    state = [name if "://" in name else os.path.abspath(name)]
+    for file in files:
         try:
             about = os.stat(file)
         except OSError:

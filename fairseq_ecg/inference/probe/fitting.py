@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.inference.aggregation import aggregate, aggregation_of
-from fairseq_ecg.inference.calibration import calibrate, choose_thresholds, probabilities_of
+from fairseq_ecg.inference.calibration import calibrate
 from fairseq_ecg.inference.metrics import Ranking, mean_of_defined
 from fairseq_ecg.inference.probe.embedding import Features
 from fairseq_ecg.inference.probe.linear import LinearProbe
@@ -170,11 +170,7 @@ def fit_probe(
     )
     logits = probe.logits(valid.embeddings)
     slope, offset = calibrate(valid.segment_labels, logits, fitting.calibration)
-    of_recordings = aggregate(
-        probabilities_of(logits, slope, offset), valid.recording_of, list(rules.values())
-    )
-    thresholds = choose_thresholds(valid.labels, of_recordings, fitting.sensitivity)
-    return replace(probe, slope=slope, offset=offset, thresholds=thresholds), trials
+    return replace(probe, slope=slope, offset=offset), trials
 
 
 def _trial(

@@ -23,6 +23,7 @@ from fairseq_ecg.inference.metrics import (
 )
 from fairseq_ecg.inference.probe.embedding import Features
 from fairseq_ecg.inference.probe.linear import LinearProbe
+from fairseq_ecg.inference.writing import write_table
 
 LEVELS = ("recording", "segment")
 MACRO = "macro"
@@ -124,20 +125,27 @@ def _with_interval(area: str, value: float, resampled: np.ndarray) -> dict[str, 
     return {area: value, f"{area}_low": low, f"{area}_high": high, "resamples": defined}
 
 
-def score_thresholds(said: Told, probe: LinearProbe) -> pd.DataFrame:
-    """Score the decisions by the thresholds of a probe, on recordings.
+def score_thresholds(
+    said: Told, labels: Sequence[str], thresholds: Mapping[str, np.ndarray]
+) -> pd.DataFrame:
+    """Score the decisions by thresholds.
+
+    Args:
+        said: probabilities and truth.
+        labels: names of the C labels.
+        thresholds: ``(C,)`` by rule, of the same level.
 
     Returns:
-        Columns ``split``, ``rule``, ``label``, ``threshold``, and what
+        Columns ``split``, ``level``, ``rule``, ``label``, ``threshold``, and what
         :func:`fairseq_ecg.inference.calibration.decisions` tells.
     """
     rows = []
-    for rule, thresholds in probe.thresholds.items():
-        for number, label in enumerate(probe.labels):
-            threshold = float(thresholds[number])
-            row = {"split": said.split, "rule": rule, "label": label, "threshold": threshold}
+    for rule, values in thresholds.items():
+        for number, label in enumerate(labels):
+            threshold = float(values[number])
+            row = {"split": said.split, "level": said.level, "rule": rule, "label": label}
             found = decisions(said.truth[:, number], said.probabilities[:, number], threshold)
-            rows.append(row | found)
+            rows.append(row | {"threshold": threshold} | found)
     return pd.DataFrame(rows)
 
 
@@ -161,13 +169,9 @@ def predictions(said: Sequence[Told], labels: Sequence[str]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV or Parquet, as its name ends."""
-    with replacing(path) as unfinished:
-        if path.suffix == ".parquet":
-            table.to_parquet(unfinished, index=False)
-        else:
-            table.to_csv(unfinished, index=False, lineterminator="\n")
+def write_whole(path: Path, table: pd.DataFrame) -> None:
+    """Write a table that is in memory, as CSV or Parquet as its name ends."""
+    write_table(path, lambda: iter((table,)), n_keys=0)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

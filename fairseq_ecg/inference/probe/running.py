@@ -1,12 +1,13 @@
 """From embeddings of train, valid and test to a probe and everything that is said of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.inference.calibration import choose_thresholds
 from fairseq_ecg.inference.metrics import RESAMPLES
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.probe.embedding import Features
@@ -21,7 +22,7 @@ from fairseq_ecg.inference.probe.report import (
     score_thresholds,
     told,
     write_json,
-    write_table,
+    write_whole,
 )
 
 SPLITS = ("train", "valid", "test")
@@ -96,16 +97,26 @@ def run_probe(
         ],
         ignore_index=True,
     )
+    chosen = {
+        level: choose_thresholds(part.truth, part.probabilities, fitting.sensitivity)
+        for level, part in said["valid"].items()
+    }
     thresholds = pd.concat(
-        [score_thresholds(said[split]["recording"], probe) for split in said], ignore_index=True
+        [
+            score_thresholds(said[split][level], labels, chosen[level])
+            for split in said
+            for level in LEVELS
+        ],
+        ignore_index=True,
     )
+    probe = replace(probe, thresholds=chosen["recording"])
     result = ProbeResult(probe, trials, metrics, thresholds)
     tried = pd.DataFrame([asdict(trial) for trial in trials])
-    write_table(out / "metrics.csv", metrics)
-    write_table(out / "thresholds.csv", thresholds)
-    write_table(out / "trials.csv", tried)
+    write_whole(out / "metrics.csv", metrics)
+    write_whole(out / "thresholds.csv", thresholds)
+    write_whole(out / "trials.csv", tried)
     every = [said[split][level] for split in said for level in LEVELS]
-    write_table(out / f"predictions.{table_format}", predictions(every, labels))
+    write_whole(out / f"predictions.{table_format}", predictions(every, labels))
     draw(said["test"]["recording"], labels, out)
     probe.save(out / PROBE)
     if model is not None:
