@@ -5,11 +5,11 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from fairseq_ecg.cli import evaluate, label, plot, pool, prepare, store
+from fairseq_ecg.cli import evaluate, label, plot, pool, prepare, report, store
 
 # Whatever takes time to import is imported where it is needed: --help is to answer at once.
 
-COMMANDS = (prepare, store, label, evaluate, plot, pool)
+COMMANDS = (prepare, store, label, evaluate, plot, report, pool)
 """Modules with ``add``, which adds the command to the parser, in the order of ``--help``."""
 
 EXIT_USER_ERROR = 2

@@ -3,13 +3,14 @@
 import argparse
 from pathlib import Path
 
-from fairseq_ecg.cli.options import add_label_definition, words
+from fairseq_ecg.cli.options import add_label_definition
 from fairseq_ecg.cli.outputs import output_files, say_left_out
-from fairseq_ecg.cli.source import add_part, add_recordings, recordings_of
+from fairseq_ecg.cli.prepare.options import words
+from fairseq_ecg.cli.source import METHODS, add_part, add_recordings, add_thresholds, recordings_of
 
 SUFFIXES = (".png", ".svg", ".pdf")
 LAYOUTS = ("3x4", "6x2", "12x1")
-METHODS = ("attention", "rollout")
+NO_LEADS = ("none",)
 NEED_CHECKPOINT = ("label_def", "truth", "thresholds", "saliency")
 
 
@@ -49,12 +50,7 @@ def add(commands) -> None:
         metavar="CSV",
         help="table of labels, as for prepare, to mark those that hold",
     )
-    group.add_argument(
-        "--thresholds",
-        metavar="P|CSV",
-        help="from which probability on a label holds: one for all, or a table with the columns "
-        "label and threshold (default: 0.5)",
-    )
+    add_thresholds(group)
     group.add_argument(
         "--saliency",
         nargs="?",
@@ -81,7 +77,7 @@ def _add_paper_options(parser: argparse.ArgumentParser) -> None:
         "--rhythm",
         type=words,
         metavar="LEADS",
-        help="rhythm strips in place of the layout's own, such as II,V1; '' for none",
+        help="rhythm strips in place of the layout's own, such as II,V1; none for none",
     )
     add_part(group, 10.0)
     group.add_argument(
@@ -103,7 +99,7 @@ def _add_paper_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Draw the pictures."""
     for option in NEED_CHECKPOINT:
-        if getattr(arguments, option) and not arguments.checkpoint:
+        if getattr(arguments, option) is not None and not arguments.checkpoint:
             arguments.parser.error(f"--{option.replace('_', '-')} needs --checkpoint")
     recordings = recordings_of(arguments)
     if arguments.out.suffix.lower() in SUFFIXES:
@@ -147,16 +143,12 @@ class _Plotter:
     """Draws recordings as the options say; reads the network once."""
 
     def __init__(self, arguments: argparse.Namespace):
-        from fairseq_ecg.inference.picture.findings import threshold_argument
-
         self.arguments = arguments
         self.model = None
         if arguments.checkpoint:
             from fairseq_ecg.inference import load_model
 
             self.model = load_model(arguments.checkpoint, labels=arguments.label_def)
-            if arguments.thresholds is not None:
-                arguments.thresholds = threshold_argument(arguments.thresholds)
 
     def __call__(self, recording, file: Path) -> None:
         from fairseq_ecg.formats.location import Location
@@ -174,7 +166,7 @@ class _Plotter:
             Location.of(recording.name).stem,
             layout=arguments.layout,
             leads=arguments.leads,
-            rhythm=arguments.rhythm,
+            rhythm=() if arguments.rhythm == NO_LEADS else arguments.rhythm,
             start=arguments.start,
             length=arguments.length,
             speed=arguments.speed,

@@ -2,7 +2,10 @@
 
 import argparse
 
-from fairseq_ecg.cli.options import words
+from fairseq_ecg.cli.prepare.options import words
+
+METHODS = ("attention", "rollout")
+"""Of the saliency; the first is meant where none is named."""
 
 
 def add_recordings(parser: argparse.ArgumentParser) -> None:
@@ -60,3 +63,21 @@ def add_part(parser: argparse.ArgumentParser, seconds: float) -> None:
         metavar="S",
         help=f"of what is shown, in seconds (default: {seconds:g})",
     )
+
+
+def add_thresholds(parser: argparse.ArgumentParser) -> None:
+    """Add ``--thresholds``."""
+    parser.add_argument(
+        "--thresholds",
+        type=_number_or_table,
+        metavar="P|CSV",
+        help="from which probability on a label holds: one for all, or a table with the columns "
+        "label and threshold (default: 0.5)",
+    )
+
+
+def _number_or_table(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text

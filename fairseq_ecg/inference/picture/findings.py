@@ -73,11 +73,3 @@ def _read(path: Path) -> dict[str, float]:
         raise DataError(
             f"{path}: no table with the columns label and threshold, of numbers ({error})"
         ) from error
-
-
-def threshold_argument(text: str) -> float | str:
-    """Read a threshold from the command line: a number, or the path of a table."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
