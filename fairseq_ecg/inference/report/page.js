@@ -95,7 +95,7 @@
     });
   }
 
-  async function select(index, keepView = false) {
+  async function select(index) {
     const recording = recordings[index];
     const [signal, levels] = await Promise.all([
       unpackSignal(recording), inflate(recording.saliency.values),
@@ -311,7 +311,10 @@
     context.lineWidth = 1;
     context.fillStyle = "#22252b";
     for (const trace of state.traces) {
-      const x = place(trace).x(0) + 1;
+      // Where a strip starts left of the view, its name stays at the edge.
+      const { x: across } = place(trace);
+      const end = across(trace.values.length - 1);
+      const x = Math.max(across(0), Math.min(state.view.x, end - 10)) + 1;
       context.strokeText(trace.name, x, trace.base - 11);
       context.fillText(trace.name, x, trace.base - 11);
     }
