@@ -180,7 +180,7 @@ class _Plotter:
         from fairseq_ecg.inference.picture.findings import Findings, thresholds_of
         from fairseq_ecg.prepare.labels import labels_of
 
-        if self.model is None or not self.model.labels and self.arguments.saliency:
+        if self.model is None or (not self.model.labels and self.arguments.saliency):
             return None
         arguments = self.arguments
         probabilities = self.model.predict(ecg).table.iloc[0].to_dict()

@@ -6,7 +6,7 @@ import pytest
 from fairseq_ecg.cli import main
 
 
-@pytest.mark.parametrize("command", ["prepare", "evaluate", "plot", "pool"])
+@pytest.mark.parametrize("command", ["prepare", "evaluate", "plot", "report", "pool"])
 def test_every_option_is_explained(command, capsys):
     with pytest.raises(SystemExit) as exit_:
         main([command, "--help"])
@@ -34,7 +34,7 @@ def test_mistakes_are_told_in_one_line(tmp_path, capsys):
         f"fairseq-ecg: {tmp_path}/source.yaml: no such file. Run the step 'records' first\n"
     )
     assert main(["plot", str(tmp_path / "none"), "--out", str(tmp_path / "a.png")]) == 2
-    assert "none.hea: no such WFDB header" in capsys.readouterr().err
+    assert "no such WFDB header" in capsys.readouterr().err
 
 
 def test_options_that_need_each_other(tmp_path, capsys):

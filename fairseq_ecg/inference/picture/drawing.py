@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import patheffects, rc_context
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, Normalize
@@ -238,7 +238,8 @@ def _draw_name(
         color=MUTED if is_missing else TEXT,
         weight="bold",
         zorder=ON_TOP + 1,
-        path_effects=[patheffects.withStroke(linewidth=2.5, foreground=BACKGROUND)],
+        # An outline of the letters would turn them into curves.
+        bbox={"facecolor": BACKGROUND, "alpha": 0.75, "edgecolor": "none", "pad": 0.8},
     )
 
 

@@ -28,6 +28,7 @@ EMBEDDED_SECONDS = 60.0
 SALIENCY_RATE = 100.0
 """In Hz; several for each frame of a network."""
 DIGITS = 4
+SALIENCY_NAMES = {"attention": "attention of the last layer", "rollout": "attention rollout"}
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ def _model_facts(model: ECGModel, name: str, method: str) -> list[list[str]]:
         ("Kind", "fine-tuned classifier" if model.labels else "pre-trained encoder"),
         ("Parameters", f"{n_parameters:,}"),
         ("Embedding", f"{model.embed_dim} channels, mean over the frames of a segment"),
-        ("Saliency", {"attention": "attention of the last layer", "rollout": "attention rollout"}),
+        ("Saliency", SALIENCY_NAMES[method]),
         ("Computed in", f"{str(model.dtype).removeprefix('torch.')} on {model.device.type}"),
         ("Leads", ", ".join(preprocessing.leads)),
         ("Missing leads", preprocessing.missing_leads),
@@ -221,7 +222,9 @@ def _model_facts(model: ECGModel, name: str, method: str) -> list[list[str]]:
         ("Made by", f"fairseq-ecg {__version__}"),
     ]
     return [
-        [key, value[method] if isinstance(value, Mapping) else value] for key, value in rows if value
+        [key, value[method] if isinstance(value, Mapping) else value]
+        for key, value in rows
+        if value
     ]
 
 

@@ -37,6 +37,7 @@ def test_one_or_two_segments_have_places(n):
     assert np.isfinite(places).all()
 
 
+@pytest.mark.slow
 def test_umap_keeps_groups_apart_and_is_seeded():
     pytest.importorskip("umap", reason="umap-learn is not installed")
     embeddings = two_groups(16)
