@@ -157,20 +157,25 @@ class ECGFMForSequenceClassification(_ECGFM):
         Args:
             input_values: ``(B, L, T)`` float, prepared segments.
             attention_mask: ``(B, T)``, 0 where a sample is padding.
-            labels: ``(B, C)`` of 0 and 1, for the loss.
+            labels: ``(B, C)`` of 0 and 1, for the loss; of a regression its targets, as its
+                outputs are: minus their mean, over their standard deviation.
             output_attentions: also return the attention weights of every layer.
             return_dict: return an output by name, not a tuple.
 
         Returns:
-            ``logits`` ``(B, C)``, ``loss``, the mean binary cross-entropy, if there are labels, and
+            ``logits`` ``(B, C)``, ``loss``, the mean binary cross-entropy (of a regression the mean
+            squared error), if there are labels, and
             ``attentions``, ``(B, T', T')`` of every layer, averaged over heads.
         """
         out = self._run(input_values, attention_mask, output_attentions)
         loss = None
         if labels is not None:
-            loss = nn.functional.binary_cross_entropy_with_logits(
-                out["out"].float(), labels.float()
-            )
+            is_regression = self.config.problem_type == "regression"
+            loss = (
+                nn.functional.mse_loss
+                if is_regression
+                else nn.functional.binary_cross_entropy_with_logits
+            )(out["out"].float(), labels.float())
         output = SequenceClassifierOutput(
             loss=loss, logits=out["out"], attentions=out["attentions"]
         )

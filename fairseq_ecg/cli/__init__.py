@@ -5,11 +5,37 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from fairseq_ecg.cli import evaluate, label, plot, pool, prepare, report, store
+from fairseq_ecg.cli import (
+    benchmark,
+    embed,
+    evaluate,
+    label,
+    plot,
+    pool,
+    predict,
+    prepare,
+    probe,
+    report,
+    saliency,
+    store,
+)
 
 # Whatever takes time to import is imported where it is needed: --help is to answer at once.
 
-COMMANDS = (prepare, store, label, evaluate, plot, report, pool)
+COMMANDS = (
+    prepare,
+    store,
+    label,
+    evaluate,
+    predict,
+    embed,
+    saliency,
+    probe,
+    benchmark,
+    plot,
+    report,
+    pool,
+)
 """Modules with ``add``, which adds the command to the parser, in the order of ``--help``."""
 
 EXIT_USER_ERROR = 2

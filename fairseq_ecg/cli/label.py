@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 MODES = ("default", "compatible", "mended")
-BELOW = ("reports", "graph", "why")
+BELOW = ("reports", "graph", "why", "codes")
 """Commands below; the first is meant where none is named."""
 
 
@@ -20,6 +20,7 @@ def add(commands) -> None:
     _add_reports(below)
     _add_graph(below)
     _add_why(below)
+    _add_codes(below)
 
 
 def spelled_out(argv: Sequence[str]) -> list[str]:
@@ -105,6 +106,12 @@ def _add_reports(below) -> None:
         "vocabulary's first set, or all its entities)",
     )
     parser.add_argument(
+        "--codes",
+        metavar="SYSTEM",
+        help="name the columns of labels.csv by codes: snomed, as in CinC 2021, or scp, as in "
+        "PTB-XL; all that there are, or those of --labels",
+    )
+    parser.add_argument(
         "--threshold",
         type=float,
         metavar="P",
@@ -119,10 +126,14 @@ def _add_reports(below) -> None:
 
 def run_reports(arguments: argparse.Namespace) -> int:
     """Label and say how much was understood."""
-    from fairseq_ecg.labeler.label_table import THRESHOLD, read_label_set
+    from fairseq_ecg.labeler.label_table import THRESHOLD, read_code_set, read_label_set
     from fairseq_ecg.labeler.reports import available_cores, label_reports
 
     labeler = _labeler(arguments)
+    if arguments.codes is None:
+        labels = read_label_set(arguments.labels, labeler.vocabulary)
+    else:
+        labels = read_code_set(arguments.codes, labeler.vocabulary, arguments.labels)
     threshold = arguments.threshold
     if threshold is None:
         threshold = THRESHOLD if arguments.mode == "default" else 0.0
@@ -130,7 +141,7 @@ def run_reports(arguments: argparse.Namespace) -> int:
         arguments.reports,
         arguments.out,
         labeler,
-        read_label_set(arguments.labels, labeler.vocabulary),
+        labels,
         text_columns=arguments.text_column,
         id_column=arguments.id_column,
         threshold=threshold,
@@ -192,4 +203,22 @@ def run_why(arguments: argparse.Namespace) -> int:
     """Print the ways."""
     ways = _labeler(arguments).why(arguments.text, arguments.label)
     print("\n".join(ways) or f"{arguments.label} does not hold")
+    return 0
+
+
+def _add_codes(below) -> None:
+    parser = below.add_parser(
+        "codes",
+        help="print which codes entities have",
+        description="Print the codes of entities as CSV: name, system (snomed, scp) and code.",
+    )
+    _add_vocabulary_options(parser)
+    parser.set_defaults(run=run_codes)
+
+
+def run_codes(arguments: argparse.Namespace) -> int:
+    """Print the table."""
+    from fairseq_ecg.labeler.label_table import code_table
+
+    print(code_table(_labeler(arguments).vocabulary).to_csv(index=False), end="")
     return 0

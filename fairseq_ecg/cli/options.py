@@ -22,10 +22,11 @@ def add_segment_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_label_definition(parser: argparse.ArgumentParser, required: bool) -> None:
-    """Add ``--label-def``."""
+def add_label_definition(parser: argparse.ArgumentParser, required: bool, *others: str) -> None:
+    """Add ``--label-def``, and other names that the option has."""
     parser.add_argument(
         "--label-def",
+        *others,
         type=Path,
         required=required,
         metavar="CSV",

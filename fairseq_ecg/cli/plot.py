@@ -6,12 +6,13 @@ from pathlib import Path
 from fairseq_ecg.cli.options import add_label_definition
 from fairseq_ecg.cli.outputs import output_files, say_left_out
 from fairseq_ecg.cli.prepare.options import words
-from fairseq_ecg.cli.source import METHODS, add_part, add_recordings, add_thresholds, recordings_of
+from fairseq_ecg.cli.recordings import add_recordings, recordings_of
+from fairseq_ecg.cli.shown import METHODS, add_part, add_thresholds
 
 SUFFIXES = (".png", ".svg", ".pdf")
 LAYOUTS = ("3x4", "6x2", "12x1")
 NO_LEADS = ("none",)
-NEED_CHECKPOINT = ("label_def", "truth", "thresholds", "saliency")
+NEED_CHECKPOINT = ("label_def", "truth", "saliency")
 
 
 def add(commands) -> None:
@@ -70,9 +71,7 @@ def _add_paper_options(parser: argparse.ArgumentParser) -> None:
         help="rows x columns; 3x4 has lead II over the whole time below (default: 3x4 where all "
         "twelve leads are there, else one below the other)",
     )
-    group.add_argument(
-        "--leads", type=words, metavar="LEADS", help="to draw, such as II,V1 (default: all)"
-    )
+    group.add_argument("--draw", type=words, metavar="LEADS", help="such as II,V1 (default: all)")
     group.add_argument(
         "--rhythm",
         type=words,
@@ -89,9 +88,9 @@ def _add_paper_options(parser: argparse.ArgumentParser) -> None:
         help="25 or 50 (default: 25)",
     )
     group.add_argument(
-        "--gain",
+        "--mm-per-mv",
         type=float,
-        metavar="MM/MV",
+        metavar="MM",
         help="(default: 10, or less where deflections are large)",
     )
 
@@ -101,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     for option in NEED_CHECKPOINT:
         if getattr(arguments, option) is not None and not arguments.checkpoint:
             arguments.parser.error(f"--{option.replace('_', '-')} needs --checkpoint")
-    recordings = recordings_of(arguments)
+    recordings, _ = recordings_of(arguments)
     if arguments.out.suffix.lower() in SUFFIXES:
         if len(recordings) > 1:
             arguments.parser.error(
@@ -165,22 +164,23 @@ class _Plotter:
             ecg,
             Location.of(recording.name).stem,
             layout=arguments.layout,
-            leads=arguments.leads,
+            leads=arguments.draw,
             rhythm=() if arguments.rhythm == NO_LEADS else arguments.rhythm,
             start=arguments.start,
             length=arguments.length,
             speed=arguments.speed,
-            gain=arguments.gain,
+            gain=arguments.mm_per_mv,
             findings=self._findings(ecg, recording.name),
             saliency=saliency,
         )
         save(figure, file)
 
     def _findings(self, ecg, name: str):
-        from fairseq_ecg.inference.picture.findings import Findings, thresholds_of
+        from fairseq_ecg.inference.picture import Findings
+        from fairseq_ecg.inference.thresholds import thresholds_of
         from fairseq_ecg.prepare.labels import labels_of
 
-        if self.model is None or (not self.model.labels and self.arguments.saliency):
+        if self.model is None or self.model.scale or not self.model.labels:
             return None
         arguments = self.arguments
         probabilities = self.model.predict(ecg).table.iloc[0].to_dict()

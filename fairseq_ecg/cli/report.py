@@ -5,7 +5,8 @@ from pathlib import Path
 
 from fairseq_ecg.cli.options import add_label_definition
 from fairseq_ecg.cli.outputs import output_files, say_left_out
-from fairseq_ecg.cli.source import METHODS, add_part, add_recordings, add_thresholds, recordings_of
+from fairseq_ecg.cli.recordings import add_recordings, recordings_of
+from fairseq_ecg.cli.shown import METHODS, add_part, add_thresholds
 
 SUFFIX = ".html"
 
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     is_page = arguments.out.suffix.lower() == SUFFIX
     if arguments.out.suffix and not is_page and not arguments.out.is_dir():
         arguments.parser.error(f"--out {arguments.out}: name it {SUFFIX}, or a folder")
-    recordings = recordings_of(arguments)
+    recordings, _ = recordings_of(arguments)
     if is_page:
         page = _make(arguments, _model(arguments), recordings, arguments.out, None)
         return say_left_out(page.errors)

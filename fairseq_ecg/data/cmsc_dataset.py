@@ -27,9 +27,9 @@ class CMSCECGDataset(ECGDataset):
     def __getitem__(self, index: int) -> list[dict[str, Any]]:
         """Segments of recording ``index``.
 
-        Each has ``id`` (of the recording), ``source`` (L, T) float32, ``segment`` (0 or 1, its
-        place in a pair), ``patient_id``, ``position`` (among the segments of the recording) and,
-        if asked for, ``label`` (C,).
+        Each has ``id`` (of the recording), ``source`` (L, T) float32, ``sample_rate`` in Hz,
+        ``segment`` (0 or 1, its place in a pair), ``patient_id``, ``position`` (among the segments
+        of the recording) and, if asked for, ``label`` (C,).
         """
         index = range(len(self))[index]
         entry = self.manifest[index]

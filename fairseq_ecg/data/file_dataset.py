@@ -16,8 +16,8 @@ class FileECGDataset(ECGDataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Segment ``index``.
 
-        It has ``id``, ``source`` (L, T) float32, if asked for ``label`` (C,), and what
-        augmentation asks for.
+        It has ``id``, ``source`` (L, T) float32, ``sample_rate`` in Hz, if asked for ``label``
+        (C,), and what augmentation asks for.
         """
         index = range(len(self))[index]
         entry, path = self.manifest[index], self._path(index)

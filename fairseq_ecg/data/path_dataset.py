@@ -25,8 +25,9 @@ class PathECGDataset(ECGDataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Record ``index``.
 
-        It has ``id``, ``source`` (L, T) float32, if asked for ``label`` (C,), and where the file
-        has them ``target_idx`` (n,) tensor and ``attribute_id`` (n,) array.
+        It has ``id``, ``source`` (L, T) float32, ``sample_rate`` in Hz, if asked for ``label``
+        (C,), and where the file has them ``target_idx`` (n,) tensor and ``attribute_id`` (n,)
+        array.
         """
         index = range(len(self))[index]
         entry, path = self.manifest[index], self._path(index)

@@ -1,20 +1,22 @@
 """How well a network tells labels of recordings it has not seen."""
 
 import csv
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import average_precision_score, roc_auc_score
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.file_dataset import FileECGDataset
+from fairseq_ecg.data.store import StoreECGDataset, is_store
 from fairseq_ecg.inference.aggregation import aggregate
+from fairseq_ecg.inference.metrics import Ranking, mean_of_defined
 from fairseq_ecg.inference.model import ECGModel
 
 SEGMENT = re.compile(r"_\d+\.mat$")
@@ -52,23 +54,27 @@ class Evaluation:
     @property
     def macro_auroc(self) -> float:
         """Mean over the labels that have an AUROC; NaN if there is none."""
-        return _mean([score.auroc for score in self.scores])
+        return float(mean_of_defined(np.array([score.auroc for score in self.scores])))
 
     @property
     def macro_auprc(self) -> float:
         """Mean over the labels that have an average precision; NaN if there is none."""
-        return _mean([score.auprc for score in self.scores])
+        return float(mean_of_defined(np.array([score.auprc for score in self.scores])))
 
 
-def labelled_segments(model: ECGModel, manifest: Path, label_file: Path) -> FileECGDataset:
+def labelled_segments(
+    model: ECGModel, manifest: str | os.PathLike, label_file: Path | None
+) -> FileECGDataset | StoreECGDataset:
     """Return the prepared segments of a manifest, in its order, as the network needs them.
 
     Args:
         model: the network.
-        manifest: ``<split>.tsv``.
-        label_file: ``y.npy``.
+        manifest: ``<split>.tsv``, or a split of a store, ``STORE/<split>``.
+        label_file: ``y.npy``; None: segments hold their own labels.
     """
-    dataset = FileECGDataset(
+    folder = os.fspath(manifest).rpartition("/")[0]
+    form = StoreECGDataset if folder and is_store(folder) else FileECGDataset
+    dataset = form(
         manifest,
         leads_to_load=model.preprocessing.leads,
         pad_leads=model.preprocessing.pad_leads,
@@ -129,15 +135,9 @@ def score(truth: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -
     """
     scores = []
     for name, holds, values in zip(labels, truth.T, probabilities.T, strict=True):
-        defined = holds.any() and not holds.all()
-        scores.append(
-            Score(
-                label=name,
-                positives=int(holds.sum()),
-                auroc=float(roc_auc_score(holds, values)) if defined else np.nan,
-                auprc=float(average_precision_score(holds, values)) if defined else np.nan,
-            )
-        )
+        ranking = Ranking(np.asarray(holds, float), values)
+        areas = ranking.areas()
+        scores.append(Score(name, ranking.positives, float(areas.auroc[0]), float(areas.auprc[0])))
     return Evaluation(len(truth), tuple(scores))
 
 
@@ -190,8 +190,3 @@ def _rows(evaluation: Evaluation, baseline: Evaluation | None) -> list[list]:
         untrained = [*(score.auroc for score in baseline.scores), baseline.macro_auroc]
         rows = [[*row, auroc] for row, auroc in zip(rows, untrained, strict=True)]
     return rows
-
-
-def _mean(values: list[float]) -> float:
-    defined = [value for value in values if not np.isnan(value)]
-    return float(np.mean(defined)) if defined else np.nan

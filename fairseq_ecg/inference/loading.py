@@ -84,6 +84,7 @@ def load_model(
         prepared,
         _labels(labels, stored, n_labels),
         stored.aggregation if aggregation is None else aggregation,
+        stored.scale,
     )
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"

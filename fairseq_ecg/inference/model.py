@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,9 +12,9 @@ from torch import nn
 from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference.aggregation import aggregate, aggregation_of
-from fairseq_ecg.inference.preprocessing import Preprocessing, Segments, check_choice
+from fairseq_ecg.inference.preprocessing import Preprocessing, check_choice
+from fairseq_ecg.inference.reading import read_segments
 from fairseq_ecg.inference.recordings import Description, NamedRecording, recordings_in
 from fairseq_ecg.inference.results import (
     END,
@@ -25,6 +26,8 @@ from fairseq_ecg.inference.results import (
     Prediction,
     Saliency,
 )
+from fairseq_ecg.inference.segmented import SegmentedRecording
+from fairseq_ecg.inference.stored import TargetScale
 from fairseq_ecg.modules import ECGTransformerClassifier, FrameEncoder
 from fairseq_ecg.ops.frames import receptive_field
 from fairseq_ecg.ops.pooling import mean_of_nonzero
@@ -47,6 +50,7 @@ class ECGModel:
         labels: names of the C labels of a classifier.
         aggregation: ``max`` or ``mean`` over segments by label; labels it does not name are
             aggregated as in ECG-FM's quick start.
+        scale: units of the targets of a regression; None: outputs are logits of labels.
 
     Raises:
         DataError: there are not as many labels as the network tells, or two of the same name, or
@@ -58,6 +62,7 @@ class ECGModel:
         preprocessing: as given.
         labels: as given; empty if the network tells none.
         aggregation: ``max`` or ``mean`` for all labels.
+        scale: as given.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class ECGModel:
         preprocessing: Preprocessing,
         labels: Sequence[str] = (),
         aggregation: Mapping[str, str] | None = None,
+        scale: TargetScale | None = None,
     ):
         n_labels = network.proj.out_features if self._tells(network) else 0
         if n_labels != len(labels):
@@ -87,6 +93,7 @@ class ECGModel:
         self.preprocessing = preprocessing
         self.labels = tuple(labels)
         self.aggregation = aggregation_of(self.labels, aggregation)
+        self.scale = scale
 
     @staticmethod
     def _tells(network: nn.Module) -> bool:
@@ -129,19 +136,23 @@ class ECGModel:
         *,
         aggregation: Mapping[str, str] | str | None = None,
         batch_size: int = 32,
-        progress: bool | None = None,
+        progress: bool | tqdm | None = None,
         on_error: str = "raise",
+        workers: int = 0,
         gain: float | None = None,
         format: str | None = None,
         **policies,
     ) -> Prediction:
         """Tell the probability of every label, for recordings and their segments.
 
+        A regression tells estimates of its targets, in their units, in place of probabilities.
+
         Args:
             ecg: one recording or many: an array ``(leads, samples)`` or ``(samples, leads)``, an
-                array with recordings in front, an ECG, the path of a file, of a folder or of a
-                table with a column ``path``, such a table as DataFrame, or a list of any of these;
-                of any length, at any rate, with any leads.
+                array with recordings in front, an ECG, the path of a file, of a folder, of a
+                manifest, of a store or of a table with a column ``path``, such a table as
+                DataFrame, or a list of any of these; of any length, at any rate, with any leads.
+                What ``fairseq-ecg prepare`` has standardised is not standardised again.
             sample_rate: of arrays, and of files that do not say it, in Hz.
             leads: names of the rows of arrays, and of files that do not say them; None: the twelve
                 standard leads in standard order.
@@ -150,9 +161,10 @@ class ECGModel:
                 to be another one than the model's.
             batch_size: segments that go through the network together.
             progress: whether to show a progress bar; None: where there are several recordings and
-                a terminal.
+                a terminal; or a bar that is there already.
             on_error: what to do about a recording that cannot be used: ``raise``, or ``skip``,
                 which notes it in ``errors`` of the result.
+            workers: processes that read recordings; 0: this one.
             gain: counts of the converter per mV, in place of ``units``.
             format: of files, see :func:`fairseq_ecg.formats.read_ecg`; None: as they look.
             policies: ``short``, ``tail``, ``nan_policy`` and ``missing_leads``, see
@@ -175,6 +187,7 @@ class ECGModel:
             batch_size,
             progress,
             on_error,
+            workers,
             policies,
         )
         values = run.values(len(self.labels))
@@ -192,8 +205,9 @@ class ECGModel:
         units: str | None = None,
         *,
         batch_size: int = 32,
-        progress: bool | None = None,
+        progress: bool | tqdm | None = None,
         on_error: str = "raise",
+        workers: int = 0,
         gain: float | None = None,
         format: str | None = None,
         **policies,
@@ -211,6 +225,7 @@ class ECGModel:
             batch_size: likewise.
             progress: likewise.
             on_error: likewise.
+            workers: likewise.
             gain: likewise.
             format: likewise.
             policies: likewise.
@@ -227,6 +242,7 @@ class ECGModel:
             batch_size,
             progress,
             on_error,
+            workers,
             policies,
         )
         columns = range(self.embed_dim)
@@ -245,8 +261,9 @@ class ECGModel:
         *,
         method: str = "attention",
         batch_size: int = 16,
-        progress: bool | None = None,
+        progress: bool | tqdm | None = None,
         on_error: str = "raise",
+        workers: int = 0,
         gain: float | None = None,
         format: str | None = None,
         **policies,
@@ -262,6 +279,7 @@ class ECGModel:
             batch_size: likewise.
             progress: likewise.
             on_error: likewise.
+            workers: likewise.
             gain: likewise.
             format: likewise.
             policies: likewise.
@@ -279,6 +297,7 @@ class ECGModel:
             batch_size,
             progress,
             on_error,
+            workers,
             policies,
         )
         frames = self.frames_per_segment
@@ -301,7 +320,7 @@ class ECGModel:
     def probabilities(
         self, source: torch.Tensor, padding_mask: torch.Tensor | None = None
     ) -> np.ndarray:
-        """Tell the probability of every label for prepared segments.
+        """Tell the probability of every label for prepared segments; a regression, estimates.
 
         Args:
             source: ``(B, L, T)`` float, as :meth:`Preprocessing.segments` or the data preparation
@@ -315,7 +334,10 @@ class ECGModel:
             DataError: the network tells no labels.
         """
         self._require_labels()
-        return self._forward(source, padding_mask)["out"].double().sigmoid().cpu().numpy()
+        outputs = self._forward(source, padding_mask)["out"].double().cpu()
+        if self.scale is None:
+            return outputs.sigmoid().numpy()
+        return outputs.numpy() * np.array(self.scale.std) + np.array(self.scale.mean)
 
     @torch.inference_mode()
     def embeddings(
@@ -409,8 +431,9 @@ class ECGModel:
         recordings: Sequence[NamedRecording],
         compute: Callable[[torch.Tensor, torch.Tensor | None], np.ndarray],
         batch_size: int,
-        progress: bool | None,
+        progress: bool | tqdm | None,
         on_error: str,
+        workers: int,
         policies: Mapping[str, str],
     ) -> "_Run":
         """Put the segments of recordings through ``compute``, in batches over recordings."""
@@ -418,8 +441,6 @@ class ECGModel:
         if batch_size < 1:
             raise DataError(f"batch_size={batch_size}: must be positive")
         run = _Run()
-        disable = (None if len(recordings) > 1 else True) if progress is None else not progress
-        bar = tqdm(recordings, desc="recordings", unit="recording", disable=disable)
         batch: list[tuple[torch.Tensor, int]] = []
 
         def flush() -> None:
@@ -432,23 +453,31 @@ class ECGModel:
             run.computed.append(compute(source, mask))
             batch.clear()
 
-        for recording in bar:
-            try:
-                ecg = recording.read()
-                segments = self.preprocessing.segments(ecg, **policies)
-            except DataError as error:
-                if on_error == "raise":
-                    raise
-                run.errors[recording.name] = str(error)
-                continue
-            run.note(recording.name, ecg, segments)
-            for segment in segments:
-                batch.append((segment, segments.padded))
-                if len(batch) == batch_size:
-                    flush()
-        if batch:
-            flush()
+        read = read_segments(recordings, self.preprocessing, policies, workers)
+        with _bar(progress, len(recordings)) as bar:
+            for recording, found in zip(recordings, read, strict=True):
+                if isinstance(found, DataError):
+                    if on_error == "raise":
+                        raise found
+                    run.errors[recording.name] = str(found)
+                else:
+                    run.note(recording.name, found)
+                    for segment in found.segments:
+                        batch.append((segment, found.padded))
+                        if len(batch) == batch_size:
+                            flush()
+                bar.update()
+            if batch:
+                flush()
         return run
+
+
+def _bar(progress: bool | tqdm | None, n_recordings: int) -> AbstractContextManager[tqdm]:
+    """Return the bar that is there, which stays open, or one of the run."""
+    if isinstance(progress, tqdm):
+        return nullcontext(progress)
+    disable = (None if n_recordings > 1 else True) if progress is None else not progress
+    return tqdm(total=n_recordings, desc="recordings", unit="recording", disable=disable)
 
 
 @dataclass(eq=False)
@@ -463,19 +492,19 @@ class _Run:
     computed: list[np.ndarray] = field(default_factory=list)
     errors: dict[str | int, str] = field(default_factory=dict)
 
-    def note(self, name: str | int, ecg: ECG, segments: Segments) -> None:
-        for number in range(len(segments)):
+    def note(self, name: str | int, found: SegmentedRecording) -> None:
+        for number, span in enumerate(found.spans):
             self.keys.append((name, number))
-            self.spans.append(segments.span(number))
+            self.spans.append(span)
             self.numbers.append(len(self.names))
         self.names.append(name)
         self.notes.append(
             {
-                "sample_rate": ecg.sample_rate,
-                "samples": ecg.n_samples,
-                "segments": len(segments),
-                "missing_leads": ", ".join(segments.missing_leads),
-                "flat_leads": ", ".join(segments.flat_leads),
+                "sample_rate": found.sample_rate,
+                "samples": found.n_samples,
+                "segments": len(found.spans),
+                "missing_leads": ", ".join(found.missing_leads),
+                "flat_leads": ", ".join(found.flat_leads),
             }
         )
 

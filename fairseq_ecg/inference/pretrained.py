@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fairseq_ecg.compat.checkpoint import CheckpointError
 from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.inference.preprocessing import Preprocessing
-from fairseq_ecg.inference.stored import StoredModel
+from fairseq_ecg.inference.stored import StoredModel, TargetScale
 from fairseq_ecg.modules.architecture import network_config
 
 if TYPE_CHECKING:
@@ -77,6 +77,9 @@ def config_of(model: "ECGModel") -> dict[str, Any]:
     }
     if model.labels:
         config["problem_type"] = "multi_label_classification"
+        if model.scale is not None:
+            config["problem_type"] = "regression"
+            config["targets"] = {"mean": model.scale.mean, "std": model.scale.std}
         config["id2label"] = {str(number): name for number, name in enumerate(model.labels)}
         config["label2id"] = {name: number for number, name in enumerate(model.labels)}
         config["aggregation"] = model.aggregation
@@ -104,7 +107,7 @@ def read_pretrained(folder: Path) -> StoredModel:
     if strange:
         raise CheckpointError(f"{weights_file} does not fit the model: left over {strange[0]}")
     preprocessing = config["preprocessing"]
-    labels = config.get("id2label")
+    labels, targets = config.get("id2label"), config.get("targets")
     return StoredModel(
         path=weights_file,
         cfg=config["network"],
@@ -113,6 +116,7 @@ def read_pretrained(folder: Path) -> StoredModel:
         preprocessing=lambda: Preprocessing.of_json(preprocessing),
         labels=tuple(labels[str(number)] for number in range(len(labels))) if labels else None,
         aggregation=config.get("aggregation"),
+        scale=TargetScale(tuple(targets["mean"]), tuple(targets["std"])) if targets else None,
     )
 
 
@@ -157,6 +161,8 @@ def _card(model: "ECGModel") -> str:
     """Write the model card: what the model is, what it reads and what it tells."""
     network, preprocessing = network_config(model.cfg), model.preprocessing
     task = "fine-tuned to tell labels" if model.labels else "pre-trained"
+    if model.scale is not None:
+        task = "fine-tuned to estimate numbers"
     rows = [
         ("architecture", network["_name"]),
         ("parameters", f"{sum(p.numel() for p in model.network.parameters()):,}"),

@@ -2,15 +2,20 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
+from fairseq_ecg.data.store import Store, is_store
+from fairseq_ecg.data.store.layout import DESCRIPTION, is_url
 from fairseq_ecg.formats import (
     ECG,
     FORMAT_OF_SUFFIX,
@@ -18,6 +23,17 @@ from fairseq_ecg.formats import (
     read_ecg,
     standard_lead,
 )
+from fairseq_ecg.formats.location import Location
+from fairseq_ecg.inference.prepared import (
+    SEGMENT_FILE,
+    PreparedFiles,
+    PreparedInStore,
+    is_prepared,
+    is_segment,
+)
+from fairseq_ecg.inference.preprocessing import Preprocessing
+from fairseq_ecg.inference.segmented import SegmentedRecording
+from fairseq_ecg.prepare.stages import recording_of_segment
 
 PATH = "path"
 """Column of a table that names the file of each recording."""
@@ -29,18 +45,55 @@ IN_FOLDERS = tuple(set(FORMAT_OF_SUFFIX) - {".dat", ".txt"})
 is found by its header."""
 
 
+class Source(Protocol):
+    """Where the samples of one recording come from.
+
+    Attributes:
+        files: that it is made of, as far as they lie on this machine.
+    """
+
+    files: Sequence[Path]
+
+    def read(self) -> ECG:
+        """Read the recording in mV.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+
+    def segmented(self, preprocessing: Preprocessing, **policies: str) -> SegmentedRecording:
+        """Read the segments that a network with this preprocessing is given.
+
+        Args:
+            preprocessing: of the network.
+            policies: see :meth:`Preprocessing.segments`.
+
+        Raises:
+            DataError: it cannot be read or used.
+        """
+
+
 @dataclass(frozen=True, eq=False)
 class NamedRecording:
     """A recording that is read when it is its turn.
 
     Attributes:
         name: of the recording in tables: the path of a file as it was given, or the position of
-            an array; one that is there again has a number behind it.
-        read: reads it; raises DataError if it cannot be read.
+            an array; one that is there again has a number behind it. The segments
+            ``<recording>_<number>.mat`` of one recording have the name ``<recording>.mat``.
+        source: reads it.
     """
 
     name: str | int | None
-    read: Callable[[], ECG]
+    source: Source
+
+    def read(self) -> ECG:
+        """Read the recording in mV, see :meth:`Source.read`."""
+        return self.source.read()
+
+    def segmented(self, preprocessing: Preprocessing, **policies: str) -> SegmentedRecording:
+        """Read the segments for a network, see :meth:`Source.segmented`."""
+        return self.source.segmented(preprocessing, **policies)
 
 
 @dataclass(frozen=True)
@@ -53,6 +106,7 @@ class Description:
         units: of the samples.
         gain: counts of the converter per mV.
         format: of files, see :func:`fairseq_ecg.formats.read_ecg`.
+        split: of stores, and of folders of manifests; None: a store as a whole, and no manifest.
     """
 
     sample_rate: float | None = None
@@ -60,6 +114,79 @@ class Description:
     units: str | None = None
     gain: float | None = None
     format: str | None = None
+    split: str | None = None
+
+
+class _InMillivolts:
+    """What sources have in common that say what they hold in mV."""
+
+    files: Sequence[Path] = ()
+
+    def segmented(self, preprocessing: Preprocessing, **policies: str) -> SegmentedRecording:
+        return SegmentedRecording.of_ecg(self.read(), preprocessing, **policies)
+
+
+@dataclass(frozen=True, eq=False)
+class _InMemory(_InMillivolts):
+    ecg: ECG
+
+    def read(self) -> ECG:
+        return self.ecg
+
+
+@dataclass(frozen=True, eq=False)
+class _OfArray(_InMillivolts):
+    array: np.ndarray
+    description: Description
+
+    def read(self) -> ECG:
+        return _ecg_of_array(self.array, self.description, f"array of shape {self.array.shape}")
+
+
+@dataclass(frozen=True, eq=False)
+class _RowOfFile(_InMillivolts):
+    """One recording of an ``.npy`` file ``(N, leads, samples)``, of which no more is read."""
+
+    path: str
+    row: int
+    description: Description
+
+    @property
+    def files(self) -> Sequence[Path]:
+        return (Path(self.path),)
+
+    def read(self) -> ECG:
+        row = np.array(np.load(self.path, mmap_mode="r", allow_pickle=False)[self.row])
+        return _ecg_of_array(row, self.description, f"{self.path}, recording {self.row}")
+
+
+@dataclass(frozen=True, eq=False)
+class _OfFile(_InMillivolts):
+    path: str
+    description: Description
+
+    @property
+    def files(self) -> Sequence[Path]:
+        path = Path(self.path)
+        beside = (path.with_name(f"{path.stem}{suffix}") for suffix in (".hea", ".dat", ".mat"))
+        return sorted({path, *beside})
+
+    def read(self) -> ECG:
+        if is_prepared(self.path):
+            return PreparedFiles([self.path]).read()
+        return read_ecg(
+            self.path,
+            format=self.description.format,
+            leads=self.description.leads,
+            sample_rate=self.description.sample_rate,
+            units=self.description.units,
+            gain=self.description.gain,
+        )
+
+    def segmented(self, preprocessing: Preprocessing, **policies: str) -> SegmentedRecording:
+        if is_prepared(self.path):
+            return PreparedFiles([self.path]).segmented(preprocessing, **policies)
+        return super().segmented(preprocessing, **policies)
 
 
 def recordings_in(source, description: Description) -> list[NamedRecording]:
@@ -67,32 +194,72 @@ def recordings_in(source, description: Description) -> list[NamedRecording]:
 
     Args:
         source: an array of one recording or, with a third axis in front, of several of the same
-            length; an :class:`ECG`; the path of a file that ``read_ecg`` reads, of a folder, or of
-            a table (CSV, TSV, Parquet) with a column ``path``; such a table as DataFrame; or a list
-            of any of these.
+            length; an :class:`ECG`; the path of a file that ``read_ecg`` reads, of an ``.npy``
+            file of several recordings, of a folder, of a manifest, of a store, or of a table (CSV,
+            TSV, Parquet) with a column ``path``; such a table as DataFrame; what this function
+            returned; or a list of any of these.
         description: what they do not say themselves.
 
     Returns:
-        The recordings in order; those of a folder in the order of their paths.
+        The recordings in order; those of a folder in the order of their paths. Nothing of their
+        samples is read. Prepared segments are put together to recordings, which have the place of
+        their first.
 
     Raises:
         DataError: nothing is there, or an array cannot be understood.
     """
     recordings, seen = [], Counter()
-    for number, recording in enumerate(_recordings_in(source, description)):
+    for number, recording in enumerate(_grouped(_recordings_in(source, description))):
         name = number if recording.name is None else recording.name
         seen[name] += 1
         if seen[name] > 1:
             name = f"{name} ({seen[name]})"
-        recordings.append(NamedRecording(name, recording.read))
+        recordings.append(NamedRecording(name, recording.source))
     if not recordings:
         raise DataError(f"no recordings in {source if isinstance(source, str | Path) else 'it'}")
     return recordings
 
 
+def _grouped(recordings: Iterator[NamedRecording]) -> Iterator[NamedRecording]:
+    """Put segments that lie in files of their own together to recordings.
+
+    Whether files with numbers at their ends are segments, the first of a folder tells.
+    """
+    found: list[NamedRecording] = []
+    groups: dict[str, int] = {}
+    members: dict[int, dict[int, str]] = {}
+    of_segments: dict[str, bool] = {}
+    for recording in recordings:
+        path = recording.source.path if isinstance(recording.source, _OfFile) else ""
+        match = SEGMENT_FILE.search(path)
+        if match:
+            folder = os.path.dirname(path)
+            if folder not in of_segments:
+                of_segments[folder] = is_segment(path)
+            if of_segments[folder]:
+                place = groups.setdefault(recording_of_segment(path), len(found))
+                if place == len(found):
+                    found.append(recording)
+                numbered = members.setdefault(place, {})
+                if int(match[1]) not in numbered:
+                    numbered[int(match[1])] = path
+                    continue
+        found.append(recording)
+    for place, recording in enumerate(found):
+        if place in members:
+            numbers = sorted(members[place])
+            paths = [members[place][number] for number in numbers]
+            name = recording_of_segment(str(recording.name))
+            yield NamedRecording(name, PreparedFiles(paths, numbers))
+        else:
+            yield recording
+
+
 def _recordings_in(source, description: Description) -> Iterator[NamedRecording]:
-    if isinstance(source, ECG):
-        yield NamedRecording(source.where, lambda: source)
+    if isinstance(source, NamedRecording):
+        yield source
+    elif isinstance(source, ECG):
+        yield NamedRecording(source.where, _InMemory(source))
     elif isinstance(source, str | os.PathLike):
         yield from _at_path(os.fspath(source), description)
     elif isinstance(source, pd.DataFrame):
@@ -102,7 +269,7 @@ def _recordings_in(source, description: Description) -> Iterator[NamedRecording]
             yield from _recordings_in(item, description)
     else:
         for signal in _signals(source):
-            yield NamedRecording(None, lambda signal=signal: _ecg_of_array(signal, description))
+            yield NamedRecording(None, _OfArray(signal, description))
 
 
 def _is_array(items: Sequence) -> bool:
@@ -114,30 +281,93 @@ def _is_array(items: Sequence) -> bool:
 
 def _at_path(path: str, description: Description) -> Iterator[NamedRecording]:
     if os.path.isdir(path):
-        for file in _files_in(Path(path)):
-            yield _file(str(file), description)
-    elif path.lower().endswith(TABLES) and os.path.isfile(path):
-        table = _read_table(path)
-        if table is None:
-            yield _file(path, description)
+        if is_store(path):
+            yield from _in_store(path, description.split)
+        elif description.split is not None:
+            yield from _in_manifest(os.path.join(path, f"{description.split}.tsv"))
         else:
-            yield from _in_table(table, path, os.path.dirname(path), description)
+            for file in _files_in(Path(path)):
+                yield from _in_file(str(file), description)
+    elif is_url(path) and Location.of(f"{path.rstrip('/')}/{DESCRIPTION}").exists():
+        yield from _in_store(path, description.split)
     else:
-        yield _file(path, description)
+        yield from _in_file(path, description)
 
 
-def _file(path: str, description: Description) -> NamedRecording:
-    def read() -> ECG:
-        return read_ecg(
-            path,
-            format=description.format,
-            leads=description.leads,
-            sample_rate=description.sample_rate,
-            units=description.units,
-            gain=description.gain,
-        )
+def _in_file(path: str, description: Description) -> Iterator[NamedRecording]:
+    lower = path.lower()
+    if lower.endswith(".tsv") and _is_manifest(path):
+        yield from _in_manifest(path)
+        return
+    if lower.endswith(TABLES) and os.path.isfile(path):
+        table = _read_table(path)
+        if table is not None:
+            yield from _in_table(table, path, os.path.dirname(path), description)
+            return
+    n_rows = _n_rows(path) if lower.endswith(".npy") else None
+    if n_rows is None:
+        yield NamedRecording(path, _OfFile(path, description))
+    else:
+        for row in range(n_rows):
+            yield NamedRecording(f"{path}[{row}]", _RowOfFile(path, row, description))
 
-    return NamedRecording(path, read)
+
+def _n_rows(path: str) -> int | None:
+    """Tell how many recordings an ``.npy`` file holds; None if it is not an array of several."""
+    try:
+        shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+    except (OSError, ValueError, EOFError):  # whoever reads the recording says what is wrong
+        return None
+    return shape[0] if len(shape) == 3 else None
+
+
+def _first_rows(path: str) -> list[list[str]]:
+    """Return the second and the third line of a table, as far as they are there, in columns."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return [line.rstrip("\n").split("\t") for line in islice(file, 1, 3)]
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def _is_cmsc(rows: Sequence[Sequence[str]]) -> bool:
+    return [len(row) for row in rows] == [1, 4]
+
+
+def _is_manifest(path: str) -> bool:
+    rows = _first_rows(path)
+    return _is_cmsc(rows) or bool(rows and len(rows[0]) == 2 and rows[0][1].isdecimal())
+
+
+def _in_manifest(path: str) -> Iterator[NamedRecording]:
+    """Yield every segment of a manifest by itself; of a CMSC manifest, those of its pairs."""
+    is_cmsc = _is_cmsc(_first_rows(path))
+    manifest = read_cmsc_manifest(path) if is_cmsc else read_manifest(path)
+    for entry in (manifest[index] for index in range(len(manifest))):
+        if is_cmsc:
+            for number in entry.segments:
+                yield _of_manifest(manifest.root, f"{entry.prefix}_{number}.{manifest.extension}")
+        else:
+            yield _of_manifest(manifest.root, entry.path)
+
+
+def _of_manifest(root: str, name: str) -> NamedRecording:
+    return NamedRecording(name, _OfFile(os.path.join(root, name), Description()))
+
+
+def _in_store(path: str, split: str | None) -> Iterator[NamedRecording]:
+    store = Store(path)
+    segments = store.segments(split)
+    rows_of: dict[str, dict[int, int]] = {}
+    for row, name in enumerate(segments.paths.to_pylist()):
+        match = SEGMENT_FILE.search(name)
+        recording = recording_of_segment(name) if match else name
+        # A file that several splits list has a row for each; one of them will do.
+        rows_of.setdefault(recording, {}).setdefault(int(match[1]) if match else 0, row)
+    for name, numbered in rows_of.items():
+        numbers = sorted(numbered)
+        rows = np.array([numbered[number] for number in numbers])
+        yield NamedRecording(name, PreparedInStore(store, segments, rows, numbers))
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
@@ -177,8 +407,7 @@ def _in_table(
     for row, path in enumerate(table[PATH]):
         if not isinstance(path, str | os.PathLike) or not os.fspath(path):
             raise DataError(f"{where}, row {row + 1}: no path")
-        recording = _file(os.path.join(folder, path), description)
-        yield NamedRecording(os.fspath(path), recording.read)
+        yield NamedRecording(os.fspath(path), _OfFile(os.path.join(folder, path), description))
 
 
 def _signals(source) -> Iterator[np.ndarray]:
@@ -192,9 +421,8 @@ def _signals(source) -> Iterator[np.ndarray]:
         yield array
 
 
-def _ecg_of_array(array: np.ndarray, description: Description) -> ECG:
+def _ecg_of_array(array: np.ndarray, description: Description, where: str) -> ECG:
     """Name the rows of an array, turned upright if its leads are columns."""
-    where = f"array of shape {array.shape}"
     if description.sample_rate is None:
         raise DataError(f"{where}: say its sampling rate, sample_rate=500 for instance")
     leads = LEADS if description.leads is None else description.leads

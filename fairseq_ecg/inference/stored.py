@@ -19,6 +19,27 @@ from fairseq_ecg.modules import ECGTransformerClassifier, FrameEncoder, Wav2Vec2
 from fairseq_ecg.modules.architecture import build_network
 
 
+@dataclass(frozen=True)
+class TargetScale:
+    """In which units a regression estimates its targets.
+
+    Attributes:
+        mean: of each target, what an output of 0 means.
+        std: of each target, what a difference of 1 between outputs means.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of_criterion(cls, criterion: Mapping[str, Any], n_targets: int) -> "TargetScale | None":
+        """Read it of the configuration of the criterion; None if that is no regression's."""
+        if criterion.get("_name") != "regression":
+            return None
+        mean, std = criterion.get("target_mean"), criterion.get("target_std")
+        return cls(tuple(mean or [0.0] * n_targets), tuple(std or [1.0] * n_targets))
+
+
 @dataclass(frozen=True, eq=False)
 class StoredModel:
     """A network as it lies in a file.
@@ -33,6 +54,7 @@ class StoredModel:
         labels: names of its labels, if they are stored with it.
         label_file: what its labels were trained on, if it is known.
         aggregation: ``max`` or ``mean`` by label, if it is stored.
+        scale: units of the targets, if it is a regression.
         num_updates: updates it was trained for.
     """
 
@@ -44,6 +66,7 @@ class StoredModel:
     labels: tuple[str, ...] | None = None
     label_file: str | None = None
     aggregation: Mapping[str, str] | None = None
+    scale: TargetScale | None = None
     num_updates: int = 0
 
     def network(self, untrained_seed: int | None = None) -> FrameEncoder | ECGTransformerClassifier:
@@ -96,5 +119,8 @@ def read_checkpoint(path: Path) -> StoredModel:
         preprocessing=lambda: Preprocessing.of_task(task, notes),
         labels=tuple(notes["labels"]) if notes.get("labels") else None,
         label_file=task.get("label_file"),
+        scale=TargetScale.of_criterion(
+            dict(state["cfg"].get("criterion") or {}), cfg.get("num_labels", 0)
+        ),
         num_updates=history[-1].get("num_updates", 0),
     )

@@ -101,6 +101,57 @@ def read_label_set(source: str | None, vocabulary: Vocabulary) -> LabelSet:
     return LabelSet({label: tuple(names) for label, names in sources.items()})
 
 
+def code_table(vocabulary: Vocabulary) -> pd.DataFrame:
+    """Tell the codes of entities.
+
+    Args:
+        vocabulary: with the entities.
+
+    Returns:
+        A row for every code: ``name``, ``system`` and ``code``, in the order of the vocabulary.
+    """
+    rows = [
+        (entity.name, system, code)
+        for entity in vocabulary.entities.values()
+        for system, codes in entity.codes.items()
+        for code in codes
+    ]
+    return pd.DataFrame(rows, columns=["name", "system", "code"], dtype=object)
+
+
+def read_code_set(system: str, vocabulary: Vocabulary, source: str | None = None) -> LabelSet:
+    """Read a set of labels that are codes, so that they join data sets that use these.
+
+    Args:
+        system: of the codes: ``snomed`` as in CinC 2021, ``scp`` as in PTB-XL.
+        vocabulary: that knows the codes.
+        source: set of labels, see ``read_label_set``, of which to take the codes; labels without
+            a code are left out. None: all entities.
+
+    Returns:
+        The codes, each holding where an entity that has it holds.
+
+    Raises:
+        DataError: There is no such coding system, or none of the labels has a code.
+    """
+    table = code_table(vocabulary)
+    systems = table["system"].drop_duplicates().tolist()
+    if system not in systems:
+        raise DataError(
+            f"no codes of {system!r} in vocabulary {vocabulary.name}; it has "
+            f"{', '.join(systems) or 'none'}"
+        )
+    table = table[table["system"] == system]
+    if source is not None:
+        names = [
+            name for names in read_label_set(source, vocabulary).sources.values() for name in names
+        ]
+        table = table[table["name"].isin(names)]
+    if table.empty:
+        raise DataError(f"{source}: none of the labels has a code of {system!r}")
+    return LabelSet({code: tuple(rows) for code, rows in table.groupby("code", sort=False)["name"]})
+
+
 def _read_rows(path: Path, vocabulary: Vocabulary) -> Iterable[tuple[str, str, str]]:
     if not path.is_file():
         sets = ", ".join(vocabulary.label_sets) or "none"

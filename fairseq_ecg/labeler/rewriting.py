@@ -136,6 +136,69 @@ class Regex(Rule):
 
 
 @dataclass(frozen=True)
+class Spelling(Rule):
+    """Mend words that are one slip away from a known one.
+
+    A slip is a letter too many, missing or wrong, or two neighbours that changed places. What is a
+    slip away from several known words stays as it is, and so do short words.
+
+    Attributes:
+        words: that are known, in lower case.
+    """
+
+    words: tuple[str, ...]
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.words)
+
+    @cached_property
+    def _by_part(self) -> dict[str, list[str]]:
+        """Known words by what is left of each without one of its letters, and by themselves."""
+        by_part: dict[str, list[str]] = {}
+        for word in self._known:
+            for part in {word, *_without_a_letter(word)}:
+                by_part.setdefault(part, []).append(word)
+        return by_part
+
+    def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
+        return _LONG_WORD.sub(self._mended, text)
+
+    def _mended(self, match: re.Match) -> str:
+        word = match.group()
+        if word in self._known:
+            return word
+        close = {
+            known
+            for part in (word, *_without_a_letter(word))
+            for known in self._by_part.get(part, ())
+            if _is_a_slip(word, known)
+        }
+        return close.pop() if len(close) == 1 else word
+
+
+# Of shorter words too many are a slip away from another; longer ones are no words.
+_LONG_WORD = re.compile(r"(?<!\w)[a-z]{6,30}(?!\w)")
+
+
+def _without_a_letter(word: str) -> list[str]:
+    return [word[:i] + word[i + 1 :] for i in range(len(word))]
+
+
+def _is_a_slip(word: str, known: str) -> bool:
+    """Return whether one slip makes a word of a known one, given that they share a part."""
+    if abs(len(word) - len(known)) == 1:
+        return True
+    if len(word) != len(known):
+        return False
+    wrong = [i for i, letters in enumerate(zip(word, known, strict=True)) if len(set(letters)) > 1]
+    if len(wrong) == 1:
+        return True
+    swapped = len(wrong) == 2 and wrong[1] == wrong[0] + 1
+    return swapped and word[wrong[0]] == known[wrong[1]] and word[wrong[1]] == known[wrong[0]]
+
+
+@dataclass(frozen=True)
 class LeadList(Rule):
     """Say for each lead what a text says of a list of leads.
 

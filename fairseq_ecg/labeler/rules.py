@@ -16,6 +16,7 @@ from fairseq_ecg.labeler.rewriting import (
     Regex,
     Replace,
     Rule,
+    Spelling,
 )
 
 
@@ -92,6 +93,16 @@ def _regex(fields: Fields, tables: Path) -> Rule:
         except (re.error, IndexError) as error:
             raise DataError(f"{place}: replacement {replacement!r}: {error}") from None
     return Regex(table)
+
+
+def _spelling(fields: Fields, tables: Path) -> Rule:
+    fields.expect(("spelling",))
+    words = fields.texts("spelling")
+    for i, word in enumerate(words):
+        if not (word.isascii() and word.isalpha() and word.islower() and len(word) >= 5):
+            place = fields["spelling"].place(i)
+            raise DataError(f"{place}: {word!r} must be five lower-case letters or more")
+    return Spelling(words)
 
 
 def _lead_list(fields: Fields, tables: Path) -> Rule:
@@ -203,6 +214,7 @@ _KINDS: dict[str, Callable[[Fields, Path], Rule]] = {
     "lower": _lower,
     "append": _append,
     "regex": _regex,
+    "spelling": _spelling,
     "lead_list": _lead_list,
     "measurement": _measurement,
     "family": _family,

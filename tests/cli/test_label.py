@@ -1,3 +1,5 @@
+import csv
+
 import pytest
 
 from fairseq_ecg.cli import label, main
@@ -8,7 +10,7 @@ def test_all_modes_can_be_chosen():
     assert set(label.MODES) == set(MODES)
 
 
-@pytest.mark.parametrize("words", [[], ["reports"], ["graph"], ["why"]], ids=" ".join)
+@pytest.mark.parametrize("words", [[], ["reports"], ["graph"], ["why"], ["codes"]], ids=" ".join)
 def test_every_option_is_explained(words, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["label", *words, "--help"])
@@ -33,16 +35,34 @@ def test_graph(tmp_path, capsys):
     path = tmp_path / "a.svg"
     assert main(["label", "graph", "--entity", "Infarction", "--out", str(path)]) == 0
     assert ">Infarction<" in path.read_text()
-    assert "Ischemia" in capsys.readouterr().out
+    assert "Anteroseptal infarction" in capsys.readouterr().out
     assert main(["label", "graph", "--entity", "Infract", "--out", str(path)]) == 2
     assert "there is no entity 'Infract'" in capsys.readouterr().err
 
 
 def test_why(capsys):
     rarely = ["--semantics", "parent_gain=0.5"]
-    assert main(["label", "why", "possible infarct", "Ischemia", *rarely]) == 0
+    assert main(["label", "why", "possible RBBB", "Bundle branch block", *rarely]) == 0
     assert "(p = 0.75)" in capsys.readouterr().out
     assert main(["label", "why", "possible infarct", "Infarction"]) == 0
     assert "Infarction [Possible]: in the text (p = 0.5)" in capsys.readouterr().out
     assert main(["label", "why", "sinus rhythm", "Infarction"]) == 0
     assert "does not hold" in capsys.readouterr().out
+
+
+def test_codes(tmp_path, capsys):
+    assert main(["label", "codes"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "name,system,code"
+    assert "Atrial fibrillation,scp,AFIB" in lines
+    assert "Atrial fibrillation,snomed,164889003" in lines
+    (tmp_path / "a.csv").write_text("report\nincomplete RBBB\nLBBB\n")
+    arguments = [str(tmp_path / "a.csv"), "--text-column", "report", "--workers=1"]
+    arguments += ["--labels=mimic_iv_ecg", "--out", str(tmp_path / "a")]
+    assert main(["label", *arguments, "--codes=snomed"]) == 0
+    with open(tmp_path / "a" / "labels.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {code for code, value in rows[0].items() if value == "1"} - {"idx"} == {"59118001"}
+    assert {code for code, value in rows[1].items() if value == "1"} == {"164909002", "idx"}
+    assert main(["label", *arguments, "--codes=icd"]) == 2
+    assert "it has scp, snomed" in capsys.readouterr().err

@@ -47,7 +47,7 @@ def test_a_folder_gets_a_picture_for_each_recording_once(recordings, model, tmp_
 
 def test_options_of_the_paper(recordings, tmp_path):
     out = tmp_path / "a.svg"
-    options = ["--leads=II,V1", "--start=1", "--length=3", "--speed=50", "--gain=20"]
+    options = ["--draw=II,V1", "--start=1", "--length=3", "--speed=50", "--mm-per-mv=20"]
     assert main(["plot", str(recordings / "a.mat"), f"--out={out}", *options]) == 0
     text = out.read_text()
     assert "50 mm/s     20 mm/mV     400 Hz     1 to 4 s of 7.335 s" in text
@@ -61,11 +61,11 @@ def test_options_of_the_paper(recordings, tmp_path):
 def test_files_that_do_not_say_everything(tmp_path, capsys):
     np.save(tmp_path / "a.npy", np.random.default_rng(1).normal(size=(2, 5000)) * 300)
     options = [str(tmp_path / "a.npy"), f"--out={tmp_path / 'a.pdf'}", "--sample-rate=500"]
-    assert main(["plot", *options, "--rows=II,V1"]) == 2
+    assert main(["plot", *options, "--leads=II,V1"]) == 2
     assert "units" in capsys.readouterr().err
-    assert main(["plot", *options, "--rows=II,V1", "--units=uV"]) == 0
+    assert main(["plot", *options, "--leads=II,V1", "--units=uV"]) == 0
     assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
-    assert main(["plot", *options, "--rows=II,V1", "--units=mV"]) == 2
+    assert main(["plot", *options, "--leads=II,V1", "--units=mV"]) == 2
     assert "a.npy" in capsys.readouterr().err
 
 
@@ -75,7 +75,6 @@ def test_files_that_do_not_say_everything(tmp_path, capsys):
         (["--out=a.png"], "do not go into one picture"),
         (["--out=a.jpeg"], "name it .png"),
         (["--out=pictures", "--saliency"], "needs --checkpoint"),
-        (["--out=pictures", "--thresholds=0.3"], "needs --checkpoint"),
         (["--out=pictures", "--layout=9x9"], "invalid choice"),
     ],
 )

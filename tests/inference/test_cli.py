@@ -6,7 +6,9 @@ import pytest
 from fairseq_ecg.cli import main
 
 
-@pytest.mark.parametrize("command", ["prepare", "evaluate", "plot", "report", "pool"])
+@pytest.mark.parametrize(
+    "command", ["prepare", "evaluate", "predict", "embed", "saliency", "plot", "report", "pool"]
+)
 def test_every_option_is_explained(command, capsys):
     with pytest.raises(SystemExit) as exit_:
         main([command, "--help"])

@@ -3,7 +3,13 @@ import pandas as pd
 import pytest
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.labeler.label_table import label_array, label_table, read_label_set
+from fairseq_ecg.labeler.label_table import (
+    code_table,
+    label_array,
+    label_table,
+    read_code_set,
+    read_label_set,
+)
 
 TEXTS = ["possible infarct", "sinus rhythm; probable infarct", "nothing", "infarct"]
 
@@ -60,3 +66,33 @@ def test_mistakes(small, tmp_path, text, message):
         read_label_set(str(path), small.vocabulary)
     with pytest.raises(DataError, match=r"nor a set of labels of the vocabulary \(two\)"):
         read_label_set("three", small.vocabulary)
+
+
+def test_codes(small, tmp_path):
+    vocabulary = small.vocabulary
+    assert code_table(vocabulary).values.tolist() == [
+        ["Sinus rhythm", "snomed", "426783006"],
+        ["Sinus rhythm", "scp", "SR"],
+    ]
+    codes = read_code_set("scp", vocabulary)
+    assert codes.sources == {"SR": ("Sinus rhythm",)}
+    assert read_code_set("scp", vocabulary, "two") == codes
+    table = label_table(small.label(["sinus rhythm", "infarct"]), codes)
+    assert table["SR"].tolist() == [1, 0]
+    with pytest.raises(
+        DataError, match=r"no codes of 'icd' in vocabulary small; it has snomed, scp"
+    ):
+        read_code_set("icd", vocabulary)
+    (tmp_path / "labels.csv").write_text("name\nInfarction\n")
+    with pytest.raises(DataError, match="none of the labels has a code of 'scp'"):
+        read_code_set("scp", vocabulary, str(tmp_path / "labels.csv"))
+
+
+def test_several_entities_with_one_code(folder):
+    from fairseq_ecg.labeler import Labeler
+
+    entities = folder / "entities.yaml"
+    text = entities.read_text().replace("name: Injury,", "name: Injury, codes: {scp: [SR, INJ]},")
+    entities.write_text(text)
+    codes = read_code_set("scp", Labeler.from_vocabulary(folder).vocabulary)
+    assert codes.sources == {"SR": ("Sinus rhythm", "Injury"), "INJ": ("Injury",)}

@@ -1,5 +1,6 @@
 import pytest
 
+from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.labeler.rewriting import (
     Append,
     Cut,
@@ -10,7 +11,9 @@ from fairseq_ecg.labeler.rewriting import (
     Regex,
     Replace,
     Rewriter,
+    Spelling,
 )
+from fairseq_ecg.labeler.rules import read_rules
 
 
 def rewrite(text: str, *rules) -> str:
@@ -97,3 +100,52 @@ def test_families_are_replaced_longest_first_and_once():
     assert rewrite("x y beat, x beat, beats, xx beat", family) == (
         "beats of both, beats of y, beats, xx beat"
     )
+
+
+WORDS = ("atrial", "fibrillation", "infarct", "ischemia", "ischemic", "complete", "rhythm")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("atrail fibrilation", "atrial fibrillation"),
+        ("(artial) fibrillaton, infract", "(atrial) fibrillation, infarct"),
+        ("infarcts", "infarct"),
+        ("ischemiac", "ischemiac"),  # one slip from two words
+        ("complement", "complement"),
+        ("trial", "trial"),  # too short to tell
+        ("arterial", "arterial"),  # two slips
+        ("infarct1", "infarct1"),
+        ("rhythmrhythm" * 5, "rhythmrhythm" * 5),
+    ],
+)
+def test_spelling(text, expected):
+    assert rewrite(text, Spelling(WORDS)) == expected
+
+
+def slips(word):
+    """All texts that are one slip away, made by brute force."""
+    for i in range(len(word) + 1):
+        yield word[:i] + word[i + 1 :]
+        for letter in "abcdefghijklmnopqrstuvwxyz":
+            yield word[:i] + letter + word[i:]
+            yield word[:i] + letter + word[i + 1 :]
+        if i + 1 < len(word):
+            yield word[:i] + word[i + 1] + word[i] + word[i + 2 :]
+
+
+def test_every_slip_is_mended_unless_two_words_are_near():
+    rule = Spelling(WORDS)
+    near = {word: set(slips(word)) - {word} for word in WORDS}
+    for word, texts in near.items():
+        for text in texts:
+            owners = {known for known, others in near.items() if text in others}
+            if len(text) >= 6 and text not in WORDS:
+                assert rewrite(text, rule) == (word if owners == {word} else text)
+
+
+def test_words_for_spelling_are_plain(tmp_path):
+    path = tmp_path / "rules.yaml"
+    path.write_text("- spelling: [atrial, ST-T]\n")
+    with pytest.raises(DataError, match="line 1: 'ST-T' must be five lower-case letters or more"):
+        read_rules(path, tmp_path)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats import ECG
-from fairseq_ecg.inference.picture.findings import THRESHOLD, Findings
+from fairseq_ecg.inference.picture.findings import Findings
 from fairseq_ecg.inference.picture.paper import (
     BACKGROUND,
     COARSE_GRID,
@@ -32,6 +32,7 @@ from fairseq_ecg.inference.picture.paper import (
     layout_of,
     shown,
 )
+from fairseq_ecg.inference.thresholds import DEFAULT
 
 PIXELS_PER_MM = 8
 MM_PER_INCH = 25.4
@@ -362,7 +363,7 @@ def _draw_panel(axes: Axes, findings: Findings, height: float) -> None:
         color = STRONG_BAR if is_strong else BAR
         for width, fill in ((1.0, BAR_TRACK), (probability, color)):
             axes.barh(bottom, bar_width * width, bar_height, align="edge", color=fill)
-        tick = bar_width * findings.thresholds.get(name, THRESHOLD)
+        tick = bar_width * findings.thresholds.get(name, DEFAULT)
         axes.plot([tick, tick], [bottom - 0.5, bottom + bar_height + 0.5], **PEN)
         value = f"{probability:.2f}"
         place = bottom + bar_height / 2

@@ -17,12 +17,12 @@ from fairseq_ecg.formats import ECG
 from fairseq_ecg.formats.location import Location
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.picture import paper
-from fairseq_ecg.inference.picture.findings import thresholds_of
 from fairseq_ecg.inference.picture.recording import read_millivolts
 from fairseq_ecg.inference.recordings import NamedRecording
 from fairseq_ecg.inference.report.embedding_map import map_embeddings
 from fairseq_ecg.inference.report.packing import pack_saliency, pack_signal
 from fairseq_ecg.inference.results import END, START
+from fairseq_ecg.inference.thresholds import DEFAULT, thresholds_of
 
 EMBEDDED_SECONDS = 60.0
 SALIENCY_RATE = 100.0
@@ -50,7 +50,7 @@ def report(
     *,
     title: str = "ECG report",
     model_name: str = "",
-    thresholds: float | str | Path | Mapping[str, float] | None = None,
+    thresholds: float | Path = DEFAULT,
     start: float = 0.0,
     length: float = EMBEDDED_SECONDS,
     saliency_method: str = "attention",
@@ -68,7 +68,7 @@ def report(
         model: what is asked.
         title: of the page.
         model_name: of the model, as the page shows it.
-        thresholds: see :func:`fairseq_ecg.inference.picture.findings.thresholds_of`.
+        thresholds: see :func:`fairseq_ecg.inference.thresholds.thresholds_of`.
         start: of what is shown, in seconds from the start of a recording.
         length: of what is shown of a recording, in seconds.
         saliency_method: see :meth:`ECGModel.saliencies`.
@@ -81,7 +81,8 @@ def report(
     Raises:
         DataError: no recording can be used, or a threshold has no label.
     """
-    limits = thresholds_of(model.labels, thresholds)
+    labels = _labels(model)
+    limits = thresholds_of(labels, thresholds)
     entries, errors, segments = [], {}, []
     disable = None if progress is None else not progress
     for recording in tqdm(recordings, desc="recordings", unit="recording", disable=disable):
@@ -98,9 +99,9 @@ def report(
         raise DataError(f"no recording can be used. {next(iter(errors.values()), '')}".strip())
     drawn = map_embeddings(np.stack([row for _, _, row in segments]), seed)
     content = {
-        "labels": list(model.labels),
-        "thresholds": [limits[label] for label in model.labels],
-        "aggregation": [model.aggregation[label] for label in model.labels],
+        "labels": list(labels),
+        "thresholds": [limits[label] for label in labels],
+        "aggregation": [model.aggregation[label] for label in labels],
         "recordings": entries,
         "errors": [[name, error] for name, error in errors.items()],
         "map": {
@@ -122,7 +123,7 @@ def _entry(
     """Return what the page knows of a recording, and the embeddings of its segments."""
     part = paper.shown(ecg, start, length)
     embeddings = model.embed(ecg)
-    prediction = model.predict(ecg) if model.labels else None
+    prediction = model.predict(ecg) if _labels(model) else None
     facts = embeddings.recordings.iloc[0]
     spans = embeddings.segments[[START, END]].to_numpy()
     packed, step = pack_signal(part.ecg.signal)
@@ -150,6 +151,17 @@ def _entry(
         of_segments = prediction.segments[list(model.labels)]
         entry["ofSegments"] = [_rounded(row) for row in of_segments.to_numpy()]
     return entry, embeddings.segments.drop(columns=[START, END]).to_numpy(dtype=np.float64)
+
+
+def _labels(model: ECGModel) -> tuple[str, ...]:
+    """Return what has a probability; the estimates of a regression are not shown."""
+    return () if model.scale else model.labels
+
+
+def _kind(model: ECGModel) -> str:
+    if model.scale:
+        return "fine-tuned regression"
+    return "fine-tuned classifier" if model.labels else "pre-trained encoder"
 
 
 def _layouts(part: paper.Shown) -> list[dict]:
@@ -202,7 +214,7 @@ def _model_facts(model: ECGModel, name: str, method: str) -> list[list[str]]:
     n_parameters = sum(parameter.numel() for parameter in model.network.parameters())
     rows = [
         ("Model", name),
-        ("Kind", "fine-tuned classifier" if model.labels else "pre-trained encoder"),
+        ("Kind", _kind(model)),
         ("Parameters", f"{n_parameters:,}"),
         ("Embedding", f"{model.embed_dim} channels, mean over the frames of a segment"),
         ("Saliency", SALIENCY_NAMES[method]),

@@ -38,12 +38,14 @@ def recordings(code_15_ecgs):
 
 
 @pytest.fixture(scope="session")
-def made_report(recordings, diagnosis):
+def made_report(recordings, diagnosis, tmp_path_factory):
+    thresholds = tmp_path_factory.mktemp("thresholds") / "thresholds.csv"
+    thresholds.write_text("label,threshold\nRBBB,0.9\n")
     return report(
         recordings,
         diagnosis,
         title=HOSTILE,
         model_name="diagnosis_small.pt",
-        thresholds={"RBBB": 0.9},
+        thresholds=thresholds,
         progress=False,
     )

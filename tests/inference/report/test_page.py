@@ -99,8 +99,8 @@ def test_recordings_that_cannot_be_used_are_left_out_and_told(made_report, conte
 def test_nothing_usable_and_unknown_thresholds_are_errors(recordings, diagnosis):
     with pytest.raises(DataError, match="no recording can be used"):
         report(recordings[3:], diagnosis, progress=False)
-    with pytest.raises(DataError, match="unknown label"):
-        report(recordings[:1], diagnosis, thresholds={"nonsense": 0.5}, progress=False)
+    with pytest.raises(DataError, match="no probability"):
+        report(recordings[:1], diagnosis, thresholds=5, progress=False)
 
 
 def test_the_same_input_makes_the_same_page(recordings, diagnosis):

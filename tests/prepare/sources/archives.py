@@ -395,11 +395,16 @@ sinus bradycardia,22.0,,,
 """
 
 
-def make_ptb_xl(folder: Path) -> Path:
-    """Make PTB-XL 1.0.3: four records of three patients, at 100 and at 500 Hz."""
+def make_ptb_xl(folder: Path, listed: Sequence[str] = PTB_XL_ROWS) -> Path:
+    """Make PTB-XL 1.0.3 at 100 and at 500 Hz.
+
+    Args:
+        folder: its ``raw_root``.
+        listed: rows of its table but for the files; four records of three patients.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    for row in PTB_XL_ROWS:
+    for row in listed:
         number = int(row.partition(",")[0])
         group = f"{number // 1000 * 1000:05d}"
         low = f"records100/{group}/{number:05d}_lr"

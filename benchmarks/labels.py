@@ -1,0 +1,217 @@
+"""Count what the package's vocabulary understands of statements whose findings are known.
+
+    python -m benchmarks.labels [--upstream cases_original.json]
+
+Nothing is timed.
+``tests/labeler/statements.yaml`` was written before the vocabulary, ``statements_later.yaml``
+after it, ``statements_last.yaml`` when what the former had shown was mended; findings are complete
+with regard to the labels that occur in any of them. A label is positive from a probability of 0.6
+on, uncertain below. Precision and recall of each label go to ``results/labels.csv``, statements
+that are understood otherwise are printed.
+
+With recorded cases of ECG-FM's labeler, ``results/labels_upstream.csv`` tells for each published
+label in how many cases both have it (there at any probability, as it was published), and which
+ones only one has.
+"""
+
+import argparse
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from benchmarks import common
+from fairseq_ecg.labeler import Labeler
+from fairseq_ecg.labeler.label_table import THRESHOLD
+
+STATEMENTS = common.ROOT / "tests" / "labeler"
+SETS = {
+    "before": "statements.yaml",
+    "after": "statements_later.yaml",
+    "last": "statements_last.yaml",
+}
+"""Files of statements, by when they were written: before the vocabulary or after it."""
+
+KINDS = ("positive", "uncertain", "negated")
+PUBLISHED = "mimic_iv_ecg"
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A text and its findings.
+
+    Attributes:
+        section: of the file.
+        text: as in a report.
+        findings: names of labels by kind.
+    """
+
+    section: str
+    text: str
+    findings: Mapping[str, frozenset[str]]
+
+
+def read_statements(path: Path) -> list[Statement]:
+    """Read a file of statements: a list per section, of ``text`` and names by kind."""
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return [
+        Statement(
+            section, row["text"], {kind: frozenset(map(str, row.get(kind, ()))) for kind in KINDS}
+        )
+        for section, rows in document.items()
+        for row in rows
+    ]
+
+
+def all_statements() -> dict[str, list[Statement]]:
+    """Read all files of statements."""
+    return {name: read_statements(STATEMENTS / file) for name, file in SETS.items()}
+
+
+def labels_in(statements: Iterable[Statement]) -> frozenset[str]:
+    """Return the labels that occur in statements."""
+    return frozenset(
+        label for item in statements for names in item.findings.values() for label in names
+    )
+
+
+def understood(labeler: Labeler, text: str, labels: frozenset[str]) -> dict[str, frozenset[str]]:
+    """Return what the labeler finds of some labels in a text, by kind."""
+    finding = labeler.find(text)
+    probabilities = {k: p for k, p in finding.labels_flat.items() if k in labels}
+    return {
+        "positive": frozenset(k for k, p in probabilities.items() if p >= THRESHOLD),
+        "uncertain": frozenset(k for k, p in probabilities.items() if p < THRESHOLD),
+        "negated": frozenset(
+            mention.entity
+            for mention in finding.mentions
+            if mention.negated and mention.entity in labels
+        ),
+    }
+
+
+def count(
+    statements: Sequence[Statement], found: Sequence[Mapping[str, frozenset[str]]]
+) -> list[dict[str, object]]:
+    """Return a row per label and kind: statements that have it, right and wrong finds.
+
+    Args:
+        statements: with what is in them.
+        found: what was found in each.
+    """
+    rows = []
+    for label in sorted(labels_in(statements)):
+        for kind in KINDS:
+            pairs = [
+                (label in item.findings[kind], label in names[kind])
+                for item, names in zip(statements, found, strict=True)
+            ]
+            right = pairs.count((True, True))
+            missed = pairs.count((True, False))
+            wrong = pairs.count((False, True))
+            if right or missed or wrong:
+                rows.append(
+                    {
+                        "label": label,
+                        "kind": kind,
+                        "statements": right + missed,
+                        "right": right,
+                        "missed": missed,
+                        "wrong": wrong,
+                        "precision": right / (right + wrong) if right + wrong else float("nan"),
+                        "recall": right / (right + missed) if right + missed else float("nan"),
+                    }
+                )
+    return rows
+
+
+def differences(
+    item: Statement, found: Mapping[str, frozenset[str]]
+) -> dict[str, tuple[list[str], list[str]]]:
+    """Return, by kind, the labels that were missed and those that were found in error."""
+    return {
+        kind: (sorted(item.findings[kind] - found[kind]), sorted(found[kind] - item.findings[kind]))
+        for kind in KINDS
+        if item.findings[kind] != found[kind]
+    }
+
+
+def compare_with_upstream(labeler: Labeler, cases: Path) -> list[dict[str, object]]:
+    """Return a row per published label: recorded cases that both, or one of the two, has.
+
+    Args:
+        labeler: of this package.
+        cases: ``cases_original.json``, a list of texts with the output of ECG-FM's labeler.
+    """
+    labels = labeler.vocabulary.label_sets[PUBLISHED]
+    recorded = [
+        (case["text"], frozenset(case["output"]["labels_flat"]))
+        for case in json.loads(cases.read_text(encoding="utf-8"))
+    ]
+    here = [understood(labeler, text, frozenset(labels))["positive"] for text, _ in recorded]
+    rows = []
+    for label in labels:
+        only_here, only_upstream = (
+            [text for (text, there), ours in zip(recorded, here, strict=True) if rule(there, ours)]
+            for rule in (
+                lambda there, ours: label in ours - there,  # noqa: B023
+                lambda there, ours: label in there - ours,  # noqa: B023
+            )
+        )
+        rows.append(
+            {
+                "label": label,
+                "both": sum(
+                    label in ours & there for (_, there), ours in zip(recorded, here, strict=True)
+                ),
+                "only_here": len(only_here),
+                "only_upstream": len(only_upstream),
+                "cases": len(recorded),
+                "texts_only_here": " | ".join(only_here),
+                "texts_only_upstream": " | ".join(only_upstream),
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    """Count, print what is understood otherwise, and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--upstream", type=Path, help="recorded cases of ECG-FM's labeler")
+    parser.add_argument("--out", type=Path, default=common.RESULTS)
+    arguments = parser.parse_args()
+    labeler = Labeler.from_vocabulary()
+    sets = all_statements()
+    labels = labels_in(item for statements in sets.values() for item in statements)
+    rows = []
+    for name, statements in sets.items():
+        found = [understood(labeler, item.text, labels) for item in statements]
+        rows += [{"written": name, **row} for row in count(statements, found)]
+        others = [
+            (item.text, differences(item, names))
+            for item, names in zip(statements, found, strict=True)
+            if differences(item, names)
+        ]
+        print(f"{len(statements) - len(others)} of {len(statements)} statements ({name})")
+        for text, kinds in others:
+            told = "; ".join(
+                f"{kind}: {', '.join([f'-{k}' for k in missed] + [f'+{k}' for k in wrong])}"
+                for kind, (missed, wrong) in kinds.items()
+            )
+            print(f"  {text!r}: {told}")
+    published = labeler.vocabulary.label_sets[PUBLISHED]
+    columns = [column for column in rows[0] if column != "kind"]
+    common.show(
+        [row for row in rows if row["kind"] == "positive" and row["label"] in published], columns
+    )
+    common.write_csv(rows, arguments.out / "labels.csv")
+    if arguments.upstream:
+        rows = compare_with_upstream(labeler, arguments.upstream)
+        common.show(rows, [column for column in rows[0] if not column.startswith("texts")])
+        common.write_csv(rows, arguments.out / "labels_upstream.csv")
+
+
+if __name__ == "__main__":
+    main()

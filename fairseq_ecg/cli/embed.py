@@ -1,0 +1,64 @@
+"""``fairseq-ecg embed``."""
+
+import argparse
+from pathlib import Path
+
+from fairseq_ecg.cli.recordings import add_network, add_policies, add_recordings, use
+
+
+def add(commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "embed",
+        help="encode recordings as vectors",
+        description="Encode recordings as vectors: the outputs of the encoder, averaged over the "
+        "frames of a segment and over the segments of a recording. Pre-trained networks do as "
+        "well as fine-tuned ones; nothing is masked. A run that was interrupted goes on where it "
+        "was.",
+    )
+    add_network(parser, batch_size=32)
+    add_recordings(parser)
+    forms = ".csv, .tsv or .parquet, or .npy, an array float32 with <name>.rows.csv beside it, "
+    forms += "which says what its rows are"
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help=f"to write, a row for each recording: {forms}",
+    )
+    parser.add_argument(
+        "--segments",
+        type=Path,
+        metavar="FILE",
+        help="to write, a row for each segment of each recording: likewise",
+    )
+    add_policies(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Encode, and say what was written."""
+    import pandas as pd
+
+    from fairseq_ecg.inference.writing import check_form, write_table
+
+    check_form(arguments.out, arrays=True)
+    if arguments.segments:
+        check_form(arguments.segments, arrays=True)
+
+    def compute(model, recordings, options):
+        embeddings = model.embed(recordings, **options)
+        table = pd.concat([embeddings.recordings, embeddings.table], axis=1)
+        tables = {"recordings": table, "segments": embeddings.segments}
+        return {
+            name: table.rename(columns=str).reset_index() for name, table in tables.items()
+        }, embeddings.errors
+
+    def write(parts) -> list[Path]:
+        written = []
+        if arguments.segments:
+            written += write_table(arguments.segments, lambda: parts.tables("segments"), 4)
+        return write_table(arguments.out, lambda: parts.tables("recordings"), 6) + written
+
+    return use(arguments, ("embed",), compute, write)

@@ -1,0 +1,195 @@
+"""Recordings that the data preparation has standardised, and perhaps cut, in files and in stores.
+
+They are never standardised again: what is in them goes to the network as in training.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+import torch
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.leads import LEADS, lead_indices
+from fairseq_ecg.data.recording import Recording, read_mat, recording_from_mat
+from fairseq_ecg.data.store import Segments as StoredSegments
+from fairseq_ecg.data.store import Store
+from fairseq_ecg.formats import ECG
+from fairseq_ecg.inference.preprocessing import Preprocessing
+from fairseq_ecg.inference.segmented import SegmentedRecording
+
+SEGMENT_FILE = re.compile(r"_(\d+)\.mat$")
+
+_MARKS = {"feats", "curr_sample_rate", "std"}
+"""Variables by which a file is known to be standardised."""
+
+
+def variables_of(path: str) -> frozenset[str]:
+    """Tell which variables a ``.mat`` file has; none if it is not one that can be read."""
+    try:
+        return frozenset(name for name, *_ in scipy.io.whosmat(path))
+    except Exception:  # whoever reads the file says what is wrong with it
+        return frozenset()
+
+
+def is_prepared(path: str) -> bool:
+    """Tell whether a file is one that the data preparation has standardised."""
+    return path.lower().endswith(".mat") and variables_of(path) >= _MARKS
+
+
+def is_segment(path: str) -> bool:
+    """Tell whether a file is one segment of several of a recording."""
+    return bool(SEGMENT_FILE.search(path)) and variables_of(path) >= _MARKS | {"segment_i"}
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedFiles:
+    """A recording in one ``.mat`` file, or in one for each of its segments.
+
+    Args:
+        paths: of the files, in the order of the numbers.
+        numbers: of the segments; empty where the file is a whole recording.
+    """
+
+    paths: Sequence[str]
+    numbers: Sequence[int] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files that the recording is made of."""
+        return tuple(map(Path, self.paths))
+
+    def segmented(
+        self, preprocessing: Preprocessing, short: str = "error", **_
+    ) -> "SegmentedRecording":
+        """Return the segments for a network, see :func:`segmented_recording`."""
+        stretches = [
+            recording_from_mat(read_mat(path, path, required=("feats", "curr_sample_rate")), path)
+            for path in self.paths
+        ]
+        return segmented_recording(stretches, self.numbers, preprocessing, short)
+
+    def read(self) -> ECG:
+        """Undo the standardisation, by the mean and standard deviation in the files.
+
+        Returns:
+            The recording in mV; NaN where no segment was.
+        """
+        stretches = []
+        for path in self.paths:
+            mat = read_mat(path, path, required=("feats", "curr_sample_rate", "mean", "std"))
+            recording = recording_from_mat(mat, path)
+            if len(recording.feats) != len(LEADS):
+                raise DataError(f"{path}: has {len(recording.feats)} leads, not {len(LEADS)}")
+            mean, std = (mat[name].reshape(-1, 1) for name in ("mean", "std"))
+            stretches.append((recording, recording.feats * std + mean))
+        width = stretches[0][1].shape[1]
+        numbers = self.numbers or [0]
+        signal = np.full((len(LEADS), (max(numbers) + 1) * width), np.nan)
+        for number, (recording, samples) in zip(numbers, stretches, strict=True):
+            if samples.shape[1] != width:
+                raise DataError(f"{recording.where}: {samples.shape[1]} samples, not {width}")
+            signal[:, number * width : (number + 1) * width] = samples
+        return ECG(self.paths[0], signal, LEADS, stretches[0][0].sample_rate)
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedInStore:
+    """A recording whose segments are in a store.
+
+    Args:
+        store: the store.
+        segments: all of the store, or of a split.
+        rows: those of this recording, in the order of the numbers.
+        numbers: of the segments.
+    """
+
+    store: Store
+    segments: StoredSegments
+    rows: np.ndarray
+    numbers: Sequence[int]
+
+    files: tuple[Path, ...] = ()
+    """A store has checksums of its own, and tells by its index what it holds."""
+
+    def segmented(
+        self, preprocessing: Preprocessing, short: str = "error", **_
+    ) -> "SegmentedRecording":
+        """Return the segments for a network, see :func:`segmented_recording`."""
+        samples = self.store.read(self.segments, self.rows)
+        stretches = [
+            Recording(
+                f"{self.store.path}: {self.segments.paths[row].as_py()}",
+                one.numpy(),
+                float(self.segments.sample_rate[row]),
+            )
+            for row, one in zip(self.rows.tolist(), samples, strict=True)
+        ]
+        return segmented_recording(stretches, self.numbers, preprocessing, short)
+
+    def read(self) -> ECG:
+        """Raise DataError: a store does not hold what the samples were standardised by."""
+        raise DataError(
+            f"{self.store.path}: holds standardised segments, no longer in mV. Give the original "
+            "recordings"
+        )
+
+
+def segmented_recording(
+    stretches: Sequence[Recording],
+    numbers: Sequence[int],
+    preprocessing: Preprocessing,
+    short: str,
+) -> SegmentedRecording:
+    """Bring standardised samples to what a network reads: leads, and nothing else but length.
+
+    Args:
+        stretches: segments of one recording, or one that is whole.
+        numbers: of the segments; none of a whole recording, which is cut here.
+        preprocessing: of the network.
+        short: what becomes of a stretch shorter than a segment, ``error`` or ``pad``.
+
+    Raises:
+        DataError: another sampling rate than the network's, samples without a value, no signal, or
+            the network reads mV.
+    """
+    where, rate = stretches[0].where, preprocessing.sample_rate
+    if not preprocessing.standardise:
+        raise DataError(
+            f"{where}: already standardised, and the network reads mV. Give the original recordings"
+        )
+    for stretch in stretches:
+        if stretch.sample_rate != rate:
+            raise DataError(
+                f"{stretch.where}: prepared at {stretch.sample_rate:g} Hz, the network reads "
+                f"{rate:g} Hz. Give the original recordings, or prepare them with "
+                f"--sample-rate {rate:g}"
+            )
+    lengths = {stretch.n_samples for stretch in stretches}
+    if len(lengths) > 1:
+        raise DataError(f"{where}: its segments have different lengths, {sorted(lengths)} samples")
+    (length,), width = lengths, preprocessing.segment_samples
+    padded = max(width - length, 0)
+    if padded and short == "error":
+        raise DataError(
+            f"{where}: {length / rate:.3g} s, shorter than one segment of "
+            f"{preprocessing.segment_seconds:g} s. Leave the recording out, or say short='pad'"
+        )
+    leads = lead_indices(preprocessing.leads)
+    condition = preprocessing.conditioning()
+    segments, spans, values = [], [], False
+    for number, stretch in zip(numbers or [0], stretches, strict=True):
+        ecg = condition(stretch, leads).float()
+        values = values | (stretch.feats[leads] != 0).any(axis=1)
+        for start in range(0, length - width + 1 if not padded else 1, width):
+            segments.append(torch.nn.functional.pad(ecg[:, start : start + width], (0, padded)))
+            first = (number * length + start) / rate
+            spans.append((first, first + (width - padded) / rate))
+    if not values.any():
+        raise DataError(f"{where}: no signal, all leads are flat")
+    flat = tuple(lead for lead, has in zip(preprocessing.leads, values, strict=True) if not has)
+    n_samples = (max(numbers, default=0) + 1) * length
+    return SegmentedRecording(rate, n_samples, tuple(spans), padded, (), flat, segments)

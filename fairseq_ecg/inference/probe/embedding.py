@@ -1,0 +1,312 @@
+"""Embeddings of labelled segments, computed once."""
+
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+from fairseq_ecg.data import ECGDataset
+from fairseq_ecg.data.atomic import replacing
+from fairseq_ecg.data.errors import DataError, damage_as_data_error
+from fairseq_ecg.data.label_file import LabelFile
+from fairseq_ecg.data.store import StoreECGDataset
+from fairseq_ecg.inference.evaluation import SEGMENT, labelled_segments
+from fairseq_ecg.inference.model import ECGModel
+from fairseq_ecg.modules.architecture import network_config
+
+logger = logging.getLogger(__name__)
+
+SEGMENTS_PER_PART = 2048
+RECORDINGS_PER_PART = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Embeddings of the segments of some recordings, and the labels of these.
+
+    Attributes:
+        embeddings: ``(N, D)`` float32.
+        recording_of: number of the recording of each segment, ``(N,)`` from 0 to R - 1.
+        recordings: names of the R recordings.
+        labels: 0, 1 or NaN, ``(R, C)`` float64.
+    """
+
+    embeddings: np.ndarray
+    recording_of: np.ndarray
+    recordings: tuple[str, ...]
+    labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        wrong = ~(np.isnan(self.labels) | np.isin(self.labels, (0, 1)))
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise DataError(
+                f"{self.recordings[row]}: label {column} is {self.labels[row, column]:g}; a probe "
+                "tells labels that are 0 or 1 (or empty where unknown)"
+            )
+
+    @property
+    def segment_labels(self) -> np.ndarray:
+        """Labels of the recording of each segment, ``(N, C)``."""
+        return self.labels[self.recording_of]
+
+    def of_recordings(self, chosen: np.ndarray, labels: np.ndarray | None = None) -> "Features":
+        """Return some recordings, in ascending order.
+
+        Args:
+            chosen: numbers of the recordings, ascending.
+            labels: of them, in place of theirs, ``(len(chosen), C')``.
+        """
+        place = np.full(len(self.recordings), -1)
+        place[chosen] = np.arange(len(chosen))
+        kept = place[self.recording_of] >= 0
+        return Features(
+            self.embeddings[kept],
+            place[self.recording_of[kept]],
+            tuple(self.recordings[number] for number in chosen),
+            self.labels[chosen] if labels is None else labels,
+        )
+
+    def usable(self, name: str) -> "Features":
+        """Leave out segments whose embedding is not finite, with a warning.
+
+        Args:
+            name: of the split, for messages.
+
+        Raises:
+            DataError: there is no other segment.
+        """
+        finite = np.isfinite(self.embeddings).all(axis=1)
+        if finite.all():
+            return self
+        bad = self.recordings[self.recording_of[np.argmin(finite)]]
+        count = int((~finite).sum())
+        if not finite.any():
+            raise DataError(
+                f"{name}: no segment has an embedding that is finite, {bad} for instance. Look for "
+                "NaN or segments of zeros in the recordings, or compute in float32"
+            )
+        logger.warning(
+            "%s: %d of %d segments are left out, their embeddings are not finite (%s for instance)",
+            name, count, len(finite), bad,
+        )  # fmt: skip
+        numbers, recording_of = np.unique(self.recording_of[finite], return_inverse=True)
+        recordings = tuple(self.recordings[number] for number in numbers)
+        return Features(self.embeddings[finite], recording_of, recordings, self.labels[numbers])
+
+
+def fingerprint(model: ECGModel) -> str:
+    """Return what tells a network with its preprocessing from others, 32 hexadecimal digits.
+
+    Weights of the encoder, how they are used, the floating-point type and the preprocessing count;
+    a head on top and the place of the file do not.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    cfg = {
+        key: value
+        for key, value in network_config(model.cfg).items()
+        if key not in ("_name", "num_labels", "pooling")
+    }
+    about = [cfg, model.preprocessing.to_json(), str(model.dtype)]
+    digest.update(json.dumps(about, sort_keys=True, default=str).encode())
+    for name, value in sorted(model.network.encoder.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+class EmbeddingCache:
+    """Embeddings on disk, in parts that are whole or absent, so that a run that was killed goes on.
+
+    Parts lie in a folder named by the network's fingerprint, and are named by what they are of:
+    the paths of the recordings with size and time of each file. What changed is computed anew.
+
+    Args:
+        folder: where to.
+        model: the network.
+        batch_size: in segments.
+    """
+
+    def __init__(self, folder: Path, model: ECGModel, batch_size: int = 32):
+        if batch_size < 1:
+            raise DataError(f"batch_size={batch_size}: must be positive")
+        self.model = model
+        self.fingerprint = fingerprint(model)
+        self.folder = Path(folder) / self.fingerprint
+        self.batch_size = batch_size
+
+    def of_manifest(self, manifest: str | os.PathLike, label_file: Path) -> Features:
+        """Embed prepared segments.
+
+        Args:
+            manifest: ``<split>.tsv``, or a split of a store, ``STORE/<split>``.
+            label_file: ``y.npy``, which segments point into by their ``idx``.
+
+        Returns:
+            Segments in the order of the manifest, whose recordings are those of `evaluate`.
+
+        Raises:
+            DataError: a segment or a label cannot be used.
+        """
+        dataset = labelled_segments(self.model, manifest, None)
+        dataset.label_file = _Indices()
+        names = dataset.names(range(len(dataset)))
+        states = _states(dataset, names)
+
+        def embed(part: range) -> dict[str, np.ndarray]:
+            loader = DataLoader(
+                Subset(dataset, list(part)), self.batch_size, collate_fn=dataset.collate
+            )
+            rows = [
+                (self.model.embeddings(**batch["net_input"]), batch["label"][:, 0].numpy())
+                for batch in loader
+            ]
+            embeddings, idx = zip(*rows, strict=True)
+            return {"embeddings": np.concatenate(embeddings), "idx": np.concatenate(idx)}
+
+        found = self._in_parts(states, SEGMENTS_PER_PART, embed, os.fspath(manifest), "segment")
+        recordings, first, recording_of = np.unique(
+            [SEGMENT.sub("", name) for name in names], return_index=True, return_inverse=True
+        )
+        labels = LabelFile(label_file, missing=True)
+        rows = [labels.row(int(found["idx"][place]), names[place]).numpy() for place in first]
+        return Features(
+            found["embeddings"], recording_of, tuple(recordings), np.array(rows, np.float64)
+        )
+
+    def of_recordings(
+        self, paths: Sequence[str], labels: np.ndarray, on_error: str = "raise", **options: Any
+    ) -> Features:
+        """Embed recordings as they are: files of any form that `ECGModel.embed` reads.
+
+        Args:
+            paths: of the R recordings.
+            labels: 0, 1 or NaN, ``(R, C)``.
+            on_error: ``raise``, or ``skip`` for leaving out recordings that cannot be used, with a
+                warning.
+            options: others of `ECGModel.embed`.
+
+        Returns:
+            Segments in the order of the recordings, without those that were left out.
+
+        Raises:
+            DataError: a recording is listed twice, or cannot be used.
+        """
+        if len(set(paths)) < len(paths):
+            twice = pd.Series(paths)[pd.Series(paths).duplicated()].iloc[0]
+            raise DataError(f"{twice} is listed twice")
+        how = json.dumps(options, sort_keys=True, default=str)
+        states = [f"{_state(path)} {how}" for path in paths]
+
+        def embed(part: range) -> dict[str, np.ndarray]:
+            run = self.model.embed(
+                [paths[number] for number in part],
+                batch_size=self.batch_size,
+                progress=False,
+                on_error=on_error,
+                **options,
+            )
+            for path, reason in run.errors.items():
+                logger.warning("%s cannot be used: %s", path, reason)
+            place = {paths[number]: number - part.start for number in part}
+            owners = [place[name] for name in run.segments.index.get_level_values(0)]
+            values = run.segments[list(range(self.model.embed_dim))].to_numpy(np.float32)
+            return {"embeddings": values, "owner": np.array(owners, np.int64)}
+
+        found = self._in_parts(
+            states, RECORDINGS_PER_PART, embed, f"{len(paths)} recordings", "recording"
+        )
+        lost = np.setdiff1d(np.arange(len(paths)), found["owner"])
+        if len(lost) and on_error == "raise":
+            raise DataError(
+                f"{paths[lost[0]]}: was left out by an earlier run, because it cannot be used. "
+                "Leave it out again, or mend the file"
+            )
+        if len(lost):
+            logger.warning(
+                "%d of %d recordings are left out, %s for instance",
+                len(lost), len(paths), paths[lost[0]],
+            )  # fmt: skip
+        labels = np.asarray(labels, np.float64)
+        features = Features(found["embeddings"], found["owner"], tuple(paths), labels)
+        return features.of_recordings(np.unique(features.recording_of))
+
+    def _in_parts(
+        self,
+        states: Sequence[str],
+        per_part: int,
+        embed: Callable[[range], dict[str, np.ndarray]],
+        what: str,
+        unit: str,
+    ) -> dict[str, np.ndarray]:
+        """Join the parts, computing those that are not there."""
+        parts: list[dict[str, np.ndarray]] = []
+        bar = tqdm(total=len(states), desc=f"embed {what}", unit=unit, disable=None)
+        for start in range(0, len(states), per_part):
+            part = range(start, min(start + per_part, len(states)))
+            key = hashlib.blake2b("\n".join(states[start : part.stop]).encode(), digest_size=16)
+            path = self.folder / f"{key.hexdigest()}.npz"
+            if not path.is_file():
+                with replacing(path) as unfinished, open(unfinished, "wb") as file:
+                    np.savez(file, **embed(part))
+            with (
+                damage_as_data_error(str(path), "part of a cache", "Delete it"),
+                np.load(path) as file,
+            ):
+                arrays = dict(file)
+            if "owner" in arrays:
+                arrays["owner"] += start
+            parts.append(arrays)
+            bar.update(len(part))
+        bar.close()
+        if not parts:
+            raise DataError(f"{what}: is empty")
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+class _Indices(LabelFile):
+    """Labels that are the ``idx`` itself: which row of a label file a segment points to."""
+
+    def __init__(self):
+        self.path = "idx"
+
+    def __reduce__(self):
+        return type(self), ()
+
+    def row(self, idx: int, where: str) -> torch.Tensor:
+        return torch.tensor([idx])
+
+
+def _states(dataset: ECGDataset, names: Sequence[str]) -> list[str]:
+    """Tell of each segment its name and what changes when it is written anew."""
+    if isinstance(dataset, StoreECGDataset):
+        checksums = dataset.segments.crc32[dataset.manifest.rows[:, 0]]
+        return [f"{name} {checksum}" for name, checksum in zip(names, checksums, strict=True)]
+    return [_state(name) for name in names]
+
+
+def _state(path: str) -> str:
+    """Tell a file from what it was before: path, size and time of it, or of a WFDB record's files.
+
+    Of what is behind a URL the address alone is known.
+    """
+    state = [os.path.abspath(path) if "://" not in path else path]
+    stem = re.sub(r"\.hea$", "", path)
+    for file in dict.fromkeys((path, f"{stem}.hea", f"{stem}.dat", f"{stem}.mat")):
+        try:
+            about = os.stat(file)
+        except OSError:
+            continue
+        state.append(f"{about.st_size}-{about.st_mtime_ns}")
+    return " ".join(state)

@@ -1,0 +1,126 @@
+"""The probe itself: one line through the embeddings for each label."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fairseq_ecg.data.atomic import replacing
+from fairseq_ecg.data.errors import DataError, damage_as_data_error
+from fairseq_ecg.inference.calibration import probabilities_of
+from fairseq_ecg.inference.model import ECGModel
+from fairseq_ecg.modules.architecture import CLASSIFIER, build_network, network_config
+
+PROBE = "probe.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class LinearProbe:
+    """Logistic regression on embeddings, with its calibration.
+
+    Attributes:
+        labels: names of the C labels.
+        weight: ``(C, D)`` float32, of embeddings as the network gives them.
+        bias: ``(C,)`` float32.
+        slope: ``(C,)``, and
+        offset: ``(C,)``, of the calibrated logit ``slope * logit + offset``.
+        thresholds: of the probabilities of recordings, ``(C,)`` by rule.
+        aggregation: ``max`` or ``mean`` over segments by label.
+        model: fingerprint of the network whose embeddings these are; empty if nobody knows.
+    """
+
+    labels: tuple[str, ...]
+    weight: np.ndarray
+    bias: np.ndarray
+    slope: np.ndarray
+    offset: np.ndarray
+    aggregation: Mapping[str, str]
+    thresholds: Mapping[str, np.ndarray] = field(default_factory=dict)
+    model: str = ""
+
+    def logits(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return uncalibrated logits ``(N, C)`` float64 of embeddings ``(N, D)``."""
+        return (embeddings @ self.weight.T).astype(np.float64) + self.bias
+
+    def probabilities(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return calibrated probabilities ``(N, C)`` of the embeddings of segments ``(N, D)``."""
+        return probabilities_of(self.logits(embeddings), self.slope, self.offset)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the probe as a safetensors file."""
+        from safetensors.numpy import save_file
+
+        arrays = {"weight": self.weight, "bias": self.bias}
+        arrays |= {"slope": self.slope, "offset": self.offset}
+        arrays |= {f"threshold.{rule}": values for rule, values in self.thresholds.items()}
+        about = {"labels": list(self.labels), "aggregation": dict(self.aggregation)}
+        with replacing(Path(path)) as unfinished:
+            save_file(
+                {name: np.ascontiguousarray(array) for name, array in arrays.items()},
+                unfinished,
+                metadata={"probe": json.dumps(about | {"model": self.model})},
+            )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "LinearProbe":
+        """Read a probe that :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            DataError: it is none, or damaged.
+        """
+        from safetensors import safe_open
+
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"{path}: no such file")
+        with (
+            damage_as_data_error(str(path), "linear probe", "Make it by fairseq-ecg probe"),
+            safe_open(path, framework="numpy") as file,
+        ):
+            about = json.loads(file.metadata()["probe"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            thresholds = {
+                name.partition(".")[2]: arrays.pop(name)
+                for name in sorted(arrays)
+                if name.startswith("threshold.")
+            }
+            return cls(
+                labels=tuple(about["labels"]),
+                aggregation=about["aggregation"],
+                model=about["model"],
+                thresholds=thresholds,
+                **arrays,
+            )
+
+    def classifier(self, model: ECGModel) -> ECGModel:
+        """Put the probe, calibration included, on the network: a classifier like a fine-tuned one.
+
+        Args:
+            model: whose embeddings the probe was fitted to; its encoder is shared.
+
+        Raises:
+            DataError: the embeddings have another number of channels.
+        """
+        if model.embed_dim != self.weight.shape[1]:
+            raise DataError(
+                f"the probe reads {self.weight.shape[1]} channels, the network gives "
+                f"{model.embed_dim}: it was fitted to another network"
+            )
+        cfg = network_config(model.cfg) | {
+            "_name": CLASSIFIER,
+            "num_labels": len(self.labels),
+            "pooling": "mean",
+            "final_dropout": 0.0,
+        }
+        with torch.random.fork_rng(devices=[]):
+            network = build_network(cfg)
+        network.encoder = model.network.encoder
+        network.to(model.device, model.dtype)
+        with torch.no_grad():
+            network.proj.weight.copy_(torch.from_numpy(self.weight * self.slope[:, None]))
+            network.proj.bias.copy_(torch.from_numpy(self.bias * self.slope + self.offset))
+        return ECGModel(network, cfg, model.preprocessing, self.labels, self.aggregation)

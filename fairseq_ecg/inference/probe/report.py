@@ -1,0 +1,250 @@
+"""What a probe tells, how well, and the files and pictures of that."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fairseq_ecg.data.atomic import replacing
+from fairseq_ecg.inference.aggregation import aggregate
+from fairseq_ecg.inference.calibration import decisions
+from fairseq_ecg.inference.metrics import (
+    Ranking,
+    bootstrap,
+    brier,
+    curve,
+    interval,
+    mean_of_defined,
+    reliability,
+)
+from fairseq_ecg.inference.probe.embedding import Features
+from fairseq_ecg.inference.probe.linear import LinearProbe
+
+LEVELS = ("recording", "segment")
+MACRO = "macro"
+FORMATS = ("csv", "parquet")
+AREAS = ("auroc", "auprc")
+MOST_CURVES = 20
+"""Labels that are drawn, the most frequent ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """Probabilities of a probe for a split, and the truth.
+
+    Attributes:
+        split: its name.
+        level: one of :data:`LEVELS`.
+        names: of the rows, ``(N,)``: their recordings.
+        unit_of: number of the recording of each row, ``(N,)``.
+        truth: 0, 1 or NaN, ``(N, C)``.
+        probabilities: ``(N, C)``.
+    """
+
+    split: str
+    level: str
+    names: np.ndarray
+    unit_of: np.ndarray
+    truth: np.ndarray
+    probabilities: np.ndarray
+
+
+def told(probe: LinearProbe, features: Features, split: str) -> dict[str, Told]:
+    """Return what a probe tells of recordings and of segments, by level."""
+    values = probe.probabilities(features.embeddings)
+    names, numbers = np.array(features.recordings, object), features.recording_of
+    rules = [probe.aggregation[label] for label in probe.labels]
+    return {
+        "recording": Told(
+            split,
+            "recording",
+            names,
+            np.arange(len(names)),
+            features.labels,
+            aggregate(values, numbers, rules),
+        ),
+        "segment": Told(split, "segment", names[numbers], numbers, features.segment_labels, values),
+    }
+
+
+def score(said: Told, labels: Sequence[str], *, n_resamples: int, seed: int) -> pd.DataFrame:
+    """Score the probabilities of every label and, in the last row, the mean of all labels.
+
+    Args:
+        said: probabilities and truth.
+        labels: names.
+        n_resamples: of the bootstrap; whole recordings are drawn.
+        seed: of the bootstrap.
+
+    Returns:
+        Columns ``split``, ``level``, ``label``, ``rows`` (whose label is known), ``positives``,
+        ``auroc``, ``auprc`` (average precision), each with ``_low``, ``_high`` of the 95 %
+        interval, ``resamples`` (in which the areas are defined; those of the mean are of labels
+        that are), ``brier`` and ``ece``. NaN where a label holds in all rows or in none.
+    """
+    rankings = [Ranking(*pair) for pair in zip(said.truth.T, said.probabilities.T, strict=True)]
+    drawn = bootstrap(rankings, said.unit_of, n_resamples=n_resamples, seed=seed)
+    areas = [ranking.areas() for ranking in rankings]
+    rows = []
+    for number, (label, ranking) in enumerate(zip(labels, rankings, strict=True)):
+        truth, probabilities = said.truth[:, number], said.probabilities[:, number]
+        row = {
+            "label": label,
+            "rows": ranking.positives + ranking.negatives,
+            "positives": ranking.positives,
+        }
+        for area in AREAS:
+            value = float(getattr(areas[number], area)[0])
+            row |= _with_interval(area, value, getattr(drawn, area)[:, number])
+        row["brier"] = brier(truth, probabilities)
+        row["ece"] = reliability(truth, probabilities).expected_calibration_error
+        rows.append(row)
+    macro = {
+        "label": MACRO,
+        "rows": len(said.truth),
+        "positives": sum(row["positives"] for row in rows),
+    }
+    for area in AREAS:
+        value = float(mean_of_defined(np.array([row[area] for row in rows])))
+        macro |= _with_interval(area, value, mean_of_defined(getattr(drawn, area)))
+    for name in ("brier", "ece"):
+        macro[name] = float(mean_of_defined(np.array([row[name] for row in rows])))
+    table = pd.DataFrame([*rows, macro])
+    table.insert(0, "level", said.level)
+    table.insert(0, "split", said.split)
+    return table
+
+
+def _with_interval(area: str, value: float, resampled: np.ndarray) -> dict[str, float]:
+    low, high, defined = interval(resampled)
+    return {area: value, f"{area}_low": low, f"{area}_high": high, "resamples": defined}
+
+
+def score_thresholds(said: Told, probe: LinearProbe) -> pd.DataFrame:
+    """Score the decisions by the thresholds of a probe, on recordings.
+
+    Returns:
+        Columns ``split``, ``rule``, ``label``, ``threshold``, and what
+        :func:`fairseq_ecg.inference.calibration.decisions` tells.
+    """
+    rows = []
+    for rule, thresholds in probe.thresholds.items():
+        for number, label in enumerate(probe.labels):
+            threshold = float(thresholds[number])
+            row = {"split": said.split, "rule": rule, "label": label, "threshold": threshold}
+            found = decisions(said.truth[:, number], said.probabilities[:, number], threshold)
+            rows.append(row | found)
+    return pd.DataFrame(rows)
+
+
+def predictions(said: Sequence[Told], labels: Sequence[str]) -> pd.DataFrame:
+    """Return probabilities and truth as a table.
+
+    Returns:
+        Columns ``split``, ``level``, ``recording``, ``segment`` (-1 of whole recordings), then the
+        probability of every label under its name, and the truth under ``true: <label>``.
+    """
+    tables = []
+    for part in said:
+        table = pd.DataFrame({"split": part.split, "level": part.level, "recording": part.names})
+        table["segment"] = -1
+        if part.level == "segment":
+            table["segment"] = table.groupby("recording").cumcount()
+        columns = [f"true: {label}" for label in labels]
+        probabilities = pd.DataFrame(part.probabilities, columns=list(labels))
+        truth = pd.DataFrame(part.truth, columns=columns)
+        tables.append(pd.concat([table, probabilities, truth], axis=1))
+    return pd.concat(tables, ignore_index=True)
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV or Parquet, as its name ends."""
+    with replacing(path) as unfinished:
+        if path.suffix == ".parquet":
+            table.to_parquet(unfinished, index=False)
+        else:
+            table.to_csv(unfinished, index=False, lineterminator="\n")
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write plain values; what is not a number becomes null."""
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(_plain(values), indent=2) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def draw(said: Told, labels: Sequence[str], out: Path) -> list[Path]:
+    """Draw the curves of a split: ``roc.png``, ``pr.png`` and ``reliability.png``.
+
+    Args:
+        said: probabilities and truth.
+        labels: names; the :data:`MOST_CURVES` most frequent ones that have an AUROC are drawn.
+        out: folder.
+
+    Returns:
+        The pictures.
+    """
+    truth, probabilities = said.truth.T, said.probabilities.T
+    curves = [curve(*pair) for pair in zip(truth, probabilities, strict=True)]
+    defined = [number for number, found in enumerate(curves) if found.positives and found.negatives]
+    shown = sorted(defined, key=lambda number: -curves[number].positives)[:MOST_CURVES]
+
+    def roc(axes, number: int, label: str) -> None:
+        found = curves[number]
+        axes.plot(np.r_[0, 1 - found.specificity], np.r_[0, found.sensitivity], label=label)
+
+    def pr(axes, number: int, label: str) -> None:
+        found = curves[number]
+        axes.step(np.r_[0, found.sensitivity], np.r_[1, found.precision], label=label)
+
+    def reliable(axes, number: int, label: str) -> None:
+        found = reliability(truth[number], probabilities[number])
+        axes.plot(found.probability, found.frequency, "o-", markersize=3, label=label)
+
+    pictures = {
+        "roc": ("1 - specificity", "sensitivity", roc, True),
+        "pr": ("sensitivity (recall)", "precision", pr, False),
+        "reliability": ("probability", "frequency", reliable, True),
+    }
+    paths = []
+    for name, (x_label, y_label, add, diagonal) in pictures.items():
+        figure, axes = unit_square(x_label, y_label, f"{said.split}, per {said.level}")
+        if diagonal:
+            axes.plot([0, 1], [0, 1], color="0.8", linewidth=1)
+        for number in shown:
+            add(axes, number, labels[number])
+        if shown:
+            axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+        paths.append(save_picture(figure, out / f"{name}.png"))
+    return paths
+
+
+def unit_square(x_label: str, y_label: str, title: str):
+    """Make a figure whose axes go from 0 to 1."""
+    from matplotlib.figure import Figure  # no window, no state
+
+    figure = Figure((6.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set(xlabel=x_label, ylabel=y_label, title=title, xlim=(0, 1), ylim=(0, 1.01))
+    return figure, axes
+
+
+def save_picture(figure, path: Path) -> Path:
+    """Write a figure as PNG."""
+    with replacing(path) as unfinished, open(unfinished, "wb") as file:
+        figure.savefig(file, format="png", dpi=150)
+    return path

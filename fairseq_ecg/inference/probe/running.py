@@ -1,0 +1,149 @@
+"""From embeddings of train, valid and test to a probe and everything that is said of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.inference.metrics import RESAMPLES
+from fairseq_ecg.inference.model import ECGModel
+from fairseq_ecg.inference.probe.embedding import Features
+from fairseq_ecg.inference.probe.fitting import Fitting, Trial, fit_probe
+from fairseq_ecg.inference.probe.linear import PROBE, LinearProbe
+from fairseq_ecg.inference.probe.report import (
+    LEVELS,
+    MACRO,
+    draw,
+    predictions,
+    score,
+    score_thresholds,
+    told,
+    write_json,
+    write_table,
+)
+
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeResult:
+    """A probe and its scores.
+
+    Attributes:
+        probe: the probe.
+        trials: what was tried.
+        metrics: see :func:`fairseq_ecg.inference.probe.report.score`, of valid and test.
+        thresholds: see :func:`fairseq_ecg.inference.probe.report.score_thresholds`.
+    """
+
+    probe: LinearProbe
+    trials: Sequence[Trial]
+    metrics: pd.DataFrame
+    thresholds: pd.DataFrame
+
+    def macro(self, split: str = "test", level: str = "recording") -> pd.Series:
+        """Return the row of the mean of all labels."""
+        rows = self.metrics
+        mine = (rows["split"] == split) & (rows["level"] == level) & (rows["label"] == MACRO)
+        return rows[mine].iloc[0]
+
+
+def run_probe(
+    features: Mapping[str, Features],
+    labels: Sequence[str],
+    out: Path,
+    *,
+    fitting: Fitting | None = None,
+    model: ECGModel | None = None,
+    model_fingerprint: str = "",
+    n_resamples: int = RESAMPLES,
+    table_format: str = "csv",
+) -> ProbeResult:
+    """Fit a probe on train, choose on valid, score on valid and test, and write all of it.
+
+    Args:
+        features: of ``train``, ``valid`` and ``test``.
+        labels: names of the labels.
+        out: folder of ``metrics.csv``, ``metrics.json``, ``thresholds.csv``, ``trials.csv``,
+            ``predictions``, ``roc.png``, ``pr.png``, ``reliability.png``, ``probe.safetensors``
+            and, with a network, ``model``, which `load_model` reads.
+        fitting: how; None: the defaults.
+        model: the network that the embeddings are of, if it is at hand.
+        model_fingerprint: of it.
+        n_resamples: of the bootstrap, whose seed is the first of ``fitting``.
+        table_format: of ``predictions``, ``csv`` or ``parquet``.
+
+    Returns:
+        The result.
+
+    Raises:
+        DataError: see :func:`fairseq_ecg.inference.probe.fitting.fit_probe`.
+    """
+    fitting = fitting or Fitting()
+    missing = [split for split in SPLITS if split not in features]
+    if missing:
+        raise DataError(f"no recordings of {', '.join(missing)}: a probe needs all three splits")
+    kept = {split: features[split].usable(split) for split in SPLITS}
+    probe, trials = fit_probe(kept["train"], kept["valid"], labels, fitting, model_fingerprint)
+    said = {split: told(probe, kept[split], split) for split in SPLITS[1:]}
+    metrics = pd.concat(
+        [
+            score(said[split][level], labels, n_resamples=n_resamples, seed=fitting.seeds[0])
+            for split in said
+            for level in LEVELS
+        ],
+        ignore_index=True,
+    )
+    thresholds = pd.concat(
+        [score_thresholds(said[split]["recording"], probe) for split in said], ignore_index=True
+    )
+    result = ProbeResult(probe, trials, metrics, thresholds)
+    tried = pd.DataFrame([asdict(trial) for trial in trials])
+    write_table(out / "metrics.csv", metrics)
+    write_table(out / "thresholds.csv", thresholds)
+    write_table(out / "trials.csv", tried)
+    every = [said[split][level] for split in said for level in LEVELS]
+    write_table(out / f"predictions.{table_format}", predictions(every, labels))
+    draw(said["test"]["recording"], labels, out)
+    probe.save(out / PROBE)
+    if model is not None:
+        probe.classifier(model).save_pretrained(out / "model")
+    write_json(
+        out / "metrics.json",
+        {
+            "fitting": asdict(fitting),
+            "chosen": asdict(max(trials, key=lambda trial: trial.rank)),
+            "model": model_fingerprint,
+            "recordings": {split: len(kept[split].recordings) for split in SPLITS},
+            "segments": {split: len(kept[split].embeddings) for split in SPLITS},
+            "n_resamples": n_resamples,
+            "metrics": metrics.to_dict("records"),
+            "thresholds": thresholds.to_dict("records"),
+        },
+    )
+    return result
+
+
+def format_metrics(metrics: pd.DataFrame, split: str = "test", level: str = "recording") -> str:
+    """Return the scores of a split for a terminal."""
+    rows = metrics[(metrics["split"] == split) & (metrics["level"] == level)]
+    table = pd.DataFrame(
+        {
+            "label": rows["label"],
+            "positive": rows["positives"],
+            **{
+                area.upper(): [_with_range(row, area) for row in rows.to_dict("records")]
+                for area in ("auroc", "auprc")
+            },
+            "Brier": rows["brier"].map("{:.3f}".format),
+            "ECE": rows["ece"].map("{:.3f}".format),
+        }
+    )
+    return table.to_string(index=False)
+
+
+def _with_range(row: Mapping[str, float], area: str) -> str:
+    value, low, high = (row[name] for name in (area, f"{area}_low", f"{area}_high"))
+    return "-" if pd.isna(value) else f"{value:.3f} ({low:.3f}-{high:.3f})"

@@ -1,0 +1,46 @@
+"""A recording as segments that a network reads, however it came to be cut."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from fairseq_ecg.formats import ECG
+from fairseq_ecg.inference.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentedRecording:
+    """Segments of one recording, and what is known of it.
+
+    Attributes:
+        sample_rate: of the recording as it was given, in Hz.
+        n_samples: likewise its length.
+        spans: start and end of each segment in the recording in seconds.
+        padded: samples behind the recording in its only segment.
+        missing_leads: that it lacked, derived ones included.
+        flat_leads: others that are constant.
+        segments: ``(rows, segment_samples)`` float32 each, computed as they are asked for.
+    """
+
+    sample_rate: float
+    n_samples: int
+    spans: tuple[tuple[float, float], ...]
+    padded: int
+    missing_leads: tuple[str, ...]
+    flat_leads: tuple[str, ...]
+    segments: Iterable[torch.Tensor]
+
+    @classmethod
+    def of_ecg(cls, ecg: ECG, preprocessing: Preprocessing, **policies: str):
+        """Prepare a recording in mV, see :meth:`Preprocessing.segments`."""
+        found = preprocessing.segments(ecg, **policies)
+        return cls(
+            ecg.sample_rate,
+            ecg.n_samples,
+            tuple(found.span(number) for number in range(len(found))),
+            found.padded,
+            found.missing_leads,
+            found.flat_leads,
+            found,
+        )

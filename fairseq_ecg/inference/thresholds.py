@@ -1,0 +1,69 @@
+"""From which probability on a label holds."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.prepare.tables import line_of, read_table
+
+LABEL, THRESHOLD = "label", "threshold"
+
+DEFAULT = 0.5
+"""Of labels for which nobody chose another."""
+
+
+def thresholds_of(labels: Sequence[str], given: float | Path) -> dict[str, float]:
+    """Tell the threshold of every label.
+
+    Args:
+        labels: names of all labels.
+        given: one probability for all of them, or a CSV file with the columns ``label`` and
+            ``threshold``; labels that it does not name have :data:`DEFAULT`.
+
+    Returns:
+        Thresholds by label, in the order of the labels.
+
+    Raises:
+        DataError: the file is no such table, a threshold is no probability, or a label is unknown
+            or there twice.
+    """
+    if not isinstance(given, Path):
+        return dict.fromkeys(labels, _probability(given, "threshold"))
+    found: dict[str, float] = {}
+    table = read_table(given, [LABEL, THRESHOLD])
+    for row, label, text in table.itertuples(name=None):
+        where = f"{given}, line {line_of(row)}"
+        if label not in labels:
+            raise DataError(f"{where}: unknown label {label!r}; the labels are {', '.join(labels)}")
+        if label in found:
+            raise DataError(f"{where}: label {label!r} is there twice")
+        found[label] = _probability(text, where)
+    return {label: found.get(label, DEFAULT) for label in labels}
+
+
+def _probability(value: object, where: str) -> float:
+    number = pd.to_numeric(value, errors="coerce")
+    if not 0 <= number <= 1:
+        raise DataError(f"{where}: {value!r} is no probability, a number from 0 to 1")
+    return float(number)
+
+
+def holding(probabilities: pd.DataFrame, thresholds: Mapping[str, float]) -> pd.DataFrame:
+    """Tell which labels hold.
+
+    Args:
+        probabilities: a column for each label.
+        thresholds: of all labels.
+
+    Returns:
+        For each label the column ``<label> holds``, 0 or 1.
+    """
+    return pd.DataFrame(
+        {
+            f"{label} holds": (probabilities[label] >= threshold).astype(int)
+            for label, threshold in thresholds.items()
+        },
+        index=probabilities.index,
+    )

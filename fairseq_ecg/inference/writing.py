@@ -1,0 +1,92 @@
+"""Tables of results as CSV, Parquet or NumPy arrays, written part by part."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fairseq_ecg.data.atomic import replacing
+from fairseq_ecg.data.errors import DataError
+
+CSV, TSV, PARQUET, NPY = ".csv", ".tsv", ".parquet", ".npy"
+
+Tables = Callable[[], Iterator[pd.DataFrame]]
+"""Yields the parts of a table, as often as it is called."""
+
+
+def check_form(path: Path, *, arrays: bool) -> None:
+    """Raise DataError where the extension is not one that can be written.
+
+    Args:
+        path: file to be written.
+        arrays: whether ``.npy`` is one.
+    """
+    forms = [CSV, TSV, PARQUET, *([NPY] if arrays else [])]
+    if path.suffix.lower() not in forms:
+        raise DataError(f"{path}: of no known form. Let its name end with {', '.join(forms)}")
+
+
+def write_table(path: Path, tables: Tables, n_keys: int) -> list[Path]:
+    """Write a table in the form that the extension says.
+
+    As an array its values are float32 ``(rows, columns)``, and the columns that say what a row is
+    go to ``<name>.rows.csv`` beside it.
+
+    Args:
+        path: file to write.
+        tables: the table in parts, at least one, all with the same columns.
+        n_keys: how many of the first columns say what a row is.
+
+    Returns:
+        The files that were written.
+    """
+    form = path.suffix.lower()
+    if form == NPY:
+        rows = path.with_suffix(".rows.csv")
+        _write_text(rows, (table.iloc[:, :n_keys] for table in tables()), ",")
+        _write_array(path, lambda: (table.iloc[:, n_keys:] for table in tables()))
+        return [path, rows]
+    if form == PARQUET:
+        _write_parquet(path, tables())
+    else:
+        _write_text(path, tables(), "\t" if form == TSV else ",")
+    return [path]
+
+
+def _write_text(path: Path, tables: Iterable[pd.DataFrame], separator: str) -> None:
+    with (
+        replacing(path) as unfinished,
+        open(unfinished, "w", newline="", encoding="utf-8") as file,
+    ):
+        for number, table in enumerate(tables):
+            table.to_csv(file, sep=separator, index=False, header=not number, lineterminator="\n")
+
+
+def _write_parquet(path: Path, tables: Iterable[pd.DataFrame]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    with replacing(path) as unfinished:
+        writer = None
+        try:
+            for table in tables:
+                part = pa.Table.from_pandas(table, preserve_index=False)
+                if writer is None:
+                    writer = pyarrow.parquet.ParquetWriter(unfinished, part.schema)
+                writer.write_table(part.cast(writer.schema))
+        finally:
+            if writer is not None:
+                writer.close()
+
+
+def _write_array(path: Path, tables: Tables) -> None:
+    shapes = [table.shape for table in tables()]
+    shape = (sum(rows for rows, _ in shapes), shapes[0][1])
+    with replacing(path) as unfinished:
+        array = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float32, shape=shape)
+        start = 0
+        for table in tables():
+            array[start : start + len(table)] = table.to_numpy(np.float32)
+            start += len(table)
+        array.flush()

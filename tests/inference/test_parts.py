@@ -1,0 +1,106 @@
+import pandas as pd
+import pytest
+import torch
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.inference import parts as module
+from fairseq_ecg.inference.parts import computed_in_parts, identity_of
+from fairseq_ecg.inference.recordings import Description, recordings_in
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    monkeypatch.setattr(module, "RECORDINGS", 2)
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    for name in "abcde":
+        (tmp_path / f"{name}.csv").write_text("I\n1\n")
+    return lambda: recordings_in([tmp_path / f"{name}.csv" for name in "abcde"], Description())
+
+
+class Computing:
+    """Tells what was computed; leaves out ``left_out``, and fails at ``failing``."""
+
+    def __init__(self, left_out: str = "", failing: str = ""):
+        self.left_out, self.failing, self.seen = left_out, failing, ""
+
+    def __call__(self, recordings, bar):
+        names = [recording.source.files[0].stem for recording in recordings]
+        if set(names) & set(self.failing):
+            raise DataError("it fails")
+        self.seen += "".join(names)
+        bar.update(len(names))
+        good = [name for name in names if name not in self.left_out]
+        errors = {name: "because" for name in names if name in self.left_out}
+        return {"t": pd.DataFrame({"recording": good})}, errors
+
+
+def run(recordings, folder, computing, settings="same", strict=False) -> tuple[str, dict]:
+    with computed_in_parts(recordings, folder, settings, computing, strict=strict) as parts:
+        assert parts.n_recordings == 5
+        return "".join(pd.concat(parts.tables("t"))["recording"]), parts.errors
+
+
+def test_what_is_there_is_not_computed_again(recordings, tmp_path):
+    folder = tmp_path / "parts"
+    with pytest.raises(DataError, match="it fails"):
+        run(recordings(), folder, Computing(failing="e"))
+    (folder / ".unfinished-1-000002-t.parquet").write_text("of a process that was killed")
+    (tmp_path / "b.csv").write_text("I\n22\n")
+    second = Computing()
+    assert run(recordings(), folder, second) == ("abcde", {})
+    assert second.seen == "abe"
+    assert not folder.exists()
+
+
+def test_other_settings_compute_everything(recordings, tmp_path):
+    with pytest.raises(DataError, match="it fails"):
+        run(recordings(), tmp_path / "parts", Computing(failing="e"))
+    second = Computing()
+    run(recordings(), tmp_path / "parts", second, settings="other")
+    assert second.seen == "abcde"
+
+
+def test_what_was_left_out_is_told_again(recordings, tmp_path):
+    folder = tmp_path / "parts"
+    for strict, seen in ((False, "e"), (True, "abe")):
+        with pytest.raises(DataError, match="it fails"):
+            run(recordings(), folder, Computing(left_out="ab", failing="e"))
+        second = Computing(left_out="ab")
+        found = run(recordings(), folder, second, strict=strict)
+        assert found == ("cde", {"a": "because", "b": "because"})
+        assert second.seen == seen
+
+
+def test_nothing_that_can_be_used(recordings, tmp_path):
+    with pytest.raises(DataError, match="none of 5 recordings can be used; the first: because"):
+        run(recordings(), tmp_path / "parts", Computing(left_out="abcde"))
+    with (
+        pytest.raises(DataError, match=r"^because$"),
+        computed_in_parts(recordings()[:1], tmp_path / "parts", "", Computing(left_out="a")),
+    ):
+        pass
+
+
+def test_two_runs_do_not_write_there_at_once(recordings, tmp_path):
+    def computing(part, bar):
+        with pytest.raises(DataError, match="another run is writing there"):
+            run(recordings(), tmp_path / "parts", Computing())
+        return Computing()(part, bar)
+
+    assert run(recordings(), tmp_path / "parts", computing) == ("abcde", {})
+
+
+def test_what_tells_models_apart(diagnosis):
+    before = identity_of(diagnosis)
+    assert identity_of(diagnosis) == before
+    bias = diagnosis.network.proj.bias
+    with torch.no_grad():
+        bias[0] += 1
+    try:
+        assert identity_of(diagnosis) != before
+    finally:
+        with torch.no_grad():
+            bias[0] -= 1

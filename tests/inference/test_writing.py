@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.inference.writing import check_form, write_table
+
+WHOLE = pd.DataFrame(
+    {"recording": ["a, b", 'c"', "d"], "0": np.float32([0.1, np.nan, 3]), "1": [1.0, 2.0, 1 / 3]}
+)
+
+
+def parts():
+    yield WHOLE.iloc[:2]
+    yield WHOLE.iloc[2:]
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "parquet"])
+def test_parts_become_one_table(form, tmp_path):
+    path = tmp_path / f"t.{form}"
+    assert write_table(path, parts, 1) == [path]
+    if form == "parquet":
+        pd.testing.assert_frame_equal(pd.read_parquet(path), WHOLE)
+    else:
+        found = pd.read_csv(path, sep="\t" if form == "tsv" else ",", float_precision="round_trip")
+        pd.testing.assert_frame_equal(found.astype({"0": "float32"}), WHOLE)
+
+
+def test_arrays_have_the_keys_beside_them(tmp_path):
+    assert write_table(tmp_path / "e.npy", parts, 1) == [
+        tmp_path / "e.npy",
+        tmp_path / "e.rows.csv",
+    ]
+    np.testing.assert_array_equal(np.load(tmp_path / "e.npy"), WHOLE.iloc[:, 1:].to_numpy("f4"))
+    assert pd.read_csv(tmp_path / "e.rows.csv")["recording"].tolist() == ["a, b", 'c"', "d"]
+
+
+def test_a_failure_leaves_the_old_file(tmp_path):
+    def failing():
+        yield WHOLE
+        raise OSError("disk full")
+
+    for name in ("t.csv", "t.parquet", "t.npy"):
+        (tmp_path / name).write_text("old")
+        with pytest.raises(OSError, match="disk full"):
+            write_table(tmp_path / name, failing, 1)
+        assert (tmp_path / name).read_text() == "old"
+        assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+def test_forms():
+    check_form(Path("a.PARQUET"), arrays=False)
+    check_form(Path("a.npy"), arrays=True)
+    with pytest.raises(DataError, match=r"a.npy: of no known form. Let its name end with .csv"):
+        check_form(Path("a.npy"), arrays=False)
