@@ -69,6 +69,13 @@ def test_files_that_do_not_say_everything(tmp_path, capsys):
     assert "a.npy" in capsys.readouterr().err
 
 
+def test_recordings_of_one_array_get_a_picture_each(tmp_path):
+    np.save(tmp_path / "a.npy", np.random.default_rng(1).normal(size=(2, 12, 1000)) / 5)
+    options = ["--units=mV", "--sample-rate=500", f"--out={tmp_path / 'out'}"]
+    assert main(["plot", str(tmp_path / "a.npy"), *options]) == 0
+    assert len(list((tmp_path / "out").glob("*.png"))) == 2
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
