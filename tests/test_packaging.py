@@ -107,6 +107,7 @@ def test_dependencies_are_what_is_imported():
         "iterative-stratification": "iterstrat",
         "PyYAML": "yaml",
         "scikit-learn": "sklearn",
+        "umap-learn": "umap",
         "ve-fairseq": "fairseq",
     }
     names = [Requirement(text).name for text in PROJECT["dependencies"]]

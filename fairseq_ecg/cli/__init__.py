@@ -15,6 +15,7 @@ from fairseq_ecg.cli import (
     predict,
     prepare,
     probe,
+    report,
     saliency,
     store,
 )
@@ -32,6 +33,7 @@ COMMANDS = (
     probe,
     benchmark,
     plot,
+    report,
     pool,
 )
 """Modules with ``add``, which adds the command to the parser, in the order of ``--help``."""

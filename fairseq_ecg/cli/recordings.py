@@ -136,7 +136,7 @@ def use(
     from fairseq_ecg.data.atomic import replacing
     from fairseq_ecg.inference.parts import computed_in_parts, identity_of
 
-    recordings, description = _recordings(arguments)
+    recordings, description = recordings_of(arguments)
     model = _model(arguments)
     policies = {name: getattr(arguments, name) for name in ("short", "tail", "nan_policy")}
     common = policies | {"batch_size": arguments.batch_size}
@@ -174,7 +174,7 @@ def use(
     return EXIT_QUARANTINED
 
 
-def _recordings(arguments: argparse.Namespace) -> tuple:
+def recordings_of(arguments: argparse.Namespace) -> tuple:
     """List the recordings; return what was said of them too."""
     from fairseq_ecg.data.errors import DataError
     from fairseq_ecg.formats import FORMATS

@@ -8,7 +8,18 @@ from fairseq_ecg.cli import main
 
 @pytest.mark.parametrize(
     "command",
-    ["prepare", "evaluate", "predict", "embed", "saliency", "probe", "benchmark", "plot", "pool"],
+    [
+        "prepare",
+        "evaluate",
+        "predict",
+        "embed",
+        "saliency",
+        "probe",
+        "benchmark",
+        "plot",
+        "report",
+        "pool",
+    ],
 )
 def test_every_option_is_explained(command, capsys):
     with pytest.raises(SystemExit) as exit_:
@@ -37,7 +48,7 @@ def test_mistakes_are_told_in_one_line(tmp_path, capsys):
         f"fairseq-ecg: {tmp_path}/source.yaml: no such file. Run the step 'records' first\n"
     )
     assert main(["plot", str(tmp_path / "none"), "--out", str(tmp_path / "a.png")]) == 2
-    assert "none.hea: no such WFDB header" in capsys.readouterr().err
+    assert "no such WFDB header" in capsys.readouterr().err
 
 
 def test_options_that_need_each_other(tmp_path, capsys):

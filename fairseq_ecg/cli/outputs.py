@@ -1,0 +1,57 @@
+"""Where commands that write a file for each recording put them."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+EXIT_SOME_LEFT_OUT = 3
+
+
+def output_files(names: Sequence[str], folder: Path, suffix: str) -> list[Path]:
+    """Name a file for every recording, as their own lie to each other.
+
+    Args:
+        names: of the recordings: paths or URLs.
+        folder: to put the files in.
+        suffix: of the files, with its dot.
+
+    Returns:
+        A path for each name, no two the same. What all recordings' folders have in common is left
+        out; recordings whose names differ in their extension alone keep it.
+    """
+    paths = [Path(_inside(name)) for name in names]
+    common = os.path.commonpath([path.parent for path in paths])
+    relative = [path.relative_to(common) for path in paths]
+    without = [path.with_suffix("") if path.suffix else path for path in relative]
+    counts = Counter(without)
+    seen: Counter[Path] = Counter()
+    files = []
+    for path, short in zip(relative, without, strict=True):
+        name = short if counts[short] == 1 else path
+        seen[name] += 1
+        number = f" ({seen[name]})" if seen[name] > 1 else ""
+        files.append(folder / name.with_name(f"{name.name}{number}{suffix}"))
+    return files
+
+
+def _inside(name: str) -> str:
+    """Make an absolute path without ``..`` of a path or URL."""
+    if "://" in name:
+        return "/" + "/".join(part for part in name.split("/") if part not in ("", ".", ".."))
+    return os.path.abspath(name)
+
+
+def say_left_out(errors: dict[str, str]) -> int:
+    """Tell on standard error why recordings were left out.
+
+    Args:
+        errors: why, by the name of the recording.
+
+    Returns:
+        The exit status: 0 if there are none.
+    """
+    for error in errors.values():
+        print(f"fairseq-ecg: left out: {' '.join(error.split())}", file=sys.stderr)
+    return EXIT_SOME_LEFT_OUT if errors else 0

@@ -1,0 +1,55 @@
+import sys
+
+import numpy as np
+import pytest
+
+from fairseq_ecg.inference.report.embedding_map import map_embeddings
+
+
+def two_groups(n):
+    random = np.random.default_rng(1)
+    far = np.repeat([0.0, 20.0], [n // 2, n - n // 2])[:, None]
+    return (random.normal(size=(n, 8)) + far).astype(np.float32)
+
+
+def distances(places, n):
+    """Largest distance within a group of :func:`two_groups`, and distance between the groups."""
+    groups = places[: n // 2], places[n // 2 :]
+    within = max(np.linalg.norm(group - group.mean(0), axis=1).max() for group in groups)
+    return within, np.linalg.norm(groups[0].mean(0) - groups[1].mean(0))
+
+
+def test_few_segments_are_mapped_by_their_principal_components():
+    embeddings = two_groups(9)
+    made = map_embeddings(embeddings, 1)
+    assert made.method == "principal components (9 segments)"
+    within, between = distances(made.places, 9)
+    assert between > 3 * within
+    assert made.places.min() == 0
+    assert made.places.max() == 1
+    np.testing.assert_array_equal(made.places, map_embeddings(embeddings, 2).places)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_one_or_two_segments_have_places(n):
+    places = map_embeddings(two_groups(n), 1).places
+    assert places.shape == (n, 2)
+    assert np.isfinite(places).all()
+
+
+@pytest.mark.slow
+def test_umap_keeps_groups_apart_and_is_seeded():
+    pytest.importorskip("umap", reason="umap-learn is not installed")
+    embeddings = two_groups(16)
+    made = map_embeddings(embeddings, 3)
+    assert made.method == "UMAP, 3 neighbours, seed 3"
+    within, between = distances(made.places, 16)
+    assert between > within
+    np.testing.assert_array_equal(made.places, map_embeddings(embeddings, 3).places)
+
+
+def test_without_umap_the_map_says_so(monkeypatch):
+    monkeypatch.setattr(
+        sys.modules["fairseq_ecg.inference.report.embedding_map"], "find_spec", lambda _: None
+    )
+    assert "umap-learn is not installed" in map_embeddings(two_groups(12), 1).method
