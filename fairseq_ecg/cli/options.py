@@ -22,11 +22,10 @@ def add_segment_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_label_definition(parser: argparse.ArgumentParser, required: bool, *others: str) -> None:
-    """Add ``--label-def``, and other names that the option has."""
+def add_label_definition(parser: argparse.ArgumentParser, required: bool) -> None:
+    """Add ``--label-def``."""
     parser.add_argument(
         "--label-def",
-        *others,
         type=Path,
         required=required,
         metavar="CSV",

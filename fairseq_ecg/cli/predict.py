@@ -30,7 +30,7 @@ def add(commands) -> None:
         metavar="FILE",
         help="table to write with a row for each segment of each recording",
     )
-    add_label_definition(parser, False, "--labels")
+    add_label_definition(parser, required=False)
     parser.add_argument(
         "--aggregation",
         action="append",

@@ -40,11 +40,9 @@ def save_pretrained(model: "ECGModel", folder: str | os.PathLike) -> None:
     Args:
         model: the model.
         folder: is made where absent.
-
-    Raises:
-        ImportError: safetensors is not installed.
     """
-    save_file = _safetensors().save_file
+    from safetensors.torch import save_file
+
     folder = Path(folder)
     weights = {
         PREFIX + name: value.detach().cpu().contiguous()
@@ -91,13 +89,13 @@ def read_pretrained(folder: Path) -> StoredModel:
 
     Raises:
         CheckpointError: it cannot be read, or is none of this package's.
-        ImportError: safetensors is not installed.
     """
-    safetensors = _safetensors()
+    from safetensors.torch import load_file
+
     config = read_config(folder / CONFIG)
     weights_file = folder / WEIGHTS
     try:
-        weights = safetensors.load_file(weights_file)
+        weights = load_file(weights_file)
     except Exception as error:  # safetensors' own errors share no base class with OSError
         raise CheckpointError(
             f"{weights_file} cannot be read: it is truncated, or no safetensors file ({error}); "
@@ -136,17 +134,6 @@ def read_config(path: Path) -> dict[str, Any]:
         if key not in config:
             raise CheckpointError(f"{path} has no {key!r}: save the model again")
     return config
-
-
-def _safetensors():
-    try:
-        import safetensors.torch
-    except ImportError as error:
-        raise ImportError(
-            "save_pretrained and from_pretrained need safetensors: pip install 'fairseq-ecg[hub]'",
-            name="safetensors",
-        ) from error
-    return safetensors.torch
 
 
 def _remote_code() -> str:
