@@ -9,7 +9,8 @@ from fairseq_ecg.formats.channels import Channel, Content, Given, to_ecg
 from fairseq_ecg.formats.ecg import ECG
 from fairseq_ecg.formats.hdf5 import SIGNATURE
 from fairseq_ecg.formats.location import Location
-from fairseq_ecg.formats.wfdb import header_of
+from fairseq_ecg.formats.stretches import in_stretches
+from fairseq_ecg.formats.wfdb import header_of, n_frames_of
 
 FORMATS = {
     "wfdb": ("wfdb", "read_wfdb"),
@@ -70,6 +71,7 @@ def read_ecg(
     sample_rate: float | None = None,
     units: str | Sequence[str] | None = None,
     gain: float | Sequence[float] | None = None,
+    at_once: int | None = None,
 ) -> ECG:
     """Read one recording.
 
@@ -85,6 +87,9 @@ def read_ecg(
         sample_rate: in Hz.
         units: ``mV``, ``uV``, ``V``, ``nV`` or ``counts``, of all leads or of each.
         gain: counts of the converter per mV, of all leads or of each.
+        at_once: samples that are read at once at most, where the format allows it (WFDB): of a
+            longer record ``signal`` is a `Stretches`, which reads what is asked of it. None: the
+            whole.
 
     Returns:
         The recording in mV with all leads of the file, in its order. `arrange` picks and orders,
@@ -103,6 +108,9 @@ def read_ecg(
         raise ValueError(f"format={format!r}: choose one of {', '.join(FORMATS)}")
     if format == "wfdb":
         location = header_of(location)
+        n_samples = None if at_once is None else n_frames_of(location)
+        if n_samples is not None and n_samples > at_once:
+            return in_stretches(location, given, n_samples, at_once)
     content = _reader(format)(location, given)
     return to_ecg(str(location), content, given)
 

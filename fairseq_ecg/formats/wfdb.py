@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.recording import load_wfdb
 from fairseq_ecg.formats.channels import Channel, Content, Given
 from fairseq_ecg.formats.location import Location
@@ -20,12 +20,15 @@ _ASSUMED_GAIN = 200.0
 """Counts per mV that wfdb puts in place of a gain that a header does not state."""
 
 
-def read_wfdb(location: Location, given: Given) -> Content:
+def read_wfdb(
+    location: Location, given: Given, stretch: tuple[int, int | None] = (0, None)
+) -> Content:
     """Read a WFDB record.
 
     Args:
         location: the header.
         given: what the user says; not needed here.
+        stretch: first frame to read, and the one to stop before; None: all of them.
 
     Returns:
         The signals in their units, invalid samples as NaN. Each keeps its own rate where they have
@@ -37,7 +40,12 @@ def read_wfdb(location: Location, given: Given) -> Content:
     header = _Header.read(location)
     with _files_on_disk(location, header) as path:
         record = load_wfdb(
-            os.fspath(path.with_suffix("")), where, remedy="Restore it", smooth_frames=False
+            os.fspath(path.with_suffix("")),
+            where,
+            remedy="Restore it",
+            smooth_frames=False,
+            sampfrom=stretch[0],
+            sampto=stretch[1],
         )
         uncalibrated = _uncalibrated(Location(os.fspath(path)), header)
     signals = record.e_p_signal or []
@@ -50,6 +58,27 @@ def read_wfdb(location: Location, given: Given) -> Content:
             samples, unit = samples * _ASSUMED_GAIN, None
         channels.append(Channel(np.asarray(samples), name, unit, rate))
     return Content(channels, {"comments": "\n".join(record.comments)} if record.comments else {})
+
+
+def n_frames_of(location: Location) -> int | None:
+    """Tell the length of a record that can be read in stretches, by its header.
+
+    Args:
+        location: the header.
+
+    Returns:
+        Its length in frames; None if the header does not say it, the record has several segments
+        or lies behind a URL, or a signal has several samples a frame.
+    """
+    if location.is_url or not location.exists():
+        return None
+    with damage_as_data_error(str(location), "WFDB header"):
+        import wfdb
+
+        header = wfdb.rdheader(os.fspath(Path(location.address).with_suffix("")))
+    if isinstance(header, wfdb.MultiRecord) or set(header.samps_per_frame or ()) != {1}:
+        return None
+    return header.sig_len
 
 
 def header_of(location: Location) -> Location:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats import ECG
+from fairseq_ecg.prepare import signals
 from fairseq_ecg.prepare.sources.source import FOUND, RESERVED, Source
 
 PATIENT = "patient_id"
@@ -271,7 +272,7 @@ class Generic(Source):
                     raise DataError(f"{where}: an array does not say its {key}. Give it")
             given.pop("format", None)
             return ecg_from_array(self._open_array()[row], where=where, **given)
-        ecg = read_ecg(self.raw_root / record["path"], **given)
+        ecg = read_ecg(self.raw_root / record["path"], at_once=signals.BLOCK_SAMPLES, **given)
         metadata = {_apart(key, record, FILE): value for key, value in ecg.metadata.items()}
         return ECG(ecg.where, ecg.signal, ecg.leads, ecg.sample_rate, metadata)
 

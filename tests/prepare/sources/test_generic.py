@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import wfdb
+from scipy.io import loadmat
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
@@ -189,3 +190,23 @@ def test_files_that_would_have_one_name_are_refused(tmp_path, signals):
         write_wfdb(tmp_path / folder, "r", signals[0])
     with pytest.raises(DataError, match=r"would both become generic_p_a_r\.mat"):
         write_records("generic", tmp_path, tmp_path / "out")
+
+
+def test_a_long_record_is_read_in_stretches(tmp_path, signals, monkeypatch):
+    from fairseq_ecg.prepare import signals as working
+
+    write_wfdb(tmp_path / "raw", "long", np.concatenate(signals, axis=1))
+    source = Generic(tmp_path / "raw")
+    write_records("generic", tmp_path / "raw", tmp_path / "whole", {})
+    write_records("generic", tmp_path / "raw", tmp_path / "blocks", {})
+    settings = Settings(segment_seconds=1, sample_rate=100)
+    prepare_signals(source, tmp_path / "whole", settings)
+    monkeypatch.setattr(working, "BLOCK_SAMPLES", 500)
+    ecg = read_all(source, source.records())[0]
+    assert not isinstance(ecg.signal, np.ndarray)
+    prepare_signals(source, tmp_path / "blocks", settings)
+    segments = sorted((tmp_path / "whole" / "segmented").iterdir())
+    assert len(segments) == 17
+    for path in segments:
+        found = loadmat(tmp_path / "blocks" / "segmented" / path.name)["feats"]
+        np.testing.assert_allclose(found, loadmat(path)["feats"], rtol=0, atol=1e-11)
