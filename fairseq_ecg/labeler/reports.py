@@ -8,14 +8,14 @@ import pickle
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+from joblib.externals.loky import ProcessPoolExecutor
 
 from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
@@ -241,7 +241,7 @@ class _Pool:
 
     def __exit__(self, *exception: object) -> None:
         if self._executor is not None:
-            self._executor.shutdown(cancel_futures=True)
+            self._executor.shutdown(kill_workers=True)
 
     def submit(self, number: int, table: pd.DataFrame) -> None:
         """Label a part, now or soon; raise what an earlier one has raised."""
@@ -252,10 +252,10 @@ class _Pool:
             if self._first is None:
                 self._first = number, table  # a single part is not worth another process
                 return
+            # Not the standard library's: forks of a process in which PyTorch has used threads
+            # hang, and so do processes that it spawns from a script on standard input.
             self._executor = ProcessPoolExecutor(
                 self._workers,
-                # Forks of a process in which PyTorch has used threads hang.
-                mp_context=get_context("spawn"),
                 initializer=_start,
                 initargs=(pickle.dumps(self._job),),
             )

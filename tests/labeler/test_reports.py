@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.labeler import reports
 from fairseq_ecg.labeler.label_table import read_label_set
 from fairseq_ecg.labeler.reports import label_reports
+from tests.conftest import environment
 
 TABLE = pd.DataFrame(
     {
@@ -83,6 +86,31 @@ def test_neither_parts_nor_processes_matter(small, path, tmp_path):
     if path.suffix == ".csv":  # a process takes seconds to start
         label(small, path, tmp_path / "c", rows=3, workers=2)
         assert read(tmp_path / "a") == read(tmp_path / "c")
+
+
+def test_processes_of_a_script_on_standard_input(tmp_path):
+    TABLE.to_csv(tmp_path / "reports.csv", index=False)
+    script = f"""
+from pathlib import Path
+from fairseq_ecg.labeler import Labeler
+from fairseq_ecg.labeler.label_table import read_label_set
+from fairseq_ecg.labeler.reports import label_reports
+
+labeler = Labeler.from_vocabulary()
+folder = Path({str(tmp_path)!r})
+labels = read_label_set(None, labeler.vocabulary)
+options = {{"text_columns": ["first"], "threshold": 0.6, "workers": 2, "rows": 2}}
+print(label_reports(folder / "reports.csv", folder / "out", labeler, labels, **options).reports)
+"""
+    run = subprocess.run(
+        [sys.executable, "-"],
+        input=script,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment(),
+    )
+    assert run.stdout.strip() == "5", run.stderr
 
 
 def test_an_interrupted_run_goes_on(small, path, tmp_path, monkeypatch):
