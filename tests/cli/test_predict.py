@@ -234,7 +234,7 @@ def test_a_recording_that_cannot_be_used(change, network, record, tmp_path, caps
         (["--device=gpu9"], "--device gpu9"),
         (["--format=ecg"], "--format='ecg': choose from wfdb, "),
         (["--missing-leads=error"], "lacks lead III"),
-        (["--labels=none.csv"], "none.csv: no such file"),
+        (["--label-def=none.csv"], "none.csv: no such file"),
         (["--split=test"], "two.hea: is no store and no folder of manifests"),
         (["--out=p.xlsx"], "p.xlsx: of no known form. Let its name end with .csv, .tsv, .parquet"),
     ],
@@ -267,7 +267,8 @@ def test_what_is_said_of_arrays(said, message, network, tmp_path, capsys):
 def test_labels_by_number_of_labels(network, shared, record, tmp_path, capsys):
     (tmp_path / "l.csv").write_text("name\nAF\n")
     named = record("r", SIGNAL)
-    arguments = [network[0], named, f"--out={tmp_path / 'p.csv'}", f"--labels={tmp_path / 'l.csv'}"]
+    options = [f"--out={tmp_path / 'p.csv'}", f"--label-def={tmp_path / 'l.csv'}"]
+    arguments = [network[0], named, *options]
     assert main(["predict", *arguments]) == 2
     assert "tells 8 labels" in capsys.readouterr().err
     pretrained = str(shared / "golden" / "pretrain_small.pt")
