@@ -28,7 +28,6 @@ ROW_HEIGHTS = ((4, 30.0), (7, 25.0), (12, 20.0))
 
 TRACE_LEFT = 15.0
 """Where the first sample is on the paper, right of the calibration pulse, in mm."""
-PULSE_WIDTH = 5.0
 PULSE_SECONDS = 0.2
 """The pulse is 1 mV high, and as wide as this time is at 25 mm/s."""
 

@@ -5,6 +5,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats import ECG, read_ecg
+from fairseq_ecg.prepare.sources.source import Source
 
 UNITS = "mv"
 """What fairseq_signals writes into the column ``units``; signals are converted to it."""
@@ -231,3 +233,16 @@ def read_record(record: Mapping[str, Any], path: Path) -> ECG:
 def drop_empty_columns(meta: pd.DataFrame) -> pd.DataFrame:
     """Drop columns in which no record has a value (fairseq_signals does for WFDB sources)."""
     return meta if meta.empty else meta.dropna(axis="columns", how="all")
+
+
+class TabledWFDBArchive(Source):
+    """An archive of WFDB records whose tables tell what the comments of the headers tell."""
+
+    def read(self, record: Mapping[str, Any]) -> ECG:
+        """Read a record, without the comments of its header."""
+        ecg = read_record(record, self.raw_root / record["path"])
+        return replace(ecg, metadata={"units": UNITS})
+
+    def describe(self, meta: pd.DataFrame) -> pd.DataFrame:
+        """Drop empty columns."""
+        return drop_empty_columns(meta)

@@ -2,27 +2,21 @@
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.formats import ECG
 from fairseq_ecg.prepare.sources.archive import (
-    UNITS,
+    TabledWFDBArchive,
     add_faults,
-    drop_empty_columns,
     file_names,
     read_pieces,
-    read_record,
     read_table,
     repetitions,
     unpacked,
 )
-from fairseq_ecg.prepare.sources.source import Source
 
 FOLDER = "mimic-iv-ecg-diagnostic-electrocardiogram-matched-subset-*"
 RECORD_COLUMNS = ("subject_id", "study_id", "file_name", "ecg_time", "path")
@@ -33,7 +27,7 @@ PIECE_ROWS = 200_000
 """Rows of large tables in memory at a time."""
 
 
-class MIMICIVECG(Source):
+class MIMICIVECG(TabledWFDBArchive):
     """MIMIC-IV-ECG 1.0: 800,035 recordings of 10 s at 500 Hz.
 
     Args:
@@ -77,15 +71,6 @@ class MIMICIVECG(Source):
         records["save_file"] = file_names(records["path"], f"{self.name}_", below="files/")
         records["source"] = records["dataset"] = self.name
         return add_faults(records, faults)
-
-    def read(self, record: Mapping[str, Any]) -> ECG:
-        """Read a record; comments of its header are left out, the table tells the same."""
-        ecg = read_record(record, self.raw_root / record["path"])
-        return replace(ecg, metadata={"units": UNITS})
-
-    def describe(self, meta: pd.DataFrame) -> pd.DataFrame:
-        """Drop empty columns."""
-        return drop_empty_columns(meta)
 
     def tables(self) -> Iterator[tuple[str, pd.DataFrame]]:
         """Read ``patients`` and ``cardiac_markers`` of MIMIC-IV.

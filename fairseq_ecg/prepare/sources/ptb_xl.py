@@ -1,27 +1,20 @@
 """PTB-XL 1.0.3."""
 
 import ast
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.formats import ECG
 from fairseq_ecg.prepare.sources.archive import (
-    UNITS,
+    TabledWFDBArchive,
     add_faults,
-    drop_empty_columns,
     file_names,
-    read_record,
     read_table,
     repetitions,
     unpacked,
 )
-from fairseq_ecg.prepare.sources.source import Source
 
 FOLDER = "ptb-xl-*"
 FILE_COLUMNS = {500: "filename_hr", 100: "filename_lr"}
@@ -39,7 +32,7 @@ TASKS = {
 """Kinds of labels (Strodthoff et al. 2021, doi:10.1109/JBHI.2020.3022989)."""
 
 
-class PTBXL(Source):
+class PTBXL(TabledWFDBArchive):
     """PTB-XL 1.0.3: 21,799 recordings of 10 s.
 
     Args:
@@ -85,15 +78,6 @@ class PTBXL(Source):
         records["save_file"] = file_names(records["path"], f"{self.name}_", below=below)
         records["source"] = records["dataset"] = self.name
         return add_faults(records, faults)
-
-    def read(self, record: Mapping[str, Any]) -> ECG:
-        """Read a record; comments of its header are left out, the table tells the same."""
-        ecg = read_record(record, self.raw_root / record["path"])
-        return replace(ecg, metadata={"units": UNITS})
-
-    def describe(self, meta: pd.DataFrame) -> pd.DataFrame:
-        """Drop empty columns."""
-        return drop_empty_columns(meta)
 
     def labels(self, meta: pd.DataFrame) -> pd.DataFrame:
         """Derive the labels of the task from ``scp_codes``.
