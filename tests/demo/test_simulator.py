@@ -6,7 +6,7 @@ import simulate
 import simulator
 from scipy.signal import butter, find_peaks, sosfiltfilt, welch
 
-from fairseq_ecg.prepare.recordings import read_recording
+from fairseq_ecg.formats import arrange, read_ecg
 
 N = 150
 
@@ -215,9 +215,9 @@ def test_program_writes_what_was_simulated(monkeypatch, tmp_path):
         assert row["patient_id"] == str(recording.patient_id)
         holds = {label for label in simulator.LABELS if row[label] == "1"}
         assert holds == recording.labels
-        read = read_recording(tmp_path / "a" / recording.name)
+        read = arrange(read_ecg(tmp_path / "a" / recording.name))
         assert read.sample_rate == 500
-        np.testing.assert_allclose(read.feats, recording.ecg, atol=1e-9)
+        np.testing.assert_allclose(read.signal, recording.ecg, atol=1e-9)
 
 
 def test_program_keeps_what_is_there(monkeypatch, tmp_path, capsys):
