@@ -34,7 +34,7 @@ SECTIONS = (
 _MILLIVOLTS_PER = {"MICROVOLTS": 1e-3, "MILLIVOLTS": 1.0}
 _DIAGNOSES = {"Diagnosis", "OriginalDiagnosis"}
 # Elements that are read otherwise.
-_NOT_METADATA = {"DiagnosisStatement", "LeadData", "QRS", "SampleBase", "SampleExponent"}
+_NOT_METADATA = {"DiagnosisStatement", "LeadData", "QRS"}
 _STRAY_AMPERSAND = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos|#[0-9]+|#x[0-9a-fA-F]+);)")
 
 
