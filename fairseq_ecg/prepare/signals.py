@@ -16,8 +16,8 @@ import numpy as np
 from scipy.interpolate import interp1d
 
 BLOCK_SAMPLES = 2**19
-"""Samples of a long recording that are in memory at a time: 17 minutes at 500 Hz; of 12 leads 50 MB.
-"""
+"""Samples of a long recording that are in memory at a time: 17 minutes at 500 Hz, of 12 leads
+50 MB."""
 
 FLAT_MV = 1e-6
 """A lead that spans no more than this, in mV, is flat: no converter's step is as small, rounding

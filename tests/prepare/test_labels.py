@@ -196,6 +196,23 @@ def test_what_a_label_may_be(tables, values, expected):
     assert np.load(out / "y.npy")[[1, 2, 3], 0].tolist() == expected
 
 
+@pytest.mark.parametrize(
+    ("values", "counts"),
+    [
+        (("1", "0", "1", "0"), "1,1,0"),  # of test, train, valid
+        (("1", "0", "1"), "1.0,1.0"),  # 5, of valid, has no label
+        (("1.0", "0.0", "1.0", "0.0"), "1.0,1.0,0.0"),
+        (("True", "False", "True"), "1,1"),
+    ],
+)
+def test_counts_are_floats_where_they_are_for_pandas(tables, values, counts):
+    rows = [f"{idx},{value}" for idx, value in zip((1, 2, 3, 5), values, strict=False)]
+    _, out = tables("\n".join(["idx,AF", *rows]) + "\n")
+    line = (out / "label_def.csv").read_text().splitlines()[1]
+    assert line.startswith(f"AF,{counts},")
+    assert line.split(",")[-2] == ("2.0" if "." in counts else "2")
+
+
 def test_labels_between_0_and_1_are_summed(tables):
     _, out = tables("idx,AF\n1,0.25\n2,0.5\n3,1\n")
     definition = pd.read_csv(out / "label_def.csv")
