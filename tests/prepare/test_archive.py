@@ -85,9 +85,7 @@ def test_files_and_tables_are_as_fairseq_signals_writes_them(archive, make_ecg):
         assert segment[key].tolist() == [[value]]
     resampled = resample(names["a/r3"].signal, 100, 200)
     found = standardisation(resampled)
-    np.testing.assert_allclose(
-        segment["feats"], found(resampled)[:, 200:400], rtol=0, atol=5e-15
-    )
+    np.testing.assert_allclose(segment["feats"], found(resampled)[:, 200:400], rtol=0, atol=5e-15)
     np.testing.assert_allclose(segment["mean"], found.mean, rtol=0, atol=5e-15)
     np.testing.assert_allclose(segment["std"], found.std, rtol=0, atol=5e-15)
 
