@@ -171,8 +171,8 @@ def test_from_tables_to_manifests(processed, capsys):
     pairs = read_cmsc_manifest(manifests / "cmsc" / "train.tsv")
     assert len(train) == 3 * len(pairs)
     assert run("subset", f"--manifest-dir={manifests}", "--percent=0.50") == 0
-    assert 0 < len(read_manifest(manifests / "0.50" / "train.tsv")) < len(train)
-    assert run("combine", manifests, manifests / "0.50", f"--dest={processed}/both") == 0
+    assert 0 < len(read_manifest(manifests / "0.5" / "train.tsv")) < len(train)
+    assert run("combine", manifests, manifests / "0.5", f"--dest={processed}/both") == 0
     assert len(read_manifest(processed / "both" / "test.tsv")) == 2 * len(
         read_manifest(manifests / "test.tsv")
     )
