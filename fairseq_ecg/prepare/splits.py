@@ -323,7 +323,10 @@ class Division:
         numbers = pd.to_numeric(dates, errors="coerce")
         if numbers.notna().all():
             dates = numbers
-        table = table.iloc[dates.argsort(kind="stable").to_numpy()]
+        # Of texts quicksort, as in fairseq_signals, which decides between equal ones. Of numbers it
+        # is another algorithm on another processor.
+        kind = "quicksort" if dates.dtype == object else "stable"
+        table = table.iloc[dates.to_numpy().argsort(kind=kind)]
         ends = table[self.date_column].iloc[[0, -1]]
         if dates.dtype == object and not ends.astype(str).str.match(r"\d{4}(-|$)").all():
             logger.warning(

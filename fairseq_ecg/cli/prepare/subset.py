@@ -27,8 +27,8 @@ def add(steps) -> None:
         "--save-dir",
         type=Path,
         metavar="DIR",
-        help="folder to write to, which must not exist (default: P in the folder of manifests, 0.5 for "
-        "0.50)",
+        help="folder to write to, which must not exist (default: P in the folder of manifests, "
+        "0.5 for 0.50)",
     )
     add_seed(parser, "of the drawing; with the same one a larger part holds a smaller one")
     parser.add_argument(
