@@ -134,7 +134,8 @@ class LabelCounts:
         if "train" not in self._sums:
             weights_file.unlink(missing_ok=True)  # one of an earlier run is of other labels
             return
-        weights = ",".join(str(round(weight, 6)) for weight in definition["pos_weight_train"])
+        # NumPy's rounding, which is not Python's: of 0.0890625 it makes 0.089062.
+        weights = ",".join(map(str, definition["pos_weight_train"].round(6)))
         with replacing(weights_file) as path:
             path.write_text(f"[{weights}]", encoding="utf-8")
 
