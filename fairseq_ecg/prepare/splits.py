@@ -529,7 +529,8 @@ def _draw_groups(
             ((drawn, others),) = ShuffleSplit(1, train_size=share, random_state=state).split(left)
         except ValueError:
             raise DataError(
-                f"{n_groups} groups are too few for the fractions {list(fractions)}"
+                f"{n_groups} groups are too few for the fractions {list(fractions)}: give fewer "
+                "of them, with as many names of splits"
             ) from None
         splits[left[drawn]] = labels[i]
         left = np.sort(left[others])
