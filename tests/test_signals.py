@@ -26,13 +26,14 @@ from fairseq_signals.models import build_model_from_checkpoint
 from fairseq_signals.models.classification.ecg_transformer_classifier import (
     ECGTransformerClassificationModel
 )
-from fairseq_ecg.prepare.signals import segments_of
+from fairseq_ecg.prepare.signals import resample, segment, standardisation
 
 root, out = map(Path, sys.argv[1:])
 files, segments = [], []
 for path in sorted((root / "ecg" / "code_15" / "org").glob("*.mat")):
     mat = scipy.io.loadmat(path)
-    ecg = segments_of(mat["feats"], int(mat["org_sample_rate"][0, 0]), 500, 2500).ecg
+    ecg = resample(mat["feats"], int(mat["org_sample_rate"][0, 0]), 500)
+    ecg = segment(standardisation(ecg)(ecg), 2500)
     files += [path.name] * len(ecg)
     segments.append(torch.from_numpy(ecg).float())
 loader = DataLoader(TensorDataset(torch.cat(segments)), batch_size=4)

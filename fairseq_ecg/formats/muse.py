@@ -34,7 +34,7 @@ SECTIONS = (
 _MILLIVOLTS_PER = {"MICROVOLTS": 1e-3, "MILLIVOLTS": 1.0}
 _DIAGNOSES = {"Diagnosis", "OriginalDiagnosis"}
 # Elements that are read otherwise.
-_NOT_METADATA = {"DiagnosisStatement", "LeadData", "QRS", "SampleBase", "SampleExponent"}
+_NOT_METADATA = {"DiagnosisStatement", "LeadData", "QRS"}
 _STRAY_AMPERSAND = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos|#[0-9]+|#x[0-9a-fA-F]+);)")
 
 
@@ -165,6 +165,9 @@ def _rhythm(path: Path, waveform: etree._Element) -> ECG:
         if lead in signals:
             raise DataError(f"{path}: lead {lead} is there twice")
         signals[lead] = _samples(f"{path}: lead {lead}", element)
+    stated = _number(path, "NumberofLeads", _text(waveform, "NumberofLeads") or "0")
+    if len(signals) < stated:
+        raise DataError(f"{path}: has {len(signals)} of {stated:g} leads. Export it again")
     lengths = {lead: len(samples) for lead, samples in signals.items()}
     if not any(lengths.values()):
         raise DataError(f"{path}: its rhythm has no samples")

@@ -59,6 +59,7 @@ def prepare_signals(
     manifest: Path | None = None,
     datasets: Sequence[str] | None = None,
     suffix: str = "",
+    labels_path: Path | None = None,
     strict: bool = False,
     again: bool = False,
 ) -> Prepared:
@@ -77,6 +78,8 @@ def prepare_signals(
         manifest: of all sources, which holds the ids; ``manifest.csv`` in ``folder`` if None.
         datasets: take records of these only; ids are those of a run on all of them.
         suffix: of the names of tables.
+        labels_path: file for the labels that the archive itself has; ``labels/labels.csv`` in
+            ``folder`` if None.
         strict: stop at the first record that cannot be used.
         again: prepare everything again, also what an earlier run did.
 
@@ -103,7 +106,8 @@ def prepare_signals(
             failed = {failure.idx: failure for failure in failures}
             prepared = records[~records["idx"].isin(failed)]
             places = [places[idx] for idx in prepared["idx"]]
-            tables = _Tables(source, folder, settings, suffix)
+            labels_path = labels_path or folder / "labels" / f"labels{suffix}.csv"
+            tables = _Tables(source, folder, settings, suffix, labels_path)
             quarantine = tables.write_quarantine(records, failed)
             if not places:
                 raise DataError(f"none of {len(records)} records can be used: {failures[0].reason}")
@@ -254,6 +258,7 @@ class _Tables:
     folder: Path
     settings: Settings
     suffix: str
+    labels_path: Path
 
     def path(self, name: str) -> Path:
         return self.folder / f"{name}{self.suffix}.csv"
@@ -265,7 +270,7 @@ class _Tables:
     def write_meta(self, prepared: pd.DataFrame, located: list[str], found: _Found) -> None:
         """Write ``meta.csv``: of every prepared record what was known and what was found.
 
-        Labels that the archive itself has go to ``labels/labels.csv``.
+        Labels that the archive itself has go to ``labels_path``.
         """
         known = prepared.assign(
             path=located,
@@ -282,7 +287,7 @@ class _Tables:
         self._write("meta", meta)
         labels = self.source.labels(meta)
         if labels is not None:
-            with replacing(self.folder / "labels" / f"labels{self.suffix}.csv") as path:
+            with replacing(self.labels_path) as path:
                 labels.to_csv(path, index=False)
 
     def write_others(self, journal: Journal, prepared: pd.DataFrame, places: list[int]) -> None:

@@ -16,8 +16,17 @@ from fairseq_ecg.data.atomic import replacing
 
 
 def checksum(record: Mapping[str, Any]) -> str:
-    """Return a checksum of a record's row: with another row it has to be prepared again."""
-    return f"{zlib.crc32(repr(list(record.items())).encode()):08x}"
+    """Return a checksum of a record's row: with another row it has to be prepared again.
+
+    It does not depend on other rows, of which one that lacks a value makes floats of a column's
+    integers, and one that has something to say brings a column of its own.
+    """
+    row = [(name, _whole(value)) for name, value in record.items() if value == value]  # not NaN
+    return f"{zlib.crc32(repr(row).encode()):08x}"
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Journal:

@@ -87,8 +87,11 @@ class LabelCounts:
             self._rows[split] = self._rows.get(split, 0) + len(of_split)
             self._whole = self._whole and bool(((of_split == 0) | (of_split == 1)).all())
 
-    def definition(self) -> pd.DataFrame:
+    def definition(self, *, as_floats: bool = False) -> pd.DataFrame:
         """Summarise the counts.
+
+        Args:
+            as_floats: give counts as float64 also where they are whole.
 
         Returns:
             Index ``name``. For every split (in the order of the alphabet) ``pos_count_*``, the
@@ -97,7 +100,7 @@ class LabelCounts:
             (1 - p) / p, infinite for p = 0; then count and fraction for ``all``.
         """
         splits = sorted(self._sums)
-        kind = np.int64 if self._whole else np.float64
+        kind = np.int64 if self._whole and not as_floats else np.float64
         columns = {f"pos_count_{split}": self._sums[split].astype(kind) for split in splits}
         percents = {split: self._sums[split] / self._rows[split] for split in splits}
         columns |= {f"pos_percent_{split}": percents[split] for split in splits}
@@ -109,11 +112,12 @@ class LabelCounts:
         columns["pos_percent_all"] = total / sum(self._rows.values())
         return pd.DataFrame(columns, index=pd.Index(self.names, name="name"))
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, *, as_floats: bool = False) -> None:
         """Write ``label_def.csv`` and, if there is a split ``train``, ``pos_weight.txt``.
 
         Args:
             folder: to write them to.
+            as_floats: see `definition`.
 
         Raises:
             DataError: No recording was counted.
@@ -123,14 +127,15 @@ class LabelCounts:
                 f"{folder}: no labelled recording is in a split. Labels and splits are of "
                 "different data"
             )
-        definition = self.definition()
+        definition = self.definition(as_floats=as_floats)
         with replacing(folder / "label_def.csv") as path:
             definition.to_csv(path, lineterminator="\n")
         weights_file = folder / "pos_weight.txt"
         if "train" not in self._sums:
             weights_file.unlink(missing_ok=True)  # one of an earlier run is of other labels
             return
-        weights = ",".join(str(round(weight, 6)) for weight in definition["pos_weight_train"])
+        # NumPy's rounding, which is not Python's: of 0.0890625 it makes 0.089062.
+        weights = ",".join(map(str, definition["pos_weight_train"].round(6)))
         with replacing(weights_file) as path:
             path.write_text(f"[{weights}]", encoding="utf-8")
 
@@ -211,6 +216,7 @@ def prepare_labels(
 
     labelled = np.zeros(rows, dtype=bool)
     counts = LabelCounts(names)
+    kinds: set[str] = set()
     with replacing(output / "y.npy") as path:
         np.lib.format.open_memmap(path, "w+", np.float64, (int(rows), len(names)))
         with tqdm(total=len(idx), desc="labels", unit="recording") as progress:
@@ -223,8 +229,11 @@ def prepare_labels(
                 np.lib.format.open_memmap(path, "r+")[places] = values
                 labelled[places] = whole
                 counts.add(values[whole], split_of[places[whole]])
+                kinds |= {dtype.kind for dtype in part.dtypes}
                 progress.update(len(part))
-        counts.write(output)
+        # As in fairseq_signals' file: for pandas, integers beside missing values are floats.
+        missing = not labelled[meta_idx].all()
+        counts.write(output, as_floats="f" in kinds or ("i" in kinds and missing))
     _write_arguments(
         output / "prepare_clf_labels_args.yaml",
         output_dir=output,

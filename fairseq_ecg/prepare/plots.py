@@ -14,13 +14,14 @@ MOST_LABELS = 40
 """Labels that are drawn, the most frequent ones."""
 
 
-def draw(folder: Path, out: Path, suffix: str = "") -> list[Path]:
+def draw(folder: Path, out: Path, suffix: str = "", labels_path: Path | None = None) -> list[Path]:
     """Draw durations, sampling rates, missing and flat leads, and labels of an archive.
 
     Args:
-        folder: that holds ``meta.csv``, and ``labels/labels.csv`` if there are labels.
+        folder: that holds ``meta.csv``.
         out: folder of the pictures; made where absent.
         suffix: of the names of the tables.
+        labels_path: labels, if there are any; ``labels/labels.csv`` in ``folder`` if None.
 
     Returns:
         The pictures: ``durations.png``, ``rates.png``, ``leads.png``, ``labels.png``.
@@ -34,9 +35,9 @@ def draw(folder: Path, out: Path, suffix: str = "") -> list[Path]:
         raise DataError(f"{path}: no such file. Run the step 'signals' first")
     meta = pd.read_csv(path, usecols=list(columns))
     drawn = [_durations(meta, out), _rates(meta, out), _leads(meta, out)]
-    labels = folder / "labels" / f"labels{suffix}.csv"
-    if labels.is_file():
-        drawn.append(_labels(labels, out))
+    labels_path = labels_path or folder / "labels" / f"labels{suffix}.csv"
+    if labels_path.is_file():
+        drawn.append(_labels(labels_path, out))
     return drawn
 
 

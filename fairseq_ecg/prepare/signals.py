@@ -3,8 +3,8 @@
 The formulas are those of fairseq_signals' preprocessing, so that what is prepared here fits its
 checkpoints. A signal is ``(n_leads, n_samples)``: an array, or for recordings that should not be in
 memory as a whole anything that has ``shape`` and ``dtype`` and yields samples by
-``[:, start:stop]``. Longer ones than ``BLOCK_SAMPLES`` are worked on in blocks; where a signal is
-one block, every number is that of NumPy's ``mean`` and ``std`` to the last bit.
+``[:, start:stop]``. Those longer than two blocks of ``BLOCK_SAMPLES`` are worked on in blocks; of
+all others every number is that of NumPy's ``mean`` and ``std`` to the last bit.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +16,8 @@ import numpy as np
 from scipy.interpolate import interp1d
 
 BLOCK_SAMPLES = 2**19
-"""Samples that are in memory at a time: 17 minutes at 500 Hz, 50 MB of 12 leads."""
+"""Samples of a long recording that are in memory at a time: 17 minutes at 500 Hz, of 12 leads
+50 MB."""
 
 FLAT_MV = 1e-6
 """A lead that spans no more than this, in mV, is flat: no converter's step is as small, rounding
@@ -36,6 +37,11 @@ class Signal(Protocol):
         """Return ``[:, start:stop]``."""
 
 
+def is_long(n_samples: int) -> bool:
+    """Say whether a signal is worked on in blocks: not the half hour of many archives at 500 Hz."""
+    return n_samples > 2 * BLOCK_SAMPLES
+
+
 def blocks(signal: Signal) -> Iterator[np.ndarray]:
     """Go through a signal.
 
@@ -43,11 +49,12 @@ def blocks(signal: Signal) -> Iterator[np.ndarray]:
         signal: ``(n_leads, n_samples)``.
 
     Yields:
-        Its samples in order, at most ``BLOCK_SAMPLES`` at a time; at least one array.
+        Its samples in order, of a long one ``BLOCK_SAMPLES`` at a time; at least one array.
     """
     n_samples = signal.shape[1]
-    for start in range(0, max(n_samples, 1), BLOCK_SAMPLES):
-        yield signal[:, start : min(start + BLOCK_SAMPLES, n_samples)]
+    at_a_time = BLOCK_SAMPLES if is_long(n_samples) else max(n_samples, 1)
+    for start in range(0, max(n_samples, 1), at_a_time):
+        yield signal[:, start : min(start + at_a_time, n_samples)]
 
 
 def mapped(
@@ -78,8 +85,8 @@ class _Mapped:
 
 
 def in_pieces(signal: Signal) -> Signal:
-    """Have what is longer than `BLOCK_SAMPLES` worked on in blocks, also where it is an array."""
-    return signal if signal.shape[1] <= BLOCK_SAMPLES else _Pieces(signal)
+    """Have what is long worked on in blocks, also where it is an array."""
+    return _Pieces(signal) if is_long(signal.shape[1]) else signal
 
 
 class _Pieces:
@@ -90,53 +97,30 @@ class _Pieces:
         return self._signal[key]
 
 
-@dataclass(frozen=True, eq=False)
-class Segments:
-    """A recording as the network sees it.
-
-    Attributes:
-        ecg: standardised segments, ``(n_segments, n_leads, n_samples)`` float64, without unit.
-        mean: of each lead of the resampled recording, ``(n_leads, 1)`` in mV.
-        std: population standard deviation likewise, ``(n_leads, 1)`` in mV.
-    """
-
-    ecg: np.ndarray
-    mean: np.ndarray
-    std: np.ndarray
-
-
-def segments_of(
-    ecg: np.ndarray, sample_rate: int, desired_rate: int, segment_samples: int
-) -> Segments:
-    """Resample, standardise over the whole recording, then cut into segments.
-
-    Args:
-        ecg: ``(n_leads, n_samples)`` in mV.
-        sample_rate: of ``ecg`` in Hz.
-        desired_rate: of the segments in Hz.
-        segment_samples: length of a segment in samples at ``desired_rate``.
-
-    Returns:
-        The segments; none when the recording is shorter than one.
-    """
-    standardised, mean, std = standardise(resample_linear(ecg, sample_rate, desired_rate))
-    return Segments(segment(standardised, segment_samples), mean, std)
-
-
 def resample(
     ecg: Signal, sample_rate: float, desired_rate: float, resampler: str = "linear"
 ) -> Signal:
     """Change the sampling rate.
 
+    ``linear`` interpolates between samples, as fairseq_signals does: ``n`` of them become
+    ``n' = int(n * (desired_rate / sample_rate))``, and the ``n`` are placed at
+    ``linspace(0, n' - 1, n)``. Both ends are thereby kept, which stretches time by less than one
+    sample over the recording. What is above half of a lower rate is let through.
+
+    ``polyphase`` applies a linear-phase low-pass filter at the lower half of the rates. Their ratio
+    is exact, and so is the time of every sample: ``n' = ceil(n * desired_rate / sample_rate)``.
+    Beyond its ends the signal is taken to keep its value. A sample without a value makes those
+    within ten samples of the lower rate NaN.
+
     Args:
         ecg: ``(n_leads, n_samples)``.
         sample_rate: of ``ecg`` in Hz.
         desired_rate: in Hz.
-        resampler: ``linear`` as fairseq_signals, see `resample_linear`, which lets through what is
-            above half of a lower rate; ``polyphase``, see `resample_polyphase`, which does not.
+        resampler: one of `RESAMPLERS`.
 
     Returns:
-        ``ecg`` itself when the rates are equal, else float64; in memory only if ``ecg`` is.
+        ``(n_leads, n')`` float64, in memory only if ``ecg`` is; ``ecg`` itself when the rates are
+        equal.
     """
     if sample_rate == desired_rate:
         return ecg
@@ -144,44 +128,8 @@ def resample(
     return lazy[:, : lazy.shape[1]] if isinstance(ecg, np.ndarray) else lazy
 
 
-def resample_linear(ecg: np.ndarray, sample_rate: float, desired_rate: float) -> np.ndarray:
-    """Change the number of samples by linear interpolation between the first and the last one.
-
-    ``n`` samples become ``n' = int(n * (desired_rate / sample_rate))``, and the ``n`` are placed at
-    ``linspace(0, n' - 1, n)``. Both ends are thereby kept, which stretches time by less than one
-    sample over the recording (fairseq_signals).
-
-    Args:
-        ecg: ``(n_leads, n_samples)``.
-        sample_rate: of ``ecg`` in Hz.
-        desired_rate: in Hz.
-
-    Returns:
-        ``(n_leads, n')`` float64; ``ecg`` itself when the rates are equal.
-    """
-    return resample(ecg, sample_rate, desired_rate, "linear")
-
-
-def resample_polyphase(ecg: np.ndarray, sample_rate: float, desired_rate: float) -> np.ndarray:
-    """Change the sampling rate by a linear-phase low-pass filter at the lower half of the rates.
-
-    The ratio of the rates is exact, and so is the time of every sample:
-    ``n' = ceil(n * desired_rate / sample_rate)``. Beyond its ends the signal is taken to keep its
-    value. A sample without a value makes those within ten samples of the lower rate NaN.
-
-    Args:
-        ecg: ``(n_leads, n_samples)``.
-        sample_rate: of ``ecg`` in Hz.
-        desired_rate: in Hz.
-
-    Returns:
-        ``(n_leads, n')`` float64; ``ecg`` itself when the rates are equal.
-    """
-    return resample(ecg, sample_rate, desired_rate, "polyphase")
-
-
 class _Linear:
-    """`resample_linear`, a stretch at a time with the same bits."""
+    """Linear interpolation, a stretch at a time with the same bits."""
 
     dtype = np.dtype(np.float64)
 
@@ -207,7 +155,7 @@ class _Linear:
 
 
 class _Polyphase:
-    """`resample_polyphase`, a stretch at a time."""
+    """Polyphase filtering, a stretch at a time."""
 
     dtype = np.dtype(np.float64)
 
@@ -367,20 +315,6 @@ def standardisation(
     return Standardisation(
         mean, std, flat, {"zero": 0, "nan": np.nan, "constant": None}[constant_lead_strategy]
     )
-
-
-def standardise(ecg: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give every lead mean 0 and population standard deviation 1; a flat lead becomes 0.
-
-    Args:
-        ecg: ``(n_leads, n_samples)``. A lead with a NaN becomes NaN.
-
-    Returns:
-        The standardised leads, ``(n_leads, n_samples)``, and the mean and the standard deviation
-        of ``ecg``, ``(n_leads, 1)`` each.
-    """
-    found = standardisation(ecg)
-    return found(ecg), found.mean, found.std
 
 
 def segment(ecg: np.ndarray, segment_samples: int) -> np.ndarray:

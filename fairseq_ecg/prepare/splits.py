@@ -323,7 +323,10 @@ class Division:
         numbers = pd.to_numeric(dates, errors="coerce")
         if numbers.notna().all():
             dates = numbers
-        table = table.iloc[dates.argsort(kind="stable").to_numpy()]
+        # Of texts quicksort, as in fairseq_signals, which decides between equal ones. Of numbers it
+        # is another algorithm on another processor.
+        kind = "quicksort" if dates.dtype == object else "stable"
+        table = table.iloc[dates.to_numpy().argsort(kind=kind)]
         ends = table[self.date_column].iloc[[0, -1]]
         if dates.dtype == object and not ends.astype(str).str.match(r"\d{4}(-|$)").all():
             logger.warning(
@@ -526,7 +529,8 @@ def _draw_groups(
             ((drawn, others),) = ShuffleSplit(1, train_size=share, random_state=state).split(left)
         except ValueError:
             raise DataError(
-                f"{n_groups} groups are too few for the fractions {list(fractions)}"
+                f"{n_groups} groups are too few for the fractions {list(fractions)}: give fewer "
+                "of them, with as many names of splits"
             ) from None
         splits[left[drawn]] = labels[i]
         left = np.sort(left[others])

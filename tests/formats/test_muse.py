@@ -86,6 +86,9 @@ def test_a_file_that_ends_early_is_refused(path):
     path.write_text(text[: text.rindex("<WaveFormData>") + 168])
     with pytest.raises(DataError, match=r"lead V6 has \d+ samples, LeadSampleCountTotal says 500"):
         read_muse(path)
+    path.write_text(text[: text.rindex("<LeadData>")])
+    with pytest.raises(DataError, match=r"has 7 of 8 leads\. Export it again"):
+        read_muse(path)
     with pytest.raises(DataError, match="no such file"):
         read_muse(path.with_name("none.xml"))
 

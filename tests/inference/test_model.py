@@ -11,7 +11,7 @@ from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference import ECGModel, Preprocessing, load_model
 from fairseq_ecg.inference.preprocessing import QUICKSTART_EPSILON
-from fairseq_ecg.prepare.signals import segments_of
+from fairseq_ecg.prepare.signals import resample, segment, standardisation
 
 ATOL = 2e-6  # of probabilities and pooled outputs: float32 sums of another order, and 1e-8 mV
 
@@ -74,7 +74,8 @@ def test_what_is_prepared_offline_gives_the_same(diagnosis, code_15_ecgs, shared
     """Without epsilon the segments are those that ``prepare`` writes, to the bit."""
     offline = Preprocessing(epsilon=0)
     for number, name in ((1, "code_15_1594286"), (7, "code_15_438277")):
-        expected = segments_of(code_15_ecgs[number].astype(np.float64), 400, 500, 2500).ecg
+        resampled = resample(code_15_ecgs[number].astype(np.float64), 400, 500)
+        expected = segment(standardisation(resampled)(resampled), 2500)
         ecg = ECG(name, code_15_ecgs[number], LEADS, 400.0)
         found = np.stack(list(offline.segments(ecg)))
         np.testing.assert_array_equal(found, expected.astype(np.float32))

@@ -17,7 +17,7 @@ from fairseq_ecg.prepare.archive import JOURNAL, prepare_signals
 from fairseq_ecg.prepare.locks import locked
 from fairseq_ecg.prepare.parallel import workers
 from fairseq_ecg.prepare.records import read_source, write_records
-from fairseq_ecg.prepare.signals import resample_linear, standardise
+from fairseq_ecg.prepare.signals import resample, standardisation
 from fairseq_ecg.prepare.stages import Settings
 
 SECOND = {"sample_rate": 200, "segment_seconds": 1}
@@ -83,10 +83,11 @@ def test_files_and_tables_are_as_fairseq_signals_writes_them(archive, make_ecg):
     for key, value in scalars.items():
         assert segment[key].dtype == np.int64
         assert segment[key].tolist() == [[value]]
-    standardised, mean, std = standardise(resample_linear(names["a/r3"].signal, 100, 200))
-    np.testing.assert_allclose(segment["feats"], standardised[:, 200:400], rtol=0, atol=5e-15)
-    np.testing.assert_allclose(segment["mean"], mean, rtol=0, atol=5e-15)
-    np.testing.assert_allclose(segment["std"], std, rtol=0, atol=5e-15)
+    resampled = resample(names["a/r3"].signal, 100, 200)
+    found = standardisation(resampled)
+    np.testing.assert_allclose(segment["feats"], found(resampled)[:, 200:400], rtol=0, atol=5e-15)
+    np.testing.assert_allclose(segment["mean"], found.mean, rtol=0, atol=5e-15)
+    np.testing.assert_allclose(segment["std"], found.std, rtol=0, atol=5e-15)
 
 
 def test_leads_are_brought_into_standard_order(archive, make_ecg):
@@ -158,7 +159,7 @@ def test_skipping_org_for_another_length(archive, make_ecg):
     assert names == ["r_0.mat"]
     np.testing.assert_allclose(
         loadmat(archive.folder / "segmented" / "r_0.mat")["feats"],
-        standardise(ecg.signal)[0][:, :200],
+        standardisation(ecg.signal)(ecg.signal)[:, :200],
         atol=5e-15,
     )
 

@@ -1,3 +1,5 @@
+import numpy as np
+import pandas as pd
 import pytest
 
 from fairseq_ecg.prepare.journal import Journal, checksum
@@ -65,3 +67,11 @@ def test_tidy_journals_do_not_tell_in_which_order_records_ended(tmp_path):
 def test_checksums_tell_rows_apart():
     assert checksum({"a": 1, "b": "x"}) == checksum({"a": 1, "b": "x"})
     assert checksum({"a": 1, "b": "x"}) != checksum({"a": 1, "b": "y"})
+    assert checksum({"a": 1.5}) != checksum({"a": 1})
+    assert checksum({"a": 1, "b": "x"}) != checksum({"a": 1})
+
+
+def test_checksums_do_not_depend_on_other_rows():
+    alone = pd.DataFrame({"path": ["a"], "age": [50]})
+    beside = pd.DataFrame({"path": ["a", "b"], "age": [50, None], "fault": [np.nan, "damaged"]})
+    assert checksum(alone.to_dict("records")[0]) == checksum(beside.to_dict("records")[0])

@@ -196,6 +196,31 @@ def test_what_a_label_may_be(tables, values, expected):
     assert np.load(out / "y.npy")[[1, 2, 3], 0].tolist() == expected
 
 
+@pytest.mark.parametrize(
+    ("values", "counts"),
+    [
+        (("1", "0", "1", "0"), "1,1,0"),  # of test, train, valid
+        (("1", "0", "1"), "1.0,1.0"),  # 5, of valid, has no label
+        (("1.0", "0.0", "1.0", "0.0"), "1.0,1.0,0.0"),
+        (("True", "False", "True"), "1,1"),
+    ],
+)
+def test_counts_are_floats_where_they_are_for_pandas(tables, values, counts):
+    rows = [f"{idx},{value}" for idx, value in zip((1, 2, 3, 5), values, strict=False)]
+    _, out = tables("\n".join(["idx,AF", *rows]) + "\n")
+    line = (out / "label_def.csv").read_text().splitlines()[1]
+    assert line.startswith(f"AF,{counts},")
+    assert line.split(",")[-2] == ("2.0" if "." in counts else "2")
+
+
+def test_weights_are_rounded_as_numpy_rounds(tmp_path):
+    """57 / 640 is 0.0890625, halfway between two numbers of six decimals but for its last bit."""
+    counts = LabelCounts(["AF"])
+    counts.add((np.arange(697) < 640)[:, None], np.full(697, "train", dtype=object))
+    counts.write(tmp_path)
+    assert (tmp_path / "pos_weight.txt").read_text() == "[0.089062]"
+
+
 def test_labels_between_0_and_1_are_summed(tables):
     _, out = tables("idx,AF\n1,0.25\n2,0.5\n3,1\n")
     definition = pd.read_csv(out / "label_def.csv")

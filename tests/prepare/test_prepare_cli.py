@@ -63,14 +63,12 @@ def test_records_then_signals(code_15, tmp_path, capsys):
     assert capsys.readouterr().out == "code_15: 8 records\n"
     options = ["--sample-rate=400", "--segment-seconds=1", f"--manifest-file={manifest}"]
     plots = tmp_path / "plots"
-    leads = "--leads=V1,II,1"
-    status = main(
-        ["prepare", "signals", f"--processed-root={out}", *options, leads, f"--plots={plots}"]
-    )
-    assert status == 0
+    options += ["--leads=V1,II,1", f"--plots={plots}", f"--labels-path={tmp_path / 'l.csv'}"]
+    assert main(["prepare", "signals", f"--processed-root={out}", *options]) == 0
     assert "code_15 code_15    kept        8        16" in capsys.readouterr().out
     assert pd.read_csv(out / "meta.csv")["lead_order"][0] == "['II', 'V1']"
-    assert len(pd.read_csv(manifest)) == 8
+    assert len(pd.read_csv(manifest)) == len(pd.read_csv(tmp_path / "l.csv")) == 8
+    assert not (out / "labels").exists()
     names = {path.name for path in plots.iterdir()}
     assert names == {"durations.png", "rates.png", "leads.png", "labels.png"}
     for path in plots.iterdir():
@@ -118,6 +116,26 @@ def test_all_runs_what_the_file_says(code_15, tmp_path, capsys):
     assert f"$ fairseq-ecg prepare records --source=code_15 --raw-root={code_15}" in output
     assert "--segment-seconds=1 --leads=I,II --sample-rate=400" in output
     assert len(list((out / "segmented").iterdir())) == 16
+
+
+def test_all_follows_the_names_of_tables(code_15, tmp_path):
+    out = tmp_path / "out"
+    file = write_yaml(
+        tmp_path / "a.yaml",
+        code_15,
+        out,
+        *("signals:", "  segment_seconds: 1", "  results_suffix: _1s"),
+        *("splits:", "  strategy: grouped", "  group_col: patient_id", "  fractions: [0.5, 0.5]"),
+        *("  split_labels: [train, valid]", "  save_files_suffix: _half"),
+        *("labels:", "  columns: [AF]", "manifests:"),
+    )
+    assert main(["prepare", "all", file]) == 0
+    assert {path.name for path in out.glob("*.csv")} == {
+        *("records.csv", "meta_1s.csv", "segmented_1s.csv", "summary_1s.csv"),
+        *("meta_half.csv", "segmented_half.csv", "manifest.csv", "manifest_ids.csv"),
+    }
+    assert {path.name for path in (out / "labels").iterdir()} >= {"labels_1s.csv", "y.npy"}
+    assert {path.name for path in (out / "manifests").iterdir()} == {"train.tsv", "valid.tsv"}
 
 
 @pytest.mark.parametrize("value", ["false", "true", "valid"])

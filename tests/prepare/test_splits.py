@@ -134,6 +134,14 @@ def test_temporal_takes_consecutive_blocks_of_text():
     assert list(as_numbers["idx"]) == [2, 1, 0]
 
 
+def test_temporal_orders_equal_dates_as_pandas_does():
+    """fairseq_signals sorts by pandas, which is not stable."""
+    meta = recordings(60, day=[f"2015-01-{i * 7 % 4 + 10}" for i in range(60)])
+    table = split(meta, "temporal", date_column="day")
+    assert list(table["idx"]) == list(meta.sort_values("day")["idx"])
+    assert list(table["idx"]) != list(meta.sort_values("day", kind="stable")["idx"])
+
+
 def test_dates_that_do_not_sort_as_text_are_told_of(caplog):
     split(recordings(3, day=["9/1/2015", "10/1/2014", "1/1/2013"]), "temporal", date_column="day")
     assert "sorted as text" in caplog.text

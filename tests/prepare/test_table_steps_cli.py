@@ -2,18 +2,22 @@
 
 import re
 import shlex
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fairseq_ecg.cli import _parser, main
+from fairseq_ecg.cli.prepare import STEPS as MODULES
 from fairseq_ecg.cli.prepare import splits
 from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
 from fairseq_ecg.prepare.manifests import HEADERS
 from fairseq_ecg.prepare.splits import STRATEGIES
 
 README = Path(__file__).resolve().parents[2] / "fairseq_ecg" / "prepare" / "README.md"
+SIGNALS = "signals --processed-root DATA"
+"""What is left out where only one option is shown."""
 STEPS = ("splits", "labels", "manifests", "cmsc", "subset", "combine", "identification")
 
 
@@ -53,35 +57,94 @@ def test_choices_are_those_of_the_rooms(capsys):
     assert f"--header {{{','.join(HEADERS)}}}" in capsys.readouterr().out
 
 
-def test_documented_commands_exist_d10():
+@pytest.mark.parametrize(("place", "least"), [("", 8), ("sources", 7)])
+def test_documented_commands_exist_d10(place, least):
     """The documentation's commands are complete and have no option that is not there."""
-    section = README.read_text().partition("## Splits, labels, manifests")[2].partition("\n## ")[0]
-    commands = re.findall(r"^    (fairseq-ecg (?:.*\\\n)*.*)", section, re.MULTILINE)
-    assert len(commands) >= 5
+    text = (README.parent / place / "README.md").read_text()
+    commands = re.findall(r"^    (fairseq-ecg (?:.*\\\n)*.*)", text, re.MULTILINE)
+    assert len(commands) >= least
     for command in commands:
-        _, *arguments = shlex.split(command.replace("\\\n", " "))
+        _, *arguments = shlex.split(command.replace("\\\n", " ").replace("signals ...", SIGNALS))
         assert _parser().parse_args(arguments).run
 
 
-def test_documented_options_exist_d10(capsys):
-    """What the table of upstream's options says is here is here."""
-    table = README.read_text().partition("## Splits, labels, manifests")[2].partition("\n## ")[0]
-    options = {}
-    for step in STEPS:
+PIPELINE = (
+    "processed_root raw_root manifest_file results_suffix dataset_subset desired_sample_rate "
+    "segment_seconds no_standardization leads constant_lead_strategy skip no_parallel nb_workers"
+)
+OPTIONS = {
+    # Of every script of fairseq_signals.
+    "ecg/mimic_iv_ecg_records.py": "processed_root raw_root mimic_iv_root",
+    "ecg/physionet2021_records.py": "processed_root raw_root",
+    "ecg/muse_records.py": "processed_root raw_root",
+    "ecg/example_records.py": "processed_root raw_root",
+    "ecg/mimic_iv_ecg_signals.py": PIPELINE,
+    "ecg/physionet2021_signals.py": PIPELINE,
+    "ecg/code_15_signals.py": PIPELINE,
+    "ecg/muse_signals.py": PIPELINE,
+    "ecg/example_signals.py": PIPELINE,
+    "ecg/physionet2021_labels.py": "processed_root weights_path weight_abbrev_path labels_path "
+    "uncombined",
+    "ecg/code_15_labels.py": "processed_root labels_path",
+    "splits.py": "strategy processed_root meta_file segmented_file save_files_suffix fractions "
+    "split_labels group_col date_col grouped_temporal_filter_strategy filter_cols dataset_subset "
+    "keep_cols",
+    "prepare_clf_labels.py": "output_dir labels meta_splits segmented_splits "
+    "labeled_meta_splits_save_file labeled_segmented_splits_save_file",
+    "manifests.py": "split_file_paths save_dir",
+    "subset_manifest.py": "manifest_dir percent save_dir",
+    "convert_to_cmsc_manifest.py": "ROOT dest ext n-lead",
+    "combine_manifests.py": "first second dest exclude",
+    "manifest.py": "root valid-percent dest ext seed group-by path-must-contain",
+    "manifest_physionet2021.py": "root pretrain_subset finetune_subset pretrain-valid-percent "
+    "finetune-valid-percent group-by dest ext seed path-must-contain",
+    "manifest_identification.py": "root valid-percent dest ext seed",
+    "preprocess_physionet2021.py": "root meta-dir subset leads sample-rate resample dest ext sec "
+    "workers",
+    "preprocess_ptbxl.py": "root dest leads sample-rate sec only-norm seed",
+    "preprocess_ecgiddb.py": "root dest ext sec seed",
+    "preprocess_ludb.py": "root sample-rate resample separate-leads dest",
+}
+
+
+@pytest.fixture(scope="module")
+def documented():
+    """Rows of the tables of options: pattern of the script, its options, ours."""
+    rows, script = [], ""
+    for line in README.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")]
+        if line.startswith("| ") and len(cells) == 3 and (".py`" in cells[0] or not cells[0]):
+            script = cells[0].strip("`") or script
+            names = re.findall(r"`(?:--)?([\w-]+)`", cells[1])
+            rows += [(script, names, cells[2])] if names else []
+    return rows
+
+
+@pytest.mark.parametrize("script", OPTIONS)
+def test_every_option_of_fairseq_signals_is_in_the_documentation(documented, script):
+    found = {name for pattern, names, _ in documented if fnmatch(script, pattern) for name in names}
+    assert found == set(OPTIONS[script].split())
+
+
+def test_documented_options_exist_d10(documented, capsys):
+    """What the tables say is here is here."""
+    options, named = {}, 0
+    for module in MODULES:
+        step = module.__doc__.split()[-1].strip("`.")
         with pytest.raises(SystemExit):
             run(step, "--help")
         options[step] = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
-    rows = [row for row in table.splitlines() if row.startswith("| `") or row.startswith("| |")]
-    named = 0
-    for row in rows:
-        *_, theirs, ours, _ = row.split("|")
-        for step in re.findall(r"prepare ([a-z]+)", ours):
-            wanted = set(re.findall(r"--[a-z-]+", ours))
-            if "the same with" in ours:
-                wanted |= {name.replace("_", "-") for name in re.findall(r"--[a-z_]+", theirs)}
-            assert wanted <= options["splits"] | options[step]
-            named += len(wanted)
-    assert named > 40
+    step = ""
+    for _, theirs, ours in documented:
+        wanted = set(re.findall(r"--[a-z-]+", ours))
+        if "the same with" in ours:
+            wanted |= {f"--{name.replace('_', '-')}" for name in theirs}
+        steps = re.findall(r"prepare ([a-z]+)", ours) or [step]
+        step = steps[-1]
+        assert wanted <= set().union(*(options[step] for step in steps)), ours
+        assert wanted or ours.startswith("nothing: "), ours
+        named += len(wanted)
+    assert named > 90
 
 
 def test_from_tables_to_manifests(processed, capsys):
@@ -111,8 +174,8 @@ def test_from_tables_to_manifests(processed, capsys):
     pairs = read_cmsc_manifest(manifests / "cmsc" / "train.tsv")
     assert len(train) == 3 * len(pairs)
     assert run("subset", f"--manifest-dir={manifests}", "--percent=0.50") == 0
-    assert 0 < len(read_manifest(manifests / "0.50" / "train.tsv")) < len(train)
-    assert run("combine", manifests, manifests / "0.50", f"--dest={processed}/both") == 0
+    assert 0 < len(read_manifest(manifests / "0.5" / "train.tsv")) < len(train)
+    assert run("combine", manifests, manifests / "0.5", f"--dest={processed}/both") == 0
     assert len(read_manifest(processed / "both" / "test.tsv")) == 2 * len(
         read_manifest(manifests / "test.tsv")
     )

@@ -114,7 +114,11 @@ def _command(configuration: Configuration, step: str) -> list[str]:
     folder = Path(content["processed_root"])
     options = dict(content.get(step) or {})
     manifests = Path((content.get("manifests") or {}).get("save_dir", folder / "manifests"))
-    tables = folder / "labels" / "labels.csv"
+    signals = content.get("signals") or {}
+    suffix = signals.get("results_suffix", "")
+    of_splits = (content.get("splits") or {}).get("save_files_suffix", "_split")
+    has_segments = not options.get("no_segmented")
+    tables = Path(signals.get("labels_path", folder / "labels" / f"labels{suffix}.csv"))
     defaults: dict[str, Any] = {
         "records": {
             "source": content["source"],
@@ -124,14 +128,19 @@ def _command(configuration: Configuration, step: str) -> list[str]:
         "signals": {"processed_root": folder, "manifest_file": content.get("manifest_file")},
         "splits": {
             "processed_root": folder,
+            "meta_file": f"meta{suffix}.csv" if suffix else None,
+            "segmented_file": f"segmented{suffix}.csv" if suffix and has_segments else None,
             "stratify_by": tables if options.get("strategy") == "stratified" else None,
         },
         "labels": {
             "output_dir": folder / "labels",
             "labels": tables,
-            "meta_splits": folder / "meta_split.csv",
+            "meta_splits": folder / f"meta{of_splits}.csv",
         },
-        "manifests": {"split_file_paths": folder / "segmented_split.csv", "save_dir": manifests},
+        "manifests": {
+            "split_file_paths": folder / f"segmented{of_splits}.csv",
+            "save_dir": manifests,
+        },
         "cmsc": {"dest": manifests},
         "subset": {
             "manifest_dir": manifests,

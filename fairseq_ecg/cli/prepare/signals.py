@@ -39,6 +39,13 @@ def add(commands) -> None:
         help="of the names of the tables, meta<TEXT>.csv (default: nothing)",
     )
     parser.add_argument(
+        "--labels-path",
+        type=Path,
+        metavar="CSV",
+        help="for the labels that the archive itself has (default: labels/labels<TEXT>.csv in "
+        "--processed-root)",
+    )
+    parser.add_argument(
         "--dataset-subset",
         type=words,
         metavar="A,B",
@@ -152,13 +159,19 @@ def run(arguments: argparse.Namespace) -> int:
             manifest=arguments.manifest_file,
             datasets=arguments.dataset_subset,
             suffix=arguments.results_suffix,
+            labels_path=arguments.labels_path,
             strict=arguments.strict,
             again=arguments.again,
         )
     if arguments.plots:
         from fairseq_ecg.prepare.plots import draw
 
-        draw(arguments.processed_root, arguments.plots, arguments.results_suffix)
+        draw(
+            arguments.processed_root,
+            arguments.plots,
+            arguments.results_suffix,
+            arguments.labels_path,
+        )
     print(prepared.summary.to_string(index=False))
     if not len(prepared.quarantine):
         return 0

@@ -27,7 +27,8 @@ def add(steps) -> None:
         "--save-dir",
         type=Path,
         metavar="DIR",
-        help="folder to write to, which must not exist (default: P in the folder of manifests)",
+        help="folder to write to, which must not exist (default: P in the folder of manifests, "
+        "0.5 for 0.50)",
     )
     add_seed(parser, "of the drawing; with the same one a larger part holds a smaller one")
     parser.add_argument(
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     counts = write_subset(
         arguments.manifest_dir,
         fraction,
-        arguments.save_dir or arguments.manifest_dir / arguments.percent,
+        arguments.save_dir or arguments.manifest_dir / str(fraction),
         seed=arguments.seed,
         meta_splits=arguments.meta_splits,
         patient_column=arguments.patient_col,

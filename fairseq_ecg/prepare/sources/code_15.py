@@ -14,6 +14,13 @@ import pandas as pd
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.formats import ECG
+from fairseq_ecg.prepare.sources.archive import (
+    FAULT,
+    add_faults,
+    read_table,
+    refuse_faulty,
+    repetitions,
+)
 from fairseq_ecg.prepare.sources.source import Source
 
 logger = logging.getLogger(__name__)
@@ -40,24 +47,18 @@ class CODE15(Source):
 
         Returns:
             The columns of ``exams.csv``, ``path`` (the exam), ``save_file``, ``source``,
-            ``dataset``, and ``hdf_ind``, its row in the trace file (-1 where it is not in it).
+            ``dataset``, and ``hdf_ind``, its row in the trace file (-1 where it is not in it). An
+            exam that is listed twice has a ``fault``.
 
         Raises:
-            DataError: ``exams.csv`` or all trace files are missing, or an exam occurs twice.
+            DataError: ``exams.csv`` or all trace files are missing, or one of them is damaged.
         """
         path = self.raw_root / "exams.csv"
-        if not path.is_file():
-            raise DataError(f"{path}: no such file. It is part of the archive")
-        exams = pd.read_csv(path, low_memory=False)
-        for column in ("exam_id", "trace_file"):
-            if column not in exams:
-                raise DataError(f"{path}: no column {column!r} (it has {', '.join(exams)})")
-        if exams["exam_id"].duplicated().any():
-            twice = exams["exam_id"][exams["exam_id"].duplicated()].iloc[0]
-            raise DataError(f"{path}: exam {twice} occurs twice")
+        exams = read_table(path, ("exam_id", "trace_file"), low_memory=False)
+        faults = repetitions(exams, "exam_id", path)
         row_of = self._rows(sorted(set(exams["trace_file"])), path)
-        exams = exams[exams["trace_file"].isin(row_of)].reset_index(drop=True)
-        return exams.assign(
+        exams = exams[exams["trace_file"].isin(row_of)]
+        records = exams.assign(
             path=exams["exam_id"].astype(str),
             save_file=self.name + "_" + exams["exam_id"].astype(str) + ".mat",
             source=self.name,
@@ -67,6 +68,8 @@ class CODE15(Source):
                 for file, exam in zip(exams["trace_file"], exams["exam_id"], strict=True)
             ],
         )
+        faults = {row: fault for row, fault in faults.items() if row in records.index}
+        return add_faults(records, faults).reset_index(drop=True)
 
     def _rows(self, names: list[str], exams: Path) -> dict[str, dict[int, int]]:
         """Row of each exam in each of the trace files that are there."""
@@ -103,6 +106,7 @@ class CODE15(Source):
         """Read the tracing of one exam, without its padding."""
         import h5py
 
+        refuse_faulty(record)
         path = self.raw_root / record["trace_file"]
         where = f"{path}, exam {record['exam_id']}"
         if record["hdf_ind"] < 0:
@@ -112,6 +116,10 @@ class CODE15(Source):
                 raise DataError(f"{where}: is in another row now. Run the step 'records' again")
             tracing = file["tracings"][record["hdf_ind"]]
         return ECG(where, _without_padding(tracing.T), LEADS, SAMPLE_RATE)
+
+    def describe(self, meta: pd.DataFrame) -> pd.DataFrame:
+        """Leave out what was wrong with other exams."""
+        return meta.drop(columns=FAULT, errors="ignore")
 
     def labels(self, meta: pd.DataFrame) -> pd.DataFrame:
         """Return the published labels."""

@@ -137,8 +137,7 @@ def _with_patients(records: pd.DataFrame, patients: pd.DataFrame) -> pd.DataFram
     merged["ecg_time"] = pd.to_datetime(merged["ecg_time"]) + merged["anchor_day_offset"]
     days = (merged["ecg_time"] - merged["anchor_year_dt"]).dt.days
     merged["age"] = merged["anchor_age"] + days / DAYS_PER_YEAR
-    whole = {"anchor_age": "Int64", "anchor_year": "Int64"}  # no floats where a patient is missing
-    return merged.astype(whole)
+    return merged
 
 
 def _joined(lines: tuple[str, ...]) -> str:

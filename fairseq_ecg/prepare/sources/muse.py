@@ -85,9 +85,10 @@ class MUSE(Source):
         Returns:
             The table with ``UNKNOWN`` emptied, and at its end ``age`` (years), ``patient_id``
             (numbers, or texts where an identifier is no number), ``acq_dt``, ``edit_dt``, ``dob``
-            and ``sex`` (female 1, male 0).
+            and ``sex`` (female 1, male 0). What was found in the signals stands where
+            fairseq_signals has it: ``sample_rate`` in place of ``Waveform_SampleBase``.
         """
-        meta = meta.drop(columns=FAULT, errors="ignore")
+        meta = _in_order(meta.drop(columns=FAULT, errors="ignore"))
         for column in meta.select_dtypes(["object", "string"]):
             meta[column] = meta[column].mask(meta[column] == "UNKNOWN")
         meta["age"] = pd.to_numeric(_field(meta, "PatientDemographics_PatientAge"), "coerce") * (
@@ -99,8 +100,22 @@ class MUSE(Source):
         dates = _field(meta, "PatientDemographics_DateofBirth")
         meta["dob"] = pd.to_datetime(dates, format="%m-%d-%Y", errors="coerce")
         gender = _field(meta, "PatientDemographics_Gender")
-        meta["sex"] = gender.str.upper().map(_SEX).astype("Int64")
+        meta["sex"] = gender.str.upper().astype(object).map(_SEX)
         return meta
+
+
+def _in_order(meta: pd.DataFrame) -> pd.DataFrame:
+    """Put what was found in the signals where fairseq_signals has it."""
+    places: dict[str, float] = {name: place for place, name in enumerate(meta)}
+    for name, before in (
+        ("avail_leads", "lead_order"),
+        ("sample_rate", "Waveform_SampleBase"),
+        ("sample_size", meta.columns[-1]),
+    ):
+        if name in places and before in places:
+            places[name] = places[before] + 0.5
+    names = sorted(places, key=places.__getitem__)
+    return meta[names].drop(columns="Waveform_SampleBase", errors="ignore")
 
 
 def _field(meta: pd.DataFrame, name: str) -> pd.Series:

@@ -38,8 +38,9 @@ FOLDER = "*challenge-2021-*"
 
 _COMMENT = re.compile(r"\s*#?\s*([A-Za-z][\w ]*?)\s*:\s*(.*?)\s*$")
 _START = re.compile(r"\s(?P<time>\d\d:\d\d:\d\d(?:\.\d+)?)\s+(?P<date>\d\d/\d\d/\d{4})\s*$")
-_UNKNOWN = {"", "unknown", "nan", "none"}
+_UNKNOWN = {"", "unknown"}
 _SEX = {"female": 1, "f": 1, "male": 0, "m": 0}
+_COLUMNS = {"Age": "age", "Dx": "diagnosis", "Sex": "sex"}
 _KEYS = {key.lower(): key for key in ("Age", "Dx", "Sex", "Rx", "Hx", "Sx")}
 
 
@@ -147,21 +148,23 @@ class PhysioNet2021(Source):
             meta: with ``comments``, lines of each header.
 
         Returns:
-            At the end ``age`` (years), ``diagnosis`` (SNOMED CT codes joined by commas), ``sex``
-            (female 1, male 0), ``Rx``, ``Hx``, ``Sx`` and whatever else the comments name; lines
-            that name nothing are in ``comments``. What is unknown is empty.
+            At the end what the comments name, in the order of the alphabet as fairseq_signals has
+            it: ``Age`` as ``age`` (years, the text of the header, which may be ``NaN``), ``Dx`` as
+            ``diagnosis`` (SNOMED CT codes joined by commas), ``Hx``, ``Rx``, ``Sex`` as ``sex``
+            (female 1, male 0), ``Sx``, and any other, with ``comment_`` before it where a column
+            has that name already; lines that name nothing are in ``comments``. What is unknown is
+            empty.
         """
         if "comments" not in meta:
             return drop_empty_columns(meta)
         said = pd.DataFrame([_said(text) for text in meta["comments"]], index=meta.index)
-        known = pd.DataFrame(index=meta.index)
-        known["age"] = pd.to_numeric(_column(said, "Age"), errors="coerce")
-        known["diagnosis"] = _column(said, "Dx")
-        known["sex"] = _column(said, "Sex").str.lower().map(_SEX).astype("Int64")
-        others = [key for key in ("Rx", "Hx", "Sx") if key in said]
-        others += sorted(set(said) - set(_KEYS.values()))
-        described = pd.concat([meta.drop(columns="comments"), known, said[others]], axis=1)
-        return drop_empty_columns(described)
+        said = said.reindex(columns=sorted({*said, *_COLUMNS})).astype(object)
+        said["Age"] = said["Age"].mask(said["Age"].str.lower() == "nan", "NaN")
+        said["Sex"] = said["Sex"].str.lower().map(_SEX).astype("Int64")
+        meta = meta.drop(columns="comments")
+        taken = {*meta, *_COLUMNS.values()}
+        names = _COLUMNS | {key: f"comment_{key}" for key in said if key in taken}
+        return drop_empty_columns(pd.concat([meta, said.rename(columns=names)], axis=1))
 
     def labels(self, meta: pd.DataFrame) -> pd.DataFrame | None:
         """Look for the classes of the challenge in every record's diagnosis.
@@ -244,12 +247,6 @@ def _said(comments: Any) -> dict[str, str]:
         joint = "," if key == "Dx" else "; "
         said[key] = f"{said[key]}{joint}{value}" if key in said else value
     return said
-
-
-def _column(table: pd.DataFrame, name: str) -> pd.Series:
-    if name in table:
-        return table[name]
-    return pd.Series(None, index=table.index, dtype=object)
 
 
 def _first_column(path: Path) -> list[str]:

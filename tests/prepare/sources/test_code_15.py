@@ -1,5 +1,3 @@
-import io
-
 import h5py
 import numpy as np
 import pandas as pd
@@ -110,11 +108,29 @@ def test_tables_that_are_not_exams_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"exams\.csv: no such file"):
         CODE15(tmp_path).records()
     (tmp_path / "exams.csv").write_text("exam_id,age\n1,50\n")
-    with pytest.raises(DataError, match="no column 'trace_file'"):
+    with pytest.raises(DataError, match="no column trace_file"):
         CODE15(tmp_path).records()
-    table = pd.DataFrame({"exam_id": [3, 3], "trace_file": "exams_part0.hdf5"})
-    text = io.StringIO()
-    table.to_csv(text, index=False)
-    (tmp_path / "exams.csv").write_text(text.getvalue())
-    with pytest.raises(DataError, match="exam 3 occurs twice"):
+    (tmp_path / "exams.csv").write_text('exam_id,trace_file\n1,"a')
+    with pytest.raises(DataError, match=r"exams\.csv: not a readable table"):
         CODE15(tmp_path).records()
+
+
+def test_an_exam_that_is_listed_twice_is_read_once(write_code_15, tmp_path):
+    rng = np.random.default_rng(0)
+    tracings = {exam: rng.normal(size=(12, 40)).astype(np.float32) for exam in (7, 8, 9)}
+    raw = write_code_15(tmp_path / "raw", tracings, n_files=1)
+    header, first, *others = (raw / "exams.csv").read_text().splitlines()
+    elsewhere = first.replace("exams_part0", "exams_part5").replace("7,", "11,", 1)
+    (raw / "exams.csv").write_text("\n".join([header, elsewhere, first, *others, first]) + "\n")
+    folder = tmp_path / "prepared"
+    records = write_records("code_15", raw, folder)
+    assert list(records["save_file"]) == [
+        *("code_15_7.mat", "code_15_8.mat", "code_15_9.mat", "code_15_7_again1.mat")
+    ]
+    prepared = prepare_signals(read_source(folder), folder, Settings(segment_seconds=0.02))
+    assert list(prepared.quarantine["reason"]) == [
+        f"{raw / 'exams.csv'}, line 6: exam_id 7 is already in line 3"
+    ]
+    meta = pd.read_csv(folder / "meta.csv")
+    assert list(meta["exam_id"]) == [7, 8, 9]
+    assert "fault" not in meta

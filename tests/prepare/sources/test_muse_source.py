@@ -4,7 +4,10 @@ import pytest
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.prepare.archive import prepare_signals
+from fairseq_ecg.prepare.records import read_source, write_records
 from fairseq_ecg.prepare.sources.muse import MUSE
+from fairseq_ecg.prepare.stages import Settings
 from tests.prepare.sources.archives import make_muse, muse_counts, muse_xml
 
 
@@ -60,6 +63,29 @@ def test_metadata(archive, read_all):
     assert second.TestDemographics_LocationName == "CARE & CURE"
     assert pd.isna([third.age, third.patient_id, third.sex]).all()
     assert described["patient_id"].dtype == np.float64
+
+
+def test_columns_stand_where_fairseq_signals_has_them(archive, tmp_path):
+    folder = tmp_path / "prepared"
+    records = write_records("muse", archive, folder)
+    assert len(records) == 4
+    prepare_signals(read_source(folder), folder, Settings())
+    names = list(pd.read_csv(folder / "meta.csv", dtype=str))
+    assert names[6:9] == ["lead_order", "avail_leads", "MuseInfo_MuseVersion"]
+    rate = names.index("sample_rate")
+    assert names[rate - 1 : rate + 2] == [
+        *("Waveform_SampleType", "sample_rate", "Waveform_SampleExponent")
+    ]
+    flags = names.index("nan_any")
+    assert names[flags - 1] == "Waveform_ACFilter"
+    assert names[flags + 5 :] == [
+        *(f"mean_{i}" for i in range(12)),
+        *(f"std_{i}" for i in range(12)),
+        *("sample_size", "age", "patient_id", "acq_dt", "edit_dt", "dob", "sex"),
+    ]
+    # A patient of unknown sex makes numbers of all, as in fairseq_signals.
+    sexes = pd.read_csv(folder / "meta.csv", dtype=str)["sex"]
+    assert list(sexes.fillna("")) == ["1.0", "0.0", "", "1.0"]
 
 
 @pytest.mark.parametrize(

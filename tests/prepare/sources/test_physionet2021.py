@@ -100,14 +100,13 @@ def test_every_header_is_understood(archive, read_all):
     described = source.describe(meta)
     assert list(described) == [
         *("idx", "path", "dataset", "save_file", "source", "sample_rate", "units"),
-        *("age", "diagnosis", "sex", "Rx", "Hx", "Sx"),
+        *("age", "diagnosis", "Hx", "Rx", "sex", "Sx"),
     ]
     for row in described.itertuples():
         age, diagnosis, sex = CINC_COMMENTS[row.path.rpartition("/")[2]][1]
-        assert (row.age == age) if age is not None else pd.isna(row.age)
+        assert (float(row.age) == age) if age is not None else row.age in (np.nan, "NaN")
         assert (row.diagnosis == diagnosis) if diagnosis else pd.isna(row.diagnosis)
         assert (row.sex == sex) if sex is not None else pd.isna(row.sex)
-    assert described["age"].dtype == np.float64
     of_s0001 = described.set_index("path").loc["ptb/g1/S0001"]
     assert list(of_s0001[["Rx", "Hx", "Sx"]]) == [
         *("Captopril, Atenolol", "Diabetes: mellitus", "Chest pain")
@@ -118,15 +117,41 @@ def test_every_header_is_understood(archive, read_all):
 def test_no_comment_is_lost(archive):
     """fairseq_signals loses the last one (D5), and whatever it does not know."""
     source = PhysioNet2021(archive)
-    comments = ["Dx: 1\nDx:2, 3\nno key\nHeight: 170\nSx: pain", "Age: Nan\nWeight : 60", ""]
+    comments = ["Dx: 1\nDx:2, 3\nno key\nHeight: 170\nSx: pain", "Sex: ?\nWeight : 60", ""]
     described = source.describe(pd.DataFrame({"idx": [0, 1, 2], "comments": comments}))
-    assert list(described) == ["idx", "diagnosis", "Sx", "Height", "Weight", "comments"]
+    assert list(described) == ["idx", "diagnosis", "Height", "Sx", "Weight", "comments"]
     assert described.iloc[0].to_dict() == {
         **{"idx": 0, "diagnosis": "1,2,3", "Sx": "pain", "Height": "170"},
         **{"Weight": described.iloc[0]["Weight"], "comments": "no key"},
     }
     assert described.loc[1, "Weight"] == "60"
     assert described.loc[2].isna().sum() == 5
+
+
+def test_metadata_is_written_as_fairseq_signals_writes_it(archive):
+    """Ages are the text of the header, and names are in the order of the alphabet."""
+    source = PhysioNet2021(archive)
+    comments = [
+        "Age: 74\nSex: Male\nDx: 1\nRx: Unknown\nHx: none\nSx: Unknown",
+        "Age: NaN\nSex: Female\nDx: 2\nRx: Aspirin\nHx: Unknown\nSx: Unknown",
+        "Age: nan\nSex: Unknown\nDx: 3\nRx: Unknown\nHx: Unknown\nSx: Unknown",
+    ]
+    described = source.describe(pd.DataFrame({"idx": [0, 1, 2], "comments": comments}))
+    assert described.to_csv(index=False).splitlines() == [
+        "idx,age,diagnosis,Hx,Rx,sex",
+        "0,74,1,none,,0",
+        "1,NaN,2,,Aspirin,1",
+        "2,NaN,3,,,",
+    ]
+
+
+def test_a_comment_that_is_called_as_a_column(archive):
+    comments = ["path: elsewhere\ndiagnosis: none\nDx: 1"]
+    described = PhysioNet2021(archive).describe(pd.DataFrame({"path": ["a"], "comments": comments}))
+    assert described.iloc[0].to_dict() == {
+        **{"path": "a", "diagnosis": "1"},
+        **{"comment_diagnosis": "none", "comment_path": "elsewhere"},
+    }
 
 
 @settings(deadline=None, max_examples=50)
