@@ -27,6 +27,12 @@ _NAMED_AFTER = re.compile(r"\((?:einthoven|goldberger|wilson)\)")
 _SEPARATORS = re.compile(r"[\s_.:/-]+")
 _SPLIT_LETTER = re.compile(r"^(?:a v[rlf]|[vcd] [1-6])$")
 
+OTHER_LEADS = frozenset(
+    (*(f"V{n}" for n in (7, 8, 9)), *(f"V{n}R" for n in range(1, 10)), "X", "Y", "Z")
+    + ("VX", "VY", "VZ")
+)
+"""Names in upper case of leads beside the twelve: posterior and right chest leads, and Frank's."""
+
 LIMB_LEADS = LEADS[:6]
 _OF_I_AND_II = {
     "I": (1.0, 0.0),

@@ -95,6 +95,15 @@ class ECGModel:
         self.aggregation = aggregation_of(self.labels, aggregation)
         self.scale = scale
 
+    def __repr__(self) -> str:
+        kind = type(self.network).__name__
+        labels = f"{len(self.labels)} labels, " if self.labels else ""
+        leads, rate = len(self.preprocessing.leads), self.preprocessing.sample_rate
+        return (
+            f"<ECGModel of {kind}: {labels}{leads} leads at {rate:g} Hz, segments of "
+            f"{self.preprocessing.segment_seconds:g} s, {self.device}, {self.dtype}>"
+        )
+
     @staticmethod
     def _tells(network: nn.Module) -> bool:
         return isinstance(network, ECGTransformerClassifier)
@@ -123,7 +132,16 @@ class ECGModel:
     def to(
         self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
     ) -> "ECGModel":
-        """Move the network to a device, or to another floating-point type such as bfloat16."""
+        """Move the network to a device, or to another floating-point type such as bfloat16.
+
+        Raises:
+            DataError: there is no such device.
+        """
+        if device is not None:
+            try:
+                torch.empty(0, device=device)
+            except (RuntimeError, AssertionError) as error:
+                raise DataError(f"device {device}: {error}") from error
         self.network.to(device=device, dtype=dtype)
         return self
 
@@ -149,14 +167,16 @@ class ECGModel:
 
         Args:
             ecg: one recording or many: an array ``(leads, samples)`` or ``(samples, leads)``, an
-                array with recordings in front, an ECG, the path of a file, of a folder, of a
-                manifest, of a store or of a table with a column ``path``, such a table as
-                DataFrame, or a list of any of these; of any length, at any rate, with any leads.
-                What ``fairseq-ecg prepare`` has standardised is not standardised again.
+                array with recordings in front, an ECG, a DataFrame with a column for each lead, the
+                path of a file, of a folder, of a manifest, of a store or of a table with a column
+                ``path``, such a table as DataFrame, or a list of any of these; of any length, at
+                any rate, with any leads. What ``fairseq-ecg prepare`` has standardised is not
+                standardised again.
             sample_rate: of arrays, and of files that do not say it, in Hz.
-            leads: names of the rows of arrays, and of files that do not say them; None: the twelve
-                standard leads in standard order.
-            units: of arrays (None: mV), and of files that do not say them.
+            leads: names of the rows of arrays and ``.npy`` files (None: the twelve standard leads
+                in standard order), and of other files that do not say them. Other leads than the
+                network's, ``V7`` or Frank's for instance, are left out.
+            units: of arrays and ``.npy`` files (None: mV), and of other files that do not say them.
             aggregation: ``max`` or ``mean`` over segments, by label or for all labels, where it is
                 to be another one than the model's.
             batch_size: segments that go through the network together.
@@ -456,6 +476,7 @@ class ECGModel:
         read = read_segments(recordings, self.preprocessing, policies, workers)
         with _bar(progress, len(recordings)) as bar:
             for recording, found in zip(recordings, read, strict=True):
+                found = self._checked(recording.name, found)
                 if isinstance(found, DataError):
                     if on_error == "raise":
                         raise found
@@ -470,6 +491,21 @@ class ECGModel:
             if batch:
                 flush()
         return run
+
+
+    def _checked(
+        self, name: str | int, found: SegmentedRecording | DataError
+    ) -> SegmentedRecording | DataError:
+        """Refuse a recording that fills no frame, of which the network could tell nothing."""
+        if isinstance(found, DataError) or not found.padded:
+            return found
+        n_samples = self.preprocessing.segment_samples - found.padded
+        if self.network.encoder.feature_extractor.output_length(n_samples) > 0:
+            return found
+        return DataError(
+            f"{name}: {n_samples} samples at {self.preprocessing.sample_rate:g} Hz are fewer than "
+            "the network makes a frame of. Leave the recording out"
+        )
 
 
 def _bar(progress: bool | tqdm | None, n_recordings: int) -> AbstractContextManager[tqdm]:

@@ -222,6 +222,19 @@ def test_the_preprocessing_is_that_of_the_task(shared, tmp_path):
         Preprocessing.of_json(found.to_json() | {"whitening": True})
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dtype": "bf16"}, "dtype='bf16': choose float32, bfloat16 or float16"),
+        ({"dtype": torch.int8}, "dtype=torch.int8: choose"),
+        ({"device": "gpu9"}, "device gpu9: "),
+    ],
+)
+def test_there_must_be_such_a_type_and_device(options, message, shared):
+    with pytest.raises(DataError, match=message):
+        load_model(shared / "golden" / "pretrain_small.pt", **options)
+
+
 def test_heavy_imports_wait():
     program = (
         "import sys, fairseq_ecg; "
