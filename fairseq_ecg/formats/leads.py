@@ -28,8 +28,7 @@ _SEPARATORS = re.compile(r"[\s_.:/-]+")
 _SPLIT_LETTER = re.compile(r"^(?:a v[rlf]|[vcd] [1-6])$")
 
 OTHER_LEADS = frozenset(
-    (*(f"V{n}" for n in (7, 8, 9)), *(f"V{n}R" for n in range(1, 10)), "X", "Y", "Z")
-    + ("VX", "VY", "VZ")
+    ["V7", "V8", "V9", *(f"V{n}R" for n in range(1, 10)), *"XYZ", *(f"V{axis}" for axis in "XYZ")]
 )
 """Names in upper case of leads beside the twelve: posterior and right chest leads, and Frank's."""
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference.aggregation import aggregate, aggregation_of
 from fairseq_ecg.inference.preprocessing import Preprocessing, check_choice
 from fairseq_ecg.inference.reading import read_segments
@@ -210,12 +212,7 @@ class ECGModel:
             workers,
             policies,
         )
-        values = run.values(len(self.labels))
-        segments = pd.concat([run.segments, run.of_segments(values, self.labels)], axis=1)
-        table = run.of_recordings(
-            aggregate(values, run.recording_of, list(rules.values())), self.labels
-        )
-        return Prediction(run.recordings, segments, run.errors, table, self.labels)
+        return self._prediction(run, run.values(len(self.labels)), rules)
 
     def embed(
         self,
@@ -265,12 +262,30 @@ class ECGModel:
             workers,
             policies,
         )
-        columns = range(self.embed_dim)
-        values = run.values(self.embed_dim)
-        segments = pd.concat([run.segments, run.of_segments(values, columns)], axis=1)
-        means = aggregate(values, run.recording_of, ["mean"] * self.embed_dim)
-        table = run.of_recordings(means.astype(values.dtype), columns)
-        return Embeddings(run.recordings, segments, run.errors, table)
+        return self._embeddings(run, run.values(self.embed_dim))
+
+    def predict_and_embed(self, ecg: ECG) -> tuple[Prediction, Embeddings]:
+        """Do both for a recording by one pass through the network; the numbers are the same.
+
+        Args:
+            ecg: the recording.
+
+        Returns:
+            What :meth:`predict` and :meth:`embed` return.
+
+        Raises:
+            DataError: the network tells no labels, or the recording cannot be used.
+        """
+        self._require_labels()
+        run = self._run(
+            recordings_in(ecg, Description()), self._probabilities_and_embeddings, 32, False
+        )
+        n_labels = len(self.labels)
+        values = run.values(n_labels + self.embed_dim)
+        return (
+            self._prediction(run, values[:, :n_labels], self.aggregation),
+            self._embeddings(run, values[:, n_labels:].astype(np.float32)),
+        )
 
     def saliency(
         self,
@@ -354,10 +369,7 @@ class ECGModel:
             DataError: the network tells no labels.
         """
         self._require_labels()
-        outputs = self._forward(source, padding_mask)["out"].double().cpu()
-        if self.scale is None:
-            return outputs.sigmoid().numpy()
-        return outputs.numpy() * np.array(self.scale.std) + np.array(self.scale.mean)
+        return self._told(self._forward(source, padding_mask))
 
     @torch.inference_mode()
     def embeddings(
@@ -372,8 +384,7 @@ class ECGModel:
         Returns:
             ``(B, D)`` float32.
         """
-        out = self._forward(source, padding_mask)
-        return mean_of_nonzero(out["encoder_out"], out["padding_mask"]).float().cpu().numpy()
+        return self._pooled(self._forward(source, padding_mask))
 
     @torch.inference_mode()
     def saliencies(
@@ -446,15 +457,48 @@ class ECGModel:
             padding_mask = padding_mask.to(device)
         return self.network(source.to(device, self.dtype), padding_mask)
 
+    def _told(self, out: Mapping[str, torch.Tensor]) -> np.ndarray:
+        """Return the probabilities or estimates of what the network gives."""
+        outputs = out["out"].double().cpu()
+        if self.scale is None:
+            return outputs.sigmoid().numpy()
+        return outputs.numpy() * np.array(self.scale.std) + np.array(self.scale.mean)
+
+    def _pooled(self, out: Mapping[str, torch.Tensor]) -> np.ndarray:
+        """Return the embeddings of what the network gives."""
+        return mean_of_nonzero(out["encoder_out"], out["padding_mask"]).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def _probabilities_and_embeddings(
+        self, source: torch.Tensor, padding_mask: torch.Tensor | None
+    ) -> np.ndarray:
+        """``(B, C + D)`` float64."""
+        out = self._forward(source, padding_mask)
+        return np.concatenate([self._told(out), self._pooled(out)], axis=1)
+
+    def _prediction(self, run: "_Run", values: np.ndarray, rules: Mapping[str, str]) -> Prediction:
+        segments = pd.concat([run.segments, run.of_segments(values, self.labels)], axis=1)
+        table = run.of_recordings(
+            aggregate(values, run.recording_of, list(rules.values())), self.labels
+        )
+        return Prediction(run.recordings, segments, run.errors, table, self.labels)
+
+    def _embeddings(self, run: "_Run", values: np.ndarray) -> Embeddings:
+        columns = range(self.embed_dim)
+        segments = pd.concat([run.segments, run.of_segments(values, columns)], axis=1)
+        means = aggregate(values, run.recording_of, ["mean"] * self.embed_dim)
+        table = run.of_recordings(means.astype(values.dtype), columns)
+        return Embeddings(run.recordings, segments, run.errors, table)
+
     def _run(
         self,
         recordings: Sequence[NamedRecording],
         compute: Callable[[torch.Tensor, torch.Tensor | None], np.ndarray],
         batch_size: int,
         progress: bool | tqdm | None,
-        on_error: str,
-        workers: int,
-        policies: Mapping[str, str],
+        on_error: str = "raise",
+        workers: int = 0,
+        policies: Mapping[str, str] = MappingProxyType({}),
     ) -> "_Run":
         """Put the segments of recordings through ``compute``, in batches over recordings."""
         check_choice("on_error", on_error, ON_ERROR)
@@ -491,7 +535,6 @@ class ECGModel:
             if batch:
                 flush()
         return run
-
 
     def _checked(
         self, name: str | int, found: SegmentedRecording | DataError

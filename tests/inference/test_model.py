@@ -112,6 +112,17 @@ def test_pre_trained_networks_encode_without_masking(pretrained, shared):
         pretrained.predict(source, sample_rate=500)
 
 
+def test_one_pass_gives_the_numbers_of_two(diagnosis, pretrained, code_15_ecgs):
+    ecg = ECG("a", code_15_ecgs[1], LEADS, 400.0)
+    prediction, embeddings = diagnosis.predict_and_embed(ecg)
+    for both, alone in ((prediction, diagnosis.predict(ecg)), (embeddings, diagnosis.embed(ecg))):
+        pd.testing.assert_frame_equal(both.table, alone.table)
+        pd.testing.assert_frame_equal(both.segments, alone.segments)
+        pd.testing.assert_frame_equal(both.recordings, alone.recordings)
+    with pytest.raises(DataError, match="tells no labels"):
+        pretrained.predict_and_embed(ecg)
+
+
 def test_padded_segments_are_those_of_fairseq_signals(diagnosis, shared):
     recording = np.load(shared / "golden" / "diagnosis_small_padded.npz")
     source, mask = (torch.from_numpy(recording[key]) for key in ("source", "padding_mask"))

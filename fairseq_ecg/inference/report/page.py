@@ -81,8 +81,8 @@ def report(
     Raises:
         DataError: no recording can be used, or a threshold has no label.
     """
-    labels = _labels(model)
-    limits = thresholds_of(labels, thresholds)
+    labels = model.labels
+    limits = thresholds_of(() if model.scale else labels, thresholds)
     entries, errors, segments = [], {}, []
     disable = None if progress is None else not progress
     for recording in tqdm(recordings, desc="recordings", unit="recording", disable=disable):
@@ -100,7 +100,8 @@ def report(
     drawn = map_embeddings(np.stack([row for _, _, row in segments]), seed)
     content = {
         "labels": list(labels),
-        "thresholds": [limits[label] for label in labels],
+        "thresholds": list(limits.values()),
+        "targets": model.scale and model.scale.known(),
         "aggregation": [model.aggregation[label] for label in labels],
         "recordings": entries,
         "errors": [[name, error] for name, error in errors.items()],
@@ -122,8 +123,10 @@ def _entry(
 ) -> tuple[dict, np.ndarray]:
     """Return what the page knows of a recording, and the embeddings of its segments."""
     part = paper.shown(ecg, start, length)
-    embeddings = model.embed(ecg)
-    prediction = model.predict(ecg) if _labels(model) else None
+    if model.labels:
+        prediction, embeddings = model.predict_and_embed(ecg)
+    else:
+        prediction, embeddings = None, model.embed(ecg)
     facts = embeddings.recordings.iloc[0]
     spans = embeddings.segments[[START, END]].to_numpy()
     packed, step = pack_signal(part.ecg.signal)
@@ -143,19 +146,15 @@ def _entry(
         "layouts": _layouts(part),
         "segments": [_rounded(span) for span in spans],
         "saliency": _saliency(ecg, part, model, method),
-        "probabilities": [],
+        "outputs": [],
         "ofSegments": [],
     }
     if prediction is not None:
-        entry["probabilities"] = _rounded(prediction.table.iloc[0])
-        of_segments = prediction.segments[list(model.labels)]
-        entry["ofSegments"] = [_rounded(row) for row in of_segments.to_numpy()]
+        of_segments = prediction.segments[list(model.labels)].to_numpy()
+        rounded = _to_digits if model.scale else _rounded
+        entry["outputs"] = rounded(prediction.table.iloc[0])
+        entry["ofSegments"] = [rounded(row) for row in of_segments]
     return entry, embeddings.segments.drop(columns=[START, END]).to_numpy(dtype=np.float64)
-
-
-def _labels(model: ECGModel) -> tuple[str, ...]:
-    """Return what has a probability; the estimates of a regression are not shown."""
-    return () if model.scale else model.labels
 
 
 def _kind(model: ECGModel) -> str:
@@ -254,6 +253,11 @@ def _paper_facts() -> dict:
 
 def _rounded(values: Sequence[float] | np.ndarray | pd.Series) -> list[float]:
     return [round(float(value), DIGITS) for value in values]
+
+
+def _to_digits(values: Sequence[float] | np.ndarray | pd.Series) -> list[float]:
+    """Round to significant digits: an estimate may be of any magnitude."""
+    return [float(f"{value:.{DIGITS + 1}g}") for value in values]
 
 
 def _page(title: str, content: Mapping) -> str:

@@ -7,8 +7,9 @@ from PIL import Image
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.formats import ECG
-from fairseq_ecg.inference.picture import Findings, draw, drawing, layout_of, save
+from fairseq_ecg.inference.picture import Estimates, Findings, draw, drawing, layout_of, save
 from fairseq_ecg.inference.picture.paper import TRACE_LEFT, Paper, Strip, shown
+from fairseq_ecg.inference.stored import TargetScale
 
 DARK = 100
 PAPER = Paper(4, 10.0)
@@ -136,6 +137,22 @@ def test_probabilities_are_drawn_beside_the_paper(tmp_path):
     figure = draw(ecg(), findings=Findings(probabilities, true=frozenset({"label 9"})))
     assert texts(figure)["label 9"].get_fontweight() == "bold"
     assert texts(figure)["label 3"].get_fontweight() == "normal"
+
+
+def test_estimates_are_written_and_lie_among_those_of_the_training():
+    scale = TargetScale((60.0, 0.0, 5.0), (10.0, 1.0, 0.5))
+    estimates = Estimates({"age (years)": 75.0, "of no scale": -1.25, "K": 9.0}, scale)
+    assert estimates.places() == [0.75, None, 1.0]
+    figure = draw(ecg(), findings=estimates)
+    found = texts(figure)
+    assert {"Estimate", "age (years)", "75", "of no scale", "-1.25", "K", "9"} <= set(found)
+    panel = figure.axes[-1]
+    dots = [line.get_xdata()[0] for line in panel.lines if line.get_marker() == "o"]
+    assert dots[:2] == [0.75 * drawing.ESTIMATE_WIDTH, drawing.ESTIMATE_WIDTH]
+    assert "mean of the training, \u00b1 3 SD" in found
+    figure = draw(ecg(), findings=Estimates({"a": 1e-7}, TargetScale((0.0,), (1.0,))))
+    assert "1e-07" in texts(figure)
+    assert not [line for line in figure.axes[-1].lines if line.get_marker() == "o"]
 
 
 def test_saliency_is_painted_over_the_right_time_span(tmp_path):
