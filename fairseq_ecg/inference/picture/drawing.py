@@ -44,7 +44,8 @@ HEADER = 9.0
 FOOTER = 7.0
 PANEL_WIDTH = 72.0
 PANEL_HEIGHT = 140.0
-"""Room that the probabilities have at least, in mm."""
+LEAST_STEP = 4.6
+"""Room that the probabilities, and the name and the bar of each, have at least, in mm."""
 
 LEGEND_WIDTH = 30.0
 LEGEND_HEIGHT = 2.4
@@ -139,7 +140,9 @@ def draw(
     paper = Paper(where.n_rows, max(part.ecg.seconds, min(length, SHOWN_SECONDS)), speed)
     gain = gain or part.gain(strips)
 
-    body = max(paper.height, PANEL_HEIGHT) if findings else paper.height
+    body = paper.height
+    if findings:
+        body = max(body, PANEL_HEIGHT, LEAST_STEP * len(findings.names))
     width = 2 * MARGIN + paper.width + (PANEL_WIDTH + MARGIN if findings else 0)
     height = 2 * MARGIN + HEADER + body + FOOTER
     figure = Figure((width / MM_PER_INCH, height / MM_PER_INCH), facecolor="white")
@@ -369,7 +372,7 @@ def _rows(axes: Axes, title: str, names: Collection[str], height: float) -> Iter
 def _draw_probabilities(axes: Axes, findings: Findings, height: float) -> None:
     """Draw a bar for every label, in ``height`` mm above the footer."""
     true = findings.true or frozenset()
-    rows = _rows(axes, "Predicted probability", findings.probabilities, height)
+    rows = _rows(axes, "Predicted probability", findings.names, height)
     for (name, probability), (size, middle, bottom, bar_height) in zip(
         findings.probabilities.items(), rows, strict=True
     ):
@@ -393,7 +396,7 @@ def _draw_probabilities(axes: Axes, findings: Findings, height: float) -> None:
 
 def _draw_estimates(axes: Axes, estimates: Estimates, height: float) -> None:
     """Write every estimate, and mark where it lies among the targets of the training."""
-    rows = _rows(axes, "Estimate", estimates.values, height)
+    rows = _rows(axes, "Estimate", estimates.names, height)
     places = estimates.places()
     for (name, value), share, (size, middle, bottom, bar_height) in zip(
         estimates.values.items(), places, rows, strict=True

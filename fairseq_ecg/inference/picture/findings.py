@@ -24,6 +24,11 @@ class Findings:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     true: Set[str] | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the labels."""
+        return tuple(self.probabilities)
+
     def holds(self, label: str) -> bool:
         """Whether a label's probability reaches its threshold."""
         return self.probabilities[label] >= self.thresholds.get(label, DEFAULT)
@@ -40,6 +45,11 @@ class Estimates:
 
     values: Mapping[str, float]
     scale: "TargetScale"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the targets."""
+        return tuple(self.values)
 
     def places(self) -> list[float | None]:
         """Tell where each lies among the targets of the training.

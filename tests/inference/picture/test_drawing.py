@@ -1,3 +1,4 @@
+import itertools
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -137,6 +138,23 @@ def test_probabilities_are_drawn_beside_the_paper(tmp_path):
     figure = draw(ecg(), findings=Findings(probabilities, true=frozenset({"label 9"})))
     assert texts(figure)["label 9"].get_fontweight() == "bold"
     assert texts(figure)["label 3"].get_fontweight() == "normal"
+
+
+@pytest.mark.parametrize("n_labels", [1, 26, 71])
+def test_labels_and_bars_have_a_place_of_their_own(n_labels):
+    names = [f"label {i}" for i in range(n_labels)]
+    figure = draw(ecg(), findings=Findings(dict.fromkeys(names, 0.25)))
+    panel = figure.axes[-1]
+    sizes = [found.get_fontsize() / drawing.POINTS_PER_MM for found in panel.texts]
+    written = [texts(figure)[name] for name in names]
+    places = [text.get_position()[1] for text in written]
+    half = written[0].get_fontsize() / drawing.POINTS_PER_MM / 2
+    bars = sorted({(bar.get_y(), bar.get_y() + bar.get_height()) for bar in panel.patches[:-1]})
+    edges = [(place - half, place + half) for place in places] + bars
+    ordered = sorted(edges)
+    assert all(below[1] < above[0] for below, above in itertools.pairwise(ordered))
+    assert min(sizes) > 1.5
+    assert all(low > drawing.FOOTER and high < panel.get_ylim()[1] for low, high in edges)
 
 
 def test_estimates_are_written_and_lie_among_those_of_the_training():
