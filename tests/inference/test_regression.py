@@ -1,9 +1,12 @@
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from fairseq_ecg import load_model
 from fairseq_ecg.cli import main
+from fairseq_ecg.inference.export import metadata
 
 
 @pytest.fixture
@@ -52,3 +55,10 @@ def test_labels_that_hold_are_no_matter_of_a_regression(regression, shared, tmp_
     arguments = [str(regression), ecg, f"--out={tmp_path / 'b.csv'}", "--thresholds=0.5"]
     assert main(["predict", *arguments]) == 2
     assert capsys.readouterr().err.count("is a regression, it tells no labels") == 2
+
+
+def test_an_exported_regression_carries_its_units(regression):
+    model = load_model(regression, labels=list("abcdefgh"), device="cpu")
+    told = json.loads(metadata(model))
+    assert told["problem_type"] == "regression"
+    assert told["targets"] == {"mean": list(range(8)), "std": [2.0] * 8}
