@@ -153,13 +153,13 @@ class _Plotter:
     def __call__(self, recording, file: Path) -> None:
         from fairseq_ecg.formats.location import Location
         from fairseq_ecg.inference.picture import draw, save
-        from fairseq_ecg.inference.picture.recording import read_millivolts
+        from fairseq_ecg.inference.picture.recording import read_shown
 
         arguments = self.arguments
-        ecg = read_millivolts(recording)
+        ecg, asked = read_shown(recording)
         saliency = None
         if arguments.saliency:
-            found = self.model.saliency(ecg, method=arguments.saliency, tail="overlap")
+            found = self.model.saliency(asked, method=arguments.saliency, tail="overlap")
             saliency = found.on_signal(found.recordings.index[0])
         figure = draw(
             ecg,
@@ -171,12 +171,12 @@ class _Plotter:
             length=arguments.length,
             speed=arguments.speed,
             gain=arguments.mm_per_mv,
-            findings=self._findings(ecg, recording.name),
+            findings=self._findings(asked, recording.name),
             saliency=saliency,
         )
         save(figure, file)
 
-    def _findings(self, ecg, name: str):
+    def _findings(self, asked, name: str):
         from fairseq_ecg.data.errors import DataError
         from fairseq_ecg.inference.picture import Estimates, Findings
         from fairseq_ecg.inference.thresholds import thresholds_of
@@ -185,7 +185,7 @@ class _Plotter:
         if self.model is None or not self.model.labels:
             return None
         arguments = self.arguments
-        outputs = self.model.predict(ecg).table.iloc[0].to_dict()
+        outputs = self.model.predict(asked).table.iloc[0].to_dict()
         if self.model.scale:
             if arguments.truth:
                 raise DataError("--truth: the network is a regression, it tells no labels")

@@ -264,7 +264,7 @@ class ECGModel:
         )
         return self._embeddings(run, run.values(self.embed_dim))
 
-    def predict_and_embed(self, ecg: ECG) -> tuple[Prediction, Embeddings]:
+    def predict_and_embed(self, ecg: ECG | NamedRecording) -> tuple[Prediction, Embeddings]:
         """Do both for a recording by one pass through the network; the numbers are the same.
 
         Args:

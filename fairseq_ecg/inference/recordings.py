@@ -61,7 +61,7 @@ class Source(Protocol):
     files: Sequence[Path]
 
     def read(self) -> ECG:
-        """Read the recording in mV.
+        """Read the recording in mV, or as :meth:`PreparedInStore.read` tells.
 
         Raises:
             DataError: it cannot be read.

@@ -32,6 +32,7 @@ from fairseq_ecg.inference.picture.paper import (
     layout_of,
     shown,
 )
+from fairseq_ecg.inference.picture.recording import unit_of
 from fairseq_ecg.inference.thresholds import DEFAULT
 
 PIXELS_PER_MM = 8
@@ -105,7 +106,7 @@ def draw(
     left empty.
 
     Args:
-        ecg: the recording, in mV.
+        ecg: the recording, in mV or as :func:`unit_of` tells.
         title: stands above the ECG.
         layout: ``3x4`` (with a rhythm strip of lead II), ``6x2`` or ``12x1``. None: the first where
             all twelve leads are there and ``leads`` does not choose, else one below the other.
@@ -161,7 +162,7 @@ def draw(
     _text(header, 0, HEADER / 2 + 1, title or "", TITLE_SIZE, weight="bold", clip_on=True)
     footer = axes(MARGIN, top - paper.height - FOOTER, paper.width, FOOTER)
     footer.axis("off")
-    _text(footer, 0, 2, _scale(part, speed, gain), NOTE_SIZE, color=MUTED)
+    _text(footer, 0, 2, _scale(part, speed, gain, unit_of(ecg)), NOTE_SIZE, color=MUTED)
     if saliency is not None:
         colours = _saliency_colours(ecg, saliency)
         _paint_saliency(sheet, paper, part, strips, gain, np.asarray(saliency), colours)
@@ -338,9 +339,9 @@ def _draw_saliency_legend(axes: Axes, paper: Paper, scale: Normalize) -> None:
     _text(axes, right + 2, 2, f"{scale.vmax:.2g}", NOTE_SIZE, color=MUTED)
 
 
-def _scale(part: Shown, speed: float, gain: float) -> str:
+def _scale(part: Shown, speed: float, gain: float, unit: str) -> str:
     stop = part.start + part.ecg.seconds
-    parts = [f"{speed:g} mm/s", f"{gain:g} mm/mV", f"{part.ecg.sample_rate:g} Hz"]
+    parts = [f"{speed:g} mm/s", f"{gain:g} mm/{unit}", f"{part.ecg.sample_rate:g} Hz"]
     if not part.start and stop >= part.whole_seconds:
         parts.append(f"{part.whole_seconds:.3g} s")
     elif not part.start:

@@ -1,6 +1,6 @@
 "use strict";
 // Shows the recordings that the page holds. Lengths are in mm on the paper, from its upper left
-// corner; times in seconds, voltages in mV.
+// corner; times in seconds, voltages in mV, or of what was standardised in standard deviations.
 (async () => {
   const content = JSON.parse(document.getElementById("content").textContent);
   // targets: null of a classifier; of a regression mean and standard deviation of each target in
@@ -134,7 +134,7 @@
   function chooseLayout(index) {
     state.layout = state.recording.layouts[index];
     element("layout").value = index;
-    const gains = GAINS.map((gain) => make("option", { value: gain, textContent: `${gain} mm/mV` }));
+    const gains = GAINS.map((gain) => make("option", { value: gain, textContent: `${gain} mm/${state.recording.unit}` }));
     element("gain").replaceChildren(...gains);
     state.gain = state.layout.gain;
     element("gain").value = state.gain;
@@ -232,7 +232,7 @@
     context.restore();
     if (state.calipers) drawCalipers();
     const shown = `${number(recording.start + state.offset, 4)} to ${number(recording.start + state.offset + layout.seconds, 4)} s of ${number(recording.whole, 4)} s`;
-    element("scale").textContent = `${paper.speed} mm/s \u00b7 ${state.gain} mm/mV \u00b7 ${shown} \u00b7 zoom ${Math.round(100 * view.zoom)} %`;
+    element("scale").textContent = `${paper.speed} mm/s \u00b7 ${state.gain} mm/${recording.unit} \u00b7 ${shown} \u00b7 zoom ${Math.round(100 * view.zoom)} %`;
     const length = recording.samples / recording.rate;
     element("earlier").disabled = state.offset <= 0;
     element("later").disabled = state.offset + layout.seconds >= length - 1e-6;
@@ -383,7 +383,7 @@
     const i = Math.round((time - trace.start) * rate);
     const value = trace.values[i];
     if (value === undefined) return "";
-    const voltage = Number.isNaN(value) ? "no value" : `${value.toFixed(2)} mV`;
+    const voltage = Number.isNaN(value) ? "no value" : `${value.toFixed(2)} ${state.recording.unit}`;
     return `${trace.name} \u00b7 ${(start + state.offset + time).toFixed(3)} s \u00b7 ${voltage}`;
   }
 
@@ -392,7 +392,7 @@
     const milliseconds = (1000 * Math.abs(to.x - from.x)) / paper.speed;
     const millivolts = Math.abs(to.y - from.y) / state.gain;
     const rate = milliseconds > 100 ? ` (${Math.round(60000 / milliseconds)}/min)` : "";
-    return `${Math.round(milliseconds)} ms${rate} \u00b7 ${millivolts.toFixed(2)} mV`;
+    return `${Math.round(milliseconds)} ms${rate} \u00b7 ${millivolts.toFixed(2)} ${state.recording.unit}`;
   }
 
   // ---------------------------------------------------------------- pointer, keys, buttons
@@ -570,7 +570,7 @@
         make("td", {}, bar(value, thresholds[i], false)),
         numeric(written(value)),
         numeric(number(thresholds[i])),
-        make("td", { textContent: holds ? "\u25cf reached" : "\u25cb below" }),
+        make("td", { className: "result", textContent: holds ? "\u25cf reached" : "\u25cb below" }),
         make("td", {}, ...segments));
     }));
   }
@@ -626,7 +626,7 @@
       circle.addEventListener("pointerleave", () => { element("map-note").textContent = note; });
       return circle;
     });
-    const note = `${points.length} segments. ${method}.`;
+    const note = `${points.length} segments: ${method}.`;
     element("map-note").textContent = note;
     element("map").replaceChildren(...circles);
     element("map-colour").hidden = !labels.length;

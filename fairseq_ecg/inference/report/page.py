@@ -17,7 +17,7 @@ from fairseq_ecg.formats import ECG
 from fairseq_ecg.formats.location import Location
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.picture import paper
-from fairseq_ecg.inference.picture.recording import read_millivolts
+from fairseq_ecg.inference.picture.recording import read_shown, unit_of
 from fairseq_ecg.inference.recordings import NamedRecording
 from fairseq_ecg.inference.report.embedding_map import map_embeddings
 from fairseq_ecg.inference.report.packing import pack_saliency, pack_signal
@@ -88,8 +88,9 @@ def report(
     for recording in tqdm(recordings, desc="recordings", unit="recording", disable=disable):
         name = recording.where if isinstance(recording, ECG) else str(recording.name)
         try:
-            ecg = recording if isinstance(recording, ECG) else read_millivolts(recording)
-            entry, embeddings = _entry(ecg, name, model, start, length, saliency_method)
+            is_read = isinstance(recording, ECG)
+            ecg, asked = (recording, recording) if is_read else read_shown(recording)
+            entry, embeddings = _entry(ecg, asked, name, model, start, length, saliency_method)
         except DataError as error:
             errors[name] = str(error)
             continue
@@ -119,14 +120,30 @@ def report(
 
 
 def _entry(
-    ecg: ECG, name: str, model: ECGModel, start: float, length: float, method: str
+    ecg: ECG,
+    asked: ECG | NamedRecording,
+    name: str,
+    model: ECGModel,
+    start: float,
+    length: float,
+    method: str,
 ) -> tuple[dict, np.ndarray]:
-    """Return what the page knows of a recording, and the embeddings of its segments."""
+    """Return what the page knows of a recording, and the embeddings of its segments.
+
+    Args:
+        ecg: what is shown.
+        asked: what the network is given.
+        name: of the recording.
+        model: the network.
+        start: of what is shown, in seconds.
+        length: likewise.
+        method: of the saliency.
+    """
     part = paper.shown(ecg, start, length)
     if model.labels:
-        prediction, embeddings = model.predict_and_embed(ecg)
+        prediction, embeddings = model.predict_and_embed(asked)
     else:
-        prediction, embeddings = None, model.embed(ecg)
+        prediction, embeddings = None, model.embed(asked)
     facts = embeddings.recordings.iloc[0]
     spans = embeddings.segments[[START, END]].to_numpy()
     packed, step = pack_signal(part.ecg.signal)
@@ -134,6 +151,7 @@ def _entry(
         "name": Location.of(name).stem or name,
         "path": name,
         "rate": ecg.sample_rate,
+        "unit": unit_of(ecg),
         "start": start,
         "whole": ecg.seconds,
         "samples": part.ecg.n_samples,
@@ -145,7 +163,7 @@ def _entry(
         "step": step,
         "layouts": _layouts(part),
         "segments": [_rounded(span) for span in spans],
-        "saliency": _saliency(ecg, part, model, method),
+        "saliency": _saliency(ecg, asked, part, model, method),
         "outputs": [],
         "ofSegments": [],
     }
@@ -190,8 +208,10 @@ def _layouts(part: paper.Shown) -> list[dict]:
     return found
 
 
-def _saliency(ecg: ECG, part: paper.Shown, model: ECGModel, method: str) -> dict:
-    found = model.saliency(ecg, method=method, tail="overlap")
+def _saliency(
+    ecg: ECG, asked: ECG | NamedRecording, part: paper.Shown, model: ECGModel, method: str
+) -> dict:
+    found = model.saliency(asked, method=method, tail="overlap")
     values = found.on_signal(found.recordings.index[0])
     first = round(part.start * ecg.sample_rate)
     times = np.arange(0, part.ecg.seconds, 1 / SALIENCY_RATE)
