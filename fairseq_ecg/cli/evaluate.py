@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from fairseq_ecg.cli.options import add_label_definition
+from fairseq_ecg.cli.recordings import add_description
 
 EXIT_REQUIREMENT_MISSED = 1
 
@@ -17,14 +18,32 @@ def add(commands) -> None:
         "aggregated, by the mean for most labels): area under the ROC curve (AUROC) and average "
         "precision (AUPRC) of each label.",
     )
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="fine-tuned network")
     parser.add_argument(
-        "--manifest", type=Path, required=True, metavar="TSV", help="segments, manifests/test.tsv"
+        "checkpoint", metavar="CHECKPOINT", help="fine-tuned network: .pt file, folder or hub id"
+    )
+    data = parser.add_mutually_exclusive_group(required=True)
+    data.add_argument(
+        "--manifest",
+        metavar="TSV|STORE/SPLIT",
+        help="prepared segments: manifests/test.tsv, or a split of a store, STORE/test",
+    )
+    data.add_argument(
+        "--table",
+        type=Path,
+        metavar="CSV",
+        help="recordings as they are: a table with the column path and one for each label, 0 or 1, "
+        "empty where unknown",
     )
     parser.add_argument(
-        "--labels", type=Path, required=True, metavar="NPY", help="their labels, labels/y.npy"
+        "--labels",
+        type=Path,
+        metavar="NPY",
+        help="those of --manifest, labels/y.npy (default: what the segments hold)",
     )
-    add_label_definition(parser, required=True)
+    parser.add_argument(
+        "--split", metavar="NAME", help="of --table: its rows with this name in the column split"
+    )
+    add_label_definition(parser, required=False)
     parser.add_argument(
         "--baseline",
         choices=["untrained"],
@@ -41,23 +60,49 @@ def add(commands) -> None:
         metavar="X",
         help="exit with status 1 unless the mean AUROC of the labels exceeds X",
     )
-    parser.set_defaults(run=run)
+    add_description(parser)
+    parser.set_defaults(run=run, parser=parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Score, print and write the table."""
+    from fairseq_ecg.data.errors import DataError
     from fairseq_ecg.inference import load_model
     from fairseq_ecg.inference.evaluation import (
         evaluate,
+        evaluate_recordings,
         format_scores,
         labelled_segments,
         write_scores,
     )
+    from fairseq_ecg.inference.probe.tables import read_labelled_recordings
+    from fairseq_ecg.inference.recordings import Description
+
+    if arguments.table and arguments.labels:
+        arguments.parser.error("--labels goes with --manifest; a table has a column for each label")
+    if arguments.split and not arguments.table:
+        arguments.parser.error("--split goes with --table; of a store say --manifest STORE/SPLIT")
 
     def scores(untrained_seed: int | None):
         model = load_model(
             arguments.checkpoint, labels=arguments.label_def, untrained_seed=untrained_seed
         )
+        if model.scale or not model.labels:
+            kind = "is a regression" if model.scale else "was pre-trained only"
+            raise DataError(
+                f"{arguments.checkpoint}: {kind}, it tells no labels. Give a fine-tuned classifier"
+            )
+        if arguments.table:
+            split = arguments.split
+            parts, _ = read_labelled_recordings(arguments.table, [split], model.labels)
+            description = Description(
+                arguments.sample_rate,
+                arguments.leads,
+                arguments.units,
+                arguments.gain,
+                arguments.format,
+            )
+            return evaluate_recordings(model, *parts[split], arguments.batch_size, description)
         dataset = labelled_segments(model, arguments.manifest, arguments.labels)
         return evaluate(model, dataset, arguments.batch_size)
 

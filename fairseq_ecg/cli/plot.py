@@ -22,7 +22,8 @@ def add(commands) -> None:
         help="draw recordings, with what a network says of them",
         description="Draw recordings on ECG paper in true size, as PNG, SVG or PDF: 25 mm/s, "
         "10 mm/mV, three rows of four leads and a rhythm strip unless otherwise asked for; with "
-        "the probabilities that a fine-tuned network gives its labels, and with what it looked at.",
+        "the probabilities that a fine-tuned network gives its labels, or its estimates if it is a "
+        "regression, and with what it looked at.",
     )
     add_recordings(parser)
     parser.add_argument(
@@ -152,13 +153,13 @@ class _Plotter:
     def __call__(self, recording, file: Path) -> None:
         from fairseq_ecg.formats.location import Location
         from fairseq_ecg.inference.picture import draw, save
-        from fairseq_ecg.inference.picture.recording import read_millivolts
+        from fairseq_ecg.inference.picture.recording import read_shown
 
         arguments = self.arguments
-        ecg = read_millivolts(recording)
+        ecg, asked = read_shown(recording)
         saliency = None
         if arguments.saliency:
-            found = self.model.saliency(ecg, method=arguments.saliency, tail="overlap")
+            found = self.model.saliency(asked, method=arguments.saliency, tail="overlap")
             saliency = found.on_signal(found.recordings.index[0])
         figure = draw(
             ecg,
@@ -170,21 +171,26 @@ class _Plotter:
             length=arguments.length,
             speed=arguments.speed,
             gain=arguments.mm_per_mv,
-            findings=self._findings(ecg, recording.name),
+            findings=self._findings(asked, recording.name),
             saliency=saliency,
         )
         save(figure, file)
 
-    def _findings(self, ecg, name: str):
-        from fairseq_ecg.inference.picture import Findings
+    def _findings(self, asked, name: str):
+        from fairseq_ecg.data.errors import DataError
+        from fairseq_ecg.inference.picture import Estimates, Findings
         from fairseq_ecg.inference.thresholds import thresholds_of
         from fairseq_ecg.prepare.labels import labels_of
 
-        if self.model is None or self.model.scale or not self.model.labels:
+        if self.model is None or not self.model.labels:
             return None
         arguments = self.arguments
-        probabilities = self.model.predict(ecg).table.iloc[0].to_dict()
+        outputs = self.model.predict(asked).table.iloc[0].to_dict()
+        if self.model.scale:
+            if arguments.truth:
+                raise DataError("--truth: the network is a regression, it tells no labels")
+            return Estimates(outputs, self.model.scale)
         true = None
         if arguments.truth:
             true = labels_of(Path(name), arguments.truth, self.model.labels)
-        return Findings(probabilities, thresholds_of(self.model.labels, arguments.thresholds), true)
+        return Findings(outputs, thresholds_of(self.model.labels, arguments.thresholds), true)

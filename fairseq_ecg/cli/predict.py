@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Predict, and say what was written."""
     import pandas as pd
 
+    from fairseq_ecg.data.errors import DataError
     from fairseq_ecg.inference.thresholds import holding, thresholds_of
     from fairseq_ecg.inference.writing import check_form, write_table
 
@@ -67,6 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     def compute(model, recordings, options):
         nonlocal thresholds, n_labels
         if thresholds is not None and not isinstance(thresholds, dict):
+            if model.scale:
+                raise DataError("--thresholds: the network is a regression, it tells no labels")
             thresholds = thresholds_of(model.labels, thresholds)
         prediction = model.predict(recordings, aggregation=aggregation, **options)
         tables = [prediction.recordings, prediction.table]

@@ -211,17 +211,9 @@ def recordings_of(arguments: argparse.Namespace) -> tuple:
 
 
 def _model(arguments: argparse.Namespace) -> "ECGModel":
-    import torch
-
-    from fairseq_ecg.data.errors import DataError
     from fairseq_ecg.inference import load_model
 
     tells_labels = "label_def" in arguments
-    if arguments.device is not None:
-        try:
-            torch.empty(0, device=arguments.device)
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            raise DataError(f"--device {arguments.device}: {error}") from error
     with warnings.catch_warnings():
         if not tells_labels:
             warnings.filterwarnings("ignore", message=".*: its labels have no names")

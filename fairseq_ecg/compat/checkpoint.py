@@ -18,6 +18,10 @@ NOTES = "fairseq_ecg"
 labels, each where it is known."""
 
 
+_MAGIC = (b"PK", b"\x80")
+"""How files of ``torch.save`` begin: a zip archive, formerly a pickle."""
+
+
 class CheckpointError(RuntimeError):
     """A checkpoint cannot be used; the message names the file and the remedy."""
 
@@ -51,6 +55,13 @@ def load_checkpoint(path: str | os.PathLike, trust: bool | None = None) -> dict[
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist")
+    with open(path, "rb") as file:
+        head = file.read(32)
+    if head and not head.startswith(_MAGIC):
+        remedy = "copy or download it again"
+        if head.startswith(b"version https://git-lfs"):
+            remedy = "it is a pointer of Git LFS, which `git lfs pull` replaces by the file"
+        raise CheckpointError(f"{path} is no PyTorch checkpoint, it begins with {head!r}; {remedy}")
     try:
         with torch.serialization.safe_globals(_numpy_globals()):
             state = torch.load(path, map_location="cpu", weights_only=not trust)

@@ -67,10 +67,16 @@ class Given:
     gain: float | Sequence[float] | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.leads, str):
-            raise ValueError(f"leads={self.leads!r}: give a list of names")
-        if self.sample_rate is not None and not 0 < self.sample_rate < math.inf:
-            raise ValueError(f"sample_rate={self.sample_rate}: give a positive number (Hz)")
+        if isinstance(self.leads, str) or not all(
+            isinstance(lead, str) for lead in (() if self.leads is None else self.leads)
+        ):
+            raise DataError(f"leads={self.leads!r}: give a list of names")
+        try:
+            is_rate = self.sample_rate is None or 0 < self.sample_rate < math.inf
+        except TypeError:
+            is_rate = False
+        if not is_rate:
+            raise DataError(f"sample_rate={self.sample_rate!r}: give a positive number (Hz)")
 
 
 def to_ecg(where: str, content: Content, given: Given) -> ECG:

@@ -27,6 +27,11 @@ _NAMED_AFTER = re.compile(r"\((?:einthoven|goldberger|wilson)\)")
 _SEPARATORS = re.compile(r"[\s_.:/-]+")
 _SPLIT_LETTER = re.compile(r"^(?:a v[rlf]|[vcd] [1-6])$")
 
+OTHER_LEADS = frozenset(
+    ["V7", "V8", "V9", *(f"V{n}R" for n in range(1, 10)), *"XYZ", *(f"V{axis}" for axis in "XYZ")]
+)
+"""Names in upper case of leads beside the twelve: posterior and right chest leads, and Frank's."""
+
 LIMB_LEADS = LEADS[:6]
 _OF_I_AND_II = {
     "I": (1.0, 0.0),

@@ -18,6 +18,7 @@ from fairseq_ecg.data.store import StoreECGDataset, is_store
 from fairseq_ecg.inference.aggregation import aggregate
 from fairseq_ecg.inference.metrics import Ranking, mean_of_defined
 from fairseq_ecg.inference.model import ECGModel
+from fairseq_ecg.inference.recordings import Description, recordings_in
 
 SEGMENT = re.compile(r"_\d+\.mat$")
 
@@ -104,15 +105,18 @@ def evaluate(model: ECGModel, dataset: FileECGDataset, batch_size: int) -> Evalu
     Raises:
         DataError: The data have another number of labels than the network.
     """
-    n_labels = dataset.label_file.n_labels
-    if n_labels != len(model.labels):
-        raise DataError(
-            f"{dataset.label_file.path} has {n_labels} labels, the network tells "
-            f"{len(model.labels)}. Give the y.npy and the label_def.csv it was trained with"
-        )
+    if batch_size < 1:
+        raise DataError(f"batch_size={batch_size}: must be positive")
+    where = dataset.label_file.path if dataset.label_file else dataset.names([0])[0]
     loader = DataLoader(dataset, batch_size=batch_size, collate_fn=dataset.collate)
     probabilities, labels = [], []
-    for batch in tqdm(loader, desc="evaluate", unit="batch"):
+    for batch in tqdm(loader, desc="evaluate", unit="batch", disable=None):
+        n_labels = batch["label"].shape[1]
+        if n_labels != len(model.labels):
+            raise DataError(
+                f"{where} has {n_labels} labels, the network tells {len(model.labels) or 'none'}. "
+                "Give the y.npy and the label_def.csv it was trained with"
+            )
         probabilities.append(model.probabilities(**batch["net_input"]))
         labels.append(batch["label"].numpy())
     recordings = [SEGMENT.sub("", name) for name in dataset.names(range(len(dataset)))]
@@ -122,11 +126,43 @@ def evaluate(model: ECGModel, dataset: FileECGDataset, batch_size: int) -> Evalu
     return score(np.concatenate(labels)[first], aggregated, model.labels)
 
 
+def evaluate_recordings(
+    model: ECGModel,
+    paths: Sequence[str],
+    truth: np.ndarray,
+    batch_size: int,
+    description: Description,
+) -> Evaluation:
+    """Score a network on recordings as they are.
+
+    Args:
+        model: the network.
+        paths: of the R recordings, files that :meth:`ECGModel.predict` reads.
+        truth: 0, 1 or NaN where unknown, ``(R, C)``, columns in the order of the model's labels.
+        batch_size: in segments.
+        description: what the files do not say themselves.
+
+    Returns:
+        The scores.
+
+    Raises:
+        DataError: a path is not that of one recording, or cannot be used.
+    """
+    recordings = recordings_in(list(paths), description)
+    if len(recordings) != len(paths):
+        raise DataError(
+            f"{len(paths)} paths are those of {len(recordings)} recordings. List recordings one by "
+            "one, and each once; prepared segments are listed by manifests"
+        )
+    prediction = model.predict(recordings, batch_size=batch_size)
+    return score(truth, prediction.table.to_numpy(), model.labels)
+
+
 def score(truth: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> Evaluation:
     """Score probabilities.
 
     Args:
-        truth: 0 or 1, ``(R, C)``.
+        truth: 0, 1 or NaN where unknown, which leaves the recording out, ``(R, C)``.
         probabilities: ``(R, C)``.
         labels: names of the C labels.
 
@@ -135,7 +171,8 @@ def score(truth: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -
     """
     scores = []
     for name, holds, values in zip(labels, truth.T, probabilities.T, strict=True):
-        ranking = Ranking(np.asarray(holds, float), values)
+        known = ~np.isnan(np.asarray(holds, float))
+        ranking = Ranking(np.asarray(holds, float)[known], values[known])
         areas = ranking.areas()
         scores.append(Score(name, ranking.positives, float(areas.auroc[0]), float(areas.auprc[0])))
     return Evaluation(len(truth), tuple(scores))

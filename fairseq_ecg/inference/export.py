@@ -60,8 +60,9 @@ def export(model: "ECGModel", path: str | os.PathLike, format: str | None = None
     """Write the network of a model for another runtime, and check what was written.
 
     Its input ``source`` is ``(B, L, T)`` prepared segments, of any number and of any length that
-    gives a frame; none of them padded. Labels, their aggregation and the preprocessing are in the
-    metadata (ONNX) or extra files (``.pt2``) under ``fairseq_ecg``, as JSON.
+    gives a frame; none of them padded. Labels, their aggregation, the mean and standard deviation
+    that give the ``logits`` of a regression its units, and the preprocessing are in the metadata
+    (ONNX) or extra files (``.pt2``) under ``fairseq_ecg``, as JSON.
 
     Before the file is put in its place, it is run on segments of another number and length than the
     ones it was traced with, and compared with the network.
@@ -108,7 +109,7 @@ def metadata(model: "ECGModel") -> str:
     from fairseq_ecg.inference.pretrained import config_of
 
     config = config_of(model)
-    kept = ("preprocessing", "id2label", "aggregation")
+    kept = ("preprocessing", "problem_type", "targets", "id2label", "aggregation")
     return json.dumps({key: config[key] for key in kept if key in config})
 
 

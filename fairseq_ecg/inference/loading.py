@@ -70,7 +70,8 @@ def load_model(
         UnsafeCheckpointError: the file would run code.
         CheckpointError: it cannot be read, or its weights do not fit its architecture; keys are
             named.
-        DataError: the labels are not those of the network, or its preprocessing cannot be known.
+        DataError: the labels are not those of the network, its preprocessing cannot be known, or
+            there is no such device or dtype.
     """
     stored = _stored(source, filename, revision)
     network = stored.network(untrained_seed)
@@ -88,7 +89,15 @@ def load_model(
     )
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return model.to(device, getattr(torch, dtype) if isinstance(dtype, str) else dtype)
+    return model.to(device, _floating(dtype))
+
+
+def _floating(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    """Return the floating-point type of a name."""
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if dtype is not None and not getattr(found, "is_floating_point", False):
+        raise DataError(f"dtype={dtype!r}: choose float32, bfloat16 or float16")
+    return found
 
 
 def _stored(source: str | os.PathLike, filename: str | None, revision: str | None) -> StoredModel:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference.aggregation import aggregate, aggregation_of
 from fairseq_ecg.inference.preprocessing import Preprocessing, check_choice
 from fairseq_ecg.inference.reading import read_segments
@@ -95,6 +97,15 @@ class ECGModel:
         self.aggregation = aggregation_of(self.labels, aggregation)
         self.scale = scale
 
+    def __repr__(self) -> str:
+        kind = type(self.network).__name__
+        labels = f"{len(self.labels)} labels, " if self.labels else ""
+        leads, rate = len(self.preprocessing.leads), self.preprocessing.sample_rate
+        return (
+            f"<ECGModel of {kind}: {labels}{leads} leads at {rate:g} Hz, segments of "
+            f"{self.preprocessing.segment_seconds:g} s, {self.device}, {self.dtype}>"
+        )
+
     @staticmethod
     def _tells(network: nn.Module) -> bool:
         return isinstance(network, ECGTransformerClassifier)
@@ -123,7 +134,16 @@ class ECGModel:
     def to(
         self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
     ) -> "ECGModel":
-        """Move the network to a device, or to another floating-point type such as bfloat16."""
+        """Move the network to a device, or to another floating-point type such as bfloat16.
+
+        Raises:
+            DataError: there is no such device.
+        """
+        if device is not None:
+            try:
+                torch.empty(0, device=device)
+            except (RuntimeError, AssertionError) as error:
+                raise DataError(f"device {device}: {error}") from error
         self.network.to(device=device, dtype=dtype)
         return self
 
@@ -149,14 +169,16 @@ class ECGModel:
 
         Args:
             ecg: one recording or many: an array ``(leads, samples)`` or ``(samples, leads)``, an
-                array with recordings in front, an ECG, the path of a file, of a folder, of a
-                manifest, of a store or of a table with a column ``path``, such a table as
-                DataFrame, or a list of any of these; of any length, at any rate, with any leads.
-                What ``fairseq-ecg prepare`` has standardised is not standardised again.
+                array with recordings in front, an ECG, a DataFrame with a column for each lead, the
+                path of a file, of a folder, of a manifest, of a store or of a table with a column
+                ``path``, such a table as DataFrame, or a list of any of these; of any length, at
+                any rate, with any leads. What ``fairseq-ecg prepare`` has standardised is not
+                standardised again.
             sample_rate: of arrays, and of files that do not say it, in Hz.
-            leads: names of the rows of arrays, and of files that do not say them; None: the twelve
-                standard leads in standard order.
-            units: of arrays (None: mV), and of files that do not say them.
+            leads: names of the rows of arrays and ``.npy`` files (None: the twelve standard leads
+                in standard order), and of other files that do not say them. Other leads than the
+                network's, ``V7`` or Frank's for instance, are left out.
+            units: of arrays and ``.npy`` files (None: mV), and of other files that do not say them.
             aggregation: ``max`` or ``mean`` over segments, by label or for all labels, where it is
                 to be another one than the model's.
             batch_size: segments that go through the network together.
@@ -190,12 +212,7 @@ class ECGModel:
             workers,
             policies,
         )
-        values = run.values(len(self.labels))
-        segments = pd.concat([run.segments, run.of_segments(values, self.labels)], axis=1)
-        table = run.of_recordings(
-            aggregate(values, run.recording_of, list(rules.values())), self.labels
-        )
-        return Prediction(run.recordings, segments, run.errors, table, self.labels)
+        return self._prediction(run, run.values(len(self.labels)), rules)
 
     def embed(
         self,
@@ -245,12 +262,30 @@ class ECGModel:
             workers,
             policies,
         )
-        columns = range(self.embed_dim)
-        values = run.values(self.embed_dim)
-        segments = pd.concat([run.segments, run.of_segments(values, columns)], axis=1)
-        means = aggregate(values, run.recording_of, ["mean"] * self.embed_dim)
-        table = run.of_recordings(means.astype(values.dtype), columns)
-        return Embeddings(run.recordings, segments, run.errors, table)
+        return self._embeddings(run, run.values(self.embed_dim))
+
+    def predict_and_embed(self, ecg: ECG | NamedRecording) -> tuple[Prediction, Embeddings]:
+        """Do both for a recording by one pass through the network; the numbers are the same.
+
+        Args:
+            ecg: the recording.
+
+        Returns:
+            What :meth:`predict` and :meth:`embed` return.
+
+        Raises:
+            DataError: the network tells no labels, or the recording cannot be used.
+        """
+        self._require_labels()
+        run = self._run(
+            recordings_in(ecg, Description()), self._probabilities_and_embeddings, 32, False
+        )
+        n_labels = len(self.labels)
+        values = run.values(n_labels + self.embed_dim)
+        return (
+            self._prediction(run, values[:, :n_labels], self.aggregation),
+            self._embeddings(run, values[:, n_labels:].astype(np.float32)),
+        )
 
     def saliency(
         self,
@@ -334,10 +369,7 @@ class ECGModel:
             DataError: the network tells no labels.
         """
         self._require_labels()
-        outputs = self._forward(source, padding_mask)["out"].double().cpu()
-        if self.scale is None:
-            return outputs.sigmoid().numpy()
-        return outputs.numpy() * np.array(self.scale.std) + np.array(self.scale.mean)
+        return self._told(self._forward(source, padding_mask))
 
     @torch.inference_mode()
     def embeddings(
@@ -352,8 +384,7 @@ class ECGModel:
         Returns:
             ``(B, D)`` float32.
         """
-        out = self._forward(source, padding_mask)
-        return mean_of_nonzero(out["encoder_out"], out["padding_mask"]).float().cpu().numpy()
+        return self._pooled(self._forward(source, padding_mask))
 
     @torch.inference_mode()
     def saliencies(
@@ -426,15 +457,48 @@ class ECGModel:
             padding_mask = padding_mask.to(device)
         return self.network(source.to(device, self.dtype), padding_mask)
 
+    def _told(self, out: Mapping[str, torch.Tensor]) -> np.ndarray:
+        """Return the probabilities or estimates of what the network gives."""
+        outputs = out["out"].double().cpu()
+        if self.scale is None:
+            return outputs.sigmoid().numpy()
+        return outputs.numpy() * np.array(self.scale.std) + np.array(self.scale.mean)
+
+    def _pooled(self, out: Mapping[str, torch.Tensor]) -> np.ndarray:
+        """Return the embeddings of what the network gives."""
+        return mean_of_nonzero(out["encoder_out"], out["padding_mask"]).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def _probabilities_and_embeddings(
+        self, source: torch.Tensor, padding_mask: torch.Tensor | None
+    ) -> np.ndarray:
+        """``(B, C + D)`` float64."""
+        out = self._forward(source, padding_mask)
+        return np.concatenate([self._told(out), self._pooled(out)], axis=1)
+
+    def _prediction(self, run: "_Run", values: np.ndarray, rules: Mapping[str, str]) -> Prediction:
+        segments = pd.concat([run.segments, run.of_segments(values, self.labels)], axis=1)
+        table = run.of_recordings(
+            aggregate(values, run.recording_of, list(rules.values())), self.labels
+        )
+        return Prediction(run.recordings, segments, run.errors, table, self.labels)
+
+    def _embeddings(self, run: "_Run", values: np.ndarray) -> Embeddings:
+        columns = range(self.embed_dim)
+        segments = pd.concat([run.segments, run.of_segments(values, columns)], axis=1)
+        means = aggregate(values, run.recording_of, ["mean"] * self.embed_dim)
+        table = run.of_recordings(means.astype(values.dtype), columns)
+        return Embeddings(run.recordings, segments, run.errors, table)
+
     def _run(
         self,
         recordings: Sequence[NamedRecording],
         compute: Callable[[torch.Tensor, torch.Tensor | None], np.ndarray],
         batch_size: int,
         progress: bool | tqdm | None,
-        on_error: str,
-        workers: int,
-        policies: Mapping[str, str],
+        on_error: str = "raise",
+        workers: int = 0,
+        policies: Mapping[str, str] = MappingProxyType({}),
     ) -> "_Run":
         """Put the segments of recordings through ``compute``, in batches over recordings."""
         check_choice("on_error", on_error, ON_ERROR)
@@ -456,6 +520,7 @@ class ECGModel:
         read = read_segments(recordings, self.preprocessing, policies, workers)
         with _bar(progress, len(recordings)) as bar:
             for recording, found in zip(recordings, read, strict=True):
+                found = self._checked(recording.name, found)
                 if isinstance(found, DataError):
                     if on_error == "raise":
                         raise found
@@ -470,6 +535,20 @@ class ECGModel:
             if batch:
                 flush()
         return run
+
+    def _checked(
+        self, name: str | int, found: SegmentedRecording | DataError
+    ) -> SegmentedRecording | DataError:
+        """Refuse a recording that fills no frame, of which the network could tell nothing."""
+        if isinstance(found, DataError) or not found.padded:
+            return found
+        n_samples = self.preprocessing.segment_samples - found.padded
+        if self.network.encoder.feature_extractor.output_length(n_samples) > 0:
+            return found
+        return DataError(
+            f"{name}: {n_samples} samples at {self.preprocessing.sample_rate:g} Hz are fewer than "
+            "the network makes a frame of. Leave the recording out"
+        )
 
 
 def _bar(progress: bool | tqdm | None, n_recordings: int) -> AbstractContextManager[tqdm]:

@@ -21,6 +21,9 @@ from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference.preprocessing import Preprocessing
 from fairseq_ecg.inference.segmented import SegmentedRecording
 
+UNIT, STANDARDISED = "unit", "SD"
+"""Key of ``ECG.metadata`` of a recording that is not in mV, and the unit of a standardised one."""
+
 SEGMENT_FILE = re.compile(r"_(\d+)\.mat$")
 
 _MARKS = {"feats", "curr_sample_rate", "std"}
@@ -138,11 +141,20 @@ class PreparedInStore:
         return segmented_recording(stretches, self.numbers, preprocessing, short)
 
     def read(self) -> ECG:
-        """Raise DataError: a store does not hold what the samples were standardised by."""
-        raise DataError(
-            f"{self.store.path}: holds standardised segments, no longer in mV. Give the original "
-            "recordings"
-        )
+        """Return the recording in standard deviations of each lead, NaN where no segment was.
+
+        A store does not hold what the samples were standardised by.
+        """
+        samples = [one.numpy() for one in self.store.read(self.segments, self.rows)]
+        width = samples[0].shape[1]
+        signal = np.full((len(LEADS), (max(self.numbers) + 1) * width), np.nan)
+        where = f"{self.store.path}: {self.segments.paths[int(self.rows[0])].as_py()}"
+        for number, segment in zip(self.numbers, samples, strict=True):
+            if segment.shape != (len(LEADS), width):
+                raise DataError(f"{where}: segments of {segment.shape} and of {samples[0].shape}")
+            signal[:, number * width : (number + 1) * width] = segment
+        rate = float(self.segments.sample_rate[int(self.rows[0])])
+        return ECG(where, signal, LEADS, rate, {UNIT: STANDARDISED})
 
 
 def segmented_recording(

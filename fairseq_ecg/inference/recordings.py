@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +25,8 @@ from fairseq_ecg.formats import (
     read_ecg,
     standard_lead,
 )
+from fairseq_ecg.formats.channels import Given
+from fairseq_ecg.formats.leads import OTHER_LEADS
 from fairseq_ecg.formats.location import Location
 from fairseq_ecg.inference.prepared import (
     SEGMENT_FILE,
@@ -59,7 +61,7 @@ class Source(Protocol):
     files: Sequence[Path]
 
     def read(self) -> ECG:
-        """Read the recording in mV.
+        """Read the recording in mV, or as :meth:`PreparedInStore.read` tells.
 
         Raises:
             DataError: it cannot be read.
@@ -111,6 +113,9 @@ class Description:
         gain: counts of the converter per mV.
         format: of files, see :func:`fairseq_ecg.formats.read_ecg`.
         split: of stores, and of folders of manifests; None: a store as a whole, and no manifest.
+
+    Raises:
+        DataError: the rate is no positive number, or the leads are no list of names.
     """
 
     sample_rate: float | None = None
@@ -119,6 +124,11 @@ class Description:
     gain: float | None = None
     format: str | None = None
     split: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.leads is not None and not isinstance(self.leads, str):
+            object.__setattr__(self, "leads", tuple(self.leads))
+        Given(self.leads, self.sample_rate, self.units, self.gain)
 
 
 class _InMillivolts:
@@ -148,11 +158,11 @@ class _OfArray(_InMillivolts):
 
 
 @dataclass(frozen=True, eq=False)
-class _RowOfFile(_InMillivolts):
-    """One recording of an ``.npy`` file ``(N, leads, samples)``, of which no more is read."""
+class _ArrayInFile(_InMillivolts):
+    """An ``.npy`` file of one recording, or of ``(N, leads, samples)`` one, and no more is read."""
 
     path: str
-    row: int
+    row: int | None
     description: Description
 
     @property
@@ -160,8 +170,11 @@ class _RowOfFile(_InMillivolts):
         return (Path(self.path),)
 
     def read(self) -> ECG:
-        row = np.array(np.load(self.path, mmap_mode="r", allow_pickle=False)[self.row])
-        return _ecg_of_array(row, self.description, f"{self.path}, recording {self.row}")
+        array = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        if self.row is None:
+            return _ecg_of_array(np.array(array), self.description, self.path)
+        where = f"{self.path}, recording {self.row}"
+        return _ecg_of_array(np.array(array[self.row]), self.description, where)
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,10 +229,10 @@ def recordings_in(source, description: Description) -> list[NamedRecording]:
 
     Args:
         source: an array of one recording or, with a third axis in front, of several of the same
-            length; an :class:`ECG`; the path of a file that ``read_ecg`` reads, of an ``.npy``
-            file of several recordings, of a folder, of a manifest, of a store, or of a table (CSV,
-            TSV, Parquet) with a column ``path``; such a table as DataFrame; what this function
-            returned; or a list of any of these.
+            length; an :class:`ECG`; a DataFrame with a column for each lead; the path of a file
+            that ``read_ecg`` reads, of an ``.npy`` file of one or several recordings, of a folder,
+            of a manifest, of a store, or of a table (CSV, TSV, Parquet) with a column ``path``;
+            such a table as DataFrame; what this function returned; or a list of any of these.
         description: what they do not say themselves.
 
     Returns:
@@ -285,7 +298,12 @@ def _recordings_in(source, description: Description) -> Iterator[NamedRecording]
     elif isinstance(source, str | os.PathLike):
         yield from _at_path(os.fspath(source), description)
     elif isinstance(source, pd.DataFrame):
-        yield from _in_table(source, "the table", "", description)
+        leads = [name for name in source.columns if standard_lead(str(name)) in LEADS]
+        if leads and PATH not in source.columns:
+            named = replace(description, leads=tuple(map(str, leads)))
+            yield NamedRecording(None, _OfArray(source[leads].to_numpy().T, named))
+        else:
+            yield from _in_table(source, "the table", "", description)
     elif isinstance(source, list | tuple) and not _is_array(source):
         for item in source:
             yield from _recordings_in(item, description)
@@ -308,7 +326,10 @@ def _at_path(path: str, description: Description) -> Iterator[NamedRecording]:
         elif description.split is not None:
             yield from _in_manifest(os.path.join(path, f"{description.split}.tsv"))
         else:
-            for file in _files_in(Path(path)):
+            files = _files_in(Path(path))
+            if not files:
+                raise DataError(f"no recordings in the folder {path}")
+            for file in files:
                 yield from _in_file(str(file), description)
     elif is_url(path) and Location.of(f"{path.rstrip('/')}/{DESCRIPTION}").exists():
         yield from _in_store(path, description.split)
@@ -328,28 +349,29 @@ def _in_file(path: str, description: Description) -> Iterator[NamedRecording]:
         if table is not None:
             yield from _in_table(table, path, os.path.dirname(path), description)
             return
-    n_rows = _n_rows(path) if lower.endswith(".npy") else None
-    if n_rows is None:
+    shape = _shape(path) if lower.endswith(".npy") else None
+    if shape is None:
         yield NamedRecording(path, _OfFile(path, description))
+    elif len(shape) < 3:
+        yield NamedRecording(path, _ArrayInFile(path, None, description))
     else:
-        for row in range(n_rows):
-            yield NamedRecording(f"{path}[{row}]", _RowOfFile(path, row, description))
+        for row in range(shape[0]):
+            yield NamedRecording(f"{path}[{row}]", _ArrayInFile(path, row, description))
 
 
-def _n_rows(path: str) -> int | None:
-    """Tell how many recordings an ``.npy`` file holds; None if it is not an array of several."""
+def _shape(path: str) -> tuple[int, ...] | None:
+    """Return the shape of an ``.npy`` file on this machine; None if it cannot be told."""
     try:
-        shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+        return np.load(path, mmap_mode="r", allow_pickle=False).shape
     except (OSError, ValueError, EOFError):  # whoever reads the recording says what is wrong
         return None
-    return shape[0] if len(shape) == 3 else None
 
 
-def _first_rows(path: str) -> list[list[str]]:
-    """Return the second and the third line of a table, as far as they are there, in columns."""
+def _first_lines(path: str) -> list[list[str]]:
+    """Return the first three lines of a table, as far as they are there, in columns."""
     try:
         with open(path, encoding="utf-8-sig") as file:
-            return [line.rstrip("\n").split("\t") for line in islice(file, 1, 3)]
+            return [line.rstrip("\n").split("\t") for line in islice(file, 3)]
     except (OSError, UnicodeDecodeError):
         return []
 
@@ -359,13 +381,15 @@ def _is_cmsc(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def _is_manifest(path: str) -> bool:
-    rows = _first_rows(path)
+    header, *rows = _first_lines(path) or [[]]
+    if PATH in header:
+        return False
     return _is_cmsc(rows) or bool(rows and len(rows[0]) == 2 and rows[0][1].isdecimal())
 
 
 def _in_manifest(path: str) -> Iterator[NamedRecording]:
     """Yield every segment of a manifest by itself; of a CMSC manifest, those of its pairs."""
-    is_cmsc = _is_cmsc(_first_rows(path))
+    is_cmsc = _is_cmsc(_first_lines(path)[1:])
     manifest = read_cmsc_manifest(path) if is_cmsc else read_manifest(path)
     for entry in (manifest[index] for index in range(len(manifest))):
         if is_cmsc:
@@ -394,7 +418,7 @@ def _in_store(path: str, split: str | None) -> Iterator[NamedRecording]:
         yield NamedRecording(name, PreparedInStore(store, segments, rows, numbers))
 
 
-def _files_in(folder: Path) -> Iterator[Path]:
+def _files_in(folder: Path) -> list[Path]:
     """Find the recordings in a folder; a WFDB record is its header."""
     files = sorted(
         path
@@ -402,9 +426,11 @@ def _files_in(folder: Path) -> Iterator[Path]:
         if path.name.lower().removesuffix(".gz").endswith(IN_FOLDERS) and path.is_file()
     )
     headers = {path.with_suffix("") for path in files if path.suffix.lower() == ".hea"}
-    for path in files:
-        if path.suffix.lower() == ".hea" or path.with_suffix("") not in headers:
-            yield path
+    return [
+        path
+        for path in files
+        if path.suffix.lower() == ".hea" or path.with_suffix("") not in headers
+    ]
 
 
 def _read_table(path: str) -> pd.DataFrame | None:
@@ -428,6 +454,8 @@ def _in_table(
             f"{where}: no column {PATH!r} (it has {', '.join(map(str, table.columns))}). Name the "
             "file of each recording there"
         )
+    if table.empty:
+        raise DataError(f"{where}: no recordings, the table has no rows")
     for row, path in enumerate(table[PATH]):
         if not isinstance(path, str | os.PathLike) or not os.fspath(path):
             raise DataError(f"{where}, row {row + 1}: no path")
@@ -438,7 +466,12 @@ def _signals(source) -> Iterator[np.ndarray]:
     """Yield the recordings of an array, of a tensor or of nested lists."""
     if hasattr(source, "detach"):
         source = source.detach().cpu().float().numpy()
-    array = np.asarray(source)
+    if isinstance(source, np.ma.MaskedArray):
+        source = source.astype(np.float64).filled(np.nan)
+    try:
+        array = np.asarray(source)
+    except ValueError as error:  # rows of different lengths
+        raise DataError("no array of numbers with rows of one length") from error
     if array.ndim == 3:
         yield from array
     else:
@@ -450,7 +483,12 @@ def _ecg_of_array(array: np.ndarray, description: Description, where: str) -> EC
     if description.sample_rate is None:
         raise DataError(f"{where}: say its sampling rate, sample_rate=500 for instance")
     leads = LEADS if description.leads is None else description.leads
-    unknown = [lead for lead in leads if standard_lead(lead) not in LEADS]
+    names = {lead: standard_lead(lead) for lead in leads}
+    unknown = [
+        lead
+        for lead, name in names.items()
+        if name not in LEADS and name.upper() not in OTHER_LEADS
+    ]
     if unknown:
         raise DataError(
             f"{where}: unknown lead {', '.join(unknown)}; the leads are {', '.join(LEADS)}"

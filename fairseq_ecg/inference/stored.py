@@ -39,6 +39,11 @@ class TargetScale:
         mean, std = criterion.get("target_mean"), criterion.get("target_std")
         return cls(tuple(mean or [0.0] * n_targets), tuple(std or [1.0] * n_targets))
 
+    def known(self) -> list[tuple[float, float] | None]:
+        """Return mean and standard deviation of each target; None where nobody has told them."""
+        pairs = zip(self.mean, self.std, strict=True)
+        return [None if pair == (0, 1) else pair for pair in pairs]
+
 
 @dataclass(frozen=True, eq=False)
 class StoredModel:

@@ -231,7 +231,8 @@ def test_a_recording_that_cannot_be_used(change, network, record, tmp_path, caps
         (["--thresholds=none.csv"], "none.csv: no such file"),
         (["--batch-size=0"], "batch_size=0: must be positive"),
         (["--workers=-1"], "workers=-1"),
-        (["--device=gpu9"], "--device gpu9"),
+        (["--device=gpu9"], "device gpu9"),
+        (["--sample-rate=0"], "sample_rate=0.0: give a positive number (Hz)"),
         (["--format=ecg"], "--format='ecg': choose from wfdb, "),
         (["--missing-leads=error"], "lacks lead III"),
         (["--label-def=none.csv"], "none.csv: no such file"),
@@ -252,7 +253,7 @@ def test_options_that_cannot_be_used(options, message, network, record, tmp_path
     ("said", "message"),
     [
         ([], "say its sampling rate"),
-        (["--sample-rate=500", "--leads=I,V9"], "unknown lead V9; the leads are I, II, III"),
+        (["--sample-rate=500", "--leads=I,W9"], "unknown lead W9; the leads are I, II, III"),
         (["--sample-rate=500", "--leads=I,II"], "but 2 leads are named"),
         (["--sample-rate=500", "--units=mmHg"], "mmHg"),
     ],

@@ -1,5 +1,8 @@
+import json
+import re
 import shutil
 
+import pandas as pd
 import pytest
 
 from fairseq_ecg.cli import main
@@ -58,3 +61,33 @@ def test_mistakes(recordings, model, tmp_path, capsys):
     assert main(["report", str(tmp_path / "none.mat"), *options]) == 2
     assert "no recording can be used" in capsys.readouterr().err
     assert not (tmp_path / "a.html").exists()
+
+
+def test_a_store_is_shown_in_standard_deviations(shared, model, tmp_path, capsys):
+    folder = shared / "ecg" / "code_15" / "segmented"
+    (tmp_path / "manifests").mkdir()
+    rows = ["code_15_1594286_0.mat", "code_15_1594286_1.mat", "code_15_1238362_0.mat"]
+    lines = [f"{folder}", *(f"{row}\t2500" for row in rows)]
+    (tmp_path / "manifests" / "test.tsv").write_text("\n".join(lines) + "\n")
+    store = str(tmp_path / "store")
+    assert main(["store", "pack", str(tmp_path / "manifests"), store]) == 0
+    shown = [store, "--split=test", *model]
+    assert main(["report", *shown, f"--out={tmp_path / 'a.html'}"]) == 0
+    html = (tmp_path / "a.html").read_text(encoding="utf-8")
+    text = re.search(r'id="content">(.*?)</script>', html, re.DOTALL)[1]
+    recordings = {entry["name"]: entry for entry in json.loads(text)["recordings"]}
+    assert {entry["unit"] for entry in recordings.values()} == {"SD"}
+
+    network = model[0].removeprefix("--checkpoint=")
+    table = tmp_path / "a.csv"
+    assert main(["predict", network, store, model[1], f"--out={table}"]) == 0
+    for _, row in pd.read_csv(table).iterrows():
+        entry = recordings[row["recording"].removesuffix(".mat")]
+        assert entry["outputs"] == pytest.approx(list(row.iloc[-8:]), abs=1e-4)
+        assert len(entry["segments"]) == row["segments"]
+
+    pictures = ["--saliency", f"--out={tmp_path / 'pictures'}", "--suffix=.svg"]
+    assert main(["plot", *shown, *pictures]) == 0
+    for name in recordings:
+        assert "mm/SD" in (tmp_path / "pictures" / f"{name}.svg").read_text(encoding="utf-8")
+    capsys.readouterr()

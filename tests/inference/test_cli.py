@@ -1,7 +1,9 @@
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
+import torch
 
 from fairseq_ecg.cli import main
 
@@ -85,6 +87,45 @@ def test_evaluate_tells_whether_the_requirement_holds(code_15, tmp_path, capsys)
     assert "macro AUROC 0.959 on 10 recordings: NOT above the required 0.99" in (
         capsys.readouterr().out
     )
+
+
+def test_evaluate_stores_and_tables(code_15, shared, tmp_path, capsys):
+    checkpoint, manifest, labels, names = code_15
+    root = shared / "ecg" / "code_15"
+    assert main(["evaluate", *code_15]) == 0
+    scores = capsys.readouterr().out
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "test.tsv").rename(tmp_path / "manifests" / "test.tsv")
+    assert main(["store", "pack", str(tmp_path / "manifests"), str(tmp_path / "store")]) == 0
+    capsys.readouterr()
+    stored = f"--manifest={tmp_path / 'store' / 'test'}"
+    assert main(["evaluate", checkpoint, stored, labels, names]) == 0
+    assert capsys.readouterr().out == scores
+
+    truth = pd.read_csv(root / "labels" / "labels.csv", index_col="idx").astype(int)
+    meta = pd.read_csv(root / "meta_split.csv", index_col="idx")
+    table = truth.assign(path=[root / "org" / name for name in meta.loc[truth.index, "save_file"]])
+    table.assign(split="test").to_csv(tmp_path / "labelled.csv", index=False)
+    listed = f"--table={tmp_path / 'labelled.csv'}"
+    for options in ([], ["--split=test"]):
+        assert main(["evaluate", checkpoint, listed, names, *options]) == 0
+        assert capsys.readouterr().out == scores
+    assert main(["evaluate", checkpoint, listed, names, "--split=train"]) == 2
+    assert "no recording is of split 'train'" in capsys.readouterr().err
+    for wrong in ([listed, labels], [manifest, "--split=test"]):
+        with pytest.raises(SystemExit):
+            main(["evaluate", checkpoint, *wrong, names])
+        assert "goes with" in capsys.readouterr().err
+
+
+def test_evaluate_needs_labels_that_hold_or_not(code_15, tmp_path, capsys):
+    state = torch.load(code_15[0], weights_only=True)
+    state["cfg"]["criterion"] = {"_name": "regression", "target_mean": None, "target_std": None}
+    torch.save(state, tmp_path / "regression.pt")
+    assert main(["evaluate", str(tmp_path / "regression.pt"), *code_15[1:]]) == 2
+    assert "is a regression, it tells no labels" in capsys.readouterr().err
+    assert main(["evaluate", *code_15, "--batch-size=0"]) == 2
+    assert "batch_size=0: must be positive" in capsys.readouterr().err
 
 
 def test_plot_with_prediction_and_truth(shared, tmp_path):

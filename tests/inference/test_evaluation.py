@@ -54,6 +54,12 @@ class LevelModel:
         return source[:, :1].mean(dim=2).sigmoid().double().numpy()
 
 
+def test_labels_that_are_unknown_leave_the_recording_out():
+    truth = np.array([[1.0], [0.0], [np.nan], [1.0]])
+    (label,) = score(truth, np.array([[0.9], [0.5], [0.0], [0.1]]), ["AF"]).scores
+    assert (label.positives, label.auroc) == (2, 0.5)
+
+
 def test_recordings_are_scored_by_their_mean_and_their_own_labels(tmp_path):
     # Segment by segment, the recordings cannot be told apart.
     levels = {"a_0": 3.0, "a_1": -1.0, "b_0": 1.0, "b_1": -3.0, "c_11": 0.5}

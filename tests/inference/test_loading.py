@@ -222,6 +222,35 @@ def test_the_preprocessing_is_that_of_the_task(shared, tmp_path):
         Preprocessing.of_json(found.to_json() | {"whitening": True})
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dtype": "bf16"}, "dtype='bf16': choose float32, bfloat16 or float16"),
+        ({"dtype": torch.int8}, "dtype=torch.int8: choose"),
+        ({"device": "gpu9"}, "device gpu9: "),
+    ],
+)
+def test_there_must_be_such_a_type_and_device(options, message, shared):
+    with pytest.raises(DataError, match=message):
+        load_model(shared / "golden" / "pretrain_small.pt", **options)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "which `git lfs pull`"),
+        (b"<!DOCTYPE html><html>not found</html>", r"begins with b'<!DOCTYPE html"),
+        (b"", "cannot be read: it is truncated"),
+    ],
+    ids=["pointer", "page", "empty"],
+)
+def test_what_came_in_place_of_a_checkpoint(content, message, tmp_path):
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_model(tmp_path / "a.pt")
+    assert type(caught.value) is CheckpointError  # nobody is asked to trust it
+
+
 def test_heavy_imports_wait():
     program = (
         "import sys, fairseq_ecg; "

@@ -113,6 +113,17 @@ def test_pre_trained_networks_encode_without_masking(pretrained, shared):
         pretrained.predict(source, sample_rate=500)
 
 
+def test_one_pass_gives_the_numbers_of_two(diagnosis, pretrained, code_15_ecgs):
+    ecg = ECG("a", code_15_ecgs[1], LEADS, 400.0)
+    prediction, embeddings = diagnosis.predict_and_embed(ecg)
+    for both, alone in ((prediction, diagnosis.predict(ecg)), (embeddings, diagnosis.embed(ecg))):
+        pd.testing.assert_frame_equal(both.table, alone.table)
+        pd.testing.assert_frame_equal(both.segments, alone.segments)
+        pd.testing.assert_frame_equal(both.recordings, alone.recordings)
+    with pytest.raises(DataError, match="tells no labels"):
+        pretrained.predict_and_embed(ecg)
+
+
 def test_padded_segments_are_those_of_fairseq_signals(diagnosis, shared):
     recording = np.load(shared / "golden" / "diagnosis_small_padded.npz")
     source, mask = (torch.from_numpy(recording[key]) for key in ("source", "padding_mask"))
@@ -200,6 +211,29 @@ def test_short_recordings_are_padded_if_asked(diagnosis, code_15_ecgs):
     saliency = diagnosis.saliency(ecg, short="pad")
     assert saliency.frames["saliency"].isna().sum() == 156 - 93
     assert np.isfinite(saliency.on_signal("short")).all()
+
+
+def test_what_fills_no_frame_cannot_be_padded(diagnosis, code_15_ecgs):
+    ecgs = [code_15_ecgs[0], code_15_ecgs[0][:, :8]]
+    found = diagnosis.predict(ecgs, sample_rate=400, short="pad", on_error="skip")
+    assert list(found.table.index) == [0]
+    assert found.errors[1].startswith("1: 10 samples at 500 Hz are fewer than")
+    one_frame = diagnosis.embed(code_15_ecgs[0][:, :16], sample_rate=400, short="pad")
+    assert np.isfinite(np.asarray(one_frame)).all()
+
+
+def test_leads_that_the_network_does_not_read_change_nothing(diagnosis, code_15_ecgs):
+    ecg, leads = code_15_ecgs[0], diagnosis.preprocessing.leads
+    more = np.concatenate([ecg[:3], ecg])
+    found = diagnosis.predict(more, sample_rate=400, leads=["V7", "V8", "X", *leads])
+    pd.testing.assert_frame_equal(found.table, diagnosis.predict(ecg, sample_rate=400).table)
+
+
+def test_a_model_says_what_it_is(diagnosis):
+    assert repr(diagnosis) == (
+        "<ECGModel of ECGTransformerClassifier: 8 labels, 12 leads at 500 Hz, segments of 5 s, "
+        "cpu, torch.float32>"
+    )
 
 
 def test_progress_is_shown_if_asked(diagnosis, code_15_ecgs, capsys):

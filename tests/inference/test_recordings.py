@@ -75,7 +75,13 @@ def test_leads_and_units_of_arrays():
         (SIGNAL, {"sample_rate": 500, "leads": ["I", "II"]}, "but 2 leads are named"),
         (SIGNAL[:3], {"sample_rate": 500}, "but 12 leads are named"),
         (SIGNAL[:, :12], {"sample_rate": 500}, "or the other way round"),
-        (SIGNAL[:2], {"sample_rate": 500, "leads": ["I", "V9"]}, "unknown lead V9; the leads are"),
+        (SIGNAL[:2], {"sample_rate": 500, "leads": ["I", "W9"]}, "unknown lead W9; the leads are"),
+        (SIGNAL[:1], {"sample_rate": 500, "leads": "I"}, "leads='I': give a list of names"),
+        (SIGNAL[:1], {"sample_rate": 500, "leads": [0]}, "give a list of names"),
+        (SIGNAL, {"sample_rate": 0}, "sample_rate=0: give a positive number"),
+        (SIGNAL, {"sample_rate": "500"}, "sample_rate='500': give a positive number"),
+        (SIGNAL, {"sample_rate": float("nan")}, "sample_rate=nan"),
+        ([[1.0, 2.0], [1.0]], {"sample_rate": 500}, "rows of one length"),
         (SIGNAL[:2], {"sample_rate": 500, "leads": ["I", "DI"]}, "lead I is there twice"),
         (SIGNAL, {"sample_rate": 500, "units": "mmHg"}, "mmHg"),
         (np.array(["a"]), {"sample_rate": 500}, "not real numbers"),
@@ -86,6 +92,28 @@ def test_leads_and_units_of_arrays():
 def test_arrays_that_cannot_be_understood(source, said, message):
     with pytest.raises(DataError, match=message):
         ecgs(source, **said)
+
+
+def test_leads_beside_the_twelve_are_kept_by_their_names():
+    more = np.concatenate([SIGNAL, SIGNAL[:3]])
+    for others in (["V7", "v8", "V9"], ["vx", "vy", "vz"], ["V3R", "V4R", "X"]):
+        (ecg,) = ecgs(more, sample_rate=500, leads=iter([*LEADS, *others]))
+        assert ecg.leads[:12] == LEADS
+        assert len(ecg.leads) == 15
+
+
+def test_masked_samples_have_no_value():
+    masked = np.ma.masked_array(SIGNAL, mask=np.zeros(SIGNAL.shape, bool))
+    masked[3, 5:9] = np.ma.masked
+    (ecg,) = ecgs(masked, sample_rate=500)
+    assert np.argwhere(np.isnan(ecg.signal)).tolist() == [[3, i] for i in range(5, 9)]
+
+
+def test_a_table_of_samples_has_a_column_for_each_lead():
+    table = pd.DataFrame(SIGNAL[:2].T, columns=["Lead II", "v1"])
+    (ecg,) = ecgs(table.assign(time=0), sample_rate=500)
+    assert ecg.leads == ("II", "V1")
+    np.testing.assert_array_equal(ecg.signal, SIGNAL[:2])
 
 
 def test_folders_hold_recordings_once(folder):
@@ -175,6 +203,11 @@ def test_what_looks_like_a_manifest_and_is_none(folder):
     (ecg,) = ecgs(path, sample_rate=500, units="mV")
     assert ecg.leads == ("I", "II")
     assert ecg.n_samples == SIGNAL.shape[1]
+    pd.DataFrame({"path": ["a.hea"], "number": [7]}).to_csv(path, index=False, sep="\t")
+    assert names(path) == ["a.hea"]
+    pd.DataFrame({"path": []}).to_csv(folder / "none.csv", index=False)
+    with pytest.raises(DataError, match=r"none\.csv: no recordings, the table has no rows"):
+        ecgs([SIGNAL, folder / "none.csv"], sample_rate=500)
 
 
 def test_recordings_of_an_array_file_are_read_one_by_one(tmp_path):
@@ -185,5 +218,8 @@ def test_recordings_of_an_array_file_are_read_one_by_one(tmp_path):
     np.testing.assert_array_equal(second.signal, 2 * first.signal)
     assert first.leads == LEADS
     np.save(tmp_path / "one.npy", SIGNAL)
-    (one,) = ecgs(tmp_path / "one.npy", sample_rate=500, leads=LEADS, units="mV")
-    np.testing.assert_array_equal(one.signal, SIGNAL)
+    for said in ({}, {"leads": LEADS, "units": "mV"}):
+        (one,) = ecgs(tmp_path / "one.npy", sample_rate=500, **said)
+        np.testing.assert_array_equal(one.signal, SIGNAL)
+    with pytest.raises(DataError, match=r"one\.npy: say its sampling rate"):
+        ecgs(tmp_path / "one.npy")

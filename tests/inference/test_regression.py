@@ -1,8 +1,12 @@
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from fairseq_ecg import load_model
+from fairseq_ecg.cli import main
+from fairseq_ecg.inference.export import metadata
 
 
 @pytest.fixture
@@ -36,3 +40,25 @@ def test_targets_that_were_not_standardised(regression):
     torch.save(state, regression)
     scale = load_model(regression, labels=list("abcdefgh"), device="cpu").scale
     assert (scale.mean, scale.std) == ((0.0,) * 8, (1.0,) * 8)
+
+
+def test_labels_that_hold_are_no_matter_of_a_regression(regression, shared, tmp_path, capsys):
+    ecg = str(min((shared / "ecg" / "code_15" / "org").glob("*.mat")))
+    names = tmp_path / "label_def.csv"
+    names.write_text("name\n" + "".join(f"target {number}\n" for number in range(8)))
+    picture = f"--out={tmp_path / 'a.svg'}"
+    network = f"--checkpoint={regression}"
+    assert main(["plot", ecg, network, picture]) == 0
+    assert "target 7" in (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert main(["plot", ecg, network, picture, f"--truth={names}"]) == 2
+    assert main(["predict", str(regression), ecg, f"--out={tmp_path / 'a.csv'}"]) == 0
+    arguments = [str(regression), ecg, f"--out={tmp_path / 'b.csv'}", "--thresholds=0.5"]
+    assert main(["predict", *arguments]) == 2
+    assert capsys.readouterr().err.count("is a regression, it tells no labels") == 2
+
+
+def test_an_exported_regression_carries_its_units(regression):
+    model = load_model(regression, labels=list("abcdefgh"), device="cpu")
+    told = json.loads(metadata(model))
+    assert told["problem_type"] == "regression"
+    assert told["targets"] == {"mean": list(range(8)), "std": [2.0] * 8}

@@ -1,6 +1,6 @@
 """A picture of an ECG by matplotlib, in true size."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats import ECG
-from fairseq_ecg.inference.picture.findings import Findings
+from fairseq_ecg.inference.picture.findings import Estimates, Findings
 from fairseq_ecg.inference.picture.paper import (
     BACKGROUND,
     COARSE_GRID,
@@ -32,6 +32,7 @@ from fairseq_ecg.inference.picture.paper import (
     layout_of,
     shown,
 )
+from fairseq_ecg.inference.picture.recording import unit_of
 from fairseq_ecg.inference.thresholds import DEFAULT
 
 PIXELS_PER_MM = 8
@@ -44,7 +45,8 @@ HEADER = 9.0
 FOOTER = 7.0
 PANEL_WIDTH = 72.0
 PANEL_HEIGHT = 140.0
-"""Room that the probabilities have at least, in mm."""
+LEAST_STEP = 4.6
+"""Room that the probabilities, and the name and the bar of each, have at least, in mm."""
 
 LEGEND_WIDTH = 30.0
 LEGEND_HEIGHT = 2.4
@@ -55,6 +57,10 @@ NOTE_SIZE = 2.9
 
 BAR_GAP = 1.2
 """Between a label and its bar, in mm."""
+BAR_WIDTH = PANEL_WIDTH - 12.0
+ESTIMATE_WIDTH = PANEL_WIDTH - 18.0
+"""Of bars, which have the number to their right; of an estimate it may have more digits."""
+DOT_SIZE = 2.4 * POINTS_PER_MM
 CHARACTER_WIDTH = 0.65
 """Of bold text, on average, in units of its size."""
 
@@ -89,7 +95,7 @@ def draw(
     length: float = SHOWN_SECONDS,
     speed: float = MM_PER_SECOND,
     gain: float | None = None,
-    findings: Findings | None = None,
+    findings: Findings | Estimates | None = None,
     saliency: np.ndarray | None = None,
 ) -> Figure:
     """Draw a part of a recording on ECG paper.
@@ -100,7 +106,7 @@ def draw(
     left empty.
 
     Args:
-        ecg: the recording, in mV.
+        ecg: the recording, in mV or as :func:`unit_of` tells.
         title: stands above the ECG.
         layout: ``3x4`` (with a rhythm strip of lead II), ``6x2`` or ``12x1``. None: the first where
             all twelve leads are there and ``leads`` does not choose, else one below the other.
@@ -135,7 +141,9 @@ def draw(
     paper = Paper(where.n_rows, max(part.ecg.seconds, min(length, SHOWN_SECONDS)), speed)
     gain = gain or part.gain(strips)
 
-    body = max(paper.height, PANEL_HEIGHT) if findings else paper.height
+    body = paper.height
+    if findings:
+        body = max(body, PANEL_HEIGHT, LEAST_STEP * len(findings.names))
     width = 2 * MARGIN + paper.width + (PANEL_WIDTH + MARGIN if findings else 0)
     height = 2 * MARGIN + HEADER + body + FOOTER
     figure = Figure((width / MM_PER_INCH, height / MM_PER_INCH), facecolor="white")
@@ -154,14 +162,16 @@ def draw(
     _text(header, 0, HEADER / 2 + 1, title or "", TITLE_SIZE, weight="bold", clip_on=True)
     footer = axes(MARGIN, top - paper.height - FOOTER, paper.width, FOOTER)
     footer.axis("off")
-    _text(footer, 0, 2, _scale(part, speed, gain), NOTE_SIZE, color=MUTED)
+    _text(footer, 0, 2, _scale(part, speed, gain, unit_of(ecg)), NOTE_SIZE, color=MUTED)
     if saliency is not None:
         colours = _saliency_colours(ecg, saliency)
         _paint_saliency(sheet, paper, part, strips, gain, np.asarray(saliency), colours)
         _draw_saliency_legend(footer, paper, colours[1])
     if findings:
         left = 2 * MARGIN + paper.width
-        _draw_panel(axes(left, MARGIN, PANEL_WIDTH, body + FOOTER + HEADER), findings, body)
+        panel = axes(left, MARGIN, PANEL_WIDTH, body + FOOTER + HEADER)
+        draw_panel = _draw_estimates if isinstance(findings, Estimates) else _draw_probabilities
+        draw_panel(panel, findings, body)
     return figure
 
 
@@ -329,9 +339,9 @@ def _draw_saliency_legend(axes: Axes, paper: Paper, scale: Normalize) -> None:
     _text(axes, right + 2, 2, f"{scale.vmax:.2g}", NOTE_SIZE, color=MUTED)
 
 
-def _scale(part: Shown, speed: float, gain: float) -> str:
+def _scale(part: Shown, speed: float, gain: float, unit: str) -> str:
     stop = part.start + part.ecg.seconds
-    parts = [f"{speed:g} mm/s", f"{gain:g} mm/mV", f"{part.ecg.sample_rate:g} Hz"]
+    parts = [f"{speed:g} mm/s", f"{gain:g} mm/{unit}", f"{part.ecg.sample_rate:g} Hz"]
     if not part.start and stop >= part.whole_seconds:
         parts.append(f"{part.whole_seconds:.3g} s")
     elif not part.start:
@@ -343,36 +353,69 @@ def _scale(part: Shown, speed: float, gain: float) -> str:
     return "     ".join(parts)
 
 
-def _draw_panel(axes: Axes, findings: Findings, height: float) -> None:
-    """Draw a bar for every label, from the top down, in ``height`` mm above the footer."""
+def _rows(axes: Axes, title: str, names: Collection[str], height: float) -> Iterator[tuple]:
+    """Write the title of a panel and yield, from the top down, the place of the row of each name.
+
+    Yields:
+        Size of the name, height of its middle, and lower edge and height of its bar, in mm.
+    """
     axes.axis("off")
-    title = "Predicted probability"
     _text(axes, 0, FOOTER + height + HEADER / 2 + 1, title, TITLE_SIZE, weight="bold")
-    step = min(height / len(findings.probabilities), 16.0)
-    longest = max(map(len, findings.probabilities))
-    name_size = min(3.3, 0.4 * step, PANEL_WIDTH / (CHARACTER_WIDTH * longest))
+    step = min(height / len(names), 16.0)
+    longest = max(map(len, names))
+    size = min(3.3, 0.4 * step, PANEL_WIDTH / (CHARACTER_WIDTH * longest))
     bar_height = min(3.0, 0.28 * step)
-    bar_width = PANEL_WIDTH - 12
+    for row in range(len(names)):
+        top = FOOTER + height - row * step
+        yield size, top - size / 2, top - size - BAR_GAP - bar_height, bar_height
+
+
+def _draw_probabilities(axes: Axes, findings: Findings, height: float) -> None:
+    """Draw a bar for every label, in ``height`` mm above the footer."""
     true = findings.true or frozenset()
-    for i, (name, probability) in enumerate(findings.probabilities.items()):
-        top = FOOTER + height - i * step
+    rows = _rows(axes, "Predicted probability", findings.names, height)
+    for (name, probability), (size, middle, bottom, bar_height) in zip(
+        findings.probabilities.items(), rows, strict=True
+    ):
         is_strong = name in true if findings.true is not None else findings.holds(name)
         weight = "bold" if is_strong else "normal"
-        _text(axes, 0, top - name_size / 2, name, name_size, weight=weight)
-        bottom = top - name_size - BAR_GAP - bar_height
+        _text(axes, 0, middle, name, size, weight=weight)
         color = STRONG_BAR if is_strong else BAR
         for width, fill in ((1.0, BAR_TRACK), (probability, color)):
-            axes.barh(bottom, bar_width * width, bar_height, align="edge", color=fill)
-        tick = bar_width * findings.thresholds.get(name, DEFAULT)
+            axes.barh(bottom, BAR_WIDTH * width, bar_height, align="edge", color=fill)
+        tick = BAR_WIDTH * findings.thresholds.get(name, DEFAULT)
         axes.plot([tick, tick], [bottom - 0.5, bottom + bar_height + 0.5], **PEN)
         value = f"{probability:.2f}"
         place = bottom + bar_height / 2
-        _text(axes, PANEL_WIDTH, place, value, name_size, horizontalalignment="right")
+        _text(axes, PANEL_WIDTH, place, value, size, horizontalalignment="right")
     meaning = "reaches its threshold" if findings.true is None else "label of the recording"
     axes.barh(2, 3, 3, color=STRONG_BAR)
     _text(axes, 5, 2, meaning, NOTE_SIZE, color=MUTED)
     axes.plot([47, 47], [0.5, 3.5], **PEN)
     _text(axes, 49, 2, "threshold", NOTE_SIZE, color=MUTED)
+
+
+def _draw_estimates(axes: Axes, estimates: Estimates, height: float) -> None:
+    """Write every estimate, and mark where it lies among the targets of the training."""
+    rows = _rows(axes, "Estimate", estimates.names, height)
+    places = estimates.places()
+    for (name, value), share, (size, middle, bottom, bar_height) in zip(
+        estimates.values.items(), places, rows, strict=True
+    ):
+        _text(axes, 0, middle, name, size)
+        place = bottom + bar_height / 2
+        number = {"weight": "bold", "horizontalalignment": "right"}
+        _text(axes, PANEL_WIDTH, place, f"{value:.4g}", size, **number)
+        if share is not None:
+            axes.barh(bottom, ESTIMATE_WIDTH, bar_height, align="edge", color=BAR_TRACK)
+            tick = ESTIMATE_WIDTH / 2
+            axes.plot([tick, tick], [bottom - 0.5, bottom + bar_height + 0.5], **PEN)
+            axes.plot(ESTIMATE_WIDTH * share, place, "o", color=STRONG_BAR, markersize=DOT_SIZE)
+    if any(share is not None for share in places):
+        axes.plot(1.5, 2, "o", color=STRONG_BAR, markersize=DOT_SIZE)
+        _text(axes, 4, 2, "estimate", NOTE_SIZE, color=MUTED)
+        axes.plot([22, 22], [0.5, 3.5], **PEN)
+        _text(axes, 24, 2, "mean of the training, \u00b1 3 SD", NOTE_SIZE, color=MUTED)
 
 
 def _text(axes: Axes, x: float, y: float, text: str, size: float, **options) -> None:

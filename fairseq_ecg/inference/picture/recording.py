@@ -2,15 +2,27 @@
 
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.formats.units import check_millivolts
+from fairseq_ecg.inference.prepared import UNIT, PreparedInStore
 from fairseq_ecg.inference.recordings import NamedRecording
 
 
-def read_millivolts(recording: NamedRecording) -> ECG:
+def read_shown(recording: NamedRecording) -> tuple[ECG, ECG | NamedRecording]:
     """Read a recording whose amplitudes can be believed.
+
+    Returns:
+        What is drawn, in mV, or what is in a store in standard deviations, as :func:`unit_of`
+        tells; and what a network is to be given, which what is standardised already is not again.
 
     Raises:
         DataError: it cannot be read, or its amplitudes are not those of mV.
     """
     ecg = recording.read()
+    if isinstance(recording.source, PreparedInStore):
+        return ecg, recording
     check_millivolts(ecg)
-    return ecg
+    return ecg, ecg
+
+
+def unit_of(ecg: ECG) -> str:
+    """Return the unit of the samples of a recording that is drawn, ``mV`` or ``SD``."""
+    return ecg.metadata.get(UNIT, "mV")

@@ -15,14 +15,14 @@ SPLIT = "split"
 
 
 def read_labelled_recordings(
-    path: Path, splits: Sequence[str], labels: Sequence[str] | None = None
-) -> tuple[dict[str, tuple[list[str], np.ndarray]], list[str]]:
+    path: Path, splits: Sequence[str | None], labels: Sequence[str] | None = None
+) -> tuple[dict[str | None, tuple[list[str], np.ndarray]], list[str]]:
     """Read which recordings are in which split, and their labels.
 
     Args:
         path: table with the columns ``path``, relative to its folder or absolute, ``split``, and
             one for each label: 0 and 1 or False and True, empty where unknown.
-        splits: wanted.
+        splits: wanted; None: all recordings, for which no column ``split`` is needed.
         labels: columns of the labels; None: all others.
 
     Returns:
@@ -36,7 +36,8 @@ def read_labelled_recordings(
         labels = [name for name in columns_of(path) if name not in (PATH, SPLIT)]
     if not labels:
         raise DataError(f"{path}: has no column of labels besides {PATH} and {SPLIT}")
-    table = read_table(path, [PATH, SPLIT, *labels])
+    by_split = [] if None in splits else [SPLIT]
+    table = read_table(path, [PATH, *by_split, *labels])
     if table[PATH].isna().any():
         raise DataError(f"{path}, line {line_of(int(table[PATH].isna().argmax()))}: no path")
     values = pd.DataFrame({name: truth_of(table[name]) for name in labels})
@@ -51,7 +52,9 @@ def read_labelled_recordings(
     truth = values.astype(float).to_numpy(np.float64)
     parts = {}
     for split in splits:
-        rows = np.flatnonzero(table[SPLIT].astype(str) == split)
+        rows = np.arange(len(table))
+        if split is not None:
+            rows = np.flatnonzero(table[SPLIT].astype(str) == split)
         if not len(rows):
             found = ", ".join(sorted(map(str, table[SPLIT].dropna().unique())))
             raise DataError(f"{path}: no recording is of split {split!r} (there are {found})")

@@ -1,9 +1,11 @@
 "use strict";
 // Shows the recordings that the page holds. Lengths are in mm on the paper, from its upper left
-// corner; times in seconds, voltages in mV.
+// corner; times in seconds, voltages in mV, or of what was standardised in standard deviations.
 (async () => {
   const content = JSON.parse(document.getElementById("content").textContent);
-  const { paper, labels, thresholds, recordings } = content;
+  // targets: null of a classifier; of a regression mean and standard deviation of each target in
+  // its training, or null where they are not known.
+  const { paper, labels, thresholds, targets, recordings } = content;
   const GAINS = [20, 10, 5, 2.5];
   const SALIENCY_WIDTH = 2.2;
   const LEVELS = 24; // colours of the ramp that are told apart
@@ -132,7 +134,7 @@
   function chooseLayout(index) {
     state.layout = state.recording.layouts[index];
     element("layout").value = index;
-    const gains = GAINS.map((gain) => make("option", { value: gain, textContent: `${gain} mm/mV` }));
+    const gains = GAINS.map((gain) => make("option", { value: gain, textContent: `${gain} mm/${state.recording.unit}` }));
     element("gain").replaceChildren(...gains);
     state.gain = state.layout.gain;
     element("gain").value = state.gain;
@@ -230,7 +232,7 @@
     context.restore();
     if (state.calipers) drawCalipers();
     const shown = `${number(recording.start + state.offset, 4)} to ${number(recording.start + state.offset + layout.seconds, 4)} s of ${number(recording.whole, 4)} s`;
-    element("scale").textContent = `${paper.speed} mm/s \u00b7 ${state.gain} mm/mV \u00b7 ${shown} \u00b7 zoom ${Math.round(100 * view.zoom)} %`;
+    element("scale").textContent = `${paper.speed} mm/s \u00b7 ${state.gain} mm/${recording.unit} \u00b7 ${shown} \u00b7 zoom ${Math.round(100 * view.zoom)} %`;
     const length = recording.samples / recording.rate;
     element("earlier").disabled = state.offset <= 0;
     element("later").disabled = state.offset + layout.seconds >= length - 1e-6;
@@ -381,7 +383,7 @@
     const i = Math.round((time - trace.start) * rate);
     const value = trace.values[i];
     if (value === undefined) return "";
-    const voltage = Number.isNaN(value) ? "no value" : `${value.toFixed(2)} mV`;
+    const voltage = Number.isNaN(value) ? "no value" : `${value.toFixed(2)} ${state.recording.unit}`;
     return `${trace.name} \u00b7 ${(start + state.offset + time).toFixed(3)} s \u00b7 ${voltage}`;
   }
 
@@ -390,7 +392,7 @@
     const milliseconds = (1000 * Math.abs(to.x - from.x)) / paper.speed;
     const millivolts = Math.abs(to.y - from.y) / state.gain;
     const rate = milliseconds > 100 ? ` (${Math.round(60000 / milliseconds)}/min)` : "";
-    return `${Math.round(milliseconds)} ms${rate} \u00b7 ${millivolts.toFixed(2)} mV`;
+    return `${Math.round(milliseconds)} ms${rate} \u00b7 ${millivolts.toFixed(2)} ${state.recording.unit}`;
   }
 
   // ---------------------------------------------------------------- pointer, keys, buttons
@@ -494,40 +496,89 @@
 
   const percent = (probability) => `${(100 * probability).toFixed(1)}%`;
 
+  const written = (value) => (targets ? number(value, 4) : value.toFixed(2));
+
+  const extent = (values) =>
+    values.reduce(([least, most], value) => [Math.min(least, value), Math.max(most, value)], [Infinity, -Infinity]);
+  const extents = labels.map((_, i) =>
+    extent(recordings.flatMap((recording) => recording.ofSegments.map((of) => of[i]))));
+
+  function shareOf(value, i) {
+    // Of an output, from 0 to 1: a probability; of an estimate, its place within three standard
+    // deviations of the mean of the training, or where these are not known, within this page.
+    if (!targets) return value;
+    const [mean, deviation] = targets[i] || [];
+    const [least, most] = targets[i] ? [mean - 3 * deviation, mean + 3 * deviation] : extents[i];
+    return Math.min(Math.max((value - least) / (most - least || 1), 0), 1);
+  }
+
+  const TEXTS = targets ? {
+    title: "Estimates",
+    columns: [["Target"], ["Among the targets of the training"], ["Estimate", "number"], ["Mean \u00b1 SD", "number"], ["Segments"]],
+    note: "The vertical line is the mean of the targets of the training, the width three standard deviations to each side. Squares are the segments in order of time, the darker the larger; what stands for the recording is their mean, or their maximum where it says so. The output of a network, no measurement.",
+  } : {
+    title: "Probabilities",
+    columns: [["Label"], ["Probability"], ["p", "number"], ["Threshold", "number"], ["Result"], ["Segments"]],
+    note: "The vertical line is the threshold. Squares are the segments in order of time, the darker the more probable; what stands for the recording is their mean, or their maximum where it says so. The output of a network, no diagnosis.",
+  };
+
+  function describeFindings() {
+    const findings = element("findings");
+    findings.hidden = !labels.length;
+    findings.querySelector("h3").textContent = TEXTS.title;
+    findings.querySelector(".note").textContent = TEXTS.note;
+    findings.querySelector("thead tr").replaceChildren(...TEXTS.columns.map(([text, className = ""]) =>
+      make("th", { scope: "col", textContent: text, className })));
+  }
+
+  function bar(share, tickAt, isMark) {
+    const fill = make("i", { className: isMark ? "mark" : "" });
+    fill.style[isMark ? "left" : "width"] = percent(share);
+    const tick = make("b");
+    tick.style.left = percent(tickAt);
+    return make("div", { className: "bar" }, fill, tick);
+  }
+
   function showFindings(index) {
     const recording = recordings[index];
-    element("findings").hidden = !labels.length;
     const span = ([start, stop]) => `${number(start, 4)} to ${number(stop, 4)} s`;
+    const numeric = (text) => make("td", { className: "number", textContent: text });
     element("labels").replaceChildren(...labels.map((label, i) => {
-      const probability = recording.probabilities[i];
-      const holds = probability >= thresholds[i];
-      const fill = make("i");
-      fill.style.width = percent(probability);
-      const tick = make("b");
-      tick.style.left = percent(thresholds[i]);
+      const value = recording.outputs[i];
       const segments = recording.ofSegments.map((of, segment) => {
-        const text = `${span(recording.segments[segment])}: ${of[i].toFixed(2)}`;
+        const text = `${span(recording.segments[segment])}: ${written(of[i])}`;
         const square = make("span", { className: "segment", title: text });
         square.setAttribute("role", "img");
         square.setAttribute("aria-label", text);
-        square.style.background = rampColour(of[i]);
+        square.style.background = rampColour(shareOf(of[i], i));
         return square;
       });
       const name = make("td", {}, label);
       if (content.aggregation[i] === "max") name.append(" ", make("small", { textContent: "(maximum)" }));
+      if (targets) {
+        const known = targets[i];
+        return make("tr", {},
+          name,
+          make("td", {}, known ? bar(shareOf(value, i), 0.5, true) : ""),
+          numeric(written(value)),
+          numeric(known ? known.map((of) => number(of)).join(" \u00b1 ") : ""),
+          make("td", {}, ...segments));
+      }
+      const holds = value >= thresholds[i];
       return make("tr", { className: holds ? "holds" : "" },
         name,
-        make("td", {}, make("div", { className: "bar" }, fill, tick)),
-        make("td", { className: "number", textContent: probability.toFixed(2) }),
-        make("td", { className: "number", textContent: number(thresholds[i]) }),
-        make("td", { textContent: holds ? "\u25cf reached" : "\u25cb below" }),
+        make("td", {}, bar(value, thresholds[i], false)),
+        numeric(written(value)),
+        numeric(number(thresholds[i])),
+        make("td", { className: "result", textContent: holds ? "\u25cf reached" : "\u25cb below" }),
         make("td", {}, ...segments));
     }));
   }
 
   function strongest(recording) {
+    if (targets) return labels.map((label, i) => `${label} ${written(recording.outputs[i])}`).join(", ");
     const reached = labels
-      .map((label, i) => [recording.probabilities[i], label, i])
+      .map((label, i) => [recording.outputs[i], label, i])
       .filter(([probability, , i]) => probability >= thresholds[i])
       .sort((a, b) => b[0] - a[0]);
     if (reached.length) return reached.map(([, label]) => label).join(", ");
@@ -553,7 +604,7 @@
     const SIZE = 260, EDGE = 16;
     const { points, method } = content.map;
     element("map-section").hidden = points.length < 2;
-    const most = [0, 1].map((axis) => Math.max(...points.map((point) => point[2 + axis])));
+    const most = [0, 1].map((axis) => extent(points.map((point) => point[2 + axis]))[1]);
     const coordinate = (value, axis) => EDGE + (value + (1 - most[axis]) / 2) * (SIZE - 2 * EDGE);
     const circles = points.map(([index, segment, x, y]) => {
       const circle = document.createElementNS("http://www.w3.org/2000/svg", "circle");
@@ -575,7 +626,7 @@
       circle.addEventListener("pointerleave", () => { element("map-note").textContent = note; });
       return circle;
     });
-    const note = `${points.length} segments. ${method}.`;
+    const note = `${points.length} segments: ${method}.`;
     element("map-note").textContent = note;
     element("map").replaceChildren(...circles);
     element("map-colour").hidden = !labels.length;
@@ -584,19 +635,16 @@
       const label = Number(element("map-label").value);
       points.forEach(([index, segment], i) => {
         const name = circles[i].getAttribute("aria-label");
-        const probability = recordings[index].ofSegments[segment]?.[label];
+        const value = recordings[index].ofSegments[segment]?.[label];
         circles[i].querySelector("title").textContent =
-          probability === undefined ? name : `${name}: ${probability.toFixed(2)}`;
-        circles[i].setAttribute("fill", probability === undefined ? "#5fb4d3" : rampColour(probability));
+          value === undefined ? name : `${name}: ${written(value)}`;
+        circles[i].setAttribute("fill", value === undefined ? "#5fb4d3" : rampColour(shareOf(value, label)));
       });
     };
     element("map-label").addEventListener("change", colour);
     if (labels.length) {
       // At first the label that tells the segments best apart.
-      const spread = labels.map((_, i) => {
-        const values = recordings.flatMap((recording) => recording.ofSegments.map((of) => of[i]));
-        return Math.max(...values) - Math.min(...values);
-      });
+      const spread = extents.map(([least, most], i) => shareOf(most, i) - shareOf(least, i));
       element("map-label").value = spread.indexOf(Math.max(...spread));
     }
     colour();
@@ -611,6 +659,7 @@
   }
 
   listRecordings();
+  describeFindings();
   drawMap();
   showModel();
   const asked = Number(location.hash.slice(1));

@@ -17,7 +17,7 @@ from fairseq_ecg.formats import ECG
 from fairseq_ecg.formats.location import Location
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.picture import paper
-from fairseq_ecg.inference.picture.recording import read_millivolts
+from fairseq_ecg.inference.picture.recording import read_shown, unit_of
 from fairseq_ecg.inference.recordings import NamedRecording
 from fairseq_ecg.inference.report.embedding_map import map_embeddings
 from fairseq_ecg.inference.report.packing import pack_saliency, pack_signal
@@ -81,15 +81,16 @@ def report(
     Raises:
         DataError: no recording can be used, or a threshold has no label.
     """
-    labels = _labels(model)
-    limits = thresholds_of(labels, thresholds)
+    labels = model.labels
+    limits = thresholds_of(() if model.scale else labels, thresholds)
     entries, errors, segments = [], {}, []
     disable = None if progress is None else not progress
     for recording in tqdm(recordings, desc="recordings", unit="recording", disable=disable):
         name = recording.where if isinstance(recording, ECG) else str(recording.name)
         try:
-            ecg = recording if isinstance(recording, ECG) else read_millivolts(recording)
-            entry, embeddings = _entry(ecg, name, model, start, length, saliency_method)
+            is_read = isinstance(recording, ECG)
+            ecg, asked = (recording, recording) if is_read else read_shown(recording)
+            entry, embeddings = _entry(ecg, asked, name, model, start, length, saliency_method)
         except DataError as error:
             errors[name] = str(error)
             continue
@@ -100,7 +101,8 @@ def report(
     drawn = map_embeddings(np.stack([row for _, _, row in segments]), seed)
     content = {
         "labels": list(labels),
-        "thresholds": [limits[label] for label in labels],
+        "thresholds": list(limits.values()),
+        "targets": model.scale and model.scale.known(),
         "aggregation": [model.aggregation[label] for label in labels],
         "recordings": entries,
         "errors": [[name, error] for name, error in errors.items()],
@@ -118,12 +120,30 @@ def report(
 
 
 def _entry(
-    ecg: ECG, name: str, model: ECGModel, start: float, length: float, method: str
+    ecg: ECG,
+    asked: ECG | NamedRecording,
+    name: str,
+    model: ECGModel,
+    start: float,
+    length: float,
+    method: str,
 ) -> tuple[dict, np.ndarray]:
-    """Return what the page knows of a recording, and the embeddings of its segments."""
+    """Return what the page knows of a recording, and the embeddings of its segments.
+
+    Args:
+        ecg: what is shown.
+        asked: what the network is given.
+        name: of the recording.
+        model: the network.
+        start: of what is shown, in seconds.
+        length: likewise.
+        method: of the saliency.
+    """
     part = paper.shown(ecg, start, length)
-    embeddings = model.embed(ecg)
-    prediction = model.predict(ecg) if _labels(model) else None
+    if model.labels:
+        prediction, embeddings = model.predict_and_embed(asked)
+    else:
+        prediction, embeddings = None, model.embed(asked)
     facts = embeddings.recordings.iloc[0]
     spans = embeddings.segments[[START, END]].to_numpy()
     packed, step = pack_signal(part.ecg.signal)
@@ -131,6 +151,7 @@ def _entry(
         "name": Location.of(name).stem or name,
         "path": name,
         "rate": ecg.sample_rate,
+        "unit": unit_of(ecg),
         "start": start,
         "whole": ecg.seconds,
         "samples": part.ecg.n_samples,
@@ -142,20 +163,16 @@ def _entry(
         "step": step,
         "layouts": _layouts(part),
         "segments": [_rounded(span) for span in spans],
-        "saliency": _saliency(ecg, part, model, method),
-        "probabilities": [],
+        "saliency": _saliency(ecg, asked, part, model, method),
+        "outputs": [],
         "ofSegments": [],
     }
     if prediction is not None:
-        entry["probabilities"] = _rounded(prediction.table.iloc[0])
-        of_segments = prediction.segments[list(model.labels)]
-        entry["ofSegments"] = [_rounded(row) for row in of_segments.to_numpy()]
+        of_segments = prediction.segments[list(model.labels)].to_numpy()
+        rounded = _to_digits if model.scale else _rounded
+        entry["outputs"] = rounded(prediction.table.iloc[0])
+        entry["ofSegments"] = [rounded(row) for row in of_segments]
     return entry, embeddings.segments.drop(columns=[START, END]).to_numpy(dtype=np.float64)
-
-
-def _labels(model: ECGModel) -> tuple[str, ...]:
-    """Return what has a probability; the estimates of a regression are not shown."""
-    return () if model.scale else model.labels
 
 
 def _kind(model: ECGModel) -> str:
@@ -191,8 +208,10 @@ def _layouts(part: paper.Shown) -> list[dict]:
     return found
 
 
-def _saliency(ecg: ECG, part: paper.Shown, model: ECGModel, method: str) -> dict:
-    found = model.saliency(ecg, method=method, tail="overlap")
+def _saliency(
+    ecg: ECG, asked: ECG | NamedRecording, part: paper.Shown, model: ECGModel, method: str
+) -> dict:
+    found = model.saliency(asked, method=method, tail="overlap")
     values = found.on_signal(found.recordings.index[0])
     first = round(part.start * ecg.sample_rate)
     times = np.arange(0, part.ecg.seconds, 1 / SALIENCY_RATE)
@@ -254,6 +273,11 @@ def _paper_facts() -> dict:
 
 def _rounded(values: Sequence[float] | np.ndarray | pd.Series) -> list[float]:
     return [round(float(value), DIGITS) for value in values]
+
+
+def _to_digits(values: Sequence[float] | np.ndarray | pd.Series) -> list[float]:
+    """Round to significant digits: an estimate may be of any magnitude."""
+    return [float(f"{value:.{DIGITS + 1}g}") for value in values]
 
 
 def _page(title: str, content: Mapping) -> str:

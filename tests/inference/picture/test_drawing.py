@@ -1,3 +1,4 @@
+import itertools
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -7,8 +8,9 @@ from PIL import Image
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.formats import ECG
-from fairseq_ecg.inference.picture import Findings, draw, drawing, layout_of, save
+from fairseq_ecg.inference.picture import Estimates, Findings, draw, drawing, layout_of, save
 from fairseq_ecg.inference.picture.paper import TRACE_LEFT, Paper, Strip, shown
+from fairseq_ecg.inference.stored import TargetScale
 
 DARK = 100
 PAPER = Paper(4, 10.0)
@@ -136,6 +138,39 @@ def test_probabilities_are_drawn_beside_the_paper(tmp_path):
     figure = draw(ecg(), findings=Findings(probabilities, true=frozenset({"label 9"})))
     assert texts(figure)["label 9"].get_fontweight() == "bold"
     assert texts(figure)["label 3"].get_fontweight() == "normal"
+
+
+@pytest.mark.parametrize("n_labels", [1, 26, 71])
+def test_labels_and_bars_have_a_place_of_their_own(n_labels):
+    names = [f"label {i}" for i in range(n_labels)]
+    figure = draw(ecg(), findings=Findings(dict.fromkeys(names, 0.25)))
+    panel = figure.axes[-1]
+    sizes = [found.get_fontsize() / drawing.POINTS_PER_MM for found in panel.texts]
+    written = [texts(figure)[name] for name in names]
+    places = [text.get_position()[1] for text in written]
+    half = written[0].get_fontsize() / drawing.POINTS_PER_MM / 2
+    bars = sorted({(bar.get_y(), bar.get_y() + bar.get_height()) for bar in panel.patches[:-1]})
+    edges = [(place - half, place + half) for place in places] + bars
+    ordered = sorted(edges)
+    assert all(below[1] < above[0] for below, above in itertools.pairwise(ordered))
+    assert min(sizes) > 1.5
+    assert all(low > drawing.FOOTER and high < panel.get_ylim()[1] for low, high in edges)
+
+
+def test_estimates_are_written_and_lie_among_those_of_the_training():
+    scale = TargetScale((60.0, 0.0, 5.0), (10.0, 1.0, 0.5))
+    estimates = Estimates({"age (years)": 75.0, "of no scale": -1.25, "K": 9.0}, scale)
+    assert estimates.places() == [0.75, None, 1.0]
+    figure = draw(ecg(), findings=estimates)
+    found = texts(figure)
+    assert {"Estimate", "age (years)", "75", "of no scale", "-1.25", "K", "9"} <= set(found)
+    panel = figure.axes[-1]
+    dots = [line.get_xdata()[0] for line in panel.lines if line.get_marker() == "o"]
+    assert dots[:2] == [0.75 * drawing.ESTIMATE_WIDTH, drawing.ESTIMATE_WIDTH]
+    assert "mean of the training, \u00b1 3 SD" in found
+    figure = draw(ecg(), findings=Estimates({"a": 1e-7}, TargetScale((0.0,), (1.0,))))
+    assert "1e-07" in texts(figure)
+    assert not [line for line in figure.axes[-1].lines if line.get_marker() == "o"]
 
 
 def test_saliency_is_painted_over_the_right_time_span(tmp_path):

@@ -9,7 +9,10 @@ from PIL import Image
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats.location import Location
+from fairseq_ecg.inference import ECGModel
 from fairseq_ecg.inference.report import report
+from fairseq_ecg.inference.stored import TargetScale
+from tests.inference.report.conftest import HOSTILE
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +81,7 @@ def test_the_page_says_what_the_model_says(content, recordings, diagnosis):
     prediction = diagnosis.predict(recordings[:3])
     assert content["labels"] == list(diagnosis.labels)
     for entry, (_, row) in zip(content["recordings"], prediction.table.iterrows(), strict=True):
-        np.testing.assert_allclose(entry["probabilities"], row, atol=1e-4)
+        np.testing.assert_allclose(entry["outputs"], row, atol=1e-4)
     for key in ("segments", "ofSegments"):
         counts = [len(entry[key]) for entry in content["recordings"]]
         assert counts == list(prediction.recordings["segments"])
@@ -101,6 +104,55 @@ def test_nothing_usable_and_unknown_thresholds_are_errors(recordings, diagnosis)
         report(recordings[3:], diagnosis, progress=False)
     with pytest.raises(DataError, match="no probability"):
         report(recordings[:1], diagnosis, thresholds=5, progress=False)
+
+
+@pytest.fixture
+def regression(diagnosis):
+    """The classifier, as if it were a regression of eight targets, of which one has no scale."""
+    names = ["age (years)", HOSTILE, *(f"target {number}" for number in range(6))]
+    scale = TargetScale((60.0, *[0.0] * 7), (10.0, 1.0, *[2.0] * 6))
+    parts = diagnosis.network, diagnosis.cfg, diagnosis.preprocessing
+    return ECGModel(*parts, labels=names, scale=scale)
+
+
+def test_estimates_of_a_regression(browser, recordings, regression, tmp_path):
+    html = report(recordings[:2], regression, progress=False).html
+    (tmp_path / "a.html").write_text(html, encoding="utf-8")
+    page = browser.new_page()
+    complaints = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto((tmp_path / "a.html").as_uri())
+    shown(page)
+    estimates = regression.predict(recordings[:2]).table.iloc[0]
+    rows = page.locator("#labels tr").all()
+    for row, (name, value) in zip(rows, estimates.items(), strict=True):
+        name_cell, track, number, training, _ = row.locator("td").all()
+        assert name_cell.text_content() == name
+        assert float(number.text_content()) == pytest.approx(value, rel=1e-3)
+        assert track.locator(".bar").count() == (name != HOSTILE)
+        assert bool(training.text_content()) == (name != HOSTILE)
+    assert rows[0].locator("td").nth(3).text_content() == "60 \u00b1 10"
+    left = float(rows[0].locator(".mark").get_attribute("style").split(":")[1].strip(" %;"))
+    assert left == pytest.approx(50 + 100 * (estimates.iloc[0] - 60) / 60, abs=0.1)
+    assert page.locator("#findings h3").text_content() == "Estimates"
+    assert "threshold" not in page.locator("#findings").inner_text().lower()
+    assert "age (years) " in page.locator("#recordings small").first.text_content()
+    fills = {circle.get_attribute("fill") for circle in page.locator("#map circle").all()}
+    assert len(fills) > 1
+    assert complaints == []
+    page.close()
+
+
+def test_a_recording_goes_through_the_network_once_for_all_but_its_saliency(
+    recordings, diagnosis, monkeypatch
+):
+    passes = []
+    forward = diagnosis.network.forward
+    monkeypatch.setattr(
+        diagnosis.network, "forward", lambda *args: passes.append(len(args[0])) or forward(*args)
+    )
+    report(recordings[:1], diagnosis, progress=False)
+    assert passes == [1, 2]  # a segment of 7.3 s; with the one that ends with the recording
 
 
 def test_the_same_input_makes_the_same_page(recordings, diagnosis):
@@ -258,7 +310,7 @@ def test_layouts_gains_and_later_stretches(page, recordings):
 def test_thresholds_decide_what_is_reached(page, content):
     for row, probability, threshold in zip(
         page.locator("#labels tr").all(),
-        content["recordings"][0]["probabilities"],
+        content["recordings"][0]["outputs"],
         content["thresholds"],
         strict=True,
     ):
