@@ -3,7 +3,8 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from glob import glob
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.prepare import signals
+from fairseq_ecg.prepare.sources.archive import files_below
 from fairseq_ecg.prepare.sources.source import FOUND, RESERVED, Source
 
 PATIENT = "patient_id"
@@ -169,15 +171,17 @@ class Generic(Source):
         from fairseq_ecg.formats import FORMAT_OF_SUFFIX
 
         wanted = self.given["format"]
+        if self.pattern is not None:
+            found = glob(self.pattern, root_dir=self.raw_root, recursive=True)
+        else:
+            known = [suffix for suffix, form in FORMAT_OF_SUFFIX.items() if wanted in (None, form)]
+            found = files_below(self.raw_root, [*known, *(f"{suffix}.gz" for suffix in known)])
         paths = []
-        for path in sorted(self.raw_root.glob(self.pattern or "**/*")):
-            suffix = path.suffix.lower()
-            known = FORMAT_OF_SUFFIX.get(suffix)
-            if self.pattern is None and (known is None or wanted not in (None, known)):
-                continue
-            signals_of_header = suffix != ".hea" and path.with_suffix(".hea").is_file()
-            if path.is_file() and suffix != ".dat" and not signals_of_header:
-                paths.append(path.relative_to(self.raw_root).as_posix())
+        for path in sorted(map(PurePosixPath, found)):
+            place, suffix = self.raw_root / path, path.suffix.lower()
+            signals_of_header = suffix != ".hea" and place.with_suffix(".hea").is_file()
+            if place.is_file() and suffix != ".dat" and not signals_of_header:
+                paths.append(str(path))
         if not paths:
             raise DataError(
                 f"{self.raw_root}: no file with an extension of {', '.join(FORMAT_OF_SUFFIX)}"

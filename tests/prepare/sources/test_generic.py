@@ -66,6 +66,19 @@ def test_a_folder_is_a_source(tmp_path, signals):
         Generic(tmp_path, pattern="*.edf").records()
 
 
+def test_links_are_followed_but_not_in_circles(tmp_path, signals):
+    write_wfdb(tmp_path / "elsewhere", "r1", signals[0])
+    np.savetxt(tmp_path / "elsewhere" / "t.csv.gz", signals[1].T, delimiter=",")
+    (tmp_path / "raw" / ".trash").mkdir(parents=True)
+    (tmp_path / "raw" / ".trash" / "._r2.hea").write_bytes(b"")
+    (tmp_path / "raw" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "raw" / "back").symlink_to(tmp_path / "raw")
+    records = Generic(tmp_path / "raw").records()
+    assert records["path"].tolist() == ["link/r1.hea", "link/t.csv.gz"]
+    records = Generic(tmp_path / "raw", pattern="link/**/*.hea").records()
+    assert records["path"].tolist() == ["link/r1.hea"]
+
+
 def write_table(path, rows):
     pd.DataFrame(rows).to_csv(path, index=False)
 
