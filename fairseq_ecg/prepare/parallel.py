@@ -1,5 +1,6 @@
 """Work in parallel: on processes of this machine, or on a cluster through joblib's backends."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -19,10 +20,12 @@ def workers(jobs: int, backend: str = "loky", scheduler: str | None = None) -> I
         scheduler: address of the cluster; None for a local one.
 
     Raises:
-        DataError: the library of the backend is not installed.
+        DataError: there is no process, or the library of the backend is not installed.
     """
     import joblib
 
+    if jobs == 0:
+        raise DataError("0 processes do nothing: give a number of them, or -1 for all processors")
     client = None
     try:
         if backend == "dask":
@@ -62,4 +65,11 @@ def in_parallel(function: Callable, arguments: Iterable[tuple]) -> Iterator:
 
     # One call in a batch: no more than what is in hand is lost with the process.
     parallel = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2 * n_jobs")
-    yield from parallel(delayed(function)(*given) for given in arguments)
+    outcomes = parallel(delayed(function)(*given) for given in arguments)
+    try:
+        for outcome in outcomes:  # noqa: UP028 (it would warn of whoever stops early)
+            yield outcome
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            outcomes.close()

@@ -40,6 +40,19 @@ def test_arguments_are_taken_little_by_little():
         results.close()
 
 
+def test_who_stops_early_is_not_warned(recwarn):
+    with joblib.parallel_config("threading", n_jobs=2):
+        results = in_parallel(square, ((number,) for number in range(20)))
+        next(results)
+        results.close()
+    assert not [str(warning.message) for warning in recwarn if "joblib" in warning.filename]
+
+
+def test_no_process_does_no_work():
+    with pytest.raises(DataError, match="0 processes"):
+        workers(0).__enter__()
+
+
 def test_an_error_ends_the_work():
     with workers(1), pytest.raises(DataError, match="0 is damaged"):
         list(in_parallel(fail, [(0,), (1,)]))
