@@ -1,8 +1,11 @@
 """Reading one ECG from disk: a ``.mat`` file of a segment, or a WFDB record."""
 
+import io
 import logging
+import mmap
 import os
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -11,6 +14,7 @@ import scipy.io
 
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.data.mat_structure import check_structure
 
 if TYPE_CHECKING:
     import wfdb
@@ -92,7 +96,10 @@ def read_mat(
     names = None if optional is None else [*required, *optional]
     with damage_as_data_error(where, ".mat file", remedy):
         try:
-            mat = scipy.io.loadmat(path, variable_names=names)
+            with open(path, "rb") if isinstance(path, str) else nullcontext(path) as file:
+                with _content(file) as content:
+                    check_structure(content)
+                mat = scipy.io.loadmat(file, variable_names=names)
         except FileNotFoundError:
             raise DataError(
                 f"{where}: no such file. Restore it, or build the manifest again from what is there"
@@ -105,6 +112,15 @@ def read_mat(
         if key not in mat or mat[key].size == 0:
             raise DataError(f"{where}: has no {key!r}. {_REMEDIES.get(key, _PREPARE_AGAIN)}")
     return mat
+
+
+def _content(file: BinaryIO) -> mmap.mmap | memoryview:
+    """Return what a file holds, mapped where it lies on this machine as it is, else read."""
+    if isinstance(getattr(file, "raw", None), io.FileIO) and os.fstat(file.fileno()).st_size:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    content = file.read()
+    file.seek(0)
+    return memoryview(content)
 
 
 def read_integer(mat: dict[str, np.ndarray], key: str, where: str) -> int:

@@ -1,5 +1,6 @@
 """Work in parallel: on processes of this machine, or on a cluster through joblib's backends."""
 
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ def workers(jobs: int, backend: str = "loky", scheduler: str | None = None) -> I
         if backend == "dask":
             from distributed import Client
 
+            # It tells of everything it does, and of its end after that of the progress bar.
+            logging.getLogger("distributed").setLevel(logging.WARNING)
             local = {"n_workers": jobs if jobs > 0 else None, "threads_per_worker": 1}
             client = Client(scheduler) if scheduler else Client(**local)
         elif backend == "ray":
@@ -60,7 +63,12 @@ def in_parallel(function: Callable, arguments: Iterable[tuple]) -> Iterator:
 
     Yields:
         What the calls returned, in the order in which they ended.
+
+    Raises:
+        DataError: a process was killed.
     """
+    from concurrent.futures.process import BrokenProcessPool
+
     from joblib import Parallel, delayed
 
     # One call in a batch: no more than what is in hand is lost with the process.
@@ -69,6 +77,11 @@ def in_parallel(function: Callable, arguments: Iterable[tuple]) -> Iterator:
     try:
         for outcome in outcomes:  # noqa: UP028 (it would warn of whoever stops early)
             yield outcome
+    except BrokenProcessPool as error:
+        raise DataError(
+            "a process was killed, for want of memory or by a damaged file that crashes its "
+            "reader. Run the command again: it goes on, with --jobs 1 up to that file"
+        ) from error
     finally:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

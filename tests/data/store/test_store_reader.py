@@ -172,7 +172,9 @@ def test_missing_and_short_shards_are_named(copy, memory):
     with pytest.raises(DataError, match=r"shard-000002\.npy: has \d+ bytes, 4 too few"):
         everything(Store(copy))
     files.pipe_file("/packed/shard-000001.npy", shard.read_bytes()[:-400])
-    with pytest.raises(DataError, match=r"shard-000001\.npy: (\d+ bytes were asked for|cannot be read)"):
+    with pytest.raises(
+        DataError, match=r"shard-000001\.npy: (\d+ bytes were asked for|cannot be read)"
+    ):
         everything(Store(memory))
     shard.unlink()
     with pytest.raises(DataError, match=r"shard-000002\.npy: no such shard. Restore it"):
