@@ -9,23 +9,23 @@ are not looked at.
 
 import mmap
 import struct
+import sys
 import zlib
-from math import prod
+from array import array
+from collections.abc import Sequence
 
 HEADER_BYTES = 128
 BYTE_ORDERS = {b"\0\1IM": "<", b"\1\0MI": ">"}
 """By how the header of level 5 ends, with its version."""
 
-_TAG_BYTES = 8
-_START_BYTES = 24
-"""Of a matrix: its flags, and the tag of its dimensions."""
 _INT32, _MATRIX, _COMPRESSED = 5, 14, 15
+_TYPES = frozenset((*range(1, 8), 9, 12, 13, _MATRIX, 16, 17, 18))
+
 _SPARSE = 5
 """Class of matrices that hold fewer elements than they have."""
-_TYPES = frozenset((*range(1, 8), 9, 12, 13, _MATRIX, _COMPRESSED, 16, 17, 18))
 
 
-def check_structure(content: bytes | memoryview | mmap.mmap) -> None:
+def check_structure(content: bytes | mmap.mmap) -> None:
     """Look at every tag of a ``.mat`` file; its numbers are not read, unless they are compressed.
 
     Args:
@@ -36,36 +36,62 @@ def check_structure(content: bytes | memoryview | mmap.mmap) -> None:
             it has bytes.
         zlib.error: What is compressed is damaged.
     """
-    order = BYTE_ORDERS.get(bytes(content[124:HEADER_BYTES]))
+    order = BYTE_ORDERS.get(content[124:HEADER_BYTES])
     if order is None:
         return
-    unpack_from = struct.Struct(f"{order}II").unpack_from
-    unpack_start = struct.Struct(f"{order}6I").unpack_from
+    view, unpack_from = memoryview(content), struct.Struct(f"{order}II").unpack_from
     place = HEADER_BYTES
-    ends = [len(content)]  # of the matrices that are open
+    while place + 8 <= len(view):
+        kind, n_bytes = unpack_from(view, place)
+        body = view[place + 8 : place + 8 + n_bytes]
+        if kind == _COMPRESSED:
+            zlib.decompress(body)  # a checksum is at its end
+        elif kind == _MATRIX:
+            _check_matrix(_words(body, order))
+        else:
+            raise ValueError(f"an element of type {kind} at byte {place}")
+        place += 8 + n_bytes
+
+
+def _words(body: memoryview, order: str) -> Sequence[int]:
+    """Return the content of a matrix, 32 bits at a time: indexing takes a tenth of unpacking."""
+    words = body[: len(body) // 4 * 4].cast("I")
+    if order == ("<" if sys.byteorder == "little" else ">"):
+        return words
+    swapped = array("I", words)
+    swapped.byteswap()
+    return swapped
+
+
+def _check_matrix(words: Sequence[int]) -> None:
+    """Look at the elements of a matrix, and at those of the matrices in it, one after another."""
+    _check_size(words, 0, len(words))
+    ends = [len(words)]
+    place = 0
     while ends:
-        if place + _TAG_BYTES > ends[-1]:
+        if place + 2 > ends[-1]:
             place = max(place, ends.pop())
             continue
-        kind, n_bytes = unpack_from(content, place)
-        begin = place + _TAG_BYTES
+        kind, n_words = words[place], 2
         if kind >> 16:  # short: the content lies in the tag
-            kind, n_bytes = kind & 0xFFFF, 0
-        if kind not in _TYPES:
-            raise ValueError(f"an element of type {kind} at byte {place}")
-        if kind == _MATRIX:
-            if n_bytes >= _START_BYTES and begin + _START_BYTES <= ends[-1]:
-                *_, flags, _, dims_kind, dims_bytes = unpack_start(content, begin)
-                dims = content[
-                    begin + _START_BYTES : begin + min(_START_BYTES + dims_bytes, n_bytes)
-                ]
-                dims = struct.unpack(f"{order}{len(dims) // 4}I", dims[: len(dims) // 4 * 4])
-                if dims_kind == _INT32 and flags & 0xFF != _SPARSE and prod(dims) > n_bytes:
-                    raise ValueError(f"a matrix of {prod(dims)} elements in {n_bytes} bytes")
-            ends.append(min(begin + n_bytes, ends[-1]))
-            place = begin
-        elif kind == _COMPRESSED:
-            zlib.decompress(content[begin : begin + n_bytes])  # a checksum is at its end
-            place = begin + n_bytes
+            kind &= 0xFFFF
+        elif kind == _MATRIX:
+            end = min(place + 2 + (words[place + 1] + 3) // 4, ends[-1])
+            _check_size(words, place + 2, end)
+            ends.append(end)
         else:
-            place = begin + n_bytes + -n_bytes % 8
+            n_words += (words[place + 1] + 7) // 8 * 2
+        if kind not in _TYPES:
+            raise ValueError(f"an element of type {kind} in a matrix")
+        place += n_words
+
+
+def _check_size(words: Sequence[int], place: int, end: int) -> None:
+    """Compare the dimensions of a matrix, which come after its flags, with its length."""
+    if place + 6 > end or words[place + 4] != _INT32 or words[place + 2] & 0xFF == _SPARSE:
+        return
+    n_elements = 1
+    for i in range(place + 6, min(place + 6 + words[place + 5] // 4, end)):
+        n_elements *= words[i]
+    if n_elements > 4 * (end - place):
+        raise ValueError(f"a matrix of {n_elements} elements in {4 * (end - place)} bytes")

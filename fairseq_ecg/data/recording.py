@@ -76,6 +76,7 @@ def read_mat(
     required: Iterable[str],
     optional: Iterable[str] | None = (),
     remedy: str = _PREPARE_AGAIN,
+    check: bool = True,
 ) -> dict[str, np.ndarray]:
     """Read some variables of a ``.mat`` file.
 
@@ -85,6 +86,8 @@ def read_mat(
         required: variables that must be there.
         optional: variables to read where they are there; None: all.
         remedy: what to do about a damaged file.
+        check: look at the structure first, which for a segment takes half as long as reading it;
+            on some damage SciPy crashes.
 
     Returns:
         Arrays (at least two-dimensional) by name.
@@ -97,8 +100,8 @@ def read_mat(
     with damage_as_data_error(where, ".mat file", remedy):
         try:
             with open(path, "rb") if isinstance(path, str) else nullcontext(path) as file:
-                with _content(file) as content:
-                    check_structure(content)
+                if check:
+                    check_structure(_content(file))
                 mat = scipy.io.loadmat(file, variable_names=names)
         except FileNotFoundError:
             raise DataError(
@@ -114,13 +117,13 @@ def read_mat(
     return mat
 
 
-def _content(file: BinaryIO) -> mmap.mmap | memoryview:
+def _content(file: BinaryIO) -> mmap.mmap | bytes:
     """Return what a file holds, mapped where it lies on this machine as it is, else read."""
     if isinstance(getattr(file, "raw", None), io.FileIO) and os.fstat(file.fileno()).st_size:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     content = file.read()
     file.seek(0)
-    return memoryview(content)
+    return content
 
 
 def read_integer(mat: dict[str, np.ndarray], key: str, where: str) -> int:

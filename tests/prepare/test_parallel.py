@@ -1,3 +1,5 @@
+import os
+import signal
 import sys
 import types
 
@@ -94,3 +96,12 @@ def test_a_library_that_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(DataError, match="backend ray: ray is not installed: pip install ray"):
         workers(1, "ray").__enter__()
+
+
+def kill_the_process(number):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_is_told():
+    with workers(2), pytest.raises(DataError, match="a process was killed"):
+        list(in_parallel(kill_the_process, [(0,), (1,)]))
