@@ -124,7 +124,7 @@ def _folder(text: str) -> Path:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
+    number = int(text) if text.isdecimal() else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text}: give a positive number")
     return number

@@ -81,7 +81,7 @@ class BinaryCrossEntropyWithLogitsCriterion(ECGCriterion):
         super().__init__(cfg, task)
         self.threshold = cfg.threshold
         self.weight = as_vector(cfg.weight)
-        self.pos_weight = as_vector(cfg.pos_weight)
+        self.pos_weight = _finite(as_vector(cfg.pos_weight))
         self.report_auc = cfg.report_auc
         self.areas_by_class = cfg.auc_average == "macro"
         self.per_log_keys = list(cfg.per_log_keys)
@@ -207,6 +207,18 @@ class BinaryCrossEntropyWithLogitsCriterion(ECGCriterion):
             for key in ("tp", "fp", "fn"):
                 metrics.log_scalar(f"_{prefix}{key}", total(f"{prefix}{key}", logs))
             log_areas(logs, prefix)
+
+
+def _finite(pos_weight: Tensor | None) -> Tensor | None:
+    """Refuse weights that make every loss NaN, also of recordings without the label."""
+    if pos_weight is not None and not pos_weight.isfinite().all():
+        labels = torch.nonzero(~pos_weight.isfinite()).flatten().tolist()
+        raise ValueError(
+            f"criterion.pos_weight is {pos_weight[labels[0]]:g} for the labels {labels} (from 0), "
+            "of which the training split has no positive recording: leave them out "
+            "(fairseq-ecg prepare labels --columns), or give them a weight of 1"
+        )
+    return pos_weight
 
 
 def _f1(meters) -> float:

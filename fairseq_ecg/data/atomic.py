@@ -1,11 +1,14 @@
 """Files that are either whole or absent."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 _PREFIX = ".unfinished-"
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -16,13 +19,18 @@ def replacing(path: Path) -> Iterator[Path]:
         path: file to write; its folder is made where absent.
 
     Yields:
-        The path to write to. Nothing is left of it when the caller fails.
+        The path to write to. Nothing is left of it when the caller fails. A full disk is an error
+        that names ``path``, which it is not by itself.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{_PREFIX}{os.getpid()}-{path.name}")
     try:
         yield unfinished
         os.replace(unfinished, path)
+    except OSError as error:
+        if error.filename is None and error.errno in _NO_ROOM:
+            error.filename = str(path)
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -38,7 +38,9 @@ class CMSCECGDataset(ECGDataset):
             path = self._segment_path(entry.prefix, segment)
             where = self._where(path, entry.line)
             required = ("feats", "curr_sample_rate", *self._label_keys)
-            mat = read_mat(path, where, required=required, optional=("idx", "patient_id"))
+            mat = read_mat(
+                path, where, required=required, optional=("idx", "patient_id"), check=False
+            )
             recording = recording_from_mat(mat, where)
             recordings.append(recording)
             sample = {

@@ -1,8 +1,11 @@
 """Reading one ECG from disk: a ``.mat`` file of a segment, or a WFDB record."""
 
+import io
 import logging
+import mmap
 import os
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -11,6 +14,7 @@ import scipy.io
 
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.data.mat_structure import check_structure
 
 if TYPE_CHECKING:
     import wfdb
@@ -72,6 +76,7 @@ def read_mat(
     required: Iterable[str],
     optional: Iterable[str] | None = (),
     remedy: str = _PREPARE_AGAIN,
+    check: bool = True,
 ) -> dict[str, np.ndarray]:
     """Read some variables of a ``.mat`` file.
 
@@ -81,6 +86,8 @@ def read_mat(
         required: variables that must be there.
         optional: variables to read where they are there; None: all.
         remedy: what to do about a damaged file.
+        check: look at the structure first, which for a segment takes half as long as reading it;
+            on some damage SciPy crashes.
 
     Returns:
         Arrays (at least two-dimensional) by name.
@@ -92,7 +99,10 @@ def read_mat(
     names = None if optional is None else [*required, *optional]
     with damage_as_data_error(where, ".mat file", remedy):
         try:
-            mat = scipy.io.loadmat(path, variable_names=names)
+            with open(path, "rb") if isinstance(path, str) else nullcontext(path) as file:
+                if check:
+                    check_structure(_content(file))
+                mat = scipy.io.loadmat(file, variable_names=names)
         except FileNotFoundError:
             raise DataError(
                 f"{where}: no such file. Restore it, or build the manifest again from what is there"
@@ -105,6 +115,15 @@ def read_mat(
         if key not in mat or mat[key].size == 0:
             raise DataError(f"{where}: has no {key!r}. {_REMEDIES.get(key, _PREPARE_AGAIN)}")
     return mat
+
+
+def _content(file: BinaryIO) -> mmap.mmap | bytes:
+    """Return what a file holds, mapped where it lies on this machine as it is, else read."""
+    if isinstance(getattr(file, "raw", None), io.FileIO) and os.fstat(file.fileno()).st_size:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    content = file.read()
+    file.seek(0)
+    return content
 
 
 def read_integer(mat: dict[str, np.ndarray], key: str, where: str) -> int:

@@ -199,8 +199,8 @@ def prepare_labels(
         What was labelled.
 
     Raises:
-        DataError: A table is missing or is not as it should be, a recording is labelled twice, or
-            a column holds something that is no label.
+        DataError: A table is missing or is not as it should be, none of the recordings is
+            labelled or one is twice, or a column holds something that is no label.
     """
     if labeled_segmented_splits is not None and segmented_splits is None:
         raise DataError(
@@ -210,6 +210,11 @@ def prepare_labels(
     meta = read_table(meta_splits, [*dict.fromkeys(("idx", key)), "split"])
     meta_idx = whole_numbers(meta["idx"], f"{meta_splits}: idx")
     idx = _idx_of_lines(labels, key, meta[key], meta_idx)
+    if not np.isin(idx, meta_idx).any():
+        raise DataError(
+            f"{labels}: no labelled recording is in a split: no {key} is one of {meta_splits}. "
+            "Take them from there"
+        )
     rows = max(idx.max(initial=-1), meta_idx.max(initial=-1)) + 1
     split_of = np.full(rows, None, dtype=object)
     split_of[meta_idx] = meta["split"].where(meta["split"].notna(), None)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import scipy.io
 
-HEADER_BYTES = 128
+from fairseq_ecg.data.mat_structure import BYTE_ORDERS, HEADER_BYTES
+
 _COMPRESSED, _MATRIX = 15, 14
 
 
@@ -26,7 +27,7 @@ def without_variable(content: bytes, name: str) -> tuple[bytes, int, bool] | Non
         The file without it, where it was, and whether it was compressed. None if the file is of
         another level, or has no such variable.
     """
-    order = {b"IM": "<", b"MI": ">"}.get(content[126:HEADER_BYTES])
+    order = BYTE_ORDERS.get(content[124:HEADER_BYTES])
     if order is None:
         return None
     for start, stop, is_compressed, found in _variables(content, order):

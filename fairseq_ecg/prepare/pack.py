@@ -22,6 +22,7 @@ from fairseq_ecg.data.recording import read_integer, read_mat, recording_from_ma
 from fairseq_ecg.data.store.layout import (
     DESCRIPTION,
     DTYPES,
+    VERSION,
     Description,
     Shard,
     checksum,
@@ -205,7 +206,7 @@ class _Run:
         self.n_old = len(self.shards)
         self._parts: list[str] = []
         old = "" if self.old is None else self.old.description.to_json()
-        fingerprint = zlib.crc32(f"{self.dtype} {shard_bytes} {old}".encode())
+        fingerprint = zlib.crc32(f"{VERSION} {self.dtype} {shard_bytes} {old}".encode())
         for path in manifests:
             fingerprint = zlib.crc32(path.read_bytes(), zlib.crc32(path.name.encode(), fingerprint))
         self._fingerprint = f"{fingerprint:08x}"
@@ -266,12 +267,13 @@ class _Run:
                 "shape": (part.n_values,),
             }
             np.lib.format.write_array_header_1_0(file, header)
-            shard = Shard(f"{name}.npy", part.n_values, file.tell(), f"{name}.parquet")
+            start = file.tell()
             for samples in part.samples:
                 file.write(samples.data)
+        variables = _parquet(pa.Table.from_pylist(part.variables))
+        shard = Shard(f"{name}.npy", part.n_values, start, f"{name}.parquet", zlib.crc32(variables))
         with replacing(self.store / shard.variables) as unfinished:
-            variables = pa.Table.from_pylist(part.variables)
-            pyarrow.parquet.write_table(variables, unfinished, compression="zstd")
+            unfinished.write_bytes(variables)
         name = f"pending-{number:06d}.parquet"
         with replacing(self.store / name) as unfinished:
             rows = [row | {"shard": number} for row in part.rows]
@@ -290,9 +292,7 @@ class _Run:
     def publish(self, rows: pa.Table) -> None:
         """Make the store hold further rows, at once."""
         table = pa.concat_tables([self.index(), rows], promote_options="permissive")
-        buffer = io.BytesIO()
-        pyarrow.parquet.write_table(table, buffer, compression="zstd")
-        content = buffer.getvalue()
+        content = _parquet(table)
         previous = None if self.old is None else self.old.description.index
         number = 0 if previous is None else int(Path(previous).stem.rpartition("-")[2]) + 1
         name = f"index-{number:06d}.parquet"
@@ -314,6 +314,12 @@ class _Run:
             for path in self.store.glob(pattern):
                 if path.name not in kept:
                     path.unlink()
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
 
 
 class _Part:

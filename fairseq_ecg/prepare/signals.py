@@ -212,7 +212,8 @@ def statistics(ecg: Signal) -> Statistics:
         The statistics; a lead with a sample without value (NaN) has NaN for mean and standard
         deviation, and is not flat.
     """
-    mean, var, flat, n_missing = _scan(ecg, skip_missing=False)
+    with np.errstate(over="ignore"):  # of samples that are damaged
+        mean, var, flat, n_missing = _scan(ecg, skip_missing=False)
     return Statistics(mean, np.sqrt(var), flat, n_missing > 0, n_missing == ecg.shape[1])
 
 

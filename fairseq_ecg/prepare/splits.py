@@ -515,7 +515,8 @@ def _draw_groups(
 ) -> np.ndarray:
     """Draw the split of each group, one split after the other from the groups that are left.
 
-    These are the draws of scikit-learn's ``GroupShuffleSplit``: a fraction is rounded down.
+    These are the draws of scikit-learn's ``GroupShuffleSplit``: a fraction is rounded down. Where
+    that would leave a split without any, it has one, and what is drawn before it so many fewer.
     """
     from sklearn.model_selection import ShuffleSplit
 
@@ -523,15 +524,16 @@ def _draw_groups(
     splits = np.empty(n_groups, dtype=object)
     left = np.arange(n_groups)
     positive = [i for i, fraction in enumerate(fractions) if fraction]
+    if n_groups < len(positive):
+        raise DataError(
+            f"{n_groups} groups are too few for the fractions {list(fractions)}: divide more "
+            "recordings, or into fewer splits (--fractions, --split-labels)"
+        )
     for place, i in enumerate(positive[:-1]):
         share = fractions[i] / sum(fractions[j] for j in positive[place:])
-        try:
-            ((drawn, others),) = ShuffleSplit(1, train_size=share, random_state=state).split(left)
-        except ValueError:
-            raise DataError(
-                f"{n_groups} groups are too few for the fractions {list(fractions)}: give fewer "
-                "of them, with as many names of splits"
-            ) from None
+        n_drawn = min(int(share * len(left)), len(left) - len(positive[place + 1 :]))
+        shuffle = ShuffleSplit(1, train_size=max(n_drawn, 1), random_state=state)
+        ((drawn, others),) = shuffle.split(left)
         splits[left[drawn]] = labels[i]
         left = np.sort(left[others])
     splits[left] = labels[positive[-1]]
@@ -591,7 +593,8 @@ def _by_value(values: pd.Series, labels: Sequence[str], wanted: Sequence[str] | 
         if label not in split_of.values():
             raise DataError(
                 f"no {values.name} is {text}, wanted for the split {label} "
-                f"(it holds {', '.join(map(str, distinct[:10]))})"
+                f"(it holds {', '.join(map(str, distinct[:10]))}): name values that there are, or "
+                "leave the split out (--split-labels)"
             )
     mapped = values.map(split_of)
     present = mapped.notna().to_numpy()

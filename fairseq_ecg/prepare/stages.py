@@ -4,6 +4,7 @@
 ``segmented`` is cut. Stages that are skipped are read from the files of an earlier run.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -74,7 +75,7 @@ class Settings:
     def __post_init__(self) -> None:
         if self.sample_rate < 1:
             raise DataError(f"a sampling rate of {self.sample_rate} Hz: give one above 0")
-        if self.segment_samples < 1:
+        if not math.isfinite(self.segment_seconds) or self.segment_samples < 1:
             raise DataError(f"{self.segment_seconds} s at {self.sample_rate} Hz make no segment")
         for name, value, choices in (
             ("constant_lead_strategy", self.constant_lead_strategy, CONSTANT_LEAD_STRATEGIES),
@@ -182,6 +183,7 @@ def _org(
     path = folder / "org" / record["save_file"]
     if "org" not in settings.skip:
         ecg = _read(source, record)
+        where = ecg.where
         feats, available = _arrange(ecg.signal, ecg.leads, settings.lead_names, ecg.where)
         rate = _number(ecg.sample_rate)
         variables = {
@@ -198,13 +200,16 @@ def _org(
     else:
         if "preprocessed" in settings.skip:
             path = folder / "preprocessed" / record["save_file"]
-        variables = _load(path)
+        variables, where = _load(path), str(path)
         available, metadata, tables = settings.lead_names, {}, {}
         if len(variables["feats"]) != len(available):
             raise DataError(
                 f"{path}: has {len(variables['feats'])} leads, not the {len(available)} of --leads"
             )
     found = statistics(variables["feats"])
+    for lead, std, is_missing in zip(settings.lead_names, found.std, found.missing, strict=True):
+        if not (is_missing or np.isfinite(std)):
+            raise DataError(f"{where}: samples of lead {lead} are too large for mV: it is damaged")
     entry = {
         "sample_rate": variables["org_sample_rate"],
         "sample_size": variables["org_sample_size"],

@@ -58,7 +58,7 @@ def unpack(store: str | os.PathLike, out: Path) -> Unpacked:
     opened = Store(store, verify=True)
     table = opened.table()
     segments = opened.segments()
-    names = _file_names(segments)
+    names = _file_names(opened, segments)
     folder = out / "segmented"
     first = _stored_once(segments)
     identical = 0
@@ -133,15 +133,15 @@ def _ecgs(store: Store, segments: Segments, rows: np.ndarray) -> Iterable[np.nda
 
 def _variables(store: Store, number: int) -> dict[int, dict]:
     """What else the files of a shard held, by the place of their samples in it."""
-    name = store.description.shards[number].variables
-    try:
-        table = pyarrow.parquet.read_table(pa.BufferReader(store.read_file(name)))
-        return {row["offset"]: row for row in table.to_pylist()}
-    except (pa.ArrowException, KeyError) as error:
+    shard = store.description.shards[number]
+    content = store.read_file(shard.variables)
+    if shard.variables_crc32 != zlib.crc32(content):
         raise DataError(
-            f"{store.path}/{name}: is damaged ({error}). Training does not need it, unpacking "
-            "does: restore it from a copy, or pack the store again"
-        ) from error
+            f"{store.path}/{shard.variables}: its checksum is wrong. Training does not need it, "
+            "unpacking does: restore it from a copy, or pack the store again"
+        )
+    table = pyarrow.parquet.read_table(pa.BufferReader(content))
+    return {row["offset"]: row for row in table.to_pylist()}
 
 
 def _with_variables(
@@ -172,9 +172,16 @@ def _mat_file(segments: Segments, row: int, ecg: np.ndarray, kept: dict) -> byte
     return buffer.getvalue()
 
 
-def _file_names(segments: Segments) -> list[str]:
+def _file_names(store: Store, segments: Segments) -> list[str]:
     """File of each segment below the folder: its path; below a number where two roots share it."""
     roots, paths = segments.roots.to_pylist(), segments.paths.to_pylist()
+    for path in paths:
+        parts = PurePosixPath(path)
+        if parts.is_absolute() or ".." in parts.parts:
+            raise DataError(
+                f"{store.path}: {path} is not below the folder that is unpacked to. Pack its files "
+                "again, from manifests whose root holds them all"
+            )
     number_of = {root: number for number, root in enumerate(dict.fromkeys(roots))}
     root_of: dict[str, str] = {}
     shared = {

@@ -45,6 +45,7 @@ def test_every_step_is_explained(step, capsys):
     ("arguments", "message"),
     [
         (["a", "b", "--shard-mb", "0"], "give a positive number"),
+        (["a", "b", "--shard-mb", "1G"], "1G: give a positive number"),
         (["a", "s3://bucket/store"], "write the store to a folder, and copy it there"),
     ],
 )

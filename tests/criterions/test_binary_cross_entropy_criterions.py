@@ -124,6 +124,12 @@ def test_threshold_decides_what_is_predicted(build):
     assert (log["tp"], log["fp"], log["fn"]) == (1, 1, 2)
 
 
+def test_an_infinite_pos_weight_is_refused(build):
+    """As `prepare labels` writes it of a label without positives in the training split."""
+    with pytest.raises(ValueError, match=r"inf for the labels \[0, 2\] .* --columns"):
+        build(WITH_LOGITS, pos_weight=[float("inf"), 1, float("inf")])
+
+
 @pytest.mark.parametrize("option", ["weight", "pos_weight"])
 def test_weights_of_another_number_of_labels(build, option):
     with pytest.raises(ValueError, match=rf"criterion\.{option} has 2 values, .* 3 labels"):

@@ -1,3 +1,6 @@
+import os
+import resource
+
 import pytest
 
 from fairseq_ecg.data.atomic import replacing
@@ -32,3 +35,15 @@ def test_success_replaces_the_file(tmp_path):
         assert path.read_text() == "old"
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: .*a\.txt"):  # noqa: SIM117
+            with replacing(tmp_path / "a.txt") as unfinished:
+                unfinished.write_bytes(bytes(2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert os.listdir(tmp_path) == []

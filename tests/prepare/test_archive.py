@@ -267,6 +267,23 @@ def test_a_record_that_cannot_be_read_is_quarantined(archive, make_ecg, damaged)
     assert table(archive.folder)["idx"].tolist() == [0, 1, 2, 3]
 
 
+def test_samples_that_no_ecg_can_have_are_damage(archive, make_ecg, recwarn):
+    """Bits that were flipped in an exponent: as float32 the variance would be infinite."""
+    flipped = make_ecg(1)
+    flipped.signal[3, 7] = 1e200
+    source = archive.source({"a": make_ecg(), "b": flipped})
+    prepared = prepare_signals(source, archive.folder, Settings(**SECOND))
+    assert prepared.quarantine["record"].tolist() == ["b"]
+    assert "samples of lead aVR are too large" in prepared.quarantine["reason"].iloc[0]
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("seconds", [0, float("nan"), float("inf")])
+def test_segments_have_a_length(seconds):
+    with pytest.raises(DataError, match="make no segment"):
+        Settings(segment_seconds=seconds)
+
+
 def test_an_archive_without_a_usable_record_is_an_error(archive, damaged):
     source = archive.source({"b": damaged})
     with pytest.raises(DataError, match=r"none of 1 records can be used: b\.dat: is damaged"):

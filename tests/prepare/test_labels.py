@@ -256,6 +256,7 @@ def test_columns_choose_and_order_the_labels(tables):
         (LABELS.replace("2,False", "2,-1"), "line 3: 'AF' is -1"),
         ("idx\n1\n", "no column of a label"),
         ("idx,AF\n9,1\n", "no labelled recording is in a split"),
+        ("idx,AF\n49036311000,1\n", "no labelled recording is in a split: no idx is one of"),
         ("", "the file is empty"),
     ],
 )

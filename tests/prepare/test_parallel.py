@@ -1,3 +1,5 @@
+import os
+import signal
 import sys
 import types
 
@@ -38,6 +40,19 @@ def test_arguments_are_taken_little_by_little():
         next(results)
         assert len(taken) < 10
         results.close()
+
+
+def test_who_stops_early_is_not_warned(recwarn):
+    with joblib.parallel_config("threading", n_jobs=2):
+        results = in_parallel(square, ((number,) for number in range(20)))
+        next(results)
+        results.close()
+    assert not [str(warning.message) for warning in recwarn if "joblib" in warning.filename]
+
+
+def test_no_process_does_no_work():
+    with pytest.raises(DataError, match="0 processes"):
+        workers(0).__enter__()
 
 
 def test_an_error_ends_the_work():
@@ -81,3 +96,12 @@ def test_a_library_that_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(DataError, match="backend ray: ray is not installed: pip install ray"):
         workers(1, "ray").__enter__()
+
+
+def kill_the_process(number):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_is_told():
+    with workers(2), pytest.raises(DataError, match="a process was killed"):
+        list(in_parallel(kill_the_process, [(0,), (1,)]))

@@ -105,6 +105,22 @@ def test_grouped_leaves_out_what_has_no_group():
     assert dropped == {"no site": 2}
 
 
+@pytest.mark.parametrize(
+    ("n_groups", "fractions", "expected"),
+    [
+        (3, (0.8, 0.1, 0.1), (1, 1, 1)),
+        (4, (0.8, 0.1, 0.1), (2, 1, 1)),
+        (5, (0.8, 0.1, 0.1), (3, 1, 1)),
+        (10, (0.01, 0.01, 0.98), (1, 1, 8)),
+        (10, (0.98, 0.01, 0.01), (8, 1, 1)),
+    ],
+)
+def test_grouped_leaves_no_split_without_a_group(n_groups, fractions, expected):
+    meta = recordings(n_groups, site=range(n_groups))
+    table = split(meta, "grouped", fractions, group_column="site")
+    assert sizes(table) == dict(zip(("train", "valid", "test"), expected, strict=True))
+
+
 def test_grouped_needs_groups_enough():
     with pytest.raises(DataError, match=r"1 groups are too few for the fractions \[0\.8, 0\.1"):
         split(recordings(5, site=1), "grouped", group_column="site")
@@ -392,10 +408,12 @@ def test_every_recording_once_and_no_patient_twice(patients, weights, seed, stra
     assert (of_patient.nunique() == 1).all()
     if strategy == "grouped":
         left, n_groups = 1.0, of_patient.ngroups
-        for name, weight in zip(names[:-1], weights, strict=False):
+        for place, (name, weight) in enumerate(zip(names[:-1], weights, strict=False), 1):
             share = weight / sum(weights) / left
             got = int((of_patient.first() == name).sum())
-            assert got == pytest.approx(share * n_groups, abs=1)
+            most = n_groups - len(names[place:])
+            assert 1 <= got <= most
+            assert got == pytest.approx(min(share * n_groups, most), abs=1)
             n_groups, left = n_groups - got, left - weight / sum(weights)
 
 

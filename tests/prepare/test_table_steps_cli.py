@@ -223,6 +223,13 @@ def test_strategies(processed, options, sizes, capsys):
     assert not (processed / "segmented_split.csv").exists()
 
 
+@pytest.mark.parametrize("seed", ["-1", "4294967296", "x"])
+def test_a_seed_that_is_none_is_refused(processed, seed, capsys):
+    with pytest.raises(SystemExit):
+        run("splits", f"--processed-root={processed}", "--strategy=random", f"--seed={seed}")
+    assert f"argument --seed: {seed}: give a whole number below 2^32" in capsys.readouterr().err
+
+
 def test_a_patient_in_two_splits_ends_with_the_status_of_mistakes(processed, capsys):
     assert run("splits", f"--processed-root={processed}", "--strategy=random") == 2
     error = capsys.readouterr().err

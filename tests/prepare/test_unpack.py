@@ -1,9 +1,12 @@
+import dataclasses
+
 import numpy as np
+import pyarrow as pa
 import pytest
 import scipy.io
 
 from fairseq_ecg.data import DataError
-from fairseq_ecg.data.store import StoreECGDataset
+from fairseq_ecg.data.store import Store, StoreECGDataset
 from fairseq_ecg.prepare.pack import pack
 from fairseq_ecg.prepare.unpack import describe, unpack, verify
 from tests.segment_files import write_segment_files
@@ -97,7 +100,8 @@ def test_all_faults_are_found(manifests, tmp_path):
         content[place] ^= 16
         (store / name).write_bytes(content)
     (store / "shard-000001.npy").unlink()
-    (store / "shard-000002.parquet").write_bytes(b"PAR1")
+    variables = store / "shard-000002.parquet"
+    variables.write_bytes(variables.read_bytes().replace(b"PAR1", b"par1", 1))
     faults = verify(store)
     assert [fault.split(":")[0].rpartition("/")[2] for fault in faults] == [
         "shard-000000.npy",
@@ -107,6 +111,23 @@ def test_all_faults_are_found(manifests, tmp_path):
     ]
     with pytest.raises(DataError, match=r"shard-000000\.npy: the checksum of rec0_0\.mat"):
         unpack(store, tmp_path / "out")
+
+
+@pytest.mark.parametrize("path", ["../in/segmented/rec0_0.mat", "/etc/passwd_0.mat"])
+def test_nothing_is_unpacked_elsewhere(manifests, tmp_path, monkeypatch, path):
+    """Whoever wrote the store decides what its files are called."""
+    pack(manifests, tmp_path / "store")
+    named = Store.segments
+
+    def elsewhere(store, split=None):
+        segments = named(store, split)
+        paths = [path, *segments.paths.to_pylist()[1:]]
+        return dataclasses.replace(segments, paths=pa.array(paths))
+
+    monkeypatch.setattr(Store, "segments", elsewhere)
+    with pytest.raises(DataError, match="is not below the folder that is unpacked to"):
+        unpack(tmp_path / "store", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_store_is_described(manifests, tmp_path):

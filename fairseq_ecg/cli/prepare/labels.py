@@ -85,6 +85,11 @@ def run(arguments: argparse.Namespace) -> int:
         first = ", ".join(map(str, summary.unlabelled[:SHOWN]))
         more = ", ..." if len(summary.unlabelled) > SHOWN else ""
         print(f"{len(summary.unlabelled)} recordings lack labels: idx {first}{more}")
+        if arguments.labeled_segmented_splits_save_file is None:
+            print(
+                "fine-tuning would take what they lack for 0: leave them out by manifests of the "
+                "table that --labeled-segmented-splits-save-file writes"
+            )
     if summary.unknown:
         print(f"{summary.unknown} lines of {arguments.labels} are of recordings in no split")
     for label in summary.untrainable:

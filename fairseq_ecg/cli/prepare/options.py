@@ -17,7 +17,7 @@ def add_processed_root(parser: argparse.ArgumentParser) -> None:
 
 def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
     """Add ``--seed``, the seed of ``what``."""
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help=f"{what} (default: 1)")
+    parser.add_argument("--seed", type=_seed, default=1, metavar="N", help=f"{what} (default: 1)")
 
 
 def add_split_files(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +43,12 @@ def words(text: str) -> tuple[str, ...]:
     if not all(names):
         raise argparse.ArgumentTypeError(f"{text!r}: give names separated by commas")
     return names
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text}: give a whole number below 2^32, not below 0")
+    return int(text)
 
 
 def _paths(text: str) -> tuple[Path, ...]:

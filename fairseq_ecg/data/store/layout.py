@@ -12,7 +12,7 @@ from fairseq_ecg.data.errors import DataError
 DESCRIPTION = "store.json"
 """The file that makes a folder a store; whatever it does not name does not belong to the store."""
 
-VERSION = 1
+VERSION = 2
 
 DTYPES = ("float32", "float16", "int16", "float64")
 """How samples can be stored; int16 with a scale for each lead of each segment."""
@@ -29,12 +29,14 @@ class Shard:
         n_values: its length.
         start: bytes before the first value.
         variables: file of what else the packed files held, for unpacking.
+        variables_crc32: checksum of that file.
     """
 
     name: str
     n_values: int
     start: int
     variables: str
+    variables_crc32: int
 
 
 @dataclass(frozen=True)

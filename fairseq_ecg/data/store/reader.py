@@ -1,5 +1,6 @@
 """Reading a store, by memory maps where it lies on this machine and through fsspec elsewhere."""
 
+import logging
 import os
 import zlib
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,11 @@ from fairseq_ecg.data.store.layout import (
     is_url,
 )
 
+logger = logging.getLogger(__name__)
+
 _RESTORE = "Restore it from a copy, or pack the store again"
+
+_NO_STORE = "Give the folder or URL that 'fairseq-ecg store pack' wrote, or a copy of it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +108,7 @@ class Store:
         self._maps: dict[int, np.ndarray] = {}
         self._threads: ThreadPoolExecutor | None = None
         self._files, self._folder = None, self.path
+        self._gives_ranges: bool | None = None
         if is_url(self.path):
             import fsspec
             from fsspec.implementations.local import LocalFileSystem
@@ -143,7 +149,7 @@ class Store:
         except FileNotFoundError:
             raise DataError(
                 f"{self.path}/{name}: no such file. "
-                + ("Check task.data" if name == DESCRIPTION else _RESTORE)
+                + (_NO_STORE if name == DESCRIPTION else _RESTORE)
             ) from None
         except OSError as error:
             raise DataError(f"{self.path}/{name}: cannot be read: {error}") from error
@@ -359,6 +365,8 @@ class Store:
         starts = first + segments.offset[rows] * self._values.itemsize
         stops = [start + out.nbytes for start, out in zip(starts.tolist(), into, strict=True)]
         places = [f"{self._folder}/{shard.name}" for shard in shards]
+        if self._gives_ranges is None and places:
+            self._gives_ranges = self._ask_for_a_range(places[0], shards[0].name)
         found = self._files.cat_ranges(places, starts.tolist(), stops, on_error="return")
         for shard, content, out in zip(shards, found, into, strict=True):
             if isinstance(content, FileNotFoundError):
@@ -370,7 +378,27 @@ class Store:
                 ) from content
             if len(content) != out.nbytes:
                 raise DataError(
-                    f"{self.path}/{shard.name}: ends {out.nbytes - len(content)} bytes too early. "
-                    f"{_RESTORE}"
+                    f"{self.path}/{shard.name}: {out.nbytes} bytes were asked for, {len(content)} "
+                    f"came: it is too short. {_RESTORE}"
                 )
             out[:] = np.frombuffer(content, self._values)
+
+    def _ask_for_a_range(self, place: str, name: str) -> bool:
+        """Say whether parts of files are to be had; otherwise keep whole ones on this machine.
+
+        Python's ``http.server`` is one that sends a file whole, whichever part is asked for.
+        """
+        import fsspec
+
+        try:
+            gives_ranges = len(self._files.cat_file(place, start=0, end=1)) <= 1
+        except OSError:  # told of by what is read next
+            return True
+        if not gives_ranges:
+            logger.warning(
+                "%s/%s: was sent whole where one byte was asked for. Each process keeps copies of "
+                "the shards in a temporary folder; filecache::%s lets them share one",
+                *(self.path, name, self.path),
+            )
+            self._files = fsspec.filesystem("filecache", fs=self._files)
+        return gives_ranges

@@ -23,26 +23,34 @@ FAULT = "fault"
 """Column of records that are known not to be usable before they are read: why."""
 
 
-def unpacked(raw_root: Path, marker: str, folder: str) -> Path:
-    """Find the folder that holds ``marker``: the one given, or what PhysioNet's archive unpacks to.
+WGET = "physionet.org/files/*/*"
+"""Where archives lie that were fetched by the command that PhysioNet names."""
+
+
+def unpacked(raw_root: Path, marker: str) -> Path:
+    """Find the folder that holds ``marker``: the one given, or the archive's own in it.
 
     Args:
         raw_root: folder that the user gives.
         marker: file or folder that tells.
-        folder: pattern of the name of the archive's own folder.
 
     Returns:
         The folder of ``marker``; ``raw_root`` where there is none.
 
     Raises:
-        DataError: ``raw_root`` is no folder.
+        DataError: ``raw_root`` is no folder, or holds several archives.
     """
     if not raw_root.is_dir():
         raise DataError(f"{raw_root}: no such folder. Give the folder of the archive")
-    for place in (raw_root, *sorted(raw_root.glob(folder))):
-        if (place / marker).exists():
-            return place
-    return raw_root
+    if (raw_root / marker).exists():
+        return raw_root
+    with os.scandir(raw_root) as entries:
+        inside = [raw_root / entry.name for entry in entries if entry.is_dir()]
+    places = sorted(place for place in (*inside, *raw_root.glob(WGET)) if (place / marker).exists())
+    if len(places) > 1:
+        names = ", ".join(str(place.relative_to(raw_root)) for place in places)
+        raise DataError(f"{raw_root}: {marker} is in several folders ({names}). Give one of them")
+    return places[0] if places else raw_root
 
 
 def read_table(path: Path, columns: Sequence[str] = (), **options: Any) -> pd.DataFrame:
@@ -126,7 +134,7 @@ def natural(path: str) -> list[list[tuple[int, int, str]]]:
 
 
 def files_below(folder: Path, suffixes: Sequence[str]) -> Iterator[str]:
-    """Yield the files below a folder, hidden ones left out, in no order.
+    """Yield the files below a folder, also behind links, hidden ones left out, in no order.
 
     Args:
         folder: where to look.
@@ -135,11 +143,19 @@ def files_below(folder: Path, suffixes: Sequence[str]) -> Iterator[str]:
     Yields:
         Paths relative to ``folder``.
     """
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [
+            name for name in folders if not name.startswith(".") and not _leads_back(place, name)
+        ]
         for name in names:
             if name.lower().endswith(tuple(suffixes)) and not name.startswith("."):
                 yield (Path(place) / name).relative_to(folder).as_posix()
+
+
+def _leads_back(place: str, name: str) -> bool:
+    """Whether a folder is a link to one that it is in."""
+    path = os.path.join(place, name)
+    return os.path.islink(path) and Path(place).resolve().is_relative_to(Path(path).resolve())
 
 
 def file_names(paths: pd.Series, prefix: str = "", below: str = "") -> pd.Series:

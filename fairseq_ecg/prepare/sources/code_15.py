@@ -20,6 +20,7 @@ from fairseq_ecg.prepare.sources.archive import (
     read_table,
     refuse_faulty,
     repetitions,
+    unpacked,
 )
 from fairseq_ecg.prepare.sources.source import Source
 
@@ -37,10 +38,13 @@ class CODE15(Source):
     with zeros at both ends, which are removed.
 
     Args:
-        raw_root: folder of the files.
+        raw_root: folder of the files, or the folder around it.
     """
 
     name = "code_15"
+
+    def __init__(self, raw_root: Path):
+        super().__init__(unpacked(Path(raw_root), "exams.csv"))
 
     def records(self) -> pd.DataFrame:
         """List the exams whose trace file is there, in the order of ``exams.csv``.
@@ -48,31 +52,38 @@ class CODE15(Source):
         Returns:
             The columns of ``exams.csv``, ``path`` (the exam), ``save_file``, ``source``,
             ``dataset``, and ``hdf_ind``, its row in the trace file (-1 where it is not in it). An
-            exam that is listed twice has a ``fault``.
+            exam that is listed again, or whose trace file is damaged, has a ``fault``.
 
         Raises:
-            DataError: ``exams.csv`` or all trace files are missing, or one of them is damaged.
+            DataError: ``exams.csv`` is missing or damaged, or all trace files are missing.
         """
         path = self.raw_root / "exams.csv"
         exams = read_table(path, ("exam_id", "trace_file"), low_memory=False)
         faults = repetitions(exams, "exam_id", path)
-        row_of = self._rows(sorted(set(exams["trace_file"])), path)
-        exams = exams[exams["trace_file"].isin(row_of)]
+        unnamed = exams["trace_file"].isna()
+        faults |= {row: f"{path}, line {row + 2}: no trace_file" for row in exams.index[unnamed]}
+        row_of, damage = self._rows(sorted(set(exams["trace_file"].dropna())), path)
+        for name, reason in damage.items():
+            faults |= dict.fromkeys(exams.index[exams["trace_file"] == name], reason)
+        exams = exams[unnamed | exams["trace_file"].isin(row_of)]
+        names = exams["exam_id"].astype(str)
         records = exams.assign(
-            path=exams["exam_id"].astype(str),
-            save_file=self.name + "_" + exams["exam_id"].astype(str) + ".mat",
+            path=names,
+            save_file=self.name + "_" + names + ".mat",
             source=self.name,
             dataset=self.name,
             hdf_ind=[
-                row_of[file].get(exam, -1)
+                row_of.get(file, {}).get(exam, -1)
                 for file, exam in zip(exams["trace_file"], exams["exam_id"], strict=True)
             ],
         )
         faults = {row: fault for row, fault in faults.items() if row in records.index}
         return add_faults(records, faults).reset_index(drop=True)
 
-    def _rows(self, names: list[str], exams: Path) -> dict[str, dict[int, int]]:
-        """Row of each exam in each of the trace files that are there."""
+    def _rows(
+        self, names: list[str], exams: Path
+    ) -> tuple[dict[str, dict[int, int]], dict[str, str]]:
+        """Row of each exam in each of the trace files that are there; what damaged ones lack."""
         import h5py
 
         there = [name for name in names if (self.raw_root / name).is_file()]
@@ -86,17 +97,19 @@ class CODE15(Source):
                 len(names),
                 ", ".join(name for name in names if name not in there),
             )
-        rows = {}
+        rows, damage = {}, {}
         for name in there:
             path = self.raw_root / name
             try:
                 with h5py.File(path) as file:
                     ids = file["exam_id"][:]
+                    file["tracings"]
             except (OSError, KeyError) as error:
-                raise DataError(f"{path}: is no trace file, or damaged ({error})") from error
+                damage[name] = f"{path}: is no trace file, or damaged ({error}). Download it again"
+                ids = ()
             # The last row of every file is no exam: id 0, all zero.
             rows[name] = {int(exam): row for row, exam in enumerate(ids) if exam}
-        return rows
+        return rows, damage
 
     def locate(self, path: str) -> str:
         """Return the exam: it has no file of its own."""
@@ -118,7 +131,7 @@ class CODE15(Source):
         return ECG(where, _without_padding(tracing.T), LEADS, SAMPLE_RATE)
 
     def describe(self, meta: pd.DataFrame) -> pd.DataFrame:
-        """Leave out what was wrong with other exams."""
+        """Leave out why records cannot be used: these can."""
         return meta.drop(columns=FAULT, errors="ignore")
 
     def labels(self, meta: pd.DataFrame) -> pd.DataFrame:

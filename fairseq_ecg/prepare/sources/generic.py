@@ -2,8 +2,9 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
+from glob import glob
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,13 @@ import pandas as pd
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.prepare import signals
+from fairseq_ecg.prepare.sources.archive import (
+    FAULT,
+    add_faults,
+    files_below,
+    refuse_faulty,
+    repetitions,
+)
 from fairseq_ecg.prepare.sources.source import FOUND, RESERVED, Source
 
 PATIENT = "patient_id"
@@ -128,6 +136,7 @@ class Generic(Source):
             ``path``, ``save_file``, ``source``, ``dataset``, ``patient_id`` if a column names it,
             what was given of the files (``file_leads`` for instance), and the other columns of the
             table; those that are called as what is found in the signals get the prefix ``table_``.
+            A record that the table lists again has a ``fault``.
         """
         if self.table is not None:
             table, where = self._read_table()
@@ -161,23 +170,27 @@ class Generic(Source):
         if self.array is None:
             used.add(self._path_column(table, where))
         others = table.drop(columns=[column for column in table if column in used])
-        others = others.rename(columns=lambda name: _apart(name, records))
-        return pd.concat([pd.DataFrame(records, index=table.index), others], axis=1)
+        others = others.rename(columns=lambda name: _apart(name, (*records, FAULT)))
+        listed = pd.concat([pd.DataFrame(records, index=table.index), others], axis=1)
+        named_by = self.row_column if self.array is not None else self._path_column(table, where)
+        return add_faults(listed, repetitions(table, named_by, Path(where)) if named_by else {})
 
     def _files(self) -> pd.DataFrame:
         """Table of the files below the folder; a WFDB record is its header."""
         from fairseq_ecg.formats import FORMAT_OF_SUFFIX
 
         wanted = self.given["format"]
+        if self.pattern is not None:
+            found = glob(self.pattern, root_dir=self.raw_root, recursive=True)
+        else:
+            known = [suffix for suffix, form in FORMAT_OF_SUFFIX.items() if wanted in (None, form)]
+            found = files_below(self.raw_root, [*known, *(f"{suffix}.gz" for suffix in known)])
         paths = []
-        for path in sorted(self.raw_root.glob(self.pattern or "**/*")):
-            suffix = path.suffix.lower()
-            known = FORMAT_OF_SUFFIX.get(suffix)
-            if self.pattern is None and (known is None or wanted not in (None, known)):
-                continue
-            signals_of_header = suffix != ".hea" and path.with_suffix(".hea").is_file()
-            if path.is_file() and suffix != ".dat" and not signals_of_header:
-                paths.append(path.relative_to(self.raw_root).as_posix())
+        for path in sorted(map(PurePosixPath, found)):
+            place, suffix = self.raw_root / path, path.suffix.lower()
+            signals_of_header = suffix != ".hea" and place.with_suffix(".hea").is_file()
+            if place.is_file() and suffix != ".dat" and not signals_of_header:
+                paths.append(str(path))
         if not paths:
             raise DataError(
                 f"{self.raw_root}: no file with an extension of {', '.join(FORMAT_OF_SUFFIX)}"
@@ -193,7 +206,8 @@ class Generic(Source):
             raise DataError(f"{path}: no such table, neither here nor in {self.raw_root}")
         try:
             if path.suffix.lower() in (".parquet", ".pq"):
-                return pd.read_parquet(path), str(path)
+                table = pd.read_parquet(path)
+                return table.reset_index(drop=table.index.name is None), str(path)
             table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
         except Exception as error:  # pandas has an error for every kind of damage
             raise DataError(f"{path}: cannot be read as a table ({error})") from error
@@ -257,6 +271,7 @@ class Generic(Source):
         """Read a file, or a row of the array."""
         from fairseq_ecg.formats import ecg_from_array, read_ecg
 
+        refuse_faulty(record)
         given = {key: record.get(FILE + key) for key in READING}
         given = {key: value for key, value in given.items() if not pd.isna(value) and value != ""}
         if "leads" in given:
@@ -275,6 +290,10 @@ class Generic(Source):
         ecg = read_ecg(self.raw_root / record["path"], at_once=signals.BLOCK_SAMPLES, **given)
         metadata = {_apart(key, record, FILE): value for key, value in ecg.metadata.items()}
         return ECG(ecg.where, ecg.signal, ecg.leads, ecg.sample_rate, metadata)
+
+    def describe(self, meta: pd.DataFrame) -> pd.DataFrame:
+        """Leave out why records cannot be used: these can."""
+        return meta.drop(columns=FAULT, errors="ignore")
 
     def labels(self, meta: pd.DataFrame) -> pd.DataFrame | None:
         """Return the label columns of the table."""
@@ -309,6 +328,6 @@ def _in_one_word(path: str, root: Path) -> str:
     return re.sub(r"[/\s]", "_", (stem if suffix.lower() in FORMAT_OF_SUFFIX else path).lstrip("/"))
 
 
-def _apart(name: str, taken: Mapping[str, Any], prefix: str = "table_") -> str:
+def _apart(name: str, taken: Collection[str], prefix: str = "table_") -> str:
     """Return another name for a column that there is already."""
     return f"{prefix}{name}" if name in taken or name in RESERVED or FOUND.match(name) else name

@@ -18,7 +18,6 @@ from fairseq_ecg.prepare.sources.archive import (
     unpacked,
 )
 
-FOLDER = "mimic-iv-ecg-diagnostic-electrocardiogram-matched-subset-*"
 RECORD_COLUMNS = ("subject_id", "study_id", "file_name", "ecg_time", "path")
 CARDIAC_MARKERS = {"51003": "troponin T", "50911": "creatine kinase, MB isoenzyme"}
 """``itemid`` of the laboratory events that become ``cardiac_markers.csv``."""
@@ -40,7 +39,7 @@ class MIMICIVECG(TabledWFDBArchive):
     name = "mimic_iv_ecg"
 
     def __init__(self, raw_root: Path, *, mimic_iv_root: Path | None = None):
-        super().__init__(unpacked(Path(raw_root), "record_list.csv", FOLDER))
+        super().__init__(unpacked(Path(raw_root), "record_list.csv"))
         self.mimic_iv_root = None if mimic_iv_root is None else Path(mimic_iv_root)
 
     def records(self) -> pd.DataFrame:

@@ -34,7 +34,6 @@ SUBSETS = (
     "ptb",
     "st_petersburg_incart",
 )
-FOLDER = "*challenge-2021-*"
 
 _COMMENT = re.compile(r"\s*#?\s*([A-Za-z][\w ]*?)\s*:\s*(.*?)\s*$")
 _START = re.compile(r"\s(?P<time>\d\d:\d\d:\d\d(?:\.\d+)?)\s+(?P<date>\d\d/\d\d/\d{4})\s*$")
@@ -214,7 +213,7 @@ class PhysioNet2021(Source):
 
 def _folder_of_subsets(raw_root: Path) -> tuple[Path, str | None]:
     """Return the folder that holds sub-sets, and the only one to take if the user named it."""
-    folder = unpacked(raw_root, "training", FOLDER)
+    folder = unpacked(raw_root, "training")
     if (folder / "training").is_dir():
         return folder / "training", None
     holds_records = any(raw_root.glob("*.hea"))

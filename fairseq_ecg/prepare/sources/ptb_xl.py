@@ -16,7 +16,6 @@ from fairseq_ecg.prepare.sources.archive import (
     unpacked,
 )
 
-FOLDER = "ptb-xl-*"
 FILE_COLUMNS = {500: "filename_hr", 100: "filename_lr"}
 """Column of the file at each rate in Hz."""
 TASKS = {
@@ -51,7 +50,7 @@ class PTBXL(TabledWFDBArchive):
             raise DataError(f"sample_rate {sample_rate}: PTB-XL has {set(FILE_COLUMNS)} Hz")
         if task not in TASKS:
             raise DataError(f"task {task!r}: not one of {', '.join(TASKS)}")
-        super().__init__(unpacked(Path(raw_root), "ptbxl_database.csv", FOLDER))
+        super().__init__(unpacked(Path(raw_root), "ptbxl_database.csv"))
         self.sample_rate = int(sample_rate)
         self.task = task
 

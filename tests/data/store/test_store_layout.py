@@ -73,6 +73,6 @@ def test_checksums_see_every_bit():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_descriptions_are_read_as_written(dtype):
-    shards = (Shard("shard-000000.npy", 3, 128, "shard-000000.parquet"),)
+    shards = (Shard("shard-000000.npy", 3, 128, "shard-000000.parquet", 7),)
     written = Description(dtype, "index-000000.parquet", 5, shards)
     assert Description.from_json(written.to_json(), "here") == written

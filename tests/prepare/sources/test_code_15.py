@@ -110,9 +110,10 @@ def test_tables_that_are_not_exams_are_refused(tmp_path):
     (tmp_path / "exams.csv").write_text("exam_id,age\n1,50\n")
     with pytest.raises(DataError, match="no column trace_file"):
         CODE15(tmp_path).records()
-    (tmp_path / "exams.csv").write_text('exam_id,trace_file\n1,"a')
-    with pytest.raises(DataError, match=r"exams\.csv: not a readable table"):
-        CODE15(tmp_path).records()
+    for damaged in (b'exam_id,trace_file\n1,"a', b"\xff\xfe exam_id"):
+        (tmp_path / "exams.csv").write_bytes(damaged)
+        with pytest.raises(DataError, match=r"exams\.csv: not a readable table"):
+            CODE15(tmp_path).records()
 
 
 def test_an_exam_that_is_listed_twice_is_read_once(write_code_15, tmp_path):
@@ -134,3 +135,26 @@ def test_an_exam_that_is_listed_twice_is_read_once(write_code_15, tmp_path):
     meta = pd.read_csv(folder / "meta.csv")
     assert list(meta["exam_id"]) == [7, 8, 9]
     assert "fault" not in meta
+
+
+def test_what_cannot_be_used_is_set_aside_and_the_rest_prepared(write_code_15, tmp_path):
+    """An exam listed twice, one without trace file, and the exams of a damaged file."""
+    noise = np.random.default_rng(0).normal(size=(4, 12, 2400)).astype(np.float32)
+    raw = write_code_15(
+        tmp_path / "around" / "code-15", dict(zip((7, 8, 9, 10), noise, strict=True))
+    )
+    text = (raw / "exams.csv").read_text()
+    first, nowhere = text.splitlines()[1], "11,40,True,39.5,,,,,,,5,,,False,"
+    (raw / "exams.csv").write_text(f"{text}{first}\n{nowhere}\n")
+    damaged = raw / "exams_part1.hdf5"
+    damaged.write_bytes(damaged.read_bytes()[:300])
+    write_records("code_15", raw.parent, tmp_path / "out")
+    prepared = prepare_signals(read_source(tmp_path / "out"), tmp_path / "out", Settings())
+    meta = pd.read_csv(tmp_path / "out" / "meta.csv")
+    assert meta["exam_id"].tolist() == [7, 9]
+    assert "fault" not in meta
+    reasons = dict(zip(prepared.quarantine["record"], prepared.quarantine["reason"], strict=True))
+    assert prepared.quarantine["record"].tolist() == ["8", "10", "7", "11"]
+    assert "exams_part1.hdf5: is no trace file, or damaged" in reasons["8"]
+    assert "line 6: exam_id 7 is already in line 2" in reasons["7"]
+    assert "line 7: no trace_file" in reasons["11"]

@@ -66,6 +66,19 @@ def test_a_folder_is_a_source(tmp_path, signals):
         Generic(tmp_path, pattern="*.edf").records()
 
 
+def test_links_are_followed_but_not_in_circles(tmp_path, signals):
+    write_wfdb(tmp_path / "elsewhere", "r1", signals[0])
+    np.savetxt(tmp_path / "elsewhere" / "t.csv.gz", signals[1].T, delimiter=",")
+    (tmp_path / "raw" / ".trash").mkdir(parents=True)
+    (tmp_path / "raw" / ".trash" / "._r2.hea").write_bytes(b"")
+    (tmp_path / "raw" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "raw" / "back").symlink_to(tmp_path / "raw")
+    records = Generic(tmp_path / "raw").records()
+    assert records["path"].tolist() == ["link/r1.hea", "link/t.csv.gz"]
+    records = Generic(tmp_path / "raw", pattern="link/**/*.hea").records()
+    assert records["path"].tolist() == ["link/r1.hea"]
+
+
 def write_table(path, rows):
     pd.DataFrame(rows).to_csv(path, index=False)
 
@@ -183,6 +196,28 @@ def test_mistakes_are_told(tmp_path, options, message):
     (tmp_path / "t.csv").write_text("a,p\nx,1\ny,\n")
     with pytest.raises(DataError, match=message):
         Generic(tmp_path, **options).records()
+
+
+def test_what_a_table_lists_again_is_set_aside(tmp_path, signals):
+    for i in range(2):
+        write_wfdb(tmp_path, f"r{i}", signals[i])
+    write_table(
+        tmp_path / "t.csv",
+        {"record": ["r0", "r1", "r0"], "who": [1, 2, 3], "AF": [0, 1, 1], "fault": ["", "x", ""]},
+    )
+    options = {"table": "t.csv", "patient_column": "who"}
+    write_records("generic", tmp_path, tmp_path / "out", options)
+    settings = Settings(sample_rate=100, segment_seconds=1)
+    prepared = prepare_signals(read_source(tmp_path / "out"), tmp_path / "out", settings)
+    assert prepared.quarantine["reason"].tolist() == [
+        f"{tmp_path}/t.csv, line 4: record r0 is already in line 2"
+    ]
+    meta = pd.read_csv(tmp_path / "out" / "meta.csv")
+    assert meta["patient_id"].tolist() == [1, 2]
+    assert meta["table_fault"].tolist()[1] == "x"
+    assert "fault" not in meta
+    labels = pd.read_csv(tmp_path / "out" / "labels" / "labels.csv")
+    assert labels.to_dict("list") == {"idx": [0, 1], "AF": [0, 1]}
 
 
 def test_files_that_would_have_one_name_are_refused(tmp_path, signals):
