@@ -76,8 +76,8 @@ class Observer:
         self.only_encodes = isinstance(model, ECGTransformer)
         if self.only_encodes and "output" in names:
             raise DataError(
-                f"{source}: a pre-trained model predicts no labels; leave 'output' out of "
-                "common_eval.extract"
+                f"{source}: a pre-trained model predicts no labels; ask by common_eval.extract for "
+                "encoder_out or saliency"
             )
         if not self.only_encodes:
             model.register_forward_hook(self._remember)

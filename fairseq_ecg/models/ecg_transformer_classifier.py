@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any, List
 
 from fairseq.dataclass import ChoiceEnum
-from fairseq.models import BaseFairseqModel
 from omegaconf import MISSING
 
 from fairseq_ecg.compat.checkpoint import CheckpointError
 from fairseq_ecg.compat.registration import register_model
 from fairseq_ecg.models.ecg_transformer import ECGTransformerModel
-from fairseq_ecg.models.finetuning import ECGTransformerFinetuningConfig, load_encoder
+from fairseq_ecg.models.finetuning import (
+    ECGTransformerFinetuningConfig,
+    ECGTransformerFinetuningModel,
+    load_encoder,
+)
 from fairseq_ecg.modules import POOLINGS, ECGTransformer, ECGTransformerClassifier
 from fairseq_ecg.modules.architecture import network_options
 
@@ -51,23 +54,23 @@ class ECGTransformerClassificationConfig(ECGTransformerFinetuningConfig):
 
 
 @register_model("ecg_transformer_classifier", dataclass=ECGTransformerClassificationConfig)
-class ECGTransformerClassificationModel(ECGTransformerClassifier, BaseFairseqModel):
+class ECGTransformerClassificationModel(ECGTransformerClassifier, ECGTransformerFinetuningModel):
     """:class:`fairseq_ecg.modules.ECGTransformerClassifier` as a fairseq model.
 
     Args:
-        encoder: the encoder.
         cfg: configuration of the classifier.
+        encoder: the encoder.
         architecture: what the encoder's checkpoint says about it, value by name.
     """
 
     def __init__(
         self,
-        encoder: ECGTransformer,
         cfg: ECGTransformerClassificationConfig,
-        architecture: dict[str, Any],
+        encoder: ECGTransformer,
+        architecture: dict[str, Any] | None = None,
     ):
         super().__init__(encoder, **network_options(ECGTransformerClassifier, cfg))
-        self.architecture = architecture
+        self.architecture = architecture or {}
         training = sum(p.numel() for p in self.parameters() if p.requires_grad)
         total = sum(p.numel() for p in self.parameters())
         logger.info("%d of %d parameters train", training, total)
@@ -101,4 +104,4 @@ class ECGTransformerClassificationModel(ECGTransformerClassifier, BaseFairseqMod
         for name, value in architecture.items():
             if cfg[name] != value:
                 logger.info("model.%s is %s, as in %s", name, value, cfg.model_path)
-        return cls(encoder, cfg, architecture)
+        return cls(cfg, encoder, architecture)
