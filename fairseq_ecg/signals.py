@@ -11,6 +11,7 @@ fairseq_signals and of ECG-FM's linear probe hold some. To run a script as it is
 ``python -m fairseq_ecg.signals script.py ARGUMENTS``.
 """
 
+import argparse
 import importlib
 import importlib.util
 import os
@@ -166,6 +167,7 @@ if __name__ == "__main__":
     importlib.import_module("fairseq_ecg.signals")
     del sys.argv[0]
     sys.path[0] = os.path.dirname(os.path.abspath(sys.argv[0]))
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    # ECG-FM's embs.py uses argparse without importing it.
+    runpy.run_path(sys.argv[0], {"argparse": argparse}, run_name="__main__")
 else:
     register()

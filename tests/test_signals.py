@@ -70,7 +70,10 @@ import numpy as np
 import torch
 from fairseq_signals.utils.store import MemmapBatchWriter, MemmapReader, memmap_batch_process
 
-directory, out = sys.argv[1:]
+parser = argparse.ArgumentParser()  # not imported: so does ECG-FM's embs.py
+parser.add_argument("directory")
+parser.add_argument("out")
+directory, out = vars(parser.parse_args()).values()
 
 def encoder_out_to_emb(x, device="cpu"):
     x = torch.from_numpy(np.array(x)).to(device)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, List
 
 from fairseq.dataclass import ChoiceEnum
-from omegaconf import MISSING
+from omegaconf import MISSING, DictConfig, open_dict
 
 from fairseq_ecg.compat.checkpoint import CheckpointError
 from fairseq_ecg.compat.registration import register_model
@@ -51,6 +51,25 @@ class ECGTransformerClassificationConfig(ECGTransformerFinetuningConfig):
         default_factory=lambda: ["q_proj", "v_proj"],
         metadata={"help": "linear layers to adapt: q_proj, k_proj, v_proj, out_proj, fc1, fc2"},
     )
+
+
+def leave_out_implied(cfg: DictConfig) -> None:
+    """Take out of a classifier's configuration options that the saved network does without.
+
+    fairseq_signals refuses a checkpoint with options that it does not have. Those stay that make
+    a network which it could not build anyway.
+
+    Args:
+        cfg: configuration of the classifier, changed in place.
+    """
+    implied = ["freeze_layers"]  # of training, not of the network
+    if str(cfg.get("pooling")) == "mean":
+        implied.append("pooling")
+    if not cfg.get("lora_rank"):
+        implied += ["lora_rank", "lora_alpha", "lora_dropout", "lora_targets"]
+    with open_dict(cfg):
+        for name in implied:
+            cfg.pop(name, None)
 
 
 @register_model("ecg_transformer_classifier", dataclass=ECGTransformerClassificationConfig)
