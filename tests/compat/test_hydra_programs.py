@@ -418,6 +418,21 @@ def test_pretraining_batches_are_not_extracted(hydra_validate, code_15, shared, 
     assert "of a pre-trained model by fairseq-hydra-inference" in run.log
 
 
+@pytest.mark.parametrize("name", ["encoder_out", "saliency"])
+def test_padding_is_told_with_either(name, shared):
+    model = build_model_from_checkpoint(shared / "golden" / "diagnosis_small.pt")
+    model.encoder.encoder.need_weights = True
+    padding = torch.zeros(2, 12, 160, dtype=torch.bool)
+    for padded, frames in ((0, 0), (32, 2)):
+        padding[1, :, 160 - padded :] = padded > 0
+        observer = Observer(model, [name], "a.pt")
+        observer.run({"net_input": {"source": torch.randn(2, 12, 160), "padding_mask": padding}})
+        arrays = observer.arrays({"id": torch.arange(2)}, with_targets=False)
+        assert set(arrays) == {name, "padding_mask"}
+        assert arrays["padding_mask"].shape == (2, 10)
+        assert arrays["padding_mask"].sum(dim=1).tolist() == [0, frames]
+
+
 def test_a_pretrained_model_has_no_output(shared):
     model = build_model_from_checkpoint(shared / "golden" / "pretrain_small.pt")
     with pytest.raises(DataError, match=r"a\.pt: a pre-trained model predicts no labels"):
