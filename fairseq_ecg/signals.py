@@ -5,10 +5,13 @@
     from fairseq_signals.utils.store import MemmapReader
 
 With the first line the names in :data:`OFFERED` are found here; nothing is loaded before it is
-imported. A name that is not offered is an ImportError that says so. To run a script as it is:
+imported. A name that is not offered is an ImportError that says so. Where PyTorch reads tensors
+and numbers only, ``torch.load`` takes NumPy's numbers for such from then on: the checkpoints of
+fairseq_signals and of ECG-FM's linear probe hold some. To run a script as it is:
 ``python -m fairseq_ecg.signals script.py ARGUMENTS``.
 """
 
+import argparse
 import importlib
 import importlib.util
 import os
@@ -28,7 +31,12 @@ _CLASSIFIER = {
     "ECGTransformerClassificationConfig": _MODELS,
     "ECGTransformerClassificationModel": _MODELS,
 }
-_ECG_TRANSFORMER = {"ECGTransformerConfig": _MODELS, "ECGTransformerModel": _MODELS}
+_ECG_TRANSFORMER = {
+    "ECGTransformerConfig": _MODELS,
+    "ECGTransformerFinetuningConfig": _MODELS,
+    "ECGTransformerFinetuningModel": _MODELS,
+    "ECGTransformerModel": _MODELS,
+}
 _WAV2VEC2 = {"Wav2Vec2Config": _MODELS, "Wav2Vec2Model": _MODELS}
 _WAV2VEC2_CMSC = {"Wav2Vec2CMSCConfig": _MODELS, "Wav2Vec2CMSCModel": _MODELS}
 
@@ -37,6 +45,7 @@ OFFERED: dict[str, dict[str, str]] = {
     "models": {
         "build_model_from_checkpoint": "fairseq_ecg.signals",
         "build_model": "fairseq.models",
+        "register_model": "fairseq_ecg.compat.registration",
     },
     "models.classification": _CLASSIFIER,
     "models.classification.ecg_transformer_classifier": _CLASSIFIER,
@@ -83,10 +92,20 @@ class _Aliases(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         name = module.__name__.partition(".")[2]
+        if not name:
+            _let_torch_read_numbers()
         if name.startswith(_NEED_REGISTRATION):
             importlib.import_module(_REGISTERING)
         for attribute, source in OFFERED[name].items():
             setattr(module, attribute, getattr(importlib.import_module(source), attribute))
+
+
+def _let_torch_read_numbers() -> None:
+    import torch
+
+    from fairseq_ecg.compat.checkpoint import numpy_globals
+
+    torch.serialization.add_safe_globals(numpy_globals())
 
 
 def build_model_from_checkpoint(checkpoint_path: str | os.PathLike):
@@ -104,6 +123,7 @@ def load_model_and_task(
     filename: str | os.PathLike,
     checkpoint_overrides: dict[str, Any] | None = None,
     model_overrides: dict[str, Any] | None = None,
+    suffix: str = "",
 ):
     """Build the model and the task of a checkpoint.
 
@@ -111,6 +131,7 @@ def load_model_and_task(
         filename: the ``.pt`` file.
         checkpoint_overrides: values of its configuration, by section and key or by key alone.
         model_overrides: values of the model's configuration by key.
+        suffix: what the file's name has before its extension besides.
 
     Returns:
         The model, the configuration and the task.
@@ -119,7 +140,7 @@ def load_model_and_task(
 
     overrides = sorted_overrides(checkpoint_overrides or {})
     overrides["model"] |= model_overrides or {}
-    return restore(filename, overrides)
+    return restore(filename, overrides, suffix=suffix)
 
 
 def register() -> None:
@@ -146,6 +167,7 @@ if __name__ == "__main__":
     importlib.import_module("fairseq_ecg.signals")
     del sys.argv[0]
     sys.path[0] = os.path.dirname(os.path.abspath(sys.argv[0]))
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    # ECG-FM's embs.py uses argparse without importing it.
+    runpy.run_path(sys.argv[0], {"argparse": argparse}, run_name="__main__")
 else:
     register()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fairseq_ecg.formats.stores import MemmapReader
 from fairseq_ecg.signals import OFFERED
@@ -14,6 +15,7 @@ from tests.conftest import environment
 
 QUICK_START = """
 import fairseq_ecg.signals
+import logging
 import sys
 from pathlib import Path
 import numpy as np
@@ -26,6 +28,7 @@ from fairseq_signals.models import build_model_from_checkpoint
 from fairseq_signals.models.classification.ecg_transformer_classifier import (
     ECGTransformerClassificationModel
 )
+assert (logging.root.level, logging.root.handlers) == (logging.WARNING, [])
 from fairseq_ecg.prepare.signals import resample, segment, standardisation
 
 root, out = map(Path, sys.argv[1:])
@@ -68,7 +71,10 @@ import numpy as np
 import torch
 from fairseq_signals.utils.store import MemmapBatchWriter, MemmapReader, memmap_batch_process
 
-directory, out = sys.argv[1:]
+parser = argparse.ArgumentParser()  # not imported: so does ECG-FM's embs.py
+parser.add_argument("directory")
+parser.add_argument("out")
+directory, out = vars(parser.parse_args()).values()
 
 def encoder_out_to_emb(x, device="cpu"):
     x = torch.from_numpy(np.array(x)).to(device)
@@ -83,6 +89,8 @@ np.save(os.path.join(out, "attn_max_test.npy"), attention)
 writer = MemmapBatchWriter(os.path.join(out, "copy_test.npy"), emb.shape, dtype=emb.dtype)
 writer(emb)
 writer.close()
+torch.save({"best_auprc": emb.mean(dtype=np.float64)}, os.path.join(out, "linear.pt"))
+assert torch.load(os.path.join(out, "linear.pt"))["best_auprc"] == emb.mean(dtype=np.float64)
 """
 
 
@@ -155,6 +163,44 @@ def test_model_and_task_with_overrides(offered, shared):
     assert cfg.task.label_file == task.cfg.label_file == "mine.npy"
     assert model.final_dropout.p == 0.5
     assert model.encoder.encoder.need_weights
+
+
+def test_networks_as_public_code_builds_them(offered, shared):
+    golden = shared / "golden"
+    source = torch.from_numpy(np.load(golden / "pretrain_small.npz")["source"])
+    build = offered("models").build_model_from_checkpoint
+    pretrained, classifier = (
+        build(golden / "pretrain_small.pt"),
+        build(golden / "diagnosis_small.pt"),
+    )
+    state = offered("utils.checkpoint_utils").load_checkpoint_to_cpu(golden / "pretrain_small.pt")
+    with torch.no_grad():
+        expected = pretrained.extract_features(source)["x"]
+
+        network = offered("models.wav2vec2.wav2vec2_cmsc").Wav2Vec2CMSCModel(state["cfg"]["model"])
+        network.load_state_dict(state["model"])
+        found = network.eval()(source=source, padding_mask=None, mask=False, features_only=True)
+        assert torch.equal(found["x"], expected)
+
+        encoder = offered("models.ecg_transformer").ECGTransformerModel.build_model(
+            state["cfg"]["model"]
+        )
+        missing, _ = encoder.load_state_dict(state["model"], strict=False)
+        assert not missing
+        assert torch.equal(encoder.eval()(source=source)["x"], expected)
+
+        base = offered("models.ecg_transformer").ECGTransformerFinetuningModel
+        assert isinstance(classifier, base)
+        found = base.forward(classifier, source=source)["x"]
+        assert torch.equal(found, classifier(source=source)["encoder_out"])
+
+
+def test_a_network_of_default_values(offered):
+    module = offered("models.ecg_transformer")
+    cfg = module.ECGTransformerConfig(encoder_layers=1, encoder_embed_dim=32)
+    cfg.encoder_attention_heads, cfg.conv_feature_layers = 2, "[(16, 2, 2)] * 4"
+    network = module.ECGTransformerModel(cfg)
+    assert (network.encoder_dim, len(network.encoder.layers)) == (32, 1)
 
 
 def test_the_line_itself_loads_nothing(tmp_path):

@@ -53,7 +53,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = label.spelled_out(sys.argv[1:] if argv is None else argv)
     arguments = _parser().parse_args(words)
-    # Before fairseq is imported, which would have everything logged.
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     from fairseq_ecg.compat.checkpoint import CheckpointError
     from fairseq_ecg.data.errors import DataError

@@ -63,7 +63,7 @@ def load_checkpoint(path: str | os.PathLike, trust: bool | None = None) -> dict[
             remedy = "it is a pointer of Git LFS, which `git lfs pull` replaces by the file"
         raise CheckpointError(f"{path} is no PyTorch checkpoint, it begins with {head!r}; {remedy}")
     try:
-        with torch.serialization.safe_globals(_numpy_globals()):
+        with torch.serialization.safe_globals(numpy_globals()):
             state = torch.load(path, map_location="cpu", weights_only=not trust)
     except pickle.UnpicklingError as error:
         raise UnsafeCheckpointError(
@@ -152,7 +152,7 @@ def _first_line(error: Exception) -> str:
     return (named or lines or [type(error).__name__])[0]
 
 
-def _numpy_globals() -> list:
+def numpy_globals() -> list:
     """What a pickled NumPy number or array refers to; fairseq's meters may hold such numbers."""
     scalar, reconstruct = np._core.multiarray.scalar, np._core.multiarray._reconstruct
     numbers = [np.dtype(kind) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "bool")]

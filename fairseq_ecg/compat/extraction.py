@@ -76,8 +76,8 @@ class Observer:
         self.only_encodes = isinstance(model, ECGTransformer)
         if self.only_encodes and "output" in names:
             raise DataError(
-                f"{source}: a pre-trained model predicts no labels; leave 'output' out of "
-                "common_eval.extract"
+                f"{source}: a pre-trained model predicts no labels; ask by common_eval.extract for "
+                "encoder_out or saliency"
             )
         if not self.only_encodes:
             model.register_forward_hook(self._remember)
@@ -122,18 +122,20 @@ class Observer:
             if with_targets:
                 targets = self.model.get_targets(batch, self.net_output)
                 arrays |= _by_head("targets", targets, len(batch["id"]))
-        if "encoder_out" in self.names:
-            x = self._of_model("encoder_out", "Encoder")
-            arrays["encoder_out"] = x
-            mask = self.net_output.get("padding_mask")
-            arrays["padding_mask"] = (
-                torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
-                if mask is None
-                else mask
-            )
-        if "saliency" in self.names:
-            arrays["saliency"] = self._of_model("saliency", "Saliency")
+        for key, title in (("encoder_out", "Encoder"), ("saliency", "Saliency")):
+            if key in self.names:
+                arrays[key] = value = self._of_model(key, title)
+                # Of either: what is left of another extraction would belong to other rows.
+                arrays["padding_mask"] = self._padding_of(value)
         return arrays
+
+    def _padding_of(self, value: Tensor) -> Tensor:
+        """Return the padding ``(B, T')`` of an array whose last but one dimension are frames."""
+        mask = self.net_output.get("padding_mask")
+        if mask is not None:
+            return mask
+        shape = (value.shape[0], value.shape[-2])
+        return torch.zeros(shape, dtype=torch.bool, device=value.device)
 
     def _of_model(self, key: str, title: str) -> Tensor:
         value = self.net_output.get(key)

@@ -16,7 +16,6 @@ import fairseq.distributed.utils
 import hydra
 import torch
 from fairseq import utils
-from fairseq.checkpoint_utils import get_maybe_sharded_checkpoint_filename
 from fairseq.dataclass.configs import FairseqConfig
 from fairseq.dataclass.utils import omegaconf_no_object_check
 from fairseq.logging import metrics, progress_bar
@@ -118,17 +117,19 @@ def check_request(cfg: DictConfig, labelled: bool) -> None:
     """Find what is missing or wrong before anything is loaded.
 
     Raises:
-        DataError: no checkpoint, no batch size, or nothing (or something unknown) to extract.
+        DataError: no checkpoint, no batch size, something unknown to extract, or no folder for it.
     """
     if not cfg.common_eval.path:
         raise DataError("common_eval.path is not given: it is the checkpoint to use")
     if cfg.dataset.batch_size is None and cfg.dataset.max_tokens is None:
         raise DataError("give dataset.batch_size (in recordings) or dataset.max_tokens")
-    names = parse_extracts(cfg.common_eval.extract, cfg.common_eval.results_path)
-    if not names and not labelled:
-        raise DataError(
-            "common_eval.extract is not given: say what to extract, such as [output,encoder_out]"
-        )
+    _extracts(cfg, labelled)
+
+
+def _extracts(cfg: DictConfig, labelled: bool) -> tuple[str, ...]:
+    """Return what is extracted: by ``fairseq-hydra-inference`` the output if nothing is named."""
+    wanted = cfg.common_eval.extract or (None if labelled else ["output"])
+    return parse_extracts(wanted, cfg.common_eval.results_path)
 
 
 def overrides_of(cfg: DictConfig, command_line: Sequence[str]) -> Overrides:
@@ -191,7 +192,7 @@ def evaluate(cfg: DictConfig, overrides: Overrides, labelled: bool) -> None:
         CheckpointError: the checkpoint cannot be used.
     """
     utils.import_user_module(cfg.common)
-    names = parse_extracts(cfg.common_eval.extract, cfg.common_eval.results_path)
+    names = _extracts(cfg, labelled)
     device = torch.device("cpu")
     if torch.cuda.is_available() and not cfg.common.cpu:
         torch.cuda.set_device(cfg.distributed_training.device_id)
@@ -204,11 +205,9 @@ def evaluate(cfg: DictConfig, overrides: Overrides, labelled: bool) -> None:
         overrides["model"]["saliency"] = True
     if not labelled:
         overrides["task"]["criterion_name"] = None  # of its batches: pairs of segments for CMSC
-    path = get_maybe_sharded_checkpoint_filename(
-        cfg.common_eval.path, cfg.checkpoint.checkpoint_suffix, 0, 1
+    model, saved, task = restore(
+        cfg.common_eval.path, overrides, cfg.common.seed, cfg.checkpoint.checkpoint_suffix
     )
-    logger.info("loading model from %s", path)
-    model, saved, task = restore(path, overrides, cfg.common.seed)
     model = model.eval().to(device, dtype)
     observer = Observer(model, names, cfg.common_eval.path)
     if labelled and names and observer.only_encodes:

@@ -1,8 +1,10 @@
 """Model and task as a checkpoint describes them, and as the user wants them otherwise."""
 
+import logging
 import os
 from typing import Any
 
+from fairseq.checkpoint_utils import get_maybe_sharded_checkpoint_filename
 from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import TASK_DATACLASS_REGISTRY, FairseqTask, setup_task
@@ -15,6 +17,8 @@ from fairseq_ecg.compat.checkpoint import (
     model_config,
 )
 from fairseq_ecg.data.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 Overrides = dict[str, dict[str, Any]]
 """Value by key by section (``task``, ``model``, ``criterion``); of any section under ``""``."""
@@ -39,7 +43,7 @@ def sorted_overrides(values: dict[str, Any]) -> Overrides:
 
 
 def restore(
-    path: str | os.PathLike, overrides: Overrides, seed: int = 1
+    path: str | os.PathLike, overrides: Overrides, seed: int = 1, suffix: str = ""
 ) -> tuple[BaseFairseqModel, DictConfig, FairseqTask]:
     """Build the model and the task of a checkpoint; neither YAML nor pre-trained file is needed.
 
@@ -47,6 +51,7 @@ def restore(
         path: the ``.pt`` file.
         overrides: what comes before the checkpoint's configuration.
         seed: of the task.
+        suffix: ``checkpoint.checkpoint_suffix``, before the extension of the file's name.
 
     Returns:
         The model with its weights; the configuration, with sections ``task``, ``model`` and
@@ -57,6 +62,8 @@ def restore(
         CheckpointError: the file cannot be used.
         DataError: an override names no option.
     """
+    path = get_maybe_sharded_checkpoint_filename(os.fspath(path), suffix, 0, 1)
+    logger.info("loading model from %s", path)
     state = load_checkpoint(path)
     saved = {"model": model_config(state, path)}
     for section in ("task", "criterion"):

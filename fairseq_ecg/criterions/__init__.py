@@ -1,5 +1,6 @@
 """Losses of pre-training and fine-tuning, registered with fairseq, and their metrics."""
 
+import fairseq_ecg.compat.quiet_import  # noqa: F401
 from fairseq_ecg.criterions.asymmetric_loss import AsymmetricLossCriterion
 from fairseq_ecg.criterions.binary_cross_entropy import BinaryCrossEntropyCriterion
 from fairseq_ecg.criterions.binary_cross_entropy_with_logits import (

@@ -1,10 +1,15 @@
 """Networks under fairseq's names, with their configurations."""
 
+import fairseq_ecg.compat.quiet_import  # noqa: F401
 from fairseq_ecg.models.build import build_model_from_checkpoint
 from fairseq_ecg.models.ecg_transformer import ECGTransformerConfig, ECGTransformerModel
 from fairseq_ecg.models.ecg_transformer_classifier import (
     ECGTransformerClassificationConfig,
     ECGTransformerClassificationModel,
+)
+from fairseq_ecg.models.finetuning import (
+    ECGTransformerFinetuningConfig,
+    ECGTransformerFinetuningModel,
 )
 from fairseq_ecg.models.wav2vec2 import (
     Wav2Vec2CMSCConfig,
@@ -17,6 +22,8 @@ __all__ = [
     "ECGTransformerClassificationConfig",
     "ECGTransformerClassificationModel",
     "ECGTransformerConfig",
+    "ECGTransformerFinetuningConfig",
+    "ECGTransformerFinetuningModel",
     "ECGTransformerModel",
     "Wav2Vec2CMSCConfig",
     "Wav2Vec2CMSCModel",

@@ -116,9 +116,16 @@ class ECGTransformerConfig(TransformerConfig):
 
 @register_model("ecg_transformer", dataclass=ECGTransformerConfig)
 class ECGTransformerModel(ECGTransformer, BaseFairseqModel):
-    """:class:`fairseq_ecg.modules.ECGTransformer` as a fairseq model."""
+    """:class:`fairseq_ecg.modules.ECGTransformer` as a fairseq model.
+
+    Args:
+        cfg: its configuration.
+    """
+
+    def __init__(self, cfg: ECGTransformerConfig):
+        super().__init__(**network_options(ECGTransformer, cfg))
 
     @classmethod
     def build_model(cls, cfg: ECGTransformerConfig, task=None) -> "ECGTransformerModel":
         """Build the network that a configuration describes."""
-        return cls(**network_options(ECGTransformer, cfg))
+        return cls(cfg)

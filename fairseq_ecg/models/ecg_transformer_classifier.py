@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any, List
 
 from fairseq.dataclass import ChoiceEnum
-from fairseq.models import BaseFairseqModel
-from omegaconf import MISSING
+from omegaconf import MISSING, DictConfig, open_dict
 
 from fairseq_ecg.compat.checkpoint import CheckpointError
 from fairseq_ecg.compat.registration import register_model
 from fairseq_ecg.models.ecg_transformer import ECGTransformerModel
-from fairseq_ecg.models.finetuning import ECGTransformerFinetuningConfig, load_encoder
+from fairseq_ecg.models.finetuning import (
+    ECGTransformerFinetuningConfig,
+    ECGTransformerFinetuningModel,
+    load_encoder,
+)
 from fairseq_ecg.modules import POOLINGS, ECGTransformer, ECGTransformerClassifier
 from fairseq_ecg.modules.architecture import network_options
 
@@ -50,24 +53,43 @@ class ECGTransformerClassificationConfig(ECGTransformerFinetuningConfig):
     )
 
 
+def leave_out_implied(cfg: DictConfig) -> None:
+    """Take out of a classifier's configuration options that the saved network does without.
+
+    fairseq_signals refuses a checkpoint with options that it does not have. Those stay that make
+    a network which it could not build anyway.
+
+    Args:
+        cfg: configuration of the classifier, changed in place.
+    """
+    implied = ["freeze_layers"]  # of training, not of the network
+    if str(cfg.get("pooling")) == "mean":
+        implied.append("pooling")
+    if not cfg.get("lora_rank"):
+        implied += ["lora_rank", "lora_alpha", "lora_dropout", "lora_targets"]
+    with open_dict(cfg):
+        for name in implied:
+            cfg.pop(name, None)
+
+
 @register_model("ecg_transformer_classifier", dataclass=ECGTransformerClassificationConfig)
-class ECGTransformerClassificationModel(ECGTransformerClassifier, BaseFairseqModel):
+class ECGTransformerClassificationModel(ECGTransformerClassifier, ECGTransformerFinetuningModel):
     """:class:`fairseq_ecg.modules.ECGTransformerClassifier` as a fairseq model.
 
     Args:
-        encoder: the encoder.
         cfg: configuration of the classifier.
+        encoder: the encoder.
         architecture: what the encoder's checkpoint says about it, value by name.
     """
 
     def __init__(
         self,
-        encoder: ECGTransformer,
         cfg: ECGTransformerClassificationConfig,
-        architecture: dict[str, Any],
+        encoder: ECGTransformer,
+        architecture: dict[str, Any] | None = None,
     ):
         super().__init__(encoder, **network_options(ECGTransformerClassifier, cfg))
-        self.architecture = architecture
+        self.architecture = architecture or {}
         training = sum(p.numel() for p in self.parameters() if p.requires_grad)
         total = sum(p.numel() for p in self.parameters())
         logger.info("%d of %d parameters train", training, total)
@@ -101,4 +123,4 @@ class ECGTransformerClassificationModel(ECGTransformerClassifier, BaseFairseqMod
         for name, value in architecture.items():
             if cfg[name] != value:
                 logger.info("model.%s is %s, as in %s", name, value, cfg.model_path)
-        return cls(encoder, cfg, architecture)
+        return cls(cfg, encoder, architecture)

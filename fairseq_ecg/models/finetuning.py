@@ -8,6 +8,7 @@ from typing import Any, Optional
 import torch
 from fairseq.dataclass import FairseqDataclass
 from fairseq.dataclass.utils import merge_with_parent
+from fairseq.models import BaseFairseqModel
 from omegaconf import OmegaConf
 from torch import nn
 
@@ -100,6 +101,22 @@ class ECGTransformerFinetuningConfig(TransformerFinetuningConfig, ECGTransformer
     feature_grad_mult: float = field(
         default=0.0, metadata={"help": "factor on the convolutions' gradient; 0 freezes them"}
     )
+
+
+class ECGTransformerFinetuningModel(BaseFairseqModel):
+    """What all models on a pre-trained encoder have in common."""
+
+    def forward(self, source, padding_mask=None, **_):
+        """Return what the encoder says of each frame, before any pooling.
+
+        Args:
+            source: ``(B, L, T)`` float, standardised samples.
+            padding_mask: ``(B, L, T)`` or ``(B, T)`` bool, True where a sample is padding.
+
+        Returns:
+            See :meth:`fairseq_ecg.modules.ECGTransformer.forward`.
+        """
+        return self.encode(source, padding_mask)
 
 
 def encoder_config(cfg: ECGTransformerFinetuningConfig, state: dict[str, Any]) -> dict[str, Any]:

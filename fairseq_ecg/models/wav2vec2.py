@@ -61,12 +61,19 @@ class Wav2Vec2CMSCConfig(Wav2Vec2Config):
 
 @register_model("wav2vec2", dataclass=Wav2Vec2Config)
 class Wav2Vec2Model(Wav2Vec2, BaseFairseqModel):
-    """:class:`fairseq_ecg.modules.Wav2Vec2` as a fairseq model."""
+    """:class:`fairseq_ecg.modules.Wav2Vec2` as a fairseq model.
+
+    Args:
+        cfg: its configuration.
+    """
+
+    def __init__(self, cfg: Wav2Vec2Config):
+        super().__init__(**network_options(Wav2Vec2, cfg))
 
     @classmethod
     def build_model(cls, cfg: Wav2Vec2Config, task=None) -> "Wav2Vec2Model":
         """Build the network that a configuration describes."""
-        return cls(**network_options(Wav2Vec2, cfg))
+        return cls(cfg)
 
 
 @register_model("wav2vec2_cmsc", dataclass=Wav2Vec2CMSCConfig)

@@ -20,16 +20,18 @@ ENCODERS: dict[str, type[ECGTransformer]] = {
 """Class of each encoder by the name that fairseq registers it under."""
 
 
-def network_options(network: type[nn.Module], cfg: Mapping[str, Any]) -> dict[str, Any]:
+def network_options(network: type[nn.Module], cfg: Any) -> dict[str, Any]:
     """Pick from a configuration the arguments of a network, its base classes' included.
 
     Args:
         network: class of :mod:`fairseq_ecg.modules` whose arguments bear the config's names.
-        cfg: the model's configuration, a plain mapping or one of omegaconf's.
+        cfg: the model's configuration: a plain mapping, one of omegaconf's, or an object with
+            the values as attributes.
 
     Returns:
         Value by argument; choices as plain strings.
     """
+    values = cfg if isinstance(cfg, Mapping) else vars(cfg)
     names = {
         name
         for base in inspect.getmro(network)
@@ -37,7 +39,7 @@ def network_options(network: type[nn.Module], cfg: Mapping[str, Any]) -> dict[st
         for name, parameter in inspect.signature(base.__init__).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
-    options = {name: cfg[name] for name in sorted(names) if name in cfg}
+    options = {name: values[name] for name in sorted(names) if name in values}
     for name in ("mask_selection", "mask_channel_selection", "pooling"):
         if name in options:
             options[name] = str(options[name])

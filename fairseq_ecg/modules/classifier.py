@@ -82,9 +82,7 @@ class ECGTransformerClassifier(nn.Module):
             ``padding_mask`` ``(B, T')`` or None, and ``saliency`` ``(B, layers, T', T')`` or
             None; all but ``out`` without gradient.
         """
-        frozen = self.num_updates < self.freeze_finetune_updates
-        with torch.no_grad() if frozen else contextlib.nullcontext():
-            encoded = self.encoder.extract_features(source, padding_mask)
+        encoded = self.encode(source, padding_mask)
         x, frame_mask = self.final_dropout(encoded["x"]), encoded["padding_mask"]
         saliency = encoded["saliency"]
         return {
@@ -93,6 +91,18 @@ class ECGTransformerClassifier(nn.Module):
             "padding_mask": frame_mask,
             "saliency": None if saliency is None else saliency.detach(),
         }
+
+    def encode(
+        self, source: torch.Tensor, padding_mask: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor | None]:
+        """Run the encoder, without gradient as long as it is frozen.
+
+        Returns:
+            See :meth:`ECGTransformer.forward`.
+        """
+        frozen = self.num_updates < self.freeze_finetune_updates
+        with torch.no_grad() if frozen else contextlib.nullcontext():
+            return self.encoder.extract_features(source, padding_mask)
 
     def set_num_updates(self, num_updates: int) -> None:
         """Tell how many updates are done, for freezing and for parts that follow a schedule."""

@@ -1,8 +1,7 @@
 """Tasks; importing them registers everything that this package adds to fairseq."""
 
-import fairseq_ecg.compat.adam
 import fairseq_ecg.models  # noqa: F401
-from fairseq_ecg.compat import training
+from fairseq_ecg.compat import adam, training  # noqa: F401
 from fairseq_ecg.criterions import install_meters
 from fairseq_ecg.tasks.ecg_classification import ECGDiagnosisTask
 from fairseq_ecg.tasks.ecg_pretraining import ECGPretrainingTask

@@ -23,6 +23,10 @@ from fairseq_ecg.compat.launch_dir import from_launch_dir
 from fairseq_ecg.criterions import NonFiniteLossError
 from fairseq_ecg.data import CMSCECGDataset, ECGDataset, FileECGDataset
 from fairseq_ecg.data.store import is_store, stored_form
+from fairseq_ecg.models.ecg_transformer_classifier import (
+    ECGTransformerClassificationModel,
+    leave_out_implied,
+)
 from fairseq_ecg.ops import backends
 from fairseq_ecg.ops.augment import build_augmentations
 from fairseq_ecg.ops.masking import BatchMasking
@@ -183,7 +187,10 @@ class ECGPretrainingTask(FairseqTask):
         return cls(cfg)
 
     def build_model(self, cfg, from_checkpoint: bool = False):
-        """Build the model, and note in its configuration the architecture it really has."""
+        """Build the model; its configuration becomes what a checkpoint is to say of it.
+
+        That is the architecture it really has, without options that say nothing of it.
+        """
         model = models.build_model(cfg, self, from_checkpoint)
         masking = getattr(model, "masking", None)
         if masking is not None:
@@ -193,6 +200,8 @@ class ECGPretrainingTask(FairseqTask):
         architecture = getattr(model, "architecture", {})
         with open_dict(cfg):
             cfg.update(architecture)
+        if isinstance(model, ECGTransformerClassificationModel):
+            leave_out_implied(cfg)
         return model
 
     def build_criterion(self, cfg, from_checkpoint: bool = False):

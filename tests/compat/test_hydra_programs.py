@@ -367,7 +367,7 @@ def request(**common_eval) -> DictConfig:
         ({"path": None}, True, r"common_eval\.path is not given"),
         ({"extract": ["logits"]}, True, "logits cannot be extracted; choose from output"),
         ({"extract": ["output"]}, True, r"\[output\] needs common_eval\.results_path"),
-        ({}, False, r"common_eval\.extract is not given"),
+        ({}, False, r"\[output\] needs common_eval\.results_path"),
     ],
 )
 def test_requests_are_checked_before_anything_is_loaded(common_eval, labelled, message):
@@ -418,6 +418,21 @@ def test_pretraining_batches_are_not_extracted(hydra_validate, code_15, shared, 
     assert "of a pre-trained model by fairseq-hydra-inference" in run.log
 
 
+@pytest.mark.parametrize("name", ["encoder_out", "saliency"])
+def test_padding_is_told_with_either(name, shared):
+    model = build_model_from_checkpoint(shared / "golden" / "diagnosis_small.pt")
+    model.encoder.encoder.need_weights = True
+    padding = torch.zeros(2, 12, 160, dtype=torch.bool)
+    for padded, frames in ((0, 0), (32, 2)):
+        padding[1, :, 160 - padded :] = padded > 0
+        observer = Observer(model, [name], "a.pt")
+        observer.run({"net_input": {"source": torch.randn(2, 12, 160), "padding_mask": padding}})
+        arrays = observer.arrays({"id": torch.arange(2)}, with_targets=False)
+        assert set(arrays) == {name, "padding_mask"}
+        assert arrays["padding_mask"].shape == (2, 10)
+        assert arrays["padding_mask"].sum(dim=1).tolist() == [0, frames]
+
+
 def test_a_pretrained_model_has_no_output(shared):
     model = build_model_from_checkpoint(shared / "golden" / "pretrain_small.pt")
     with pytest.raises(DataError, match=r"a\.pt: a pre-trained model predicts no labels"):
@@ -441,9 +456,9 @@ def test_installed_command_from_another_directory(command, recorded, tmp_path):
     script = Path(sys.executable).with_name("fairseq-hydra-inference")
     if not script.exists():
         pytest.skip("the package is not installed with its console scripts")
-    options = [*command, EVERYTHING, "common_eval.results_path=out"]
+    options = [*command, "common_eval.results_path=out"]  # no extract: the output
     result = subprocess.run(
         [script, *options], cwd=tmp_path, env=environment(), capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr[-4000:]
-    assert_recorded(tmp_path / "out", recorded, ["outputs", "encoder_out", "saliency"])
+    assert_recorded(tmp_path / "out", recorded, ["outputs"])

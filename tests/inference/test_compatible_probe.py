@@ -49,7 +49,7 @@ def test_files_of_the_checkpoint(features, tmp_path, caplog):
             tmp_path / f"checkpoint{epoch}_targets_{split}.npy"
         ))  # fmt: skip
         np.testing.assert_array_equal(targets, features[split].segment_labels)
-        weight, bias = saved["state_dict"]["weight"].numpy(), saved["state_dict"]["bias"].numpy()
+        weight, bias = (saved["state_dict"][f"proj.{name}"].numpy() for name in ("weight", "bias"))
         np.testing.assert_allclose(outputs, features[split].embeddings @ weight.T + bias, atol=1e-4)
         areas = []
         for label in range(2):
@@ -76,8 +76,8 @@ def test_a_first_step_by_hand(features, tmp_path):
     torch.nn.init.xavier_uniform_(start, generator=generator)
     loss = torch.nn.functional.binary_cross_entropy_with_logits(x @ start.T, y)
     assert saved["train_losses"][0] == pytest.approx(float(loss), rel=1e-5)
-    assert (saved["state_dict"]["weight"] - start).abs().max() < 1.1e-5
-    assert saved["state_dict"]["bias"].abs().max() == pytest.approx(1e-5, rel=0.05)
+    assert (saved["state_dict"]["proj.weight"] - start).abs().max() < 1.1e-5
+    assert saved["state_dict"]["proj.bias"].abs().max() == pytest.approx(1e-5, rel=0.05)
 
 
 def test_the_same_seed_gives_the_same_probe(features, tmp_path):

@@ -20,22 +20,24 @@ FRAMES = 40
 def network():
     torch.manual_seed(0)
     return Wav2Vec2CMSCModel(
-        encoder_layers=2,
-        encoder_embed_dim=32,
-        encoder_ffn_embed_dim=64,
-        encoder_attention_heads=4,
-        conv_feature_layers="[(16, 2, 2)] * 4",
-        conv_pos=32,
-        conv_pos_groups=4,
-        quantize_targets=True,
-        latent_vars=8,
-        final_dim=16,
-        num_negatives=10,
-        apply_mask=True,
-        mask_prob=0.65,
-        dropout_input=0.1,
-        dropout_features=0.1,
-        feature_grad_mult=0.1,
+        {
+            "encoder_layers": 2,
+            "encoder_embed_dim": 32,
+            "encoder_ffn_embed_dim": 64,
+            "encoder_attention_heads": 4,
+            "conv_feature_layers": "[(16, 2, 2)] * 4",
+            "conv_pos": 32,
+            "conv_pos_groups": 4,
+            "quantize_targets": True,
+            "latent_vars": 8,
+            "final_dim": 16,
+            "num_negatives": 10,
+            "apply_mask": True,
+            "mask_prob": 0.65,
+            "dropout_input": 0.1,
+            "dropout_features": 0.1,
+            "feature_grad_mult": 0.1,
+        }
     ).train()
 
 

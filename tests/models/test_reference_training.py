@@ -20,7 +20,7 @@ RELATIVE = 5e-5
     ids=["evaluation", "training"],
 )
 def test_pretraining_step(training, loss, contrastive, correct):
-    network = fill(Wav2Vec2CMSCModel(**PRETRAINING)).train(training)
+    network = fill(Wav2Vec2CMSCModel(PRETRAINING)).train(training)
     cfg = {"_name": "wav2vec2_with_cmsc", "infonce": True, "loss_weights": [0.1, 10]}
     cfg["log_keys"] = ["prob_perplexity", "code_perplexity", "temp"]
     criterion = build_criterion(OmegaConf.create(cfg), None).train(training)

@@ -22,6 +22,9 @@ from fairseq_ecg.inference.probe.report import save_picture
 logger = logging.getLogger(__name__)
 
 CHECKPOINT = "linear.pt"
+LAYER = "proj"
+"""Name of the linear layer in fairseq_signals' module, and so in the checkpoint."""
+
 CHECKPOINT_INTERVAL = 10
 """Epochs between those that may become the checkpoint."""
 
@@ -148,7 +151,9 @@ def train_probe(
             best = _checkpoint(epoch, probe, optimizer, history)
     with replacing(out / CHECKPOINT) as unfinished:
         torch.save(best, unfinished)
-    probe.load_state_dict(best["state_dict"])
+    probe.load_state_dict(
+        {name.removeprefix(f"{LAYER}."): value for name, value in best["state_dict"].items()}
+    )
     scores = {}
     for name in (valid, test):
         scores[name], logits = _measure(probe, data[name], settings.batch_size)
@@ -234,9 +239,10 @@ def _checkpoint(
             return {key: copied(item) for key, item in value.items()}
         return value
 
+    weights = {f"{LAYER}.{name}": value for name, value in probe.state_dict().items()}
     return {
         "epoch": epoch,
-        "state_dict": copied(dict(probe.state_dict())),
+        "state_dict": copied(weights),
         "optimizer": copied(optimizer.state_dict()),
         "best_auprc": history.valid_auprcs[-1],
         "train_losses": list(history.train_losses),
