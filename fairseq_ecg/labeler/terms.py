@@ -81,7 +81,8 @@ class Pattern:
         descriptors: of ``BEFORE`` and ``AFTER``.
         left: descriptors that a connective gives the entity on its left.
         right: likewise on its right.
-        coordinates: the connective lists things alike, as "or": negation goes on behind it.
+        coordinates: the connective lists things alike, as "or": negation and doubt go on behind it.
+        of_all: an ``AFTER`` that is said of all of a list, as "are no longer present".
         first: a descriptor that is looked for before entities are.
         place: file and line.
     """
@@ -93,6 +94,7 @@ class Pattern:
     left: tuple[str, ...] = ()
     right: tuple[str, ...] = ()
     coordinates: bool = False
+    of_all: bool = False
     first: bool = False
     place: str = ""
 
