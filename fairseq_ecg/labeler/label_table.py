@@ -98,11 +98,7 @@ def read_label_set(source: str | None, vocabulary: Vocabulary) -> LabelSet:
         rows = list(_read_rows(Path(source), vocabulary))
     sources: dict[str, list[str]] = {}
     for place, name, label in rows:
-        entity, _, descriptor = name.partition(" - ")
-        if entity not in vocabulary.entities:
-            raise DataError(f"{place}: there is no entity {entity!r} in the vocabulary")
-        if descriptor and descriptor not in vocabulary.descriptors:
-            raise DataError(f"{place}: there is no descriptor {descriptor!r} in the vocabulary")
+        vocabulary.require_label(name, place)
         sources.setdefault(label, []).append(name)
     if not sources:
         raise DataError(f"{source}: names no label")

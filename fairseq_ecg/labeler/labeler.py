@@ -145,9 +145,14 @@ class Labeler:
         Returns:
             A line for each way to the label: the mention in the text, the steps from it, and the
             probability. None where the label does not hold.
+
+        Raises:
+            DataError: There is no such label.
         """
+        entity, descriptor = self.vocabulary.require_label(
+            label, f"vocabulary {self.vocabulary.name}"
+        )
         finding = self.find(text)
-        entity, _, descriptor = label.partition(" - ")
         lines = []
         for _, block in finding.blocks:
             for row in block.entities:

@@ -17,6 +17,7 @@ from fairseq_ecg.labeler.terms import (
     Mention,
     Pattern,
     Travelling,
+    Vocabulary,
 )
 
 ENTITY_KEYS = ("parents", "codes", "aka", "requires_descriptors", "certain", "tags", "patterns")
@@ -218,3 +219,10 @@ def read_label_sets(document: Fields) -> dict[str, tuple[str, ...]]:
     if not isinstance(sets, Fields):
         raise DataError(f"{document.place('labels')}: labels is a mapping of names to lists")
     return {name: sets.texts(name) for name in sets}
+
+
+def check_label_sets(document: Fields, vocabulary: Vocabulary) -> None:
+    """Raise DataError, naming file and line, if a list of labels has a name that is unknown."""
+    for name, labels in read_label_sets(document).items():
+        for i, label in enumerate(labels):
+            vocabulary.require_label(label, document["labels"][name].place(i))

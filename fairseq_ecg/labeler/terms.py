@@ -11,6 +11,9 @@ BEFORE = "b"
 AFTER = "a"
 CONNECTIVE = "c"
 
+DESCRIBED = " - "
+"""Stands in labels between an entity and a descriptor of it."""
+
 
 @dataclass(frozen=True)
 class Entity:
@@ -161,6 +164,11 @@ class Vocabulary:
             DataError: naming file, line and name.
         """
         for entity in self.entities.values():
+            if DESCRIBED in entity.name:
+                raise DataError(
+                    f"{entity.place}: entity {entity.name!r} must not have {DESCRIBED!r} in it, "
+                    "which labels have between an entity and a descriptor"
+                )
             for parent in entity.parents:
                 self._known_entity(parent, entity.place, f"parent of {entity.name!r}")
         for descriptor in self.descriptors.values():
@@ -178,6 +186,25 @@ class Vocabulary:
         for rule in self.travelling:
             self._known_entity(rule.entity, rule.place, "entity of travelling descriptors")
             self._known_descriptors(rule.descriptors, rule.place, f"travelling in {rule.entity!r}")
+
+    def require_label(self, name: str, place: str) -> tuple[str, str]:
+        """Take a label apart.
+
+        Args:
+            name: of an entity, or ``<Entity> - <Descriptor>``.
+            place: where it stands, for the message.
+
+        Returns:
+            Entity and descriptor, the latter empty where there is none.
+
+        Raises:
+            DataError: There is no such entity or descriptor.
+        """
+        entity, _, descriptor = name.partition(DESCRIBED)
+        self._known_entity(entity, place, f"label {name!r}")
+        if descriptor:
+            self._known_descriptors((descriptor,), place, f"label {name!r}")
+        return entity, descriptor
 
     def _check_patterns(self) -> None:
         place_of: dict[str, str] = {}

@@ -48,6 +48,9 @@ def test_why(capsys):
     assert "Infarction [Possible]: in the text (p = 0.5)" in capsys.readouterr().out
     assert main(["label", "why", "sinus rhythm", "Infarction"]) == 0
     assert "does not hold" in capsys.readouterr().out
+    for unknown in ("Infarct", "Infarction - Sharp"):
+        assert main(["label", "why", "sinus rhythm", unknown]) == 2
+        assert f"label {unknown!r}: there is no" in capsys.readouterr().err
 
 
 def test_codes(tmp_path, capsys):
