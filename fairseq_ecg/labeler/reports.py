@@ -166,11 +166,9 @@ def _read(path: Path, columns: Sequence[str], rows: int) -> Iterator[pd.DataFram
         except ArrowInvalid as error:
             raise DataError(f"{path}: {error}") from None
         names = file.schema_arrow.names
-        for name in set(columns) & set(names):
-            if file.schema_arrow.field(name).type.num_fields:
-                raise DataError(
-                    f"{path}: column {name!r} holds {file.schema_arrow.field(name).type}, not text"
-                )
+        for name in columns:
+            if name in names and (kind := file.schema_arrow.field(name).type).num_fields:
+                raise DataError(f"{path}: column {name!r} holds {kind}, not text")
         if not file.metadata.num_rows or not set(columns) <= set(names):
             yield pd.DataFrame(columns=names)
             return
