@@ -4,10 +4,11 @@
 
 Nothing is timed.
 ``tests/labeler/statements.yaml`` was written before the vocabulary, ``statements_later.yaml``
-after it, ``statements_last.yaml`` when what the former had shown was mended; findings are complete
-with regard to the labels that occur in any of them. A label is positive from a probability of 0.6
-on, uncertain below. Precision and recall of each label go to ``results/labels.csv``, statements
-that are understood otherwise are printed.
+after it, ``statements_last.yaml`` when what the former had shown was mended,
+``statements_over_reads.yaml``, ``statements_odd.yaml`` and, when these had been mended too,
+``statements_check.yaml`` later still; findings are complete with regard to the labels that occur in
+any of them. A label is positive from a probability of 0.6 on, uncertain below. Precision and recall
+of each label go to ``results/labels.csv``, statements that are understood otherwise are printed.
 
 With recorded cases of ECG-FM's labeler, ``results/labels_upstream.csv`` tells for each published
 label in how many cases both have it (there at any probability, as it was published), and which
@@ -31,8 +32,12 @@ SETS = {
     "before": "statements.yaml",
     "after": "statements_later.yaml",
     "last": "statements_last.yaml",
+    "over-reads": "statements_over_reads.yaml",
+    "odd": "statements_odd.yaml",
+    "check": "statements_check.yaml",
 }
-"""Files of statements, by when they were written: before the vocabulary or after it."""
+"""Files of statements, by when they were written: before the vocabulary or after it, or by what
+they are about."""
 
 KINDS = ("positive", "uncertain", "negated")
 PUBLISHED = "mimic_iv_ecg"

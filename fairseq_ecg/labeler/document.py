@@ -123,7 +123,10 @@ def read_document(path: Path) -> Any:
         raise DataError(f"{path}{line}: {error.problem or error.context}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: is not YAML or JSON in UTF-8 ({error})") from None
-    return None if node is None else _construct(node, path)
+    try:
+        return None if node is None else _construct(node, path)
+    except RecursionError:
+        raise DataError(f"{path}: something in it stands within itself, or too deep") from None
 
 
 def _construct(node: yaml.Node, path: Path) -> Any:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fairseq_ecg.data.atomic import replacing
+from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.labeler.knowledge_graph import KnowledgeGraph
 
 _ROW_INCHES = 0.32
@@ -26,13 +27,17 @@ def draw_graph(graph: KnowledgeGraph, entity: str, path: Path) -> None:
         path: SVG file to write; any other kind that Matplotlib knows by its ending.
 
     Raises:
-        DataError: There is no such entity.
+        DataError: There is no such entity, or no such kind of picture.
     """
     import networkx as nx
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    kind = path.suffix.removeprefix(".").lower() or "svg"
+    if kind not in FigureCanvasAgg.get_supported_filetypes():
+        known = ", ".join(sorted(FigureCanvasAgg.get_supported_filetypes()))
+        raise DataError(f"{path}: no picture of kind {kind!r} can be written; there are {known}")
     names = [*graph.ancestors(entity), entity, *graph.descendants(entity)]
     network = nx.DiGraph()
     network.add_nodes_from(names)
@@ -70,7 +75,6 @@ def draw_graph(graph: KnowledgeGraph, entity: str, path: Path) -> None:
         )
     # The same graph is the same file: no date, no random identifiers, text as text.
     settings = {"svg.hashsalt": "fairseq-ecg", "svg.fonttype": "none"}
-    kind = path.suffix.removeprefix(".").lower() or "svg"
     with rc_context(settings), replacing(path) as unfinished:
         metadata = {"Date": None} if kind == "svg" else None
         figure.savefig(unfinished, format=kind, metadata=metadata)

@@ -19,6 +19,12 @@ THRESHOLD = 0.6
 """Between "possible" (0.5) and "probable" (0.7)."""
 
 
+def check_threshold(threshold: float) -> None:
+    """Raise DataError if a threshold is no probability."""
+    if not 0 <= threshold <= 1:
+        raise DataError(f"threshold {threshold:g}: give a probability, 0 to 1")
+
+
 @dataclass(frozen=True)
 class LabelSet:
     """Which labels a table has, and what counts as each.
@@ -92,12 +98,10 @@ def read_label_set(source: str | None, vocabulary: Vocabulary) -> LabelSet:
         rows = list(_read_rows(Path(source), vocabulary))
     sources: dict[str, list[str]] = {}
     for place, name, label in rows:
-        entity, _, descriptor = name.partition(" - ")
-        if entity not in vocabulary.entities:
-            raise DataError(f"{place}: there is no entity {entity!r} in the vocabulary")
-        if descriptor and descriptor not in vocabulary.descriptors:
-            raise DataError(f"{place}: there is no descriptor {descriptor!r} in the vocabulary")
+        vocabulary.require_label(name, place)
         sources.setdefault(label, []).append(name)
+    if not sources:
+        raise DataError(f"{source}: names no label")
     return LabelSet({label: tuple(names) for label, names in sources.items()})
 
 
@@ -156,12 +160,16 @@ def _read_rows(path: Path, vocabulary: Vocabulary) -> Iterable[tuple[str, str, s
     if not path.is_file():
         sets = ", ".join(vocabulary.label_sets) or "none"
         raise DataError(f"{path}: no such file, nor a set of labels of the vocabulary ({sets})")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if "name" not in (reader.fieldnames or ()):
-            raise DataError(f"{path}: no column 'name' with the labels")
-        for row in reader:
-            yield f"{path}, line {reader.line_num}", row["name"], row.get("label") or row["name"]
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if "name" not in (reader.fieldnames or ()):
+                raise DataError(f"{path}: no column 'name' with the labels")
+            for row in reader:
+                label = row.get("label") or row["name"]
+                yield f"{path}, line {reader.line_num}", row["name"], label
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: is no CSV file in UTF-8: {error}") from None
 
 
 def label_table(
@@ -176,7 +184,11 @@ def label_table(
 
     Returns:
         A row for every text, those without labels included; a column of 0 and 1 for every label.
+
+    Raises:
+        DataError: The threshold is no probability.
     """
+    check_threshold(threshold)
     rows = [labels.hot(finding.labels_flat, threshold) for finding in results.findings]
     index = results.texts.index.rename(IDX)
     return pd.DataFrame(rows, index=index, columns=list(labels.names), dtype="int64")

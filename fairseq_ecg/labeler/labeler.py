@@ -88,8 +88,11 @@ class Labeler:
             What was found.
 
         Raises:
-            DataError: The index of the Series has the same entry twice.
+            DataError: The texts are a single one, or the index of the Series has the same entry
+                twice.
         """
+        if isinstance(texts, str):
+            raise DataError(f"texts are {texts[:40]!r}; give a list of texts, or use find")
         series = texts if isinstance(texts, pd.Series) else pd.Series(list(texts), dtype=object)
         if not series.index.is_unique:
             twice = series.index[series.index.duplicated()].tolist()[0]
@@ -145,9 +148,14 @@ class Labeler:
         Returns:
             A line for each way to the label: the mention in the text, the steps from it, and the
             probability. None where the label does not hold.
+
+        Raises:
+            DataError: There is no such label.
         """
+        entity, descriptor = self.vocabulary.require_label(
+            label, f"vocabulary {self.vocabulary.name}"
+        )
         finding = self.find(text)
-        entity, _, descriptor = label.partition(" - ")
         lines = []
         for _, block in finding.blocks:
             for row in block.entities:

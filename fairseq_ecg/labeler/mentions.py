@@ -12,6 +12,7 @@ from fairseq_ecg.labeler.terms import AFTER, BEFORE, CONNECTIVE, ENTITY, Pattern
 _CLAUSE_END = re.compile(r"[;\n]|[.!](?:\s|$)")
 _SET_OFF = re.compile(r"[,:(\-]")
 _LISTED = re.compile(r"[\s,/]*")
+_WORD = re.compile(r"\w")
 
 
 class Mentioned(NamedTuple):
@@ -28,6 +29,22 @@ class Mentioned(NamedTuple):
     descriptors: tuple[str, ...]
     pattern: int
     negated: bool = False
+
+
+class _Lists(NamedTuple):
+    """Lists of entities in a report.
+
+    Attributes:
+        patterns: of the report.
+        gaps: text before each.
+        starts_clause: whether it is the first of its clause.
+        said: which descriptors have been said of which list.
+    """
+
+    patterns: Sequence[Pattern]
+    gaps: Sequence[str]
+    starts_clause: Sequence[bool]
+    said: set[tuple]
 
 
 class Attribution:
@@ -90,59 +107,119 @@ class Attribution:
         around = _neighbours(targets, [*ends, len(patterns)])
         commas = _counts("," in gap for gap in gaps)
         set_off = _counts(_SET_OFF.search(gap) is not None for gap in gaps)
-        end_of_clause = [False] * len(patterns)
-        for end in ends:
-            end_of_clause[end] = True
+        first_of_clause = frozenset(ends)
+        starts_clause = [i in first_of_clause for i in range(len(patterns))]
+        lists = _Lists(patterns, gaps, starts_clause, set())
         for i, (pattern, (left, right)) in enumerate(zip(patterns, around, strict=True)):
-            if self._negating.intersection(pattern.descriptors):
-                if self._semantics.negation == "clause":
-                    if pattern.kind == AFTER:
-                        negated |= set() if left is None else {left}
-                    elif right is not None and commas[right + 1] == commas[i + 1]:
-                        negated |= self._denied(patterns, gaps, end_of_clause, right)
-                    continue
-            elif (
+            same_phrase = right is not None and commas[right + 1] == commas[i + 1]
+            if pattern.kind == CONNECTIVE:
+                # It joins what stands next to it: in "LVH, drug effect or infarct" not LVH.
+                near_left = None if _WORD.search(gaps[i]) else left
+                _give(given, pattern, near_left, right if same_phrase else None)
+                continue
+            negates = not self._negating.isdisjoint(pattern.descriptors)
+            doubts = not negates and not self._uncertain.isdisjoint(pattern.descriptors)
+            if negates and self._semantics.negation == "clause":
+                negated |= self._reached(lists, pattern, left, right if same_phrase else None)
+                continue
+            if (
                 self._semantics.trailing_descriptors
                 and pattern.kind == BEFORE
+                and not negates
                 and right is None
                 and left is not None
                 and set_off[i + 1] > set_off[left + 1]
+                and not (doubts and _WORD.search(gaps[i + 1]))
             ):
-                right = left
+                given[left] += pattern.descriptors
+                continue
             _give(given, pattern, left, right)
+            if doubts and self._semantics.shared_certainty:
+                reached = self._reached(lists, pattern, left, right if same_phrase else None)
+                for other in sorted(reached - {left if pattern.kind == AFTER else right}):
+                    given[other] += pattern.descriptors
         return given, negated
 
-    def _denied(
-        self,
-        patterns: Sequence[Pattern],
-        gaps: Sequence[str],
-        end_of_clause: Sequence[bool],
-        first: int,
+    def _reached(
+        self, lists: _Lists, pattern: Pattern, left: int | None, right: int | None
     ) -> set[int]:
-        """Return which entities a negation denies: the first behind it, and those listed with it.
+        """Return the entities that a descriptor is said of, of which one is next to it.
+
+        Said again of the same list, it reaches nothing more: endless repetitions take no time.
+        """
+        nearest = left if pattern.kind == AFTER else right
+        said = pattern.kind, pattern.of_all, pattern.descriptors, nearest
+        if nearest is None or said in lists.said:
+            return set()
+        lists.said.add(said)
+        if pattern.kind == BEFORE:
+            denied = not self._negating.isdisjoint(pattern.descriptors)
+            return self._listed_from(lists, nearest, denied=denied)
+        return self._listed_before(lists, nearest) if pattern.of_all else {nearest}
+
+    def _listed_from(self, lists: _Lists, first: int, *, denied: bool) -> set[int]:
+        """Return the first entity that something is said of, and those listed behind it.
 
         A list is made of commas, slashes and connectives that coordinate, with one of the latter:
         in "no ischemia, injury or infarct" all are denied, in "no infarct, sinus rhythm" one is.
+
+        Args:
+            lists: of a report.
+            first: position of the first entity.
+            denied: it is denied, not doubted. Doubt ends before another descriptor of certainty,
+                and at commas, but in a list of alternatives: in "possible infarct, and left axis
+                deviation" the axis is certain.
         """
-        denied, listed = {first}, [first]
+        patterns, gaps, starts_clause, _ = lists
+        found, pending = {first}, [first]
         coordinated = self._is_generic(patterns[first])
+        comma = alternatives = False
         for j in range(first + 1, len(patterns)):
             pattern = patterns[j]
+            certainty = not self._uncertain.isdisjoint(pattern.descriptors)
             if (
-                end_of_clause[j]
-                or not _LISTED.fullmatch(gaps[j])
-                or (pattern.kind == CONNECTIVE and not pattern.coordinates)
-                or self._negating.intersection(pattern.descriptors)
-                or (self._uncertain.intersection(pattern.descriptors) and not coordinated)
+                starts_clause[j]
+                or self._ends_list(pattern, gaps[j])
+                or (certainty and not (denied and coordinated))
             ):
                 break
             coordinated |= pattern.kind == CONNECTIVE or "/" in gaps[j]
+            comma |= "," in gaps[j]
+            alternatives |= not self._uncertain.isdisjoint(pattern.left)
             if pattern.entities:
-                listed.append(j)
+                pending.append(j)
                 if coordinated:
-                    denied.update(listed)
+                    if comma and not (denied or alternatives):
+                        break
+                    found.update(pending)
+                    pending.clear()
+                    comma = alternatives = False
                 coordinated = False
-        return denied
+        return found
+
+    def _listed_before(self, lists: _Lists, last: int) -> set[int]:
+        """Return the last entity of a list and those before it, see ``_listed_from``."""
+        patterns, gaps, starts_clause, _ = lists
+        found = {last}
+        coordinated = False
+        for j in range(last, 0, -1):
+            pattern = patterns[j - 1]
+            if starts_clause[j] or self._ends_list(pattern, gaps[j]):
+                break
+            coordinated |= pattern.kind == CONNECTIVE or "/" in gaps[j]
+            if pattern.entities:
+                if not coordinated:
+                    break
+                found.add(j - 1)
+        return found
+
+    def _ends_list(self, pattern: Pattern, gap: str) -> bool:
+        """Return whether a list ends at a pattern with some text between it and the list."""
+        return (
+            not _LISTED.fullmatch(gap)
+            or (pattern.kind == CONNECTIVE and not pattern.coordinates)
+            or not self._negating.isdisjoint(pattern.descriptors)
+        )
 
     def _is_generic(self, pattern: Pattern) -> bool:
         """Return whether it is no finding by itself, as "ECG" in "no ECG evidence of infarct"."""

@@ -72,6 +72,7 @@ def overlaid(vocabulary: Vocabulary, path: Path) -> Vocabulary:
         **changed,
     )
     vocabulary.check()
+    parts.check_label_sets(document, vocabulary)
     return vocabulary
 
 

@@ -17,12 +17,14 @@ from fairseq_ecg.labeler.terms import (
     Mention,
     Pattern,
     Travelling,
+    Vocabulary,
 )
 
 ENTITY_KEYS = ("parents", "codes", "aka", "requires_descriptors", "certain", "tags", "patterns")
-DESCRIPTOR_KEYS = ("category", "probability", "creates", "negates", "tags", "before", "after")
-
 _SIDES = {"before": BEFORE, "after": AFTER}
+OF_ALL = "after_all"
+
+DESCRIPTOR_KEYS = ("category", "probability", "creates", "negates", "tags", *_SIDES, OF_ALL)
 
 
 def by_name(items: Iterable[Any], kind: str) -> dict[str, Any]:
@@ -121,10 +123,13 @@ def read_probability(row: Fields) -> float | None:
 
 
 def descriptor_patterns(row: Fields, name: str) -> Iterator[Pattern]:
-    """Read the patterns of a descriptor, for the entity before or after which they stand."""
+    """Read the patterns of a descriptor, for the entity or list that they stand beside."""
     for side, kind in _SIDES.items():
         for i, text in enumerate(row.texts(side)):
             yield Pattern(text, kind, descriptors=(name,), place=row[side].place(i))
+    for i, text in enumerate(row.texts(OF_ALL)):
+        place = row[OF_ALL].place(i)
+        yield Pattern(text, AFTER, descriptors=(name,), of_all=True, place=place)
 
 
 def read_patterns(rows: Iterable[Fields]) -> Iterator[Pattern]:
@@ -214,3 +219,10 @@ def read_label_sets(document: Fields) -> dict[str, tuple[str, ...]]:
     if not isinstance(sets, Fields):
         raise DataError(f"{document.place('labels')}: labels is a mapping of names to lists")
     return {name: sets.texts(name) for name in sets}
+
+
+def check_label_sets(document: Fields, vocabulary: Vocabulary) -> None:
+    """Raise DataError, naming file and line, if a list of labels has a name that is unknown."""
+    for name, labels in read_label_sets(document).items():
+        for i, label in enumerate(labels):
+            vocabulary.require_label(label, document["labels"][name].place(i))

@@ -19,7 +19,7 @@ from joblib.externals.loky import ProcessPoolExecutor
 
 from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.labeler.label_table import IDX, LabelSet
+from fairseq_ecg.labeler.label_table import IDX, LabelSet, check_threshold
 from fairseq_ecg.labeler.labeler import Labeler
 from fairseq_ecg.labeler.results import Finding
 
@@ -100,8 +100,10 @@ def label_reports(
         What was understood.
 
     Raises:
-        DataError: There is no such file or column, or two rows have the same id.
+        DataError: There is no such file or column, two rows have the same id, or the threshold is
+            no probability.
     """
+    check_threshold(threshold)
     parts = out / _PARTS
     job = _Job(labeler, labels, threshold, parts)
     _continue_or_clear(parts, _fingerprint(path, job, text_columns, id_column, rows))
@@ -135,14 +137,21 @@ def _tables(
             for values in zip(*(map(_text, table[name]) for name in text_columns), strict=True)
         ]
         ids = range(start, start + len(table)) if id_column is None else table[id_column]
-        yield pd.DataFrame(
-            {IDX: [str(value) for value in ids], "text": pd.Series(texts, dtype=object)}
-        )
+        yield pd.DataFrame({IDX: list(map(_text, ids)), "text": pd.Series(texts, dtype=object)})
         start += len(table)
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else "" if pd.isna(value) else str(value)
+    """Return the writing of a cell; of what is missing nothing."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if pd.isna(value):
+        return ""
+    # Numbers of which one is missing are read as fractions.
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value) if whole else value)
 
 
 def _read(path: Path, columns: Sequence[str], rows: int) -> Iterator[pd.DataFrame]:
@@ -157,6 +166,9 @@ def _read(path: Path, columns: Sequence[str], rows: int) -> Iterator[pd.DataFram
         except ArrowInvalid as error:
             raise DataError(f"{path}: {error}") from None
         names = file.schema_arrow.names
+        for name in columns:
+            if name in names and (kind := file.schema_arrow.field(name).type).num_fields:
+                raise DataError(f"{path}: column {name!r} holds {kind}, not text")
         if not file.metadata.num_rows or not set(columns) <= set(names):
             yield pd.DataFrame(columns=names)
             return
@@ -167,8 +179,17 @@ def _read(path: Path, columns: Sequence[str], rows: int) -> Iterator[pd.DataFram
         with pd.read_csv(
             path, dtype=str, keep_default_na=False, chunksize=rows, encoding="utf-8-sig"
         ) as reader:
-            yield from reader
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+            for table in reader:
+                # Of rows that are longer than the header pandas takes the front for their names.
+                if len(table) and not isinstance(table.index, pd.RangeIndex):
+                    raise DataError(
+                        f"{path}: rows have more fields than the header has columns; texts with "
+                        "commas must be in quotes"
+                    )
+                yield table
+    except pd.errors.EmptyDataError:
+        raise DataError(f"{path}: is empty; the first line names the columns") from None
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: is no CSV file in UTF-8: {error}") from None
 
 
@@ -415,7 +436,7 @@ def _joined(out: Path, parts: Path, n_parts: int, labels: LabelSet) -> Coverage:
 
 
 def _quoted(name: str) -> str:
-    return f'"{name.replace(chr(34), chr(34) * 2)}"' if set(name) & set(',"\n') else name
+    return f'"{name.replace(chr(34), chr(34) * 2)}"' if set(name) & set(',"\r\n') else name
 
 
 def _concatenate(path: Path, header: str, parts: Iterable[Path]) -> None:

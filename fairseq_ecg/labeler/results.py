@@ -69,6 +69,7 @@ class LabelerResults:
                 "stripped": [reading.stripped for reading in readings],
             },
             index=self.texts.index.rename(SAMPLE),
+            dtype=object,  # strings of Arrow hold no lone surrogates, a text may
         )
 
     @property

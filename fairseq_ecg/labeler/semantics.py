@@ -20,6 +20,8 @@ class Semantics:
         negation: ``clause``: a negated entity does not hold, nor those that are listed with it;
             ``nearest``: only the nearest entity does not hold; ``ignored``: negated entities hold
             (a fault of ECG-FM's program).
+        shared_certainty: with ``clause``, what is said of the certainty of the first entity of a
+            list is said of all of it.
         parent_gain: share of the remaining doubt that is taken away with every step from an entity
             to its parents.
         certain_compounds: a compound is certain even where a part of it is not.
@@ -32,6 +34,7 @@ class Semantics:
     attribution: Literal["clause", "report", "with_connective"] = "clause"
     trailing_descriptors: bool = True
     negation: Literal["clause", "nearest", "ignored"] = "clause"
+    shared_certainty: bool = True
     parent_gain: float = 0.0
     certain_compounds: bool = False
     certain_descriptors: bool = False
@@ -45,6 +48,7 @@ COMPATIBLE = Semantics(
     attribution="with_connective",
     trailing_descriptors=False,
     negation="ignored",
+    shared_certainty=False,
     parent_gain=0.3,
     certain_compounds=True,
     certain_descriptors=True,
@@ -57,6 +61,7 @@ MENDED = Semantics(
     attribution="report",
     trailing_descriptors=False,
     negation="nearest",
+    shared_certainty=False,
     parent_gain=0.3,
     certain_compounds=True,
     certain_descriptors=True,

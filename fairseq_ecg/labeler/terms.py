@@ -11,6 +11,9 @@ BEFORE = "b"
 AFTER = "a"
 CONNECTIVE = "c"
 
+DESCRIBED = " - "
+"""Stands in labels between an entity and a descriptor of it."""
+
 
 @dataclass(frozen=True)
 class Entity:
@@ -81,7 +84,8 @@ class Pattern:
         descriptors: of ``BEFORE`` and ``AFTER``.
         left: descriptors that a connective gives the entity on its left.
         right: likewise on its right.
-        coordinates: the connective lists things alike, as "or": negation goes on behind it.
+        coordinates: the connective lists things alike, as "or": negation and doubt go on behind it.
+        of_all: an ``AFTER`` that is said of all of a list, as "are no longer present".
         first: a descriptor that is looked for before entities are.
         place: file and line.
     """
@@ -93,6 +97,7 @@ class Pattern:
     left: tuple[str, ...] = ()
     right: tuple[str, ...] = ()
     coordinates: bool = False
+    of_all: bool = False
     first: bool = False
     place: str = ""
 
@@ -159,6 +164,11 @@ class Vocabulary:
             DataError: naming file, line and name.
         """
         for entity in self.entities.values():
+            if DESCRIBED in entity.name:
+                raise DataError(
+                    f"{entity.place}: entity {entity.name!r} must not have {DESCRIBED!r} in it, "
+                    "which labels have between an entity and a descriptor"
+                )
             for parent in entity.parents:
                 self._known_entity(parent, entity.place, f"parent of {entity.name!r}")
         for descriptor in self.descriptors.values():
@@ -176,6 +186,25 @@ class Vocabulary:
         for rule in self.travelling:
             self._known_entity(rule.entity, rule.place, "entity of travelling descriptors")
             self._known_descriptors(rule.descriptors, rule.place, f"travelling in {rule.entity!r}")
+
+    def require_label(self, name: str, place: str) -> tuple[str, str]:
+        """Take a label apart.
+
+        Args:
+            name: of an entity, or ``<Entity> - <Descriptor>``.
+            place: where it stands, for the message.
+
+        Returns:
+            Entity and descriptor, the latter empty where there is none.
+
+        Raises:
+            DataError: There is no such entity or descriptor.
+        """
+        entity, _, descriptor = name.partition(DESCRIBED)
+        self._known_entity(entity, place, f"label {name!r}")
+        if descriptor:
+            self._known_descriptors((descriptor,), place, f"label {name!r}")
+        return entity, descriptor
 
     def _check_patterns(self) -> None:
         place_of: dict[str, str] = {}

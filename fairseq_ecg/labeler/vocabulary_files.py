@@ -77,6 +77,7 @@ def _read(folder: Path) -> Vocabulary:
         label_sets=parts.read_label_sets(about),
     )
     vocabulary.check()
+    parts.check_label_sets(about, vocabulary)
     return vocabulary
 
 

@@ -1,5 +1,6 @@
 import csv
 
+import numpy as np
 import pytest
 
 from fairseq_ecg.cli import label, main
@@ -31,6 +32,23 @@ def test_reports_are_meant_where_no_command_is_named(tmp_path, capsys):
     assert labels != (tmp_path / "c" / "labels.csv").read_text()
 
 
+def test_prepare_labels_reads_what_label_writes(tmp_path):
+    (tmp_path / "meta.csv").write_text(
+        "idx,save_file,split,machine_report\n"
+        "3,a.mat,train,Atrial fibrillation; old inferior infarct\n"
+        "0,b.mat,valid,\n"
+        "5,c.mat,train,Sinus rhythm; cannot rule out infarct\n"
+    )
+    arguments = [str(tmp_path / "meta.csv"), "--text-column", "machine_report", "--id-column=idx"]
+    assert main(["label", *arguments, "--out", str(tmp_path / "labels")]) == 0
+    labels, splits = f"--labels={tmp_path / 'labels/labels.csv'}", f"{tmp_path / 'meta.csv'}"
+    command = ["prepare", "labels", labels, f"--meta-splits={splits}"]
+    assert main([*command, "--columns=Infarction,Atrial fibrillation,Sinus rhythm",
+                 "--output-dir", str(tmp_path / "y")]) == 0  # fmt: skip
+    positive = np.load(tmp_path / "y" / "y.npy")
+    assert positive[[3, 0, 5]].tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
+
+
 def test_graph(tmp_path, capsys):
     path = tmp_path / "a.svg"
     assert main(["label", "graph", "--entity", "Infarction", "--out", str(path)]) == 0
@@ -48,6 +66,9 @@ def test_why(capsys):
     assert "Infarction [Possible]: in the text (p = 0.5)" in capsys.readouterr().out
     assert main(["label", "why", "sinus rhythm", "Infarction"]) == 0
     assert "does not hold" in capsys.readouterr().out
+    for unknown in ("Infarct", "Infarction - Sharp"):
+        assert main(["label", "why", "sinus rhythm", unknown]) == 2
+        assert f"label {unknown!r}: there is no" in capsys.readouterr().err
 
 
 def test_codes(tmp_path, capsys):

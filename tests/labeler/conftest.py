@@ -26,13 +26,21 @@ labels: {two: [Infarction, Sinus rhythm]}
 - {name: ECG, requires_descriptors: true, patterns: [ecg]}
 """,
     "descriptors.yaml": """
-- {name: Possible, probability: 0.5, before: [possible, evidence of], after: [", possible"]}
+- name: Possible
+  probability: 0.5
+  before: [possible, evidence of]
+  after: [", possible"]
+  after_all: [cannot be excluded]
 - {name: Probable, probability: 0.7, before: [probable]}
 - name: Rule out
   probability: 0.5
   creates: [Needs correlation]
   before: [rule out, cannot rule out]
-- {name: Absence, negates: true, before: [no, without], after: [no longer present]}
+- name: Absence
+  negates: true
+  before: [no, without]
+  after: [no longer present]
+  after_all: [are gone]
 - {name: Acute, before: [acute]}
 - {name: Old, before: [old], after: [", old"]}
 - {name: Anterior, before: [anterior]}

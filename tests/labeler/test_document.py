@@ -37,6 +37,7 @@ def test_json_is_read_with_its_lines(read):
         ("a: 1\nb: 2\na: 3", r"line 3: 'a' is already in line 1"),
         ("a: [1,", r"a\.yaml, line \d"),
         ("? [a]\n: 1", "a key must be text"),
+        ("a: &a [*a]", "stands within itself"),
     ],
 )
 def test_mistakes_name_the_line(read, text, message):

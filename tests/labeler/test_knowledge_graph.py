@@ -36,3 +36,5 @@ def test_drawing_is_the_same_every_time(small, tmp_path):
     assert "Sinus rhythm<" not in pictures[0]
     with pytest.raises(DataError, match="no entity"):
         draw_graph(small.graph, "none", tmp_path / "c.svg")
+    with pytest.raises(DataError, match=r"kind 'xyz' can be written; there are .*svg"):
+        draw_graph(small.graph, "Injury", tmp_path / "c.xyz")

@@ -59,6 +59,20 @@ def test_the_index_must_tell_texts_apart(small):
         small.label(pd.Series(["a", "b"], index=[1, 1]))
 
 
+def test_a_single_text_is_no_list_of_letters(small):
+    with pytest.raises(DataError, match="'infarct'; give a list"):
+        small.label("infarct")
+
+
+def test_lone_surrogates(small):
+    results = small.label(["\ud800 infarct", "af \udfff"])
+    assert len(results.text_results) == 2
+    assert results.unmatched.tolist() == []
+    assert results.labels_flat["name"].tolist() == [
+        "Infarction", "Injury", "Ischemia", "Atrial fibrillation",
+    ]  # fmt: skip
+
+
 def test_same_texts_are_labelled_once(small, monkeypatch):
     seen = []
     find = Labeler.find

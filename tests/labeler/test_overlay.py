@@ -96,6 +96,10 @@ compounds: {remove: [Both]}
         ("[]", "must be a mapping"),
         ("entities: {add: [{name: yes, patterns: [1]}]}", "1 must be text"),
         ("rewriting: [{regex: {'(': x}}]", "is no regular expression"),
+        ("labels:\n  mine: [Both, Infarct]", "line 2: .*'Infarct'; is 'Infarction' meant"),
+        ("labels: {mine: [Infarction - Olde]}", "no descriptor 'Olde'"),
+        ("entities: {add: [{name: A - B}]}", "'A - B' must not have ' - '"),
+        ("descriptors: {change: [{name: Old, after: [x], after_all: [x]}]}", "'x' is already in"),
     ],
 )
 def test_mistakes_name_the_place(overlaid, text, message):

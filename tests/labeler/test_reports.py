@@ -7,7 +7,7 @@ import pytest
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.labeler import reports
-from fairseq_ecg.labeler.label_table import read_label_set
+from fairseq_ecg.labeler.label_table import label_table, read_label_set
 from fairseq_ecg.labeler.reports import label_reports
 from tests.conftest import environment
 
@@ -93,7 +93,7 @@ def test_processes_of_a_script_on_standard_input(tmp_path):
     script = f"""
 from pathlib import Path
 from fairseq_ecg.labeler import Labeler
-from fairseq_ecg.labeler.label_table import read_label_set
+from fairseq_ecg.labeler.label_table import label_table, read_label_set
 from fairseq_ecg.labeler.reports import label_reports
 
 labeler = Labeler.from_vocabulary()
@@ -190,6 +190,43 @@ def test_no_such_file_and_not_a_table(small, tmp_path):
     (tmp_path / "latin.csv").write_bytes("study,first,second\n1,\xe9,".encode("latin-1"))
     with pytest.raises(DataError, match="UTF-8"):
         label(small, tmp_path / "latin.csv", tmp_path / "out")
+
+
+def test_rows_longer_than_the_header(small, tmp_path):
+    """The first fields would be taken for names of the rows, and the next for the ids."""
+    for name, rows in (("all", "1,infarct,injury\n2,af,x\n"), ("one", "1,af\n2,infarct,x\n")):
+        path = tmp_path / f"{name}.csv"
+        path.write_text("study,first\n" + rows)
+        with pytest.raises(DataError, match=f"{name}.csv.*fields"):
+            label(small, path, tmp_path / "out", text_columns=["first"])
+    path.write_text("study,first\n1,infarct\n2\n")
+    assert label(small, path, tmp_path / "out", text_columns=["first"]).empty_reports == 1
+
+
+def test_cells_of_other_kinds(small, tmp_path):
+    """Ids that are fractions because one was missing once, texts and ids that are bytes."""
+    path = tmp_path / "reports.parquet"
+    pd.DataFrame({"study": [1.0, 2.0], "first": [b"infarct", None]}).to_parquet(path)
+    label(small, path, tmp_path / "out", text_columns=["first"])
+    rows = "idx,Infarction,Sinus rhythm\n1,1,0\n2,0,0\n"
+    assert (tmp_path / "out" / "labels.csv").read_text() == rows
+    pd.DataFrame({"study": [1.0, None], "first": ["infarct", None]}).to_parquet(path)
+    with pytest.raises(DataError, match="is empty in a row"):
+        label(small, path, tmp_path / "out", text_columns=["first"])
+    pd.DataFrame({"study": [1], "first": [["infarct", "injury"]]}).to_parquet(path)
+    with pytest.raises(DataError, match="'first' holds list"):
+        label(small, path, tmp_path / "out", text_columns=["first"])
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])
+def test_a_threshold_is_a_probability(small, path, tmp_path, threshold):
+    labels = read_label_set(None, small.vocabulary)
+    with pytest.raises(DataError, match="0 to 1"):
+        label_reports(
+            path, tmp_path / "out", small, labels, text_columns=["first"], threshold=threshold
+        )
+    with pytest.raises(DataError, match="0 to 1"):
+        label_table(small.label(["infarct"]), labels, threshold)
 
 
 def test_a_table_without_rows(small, path, tmp_path):

@@ -264,6 +264,22 @@ def test_disagreement_is_that_of_implications_doubt_and_negation(upstream_like, 
             assert any(word in text.lower() for word in ("possible", "cannot rule out", "no ")), row
 
 
+@pytest.mark.parametrize("between", [" and ", " & ", "/", " + ", " plus ", " as well as ", " or "])
+def test_a_list_is_doubted_and_denied_as_a_whole(labeler, between):
+    pair = f"LVH{between}RAE"
+    both = ("Left ventricular hypertrophy", "Right atrial enlargement")
+    for text in (
+        f"Possible {pair}",
+        f"{pair} cannot be excluded",
+        f"Consider {pair}, sinus rhythm",
+    ):
+        labels = labeler.find(text).labels_flat
+        assert [labels[name] for name in both] == [0.5, 0.5], text
+        assert labels.get("Sinus rhythm", 1.0) == 1.0
+    for text in (f"No {pair}", f"{pair} are not seen"):
+        assert not labeler.find(text).labels_flat, text
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_a_report_is_the_sum_of_its_statements(labeler, data):
