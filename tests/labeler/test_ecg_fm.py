@@ -264,6 +264,7 @@ HOSTILE = [
     "?" * 40_000,
     "lead(s) " * 4_000 + "v1 " * 4_000,
     "artifact in lead(s) " + "v1, " * 10_000 + "v9",
+    "missing lead(s): v1; " * 3_000,
     "(" * 20_000 + ")" * 20_000,
     "\u202e\u200bfniarct\x00\x07\ud800" * 1000,
     BLANK * 1000,
