@@ -15,7 +15,7 @@ from fairseq_ecg.labeler import rewriting
 from fairseq_ecg.labeler.terms import AFTER, BEFORE, CONNECTIVE, ENTITY, Vocabulary
 
 KEYS = ["sample", "pattern", "entity"]
-FIRST_ID = 0xF0000  # characters of private use, one for each pattern
+FIRST_ID = 0x4E00  # letters that no report has, one for each pattern
 GAIN = 0.3  # of certainty with every step to a parent
 
 
@@ -70,10 +70,12 @@ def _apply(rule: rewriting.Rule, texts: pd.Series) -> pd.Series:
 
 def _leads(rule: rewriting.LeadList, text: str) -> str:
     lead = "(?:iii|ii|i|avr|avl|avf|v[1-6])"
-    regex = rf"(?<!\w){rule.before}({lead}(?:[ ,]+{lead})*)(?!\w){rule.after}"
-    leads = [lead for match in re.finditer(regex, text) for lead in re.split("[ ,]+", match[1])]
-    phrases = "; ".join(rule.each.format(lead=lead) for lead in dict.fromkeys(leads))
-    return re.sub(regex, lambda _: phrases, text) if leads else text
+    regex = rf"({rule.before}({lead}(?:[ ,]+{lead})*)(?!\w){rule.after})"
+    lists = re.findall(regex, text)
+    leads = [lead for _, listed in lists for lead in listed.replace(",", " ").split()]
+    for whole, _ in lists:
+        text = text.replace(whole, "; ".join(rule.each.format(lead=lead) for lead in leads))
+    return text
 
 
 def find_patterns(texts: pd.Series, vocabulary: Vocabulary) -> tuple[pd.DataFrame, pd.Series]:
@@ -162,9 +164,7 @@ def infer(
         descriptors = pd.concat([descriptors, _travelled(rule, entities, descriptors, vocabulary)])
     added = [
         entities[entities["name"] == rule.entity]
-        .merge(
-            descriptors.loc[descriptors["name"] == rule.descriptor, KEYS].drop_duplicates(), on=KEYS
-        )
+        .merge(descriptors.loc[descriptors["name"] == rule.descriptor, KEYS], on=KEYS)
         .assign(result=rule.result, descriptor=rule.descriptor)
         for rule in vocabulary.attachments
     ]
@@ -237,15 +237,12 @@ def _travelled(rule, entities, descriptors, vocabulary: Vocabulary) -> pd.DataFr
 
 
 def _compounds(entities, descriptors, vocabulary: Vocabulary) -> pd.DataFrame:
-    of_pattern = descriptors.groupby(KEYS[:2])["name"].agg(set)
-
     def samples(mention) -> set:
-        rows = entities.loc[entities["name"] == mention.entity, KEYS[:2]].drop_duplicates()
-        return {
-            sample
-            for sample, pattern in rows.itertuples(index=False)
-            if of_pattern.get((sample, pattern), set()).issuperset(mention.descriptors)
-        }
+        rows = entities.loc[entities["name"] == mention.entity, KEYS]
+        if not mention.descriptors:
+            return set(rows["sample"])
+        names = rows.merge(descriptors, on=KEYS).groupby(KEYS[:2])["name"].agg(set)
+        return {key[0] for key, found in names.items() if found.issuperset(mention.descriptors)}
 
     last = entities.groupby("sample")["pattern"].max()
     rows = []

@@ -38,6 +38,13 @@ NEGATION = "Absence"
 CERTAIN = "Needs clinical correlation"
 """The entity that is certain whatever it comes with."""
 
+_BEFORE_ITS_LENGTH = frozenset({"qrs axis", "tall r", "tall t"})
+"""Patterns that ECG-FM's program looks for before others of their length.
+
+It sorts by length with NumPy's quicksort, which leaves the order of equals to the machine. Of these
+machines say the same, against the order of the file, which is kept otherwise.
+"""
+
 _SIDES = {"b": BEFORE, "a": AFTER}
 
 
@@ -59,7 +66,9 @@ def read_ecg_fm_vocabulary(folder: Path) -> Vocabulary:
         entities=by_name(_entities(folder), "entity"),
         descriptors=by_name(_descriptors(folder), "descriptor"),
         patterns=(
-            *_entity_patterns(folder),
+            *sorted(
+                _entity_patterns(folder), key=lambda pattern: pattern.text not in _BEFORE_ITS_LENGTH
+            ),
             *_descriptor_patterns(folder),
             *_connectives(folder),
         ),

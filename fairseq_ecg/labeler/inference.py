@@ -1,7 +1,8 @@
 """From what a report mentions to what holds: parents, attached entities, compounds."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from fairseq_ecg.labeler.knowledge_graph import KnowledgeGraph
@@ -55,6 +56,12 @@ class Block:
     descriptors: tuple[DescriptorRow, ...]
     labels: tuple[tuple[str, float, str], ...]
     met: dict[Mention, float]
+
+    def with_descriptors(self, described: Sequence[DescriptorRow]) -> "Block":
+        """Return the block with labels for descriptors of its first entity that stand elsewhere."""
+        name = self.entities[0].name
+        labels = [(f"{name} - {item.name}", 1.0, "descriptor") for item in described]
+        return replace(self, labels=(*self.labels, *labels)) if labels else self
 
     @cached_property
     def flat(self) -> dict[str, float]:
@@ -188,8 +195,8 @@ class Inference:
                             continue
                         highest[parent] = raised
                     number += 1
-                    source, shown = f"sup - {child.name}", round(raised, _DECIMALS)
-                    rows.append(EntityRow(number, parent, source, child.number, shown))
+                    source = f"sup - {child.name}"
+                    rows.append(EntityRow(number, parent, source, child.number, raised))
                     above.append((parent, raised, child))
             level = above
 
@@ -213,9 +220,7 @@ class Inference:
         return found
 
     def _add_attached(self, rows: list[EntityRow], described: Sequence[DescriptorRow]) -> None:
-        of_row: dict[int, set[str]] = {}
-        for item in described:
-            of_row.setdefault(item.number, set()).add(item.name)
+        of_row = Counter((item.number, item.name) for item in described)
         if not of_row:
             return
         number = rows[-1].number if rows else 0
@@ -223,20 +228,24 @@ class Inference:
         added = []
         for rule in self._vocabulary.attachments:
             for row in rows:
-                if row.name != rule.entity or rule.descriptor not in of_row.get(row.number, ()):
+                times = of_row[row.number, rule.descriptor] if row.name == rule.entity else 0
+                if not times:
                     continue
                 if not self._semantics.every_path:
                     if highest.get(rule.result, -1.0) >= row.probability:
                         continue
                     highest[rule.result] = row.probability
-                number += 1
                 source = f"attached - {rule.entity} - {rule.descriptor}"
-                added.append(EntityRow(number, rule.result, source, row.number, row.probability))
+                for _ in range(times if self._semantics.every_path else 1):
+                    number += 1
+                    new = EntityRow(number, rule.result, source, row.number, row.probability)
+                    added.append(new)
         rows += added
         self._add_parents(rows, added)
 
     def _finished(self, rows: list[EntityRow], described: list[DescriptorRow]) -> Block:
         entities = self._vocabulary.entities
+        rows = [replace(row, probability=round(row.probability, _DECIMALS)) for row in rows]
         labels = [
             (row.name, row.probability, "entity")
             for row in rows
@@ -248,12 +257,16 @@ class Inference:
             if row is not None:
                 probability = 1.0 if self._semantics.certain_descriptors else row.probability
                 labels.append((f"{row.name} - {item.name}", probability, "descriptor"))
-        names = {item.name for item in described}
         met: dict[Mention, float] = {}
         for condition in self._conditions:
-            found = [row.probability for row in rows if row.name == condition.entity]
+            found = {row.number: row.probability for row in rows if row.name == condition.entity}
+            names = {
+                item.name
+                for item in described
+                if self._semantics.kinds_in_compounds or item.number in found
+            }
             if found and names.issuperset(condition.descriptors):
-                met[condition] = max(found)
+                met[condition] = max(found.values())
         return Block(tuple(rows), tuple(described), tuple(labels), met)
 
 

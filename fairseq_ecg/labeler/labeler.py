@@ -36,7 +36,7 @@ class Labeler:
     def __init__(self, vocabulary: Vocabulary, semantics: Semantics):
         self.vocabulary = vocabulary
         self.semantics = semantics
-        self._reader = Reader(vocabulary)
+        self._reader = Reader(vocabulary, semantics.touching)
         self._attribution = Attribution(vocabulary, semantics)
         self._inference = Inference(vocabulary, semantics)
 
@@ -123,7 +123,13 @@ class Labeler:
         ]
         compounds = self._inference.compounds([block for _, block in blocks])
         last = max((i for i, block in blocks if block.entities), default=-1)
-        blocks += [(last + 1 + k, block) for k, block in enumerate(compounds)]
+        # Tables are joined by numbers: behind the last entity that holds, a compound takes the
+        # number of one that is denied ("nearest"), and with it what is left of its descriptors.
+        left = {i: block.descriptors for i, block in blocks if not block.entities}
+        blocks += [
+            (i, block.with_descriptors(left.get(i, ())))
+            for i, block in enumerate(compounds, start=last + 1)
+        ]
         return Finding(reading, mentions, tuple(blocks))
 
     def statements(self, text: str) -> list[str]:

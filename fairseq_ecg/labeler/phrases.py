@@ -27,7 +27,9 @@ def is_word(character: str) -> bool:
     return character.isalnum() or character == "_"
 
 
-def spans(text: str, phrase: str, bordered: bool = True) -> Iterator[tuple[int, int]]:
+def spans(
+    text: str, phrase: str, bordered: bool = True, touching: bool = True
+) -> Iterator[tuple[int, int]]:
     """Yield where a phrase stands in a text, from left to right, without overlaps.
 
     Args:
@@ -35,19 +37,24 @@ def spans(text: str, phrase: str, bordered: bool = True) -> Iterator[tuple[int, 
         phrase: to look for, not empty.
         bordered: where the phrase begins (ends) with a letter or digit, no letter, digit or
             underscore may stand before (behind) it.
+        touching: there ``BLANK`` may stand; if not, it counts as a letter.
     """
     left = bordered and word_starts_or_ends(phrase[0])
     right = bordered and word_starts_or_ends(phrase[-1])
     start = text.find(phrase)
     while start >= 0:
         end = start + len(phrase)
-        if (left and start and is_word(text[start - 1])) or (
-            right and end < len(text) and is_word(text[end])
+        if (left and start and _joins(text[start - 1], touching)) or (
+            right and end < len(text) and _joins(text[end], touching)
         ):
             start = text.find(phrase, start + 1)
         else:
             yield start, end
             start = text.find(phrase, end)
+
+
+def _joins(character: str, touching: bool) -> bool:
+    return is_word(character) or (character == BLANK and not touching)
 
 
 def replace(text: str, phrase: str, replacement: str, bordered: bool = True) -> str:
@@ -99,12 +106,15 @@ def _whole_words(phrase: str) -> list[str]:
     ]
 
 
-def take_out(text: str, phrases: Phrases) -> tuple[str, list[tuple[int, int, int]]]:
+def take_out(
+    text: str, phrases: Phrases, touching: bool = True
+) -> tuple[str, list[tuple[int, int, int]]]:
     """Find phrases in their order, each in what the earlier ones have left.
 
     Args:
         text: without ``BLANK``, but where something was taken out before.
         phrases: to look for.
+        touching: at the border of a word another phrase may have been found; see ``spans``.
 
     Returns:
         The text with ``BLANK`` for every character that was found, and the finds: start, end and
@@ -116,7 +126,7 @@ def take_out(text: str, phrases: Phrases) -> tuple[str, list[tuple[int, int, int
         if phrase not in text:
             continue
         parts, position = [], 0
-        for start, end in spans(text, phrase):
+        for start, end in spans(text, phrase, touching=touching):
             parts += [text[position:start], BLANK * (end - start)]
             position = end
             found.append((start, end, i))

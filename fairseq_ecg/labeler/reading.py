@@ -49,9 +49,11 @@ class Reader:
 
     Args:
         vocabulary: whose rules rewrite them and whose patterns are looked for.
+        touching: patterns may touch each other at the border of a word.
     """
 
-    def __init__(self, vocabulary: Vocabulary):
+    def __init__(self, vocabulary: Vocabulary, touching: bool):
+        self._touching = touching
         self._rewriter = Rewriter(vocabulary.rewriting)
         patterns = vocabulary.patterns
         self._order = sorted(range(len(patterns)), key=lambda i: _rank(patterns[i]))
@@ -105,7 +107,7 @@ class Reader:
 
     def _search(self, text: str) -> Reading:
         text, met = self._rewriter.rewrite(text)
-        _, found = take_out(text, self._phrases)
+        _, found = take_out(text, self._phrases, self._touching)
         patterns, gaps, position = [], [], 0
         for start, end, i in sorted(found):
             patterns.append(self._order[i])

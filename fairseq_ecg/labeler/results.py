@@ -1,5 +1,6 @@
 """What a labeler found, as tables."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,13 +61,17 @@ class LabelerResults:
 
     @cached_property
     def text_results(self) -> pd.DataFrame:
-        """``text`` as rewritten, ``unmatched`` and ``stripped``, by ``sample``."""
+        """``text`` as rewritten, ``unmatched`` and ``stripped``, by ``sample``.
+
+        ``unmatched`` is what no pattern took, ``stripped`` the ASCII letters, digits and blanks of
+        it.
+        """
         readings = [finding.reading for finding in self.findings]
         return pd.DataFrame(
             {
                 "text": [reading.text for reading in readings],
                 "unmatched": [reading.unmatched for reading in readings],
-                "stripped": [reading.stripped for reading in readings],
+                "stripped": [_NOT_ASCII_WORDS.sub("", part.unmatched).strip() for part in readings],
             },
             index=self.texts.index.rename(SAMPLE),
             dtype=object,  # strings of Arrow hold no lone surrogates, a text may
@@ -75,8 +80,9 @@ class LabelerResults:
     @property
     def unmatched(self) -> pd.Series:
         """Words that no pattern took, of texts where there are some, by ``sample``."""
-        stripped = self.text_results["stripped"]
-        return stripped[stripped != ""].rename("unmatched")
+        stripped = [finding.reading.stripped for finding in self.findings]
+        words = pd.Series(stripped, self.texts.index.rename(SAMPLE), dtype=object, name="unmatched")
+        return words[words != ""]
 
     @cached_property
     def pattern_results(self) -> pd.DataFrame:
@@ -161,6 +167,7 @@ def _source(source: str, sample: object, number: int, origin: int | None) -> str
     return source if source == "text" else f"{source} [{sample}]"
 
 
+_NOT_ASCII_WORDS = re.compile("[^a-zA-Z0-9 ]")
 _DTYPES = {"prob": "float64", "idx": "int64"}
 
 

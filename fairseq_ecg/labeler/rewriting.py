@@ -215,20 +215,32 @@ class LeadList(Rule):
     each: str
 
     @cached_property
+    def _context(self) -> re.Pattern:
+        return re.compile(self.before)
+
+    @cached_property
     def _regex(self) -> re.Pattern:
         lead = "(?:iii|ii|i|avr|avl|avf|v[1-6])"
         leads = rf"(?P<leads>{lead}(?:[ ,]+{lead})*)(?!\w)"
-        return re.compile(rf"(?<!\w){self.before}{leads}{self.after}")
+        return re.compile(f"{self.before}{leads}{self.after}")
 
     def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
-        leads: dict[str, None] = {}
-        for match in self._regex.finditer(text):
-            leads |= dict.fromkeys(re.split("[ ,]+", match["leads"]))
-        if not leads:
+        if not self._context.search(text):
             return text
-        met.add(self)
+        met.add(self)  # also where no leads follow: a list elsewhere may be written the same
+        lists = [(match.group(), match["leads"]) for match in self._regex.finditer(text)]
+        leads = [lead for _, listed in lists for lead in re.split("[ ,]+", listed)]
+        if len(lists) * len(leads) > _MANY_LEADS:
+            phrases = STATEMENT_END.join(self.each.format(lead=lead) for lead in sorted(set(leads)))
+            return self._regex.sub(lambda _: phrases, text)
         phrases = STATEMENT_END.join(self.each.format(lead=lead) for lead in leads)
-        return self._regex.sub(lambda _: phrases, text)
+        for written, _ in lists:
+            text = text.replace(written, phrases)
+        return text
+
+
+# Of endless lists, which no report has, each lead is told once.
+_MANY_LEADS = 2000
 
 
 @dataclass(frozen=True)
@@ -266,7 +278,7 @@ class Measurement(Rule):
 class Family(Rule):
     """Replace what templates make of groups of words, longest first.
 
-    What was replaced is not replaced again within the family.
+    What was replaced is not replaced again within the family, where it counts as a word.
 
     Attributes:
         groups: words and what they become.
@@ -298,7 +310,7 @@ class Family(Rule):
         return Phrases(list(self.table))
 
     def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
-        _, found = take_out(text, self._phrases)
+        _, found = take_out(text, self._phrases, touching=False)
         parts, position = [], 0
         for start, end, i in sorted(found):
             parts += [text[position:start], self.table[self._phrases.phrases[i]]]

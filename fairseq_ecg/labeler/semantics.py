@@ -15,6 +15,8 @@ class Semantics:
         attribution: ``clause``: a descriptor belongs to an entity of its clause; ``report``: to the
             nearest one of the report; ``with_connective``: likewise, but only in reports in which
             some connective was found (a fault of ECG-FM's program).
+        touching: patterns may touch each other at the border of a word, as ", acute" and ", old" in
+            ", acute, old"; if not, the longer one makes the other invisible.
         trailing_descriptors: with ``clause``, a descriptor behind the last entity of its
             clause and is set off by punctuation belongs to that entity.
         negation: ``clause``: a negated entity does not hold, nor those that are listed with it;
@@ -25,6 +27,8 @@ class Semantics:
         parent_gain: share of the remaining doubt that is taken away with every step from an entity
             to its parents.
         certain_compounds: a compound is certain even where a part of it is not.
+        kinds_in_compounds: where a compound asks for an entity with a descriptor, a kind of the
+            entity with it is enough.
         certain_descriptors: "Infarction - Anterior" is certain even where the infarction is not.
         every_path: an entity is listed once for each path to it.
         clean: other writings of a character, invisible characters and line ends are replaced before
@@ -32,11 +36,13 @@ class Semantics:
     """
 
     attribution: Literal["clause", "report", "with_connective"] = "clause"
+    touching: bool = True
     trailing_descriptors: bool = True
     negation: Literal["clause", "nearest", "ignored"] = "clause"
     shared_certainty: bool = True
     parent_gain: float = 0.0
     certain_compounds: bool = False
+    kinds_in_compounds: bool = True
     certain_descriptors: bool = False
     every_path: bool = False
     clean: bool = True
@@ -46,11 +52,13 @@ DEFAULT = Semantics()
 
 COMPATIBLE = Semantics(
     attribution="with_connective",
+    touching=False,
     trailing_descriptors=False,
     negation="ignored",
     shared_certainty=False,
     parent_gain=0.3,
     certain_compounds=True,
+    kinds_in_compounds=False,
     certain_descriptors=True,
     every_path=True,
     clean=False,
@@ -59,11 +67,13 @@ COMPATIBLE = Semantics(
 
 MENDED = Semantics(
     attribution="report",
+    touching=False,
     trailing_descriptors=False,
     negation="nearest",
     shared_certainty=False,
     parent_gain=0.3,
     certain_compounds=True,
+    kinds_in_compounds=False,
     certain_descriptors=True,
     every_path=True,
     clean=False,

@@ -92,6 +92,27 @@ def test_sizes_of_the_published_vocabulary(compatible):
         ("The QTc is prolonged", "the prolonged qt"),
         ("Changes are probably related to rate", "changes conceivably related to rate"),
         ("?Infarct", "<before?> infarct"),
+        ("PAC's, pac's", "premature atrial beats, premature atrial beat's"),
+        ("Sinus; ?aged", "sinus; ? age d"),
+        ("T - wave, Twaves", "t wave, t waves"),
+        ("V-pacing, A- sensing, v-p", "ventricular pacing, atrial sensing, v-p"),
+        ("failure to pace", "failure to pace"),
+        ("with failure to sense and capture", "with loss of sensing; loss of capture"),
+        ("Pacer failure to capture", "loss of capture"),
+        ("failure to sense / pace", "loss of sensing; loss of capture"),
+        ("failure to sense/pace", "loss of sensing/pace"),
+        ("missing leads: V1", "missing leads: v1"),
+        ("Missing lead(s): V1,V1", "missing lead v1; missing lead v1"),
+        ("Partial missing lead(s): V1; missing lead(s): V2",
+         "partial missing lead v1; missing lead v2; missing lead v1; missing lead v2"),
+        ("missing lead(s): V1; missing lead(s): V10", "missing lead v1; missing lead v10"),
+        ("inter ventricular, supra - ventricular", "inter ventricular, supra - ventricular"),
+        ("supra -ventricular, inter-atrials", "supraventricular, interatrials"),
+        ("right bundles", "right bundle branchs"),
+        ("flutter / / fibrillation", "flutter//fibrillation"),
+        ("PVC,,PAC", "premature ventricular beat, ,premature atrial beat"),
+        ("infarct - acute - recent", "infarct - acute, recent"),
+        ("for age/sexed", "ed"),
     ],
 )  # fmt: skip
 def test_rewriting(compatible, text, rewritten):
@@ -122,6 +143,49 @@ def test_a_may_be_reaches_over_due_to(compatible):
     labels = flat(compatible, "Anterolateral ST-T changes may be due to myocardial ischemia")
     assert labels["Ischemia"] == 0.5
     assert {"ST-T wave abnormality - Anterior", "ST-T wave abnormality - Lateral"} <= set(labels)
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "stripped"),
+    [
+        # What was found before is a word, and a word begins or ends nothing.
+        ("infarct, acute, age undetermined", ["infarct", ", age undetermined"], "acute"),
+        ("infarct, acute; age", ["infarct", ", acute"], "age"),
+        # Of one length, and sharing a word.
+        ("Tall T wave", ["tall t"], "wave"),
+        ("wide QRS axis", ["wide", "qrs axis"], ""),
+        ("rightward QRS axis deviation", ["qrs axis deviation"], "rightward"),
+        ("Inférior infarct: º", ["infarct"], "infrior"),
+    ],
+)
+def test_what_is_found_and_what_is_left(compatible, text, found, stripped):
+    results = compatible.label([text])
+    assert results.pattern_results["pattern"].tolist() == found
+    assert results.text_results["stripped"].tolist() == [stripped]
+
+
+def test_a_descriptor_that_is_there_twice_attaches_twice(mended):
+    results = mended.label(["anterior infarct in anterolateral leads"])
+    sources = results.entities["source"]
+    attached = results.entities["name"][sources.str.startswith("attached")]
+    assert Counter(attached) == {"Anterior infarction": 2, "Lateral infarction": 1}
+
+
+def test_a_compound_gets_the_number_of_what_is_denied_and_its_descriptors(mended):
+    assert flat(mended, "RBBB and LAFB; no acute infarct")["Bifascicular block - Acute"] == 1.0
+    assert not any("Acute" in label for label in flat(mended, "no acute infarct; RBBB and LAFB"))
+
+
+def test_compounds_ask_for_the_entity_itself(mended, corrected):
+    paroxysmal, kind = "Paroxysmal atrial tachycardia", "Paroxysmal ectopic atrial tachycardia"
+    assert paroxysmal in flat(mended, paroxysmal)
+    assert paroxysmal not in flat(mended, kind)
+    assert paroxysmal in flat(corrected, kind)
+
+
+def test_patterns_may_touch_where_the_vocabulary_is_corrected(corrected):
+    labels = flat(corrected, "Infarct, acute, age undetermined")
+    assert {"Infarction - Acute", "Infarction - Age undetermined"} <= set(labels)
 
 
 def test_texts_in_which_nothing_is_found(compatible):
@@ -200,6 +264,7 @@ HOSTILE = [
     "?" * 40_000,
     "lead(s) " * 4_000 + "v1 " * 4_000,
     "artifact in lead(s) " + "v1, " * 10_000 + "v9",
+    "missing lead(s): v1; " * 3_000,
     "(" * 20_000 + ")" * 20_000,
     "\u202e\u200bfniarct\x00\x07\ud800" * 1000,
     BLANK * 1000,

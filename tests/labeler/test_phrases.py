@@ -49,3 +49,9 @@ def test_borders():
 
 def test_long_texts_have_all_phrases_as_candidates():
     assert Phrases(["a", "b"]).candidates("x " * 20_000) == [0, 1]
+
+
+def test_what_was_found_may_count_as_a_letter():
+    phrases = Phrases([", old", ", recent"])
+    assert take_out(", recent, old", phrases)[1] == [(8, 13, 0), (0, 8, 1)]
+    assert take_out(", recent, old", phrases, touching=False)[1] == [(8, 13, 0)]

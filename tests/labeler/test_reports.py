@@ -237,3 +237,11 @@ def test_a_table_without_rows(small, path, tmp_path):
     coverage = label(small, empty, tmp_path / "out")
     assert coverage.reports == 0
     assert (tmp_path / "out" / "labels.csv").read_text() == "idx,Infarction,Sinus rhythm\n"
+
+
+def test_lines_are_joined_once(small, tmp_path):
+    path = tmp_path / "lines.csv"
+    path.write_text("study,first,second,third\n1,Sinus rhythm;, ,infarct ;;\n2,a;b,,\n3,,,\n")
+    label(small, path, tmp_path / "out", text_columns=["first", "second", "third"])
+    lines = (tmp_path / "out" / "findings.jsonl").read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == ["Sinus rhythm; infarct", "a; b", ""]
