@@ -7,8 +7,8 @@ import numpy as np
 from fairseq_ecg.data.errors import damage_as_data_error
 from fairseq_ecg.data.recording import read_mat as read_variables
 from fairseq_ecg.formats.channels import Content, Given
-from fairseq_ecg.formats.hdf5 import SIGNATURE
-from fairseq_ecg.formats.location import Location
+from fairseq_ecg.formats.hdf5 import SIGNATURE, stored_data_set
+from fairseq_ecg.formats.location import LocalFile, Location
 from fairseq_ecg.formats.variables import content_of
 from fairseq_ecg.formats.wfdb import read_wfdb
 
@@ -16,16 +16,19 @@ _USER_BLOCK = 512
 """Bytes before the HDF5 file that MATLAB 7.3 writes."""
 
 
-def read_mat(location: Location, given: Given) -> Content:
+def read_mat(location: Location, given: Given, at_once: int | None = None) -> Content:
     """Read a ``.mat`` file of any version.
 
-    Challenge records (a variable ``val``, and a WFDB header beside the file) are read as WFDB.
+    Challenge records (a variable ``val``, and a WFDB header beside the file) are read as WFDB. Of
+    long recordings, only those of version 7.3 are read in stretches; those of others, which hold 4
+    GiB at most, are in memory as the numbers that they hold.
     """
     where = str(location)
     with location.open() as file:
         if SIGNATURE in file.read(_USER_BLOCK + len(SIGNATURE)):
+            local = None if at_once is None else location.local()
             file.seek(0)
-            variables = _read_version_73(where, file)
+            variables = _read_version_73(where, file, local, at_once or 0)
         else:
             file.seek(0)
             variables = read_variables(
@@ -34,20 +37,25 @@ def read_mat(location: Location, given: Given) -> Content:
     variables = {name: value for name, value in variables.items() if not name.startswith("__")}
     header = location.beside(f"{location.stem}.hea")
     if "val" in variables and header.exists():
-        return read_wfdb(header, given)
+        return read_wfdb(header, given, at_once)
     return content_of(where, variables, given)
 
 
-def _read_version_73(where: str, file: Any) -> dict[str, Any]:
+def _read_version_73(
+    where: str, file: Any, local: LocalFile | None, at_once: int
+) -> dict[str, Any]:
     """Read the variables of a MATLAB 7.3 file, an HDF5 file with the axes reversed."""
     import h5py
 
     with damage_as_data_error(where, "MATLAB 7.3 file"), h5py.File(file) as mat:
-        return {
-            name: _value(mat, variable)
-            for name, variable in mat.items()
-            if isinstance(variable, h5py.Dataset)
-        }
+        variables = {}
+        for name, variable in mat.items():
+            if isinstance(variable, h5py.Dataset):
+                is_long = local is not None and max(variable.shape or (0,)) > at_once
+                variables[name] = (
+                    stored_data_set(local, variable, where).T if is_long else _value(mat, variable)
+                )
+        return variables
 
 
 def _value(mat: Any, variable: Any) -> Any:

@@ -1,34 +1,40 @@
 """WFDB records: headers, and signal files in every format that the wfdb package decodes."""
 
+import math
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError, damage_as_data_error
+from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.recording import load_wfdb
 from fairseq_ecg.formats.channels import Channel, Content, Given
 from fairseq_ecg.formats.location import Location
+from fairseq_ecg.formats.stretches import Frames, Later
+
+if TYPE_CHECKING:
+    import wfdb
 
 _SIGNAL_FILES = (".dat", ".mat")
 _EMPTY_SEGMENT = "~"
+_DIGITS = re.compile(r"\d*")
 _ASSUMED_GAIN = 200.0
 """Counts per mV that wfdb puts in place of a gain that a header does not state."""
 
 
-def read_wfdb(
-    location: Location, given: Given, stretch: tuple[int, int | None] = (0, None)
-) -> Content:
+def read_wfdb(location: Location, given: Given, at_once: int | None = None) -> Content:
     """Read a WFDB record.
 
     Args:
         location: the header.
         given: what the user says; not needed here.
-        stretch: first frame to read, and the one to stop before; None: all of them.
+        at_once: frames that are read at once at most; None: all.
 
     Returns:
         The signals in their units, invalid samples as NaN. Each keeps its own rate where they have
@@ -39,46 +45,95 @@ def read_wfdb(
         raise DataError(f"{where}: no such WFDB header")
     header = _Header.read(location)
     with _files_on_disk(location, header) as path:
-        record = load_wfdb(
-            os.fspath(path.with_suffix("")),
-            where,
-            remedy="Restore it",
-            smooth_frames=False,
-            sampfrom=stretch[0],
-            sampto=stretch[1],
-        )
-        uncalibrated = _uncalibrated(Location(os.fspath(path)), header)
-    signals = record.e_p_signal or []
-    channels = []
-    for i, samples in enumerate(signals):
-        name = record.sig_name[i]
-        rate = record.fs * record.samps_per_frame[i] if header.states_rate else None
-        unit = record.units[i]
-        if _one_blank(name or "") in uncalibrated:
-            samples, unit = samples * _ASSUMED_GAIN, None
-        channels.append(Channel(np.asarray(samples), name, unit, rate))
-    return Content(channels, {"comments": "\n".join(record.comments)} if record.comments else {})
+        record = _Record(path, where, header)
+        is_long = at_once is not None and (header.n_frames or 0) > at_once
+        # What was fetched is gone when it is asked for.
+        if is_long and not location.is_url and record.can_begin_anywhere:
+            return record.content_later()
+        return record.content()
 
 
-def n_frames_of(location: Location) -> int | None:
-    """Tell the length of a record that can be read in stretches, by its header.
+class _Record:
+    """A record whose files are on this machine.
 
     Args:
-        location: the header.
-
-    Returns:
-        Its length in frames; None if the header does not say it, the record has several segments
-        or lies behind a URL, or a signal has several samples a frame.
+        path: of the header.
+        where: names the record in error messages.
+        header: what of it is known already.
     """
-    if location.is_url or not location.exists():
-        return None
-    with damage_as_data_error(str(location), "WFDB header"):
-        import wfdb
 
-        header = wfdb.rdheader(os.fspath(Path(location.address).with_suffix("")))
-    if isinstance(header, wfdb.MultiRecord) or set(header.samps_per_frame or ()) != {1}:
-        return None
-    return header.sig_len
+    def __init__(self, path: Path, where: str, header: "_Header"):
+        self._path, self._where, self._header = path, where, header
+        folder = Location(os.fspath(path))
+        parts = [header, *(_Header.read(folder.beside(f"{name}.hea")) for name in header.segments)]
+        signals = [signal for part in parts for signal in part.signals]
+        # The layout of a record of segments says which signals there are, not how they are stored.
+        self._signals = [signal for signal in signals if signal.file != _EMPTY_SEGMENT]
+        self._layout = [signal for signal in signals if signal.file == _EMPTY_SEGMENT]
+        self._uncalibrated = {signal.name for signal in self._signals if signal.gain == 0}
+
+    @property
+    def can_begin_anywhere(self) -> bool:
+        """Whether it can be read from any frame on; differences need all before them."""
+        return not any(signal.format == "8" for signal in self._signals)
+
+    def _unit(self, name: str, record: "wfdb.Record", i: int) -> str | None:
+        """Unit of a signal, None where none is stated."""
+        if name in self._uncalibrated:
+            return None
+        if not self._header.segments:
+            return record.units[i]
+        units = {signal.unit for signal in self._signals if signal.name == name}
+        units = units or {signal.unit for signal in self._layout if signal.name == name}
+        if len(units) > 1:
+            raise DataError(
+                f"{self._where}: {name} is in {' and '.join(sorted(units))}, depending on the "
+                "segment. Write the segments in one unit"
+            )
+        return next(iter(units), None)
+
+    def content(self, start: int = 0, stop: int | None = None) -> Content:
+        """Read the frames ``start`` to ``stop``."""
+        record = load_wfdb(
+            os.fspath(self._path.with_suffix("")),
+            self._where,
+            remedy="Restore it",
+            smooth_frames=False,
+            sampfrom=start,
+            sampto=stop,
+        )
+        channels = []
+        for i, samples in enumerate(record.e_p_signal or []):
+            name = record.sig_name[i]
+            key = _one_blank(name or "")
+            rate = record.fs * record.samps_per_frame[i] if self._header.states_rate else None
+            if key in self._uncalibrated:
+                samples = samples * _ASSUMED_GAIN
+            channels.append(Channel(np.asarray(samples), name, self._unit(key, record, i), rate))
+        comments = {"comments": "\n".join(record.comments)} if record.comments else {}
+        return Content(channels, comments)
+
+    def content_later(self) -> Content:
+        """Read the first frame, and the others as they are asked for."""
+        beginning = self.content(0, 1)
+        frames = Frames(self._samples)
+        channels = [
+            replace(
+                channel,
+                samples=Later(
+                    frames,
+                    i,
+                    channel.samples.size * self._header.n_frames,
+                    channel.samples.dtype,
+                    channel.samples.size,
+                ),
+            )
+            for i, channel in enumerate(beginning.channels)
+        ]
+        return replace(beginning, channels=channels)
+
+    def _samples(self, start: int, stop: int) -> list[np.ndarray]:
+        return [channel.samples for channel in self.content(start, stop).channels]
 
 
 def header_of(location: Location) -> Location:
@@ -92,20 +147,50 @@ def header_of(location: Location) -> Location:
 
 
 @dataclass(frozen=True)
+class _Signal:
+    """Line of a header on a signal.
+
+    Args:
+        file: that holds it.
+        format: of its samples.
+        gain: in counts per unit; 0 where none is stated, in whose place wfdb puts 200.
+        unit: of its samples.
+        name: empty for those without.
+    """
+
+    file: str
+    format: str
+    gain: float
+    unit: str
+    name: str
+
+    @classmethod
+    def read(cls, line: list[str]) -> "_Signal":
+        """Take the words of a line."""
+        stated, _, unit = (line[2] if len(line) > 2 else "").partition("/")
+        try:
+            gain = float(stated.partition("(")[0] or 0)
+        except ValueError:
+            gain = math.nan  # wfdb refuses it
+        format = _DIGITS.match(line[1] if len(line) > 1 else "")[0]
+        return cls(line[0], format, gain, unit or "mV", " ".join(line[8:]))
+
+
+@dataclass(frozen=True)
 class _Header:
     """What of a header has to be known beside what wfdb tells.
 
     Args:
         states_rate: whether there is a sampling rate; wfdb puts 250 Hz in its place.
+        n_frames: length; None if it is not said.
         segments: names of the segments of a record that has several.
-        signal_files: named in the header.
-        uncalibrated: names of signals of which no gain is stated, empty for those without name.
+        signals: of a record that has one.
     """
 
     states_rate: bool
+    n_frames: int | None
     segments: tuple[str, ...]
-    signal_files: tuple[str, ...]
-    uncalibrated: frozenset[str]
+    signals: tuple[_Signal, ...]
 
     @classmethod
     def read(cls, location: Location) -> "_Header":
@@ -117,33 +202,16 @@ class _Header:
         if not lines:
             raise DataError(f"{location}: an empty WFDB header")
         (record, *fields), *rest = lines
+        states_rate = len(fields) > 1
+        n_frames = int(fields[2]) if len(fields) > 2 and fields[2].isdecimal() else None
         if "/" in record:
             names = tuple(line[0] for line in rest if line[0] != _EMPTY_SEGMENT)
-            return cls(len(fields) > 1, names, (), frozenset())
-        return cls(
-            len(fields) > 1,
-            (),
-            tuple(dict.fromkeys(line[0] for line in rest)),
-            frozenset(" ".join(line[8:]) for line in rest if len(line) < 3 or _is_zero(line[2])),
-        )
+            return cls(states_rate, n_frames, names, ())
+        return cls(states_rate, n_frames, (), tuple(map(_Signal.read, rest)))
 
 
 def _one_blank(name: str) -> str:
     return " ".join(name.split())
-
-
-def _is_zero(gain: str) -> bool:
-    """Whether a gain, with its baseline and unit behind it, is the 0 of uncalibrated signals."""
-    try:
-        return float(gain.partition("(")[0].partition("/")[0]) == 0
-    except ValueError:
-        return False  # wfdb refuses it
-
-
-def _uncalibrated(location: Location, header: _Header) -> frozenset[str]:
-    """Return the names of signals of which the record or a segment states no gain."""
-    segments = [_Header.read(location.beside(f"{name}.hea")) for name in header.segments]
-    return header.uncalibrated.union(*(segment.uncalibrated for segment in segments))
 
 
 @contextmanager
@@ -159,7 +227,7 @@ def _files_on_disk(location: Location, header: _Header) -> Iterator[Path]:
             headers[segment.name] = _Header.read(segment)
         for name, part in headers.items():
             location.beside(name).copy_to(Path(folder))
-            for file in part.signal_files:
+            for file in dict.fromkeys(signal.file for signal in part.signals):
                 if file != _EMPTY_SEGMENT:
                     location.beside(_plain(file, location)).copy_to(Path(folder))
         yield Path(folder) / location.name
