@@ -1,6 +1,7 @@
 """MATLAB files: those of fairseq_signals, those of PhysioNet challenges, and any other."""
 
-from typing import Any
+import io
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -9,6 +10,8 @@ from fairseq_ecg.data.recording import read_mat as read_variables
 from fairseq_ecg.formats.channels import Content, Given
 from fairseq_ecg.formats.hdf5 import SIGNATURE, stored_data_set
 from fairseq_ecg.formats.location import LocalFile, Location
+from fairseq_ecg.formats.mat_files import part_long_matrices
+from fairseq_ecg.formats.stretches import StoredArray
 from fairseq_ecg.formats.variables import content_of
 from fairseq_ecg.formats.wfdb import read_wfdb
 
@@ -19,21 +22,25 @@ _USER_BLOCK = 512
 def read_mat(location: Location, given: Given, at_once: int | None = None) -> Content:
     """Read a ``.mat`` file of any version.
 
-    Challenge records (a variable ``val``, and a WFDB header beside the file) are read as WFDB. Of
-    long recordings, only those of version 7.3 are read in stretches; those of others, which hold 4
-    GiB at most, are in memory as the numbers that they hold.
+    Challenge records (a variable ``val``, and a WFDB header beside the file) are read as WFDB.
     """
     where = str(location)
+    local = None if at_once is None else location.local()
     with location.open() as file:
         if SIGNATURE in file.read(_USER_BLOCK + len(SIGNATURE)):
-            local = None if at_once is None else location.local()
             file.seek(0)
             variables = _read_version_73(where, file, local, at_once or 0)
         else:
-            file.seek(0)
+            stored: dict[str, StoredArray] = {}
+            content: BinaryIO = file
+            content.seek(0)
+            if local is not None:
+                rest, stored = part_long_matrices(local, where, at_once)
+                content = io.BytesIO(rest)
             variables = read_variables(
-                file, where, required=(), optional=None, remedy="Get or write it again"
+                content, where, required=(), optional=None, remedy="Get or write it again"
             )
+            variables |= stored
     variables = {name: value for name, value in variables.items() if not name.startswith("__")}
     header = location.beside(f"{location.stem}.hea")
     if "val" in variables and header.exists():

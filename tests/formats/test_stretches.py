@@ -1,6 +1,7 @@
 """Long recordings are read in stretches, whatever their format, with the numbers of the whole."""
 
 import gzip
+import struct
 import tempfile
 
 import edfio
@@ -210,18 +211,42 @@ def test_hdf5(tmp_path, counts, options, transposed):
     check(path)
 
 
-@pytest.mark.parametrize("version", [5, 7.3])
-def test_mat(tmp_path, counts, version):
+@pytest.mark.parametrize("form", ["4", "5", "5 compressed", "5 of the other order", "7.3"])
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.float64])
+def test_mat(tmp_path, counts, form, dtype):
     path = tmp_path / "long.mat"
-    if version == 5:
-        scipy.io.savemat(path, {"val": counts.astype(np.int16), "fs": RATE, "units": "uV"})
-    else:
+    signal = counts.astype(dtype)
+    if form == "7.3":
         with h5py.File(path, "w", userblock_size=512) as file:
-            file["val"] = counts.astype(np.int16).T
+            file["val"] = signal.T
             file["fs"] = [[float(RATE)]]
         path.write_bytes(b"MATLAB 7.3 MAT-file".ljust(512) + path.read_bytes()[512:])
-    given = {} if version == 5 else {"units": "uV"}
-    check(path, later=version != 5, leads=LEADS, **given)
+    else:
+        variables = {"a_long_name_of_something": np.ones((2, 500)) * 1j, "val": signal, "fs": RATE}
+        if form == "5 of the other order":
+            path.write_bytes(big_endian(variables))
+        else:
+            scipy.io.savemat(path, variables, format=form[0], do_compression=" " in form)
+    check(path, later=form != "4", leads=LEADS, units="uV")
+
+
+def big_endian(variables):
+    """A ``.mat`` file as a machine writes it whose numbers begin with their highest byte."""
+    content = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack(">H2s", 0x0100, b"MI")
+    for name, value in variables.items():
+        value = np.atleast_2d(value)
+        kind, code = (
+            {"i": (10, 3), "f": (7, 7)}[value.dtype.kind] if value.dtype.itemsize < 8 else (6, 9)
+        )
+        if value.dtype.kind == "c":
+            continue
+        numbers = value.T.astype({3: ">i2", 7: ">f4", 9: ">f8"}[code]).tobytes()
+        matrix = struct.pack(">4I", 6, 8, kind, 0) + struct.pack(">2I2i", 5, 8, *value.shape)
+        matrix += struct.pack(">2I", 1, len(name)) + name.encode()
+        matrix += bytes(-len(matrix) % 8) + struct.pack(">2I", code, len(numbers)) + numbers
+        matrix += bytes(-len(matrix) % 8)
+        content += struct.pack(">2I", 14, len(matrix)) + matrix
+    return content
 
 
 def test_dicom(tmp_path, counts):

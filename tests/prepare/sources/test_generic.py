@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -232,6 +233,30 @@ def test_a_long_recording_makes_the_same_files_as_one_that_is_read_at_once(
     first, second = found.values()
     assert len(first) == 1 + 1 + 17
     assert first == second
+
+
+@pytest.mark.parametrize("skip", [("org",), ("org", "preprocessed")])
+def test_stages_of_a_long_recording_are_skipped(tmp_path, signals, monkeypatch, skip):
+    """What is read of their files is worked on in blocks as well, with the same numbers."""
+    write_wfdb(tmp_path / "raw", "long", np.concatenate(signals, axis=1), leads=LEADS[::-1])
+    monkeypatch.setattr(working, "BLOCK_SAMPLES", 500)
+    write_records("generic", tmp_path / "raw", tmp_path / "out", {})
+    source, folder = Generic(tmp_path / "raw"), tmp_path / "out" / "segmented"
+    settings = Settings(segment_seconds=1, sample_rate=77)
+    prepare_signals(source, tmp_path / "out", settings)
+    expected = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert len(expected) == 17
+    shutil.rmtree(folder)
+    read = []
+    blocks = working.blocks
+    monkeypatch.setattr(
+        working,
+        "blocks",
+        lambda signal: (read.append(each.shape) or each for each in blocks(signal)),
+    )
+    prepare_signals(source, tmp_path / "out", replace(settings, skip=skip))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == expected
+    assert max(n_samples for _, n_samples in read) == 500
 
 
 def test_blocks_of_a_long_recording_are_standardised_as_the_whole(tmp_path, signals, monkeypatch):
