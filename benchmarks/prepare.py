@@ -5,21 +5,26 @@
 Three parts. The first writes WFDB records of 12 leads and 10 s at 400 Hz into a temporary folder
 and makes segments of 5 s at 500 Hz of them: by a plain loop over ``wfdb`` and ``scipy`` that goes
 from stage to stage by files as fairseq_signals does (``loop``), and by ``fairseq-ecg prepare
-signals`` on 1 and 2 processes. The second prepares one long recording that is not in memory as a
-whole. The third runs all steps of ``fairseq-ecg prepare`` on the tables of an archive without
-signals, each in a process of its own.
+signals`` on 1 and 2 processes; what the run before wrote is removed first. The second prepares a
+recording of many hours, as a file of several formats, each in a process of its own. The third runs
+all steps of ``fairseq-ecg prepare`` on the tables of an archive without signals, each likewise.
 """
 
 import argparse
 import contextlib
 import io
+import math
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import edfio
 import joblib
 import numpy as np
 import pandas as pd
@@ -35,10 +40,11 @@ from fairseq_ecg.formats import ECG
 from fairseq_ecg.prepare import archive
 from fairseq_ecg.prepare.records import read_source, write_records
 from fairseq_ecg.prepare.sources import Source
-from fairseq_ecg.prepare.stages import Outcome, Settings
+from fairseq_ecg.prepare.stages import STAGES, Outcome, Settings
 
 RATE, SECONDS = 400, 10
 DESIRED, SEGMENT = 500, 2500
+PARTS = ("prepare", "prepare_long", "prepare_tables")
 PATIENTS_PER_RECORD, LABELS = 0.2, 17  # as in MIMIC-IV-ECG
 
 
@@ -59,10 +65,17 @@ def write_recordings(folder: Path, number: int) -> None:
         )
 
 
+def remove_prepared(out: Path) -> None:
+    """Have the next run write new files: putting one in the place of another takes longer."""
+    for stage in STAGES:
+        shutil.rmtree(out / stage, ignore_errors=True)
+
+
 def loop(raw: Path, out: Path) -> None:
     """Prepare as fairseq_signals does: every stage reads the files of the stage before."""
-    for stage in ("org", "preprocessed", "segmented"):
-        (out / stage).mkdir(parents=True, exist_ok=True)
+    remove_prepared(out)
+    for stage in STAGES:
+        (out / stage).mkdir(parents=True)
     names = sorted(path.stem for path in raw.glob("*.hea"))
     for idx, name in enumerate(names):
         signal, fields = wfdb.rdsamp(str(raw / name))
@@ -95,7 +108,8 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def prepare(out: Path, jobs: int) -> None:
-    """Prepare everything again."""
+    """Prepare everything."""
+    remove_prepared(out)
     with joblib.parallel_config("loky", n_jobs=jobs), contextlib.redirect_stderr(io.StringIO()):
         archive.prepare_signals(read_source(out), out, Settings(), again=True)
 
@@ -111,6 +125,16 @@ def check(of_loop: Path, of_prepare: Path) -> None:
                 raise common.WrongResultError(f"{name}: {key}")
     if len(list(of_prepare.glob("segmented/*.mat"))) != len(names):
         raise common.WrongResultError("other segments")
+
+
+def processor_seconds(work: Callable[[], object]) -> float:
+    """Least processor time of three runs, which other programs disturb less than they do time."""
+    seconds = []
+    for _ in range(3):
+        start = time.process_time()
+        work()
+        seconds.append(time.process_time() - start)
+    return min(seconds)
 
 
 def records_per_second(folder: Path, number: int, budget: float) -> list[dict[str, Any]]:
@@ -130,62 +154,87 @@ def records_per_second(folder: Path, number: int, budget: float) -> list[dict[st
     device = torch.device("cpu")
     times = common.interleave(works, device, budget, runs=(3, 20))
     memory = {name: common.peak_extra_memory(works[name], device) for name in works}
+    processor = {name: processor_seconds(works[name]) for name in works}
     return [
         {
             "what": name,
             "records": number,
             **times[name].columns(),
             "records_per_s": number / times[name].median,
-            "peak_mb": memory[name] / 1e6 if name != "prepare 2" else float("nan"),
+            "processor_ms": processor[name] / number * 1e3,
+            "peak_mb": memory[name] / 1e6,
         }
+        | ({"processor_ms": math.nan, "peak_mb": math.nan} if name == "prepare 2" else {})
         for name in works
     ]
 
 
-class LongRecording(Source):
-    """One recording of many hours that is made up a stretch at a time."""
+def write_long(path: Path, hours: float) -> None:
+    """Write a recording of many hours at 500 Hz, the same minute of noise again and again."""
+    n_minutes, n_samples = round(hours * 60), 60 * DESIRED
+    minute = np.random.default_rng(0).integers(-2000, 2000, (len(LEADS), n_samples), np.int16)
+    if path.suffix == ".npy":
+        shape = len(LEADS), n_minutes * n_samples
+        array = np.lib.format.open_memmap(path, "w+", np.int16, shape)
+        for start in range(0, shape[1], n_samples):
+            array[:, start : start + n_samples] = minute
+    elif path.suffix == ".edf":
+        signals = [
+            edfio.EdfSignal(row / 1.0, DESIRED, label=lead, physical_dimension="uV")
+            for lead, row in zip(LEADS, minute, strict=True)
+        ]
+        edfio.Edf(signals, data_record_duration=1).write(path)
+        content = path.read_bytes()
+        head = content[: 256 * (len(LEADS) + 1)]
+        with open(path, "wb") as file:
+            file.write(head[:236] + b"%-8d" % (60 * n_minutes) + head[244:])
+            for _ in range(n_minutes):
+                file.write(content[len(head) :])
+    else:
+        rows = pd.DataFrame(minute.T).to_csv(header=False, index=False)
+        with open(path, "w", encoding="ascii") as file:
+            file.write(",".join(f"{lead} (uV)" for lead in LEADS) + "\n")
+            for _ in range(n_minutes):
+                file.write(rows)
 
-    name = "long"
 
-    def __init__(self, hours: float):
-        super().__init__(Path())
-        self.shape = (len(LEADS), round(hours * 3600 * RATE))
-        self.dtype = np.dtype(np.float64)
-
-    def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray:
-        positions = np.arange(key[1].start, key[1].stop)
-        return np.sin(positions / np.arange(20, 20 + len(LEADS))[:, None])
-
-    def records(self) -> pd.DataFrame:
-        """One row."""
-        names = {"path": ["long"], "save_file": ["long.mat"], "source": "long", "dataset": "long"}
-        return pd.DataFrame(names)
-
-    def read(self, record: Mapping[str, Any]) -> ECG:
-        """Return the recording, of which nothing is in memory."""
-        return ECG("long", self, LEADS, RATE)
+COMMAND = """
+import sys
+from pathlib import Path
+from fairseq_ecg.cli import main
+main(sys.argv[1:])
+print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+"""
+"""Runs ``fairseq-ecg`` and prints its peak of resident memory in KiB."""
 
 
-def long_recording(folder: Path, hours: float) -> list[dict[str, Any]]:
-    """Time a recording of many hours."""
-    source = LongRecording(hours)
-    source.records().to_csv(folder / "records.csv", index=False)
-    settings = Settings(discard=("org", "preprocessed"))
-
-    def work() -> None:
-        with contextlib.redirect_stderr(io.StringIO()):
-            archive.prepare_signals(source, folder, settings, again=True)
-
-    (seconds, peak) = in_a_process(work)
-    samples = source.shape[0] * source.shape[1]
-    return [
-        {
-            "what": f"{hours:g} h, {samples * 8 / 1e6:.0f} MB",
-            "records": 1,
-            "seconds": seconds,
-            "peak_mb": peak,
-        }
-    ]
+def long_recordings(folder: Path, hours: float) -> list[dict[str, Any]]:
+    """Time a recording of many hours by format, as the command prepares it."""
+    given = {
+        ".edf": {},
+        ".npy": {"leads": list(LEADS), "sample_rate": DESIRED, "units": "uV"},
+        ".csv": {"sample_rate": DESIRED},
+    }
+    rows = []
+    for suffix, options in given.items():
+        place = folder / suffix
+        (place / "raw").mkdir(parents=True)
+        write_long(place / "raw" / f"long{suffix}", hours)
+        write_records("generic", place / "raw", place, options)
+        command = ["prepare", "signals", "--processed-root", str(place)]
+        command += ["--discard", "org,preprocessed"]
+        start = time.perf_counter()
+        run = subprocess.run([sys.executable, "-c", COMMAND, *command], stdout=subprocess.PIPE)
+        seconds = time.perf_counter() - start
+        peak = int(run.stdout.split()[-1]) * 1024 / 1e6
+        n_segments = len(list((place / "segmented").iterdir()))
+        if n_segments != round(hours * 60) * 60 * DESIRED // SEGMENT:
+            raise common.WrongResultError(f"{n_segments} segments of {suffix}")
+        shutil.rmtree(place)
+        megabytes = len(LEADS) * hours * 3600 * DESIRED * 8 / 1e6
+        what = f"{hours:g} h in {suffix}, {megabytes:.0f} MB as float64"
+        rows.append({"what": what, "records": 1, "seconds": seconds, "peak_mb": peak})
+    return rows
 
 
 class TablesOnly(Source):
@@ -308,16 +357,19 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=200, help="of the first part")
     parser.add_argument("--hours", type=float, default=24.0, help="of the second part")
     parser.add_argument("--archive-records", type=int, default=800_000, help="of the third part")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--budget", type=float, default=30.0, help="seconds for each measurement")
     arguments = parser.parse_args()
     device = torch.device("cpu")
     common.quiet()
     parts = (
         ("prepare", lambda folder: records_per_second(folder, arguments.records, arguments.budget)),
-        ("prepare_long", lambda folder: long_recording(folder, arguments.hours)),
+        ("prepare_long", lambda folder: long_recordings(folder, arguments.hours)),
         ("prepare_tables", lambda folder: tables(folder, arguments.archive_records)),
     )
     for name, part in parts:
+        if name not in arguments.parts:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             rows = [row | common.machine(device) for row in part(Path(folder))]
         common.show(rows, [key for key in rows[0] if key not in common.machine(device)])

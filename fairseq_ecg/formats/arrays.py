@@ -8,7 +8,8 @@ import numpy as np
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.formats.channels import Channel, Content, Given, to_ecg
 from fairseq_ecg.formats.ecg import ECG
-from fairseq_ecg.formats.location import Location
+from fairseq_ecg.formats.location import LocalFile, Location
+from fairseq_ecg.formats.stretches import StoredArray
 
 _NAME_THEM = (
     "Give leads, the names of its leads in their order ('I', 'II', ... for the standard one)"
@@ -23,6 +24,7 @@ def ecg_from_array(
     units: str | Sequence[str] | None = None,
     gain: float | Sequence[float] | None = None,
     where: str = "array",
+    at_once: int | None = None,
 ) -> ECG:
     """Make an ECG of numbers that somebody has in memory.
 
@@ -35,6 +37,8 @@ def ecg_from_array(
         units: of the values (``mV``, ``uV``, ``V``, ``nV``, ``counts``), of all leads or of each.
         gain: counts per mV, of all leads or of each.
         where: names the array in error messages.
+        at_once: as in `read_ecg`: of a longer one, a map of a file for instance, ``signal`` is
+            made of ``values`` as it is asked for.
 
     Returns:
         The ECG in mV.
@@ -44,19 +48,20 @@ def ecg_from_array(
     """
     given = Given(leads, sample_rate, units, gain)
     rows = as_rows(values, len(given.leads), where)
-    return to_ecg(where, Content([Channel(row) for row in rows]), given)
+    return to_ecg(where, Content([Channel(row) for row in rows]), given, at_once)
 
 
-def as_rows(values: Any, n_leads: int | None, where: str) -> np.ndarray:
+def as_rows(values: Any, n_leads: int | None, where: str) -> np.ndarray | StoredArray:
     """Turn an array so that rows are leads.
 
     Args:
-        values: array or nested sequences, with any number of axes of length 1 in front.
+        values: array, `StoredArray` or nested sequences, with any number of axes of length 1 in
+            front.
         n_leads: number of leads; None where nobody knows.
         where: names the file in error messages.
 
     Returns:
-        ``(n_leads, n_samples)`` real.
+        ``(n_leads, n_samples)`` real; of what is stored, stored.
 
     Raises:
         DataError: it cannot be told which axis is which, or there is no such array.
@@ -65,10 +70,6 @@ def as_rows(values: Any, n_leads: int | None, where: str) -> np.ndarray:
     if sum(length > 1 for length in shape) > 2:  # before a data set of HDF5 is read
         raise DataError(_several(where, shape))
     array = _as_array(values, where)
-    while array.ndim > 2 and array.shape[0] == 1:
-        array = array[0]
-    if array.ndim == 1:
-        array = array[None]
     if array.ndim != 2:
         raise DataError(_several(where, array.shape))
     if n_leads is None:
@@ -93,22 +94,53 @@ def _several(where: str, shape: tuple[int, ...]) -> str:
     )
 
 
-def _as_array(values: Any, where: str) -> np.ndarray:
+def _as_array(values: Any, where: str) -> np.ndarray | StoredArray:
+    """Return what is to be a matrix of real numbers, without axes of length 1 in front."""
     try:
-        array = np.asarray(values)
+        array = values if isinstance(values, StoredArray) else np.asarray(values)
         if array.dtype == object:  # rows of a table's cell that are arrays themselves
             array = np.stack([np.asarray(row, dtype=np.float64) for row in array])
     except (TypeError, ValueError) as error:
         raise DataError(f"{where}: is no array of numbers with rows of one length") from error
     if array.dtype.kind not in "fiu":
         raise DataError(f"{where}: holds {array.dtype}, not real numbers")
-    return array
+    if isinstance(array, StoredArray):
+        return array.as_matrix()
+    while array.ndim > 2 and array.shape[0] == 1:
+        array = array[0]
+    return array[None] if array.ndim == 1 else array
 
 
-def read_npy(location: Location, given: Given) -> Content:
+def read_npy(location: Location, given: Given, at_once: int | None = None) -> Content:
     """Read a ``.npy`` file; leads, rate and units must be given."""
     where = str(location)
-    with location.open() as file, damage_as_data_error(where, ".npy file"):
-        array = np.load(file, allow_pickle=False)
     n_leads = None if given.leads is None else len(given.leads)
+    if at_once is None:
+        with location.open() as file, damage_as_data_error(where, ".npy file"):
+            array = np.load(file, allow_pickle=False)
+    else:
+        array = stored_npy(location.local(), where)
     return Content([Channel(row) for row in as_rows(array, n_leads, where)])
+
+
+def stored_npy(file: LocalFile, where: str) -> np.ndarray | StoredArray:
+    """Open a ``.npy`` file without reading its numbers.
+
+    Args:
+        file: on this machine.
+        where: names it in error messages.
+
+    Returns:
+        The array as it is stored; an array in memory where it is empty.
+
+    Raises:
+        DataError: it is no such file, or damaged.
+    """
+
+    def mapped() -> np.ndarray:
+        with damage_as_data_error(where, ".npy file"):
+            return np.load(file.path, mmap_mode="r", allow_pickle=False)
+
+    array = mapped()
+    # Mapped anew for each part: what a map has shown stays in the process until it is closed.
+    return StoredArray(lambda key: np.array(mapped()[key]), array.shape, array.dtype)

@@ -11,6 +11,7 @@ from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.formats.ecg import ECG
 from fairseq_ecg.formats.leads import standard_lead
+from fairseq_ecg.formats.stretches import Later, Stretches
 from fairseq_ecg.formats.units import is_counts, millivolts_per, says_nothing
 
 RATE_TOLERANCE = 1e-3
@@ -23,14 +24,14 @@ class Channel:
     """One signal of a file, with what the file says of it.
 
     Args:
-        samples: ``(n_samples,)`` real, in ``unit``.
+        samples: ``(n_samples,)`` real, in ``unit``; `Later` where the reader reads stretches.
         name: None where the file has none.
         unit: as the file writes it; None where it has none.
         sample_rate: in Hz; None where the file does not tell.
         gain: counts per mV; None where the file has none, or was scaled by it.
     """
 
-    samples: np.ndarray
+    samples: np.ndarray | Later
     name: str | None = None
     unit: str | None = None
     sample_rate: float | None = None
@@ -79,7 +80,7 @@ class Given:
             raise DataError(f"sample_rate={self.sample_rate!r}: give a positive number (Hz)")
 
 
-def to_ecg(where: str, content: Content, given: Given) -> ECG:
+def to_ecg(where: str, content: Content, given: Given, at_once: int | None = None) -> ECG:
     """Make an ECG of channels.
 
     Beside any of the twelve leads, signals of other kinds (no voltages, of another rate or length,
@@ -89,6 +90,7 @@ def to_ecg(where: str, content: Content, given: Given) -> ECG:
         where: names the file in error messages.
         content: what the file holds.
         given: fills in what it does not say.
+        at_once: of a longer recording, in samples, the signal is `Stretches`; None: of none.
 
     Returns:
         The ECG.
@@ -131,9 +133,11 @@ def to_ecg(where: str, content: Content, given: Given) -> ECG:
     metadata = dict(content.metadata)
     if left_out:
         metadata["left_out"] = ", ".join(left_out)
+    signal = Stretches([channels[i].samples for i in kept], [factors[i] for i in kept])
+    in_memory = at_once is None or first.samples.size <= at_once
     return ECG(
         where,
-        np.stack([_in_millivolts(channels[i].samples, factors[i]) for i in kept]),
+        signal[:, :] if in_memory else signal,
         tuple(names),
         _rate(where, first.sample_rate, given.sample_rate),
         metadata,
@@ -234,13 +238,6 @@ def _factor(
             f"{says}. Give units ('mV', 'uV', 'V'), or gain, the counts of the converter per mV"
         )
     return 1 / gain
-
-
-def _in_millivolts(samples: np.ndarray, factor: float) -> np.ndarray:
-    """Floating point numbers keep their precision, integers become float64."""
-    if samples.dtype.kind != "f":
-        samples = samples.astype(np.float64)
-    return samples if factor == 1.0 else samples * factor
 
 
 def _rate(where: str, stated: float | None, given: float | None) -> float:

@@ -1,5 +1,6 @@
 """DICOM waveforms (12-lead, general and ambulatory ECG)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.formats.channels import Channel, Content, Given
 from fairseq_ecg.formats.leads import standard_lead
 from fairseq_ecg.formats.location import Location
+from fairseq_ecg.formats.stretches import Frames, Later
 
 _LEAD_OF_CODE = {1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"} | {
     code: f"V{code - 2}" for code in range(3, 9)
@@ -24,12 +26,13 @@ _METADATA = (
 )
 
 
-def read_dicom(location: Location, given: Given) -> Content:
+def read_dicom(location: Location, given: Given, at_once: int | None = None) -> Content:
     """Read the rhythm of a DICOM waveform object.
 
     Of its multiplex groups the original one (not derived, as median beats are) with the most of
     the twelve leads is taken, and of several such the longest. Samples are scaled by sensitivity,
-    correction factor and baseline of their channel; padding becomes NaN.
+    correction factor and baseline of their channel; padding becomes NaN. Of a long recording the
+    counts are in memory.
     """
     import pydicom
 
@@ -49,7 +52,7 @@ def read_dicom(location: Location, given: Given) -> Content:
         metadata = {
             name: str(dataset.get(name)) for name in _METADATA if dataset.get(name) is not None
         }
-        return Content(_channels(dataset, index), metadata)
+        return Content(_channels(groups[index], where, at_once), metadata)
 
 
 def _n_leads(group: Any) -> int:
@@ -61,18 +64,49 @@ def _seconds(group: Any) -> float:
     return group.NumberOfWaveformSamples / float(group.SamplingFrequency)
 
 
-def _channels(dataset: Any, index: int) -> list[Channel]:
+def _channels(group: Any, where: str, at_once: int | None) -> list[Channel]:
+    n_samples = group.NumberOfWaveformSamples
+    whole: Sequence[np.ndarray | Later]
+    if at_once is None or n_samples <= at_once:
+        whole = _samples(group).T
+    else:
+        frames = Frames(lambda start, stop: _stretch(group, where, start, stop))
+        whole = [
+            Later(frames, i, n_samples, np.dtype(np.float64))
+            for i in range(len(group.ChannelDefinitionSequence))
+        ]
+    return [
+        Channel(samples, _name(channel), _unit(channel), float(group.SamplingFrequency))
+        for samples, channel in zip(whole, group.ChannelDefinitionSequence, strict=True)
+    ]
+
+
+def _samples(group: Any) -> np.ndarray:
+    """Samples of a multiplex group, ``(n_samples, n_channels)``, in the units of its channels."""
+    from pydicom import Dataset
     from pydicom.waveforms import multiplex_array
 
-    group = dataset.WaveformSequence[index]
-    samples = multiplex_array(dataset, index, as_raw=False).astype(np.float64)
+    dataset = Dataset()
+    dataset.WaveformSequence = [group]
+    samples = multiplex_array(dataset, 0, as_raw=False).astype(np.float64)
     padding = _padding(group)
     if padding is not None:
-        samples[multiplex_array(dataset, index, as_raw=True) == padding] = np.nan
-    return [
-        Channel(samples[:, i], _name(channel), _unit(channel), float(group.SamplingFrequency))
-        for i, channel in enumerate(group.ChannelDefinitionSequence)
-    ]
+        samples[multiplex_array(dataset, 0, as_raw=True) == padding] = np.nan
+    return samples
+
+
+def _stretch(group: Any, where: str, start: int, stop: int) -> np.ndarray:
+    """Samples ``start`` to ``stop`` of each channel."""
+    from pydicom import Dataset
+
+    with damage_as_data_error(where, "DICOM waveform"):
+        n_bytes = group.NumberOfWaveformChannels * group.WaveformBitsAllocated // 8
+        part = Dataset()
+        part.update(group)
+        del part.NumberOfWaveformSamples, part.WaveformData  # elements are those of the group
+        part.NumberOfWaveformSamples = stop - start
+        part.WaveformData = group.WaveformData[start * n_bytes : stop * n_bytes]
+        return _samples(part).T
 
 
 def _padding(group: Any) -> int | None:

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -44,6 +45,7 @@ _OF_I_AND_II = {
 """Einthoven's and Goldberger's leads as sums of I and II."""
 
 
+@lru_cache(4096)
 def standard_lead(name: str) -> str:
     """Return a lead's name as ``fairseq_ecg.data.leads.LEADS`` spells it.
 

@@ -5,8 +5,9 @@ import io
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -78,7 +79,8 @@ class Location:
         """
         with self._refusing():
             if self.is_url:
-                return io.BytesIO(self._fetch())
+                with self._stream() as file:
+                    return io.BytesIO(file.read())
             packed = self.address.endswith(_COMPRESSED)
             return gzip.open(self.address) if packed else open(self.address, "rb")
 
@@ -89,22 +91,26 @@ class Location:
             DataError: it cannot be opened or read.
         """
         if self.is_url:
-            with self._refusing():
-                return self._fetch(n_bytes)
+            with self._refusing(), self._stream() as file:
+                return file.read(n_bytes)
         with self.open() as file, self._refusing():
             return file.read(n_bytes)
 
-    def _fetch(self, n_bytes: int = -1) -> bytes:
+    def _stream(self) -> AbstractContextManager[BinaryIO]:
+        """Open the file for reading from its beginning to its end."""
+        if not self.is_url:
+            return self.open()
         import fsspec
 
-        with fsspec.open(self.address, "rb", compression="infer") as file:
-            return file.read(n_bytes)
+        return fsspec.open(self.address, "rb", compression="infer")
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:
         """Turn errors of opening and reading into one that says what to do."""
         try:
             yield
+        except DataError:
+            raise
         except FileNotFoundError:
             raise DataError(f"{self.address}: no such file") from None
         except IsADirectoryError:
@@ -123,11 +129,23 @@ class Location:
         Raises:
             DataError: it cannot be opened.
         """
+        file = self.local()
+        try:
+            yield file.path
+        finally:
+            file.remove_copy()
+
+    def local(self) -> "LocalFile":
+        """Return the file on this machine: itself, or a copy, unpacked.
+
+        Raises:
+            DataError: it cannot be opened.
+        """
         if not self.is_url and not self.address.endswith(_COMPRESSED):
-            yield Path(self.address)
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            yield self.copy_to(Path(folder))
+            with self.open():
+                return LocalFile(Path(self.address))
+        with self._refusing(), self._stream() as file:
+            return LocalFile.copy_of(file, self.name)
 
     def copy_to(self, folder: Path) -> Path:
         """Copy the file into a folder, under its own name.
@@ -136,7 +154,7 @@ class Location:
             DataError: it cannot be opened or read.
         """
         path = folder / self.name
-        with self.open() as file, open(path, "wb") as copy, self._refusing():
+        with self._refusing(), self._stream() as file, open(path, "wb") as copy:
             shutil.copyfileobj(file, copy)
         return path
 
@@ -149,3 +167,30 @@ class Location:
 
     def __str__(self) -> str:
         return self.address
+
+
+class LocalFile:
+    """A file of this machine.
+
+    Args:
+        path: of it.
+        folder: that holds it if it is a copy, which is removed with the last reference to this.
+    """
+
+    def __init__(self, path: Path, folder: Path | None = None):
+        self.path = path
+        self._remove = None if folder is None else weakref.finalize(self, shutil.rmtree, folder)
+
+    @classmethod
+    def copy_of(cls, file: BinaryIO, name: str) -> "LocalFile":
+        """Copy what is left of an open file into one of that name."""
+        folder = Path(tempfile.mkdtemp())
+        copy = cls(folder / name, folder)
+        with open(copy.path, "wb") as target:
+            shutil.copyfileobj(file, target)
+        return copy
+
+    def remove_copy(self) -> None:
+        """Remove the copy, if it is one, before that."""
+        if self._remove is not None:
+            self._remove()

@@ -9,8 +9,7 @@ from fairseq_ecg.formats.channels import Channel, Content, Given, to_ecg
 from fairseq_ecg.formats.ecg import ECG
 from fairseq_ecg.formats.hdf5 import SIGNATURE
 from fairseq_ecg.formats.location import Location
-from fairseq_ecg.formats.stretches import in_stretches
-from fairseq_ecg.formats.wfdb import header_of, n_frames_of
+from fairseq_ecg.formats.wfdb import header_of
 
 FORMATS = {
     "wfdb": ("wfdb", "read_wfdb"),
@@ -87,9 +86,8 @@ def read_ecg(
         sample_rate: in Hz.
         units: ``mV``, ``uV``, ``V``, ``nV`` or ``counts``, of all leads or of each.
         gain: counts of the converter per mV, of all leads or of each.
-        at_once: samples that are read at once at most, where the format allows it (WFDB): of a
-            longer record ``signal`` is a `Stretches`, which reads what is asked of it. None: the
-            whole.
+        at_once: of a recording with more samples than this, ``signal`` is `Stretches`, which reads
+            what is asked of it, where the format allows that. None: the whole is read.
 
     Returns:
         The recording in mV with all leads of the file, in its order. `arrange` picks and orders,
@@ -108,11 +106,8 @@ def read_ecg(
         raise ValueError(f"format={format!r}: choose one of {', '.join(FORMATS)}")
     if format == "wfdb":
         location = header_of(location)
-        n_samples = None if at_once is None else n_frames_of(location)
-        if n_samples is not None and n_samples > at_once:
-            return in_stretches(location, given, n_samples, at_once)
-    content = _reader(format)(location, given)
-    return to_ecg(str(location), content, given)
+    content = _reader(format)(location, given, at_once)
+    return to_ecg(str(location), content, given, at_once)
 
 
 def format_of(path: str | os.PathLike) -> str:
@@ -152,12 +147,12 @@ def _is_record(location: Location) -> bool:
     )
 
 
-def _reader(format: str) -> Callable[[Location, Given], Content]:
+def _reader(format: str) -> Callable[[Location, Given, int | None], Content]:
     module, function = FORMATS[format]
     return getattr(import_module(f"fairseq_ecg.formats.{module}"), function)
 
 
-def read_muse(location: Location, given: Given) -> Content:
+def read_muse(location: Location, given: Given, at_once: int | None = None) -> Content:
     """Read a MUSE XML file."""
     from fairseq_ecg.formats import muse
 

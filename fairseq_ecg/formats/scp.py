@@ -9,7 +9,7 @@ from fairseq_ecg.formats.location import Location
 _REMEDY = "Get it again, or convert it to WFDB, EDF or DICOM"
 
 
-def read_scp(location: Location, given: Given) -> Content:
+def read_scp(location: Location, given: Given, at_once: int | None = None) -> Content:
     """Read the rhythm of an SCP-ECG file, Huffman-coded or not, with reference beats added."""
     where = str(location)
     try:

@@ -7,9 +7,9 @@ import numpy as np
 
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.leads import LEADS
-from fairseq_ecg.formats.arrays import as_rows
+from fairseq_ecg.formats.arrays import as_rows, stored_npy
 from fairseq_ecg.formats.channels import Channel, Content, Given
-from fairseq_ecg.formats.location import Location
+from fairseq_ecg.formats.location import LocalFile, Location
 
 NAMES = {
     "signal": (
@@ -151,7 +151,7 @@ def _for_each(where: str, what: str, values: list | None, n: int) -> list:
     return values
 
 
-def read_npz(location: Location, given: Given) -> Content:
+def read_npz(location: Location, given: Given, at_once: int | None = None) -> Content:
     """Read a ``.npz`` file: a signal, and leads, rate, units and gain where they are in it."""
     where = str(location)
     with (
@@ -159,5 +159,16 @@ def read_npz(location: Location, given: Given) -> Content:
         damage_as_data_error(where, ".npz file"),
         np.load(file, allow_pickle=False) as archive,
     ):
-        variables = {name: archive[name] for name in archive.files}
+        long = [] if at_once is None else _long_arrays(archive, at_once)
+        variables = {name: archive[name] for name in archive.files if name not in long}
+        for name in long:
+            with archive.zip.open(f"{name}.npy") as member:
+                file = LocalFile.copy_of(member, f"{location.stem}.npy")
+            variables[name] = stored_npy(file, where)
     return content_of(where, variables, given)
+
+
+def _long_arrays(archive: Any, at_once: int) -> list[str]:
+    """Names of arrays that may be longer than ``at_once`` samples."""
+    n_bytes = {member.filename: member.file_size for member in archive.zip.infolist()}
+    return [name for name in archive.files if n_bytes.get(f"{name}.npy", 0) > at_once]

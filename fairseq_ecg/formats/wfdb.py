@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +13,23 @@ from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.recording import load_wfdb
 from fairseq_ecg.formats.channels import Channel, Content, Given
 from fairseq_ecg.formats.location import Location
+from fairseq_ecg.formats.stretches import Frames, Later
 
 _SIGNAL_FILES = (".dat", ".mat")
 _EMPTY_SEGMENT = "~"
 _ASSUMED_GAIN = 200.0
 """Counts per mV that wfdb puts in place of a gain that a header does not state."""
+_NO_WORD = -(2**15)
+"""Stands for a sample without value in 16 bits."""
 
 
-def read_wfdb(
-    location: Location, given: Given, stretch: tuple[int, int | None] = (0, None)
-) -> Content:
+def read_wfdb(location: Location, given: Given, at_once: int | None = None) -> Content:
     """Read a WFDB record.
 
     Args:
         location: the header.
         given: what the user says; not needed here.
-        stretch: first frame to read, and the one to stop before; None: all of them.
+        at_once: frames that are read at once at most; None: all.
 
     Returns:
         The signals in their units, invalid samples as NaN. Each keeps its own rate where they have
@@ -39,46 +40,142 @@ def read_wfdb(
         raise DataError(f"{where}: no such WFDB header")
     header = _Header.read(location)
     with _files_on_disk(location, header) as path:
-        record = load_wfdb(
-            os.fspath(path.with_suffix("")),
-            where,
-            remedy="Restore it",
-            smooth_frames=False,
-            sampfrom=stretch[0],
-            sampto=stretch[1],
-        )
-        uncalibrated = _uncalibrated(Location(os.fspath(path)), header)
-    signals = record.e_p_signal or []
-    channels = []
-    for i, samples in enumerate(signals):
-        name = record.sig_name[i]
-        rate = record.fs * record.samps_per_frame[i] if header.states_rate else None
-        unit = record.units[i]
-        if _one_blank(name or "") in uncalibrated:
-            samples, unit = samples * _ASSUMED_GAIN, None
-        channels.append(Channel(np.asarray(samples), name, unit, rate))
-    return Content(channels, {"comments": "\n".join(record.comments)} if record.comments else {})
+        record = _Record(path, where, header)
+        is_long = at_once is not None and (header.n_frames or 0) > at_once
+        # What was fetched is gone when it is asked for.
+        if is_long and not location.is_url and record.can_begin_anywhere:
+            return record.content_later()
+        return record.content()
 
 
-def n_frames_of(location: Location) -> int | None:
-    """Tell the length of a record that can be read in stretches, by its header.
+class _Record:
+    """A record whose files are on this machine.
 
     Args:
-        location: the header.
-
-    Returns:
-        Its length in frames; None if the header does not say it, the record has several segments
-        or lies behind a URL, or a signal has several samples a frame.
+        path: of the header.
+        where: names the record in error messages.
+        header: what of it is known already.
     """
-    if location.is_url or not location.exists():
-        return None
-    with damage_as_data_error(str(location), "WFDB header"):
-        import wfdb
 
-        header = wfdb.rdheader(os.fspath(Path(location.address).with_suffix("")))
-    if isinstance(header, wfdb.MultiRecord) or set(header.samps_per_frame or ()) != {1}:
-        return None
-    return header.sig_len
+    def __init__(self, path: Path, where: str, header: "_Header"):
+        self._path, self._where, self._header = path, where, header
+        folder = Location(os.fspath(path))
+        parts = [header, *(_Header.read(folder.beside(f"{name}.hea")) for name in header.segments)]
+        signals = [signal for part in parts for signal in part.signals]
+        # The layout of a record of segments says which signals there are, not how they are stored.
+        self._signals = [signal for signal in signals if signal.file != _EMPTY_SEGMENT]
+        self._layout = [signal for signal in signals if signal.file == _EMPTY_SEGMENT]
+        self._uncalibrated = {signal.name for signal in self._signals if not signal.is_calibrated}
+
+    @property
+    def can_begin_anywhere(self) -> bool:
+        """Whether it can be read from any frame on; differences need all before them."""
+        return not any(signal.format == "8" for signal in self._signals)
+
+    def content(self, start: int = 0, stop: int | None = None) -> Content:
+        """Read the frames ``start`` to ``stop``."""
+        channels = self._channels_of_words(start, stop)
+        if channels is None:
+            channels = self._channels_by_wfdb(start, stop)
+        channels = [
+            replace(channel, samples=channel.samples * _ASSUMED_GAIN, unit=None)
+            if _one_blank(channel.name) in self._uncalibrated
+            else channel
+            for channel in channels
+        ]
+        comments = {"comments": "\n".join(self._header.comments)} if self._header.comments else {}
+        return Content(channels, comments)
+
+    def _channels_of_words(self, start: int, stop: int | None) -> list[Channel] | None:
+        """Read samples that are words of 16 bits in one file, as most archives have them.
+
+        wfdb takes longer over the header of such a record than all else takes to prepare it.
+
+        Returns:
+            What wfdb would read; None where it has to, or has to tell what is wrong.
+        """
+        header, signals = self._header, self._header.signals
+        if not signals or len(signals) != header.n_signals or not header.n_frames:
+            return None
+        first = signals[0]
+        if not all(
+            signal.is_a_word and (signal.file, signal.start) == (first.file, first.start)
+            for signal in signals
+        ):
+            return None
+        stop = header.n_frames if stop is None else stop
+        shape = stop - start, len(signals)
+        try:
+            words = np.fromfile(
+                self._path.parent / first.file,
+                "<i2",
+                shape[0] * shape[1],
+                offset=first.start + 2 * start * shape[1],
+            ).reshape(shape)
+        except (OSError, ValueError):
+            return None
+        samples = words - np.array([float(signal.baseline) for signal in signals])
+        samples /= [signal.gain for signal in signals]
+        samples[words == _NO_WORD] = np.nan
+        return [
+            Channel(samples[:, i], signal.label, signal.unit, header.sample_rate)
+            for i, signal in enumerate(signals)
+        ]
+
+    def _channels_by_wfdb(self, start: int, stop: int | None) -> list[Channel]:
+        record = load_wfdb(
+            os.fspath(self._path.with_suffix("")),
+            self._where,
+            remedy="Restore it",
+            smooth_frames=False,
+            sampfrom=start,
+            sampto=stop,
+        )
+        rate = self._header.sample_rate
+        return [
+            Channel(
+                np.asarray(samples),
+                record.sig_name[i],
+                self._unit(_one_blank(record.sig_name[i])) or record.units[i],
+                rate and rate * record.samps_per_frame[i],
+            )
+            for i, samples in enumerate(record.e_p_signal or [])
+        ]
+
+    def _unit(self, name: str) -> str | None:
+        """Unit of a signal of a record of segments, as these tell it."""
+        if not self._header.segments:
+            return None
+        units = {signal.unit for signal in self._signals if signal.name == name}
+        units = units or {signal.unit for signal in self._layout if signal.name == name}
+        if len(units) > 1:
+            raise DataError(
+                f"{self._where}: {name} is in {' and '.join(sorted(units))}, depending on the "
+                "segment. Write the segments in one unit"
+            )
+        return next(iter(units), None)
+
+    def content_later(self) -> Content:
+        """Read the first frame, and the others as they are asked for."""
+        beginning = self.content(0, 1)
+        frames = Frames(self._samples)
+        channels = [
+            replace(
+                channel,
+                samples=Later(
+                    frames,
+                    i,
+                    channel.samples.size * self._header.n_frames,
+                    channel.samples.dtype,
+                    channel.samples.size,
+                ),
+            )
+            for i, channel in enumerate(beginning.channels)
+        ]
+        return replace(beginning, channels=channels)
+
+    def _samples(self, start: int, stop: int) -> list[np.ndarray]:
+        return [channel.samples for channel in self.content(start, stop).channels]
 
 
 def header_of(location: Location) -> Location:
@@ -92,58 +189,104 @@ def header_of(location: Location) -> Location:
 
 
 @dataclass(frozen=True)
-class _Header:
-    """What of a header has to be known beside what wfdb tells.
+class _Signal:
+    """Line of a header on a signal.
 
     Args:
-        states_rate: whether there is a sampling rate; wfdb puts 250 Hz in its place.
-        segments: names of the segments of a record that has several.
-        signal_files: named in the header.
-        uncalibrated: names of signals of which no gain is stated, empty for those without name.
+        file: that holds it.
+        format: of its samples.
+        is_a_word: whether they are words of 16 bits, one in a frame and not skewed.
+        start: bytes before the first of them.
+        gain: in counts per unit.
+        is_calibrated: whether a gain is stated.
+        baseline: count of 0.
+        unit: of its samples.
+        label: its name as it is written; None for a signal without.
     """
 
-    states_rate: bool
+    file: str
+    format: str
+    is_a_word: bool
+    start: int
+    gain: float
+    is_calibrated: bool
+    baseline: int
+    unit: str
+    label: str | None
+
+    @classmethod
+    def read(cls, line: str) -> "_Signal":
+        """Take a line apart, as wfdb does."""
+        from wfdb.io.header import rx_signal
+
+        match = rx_signal.match(line)
+        if match is None:  # wfdb tells what is wrong
+            return cls(line.split()[0], "", False, 0, _ASSUMED_GAIN, True, 0, "", None)
+        gain = float(match["adc_gain"] or 0)
+        return cls(
+            match["file_name"],
+            match["fmt"],
+            match["fmt"] == "16" and match["samps_per_frame"] in ("", "1") and not match["skew"],
+            int(match["byte_offset"] or 0),
+            gain or _ASSUMED_GAIN,
+            gain != 0,
+            int(match["baseline"] or match["adc_zero"] or 0),
+            match["units"] or "mV",
+            match["sig_name"] or None,
+        )
+
+    @property
+    def name(self) -> str:
+        """Its name with one blank between words; empty for a signal without."""
+        return _one_blank(self.label)
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What a header says.
+
+    Args:
+        n_signals: number of signals.
+        sample_rate: of frames in Hz; None if it is not said, where wfdb takes 250.
+        n_frames: length; None if it is not said.
+        segments: names of the segments of a record that has several.
+        signals: of a record that has one.
+        comments: lines of them.
+    """
+
+    n_signals: int
+    sample_rate: float | None
+    n_frames: int | None
     segments: tuple[str, ...]
-    signal_files: tuple[str, ...]
-    uncalibrated: frozenset[str]
+    signals: tuple[_Signal, ...]
+    comments: tuple[str, ...]
 
     @classmethod
     def read(cls, location: Location) -> "_Header":
-        lines = [
-            line.split()
-            for line in location.read().decode("utf-8", "replace").splitlines()
-            if line.strip() and not line.lstrip().startswith("#")
-        ]
+        from wfdb.io.header import parse_header_content, rx_record
+
+        # wfdb passes over what is not ASCII.
+        lines, comments = parse_header_content(location.read().decode("ascii", "ignore"))
         if not lines:
             raise DataError(f"{location}: an empty WFDB header")
-        (record, *fields), *rest = lines
-        if "/" in record:
-            names = tuple(line[0] for line in rest if line[0] != _EMPTY_SEGMENT)
-            return cls(len(fields) > 1, names, (), frozenset())
-        return cls(
-            len(fields) > 1,
-            (),
-            tuple(dict.fromkeys(line[0] for line in rest)),
-            frozenset(" ".join(line[8:]) for line in rest if len(line) < 3 or _is_zero(line[2])),
-        )
+        with damage_as_data_error(str(location), "WFDB header"):
+            first = rx_record.match(lines[0])
+            if first is None:
+                raise ValueError(f"line {lines[0]!r}")
+            is_segmented = bool(first["n_seg"])
+            names = (line.split()[0] for line in lines[1:]) if is_segmented else ()
+            return cls(
+                int(first["n_sig"]),
+                float(first["fs"]) if first["fs"] else None,
+                int(first["sig_len"]) if first["sig_len"] else None,
+                tuple(name for name in names if name != _EMPTY_SEGMENT),
+                () if is_segmented else tuple(map(_Signal.read, lines[1:])),
+                tuple(line.strip(" \t#") for line in comments),
+            )
 
 
-def _one_blank(name: str) -> str:
-    return " ".join(name.split())
-
-
-def _is_zero(gain: str) -> bool:
-    """Whether a gain, with its baseline and unit behind it, is the 0 of uncalibrated signals."""
-    try:
-        return float(gain.partition("(")[0].partition("/")[0]) == 0
-    except ValueError:
-        return False  # wfdb refuses it
-
-
-def _uncalibrated(location: Location, header: _Header) -> frozenset[str]:
-    """Return the names of signals of which the record or a segment states no gain."""
-    segments = [_Header.read(location.beside(f"{name}.hea")) for name in header.segments]
-    return header.uncalibrated.union(*(segment.uncalibrated for segment in segments))
+def _one_blank(name: str | None) -> str:
+    return " ".join((name or "").split())
 
 
 @contextmanager
@@ -159,7 +302,7 @@ def _files_on_disk(location: Location, header: _Header) -> Iterator[Path]:
             headers[segment.name] = _Header.read(segment)
         for name, part in headers.items():
             location.beside(name).copy_to(Path(folder))
-            for file in part.signal_files:
+            for file in dict.fromkeys(signal.file for signal in part.signals):
                 if file != _EMPTY_SEGMENT:
                     location.beside(_plain(file, location)).copy_to(Path(folder))
         yield Path(folder) / location.name

@@ -30,7 +30,7 @@ from fairseq_ecg.data.store.layout import (
     is_finite,
 )
 from fairseq_ecg.data.store.reader import Store
-from fairseq_ecg.prepare.mat_files import without_variable
+from fairseq_ecg.formats.mat_files import without_variable
 
 PENDING = "pending.json"
 """What of an interrupted run is there already. No reader looks at it."""

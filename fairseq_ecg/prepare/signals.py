@@ -229,8 +229,8 @@ def _scan(
     by Chan, Golub and LeVeque, "Algorithms for computing the sample variance" (1983).
 
     Returns:
-        Mean, population variance (NaN without ``variance``, which saves time), whether it is flat,
-        and number of samples without a value of each lead.
+        Mean, population variance (NaN without ``variance``, which saves time), whether it is flat
+        (without ``offset``), and number of samples without a value of each lead.
     """
     # fmin and fmax pass over NaN.
     smaller, larger = (np.fmin, np.fmax) if skip_missing else (np.minimum, np.maximum)
@@ -238,11 +238,17 @@ def _scan(
     mean, var, n_missing = 0.0, 0.0, 0
     low, high = np.inf, -np.inf
     for block in blocks(signal):
-        if offset is not None:
+        # What does not depend on the order in memory is found in a quarter of the time in this one.
+        by_lead = np.ascontiguousarray(block)
+        block_missing = np.isnan(by_lead).sum(axis=1)
+        if offset is None:
+            low = smaller(low, smaller.reduce(by_lead, axis=1, initial=np.inf))
+            high = larger(high, larger.reduce(by_lead, axis=1, initial=-np.inf))
+        else:
             block = block - offset
-        low = smaller(low, smaller.reduce(block, axis=1, initial=np.inf))
-        high = larger(high, larger.reduce(block, axis=1, initial=-np.inf))
-        count, block_mean, block_var, block_missing = _moments(block, skip_missing, variance)
+        count, block_mean, block_var = _moments(
+            block, block_missing if skip_missing else None, variance
+        )
         n_missing = n_missing + block_missing
         if total is None:
             total, mean, var = count, block_mean, block_var
@@ -256,22 +262,26 @@ def _scan(
 
 
 def _moments(
-    block: np.ndarray, skip_missing: bool, variance: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Samples that count, their mean and variance, and samples without a value of each lead."""
-    missing = np.isnan(block)
-    n_missing = missing.sum(axis=1)
+    block: np.ndarray, n_missing: np.ndarray | None, variance: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Samples that count, their mean and variance of each lead.
+
+    Args:
+        block: ``(n_leads, n)``.
+        n_missing: how many samples of each lead have no value, to leave them out; None: do not.
+        variance: whether it is wanted.
+    """
     none = np.full(len(block), np.nan)
-    if not (skip_missing and n_missing.any()):
+    if n_missing is None or not n_missing.any():
         count = np.full(len(block), block.shape[1])
-        return count, block.mean(axis=1), block.var(axis=1) if variance else none, n_missing
-    valid, count = ~missing, block.shape[1] - n_missing
+        return count, block.mean(axis=1), block.var(axis=1) if variance else none
+    valid, count = ~np.isnan(block), block.shape[1] - n_missing
     # A lead without any value counts as one zero, which weighs nothing.
     valid[count == 0, :1] = True
     block = np.where(valid, block, 0)
     mean = np.where(count == 0, 0, block.mean(axis=1, where=valid))
     var = np.where(count == 0, 0, block.var(axis=1, where=valid)) if variance else none
-    return count, mean, var, n_missing
+    return count, mean, var
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@
 ``segmented`` is cut. Stages that are skipped are read from the files of an earlier run.
 """
 
+import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,10 @@ from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.recording import read_integer, read_mat, recording_from_mat
 from fairseq_ecg.formats import ECG
+from fairseq_ecg.formats.location import LocalFile
+from fairseq_ecg.formats.mat_files import part_long_matrices
+from fairseq_ecg.formats.stretches import Stretches
+from fairseq_ecg.prepare import signals
 from fairseq_ecg.prepare.mat import write_mat
 from fairseq_ecg.prepare.signals import (
     CONSTANT_LEAD_STRATEGIES,
@@ -202,10 +207,9 @@ def _org(
             path = folder / "preprocessed" / record["save_file"]
         variables, where = _load(path), str(path)
         available, metadata, tables = settings.lead_names, {}, {}
-        if len(variables["feats"]) != len(available):
-            raise DataError(
-                f"{path}: has {len(variables['feats'])} leads, not the {len(available)} of --leads"
-            )
+        n_leads = variables["feats"].shape[0]
+        if n_leads != len(available):
+            raise DataError(f"{path}: has {n_leads} leads, not the {len(available)} of --leads")
     found = statistics(variables["feats"])
     for lead, std, is_missing in zip(settings.lead_names, found.std, found.missing, strict=True):
         if not (is_missing or np.isfinite(std)):
@@ -312,18 +316,27 @@ def _load(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: no such file. Run the stage instead of skipping it")
     numbers = ("org_sample_rate", "curr_sample_rate", "org_sample_size", "curr_sample_size")
     where = str(path)
-    mat = read_mat(where, where, required=(*numbers, "feats", "idx"), optional=("mean", "std"))
-    recording = recording_from_mat(mat, where)
+    content, stored = part_long_matrices(LocalFile(path), where, 8 * signals.BLOCK_SAMPLES)
+    required = [name for name in (*numbers, "feats", "idx") if name not in stored]
+    mat = read_mat(io.BytesIO(content), where, required=required, optional=("mean", "std"))
+    feats = recording_from_mat(mat | stored, where).feats
+    if stored:
+        feats = Stretches(list(feats), [1.0] * len(feats))
+        feats = in_pieces(feats if feats.shape[1] > signals.BLOCK_SAMPLES else feats[:, :])
+        feats = _as_from_a_file(feats)
     variables = {name: _number(mat[name].item()) for name in numbers}
-    variables |= {"feats": recording.feats, "idx": read_integer(mat, "idx", where)}
+    variables |= {"feats": feats, "idx": read_integer(mat, "idx", where)}
     return variables | {name: mat[name] for name in ("mean", "std") if name in mat}
+
+
+def _as_from_a_file(ecg: Signal) -> Signal:
+    """Order samples in memory as ``loadmat`` does, and as fairseq_signals therefore has them."""
+    return mapped(ecg, np.asfortranarray, ecg.shape[0], ecg.dtype)
 
 
 def _preprocess(org: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     """Variables of the second stage."""
-    rate, ecg = org["curr_sample_rate"], org["feats"]
-    if isinstance(ecg, np.ndarray):
-        ecg = np.asfortranarray(ecg)  # as it comes from a file, and as fairseq_signals has it
+    rate, ecg = org["curr_sample_rate"], _as_from_a_file(org["feats"])
     ecg = resample(ecg, rate, settings.sample_rate, settings.resampler)
     zero = settings.nan_policy == "zero"
     found = standardisation(ecg, settings.constant_lead_strategy, skip_missing=zero)

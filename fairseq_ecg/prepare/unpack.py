@@ -17,7 +17,7 @@ from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.store import Segments, Store
 from fairseq_ecg.data.store.reader import MISSING
-from fairseq_ecg.prepare.mat_files import with_variable
+from fairseq_ecg.formats.mat_files import with_variable
 
 _AT_ONCE = 256
 """Segments that are read together."""

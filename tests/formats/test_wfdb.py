@@ -206,3 +206,34 @@ def test_counts_survive(tmp_path_factory, counts):
     )
     read = read_ecg(folder / "r")
     np.testing.assert_array_equal(np.round(read.signal * 200 + 7), counts)
+
+
+LINES = st.tuples(
+    st.sampled_from(["16", "16x1", "16:0"]),
+    st.sampled_from([" 200", " 1e3", " 1000.5", " 0.001", " -100"]),
+    st.sampled_from(["", "(0)", "(-12)", "(32767)"]),
+    st.sampled_from(["", "/mV", "/uV", "/V"]),
+    st.sampled_from(["", " 16 0 0 0 0 ", " 16 7 1 2 0 "]),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(LINES, min_size=1, max_size=3), st.sampled_from([0, 24]), st.integers(0, 2**32 - 1))
+def test_words_of_16_bits_are_what_wfdb_reads(tmp_path_factory, lines, offset, seed):
+    folder = tmp_path_factory.mktemp("wfdb")
+    words = np.random.default_rng(seed).integers(-(2**15), 2**15, (30, len(lines)), endpoint=True)
+    words[words == 2**15] = -(2**15)  # without value
+    (folder / "r.dat").write_bytes(bytes(offset) + words.astype("<i2").tobytes())
+    start = f"+{offset}" if offset else ""
+    signals = [
+        f"r.dat {form}{start}{gain}{baseline}{unit}{rest}" + (f"lead {lead}" if rest else "")
+        for (form, gain, baseline, unit, rest), lead in zip(lines, LEADS, strict=False)
+    ]
+    (folder / "r.hea").write_text(
+        f"r {len(lines)} 257.5 30 1:02:03 1/2/2020\n" + "\n".join(signals)
+    )
+    record = wfdb.rdrecord(folder / "r")
+    read = read_ecg(folder / "r", leads=LEADS[: len(lines)])
+    factors = [{"mV": 1.0, "uV": 1e-3, "V": 1e3}[unit] for unit in record.units]
+    np.testing.assert_array_equal(read.signal, (record.p_signal * factors).T)
+    assert read.sample_rate == record.fs

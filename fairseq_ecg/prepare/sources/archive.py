@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats import ECG, read_ecg
+from fairseq_ecg.prepare import signals
 from fairseq_ecg.prepare.sources.source import Source
 
 UNITS = "mv"
@@ -243,7 +244,7 @@ def read_record(record: Mapping[str, Any], path: Path) -> ECG:
         DataError: it has a fault, or cannot be read.
     """
     refuse_faulty(record)
-    return read_ecg(path, format="wfdb")
+    return read_ecg(path, format="wfdb", at_once=signals.BLOCK_SAMPLES)
 
 
 def drop_empty_columns(meta: pd.DataFrame) -> pd.DataFrame:

@@ -141,4 +141,4 @@ def _with_patients(records: pd.DataFrame, patients: pd.DataFrame) -> pd.DataFram
 
 def _joined(lines: tuple[str, ...]) -> str:
     """Join lines of a report by ``; ``, leaving out what is empty."""
-    return re.sub(r"[;\s]*;[;\s]*", "; ", "; ".join(lines)).strip("; ")
+    return re.sub(r";[;\s]*", "; ", "; ".join(lines)).strip("; ")

@@ -1,3 +1,6 @@
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,6 +9,7 @@ from scipy.io import loadmat
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.prepare import signals as working
 from fairseq_ecg.prepare.archive import prepare_signals
 from fairseq_ecg.prepare.records import read_source, write_records
 from fairseq_ecg.prepare.sources.generic import Generic
@@ -227,9 +231,70 @@ def test_files_that_would_have_one_name_are_refused(tmp_path, signals):
         write_records("generic", tmp_path, tmp_path / "out")
 
 
-def test_a_long_record_is_read_in_stretches(tmp_path, signals, monkeypatch):
-    from fairseq_ecg.prepare import signals as working
+class AtOnce(Generic):
+    """Reads the whole of a recording."""
 
+    def read(self, record):
+        ecg = super().read(record)
+        assert not isinstance(ecg.signal, np.ndarray)
+        return replace(ecg, signal=ecg.signal[:, :])
+
+
+@pytest.mark.parametrize("kind", ["wfdb", "npy", "csv", "array"])
+def test_a_long_recording_makes_the_same_files_as_one_that_is_read_at_once(
+    tmp_path, signals, monkeypatch, kind
+):
+    raw, signal = tmp_path / "raw", np.concatenate(signals, axis=1)
+    raw.mkdir()
+    given = {"leads": list(LEADS), "sample_rate": 100, "units": "mV"}
+    if kind == "wfdb":
+        write_wfdb(raw, "long", signal)
+        given = {}
+    elif kind == "npy":
+        np.save(raw / "long.npy", signal)
+    elif kind == "array":
+        np.save(raw / "long.npy", signal[None])
+        given["array"] = "long.npy"
+    else:
+        pd.DataFrame(signal.T).to_csv(raw / "long.csv", index=False, header=False)
+    monkeypatch.setattr(working, "BLOCK_SAMPLES", 500)
+    found = {}
+    for source in (Generic(raw, **given), AtOnce(raw, **given)):
+        out = tmp_path / type(source).__name__
+        out.mkdir()
+        source.records().to_csv(out / "records.csv", index=False)
+        prepare_signals(source, out, Settings(segment_seconds=1, sample_rate=100))
+        found[out] = {path.relative_to(out): path.read_bytes() for path in out.glob("*/*.mat")}
+    first, second = found.values()
+    assert len(first) == 1 + 1 + 17
+    assert first == second
+
+
+@pytest.mark.parametrize("skip", [("org",), ("org", "preprocessed")])
+def test_stages_of_a_long_recording_are_skipped(tmp_path, signals, monkeypatch, skip):
+    """What is read of their files is worked on in blocks as well, with the same numbers."""
+    write_wfdb(tmp_path / "raw", "long", np.concatenate(signals, axis=1), leads=LEADS[::-1])
+    monkeypatch.setattr(working, "BLOCK_SAMPLES", 500)
+    write_records("generic", tmp_path / "raw", tmp_path / "out", {})
+    source, folder = Generic(tmp_path / "raw"), tmp_path / "out" / "segmented"
+    settings = Settings(segment_seconds=1, sample_rate=77)
+    prepare_signals(source, tmp_path / "out", settings)
+    expected = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert len(expected) == 17
+    shutil.rmtree(folder)
+    read = []
+    blocks = working.blocks
+    monkeypatch.setattr(
+        working,
+        "blocks",
+        lambda signal: (read.append(each.shape) or each for each in blocks(signal)),
+    )
+    prepare_signals(source, tmp_path / "out", replace(settings, skip=skip))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == expected
+    assert max(n_samples for _, n_samples in read) == 500
+
+
+def test_blocks_of_a_long_recording_are_standardised_as_the_whole(tmp_path, signals, monkeypatch):
     write_wfdb(tmp_path / "raw", "long", np.concatenate(signals, axis=1))
     source = Generic(tmp_path / "raw")
     write_records("generic", tmp_path / "raw", tmp_path / "whole", {})
@@ -237,8 +302,6 @@ def test_a_long_record_is_read_in_stretches(tmp_path, signals, monkeypatch):
     settings = Settings(segment_seconds=1, sample_rate=100)
     prepare_signals(source, tmp_path / "whole", settings)
     monkeypatch.setattr(working, "BLOCK_SAMPLES", 500)
-    ecg = read_all(source, source.records())[0]
-    assert not isinstance(ecg.signal, np.ndarray)
     prepare_signals(source, tmp_path / "blocks", settings)
     segments = sorted((tmp_path / "whole" / "segmented").iterdir())
     assert len(segments) == 17

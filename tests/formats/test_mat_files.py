@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from fairseq_ecg.prepare.mat_files import with_variable, without_variable
+from fairseq_ecg.formats.mat_files import with_variable, without_variable
 
 FEATS = np.random.default_rng(0).normal(size=(12, 50))
 OTHERS = {"curr_sample_rate": 500, "ecg": [[1, 2]], "feats_of_another": "text", "mean": FEATS[:1]}
