@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 import numpy as np
+import torch
 
 FEWEST_FOR_UMAP = 10
 """Below this UMAP has no neighbourhoods to keep, and principal components tell more."""
@@ -40,16 +41,8 @@ def map_embeddings(embeddings: np.ndarray, seed: int) -> EmbeddingMap:
     """
     n = len(embeddings)
     if n >= FEWEST_FOR_UMAP and find_spec("umap"):
-        import umap
-
         neighbours = min(MOST_NEIGHBOURS, max(3, n // 5))
-        with warnings.catch_warnings():
-            # That a seed costs parallelism, and that few points have no spectral start.
-            warnings.simplefilter("ignore")
-            mapper = umap.UMAP(
-                n_neighbors=neighbours, min_dist=MIN_DISTANCE, random_state=seed, n_jobs=1
-            )
-            places = mapper.fit_transform(embeddings)
+        places = _umap(embeddings, neighbours, seed)
         method = f"UMAP, {neighbours} neighbours, seed {seed}"
     else:
         places = _principal_components(embeddings)
@@ -58,6 +51,22 @@ def map_embeddings(embeddings: np.ndarray, seed: int) -> EmbeddingMap:
     lowest = places.min(axis=0)
     span = (places.max(axis=0) - lowest).max() or 1.0
     return EmbeddingMap((places - lowest) / span, method)
+
+
+def _umap(embeddings: np.ndarray, neighbours: int, seed: int) -> np.ndarray:
+    import umap
+
+    n_threads = torch.get_num_threads()
+    try:
+        with warnings.catch_warnings():
+            # That a seed costs parallelism, and that few points have no spectral start.
+            warnings.simplefilter("ignore")
+            mapper = umap.UMAP(
+                n_neighbors=neighbours, min_dist=MIN_DISTANCE, random_state=seed, n_jobs=1
+            )
+            return mapper.fit_transform(embeddings)
+    finally:
+        torch.set_num_threads(n_threads)  # numba gives OpenMP, torch's too, all processors
 
 
 def _principal_components(embeddings: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from fairseq_ecg.inference.report.embedding_map import map_embeddings
 
@@ -41,7 +42,9 @@ def test_one_or_two_segments_have_places(n):
 def test_umap_keeps_groups_apart_and_is_seeded():
     pytest.importorskip("umap", reason="umap-learn is not installed")
     embeddings = two_groups(16)
+    n_threads = torch.get_num_threads()
     made = map_embeddings(embeddings, 3)
+    assert torch.get_num_threads() == n_threads
     assert made.method == "UMAP, 3 neighbours, seed 3"
     within, between = distances(made.places, 16)
     assert between > within
