@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from fairseq_ecg.cli.options import add_label_definition
-from fairseq_ecg.cli.recordings import add_description
+from fairseq_ecg.cli.recordings import add_description, description_of
 
 EXIT_REQUIREMENT_MISSED = 1
 
@@ -76,7 +76,6 @@ def run(arguments: argparse.Namespace) -> int:
         write_scores,
     )
     from fairseq_ecg.inference.probe.tables import read_labelled_recordings
-    from fairseq_ecg.inference.recordings import Description
 
     if arguments.table and arguments.labels:
         arguments.parser.error("--labels goes with --manifest; a table has a column for each label")
@@ -95,13 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.table:
             split = arguments.split
             parts, _ = read_labelled_recordings(arguments.table, [split], model.labels)
-            description = Description(
-                arguments.sample_rate,
-                arguments.leads,
-                arguments.units,
-                arguments.gain,
-                arguments.format,
-            )
+            description = description_of(arguments)
             return evaluate_recordings(model, *parts[split], arguments.batch_size, description)
         dataset = labelled_segments(model, arguments.manifest, arguments.labels)
         return evaluate(model, dataset, arguments.batch_size)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fairseq_ecg.cli.options import add_label_definition
 from fairseq_ecg.cli.prepare.options import words
-from fairseq_ecg.cli.recordings import add_description
+from fairseq_ecg.cli.recordings import add_description, description_of
 
 COMPATIBLE = "compatible"
 
@@ -274,15 +274,8 @@ def _features(arguments: argparse.Namespace, out: Path):
 
     if arguments.table:
         from fairseq_ecg.inference.probe.tables import read_labelled_recordings
-        from fairseq_ecg.inference.recordings import Description
 
-        description = Description(
-            arguments.sample_rate,
-            arguments.leads,
-            arguments.units,
-            arguments.gain,
-            arguments.format,
-        )
+        description = description_of(arguments)
         parts, named = read_labelled_recordings(
             arguments.table, arguments.splits, arguments.label_columns or named
         )

@@ -13,7 +13,7 @@ from fairseq_ecg.cli.prepare.signals import EXIT_QUARANTINED
 if TYPE_CHECKING:
     from fairseq_ecg.inference import ECGModel
     from fairseq_ecg.inference.parts import Parts
-    from fairseq_ecg.inference.recordings import NamedRecording
+    from fairseq_ecg.inference.recordings import Description, NamedRecording
 
 DTYPES = {"float32": "float32", "bf16": "bfloat16"}
 """Names of PyTorch by those of ``--dtype``."""
@@ -177,20 +177,9 @@ def use(
 def recordings_of(arguments: argparse.Namespace) -> tuple:
     """List the recordings; return what was said of them too."""
     from fairseq_ecg.data.errors import DataError
-    from fairseq_ecg.formats import FORMATS
-    from fairseq_ecg.inference.preprocessing import check_choice
-    from fairseq_ecg.inference.recordings import Description, recordings_in
+    from fairseq_ecg.inference.recordings import recordings_in
 
-    if arguments.format is not None:
-        check_choice("--format", arguments.format, tuple(FORMATS))
-    description = Description(
-        arguments.sample_rate,
-        arguments.leads,
-        arguments.units,
-        arguments.gain,
-        arguments.format,
-        arguments.split,
-    )
+    description = description_of(arguments, arguments.split)
     # A folder may hold what an earlier run has written there.
     outputs = [arguments.out, getattr(arguments, "segments", None) or arguments.out]
     own = {
@@ -208,6 +197,35 @@ def recordings_of(arguments: argparse.Namespace) -> tuple:
     if not recordings:
         raise DataError(f"no recordings in {', '.join(arguments.recordings)}")
     return recordings, description
+
+
+def description_of(arguments: argparse.Namespace, split: str | None = None) -> "Description":
+    """Gather what the options of `add_description` say of recordings.
+
+    Args:
+        arguments: of the command.
+        split: of stores, the one to take.
+
+    Returns:
+        The description.
+
+    Raises:
+        DataError: there is no such format.
+    """
+    from fairseq_ecg.formats import FORMATS
+    from fairseq_ecg.inference.preprocessing import check_choice
+    from fairseq_ecg.inference.recordings import Description
+
+    if arguments.format is not None:
+        check_choice("--format", arguments.format, tuple(FORMATS))
+    return Description(
+        arguments.sample_rate,
+        arguments.leads,
+        arguments.units,
+        arguments.gain,
+        arguments.format,
+        split,
+    )
 
 
 def _model(arguments: argparse.Namespace) -> "ECGModel":
