@@ -14,7 +14,7 @@ from fairseq_ecg.data.recording import Recording
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.formats.leads import arrange, derive_limb_leads
 from fairseq_ecg.formats.units import check_millivolts
-from fairseq_ecg.prepare.signals import BLOCK_SAMPLES, RESAMPLERS, resample, standardisation
+from fairseq_ecg.prepare.signals import RESAMPLERS, is_long, resample, standardisation
 
 QUICKSTART_EPSILON = 1e-8
 """What ECG-FM's quick start adds to the standard deviation, and the data preparation does not."""
@@ -294,8 +294,8 @@ class Segments:
         self.missing_leads = missing
         self.seconds = ecg.seconds
         rate = preprocessing.sample_rate
-        is_long = ecg.seconds * max(rate, ecg.sample_rate) > BLOCK_SAMPLES
-        signal = _Unread(ecg.signal) if is_long else ecg.signal.astype(np.float64)
+        in_blocks = is_long(ecg.seconds * max(rate, ecg.sample_rate))
+        signal = _Unread(ecg.signal) if in_blocks else ecg.signal.astype(np.float64)
         self._signal = resample(signal, ecg.sample_rate, rate, preprocessing.resampler)
         width, length = preprocessing.segment_samples, self._signal.shape[1]
         self.padded = max(width - length, 0)

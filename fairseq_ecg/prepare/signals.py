@@ -37,9 +37,17 @@ class Signal(Protocol):
         """Return ``[:, start:stop]``."""
 
 
-def is_long(n_samples: int) -> bool:
-    """Say whether a signal is worked on in blocks: not the half hour of many archives at 500 Hz."""
-    return n_samples > 2 * BLOCK_SAMPLES
+def at_once() -> int:
+    """Length in samples of a signal that is just not worked on in blocks: more than half an hour.
+
+    The longest recordings of the archives are no longer, and have fairseq_signals' last bits.
+    """
+    return 2 * BLOCK_SAMPLES
+
+
+def is_long(n_samples: float) -> bool:
+    """Say whether a signal is worked on in blocks."""
+    return n_samples > at_once()
 
 
 def blocks(signal: Signal) -> Iterator[np.ndarray]:

@@ -316,13 +316,13 @@ def _load(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: no such file. Run the stage instead of skipping it")
     numbers = ("org_sample_rate", "curr_sample_rate", "org_sample_size", "curr_sample_size")
     where = str(path)
-    content, stored = part_long_matrices(LocalFile(path), where, 8 * signals.BLOCK_SAMPLES)
+    content, stored = part_long_matrices(LocalFile(path), where, 8 * signals.at_once())
     required = [name for name in (*numbers, "feats", "idx") if name not in stored]
     mat = read_mat(io.BytesIO(content), where, required=required, optional=("mean", "std"))
     feats = recording_from_mat(mat | stored, where).feats
     if stored:
         feats = Stretches(list(feats), [1.0] * len(feats))
-        feats = in_pieces(feats if feats.shape[1] > signals.BLOCK_SAMPLES else feats[:, :])
+        feats = feats if signals.is_long(feats.shape[1]) else feats[:, :]
         feats = _as_from_a_file(feats)
     variables = {name: _number(mat[name].item()) for name in numbers}
     variables |= {"feats": feats, "idx": read_integer(mat, "idx", where)}

@@ -145,7 +145,6 @@ def test_long_recordings_are_computed_by_the_stretch(rate, monkeypatch):
     ecg = ecg_of(seconds=16, rate=rate)
     whole = segments(ecg)
     monkeypatch.setattr(signals, "BLOCK_SAMPLES", 700)
-    monkeypatch.setattr("fairseq_ecg.inference.preprocessing.BLOCK_SAMPLES", 700)
     prepared = PREPROCESSING.segments(ecg)
     assert not isinstance(prepared._signal, np.ndarray)
     assert len(prepared) == 3

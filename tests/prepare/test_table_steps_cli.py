@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fairseq_ecg.cli import _parser, main
+from fairseq_ecg.cli.label import spelled_out
 from fairseq_ecg.cli.prepare import STEPS as MODULES
 from fairseq_ecg.cli.prepare import splits
 from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
@@ -65,7 +66,7 @@ def test_documented_commands_exist_d10(place, least):
     assert len(commands) >= least
     for command in commands:
         _, *arguments = shlex.split(command.replace("\\\n", " ").replace("signals ...", SIGNALS))
-        assert _parser().parse_args(arguments).run
+        assert _parser().parse_args(spelled_out(arguments)).run
 
 
 PIPELINE = (

@@ -244,7 +244,7 @@ def read_record(record: Mapping[str, Any], path: Path) -> ECG:
         DataError: it has a fault, or cannot be read.
     """
     refuse_faulty(record)
-    return read_ecg(path, format="wfdb", at_once=signals.BLOCK_SAMPLES)
+    return read_ecg(path, format="wfdb", at_once=signals.at_once())
 
 
 def drop_empty_columns(meta: pd.DataFrame) -> pd.DataFrame:

@@ -286,9 +286,9 @@ class Generic(Source):
                 if key not in given:
                     raise DataError(f"{where}: an array does not say its {key}. Give it")
             given.pop("format", None)
-            given["at_once"] = signals.BLOCK_SAMPLES
+            given["at_once"] = signals.at_once()
             return ecg_from_array(self._open_array()[row], where=where, **given)
-        ecg = read_ecg(self.raw_root / record["path"], at_once=signals.BLOCK_SAMPLES, **given)
+        ecg = read_ecg(self.raw_root / record["path"], at_once=signals.at_once(), **given)
         metadata = {_apart(key, record, FILE): value for key, value in ecg.metadata.items()}
         return ECG(ecg.where, ecg.signal, ecg.leads, ecg.sample_rate, metadata)
 
