@@ -128,6 +128,7 @@ def _write_onnx(program: torch.export.ExportedProgram, model: "ECGModel", path: 
         program,
         input_names=["source"],
         output_names=list(output_names(model)),
+        dynamic_shapes=({0: "segments", 2: "samples"},),
         opset_version=OPSET,
         dynamo=True,
         verbose=False,

@@ -17,6 +17,7 @@ def test_onnx_runs_elsewhere_on_any_number_and_length(diagnosis, tmp_path):
     diagnosis.export(tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     assert [output.name for output in session.get_outputs()] == ["logits", "embedding", "frames"]
+    assert session.get_inputs()[0].shape == ["segments", 12, "samples"]
     for shape in ((1, 12, 2500), (5, 12, 1700)):
         source = torch.randn(shape)
         logits, embedding, frames = session.run(None, {"source": source.numpy()})
