@@ -150,3 +150,21 @@ TINY_MODEL = (
     "+model.latent_vars=8",
     "+model.num_negatives=10",
 )
+
+# Configuration of a smaller one, for tests that build it themselves.
+TINY_CMSC_MODEL = {
+    "_name": "wav2vec2_cmsc",
+    "encoder_layers": 1,
+    "encoder_embed_dim": 16,
+    "encoder_ffn_embed_dim": 16,
+    "encoder_attention_heads": 2,
+    "conv_feature_layers": "[(8, 2, 2)] * 4",
+    "conv_pos": 4,
+    "conv_pos_groups": 2,
+    "apply_mask": True,
+    "mask_prob": 0.65,
+    "mask_length": 3,
+    "normalize": False,
+    "filter": False,
+    "data": "",
+}

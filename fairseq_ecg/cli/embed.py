@@ -3,7 +3,13 @@
 import argparse
 from pathlib import Path
 
-from fairseq_ecg.cli.recordings import add_network, add_policies, add_recordings, use
+from fairseq_ecg.cli.recordings import (
+    add_network,
+    add_policies,
+    add_recordings,
+    use,
+    writer_of_tables,
+)
 
 
 def add(commands) -> None:
@@ -41,11 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Encode, and say what was written."""
     import pandas as pd
 
-    from fairseq_ecg.inference.writing import check_form, write_table
-
-    check_form(arguments.out, arrays=True)
-    if arguments.segments:
-        check_form(arguments.segments, arrays=True)
+    write = writer_of_tables(arguments, arrays=True)
 
     def compute(model, recordings, options):
         embeddings = model.embed(recordings, **options)
@@ -54,11 +56,5 @@ def run(arguments: argparse.Namespace) -> int:
         return {
             name: table.rename(columns=str).reset_index() for name, table in tables.items()
         }, embeddings.errors
-
-    def write(parts) -> list[Path]:
-        written = []
-        if arguments.segments:
-            written += write_table(arguments.segments, lambda: parts.tables("segments"), 4)
-        return write_table(arguments.out, lambda: parts.tables("recordings"), 6) + written
 
     return use(arguments, ("embed",), compute, write)

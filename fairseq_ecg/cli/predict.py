@@ -4,7 +4,13 @@ import argparse
 from pathlib import Path
 
 from fairseq_ecg.cli.options import add_label_definition
-from fairseq_ecg.cli.recordings import add_network, add_policies, add_recordings, use
+from fairseq_ecg.cli.recordings import (
+    add_network,
+    add_policies,
+    add_recordings,
+    use,
+    writer_of_tables,
+)
 
 
 def add(commands) -> None:
@@ -56,17 +62,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     from fairseq_ecg.data.errors import DataError
     from fairseq_ecg.inference.thresholds import holding, thresholds_of
-    from fairseq_ecg.inference.writing import check_form, write_table
 
-    check_form(arguments.out, arrays=False)
-    if arguments.segments:
-        check_form(arguments.segments, arrays=False)
+    write = writer_of_tables(arguments, arrays=False)
     aggregation = _aggregation(arguments.aggregation)
     thresholds = None if arguments.thresholds is None else _number_or_path(arguments.thresholds)
-    n_labels = 0
 
     def compute(model, recordings, options):
-        nonlocal thresholds, n_labels
+        nonlocal thresholds
         if thresholds is not None and not isinstance(thresholds, dict):
             if model.scale:
                 raise DataError("--thresholds: the network is a regression, it tells no labels")
@@ -80,12 +82,6 @@ def run(arguments: argparse.Namespace) -> int:
             "recordings": table,
             "segments": prediction.segments.reset_index(),
         }, prediction.errors
-
-    def write(parts) -> list[Path]:
-        written = []
-        if arguments.segments:
-            written += write_table(arguments.segments, lambda: parts.tables("segments"), 4)
-        return write_table(arguments.out, lambda: parts.tables("recordings"), 6) + written
 
     settings = ("predict", aggregation, arguments.thresholds)
     return use(arguments, settings, compute, write)

@@ -174,6 +174,36 @@ def use(
     return EXIT_QUARANTINED
 
 
+def writer_of_tables(
+    arguments: argparse.Namespace, *, arrays: bool
+) -> "Callable[[Parts], list[Path]]":
+    """Make what writes a table of recordings, and one of segments where it is asked for.
+
+    Args:
+        arguments: with ``out`` and ``segments``.
+        arrays: whether ``.npy`` is a form that they can have.
+
+    Returns:
+        What `use` takes as ``write``.
+
+    Raises:
+        DataError: the extension is not one that can be written.
+    """
+    from fairseq_ecg.inference.writing import check_form, write_table
+
+    check_form(arguments.out, arrays=arrays)
+    if arguments.segments:
+        check_form(arguments.segments, arrays=arrays)
+
+    def write(parts: "Parts") -> list[Path]:
+        written = []
+        if arguments.segments:
+            written += write_table(arguments.segments, lambda: parts.tables("segments"), 4)
+        return write_table(arguments.out, lambda: parts.tables("recordings"), 6) + written
+
+    return write
+
+
 def recordings_of(arguments: argparse.Namespace) -> tuple:
     """List the recordings; return what was said of them too."""
     from fairseq_ecg.data.errors import DataError

@@ -18,8 +18,11 @@ HEADER_BYTES = 128
 BYTE_ORDERS = {b"\0\1IM": "<", b"\1\0MI": ">"}
 """By how the header of level 5 ends, with its version."""
 
-_INT32, _MATRIX, _COMPRESSED = 5, 14, 15
-_TYPES = frozenset((*range(1, 8), 9, 12, 13, _MATRIX, 16, 17, 18))
+MATRIX, COMPRESSED = 14, 15
+"""Types of elements that hold others."""
+
+_INT32 = 5
+_TYPES = frozenset((*range(1, 8), 9, 12, 13, MATRIX, 16, 17, 18))
 
 _SPARSE = 5
 """Class of matrices that hold fewer elements than they have."""
@@ -44,9 +47,9 @@ def check_structure(content: bytes | mmap.mmap) -> None:
     while place + 8 <= len(view):
         kind, n_bytes = unpack_from(view, place)
         body = view[place + 8 : place + 8 + n_bytes]
-        if kind == _COMPRESSED:
+        if kind == COMPRESSED:
             zlib.decompress(body)  # a checksum is at its end
-        elif kind == _MATRIX:
+        elif kind == MATRIX:
             _check_matrix(_words(body, order))
         else:
             raise ValueError(f"an element of type {kind} at byte {place}")
@@ -75,7 +78,7 @@ def _check_matrix(words: Sequence[int]) -> None:
         kind, n_words = words[place], 2
         if kind >> 16:  # short: the content lies in the tag
             kind &= 0xFFFF
-        elif kind == _MATRIX:
+        elif kind == MATRIX:
             end = min(place + 2 + (words[place + 1] + 3) // 4, ends[-1])
             _check_size(words, place + 2, end)
             ends.append(end)

@@ -13,11 +13,10 @@ import numpy as np
 import scipy.io
 
 from fairseq_ecg.data.errors import damage_as_data_error
-from fairseq_ecg.data.mat_structure import BYTE_ORDERS, HEADER_BYTES
+from fairseq_ecg.data.mat_structure import BYTE_ORDERS, COMPRESSED, HEADER_BYTES, MATRIX
 from fairseq_ecg.formats.location import LocalFile
 from fairseq_ecg.formats.stretches import StoredArray
 
-_COMPRESSED, _MATRIX = 15, 14
 _NUMERIC_CLASSES = range(6, 16)
 _COMPLEX, _LOGICAL = 0x0800, 0x0200
 _TYPES = {
@@ -100,9 +99,9 @@ def _variables(content: bytes | mmap.mmap, order: str) -> Iterator[tuple[int, in
     while start + 8 <= len(content):
         kind, n_bytes = struct.unpack_from(f"{order}II", content, start)
         stop = start + 8 + n_bytes
-        if kind in (_COMPRESSED, _MATRIX):
-            beginning = _beginning(content, start, stop, kind == _COMPRESSED)
-            yield start, stop, kind == _COMPRESSED, _name(beginning, order)[0]
+        if kind in (COMPRESSED, MATRIX):
+            beginning = _beginning(content, start, stop, kind == COMPRESSED)
+            yield start, stop, kind == COMPRESSED, _name(beginning, order)[0]
         start = stop
 
 

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import pickle
-import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,10 +19,10 @@ from joblib.externals.loky import ProcessPoolExecutor
 
 from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.report_lines import joined_lines
 from fairseq_ecg.labeler.label_table import IDX, LabelSet, check_threshold
 from fairseq_ecg.labeler.labeler import Labeler
 from fairseq_ecg.labeler.results import Finding
-from fairseq_ecg.labeler.rewriting import STATEMENT_END
 
 LABELS = "labels.csv"
 FINDINGS = "findings.jsonl"
@@ -135,22 +134,12 @@ def _tables(
                 f"{path}: no column {missing[0]!r} (it has {', '.join(map(str, table.columns))})"
             )
         texts = [
-            _joined_lines(values)
+            values[0] if len(values) == 1 else joined_lines(values)
             for values in zip(*(map(_text, table[name]) for name in text_columns), strict=True)
         ]
         ids = range(start, start + len(table)) if id_column is None else table[id_column]
         yield pd.DataFrame({IDX: list(map(_text, ids)), "text": pd.Series(texts, dtype=object)})
         start += len(table)
-
-
-def _joined_lines(lines: tuple[str, ...]) -> str:
-    """Join the lines of a report; what is empty, and what ends a line already, is left out."""
-    if len(lines) == 1:
-        return lines[0]
-    return _LINE_ENDS.sub(STATEMENT_END, STATEMENT_END.join(lines)).strip(STATEMENT_END)
-
-
-_LINE_ENDS = re.compile(r";[;\s]*")
 
 
 def _text(value: object) -> str:

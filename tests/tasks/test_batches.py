@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from fairseq_ecg.ops.negatives import drawn_indices
 from fairseq_ecg.tasks import ECGPretrainingTask
 from fairseq_ecg.tasks.ecg_pretraining import ECGPretrainingConfig
+from tests.conftest import TINY_CMSC_MODEL
 
 RECIPE = [
     "powerline_noise",
@@ -78,27 +79,8 @@ def contents(folder):
 
 
 def model_config():
-    return OmegaConf.create(
-        {
-            "_name": "wav2vec2_cmsc",
-            "encoder_layers": 1,
-            "encoder_embed_dim": 16,
-            "encoder_ffn_embed_dim": 16,
-            "encoder_attention_heads": 2,
-            "conv_feature_layers": "[(8, 2, 2)] * 4",
-            "conv_pos": 4,
-            "conv_pos_groups": 2,
-            "apply_mask": True,
-            "mask_prob": 0.65,
-            "mask_length": 3,
-            "mask_channel_prob": 0.3,
-            "mask_channel_length": 2,
-            "num_negatives": N_NEGATIVES,
-            "normalize": False,
-            "filter": False,
-            "data": "",
-        }
-    )
+    masked = {"mask_channel_prob": 0.3, "mask_channel_length": 2, "num_negatives": N_NEGATIVES}
+    return OmegaConf.create(TINY_CMSC_MODEL | masked)
 
 
 def by_segment(batch: dict) -> dict[tuple, tuple]:

@@ -13,25 +13,9 @@ from fairseq_ecg.prepare.pack import pack
 from fairseq_ecg.tasks import ECGDiagnosisTask, ECGPretrainingTask
 from fairseq_ecg.tasks.ecg_classification import ECGDiagnosisConfig
 from fairseq_ecg.tasks.ecg_pretraining import ECGPretrainingConfig
-from tests.conftest import TINY_MODEL, USER_DIR
+from tests.conftest import TINY_CMSC_MODEL, TINY_MODEL, USER_DIR
 from tests.segment_files import write_segment_files
 
-MODEL = {
-    "_name": "wav2vec2_cmsc",
-    "encoder_layers": 1,
-    "encoder_embed_dim": 16,
-    "encoder_ffn_embed_dim": 16,
-    "encoder_attention_heads": 2,
-    "conv_feature_layers": "[(8, 2, 2)] * 4",
-    "conv_pos": 4,
-    "conv_pos_groups": 2,
-    "apply_mask": True,
-    "mask_prob": 0.65,
-    "mask_length": 3,
-    "normalize": False,
-    "filter": False,
-    "data": "",
-}
 RECIPE = [
     "powerline_noise",
     "emg_noise",
@@ -92,7 +76,7 @@ def test_pretraining(folder, kind, workers):
         values = {"data": str(data), "seed": 7, "enable_padding": True, **options}
         cfg = OmegaConf.merge(OmegaConf.structured(ECGPretrainingConfig), values)
         task = ECGPretrainingTask.setup_task(cfg)
-        task.build_model(OmegaConf.create(MODEL))
+        task.build_model(OmegaConf.create(TINY_CMSC_MODEL))
         task.load_dataset("train")
         task.load_dataset("valid")
         collected.append(

@@ -1,6 +1,5 @@
 """MIMIC-IV-ECG 1.0, and what MIMIC-IV says of its patients."""
 
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.report_lines import joined_lines
 from fairseq_ecg.prepare.sources.archive import (
     TabledWFDBArchive,
     add_faults,
@@ -95,7 +95,7 @@ class MIMICIVECG(TabledWFDBArchive):
         for rows in read_pieces(path, rows=PIECE_ROWS, usecols=["study_id", *lines], dtype=types):
             studies.extend(rows["study_id"])
             of_rows = zip(*(rows[line].fillna("") for line in lines), strict=True)
-            texts.extend(sys.intern(_joined(row)) for row in of_rows)
+            texts.extend(sys.intern(joined_lines(row)) for row in of_rows)
         reports = pd.DataFrame({"study_id": studies, "report": texts}).drop_duplicates()
         if not reports["study_id"].is_unique:
             study = reports.loc[reports["study_id"].duplicated(), "study_id"].iloc[0]
@@ -137,8 +137,3 @@ def _with_patients(records: pd.DataFrame, patients: pd.DataFrame) -> pd.DataFram
     days = (merged["ecg_time"] - merged["anchor_year_dt"]).dt.days
     merged["age"] = merged["anchor_age"] + days / DAYS_PER_YEAR
     return merged
-
-
-def _joined(lines: tuple[str, ...]) -> str:
-    """Join lines of a report by ``; ``, leaving out what is empty."""
-    return re.sub(r";[;\s]*", "; ", "; ".join(lines)).strip("; ")
