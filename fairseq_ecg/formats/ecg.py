@@ -17,7 +17,9 @@ class ECG:
         leads: name of each row; the twelve standard leads spelled as in
             ``fairseq_ecg.data.leads.LEADS``, no name twice.
         sample_rate: in Hz.
-        metadata: what else the file says, value by name.
+        metadata: what else the file says, value by name; under ``left_out`` the signals of the
+            file that are not in ``signal``, under ``doubts`` a tuple of sentences, each a reason
+            to doubt what was read.
     """
 
     where: str
