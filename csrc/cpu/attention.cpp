@@ -225,8 +225,12 @@ struct Kernel : Products<kLanes> {
     }
     float shift = highest[0];
     for (int lane = 1; lane < kLanes; ++lane) shift = std::max(shift, highest[lane]);
-    // Nothing is attended by a query of a row of padding: its weights are zero.
-    shift = shift == -std::numeric_limits<float>::infinity() ? 0.0f : shift * scale;
+    // Nothing is attended by a query of a row of padding, whose weights are zero. Elsewhere scores
+    // are all minus infinity only if a query or a key is infinite, which has to show: infinity
+    // minus infinity is NaN.
+    const bool is_empty =
+        std::all_of(attended, attended + frames, [](float is) { return is == 0.0f; });
+    shift = is_empty ? 0.0f : shift * scale;
 
     Floats totals = {};
     for (int64_t j = 0; j < frames; j += kLanes) {

@@ -144,12 +144,37 @@ def test_nothing_comes_from_a_row_of_padding_alone(backend):
         torch.testing.assert_close(whole[:1], first)
 
 
-def test_infinity_and_nan_stay_visible(backend):
-    tensors, _ = batch()
-    tensors[0][0, 3, 2] = torch.nan
-    output, *_ = run(backend, tensors, 2)
-    assert output[0, 3, :6].isnan().all()
-    assert output.isnan().sum() == 6
+@pytest.mark.parametrize("with_gradient", [True, False])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("frames", [1, 2, 3, 11, 16, 31, 78, 156])
+def test_infinity_and_nan_stay_visible(backend, frames, value, with_gradient):
+    tensors, _ = batch(frames=frames)
+    frame = min(3, frames - 1)
+    for place in range(3):
+        inputs = [x.clone() for x in tensors]
+        inputs[place][0, frame, 2] = value
+        if with_gradient:
+            output, *_ = run(backend, inputs, 2)
+        else:
+            output = attention(*inputs[:3], 2, backend=backend)
+        # A query is its own frame's, a key every frame's, a value one channel's of every frame.
+        reached = (output[0, frame, :6], output[0, :, :6], output[0, :, 2])[place]
+        if place == 1 and backend == "cpu" and with_gradient and value != torch.nan:
+            # Scores of minus infinity are weights of 0 beside others.
+            reached = reached[inputs[0][0, :, 2] * value > 0]
+        assert not reached.isfinite().any()
+        assert output[0, :, 6:].isfinite().all()
+        assert output[1].isfinite().all()
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_infinity_and_nan_stay_visible_when_compiled(place):
+    compiled = torch.compile(lambda q, k, v: attention(q, k, v, 2, backend="reference"))
+    tensors, _ = batch(frames=3)
+    for value in (torch.nan, torch.inf, -torch.inf):
+        inputs = [x.clone() for x in tensors[:3]]
+        inputs[place][0, 1, 2] = value
+        assert not compiled(*inputs)[0, 1, :6].isfinite().any()
 
 
 def test_wrong_arguments_are_named():
