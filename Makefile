@@ -8,7 +8,7 @@ BIN := .venv/bin
 TORCH := $(shell grep '^torch==' requirements.txt)
 BUILT_FROM := pyproject.toml setup.py $(wildcard csrc/*.cpp csrc/*.h csrc/*/*)
 
-.PHONY: help venv test lint demo benchmarks clean
+.PHONY: help venv test newest lint demo benchmarks clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -18,6 +18,9 @@ venv: .venv/.package ## make .venv with the pinned dependencies and this package
 
 test: lint ## lint, then run all tests; PYTEST_ARGS="-m 'not slow'" leaves out the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+newest: venv ## install the wheel with the newest dependencies, run the demonstration and fast tests
+	PYTHON=$(PYTHON) JOBS=$(JOBS) .ci/newest
 
 lint: venv ## check style and the layers of the package
 	$(BIN)/ruff check .

@@ -49,7 +49,7 @@ def allot_ids(manifest: Path, records: pd.DataFrame) -> np.ndarray:
         next_id = given["idx"].max() + 1 if len(given) else 0
         given = given.sort_values("idx").drop_duplicates(KEY, keep="last")
         merged = records[KEY].merge(given.astype({"source": str, "save_file": str}), "left", KEY)
-        idx = merged["idx"].to_numpy(np.float64)
+        idx = merged["idx"].to_numpy(np.float64, copy=True)  # pandas 3 shares memory, read-only
         new = np.isnan(idx)
         idx[new] = next_id + np.arange(new.sum())
         idx = idx.astype(np.int64)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
+from pandas.api.types import is_numeric_dtype
 from tqdm import tqdm
 
 from fairseq_ecg.data.atomic import replacing
@@ -332,7 +333,7 @@ def _values(part: pd.DataFrame, path: Path) -> np.ndarray:
     values = np.empty(part.shape)
     for i, name in enumerate(part):
         column = part[name]
-        if column.dtype == object:
+        if not is_numeric_dtype(column):
             truth = truth_of(column).astype(float)
             numbers = truth.where(truth.notna(), pd.to_numeric(column, errors="coerce"))
         else:

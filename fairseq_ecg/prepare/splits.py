@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.prepare.tables import (
@@ -325,10 +326,11 @@ class Division:
             dates = numbers
         # Of texts quicksort, as in fairseq_signals, which decides between equal ones. Of numbers it
         # is another algorithm on another processor.
-        kind = "quicksort" if dates.dtype == object else "stable"
-        table = table.iloc[dates.to_numpy().argsort(kind=kind)]
+        is_text = not is_numeric_dtype(dates)
+        kind = "quicksort" if is_text else "stable"
+        table = table.iloc[np.argsort(dates.to_numpy(object if is_text else None), kind=kind)]
         ends = table[self.date_column].iloc[[0, -1]]
-        if dates.dtype == object and not ends.astype(str).str.match(r"\d{4}(-|$)").all():
+        if is_text and not ends.astype(str).str.match(r"\d{4}(-|$)").all():
             logger.warning(
                 "%s is sorted as text, which is in order of time only for dates such as "
                 "2015-09-01 10:00",

@@ -151,8 +151,9 @@ def test_temporal_takes_consecutive_blocks_of_text():
 
 
 def test_temporal_orders_equal_dates_as_pandas_does():
-    """fairseq_signals sorts by pandas, which is not stable."""
+    """fairseq_signals sorts Python's strings by pandas, which is not stable."""
     meta = recordings(60, day=[f"2015-01-{i * 7 % 4 + 10}" for i in range(60)])
+    meta["day"] = meta["day"].astype(object)
     table = split(meta, "temporal", date_column="day")
     assert list(table["idx"]) == list(meta.sort_values("day")["idx"])
     assert list(table["idx"]) != list(meta.sort_values("day", kind="stable")["idx"])

@@ -1,6 +1,5 @@
 """Self-attention as PyTorch computes it."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
