@@ -1,7 +1,7 @@
 """From the channels of a file and what a user says of them to an ECG in mV."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.formats.ecg import ECG
 from fairseq_ecg.formats.leads import standard_lead
 from fairseq_ecg.formats.stretches import Later, Stretches
@@ -45,10 +46,13 @@ class Content:
     Args:
         channels: the signals in the order of the file.
         metadata: what else the file says, value by name.
+        verify: finds reasons to doubt the samples for which all of them have to be read, where
+            they are read later.
     """
 
     channels: Sequence[Channel]
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    verify: Callable[[], tuple[str, ...]] = tuple
 
 
 @dataclass(frozen=True)
@@ -243,6 +247,10 @@ def _factor(
 def _rate(where: str, stated: float | None, given: float | None) -> float:
     if stated is None and given is None:
         raise DataError(f"{where}: does not say its sampling rate. Give sample_rate in Hz")
+    rate = given if stated is None else stated
+    if 0 < rate < math.inf:
+        check_limit(where, "lowest_rate", rate)
+        check_limit(where, "highest_rate", rate)
     if stated is None:
         return float(given)
     if not 0 < stated < math.inf:
