@@ -1,7 +1,6 @@
 """WFDB records on this machine: their samples, and reasons to doubt these."""
 
 import os
-import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.limits import check_limit
+from fairseq_ecg.data.regular import require_file
 from fairseq_ecg.data.wfdb_header import NO_SEGMENT, WFDBHeader, WFDBSignal, header_bytes
 
 ASSUMED_GAIN = 200.0
@@ -230,18 +230,16 @@ def _read_header(path: Path, where: str, remedy: str) -> WFDBHeader:
 
 
 def _size_of(path: Path, where: str, remedy: str) -> int:
-    """Bytes of a file. Pipes and devices, which may never end, are none."""
+    """Bytes of a file, which has to be one."""
     try:
-        found = os.stat(path)
+        require_file(path)
+        return os.path.getsize(path)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(
             f"{where}: no such WFDB record ({path.name} is missing). {remedy}"
         ) from None
     except OSError as error:
         raise DataError(f"{where}: {path.name} cannot be read ({error}). {remedy}") from error
-    if not stat.S_ISREG(found.st_mode):
-        raise DataError(f"{where}: {path.name} is no regular file. {remedy}")
-    return found.st_size
 
 
 def _first_of(parts: Sequence[str]) -> list[str]:

@@ -247,14 +247,12 @@ def _factor(
 def _rate(where: str, stated: float | None, given: float | None) -> float:
     if stated is None and given is None:
         raise DataError(f"{where}: does not say its sampling rate. Give sample_rate in Hz")
-    rate = given if stated is None else stated
-    if 0 < rate < math.inf:
-        check_limit(where, "lowest_rate", rate)
-        check_limit(where, "highest_rate", rate)
     if stated is None:
         return float(given)
     if not 0 < stated < math.inf:
         raise DataError(f"{where}: says a sampling rate of {stated} Hz, which cannot be")
+    check_limit(where, "lowest_rate", stated)
+    check_limit(where, "highest_rate", stated)
     if given is None:
         return float(stated)
     if not math.isclose(stated, given, rel_tol=RATE_TOLERANCE):

@@ -325,9 +325,9 @@ def test_a_pipe_is_no_file_of_a_record(write, tmp_path, suffix):
     path = write("a 1 500 100")
     path.with_suffix(suffix).unlink()
     os.mkfifo(path.with_suffix(suffix))
-    with pytest.raises(DataError, match=r"a\.dat is no regular file|no such WFDB header"):
+    with pytest.raises(DataError, match=r"a\.dat: is a named pipe, not a file|no such WFDB header"):
         read_ecg(path)
-    with pytest.raises(DataError, match=rf"a\{suffix} is no regular file"):
+    with pytest.raises(DataError, match=rf"a\{suffix}: is a named pipe, not a file"):
         read_wfdb(str(path)[:-4], "x.mat")
 
 
