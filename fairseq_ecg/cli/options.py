@@ -22,6 +22,16 @@ def add_segment_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_verify(parser: argparse._ActionsContainer) -> None:
+    """Add ``--verify``."""
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="leave out recordings that there is reason to doubt: other samples than the checksums "
+        "of the file say, or more of them (otherwise they are used, and the reasons told)",
+    )
+
+
 def add_label_definition(parser: argparse.ArgumentParser, required: bool) -> None:
     """Add ``--label-def``."""
     parser.add_argument(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fairseq_ecg.cli.options import add_verify
 from fairseq_ecg.cli.prepare.options import words
 from fairseq_ecg.cli.prepare.signals import EXIT_QUARANTINED
 
@@ -47,6 +48,7 @@ def add_description(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         "--gain", type=float, metavar="N", help="counts of the converter per mV, in place of units"
     )
     group.add_argument("--format", help="of files whose name and content do not tell it")
+    add_verify(parser)
     return group
 
 
@@ -189,6 +191,7 @@ def writer_of_tables(
     Raises:
         DataError: the extension is not one that can be written.
     """
+    from fairseq_ecg.inference.results import FACTS
     from fairseq_ecg.inference.writing import check_form, write_table
 
     check_form(arguments.out, arrays=arrays)
@@ -199,7 +202,8 @@ def writer_of_tables(
         written = []
         if arguments.segments:
             written += write_table(arguments.segments, lambda: parts.tables("segments"), 4)
-        return write_table(arguments.out, lambda: parts.tables("recordings"), 6) + written
+        n_keys = 1 + len(FACTS)
+        return write_table(arguments.out, lambda: parts.tables("recordings"), n_keys) + written
 
     return write
 
@@ -255,6 +259,7 @@ def description_of(arguments: argparse.Namespace, split: str | None = None) -> "
         arguments.gain,
         arguments.format,
         split,
+        arguments.verify,
     )
 
 

@@ -36,6 +36,8 @@ LIMITS = {
     "channels": Limit(2_000, "channels"),
     "bytes": Limit(64 * 2**30, "bytes when unpacked"),
     "nesting": Limit(50, "levels of nesting"),
+    "segments": Limit(10_000, "segments of a WFDB record"),
+    "header": Limit(2**24, "bytes of a WFDB header"),
 }
 """Limits by name."""
 

@@ -1,7 +1,7 @@
 """From the channels of a file and what a user says of them to an ECG in mV."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.formats.ecg import ECG
 from fairseq_ecg.formats.leads import standard_lead
 from fairseq_ecg.formats.stretches import Later, Stretches
@@ -45,10 +46,13 @@ class Content:
     Args:
         channels: the signals in the order of the file.
         metadata: what else the file says, value by name.
+        verify: finds reasons to doubt the samples for which all of them have to be read, where
+            they are read later.
     """
 
     channels: Sequence[Channel]
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    verify: Callable[[], tuple[str, ...]] = tuple
 
 
 @dataclass(frozen=True)
@@ -247,6 +251,8 @@ def _rate(where: str, stated: float | None, given: float | None) -> float:
         return float(given)
     if not 0 < stated < math.inf:
         raise DataError(f"{where}: says a sampling rate of {stated} Hz, which cannot be")
+    check_limit(where, "lowest_rate", stated)
+    check_limit(where, "highest_rate", stated)
     if given is None:
         return float(stated)
     if not math.isclose(stated, given, rel_tol=RATE_TOLERANCE):

@@ -1,10 +1,15 @@
 """One ECG, as every reader of this room returns it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from fairseq_ecg.data.errors import DataError
+
+DOUBTS = "doubts"
+"""Of metadata: reasons to doubt what was read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +34,11 @@ class ECG:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def doubts(self) -> tuple[str, ...]:
+        """Reasons to doubt what was read."""
+        return tuple(self.metadata.get(DOUBTS, ()))
+
+    @property
     def n_samples(self) -> int:
         """Length in samples."""
         return self.signal.shape[1]
@@ -37,3 +47,20 @@ class ECG:
     def seconds(self) -> float:
         """Length in seconds."""
         return self.n_samples / self.sample_rate
+
+
+def check_doubts(where: str, doubts: Sequence[str]) -> None:
+    """Refuse a recording that there is reason to doubt.
+
+    Args:
+        where: names the file.
+        doubts: the reasons.
+
+    Raises:
+        DataError: there are any.
+    """
+    if doubts:
+        raise DataError(
+            f"{where}: {'; '.join(doubts)}. Get the recording again, or read it without verifying "
+            "it (verify, --verify)"
+        )

@@ -6,7 +6,7 @@ from importlib import import_module
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats.channels import Channel, Content, Given, to_ecg
-from fairseq_ecg.formats.ecg import ECG
+from fairseq_ecg.formats.ecg import DOUBTS, ECG, check_doubts
 from fairseq_ecg.formats.hdf5 import SIGNATURE
 from fairseq_ecg.formats.location import Location
 from fairseq_ecg.formats.wfdb import header_of
@@ -71,6 +71,7 @@ def read_ecg(
     units: str | Sequence[str] | None = None,
     gain: float | Sequence[float] | None = None,
     at_once: int | None = None,
+    verify: bool = False,
 ) -> ECG:
     """Read one recording.
 
@@ -88,14 +89,18 @@ def read_ecg(
         gain: counts of the converter per mV, of all leads or of each.
         at_once: of a recording with more samples than this, ``signal`` is `Stretches`, which reads
             what is asked of it, where the format allows that. None: the whole is read.
+        verify: refuse what there is reason to doubt, which is otherwise read and told in
+            ``metadata["doubts"]``: samples that do not have the checksum that the file says, or
+            another number of them. Checksums of a recording that is not read at once are compared
+            only now, for which all of it is read.
 
     Returns:
         The recording in mV with all leads of the file, in its order. `arrange` picks and orders,
         `check_millivolts` doubts what the file says of units.
 
     Raises:
-        DataError: the file is missing, damaged or of no known format, says too little, or
-            contradicts what is given.
+        DataError: the file is missing, damaged or of no known format, says too little,
+            contradicts what is given, or is to be verified and there is reason to doubt it.
         ValueError: there is no such format.
     """
     given = Given(leads, sample_rate, units, gain)
@@ -107,6 +112,8 @@ def read_ecg(
     if format == "wfdb":
         location = header_of(location)
     content = _reader(format)(location, given, at_once)
+    if verify:
+        check_doubts(str(location), (*content.metadata.get(DOUBTS, ()), *content.verify()))
     return to_ecg(str(location), content, given, at_once)
 
 

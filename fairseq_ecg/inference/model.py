@@ -20,6 +20,7 @@ from fairseq_ecg.inference.reading import read_segments
 from fairseq_ecg.inference.recordings import Description, NamedRecording, recordings_in
 from fairseq_ecg.inference.results import (
     END,
+    FACTS,
     FRAME,
     RECORDING,
     SEGMENT,
@@ -584,6 +585,7 @@ class _Run:
                 "segments": len(found.spans),
                 "missing_leads": ", ".join(found.missing_leads),
                 "flat_leads": ", ".join(found.flat_leads),
+                "doubts": "; ".join(found.doubts),
             }
         )
 
@@ -598,8 +600,7 @@ class _Run:
 
     @property
     def recordings(self) -> pd.DataFrame:
-        columns = ["sample_rate", "samples", "segments", "missing_leads", "flat_leads"]
-        return pd.DataFrame(self.notes, self._names(), columns)
+        return pd.DataFrame(self.notes, self._names(), list(FACTS))
 
     @property
     def segments(self) -> pd.DataFrame:

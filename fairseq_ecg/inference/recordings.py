@@ -113,6 +113,7 @@ class Description:
         gain: counts of the converter per mV.
         format: of files, see :func:`fairseq_ecg.formats.read_ecg`.
         split: of stores, and of folders of manifests; None: a store as a whole, and no manifest.
+        verify: refuse files that there is reason to doubt, see the same function.
 
     Raises:
         DataError: the rate is no positive number, or the leads are no list of names.
@@ -124,6 +125,7 @@ class Description:
     gain: float | None = None
     format: str | None = None
     split: str | None = None
+    verify: bool = False
 
     def __post_init__(self) -> None:
         if self.leads is not None and not isinstance(self.leads, str):
@@ -192,6 +194,7 @@ class _Measured(_InMillivolts):
             sample_rate=self.description.sample_rate,
             units=self.description.units,
             gain=self.description.gain,
+            verify=self.description.verify,
         )
 
 

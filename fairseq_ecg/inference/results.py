@@ -11,6 +11,9 @@ from fairseq_ecg.data.errors import DataError
 RECORDING, SEGMENT, FRAME = "recording", "segment", "frame"
 START, END = "start", "end"
 
+FACTS = ("sample_rate", "samples", "segments", "missing_leads", "flat_leads", "doubts")
+"""Columns that every table of recordings has before what the network says."""
+
 
 @dataclass(frozen=True, eq=False)
 class Results:
@@ -19,7 +22,8 @@ class Results:
     Attributes:
         recordings: of each recording (the index) its ``sample_rate`` in Hz and number of
             ``samples`` as it was given, its number of ``segments``, and as text ``missing_leads``,
-            those that were derived included, and ``flat_leads``, others that are constant.
+            those that were derived included, ``flat_leads``, others that are constant, and
+            ``doubts``, reasons to doubt the file. `FACTS` names them.
         segments: of each recording and segment (the index) its ``start`` and ``end`` in the
             recording in seconds, and what subclasses say.
         errors: why a recording was left out, by its name; empty unless leaving out was asked for.

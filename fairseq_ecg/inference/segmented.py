@@ -21,6 +21,7 @@ class SegmentedRecording:
         missing_leads: that it lacked, derived ones included.
         flat_leads: others that are constant.
         segments: ``(rows, segment_samples)`` float32 each, computed as they are asked for.
+        doubts: reasons to doubt what was read.
     """
 
     sample_rate: float
@@ -30,6 +31,7 @@ class SegmentedRecording:
     missing_leads: tuple[str, ...]
     flat_leads: tuple[str, ...]
     segments: Iterable[torch.Tensor]
+    doubts: tuple[str, ...] = ()
 
     @classmethod
     def of_ecg(cls, ecg: ECG, preprocessing: Preprocessing, **policies: str):
@@ -43,4 +45,5 @@ class SegmentedRecording:
             found.missing_leads,
             found.flat_leads,
             found,
+            ecg.doubts,
         )

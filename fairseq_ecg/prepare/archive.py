@@ -45,10 +45,12 @@ class Prepared:
         summary: columns ``source``, ``dataset``, ``outcome`` (`KEPT`, why not, or `QUARANTINED`),
             ``records``, ``segments``.
         quarantine: columns ``source``, ``record``, ``reason``, ``step``.
+        doubts: columns ``source``, ``record``, ``doubt``; of records that were used all the same.
     """
 
     summary: pd.DataFrame
     quarantine: pd.DataFrame
+    doubts: pd.DataFrame
 
 
 def prepare_signals(
@@ -67,12 +69,13 @@ def prepare_signals(
 
     Written to ``folder`` are ``org/``, ``preprocessed/`` and ``segmented/`` with ``.mat`` files,
     then ``meta.csv``, ``labels/labels.csv``, ``segmented.csv``, tables of the source's own,
-    ``summary.csv``, and ``quarantine.csv`` if a record could not be used. A run that was ended at
-    any point is gone on with, and ends with the same bytes. Records are prepared where
-    `parallel.workers` says.
+    ``summary.csv``, ``quarantine.csv`` if a record could not be used, and ``doubts.csv`` if there
+    is reason to doubt one that was. A run that was ended at any point is gone on with, and ends
+    with the same bytes. Records are prepared where `parallel.workers` says.
 
     Args:
-        source: the archive.
+        source: the archive. Where its ``verify`` is set, records that an earlier run did not
+            verify are prepared again.
         folder: that holds ``records.csv``.
         settings: how records are prepared.
         manifest: of all sources, which holds the ids; ``manifest.csv`` in ``folder`` if None.
@@ -113,6 +116,7 @@ def prepare_signals(
                 raise DataError(f"none of {len(records)} records can be used: {failures[0].reason}")
             found = _read_journal(journal, places)
             summary = tables.write_summary(records, prepared, found)
+            doubts = tables.write_doubts(prepared, found)
             _remove_stale_files(folder, settings, records, prepared, found)
             prepared = prepared.reset_index(drop=True)
             located = [source.locate(path) for path in prepared["path"]]
@@ -125,7 +129,7 @@ def prepare_signals(
         size = found.meta[["sample_rate", "sample_size"]]
         ids = prepared[["idx", "source", "save_file"]].assign(source_path=located)
         enter_prepared(manifest, pd.concat([ids, size], axis=1))
-    return Prepared(summary, quarantine)
+    return Prepared(summary, quarantine, doubts)
 
 
 def _of_datasets(records: pd.DataFrame, datasets: Sequence[str] | None, path: Path) -> pd.DataFrame:
@@ -153,7 +157,7 @@ def _prepare(
     strict: bool,
 ) -> list[Outcome]:
     """Prepare what the journal does not have; return what could not be prepared."""
-    done = _done(folder, settings, records, journal)
+    done = _done(folder, settings, records, journal, source.verify)
     checksums: dict[int, str] = {}
 
     def arguments() -> Iterator[tuple]:
@@ -179,9 +183,9 @@ def _prepare(
 
 
 def _done(
-    folder: Path, settings: Settings, records: pd.DataFrame, journal: Journal
+    folder: Path, settings: Settings, records: pd.DataFrame, journal: Journal, verify: bool
 ) -> frozenset[int]:
-    """Ids of records that need not be prepared: all their files are there."""
+    """Ids of records that need not be prepared: all their files are there, and verified."""
     places = journal.places()
     if not places:
         return frozenset()
@@ -201,7 +205,8 @@ def _done(
                 files["segmented"] = [
                     segment_file(save_file, i) for i in range(entry["n_segments"])
                 ]
-            if all(names[stage].issuperset(files[stage]) for stage in names):
+            is_verified = entry.get("verified", False) or not verify
+            if is_verified and all(names[stage].issuperset(files[stage]) for stage in names):
                 done.append(row["idx"])
     return frozenset(done)
 
@@ -214,11 +219,13 @@ class _Found:
         counts: columns ``n_segments`` and ``dropped``.
         meta: columns for ``meta.csv``.
         tables: whether a record has rows of tables of the source's own.
+        doubts: reasons to doubt a record, by its row.
     """
 
     counts: pd.DataFrame
     meta: pd.DataFrame
     tables: bool
+    doubts: dict[int, list[str]]
 
 
 def _read_journal(journal: Journal, places: list[int]) -> _Found:
@@ -228,7 +235,7 @@ def _read_journal(journal: Journal, places: list[int]) -> _Found:
         "metadata": [],
         "features": [],
     }
-    single, tables = [], False
+    single, tables, doubts, n_read = [], False, {}, 0
     entries = journal.entries(places)
     while part := list(islice(entries, _ROWS_AT_ONCE)):
         for entry in part:
@@ -242,12 +249,16 @@ def _read_journal(journal: Journal, places: list[int]) -> _Found:
             frames.append(pd.DataFrame([entry[group] for entry in part], index=range(len(part))))
         single.append(all(entry["single_precision"] for entry in part))
         tables = tables or any(entry["tables"] for entry in part)
+        doubts |= {
+            n_read + row: entry["doubts"] for row, entry in enumerate(part) if "doubts" in entry
+        }
+        n_read += len(part)
     counts, *columns = (pd.concat(frames, ignore_index=True) for frames in groups.values())
     meta = pd.concat(columns, axis=1)
     if all(single):
         numbers = [name for name in columns[-1] if name.startswith(("mean_", "std_"))]
         meta = meta.astype(dict.fromkeys(numbers, "float32"))
-    return _Found(counts, meta, tables)
+    return _Found(counts, meta, tables, doubts)
 
 
 @dataclass(frozen=True)
@@ -340,11 +351,27 @@ class _Tables:
             for row in _rows(records[records["idx"].isin(failed)])
         ]
         table = pd.DataFrame(rows, columns=["source", "record", "reason", "step"])
-        if rows:
-            self._write("quarantine", table)
-        else:
-            self.path("quarantine").unlink(missing_ok=True)
+        self._write_or_remove("quarantine", table)
         return table
+
+    def write_doubts(self, prepared: pd.DataFrame, found: _Found) -> pd.DataFrame:
+        """Write ``doubts.csv``, or remove that of an earlier run; they are found in ``org``."""
+        doubtful = _rows(prepared.iloc[list(found.doubts)])
+        rows = [
+            {"source": row["source"], "record": row["path"], "doubt": doubt}
+            for row, doubts in zip(doubtful, found.doubts.values(), strict=True)
+            for doubt in doubts
+        ]
+        table = pd.DataFrame(rows, columns=["source", "record", "doubt"])
+        if "org" not in self.settings.skip:
+            self._write_or_remove("doubts", table)
+        return table
+
+    def _write_or_remove(self, name: str, table: pd.DataFrame) -> None:
+        if len(table):
+            self._write(name, table)
+        else:
+            self.path(name).unlink(missing_ok=True)
 
     def write_summary(
         self, records: pd.DataFrame, prepared: pd.DataFrame, found: _Found

@@ -19,6 +19,7 @@ from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.recording import read_integer, read_mat, recording_from_mat
 from fairseq_ecg.formats import ECG
+from fairseq_ecg.formats.ecg import DOUBTS, check_doubts
 from fairseq_ecg.formats.location import LocalFile
 from fairseq_ecg.formats.mat_files import part_long_matrices
 from fairseq_ecg.formats.stretches import Stretches
@@ -201,12 +202,14 @@ def _org(
         }
         if settings.written("org"):
             write_mat(path, variables)
-        metadata, tables = _split_tables(ecg.metadata)
+        metadata = {key: value for key, value in ecg.metadata.items() if key != DOUBTS}
+        metadata, tables = _split_tables(metadata)
+        doubts = list(ecg.doubts)
     else:
         if "preprocessed" in settings.skip:
             path = folder / "preprocessed" / record["save_file"]
         variables, where = _load(path), str(path)
-        available, metadata, tables = settings.lead_names, {}, {}
+        available, metadata, tables, doubts = settings.lead_names, {}, {}, []
         n_leads = variables["feats"].shape[0]
         if n_leads != len(available):
             raise DataError(f"{path}: has {n_leads} leads, not the {len(available)} of --leads")
@@ -221,6 +224,8 @@ def _org(
         "features": _features(found, settings.lead_names, available),
         "tables": tables,
         "single_precision": np.dtype(variables["feats"].dtype) == np.float32,
+        **({"doubts": doubts} if doubts else {}),
+        **({"verified": True} if source.verify else {}),
     }
     return variables, entry
 
@@ -233,6 +238,8 @@ def _read(source: Source, record: Mapping[str, Any]) -> ECG:
     except Exception as error:  # readers fail on damage with whatever they tripped over
         where = source.locate(str(record["path"]))
         raise DataError(f"{where}: cannot be read ({type(error).__name__}: {error})") from error
+    if source.verify:
+        check_doubts(ecg.where, ecg.doubts)
     if not ecg.n_samples:
         raise DataError(f"{ecg.where}: has no samples")
     if not 0 < ecg.sample_rate < np.inf:

@@ -166,7 +166,7 @@ def test_tables_of_recordings_are_sent_elsewhere(tmp_path):
 def test_a_remote_header_cannot_name_files_elsewhere(tmp_path):
     memory = fsspec.filesystem("memory")
     memory.pipe("/evil/a.hea", b"a 1 500 10\n../secret.dat 16 200/mV 16 0 0 0 0 II\n")
-    with pytest.raises(DataError, match=r"names the file '\.\./secret\.dat', which is not in"):
+    with pytest.raises(DataError, match=r"'\.\./secret\.dat', which names another folder"):
         read_ecg("memory://evil/a.hea")
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from fairseq_ecg.cli.options import add_segment_options
+from fairseq_ecg.cli.options import add_segment_options, add_verify
 from fairseq_ecg.cli.prepare.options import add_processed_root, words
 
 EXIT_QUARANTINED = 3
@@ -121,6 +121,7 @@ def add(commands) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="stop at the first record that cannot be used"
     )
+    add_verify(parser)
     parser.add_argument(
         "--again", action="store_true", help="prepare also what an earlier run has prepared"
     )
@@ -151,9 +152,11 @@ def run(arguments: argparse.Namespace) -> int:
         skip=arguments.skip,
         discard=arguments.discard,
     )
+    source = read_source(arguments.processed_root, arguments.raw_root)
+    source.verify = arguments.verify
     with workers(arguments.jobs, arguments.backend, arguments.scheduler):
         prepared = prepare_signals(
-            read_source(arguments.processed_root, arguments.raw_root),
+            source,
             arguments.processed_root,
             settings,
             manifest=arguments.manifest_file,
@@ -173,6 +176,12 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.labels_path,
         )
     print(prepared.summary.to_string(index=False))
+    if len(prepared.doubts):
+        print(
+            f"{prepared.doubts['record'].nunique()} records are doubtful, see "
+            f"{arguments.processed_root / f'doubts{arguments.results_suffix}.csv'}; the first: "
+            f"{prepared.doubts['doubt'].iloc[0]}"
+        )
     if not len(prepared.quarantine):
         return 0
     print(

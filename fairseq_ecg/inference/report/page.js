@@ -111,6 +111,7 @@
       recording.derived.length && `derived: ${recording.derived.join(", ")}`,
       recording.missing && `leads the network missed: ${recording.missing}`,
       recording.flat && `flat: ${recording.flat}`,
+      recording.doubts && `doubtful: ${recording.doubts}`,
       recording.segments.length === 1 ? "1 segment" : `${recording.segments.length} segments`,
     ].filter(Boolean).join("  \u00b7  ");
     const chosen = element("layout").selectedOptions[0]?.textContent;

@@ -159,6 +159,7 @@ def _entry(
         "derived": list(part.derived),
         "missing": facts["missing_leads"],
         "flat": facts["flat_leads"],
+        "doubts": facts["doubts"],
         "signal": packed,
         "step": step,
         "layouts": _layouts(part),

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats import ECG, read_ecg
+from fairseq_ecg.formats.ecg import DOUBTS
 from fairseq_ecg.prepare import signals
 from fairseq_ecg.prepare.sources.source import Source
 
@@ -230,12 +231,13 @@ def repetitions(table: pd.DataFrame, column: str, where: Path) -> dict[Any, str]
     }
 
 
-def read_record(record: Mapping[str, Any], path: Path) -> ECG:
+def read_record(record: Mapping[str, Any], path: Path, verify: bool) -> ECG:
     """Read a WFDB record of an archive.
 
     Args:
         record: its row of the table of records.
         path: of its header, with or without ``.hea``.
+        verify: see ``read_ecg``.
 
     Returns:
         The recording with what its header says as ``metadata``.
@@ -244,7 +246,12 @@ def read_record(record: Mapping[str, Any], path: Path) -> ECG:
         DataError: it has a fault, or cannot be read.
     """
     refuse_faulty(record)
-    return read_ecg(path, format="wfdb", at_once=signals.at_once())
+    return read_ecg(path, format="wfdb", at_once=signals.at_once(), verify=verify)
+
+
+def with_metadata(ecg: ECG, metadata: Mapping[str, Any]) -> ECG:
+    """Replace what a recording is said to be, but not reasons to doubt it."""
+    return replace(ecg, metadata={**metadata, **({DOUBTS: ecg.doubts} if ecg.doubts else {})})
 
 
 def drop_empty_columns(meta: pd.DataFrame) -> pd.DataFrame:
@@ -257,8 +264,8 @@ class TabledWFDBArchive(Source):
 
     def read(self, record: Mapping[str, Any]) -> ECG:
         """Read a record, without the comments of its header."""
-        ecg = read_record(record, self.raw_root / record["path"])
-        return replace(ecg, metadata={"units": UNITS})
+        ecg = read_record(record, self.raw_root / record["path"], self.verify)
+        return with_metadata(ecg, {"units": UNITS})
 
     def describe(self, meta: pd.DataFrame) -> pd.DataFrame:
         """Drop empty columns."""

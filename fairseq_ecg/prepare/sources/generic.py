@@ -12,6 +12,7 @@ import pandas as pd
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats import ECG
+from fairseq_ecg.formats.ecg import DOUBTS
 from fairseq_ecg.prepare import signals
 from fairseq_ecg.prepare.sources.archive import (
     FAULT,
@@ -19,6 +20,7 @@ from fairseq_ecg.prepare.sources.archive import (
     files_below,
     refuse_faulty,
     repetitions,
+    with_metadata,
 )
 from fairseq_ecg.prepare.sources.source import FOUND, RESERVED, Source
 
@@ -288,9 +290,16 @@ class Generic(Source):
             given.pop("format", None)
             given["at_once"] = signals.at_once()
             return ecg_from_array(self._open_array()[row], where=where, **given)
-        ecg = read_ecg(self.raw_root / record["path"], at_once=signals.at_once(), **given)
-        metadata = {_apart(key, record, FILE): value for key, value in ecg.metadata.items()}
-        return ECG(ecg.where, ecg.signal, ecg.leads, ecg.sample_rate, metadata)
+        ecg = read_ecg(
+            self.raw_root / record["path"],
+            at_once=signals.at_once(),
+            verify=self.verify,
+            **given,
+        )
+        metadata = {
+            _apart(key, record, FILE): value for key, value in ecg.metadata.items() if key != DOUBTS
+        }
+        return with_metadata(ecg, metadata)
 
     def describe(self, meta: pd.DataFrame) -> pd.DataFrame:
         """Leave out why records cannot be used: these can."""

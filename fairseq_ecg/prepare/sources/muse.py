@@ -1,7 +1,6 @@
 """Folders of recordings that GE's MUSE exports as XML."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from fairseq_ecg.prepare.sources.archive import (
     files_below,
     natural,
     refuse_faulty,
+    with_metadata,
 )
 from fairseq_ecg.prepare.sources.source import Source
 
@@ -77,7 +77,7 @@ class MUSE(Source):
         refuse_faulty(record)
         recording = read_muse(self.raw_root / record["path"])
         tables = {"qrs_data": recording.qrs, "lead_data": recording.leads}
-        return replace(recording.ecg, metadata={**recording.metadata, **tables})
+        return with_metadata(recording.ecg, {**recording.metadata, **tables})
 
     def describe(self, meta: pd.DataFrame) -> pd.DataFrame:
         """Add what MUSE's fields mean.

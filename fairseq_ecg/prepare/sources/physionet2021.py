@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pandas as pd
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats import ECG
+from fairseq_ecg.formats.ecg import DOUBTS
 from fairseq_ecg.prepare.sources.archive import (
     UNITS,
     add_faults,
@@ -21,6 +21,7 @@ from fairseq_ecg.prepare.sources.archive import (
     read_record,
     read_table,
     unpacked,
+    with_metadata,
 )
 from fairseq_ecg.prepare.sources.source import Source
 
@@ -132,13 +133,15 @@ class PhysioNet2021(Source):
             none), ``units`` and ``comments``, the lines of the header's comments.
         """
         header = self.raw_root / f"{record['path']}.hea"
-        ecg = read_record(record, header)
+        ecg = read_record(record, header, self.verify)
         # In one column: a header may name what another column is called.
         lines = [
-            text if key == "comments" else f"{key}: {text}" for key, text in ecg.metadata.items()
+            text if key == "comments" else f"{key}: {text}"
+            for key, text in ecg.metadata.items()
+            if key != DOUBTS
         ]
         metadata = {**_start(header), "units": UNITS, "comments": "\n".join(lines)}
-        return replace(ecg, metadata=metadata)
+        return with_metadata(ecg, metadata)
 
     def describe(self, meta: pd.DataFrame) -> pd.DataFrame:
         """Replace ``comments`` by what they say, and drop empty columns.

@@ -32,6 +32,9 @@ class Source(ABC):
     name: str
     """Of the source, the first part of the names of its files (``mimic_iv_ecg``)."""
 
+    verify: bool = False
+    """Whether `read` refuses what there is reason to doubt, see ``formats.read_ecg``."""
+
     def __init__(self, raw_root: Path):
         self.raw_root = raw_root
 
@@ -61,7 +64,8 @@ class Source(ABC):
         Returns:
             The recording in mV, with whatever leads it has, and ``metadata``: numbers, texts and
             lists become columns of ``meta.csv``, after ``sample_rate`` and ``sample_size``; a
-            DataFrame becomes rows of a table of its own, ``<name>.csv``. The signal of a recording
+            DataFrame becomes rows of a table of its own, ``<name>.csv``; `DOUBTS` become rows of
+            ``doubts.csv``. The signal of a recording
             that should not be in memory as a whole may be a `signals.Signal` in place of an array.
 
         Raises:
