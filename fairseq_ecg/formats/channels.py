@@ -9,6 +9,7 @@ import numpy as np
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.data.limits import check_limit, check_rate
 from fairseq_ecg.formats.ecg import ECG
 from fairseq_ecg.formats.leads import standard_lead
 from fairseq_ecg.formats.stretches import Later, Stretches
@@ -78,6 +79,8 @@ class Given:
             is_rate = False
         if not is_rate:
             raise DataError(f"sample_rate={self.sample_rate!r}: give a positive number (Hz)")
+        if self.sample_rate is not None:
+            check_rate("sample_rate", self.sample_rate)
 
 
 def to_ecg(where: str, content: Content, given: Given, at_once: int | None = None) -> ECG:
@@ -101,6 +104,8 @@ def to_ecg(where: str, content: Content, given: Given, at_once: int | None = Non
     """
     if not content.channels or not any(channel.samples.size for channel in content.channels):
         raise DataError(f"{where}: holds no signals")
+    check_limit(where, "channels", len(content.channels))
+    check_limit(where, "samples", max(channel.samples.size for channel in content.channels))
     names = _names(where, content.channels, given)
     factors = _factors(where, content.channels, names, given)
     channels = [
@@ -133,7 +138,7 @@ def to_ecg(where: str, content: Content, given: Given, at_once: int | None = Non
     metadata = dict(content.metadata)
     if left_out:
         metadata["left_out"] = ", ".join(left_out)
-    signal = Stretches([channels[i].samples for i in kept], [factors[i] for i in kept])
+    signal = Stretches([channels[i].samples for i in kept], [factors[i] for i in kept], where)
     in_memory = at_once is None or first.samples.size <= at_once
     return ECG(
         where,
@@ -247,6 +252,7 @@ def _rate(where: str, stated: float | None, given: float | None) -> float:
         return float(given)
     if not 0 < stated < math.inf:
         raise DataError(f"{where}: says a sampling rate of {stated} Hz, which cannot be")
+    check_rate(where, stated)
     if given is None:
         return float(stated)
     if not math.isclose(stated, given, rel_tol=RATE_TOLERANCE):

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.formats.channels import Channel, Content, Given, to_ecg
 from fairseq_ecg.formats.ecg import ECG
 from fairseq_ecg.formats.hdf5 import SIGNATURE
@@ -98,16 +98,16 @@ def read_ecg(
             contradicts what is given.
         ValueError: there is no such format.
     """
+    if format is not None and format not in FORMATS:
+        raise ValueError(f"format={format!r}: choose one of {', '.join(FORMATS)}")
     given = Given(leads, sample_rate, units, gain)
     location = Location.of(path)
-    if format is None:
-        format = format_of(location)
-    elif format not in FORMATS:
-        raise ValueError(f"format={format!r}: choose one of {', '.join(FORMATS)}")
-    if format == "wfdb":
-        location = header_of(location)
-    content = _reader(format)(location, given, at_once)
-    return to_ecg(str(location), content, given, at_once)
+    with as_data_error(f"{location}: cannot be read"):
+        format = format or format_of(location)
+        if format == "wfdb":
+            location = header_of(location)
+        content = _reader(format)(location, given, at_once)
+        return to_ecg(str(location), content, given, at_once)
 
 
 def format_of(path: str | os.PathLike) -> str:
