@@ -42,7 +42,10 @@ class _Sendable(_Readable):
             return DataError(*found.args)  # without what caused it, which may not be picklable
         if len(found.spans) > MOST_SEGMENTS:
             return None
-        return replace(found, segments=torch.stack(list(found.segments)))
+        try:
+            return replace(found, segments=torch.stack(list(found.segments)))
+        except DataError as error:
+            return DataError(*error.args)
 
 
 def read_segments(
