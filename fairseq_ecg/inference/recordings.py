@@ -30,7 +30,7 @@ from fairseq_ecg.formats import (
     standard_lead,
 )
 from fairseq_ecg.formats.channels import Given
-from fairseq_ecg.formats.leads import OTHER_LEADS
+from fairseq_ecg.formats.leads import OTHER_LEADS, standard_leads
 from fairseq_ecg.formats.location import Location
 from fairseq_ecg.inference.prepared import (
     SEGMENT_FILE,
@@ -343,7 +343,10 @@ def _recordings_in(source, description: Description) -> Iterator[NamedRecording]
     elif isinstance(source, str | os.PathLike):
         yield from _at_path(os.fspath(source), description)
     elif isinstance(source, pd.DataFrame):
-        leads = [name for name in source.columns if standard_lead(str(name)) in LEADS]
+        names = standard_leads([str(name) for name in source.columns])
+        leads = [
+            column for column, name in zip(source.columns, names, strict=True) if name in LEADS
+        ]
         if leads and PATH not in source.columns:
             named = replace(description, leads=tuple(map(str, leads)))
             yield NamedRecording(None, _OfArray(source[leads].to_numpy().T, named))
