@@ -1,6 +1,7 @@
 """One function for all formats."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
@@ -17,6 +18,8 @@ FORMATS = {
     "bdf": ("edf", "read_bdf"),
     "dicom": ("dicom", "read_dicom"),
     "scp": ("scp", "read_scp"),
+    "aecg": ("scp", "read_aecg"),
+    "ishne": ("scp", "read_ishne"),
     "muse": ("reading", "read_muse"),
     "csv": ("delimited", "read_delimited"),
     "npy": ("arrays", "read_npy"),
@@ -34,6 +37,7 @@ FORMAT_OF_SUFFIX = {
     ".dcm": "dicom",
     ".dicom": "dicom",
     ".scp": "scp",
+    ".ecg": "ishne",
     ".xml": "muse",
     ".csv": "csv",
     ".tsv": "csv",
@@ -52,13 +56,16 @@ _SIGNATURES = (
     (0, b"\xffBIOSEMI", "bdf"),
     (128, b"DICM", "dicom"),
     (16, b"SCPECG", "scp"),
+    (0, b"ISHNE1.0", "ishne"),
     (0, b"\x93NUMPY", "npy"),
     (0, b"PK\x03\x04", "npz"),
     (0, b"MATLAB ", "mat"),
     (0, SIGNATURE, "hdf5"),
 )
 """Place, bytes and the format that they tell."""
-_LONGEST_SIGNATURE = 132
+_AECG = re.compile(rb"<(?:\w+:)?AnnotatedECG\b")
+_START = 4096
+"""Bytes of a file that tell its format."""
 _PARQUET = b"PAR1"
 
 
@@ -121,14 +128,15 @@ def format_of(path: str | os.PathLike) -> str:
         return "wfdb"
     if not location.suffix and not location.exists() and not os.path.isdir(location.address):
         raise DataError(f"{location}.hea: no such WFDB header, and {location} is no file")
-    start = location.read(_LONGEST_SIGNATURE)
+    start = location.read(_START)
     if not start:
         raise DataError(f"{location}: is empty")
     for place, signature, format in _SIGNATURES:
         if start[place : place + len(signature)] == signature:
             return format
     if location.suffix in FORMAT_OF_SUFFIX:
-        return FORMAT_OF_SUFFIX[location.suffix]
+        format = FORMAT_OF_SUFFIX[location.suffix]
+        return "aecg" if format == "muse" and _AECG.search(start.replace(b"\0", b"")) else format
     if start.startswith(_PARQUET):
         raise DataError(
             f"{location}: a table of Parquet, not a recording. Read it with pandas, and each cell "
