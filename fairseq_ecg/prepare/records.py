@@ -12,6 +12,7 @@ import yaml
 from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.documents import load_yaml
 from fairseq_ecg.data.errors import DataError, as_data_error
+from fairseq_ecg.data.width import check_width
 from fairseq_ecg.prepare.sources import Source, open_source
 from fairseq_ecg.prepare.sources.source import FOUND, RESERVED
 
@@ -117,6 +118,7 @@ def read_records(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise DataError(f"{path}: no such file. Run the step 'records' first")
     with as_data_error(f"{path}: cannot be read as a table"):
+        check_width(path)
         records = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str), low_memory=False)
         numbers = list(records.select_dtypes("number"))
         texts = pd.read_csv(path, usecols=numbers, dtype=str) if numbers else pd.DataFrame()
