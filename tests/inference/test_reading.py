@@ -64,7 +64,8 @@ def test_a_process_that_is_killed_costs_one_recording(array, diagnosis):
 
 def killed_while_it_reads(array: str, pids) -> None:
     recordings = recordings_in(array, Description(sample_rate=500))
-    next(reading.read_segments(recordings, Preprocessing(), {}, 2))
+    found = reading.read_segments(recordings, Preprocessing(), {}, 2)
+    next(found)
     pids.send([process.pid for process in multiprocessing.active_children()])
     os.kill(os.getpid(), signal.SIGKILL)
 
