@@ -621,7 +621,9 @@ class _Run:
 
     def values(self, width: int) -> np.ndarray:
         """``(N, width)``, a row for each segment."""
-        return np.concatenate(self.computed)[self._kept] if len(self._kept) else np.empty((0, width))
+        return (
+            np.concatenate(self.computed)[self._kept] if len(self._kept) else np.empty((0, width))
+        )
 
     @property
     def recording_of(self) -> np.ndarray:

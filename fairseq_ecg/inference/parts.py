@@ -158,7 +158,7 @@ def _identity(recordings: Sequence[NamedRecording], settings: str) -> str:
             try:
                 status = os.stat(file)
                 digest.update(f"{file} {status.st_size} {status.st_mtime_ns}".encode())
-            except OSError:
+            except (OSError, ValueError):  # ValueError: a name that no file can have
                 continue
     return digest.hexdigest()
 

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +21,7 @@ from fairseq_ecg.data.recording import read_mat
 from fairseq_ecg.data.regular import require_file
 from fairseq_ecg.data.store import Store, is_store
 from fairseq_ecg.data.store.layout import DESCRIPTION, is_url
+from fairseq_ecg.data.width import check_width
 from fairseq_ecg.formats import (
     ECG,
     FORMAT_OF_SUFFIX,
@@ -251,7 +251,9 @@ class _OfFile:
     @property
     def files(self) -> Sequence[Path]:
         stem = os.path.splitext(self.path)[0]
-        return sorted({Path(f"{stem}{suffix}") for suffix in (".hea", ".dat", ".mat")} | {Path(self.path)})
+        return sorted(
+            {Path(f"{stem}{suffix}") for suffix in (".hea", ".dat", ".mat")} | {Path(self.path)}
+        )
 
     def _found(self) -> Source:
         variables = variables_of(self.path)
@@ -506,6 +508,7 @@ def _read_table(path: str) -> pd.DataFrame | None:
             header = next((line for line in lines if line.strip()), "")
         if PATH not in next(csv.reader([header], delimiter=separator), ()):
             return None
+        check_width(path, separator)
         return pd.read_csv(path, sep=separator)
 
 
