@@ -130,7 +130,7 @@ def test_rates_that_cannot_be_are_refused(rate):
 
 
 def test_limits_can_be_moved(monkeypatch):
-    with pytest.raises(DataError, match=f"{VARIABLE}=lowest_rate=1.0 in the environment"):
+    with pytest.raises(DataError, match=f"{VARIABLE}=lowest_rate=1 in the environment"):
         made(channel("I", rate=1.0))
     monkeypatch.setenv(VARIABLE, "lowest_rate=1.0")
     assert made(channel("I", rate=1.0)).sample_rate == 1.0
