@@ -1,7 +1,10 @@
-"""The one error of bad data."""
+"""The one error of bad data, and the boundary at which every other becomes it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+
+_MOST_OF_A_REASON = 500
+"""Characters of what a parser says: some repeat the damaged file."""
 
 
 class DataError(ValueError):
@@ -9,10 +12,34 @@ class DataError(ValueError):
 
 
 @contextmanager
-def damage_as_data_error(where: str, kind: str, remedy: str = "") -> Iterator[None]:
-    """Turn whatever a reader of files fails with into a DataError.
+def as_data_error(
+    fault: str, remedy: str = "", *, but: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
+    """Turn whatever fails within into a DataError: one bad recording does not end a run.
 
-    Readers fail on damage with whatever their parser tripped over.
+    Readers fail on damage with whatever their parser tripped over, for want of memory or of depth
+    as well. What a user does to end the program passes.
+
+    Args:
+        fault: names the file, and says what cannot be done with it; begins the message.
+        remedy: what to do about it; ends the message.
+        but: errors that pass, such as OSError where results are written as well.
+
+    Raises:
+        DataError: the body failed.
+    """
+    try:
+        yield
+    except (DataError, *but):
+        raise
+    except Exception as error:
+        raise DataError(
+            f"{fault} ({_reason(error)})" + (f". {remedy}" if remedy else "")
+        ) from error
+
+
+def damage_as_data_error(where: str, kind: str, remedy: str = "") -> AbstractContextManager[None]:
+    """Turn whatever a reader of files fails with into a DataError, see `as_data_error`.
 
     Args:
         where: names the file.
@@ -22,12 +49,11 @@ def damage_as_data_error(where: str, kind: str, remedy: str = "") -> Iterator[No
     Raises:
         DataError: the body failed.
     """
-    try:
-        yield
-    except DataError:
-        raise
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise DataError(
-            f"{where}: is no {kind}, or damaged ({reason})" + (f". {remedy}" if remedy else "")
-        ) from error
+    return as_data_error(f"{where}: is no {kind}, or damaged", remedy)
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if len(text) > _MOST_OF_A_REASON:
+        text = f"{text[:_MOST_OF_A_REASON]}..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

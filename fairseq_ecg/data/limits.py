@@ -13,6 +13,9 @@ from fairseq_ecg.data.errors import DataError
 VARIABLE = "FAIRSEQ_ECG_LIMITS"
 """Environment variable with limits in place of those of `LIMITS`: ``name=value``, by comma."""
 
+FREELY_UNPACKED = 256 * 2**20
+"""Bytes that may come out of a file however small it is."""
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -34,12 +37,16 @@ LIMITS = {
     "highest_rate": Limit(200_000, "Hz"),
     "samples": Limit(4e9, "samples of a lead"),
     "channels": Limit(2_000, "channels"),
+    "columns": Limit(100_000, "columns"),
     "bytes": Limit(64 * 2**30, "bytes when unpacked"),
+    "expansion": Limit(100, "times its packed size"),
     "nesting": Limit(50, "levels of nesting"),
     "segments": Limit(10_000, "segments of a WFDB record"),
     "header": Limit(2**24, "bytes of a WFDB header"),
+    "elements": Limit(1_000_000, "tags"),
+    "nodes": Limit(1_000_000, "values with what aliases repeat"),
 }
-"""Limits by name."""
+"""Limits by name; the README of ``fairseq_ecg.formats`` says what they are far from."""
 
 
 def limit_of(name: str) -> float:
@@ -80,8 +87,46 @@ def check_limit(where: str, name: str, value: float) -> None:
     limit = LIMITS[name]
     if (value >= bound) if limit.is_least else (value <= bound):
         return
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        number = float("inf")
+    said = f"{where}: says {number:,.10g} {limit.what}"
+    if not number > 0:
+        raise DataError(f"{said}, which cannot be")
     side = "fewer than the least" if limit.is_least else "more than the most"
+    moved = int(number) if number.is_integer() else number
     raise DataError(
-        f"{where}: says {value:,.10g} {limit.what}, {side} that is plausible ({bound:,.10g}). If "
-        f"that is right, set {VARIABLE}={name}={value:.10g} in the environment"
+        f"{said}, {side} that is plausible ({bound:,.10g}). If that is right, set "
+        f"{VARIABLE}={name}={moved} in the environment"
     )
+
+
+def check_rate(where: str, rate: float) -> None:
+    """Compare a sampling rate in Hz with the lowest and the highest.
+
+    Args:
+        where: names the file in the error message.
+        rate: in Hz.
+
+    Raises:
+        DataError: it is beyond one of them, or no number.
+    """
+    check_limit(where, "lowest_rate", rate)
+    check_limit(where, "highest_rate", rate)
+
+
+def check_unpacked(where: str, n_packed: int | None, n_bytes: int) -> None:
+    """Compare what comes out of a packed file with what is plausible.
+
+    Args:
+        where: names the file in the error message.
+        n_packed: its size in bytes; None where it is not known, or is not packed.
+        n_bytes: what comes out, in bytes.
+
+    Raises:
+        DataError: it is too much, or too many times the packed size.
+    """
+    check_limit(where, "bytes", n_bytes)
+    if n_packed is not None and n_bytes > FREELY_UNPACKED:
+        check_limit(where, "expansion", n_bytes / max(n_packed, 1))

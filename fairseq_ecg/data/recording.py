@@ -15,8 +15,9 @@ import scipy.io
 
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.leads import LEADS
-from fairseq_ecg.data.limits import check_limit
+from fairseq_ecg.data.limits import check_rate
 from fairseq_ecg.data.mat_structure import check_structure
+from fairseq_ecg.data.regular import require_file
 from fairseq_ecg.data.wfdb_record import ASSUMED_GAIN, WFDBRecord
 
 logger = logging.getLogger(__name__)
@@ -102,6 +103,8 @@ def read_mat(
     names = None if optional is None else [*required, *optional]
     with damage_as_data_error(where, ".mat file", remedy):
         try:
+            if isinstance(path, str):
+                require_file(path)
             with open(path, "rb") if isinstance(path, str) else nullcontext(path) as file:
                 if check:
                     check_structure(_content(file))
@@ -189,8 +192,7 @@ def read_wfdb(record: str, where: str) -> Recording:
     if not found.signals or not found.n_frames:
         raise DataError(f"{where}: holds no signals")
     rate = found.header.rate or _ASSUMED_RATE
-    check_limit(where, "lowest_rate", rate)
-    check_limit(where, "highest_rate", rate)
+    check_rate(where, rate)
     signals = [
         samples.reshape(found.n_frames, -1).mean(axis=1) / (1.0 if signal.gain else ASSUMED_GAIN)
         for samples, signal in zip(found.read(), found.signals, strict=True)

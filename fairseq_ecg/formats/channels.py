@@ -1,7 +1,7 @@
 """From the channels of a file and what a user says of them to an ECG in mV."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,11 +9,17 @@ import numpy as np
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
-from fairseq_ecg.data.limits import check_limit
+from fairseq_ecg.data.limits import check_limit, check_rate
 from fairseq_ecg.formats.ecg import ECG
-from fairseq_ecg.formats.leads import standard_lead
+from fairseq_ecg.formats.leads import is_ecg, standard_leads
 from fairseq_ecg.formats.stretches import Later, Stretches
-from fairseq_ecg.formats.units import is_counts, millivolts_per, says_nothing
+from fairseq_ecg.formats.units import (
+    field_text,
+    is_counts,
+    is_of_another_kind,
+    millivolts_per,
+    says_nothing,
+)
 
 RATE_TOLERANCE = 1e-3
 """Two rates are the same if they differ by at most this part: rates that follow from times that
@@ -30,6 +36,8 @@ class Channel:
         unit: as the file writes it; None where it has none.
         sample_rate: in Hz; None where the file does not tell.
         gain: counts per mV; None where the file has none, or was scaled by it.
+        uncalibrated: why ``samples`` are counts in a format that has a scale, as what the signal
+            does in a sentence; None where they are not.
     """
 
     samples: np.ndarray | Later
@@ -37,6 +45,7 @@ class Channel:
     unit: str | None = None
     sample_rate: float | None = None
     gain: float | None = None
+    uncalibrated: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +54,7 @@ class Content:
 
     Args:
         channels: the signals in the order of the file.
-        metadata: what else the file says, value by name.
+        metadata: what else the file says, value by name; ``left_out`` and ``doubts`` as in `ECG`.
         verify: finds reasons to doubt the samples for which all of them have to be read, where
             they are read later.
     """
@@ -82,13 +91,17 @@ class Given:
             is_rate = False
         if not is_rate:
             raise DataError(f"sample_rate={self.sample_rate!r}: give a positive number (Hz)")
+        if self.sample_rate is not None:
+            check_rate("sample_rate", self.sample_rate)
 
 
 def to_ecg(where: str, content: Content, given: Given, at_once: int | None = None) -> ECG:
     """Make an ECG of channels.
 
     Beside any of the twelve leads, signals of other kinds (no voltages, of another rate or length,
-    or with a name that is there twice) are left out, and named in ``metadata["left_out"]``.
+    or with a name that is there twice) are left out, and named in ``metadata["left_out"]``. Where
+    there are none of the twelve, but signals that the file names as an ECG (``EKG``, ``MLII``), all
+    others are.
 
     Args:
         where: names the file in error messages.
@@ -101,43 +114,39 @@ def to_ecg(where: str, content: Content, given: Given, at_once: int | None = Non
 
     Raises:
         DataError: something is neither said nor given, what is given contradicts the file, a lead
-            is there twice, or there are no samples.
+            is there twice, there are no samples, or more of anything than is plausible.
     """
-    if not content.channels or not any(channel.samples.size for channel in content.channels):
+    check_limit(where, "channels", len(content.channels))
+    n_samples = max((channel.samples.size for channel in content.channels), default=0)
+    if not n_samples:
         raise DataError(f"{where}: holds no signals")
-    names = _names(where, content.channels, given)
-    factors = _factors(where, content.channels, names, given)
+    check_limit(where, "samples", n_samples)
     channels = [
-        replace(channel, name=name) for channel, name in zip(content.channels, names, strict=True)
+        replace(channel, name=field_text(channel.name), unit=field_text(channel.unit))
+        for channel in content.channels
     ]
-    wanted = [i for i, name in enumerate(names) if name in LEADS or given.leads is not None]
-    wanted = wanted or list(range(len(names)))
-    first = channels[wanted[0]]
-    kept, left_out = [], []
-    for i, channel in enumerate(channels):
-        alike = (
-            channel.samples.size == first.samples.size and channel.sample_rate == first.sample_rate
-        )
-        if i in wanted and not alike:
-            raise DataError(
-                f"{where}: {first.name} has {first.samples.size} samples at {first.sample_rate} "
-                f"Hz, {channel.name} has {channel.samples.size} at {channel.sample_rate} Hz. "
-                "Resample the file to one rate"
-            )
-        if i in wanted or (alike and factors[i] is not None and names.count(names[i]) == 1):
-            kept.append(i)
-        else:
-            left_out.append(channel.name)
+    names = _names(where, channels, given)
+    channels = [
+        replace(channel, name=channel.name or name)
+        for channel, name in zip(channels, names, strict=True)
+    ]
+    factors, kept = _kept(where, channels, names, given)
+    left_out = [channels[i].name for i in range(len(channels)) if i not in kept]
+    first = channels[kept[0]]
     names = [names[i] for i in kept]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
+        remedy = (
+            "" if set(twice) & set(LEADS) else ", or give leads, names in the order of the file"
+        )
         raise DataError(
-            f"{where}: lead {', '.join(twice)} is there twice. Remove or rename one of them"
+            f"{where}: lead {', '.join(twice)} is there twice. Remove or rename one of them{remedy}"
         )
     metadata = dict(content.metadata)
+    left_out = [*filter(None, [metadata.pop("left_out", None)]), *left_out]
     if left_out:
         metadata["left_out"] = ", ".join(left_out)
-    signal = Stretches([channels[i].samples for i in kept], [factors[i] for i in kept])
+    signal = Stretches([channels[i].samples for i in kept], [factors[i] for i in kept], where)
     in_memory = at_once is None or first.samples.size <= at_once
     return ECG(
         where,
@@ -145,21 +154,25 @@ def to_ecg(where: str, content: Content, given: Given, at_once: int | None = Non
         tuple(names),
         _rate(where, first.sample_rate, given.sample_rate),
         metadata,
+        None if first.uncalibrated or not millivolts_per(first.unit or "") else first.unit,
     )
 
 
 def _names(where: str, channels: Sequence[Channel], given: Given) -> list[str]:
-    stated = [None if channel.name is None else standard_lead(channel.name) for channel in channels]
+    unnamed = any(channel.name is None for channel in channels)
+    stated = standard_leads(
+        [channel.name or f"signal {n}" for n, channel in enumerate(channels, 1)]
+    )
     if given.leads is None:
-        if None in stated:
+        if unnamed and not any(name in LEADS or is_ecg(name) for name in stated):
             raise DataError(
                 f"{where}: does not name its {len(stated)} leads. Give leads, the names in the "
                 "order of the file"
             )
         return stated
-    names = [standard_lead(lead) for lead in given.leads]
+    names = standard_leads(given.leads, are_leads=True)
     if len(names) != len(stated):
-        listed = "" if None in stated else f" ({', '.join(stated)})"
+        listed = "" if unnamed else f" ({', '.join(stated)})"
         raise DataError(
             f"{where}: {len(names)} leads are given, the file has {len(stated)} signals{listed}"
         )
@@ -173,22 +186,59 @@ def _names(where: str, channels: Sequence[Channel], given: Given) -> list[str]:
     return names
 
 
-def _factors(
+def _kept(
     where: str, channels: Sequence[Channel], names: Sequence[str], given: Given
-) -> list[float | None]:
-    """Factor to mV of each channel, None for a signal that is no voltage."""
+) -> tuple[list[float | None], list[int]]:
+    """Factor to mV of each channel, None for what is no voltage, and which of them are the ECG."""
+    everything = range(len(names))
+    leads = [i for i in everything if names[i] in LEADS]
+    ecgs = [] if leads else [i for i in everything if is_ecg(names[i])]
+    wanted = leads or ecgs or everything
+    factors, faults = _factors(where, channels, wanted, given)
+    if ecgs:  # a name such as "ECG rate" is that of something else
+        wanted = [i for i in ecgs if i not in faults] or ecgs[:1]
+        longest = max(channels[i].samples.size for i in wanted)
+        first = next(channels[i] for i in wanted if channels[i].samples.size == longest)
+        wanted = [i for i in wanted if _are_alike(channels[i], first)]
+    first = channels[wanted[0]]
+    for i in wanted:
+        if i in faults:
+            raise DataError(f"{where}: lead {names[i]} {faults[i]}")
+        if not _are_alike(channels[i], first):
+            raise DataError(
+                f"{where}: {first.name} has {first.samples.size} samples at {first.sample_rate} "
+                f"Hz, {channels[i].name} has {channels[i].samples.size} at "
+                f"{channels[i].sample_rate} Hz. Resample the file to one rate"
+            )
+    if leads or given.leads is not None:
+        wanted = [
+            i
+            for i in everything
+            if i in wanted
+            or (i not in faults and _are_alike(channels[i], first) and names.count(names[i]) == 1)
+        ]
+    return factors, list(wanted)
+
+
+def _are_alike(one: Channel, other: Channel) -> bool:
+    return one.samples.size == other.samples.size and one.sample_rate == other.sample_rate
+
+
+def _factors(
+    where: str, channels: Sequence[Channel], wanted: Collection[int], given: Given
+) -> tuple[list[float | None], dict[int, str]]:
+    """Factor to mV of each channel; why it has none, by number of the channel."""
     units = _of_each("units", given.units, len(channels), where)
     gains = _of_each("gain", given.gain, len(channels), where)
-    has_leads = any(name in LEADS for name in names)
-    factors = []
-    for channel, name, unit, gain in zip(channels, names, units, gains, strict=True):
+    is_for_each = not isinstance(given.units, str)
+    factors, faults = [], {}
+    for i, channel in enumerate(channels):
         try:
-            factors.append(_factor(channel.unit, channel.gain, unit, gain))
+            factors.append(_factor(channel, units[i], gains[i], i in wanted or is_for_each))
         except ValueError as fault:
-            if name in LEADS or given.leads is not None or not has_leads:
-                raise DataError(f"{where}: lead {name} {fault}") from None
             factors.append(None)
-    return factors
+            faults[i] = str(fault)
+    return factors, faults
 
 
 def _of_each(option: str, value: Any, n: int, where: str) -> Sequence:
@@ -199,33 +249,40 @@ def _of_each(option: str, value: Any, n: int, where: str) -> Sequence:
     return list(value)
 
 
-def _factor(
-    stated: str | None, stated_gain: float | None, unit: str | None, gain: float | None
-) -> float:
-    """Factor to mV from what the file states and what is given; ValueError says what is wrong."""
-    if stated_gain is not None and gain is not None and not math.isclose(stated_gain, gain):
+def _factor(channel: Channel, unit: str | None, gain: float | None, is_meant: bool) -> float:
+    """Factor to mV from what the file states and what is given; ValueError says what is wrong.
+
+    ``is_meant``: whether what is given is for this channel, too, if the file's unit is not known.
+    """
+    stated = channel.unit
+    if channel.gain is not None and gain is not None and not math.isclose(channel.gain, gain):
         raise ValueError(
-            f"has {stated_gain:g} counts per mV according to the file, and {gain:g} according to "
+            f"has {channel.gain:g} counts per mV according to the file, and {gain:g} according to "
             "the gain given. Leave out gain: the file says it"
         )
-    gain = stated_gain if gain is None else gain
+    gain = channel.gain if gain is None else gain
     if gain is not None and not 0 < gain < math.inf:
         raise ValueError(f"cannot have a gain of {gain}, which is the counts per mV")
-    if not says_nothing(stated) and not is_counts(stated):
+    if channel.uncalibrated is None and not says_nothing(stated) and not is_counts(stated):
         factor = millivolts_per(stated)
-        if factor is None:
+        if factor is not None:
+            if unit is not None and millivolts_per(unit) != factor:
+                raise ValueError(
+                    f"is in {stated} according to the file, and in {unit} according to the units "
+                    "given. Leave out units: the file says them"
+                )
+            if gain is not None and not math.isclose(factor, 1 / gain):
+                raise ValueError(
+                    f"is in {stated} according to the file, so that there are no counts for a "
+                    f"gain of {gain:g} per mV"
+                )
+            return factor
+        if is_of_another_kind(stated):
             raise ValueError(f"is in {stated!r}, not in V, mV, uV or nV")
-        if unit is not None and millivolts_per(unit) != factor:
+        if not is_meant or (unit is None and gain is None):
             raise ValueError(
-                f"is in {stated} according to the file, and in {unit} according to the units "
-                "given. Leave out units: the file says them"
+                f"is in {stated!r}, not in V, mV, uV or nV. If that means one of these, give units"
             )
-        if gain is not None and not math.isclose(factor, 1 / gain):
-            raise ValueError(
-                f"is in {stated} according to the file, so that there are no counts for a gain of "
-                f"{gain:g} per mV"
-            )
-        return factor
     if unit is not None and not is_counts(unit):
         factor = millivolts_per(unit)
         if factor is None:
@@ -239,7 +296,8 @@ def _factor(
     if gain is None:
         says = "is in counts" if unit or not says_nothing(stated) else "has no unit"
         raise ValueError(
-            f"{says}. Give units ('mV', 'uV', 'V'), or gain, the counts of the converter per mV"
+            f"{channel.uncalibrated or says}. Give units ('mV', 'uV', 'V'), or gain, the counts of "
+            "the converter per mV"
         )
     return 1 / gain
 
@@ -251,8 +309,7 @@ def _rate(where: str, stated: float | None, given: float | None) -> float:
         return float(given)
     if not 0 < stated < math.inf:
         raise DataError(f"{where}: says a sampling rate of {stated} Hz, which cannot be")
-    check_limit(where, "lowest_rate", stated)
-    check_limit(where, "highest_rate", stated)
+    check_rate(where, stated)
     if given is None:
         return float(stated)
     if not math.isclose(stated, given, rel_tol=RATE_TOLERANCE):

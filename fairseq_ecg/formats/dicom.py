@@ -1,16 +1,24 @@
 """DICOM waveforms (12-lead, general and ambulatory ECG)."""
 
+import io
+import math
+import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.data.limits import check_limit, check_unpacked
 from fairseq_ecg.formats.channels import Channel, Content, Given
+from fairseq_ecg.formats.groups import Group, combined
 from fairseq_ecg.formats.leads import standard_lead
 from fairseq_ecg.formats.location import Location
+from fairseq_ecg.formats.padding import Padding
 from fairseq_ecg.formats.stretches import Frames, Later
+from fairseq_ecg.formats.units import field_text, millivolts_per
 
 _LEAD_OF_CODE = {1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"} | {
     code: f"V{code - 2}" for code in range(3, 9)
@@ -24,113 +32,177 @@ _METADATA = (
     "Manufacturer",
     "SOPInstanceUID",
 )
+_SCALE = {
+    "ChannelSensitivity": 1.0,
+    "ChannelSensitivityCorrectionFactor": 1.0,
+    "ChannelBaseline": 0.0,
+}
+"""What turns counts into samples, and what it is where a channel does not have it."""
+_DTYPES = {
+    (bits, f"{sign}{size}"): f"{kind}{bits // 8}"
+    for bits, size in ((8, "B"), (16, "S"), (32, "L"), (64, "V"))
+    for sign, kind in (("S", "i"), ("U", "u"))
+}
+"""Type of a count by its bits and interpretation; compressed ones (mu-law) are no ECG's."""
+_PREAMBLE = 132
+_MAGIC = b"DICM"
+_FIRST_GROUPS = (b"\x02\0", b"\x08\0", b"\0\x08")
+"""How a file without preamble begins: file meta information, or a data set in either byte order."""
+_INFLATED_AT_ONCE = 2**24
 
 
 def read_dicom(location: Location, given: Given, at_once: int | None = None) -> Content:
-    """Read the rhythm of a DICOM waveform object.
+    """Read the rhythm of a DICOM waveform object, with file meta information or without.
 
-    Of its multiplex groups the original one (not derived, as median beats are) with the most of
-    the twelve leads is taken, and of several such the longest. Samples are scaled by sensitivity,
-    correction factor and baseline of their channel; padding becomes NaN. Of a long recording the
-    counts are in memory.
+    Of its multiplex groups those are taken that are not derived (as median beats are) and make one
+    recording, see `combined`. Samples are scaled by sensitivity, correction factor and baseline of
+    their channel; padding becomes NaN. Of a long recording the counts are in memory.
     """
-    import pydicom
-
     where = str(location)
-    with location.open() as file, damage_as_data_error(where, "DICOM file"):
-        dataset = pydicom.dcmread(file)
+    with location.on_disk() as path, damage_as_data_error(where, "DICOM file"):
+        dataset, byte_order = _dataset(where, path)
         groups = dataset.get("WaveformSequence") or []
     if not groups:
         raise DataError(f"{where}: a DICOM file without waveforms. An ECG has a WaveformSequence")
     with damage_as_data_error(where, "DICOM waveform"):
-        originals = [
-            i for i, group in enumerate(groups) if group.get("WaveformOriginality") != "DERIVED"
-        ]
-        if not originals:
-            raise DataError(f"{where}: holds derived waveforms (median beats) only, no rhythm")
-        index = max(originals, key=lambda i: (_n_leads(groups[i]), _seconds(groups[i])))
-        metadata = {
-            name: str(dataset.get(name)) for name in _METADATA if dataset.get(name) is not None
-        }
-        return Content(_channels(groups[index], where, at_once), metadata)
+        content = combined(
+            where,
+            [_group(where, group, i, byte_order) for i, group in enumerate(groups, 1)],
+        )
+        said = {name: field_text(dataset.get(name)) for name in _METADATA}
+        metadata = {name: text for name, text in said.items() if text is not None}
+        return Content(content.channels, metadata | dict(content.metadata))
 
 
-def _n_leads(group: Any) -> int:
-    names = {standard_lead(_name(channel) or "") for channel in group.ChannelDefinitionSequence}
-    return len(names & set(LEADS))
+def _dataset(where: str, path: Path) -> tuple[Any, str]:
+    """Return the data set of a file and its byte order."""
+    import pydicom
+    from pydicom.filereader import read_dataset
+    from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
+
+    with open(path, "rb") as file:
+        start = file.read(_PREAMBLE)
+        is_bare = not start.endswith(_MAGIC)
+        if is_bare and start[:2] not in _FIRST_GROUPS:
+            raise ValueError("it does not begin as one")
+        file.seek(0 if is_bare else _PREAMBLE)
+        meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag.group != 2)
+        syntax = meta.get("TransferSyntaxUID")
+        if syntax == DeflatedExplicitVRLittleEndian:
+            return read_dataset(io.BytesIO(_inflated(where, file.read())), False, True), "<"
+    return pydicom.dcmread(path, force=is_bare), ">" if syntax == ExplicitVRBigEndian else "<"
 
 
-def _seconds(group: Any) -> float:
-    return group.NumberOfWaveformSamples / float(group.SamplingFrequency)
+def _inflated(where: str, data: bytes) -> bytes:
+    decoder = zlib.decompressobj(-zlib.MAX_WBITS)
+    parts, n_bytes, rest = [], 0, data
+    while rest and not decoder.eof:
+        parts.append(decoder.decompress(rest, _INFLATED_AT_ONCE))
+        n_bytes += len(parts[-1])
+        check_unpacked(where, len(data), n_bytes)
+        rest = decoder.unconsumed_tail
+    return b"".join(parts)
 
 
-def _channels(group: Any, where: str, at_once: int | None) -> list[Channel]:
-    n_samples = group.NumberOfWaveformSamples
-    whole: Sequence[np.ndarray | Later]
-    if at_once is None or n_samples <= at_once:
-        whole = _samples(group).T
-    else:
-        frames = Frames(lambda start, stop: _stretch(group, where, start, stop))
-        whole = [
-            Later(frames, i, n_samples, np.dtype(np.float64))
-            for i in range(len(group.ChannelDefinitionSequence))
-        ]
-    return [
-        Channel(samples, _name(channel), _unit(channel), float(group.SamplingFrequency))
-        for samples, channel in zip(whole, group.ChannelDefinitionSequence, strict=True)
+def _group(where: str, group: Any, number: int, byte_order: str) -> Group:
+    """Return a multiplex group; of a derived one the names alone."""
+    definitions = group.get("ChannelDefinitionSequence") or []
+    is_derived = field_text(group.get("WaveformOriginality")) == "DERIVED"
+    name = f"multiplex group {number}"
+    if is_derived:
+        return Group(name, [Channel(np.empty(0), _name(each)) for each in definitions], True)
+    counts = _counts(where, group, byte_order)
+    if len(definitions) != counts.shape[1]:
+        raise ValueError(f"{len(definitions)} channel definitions of {counts.shape[1]} channels")
+    rate = float(group.SamplingFrequency)
+    scales = [_scale(each) for each in definitions]
+    padding = _padding(group, counts, rate)
+    frames = Frames(lambda start, stop: _samples(counts, scales, padding, start, stop))
+    channels = [
+        Channel(
+            Later(frames, i, len(counts), np.dtype(np.float64)),
+            _name(each),
+            _unit(each),
+            rate,
+            uncalibrated=scales[i] if isinstance(scales[i], str) else None,
+        )
+        for i, each in enumerate(definitions)
     ]
+    offset = group.get("MultiplexGroupTimeOffset")
+    return Group(name, channels, start=None if offset is None else f"{float(offset):g} ms")
 
 
-def _samples(group: Any) -> np.ndarray:
-    """Samples of a multiplex group, ``(n_samples, n_channels)``, in the units of its channels."""
-    from pydicom import Dataset
-    from pydicom.waveforms import multiplex_array
-
-    dataset = Dataset()
-    dataset.WaveformSequence = [group]
-    samples = multiplex_array(dataset, 0, as_raw=False).astype(np.float64)
-    padding = _padding(group)
-    if padding is not None:
-        samples[multiplex_array(dataset, 0, as_raw=True) == padding] = np.nan
-    return samples
+def _counts(where: str, group: Any, byte_order: str) -> np.ndarray:
+    """Counts of a multiplex group as they are stored, ``(n_samples, n_channels)``."""
+    shape = group.NumberOfWaveformSamples, group.NumberOfWaveformChannels
+    check_limit(where, "samples", shape[0])
+    check_limit(where, "channels", shape[1])
+    form = (group.WaveformBitsAllocated, group.WaveformSampleInterpretation)
+    if form not in _DTYPES:
+        raise ValueError(f"samples of {form[0]} bits that are {form[1]}")
+    dtype = np.dtype(_DTYPES[form]).newbyteorder(byte_order)
+    return np.frombuffer(group.WaveformData, dtype, shape[0] * shape[1]).reshape(shape)
 
 
-def _stretch(group: Any, where: str, start: int, stop: int) -> np.ndarray:
-    """Samples ``start`` to ``stop`` of each channel."""
-    from pydicom import Dataset
+def _samples(
+    counts: np.ndarray,
+    scales: Sequence[tuple[float, float, float] | str],
+    padding: Padding,
+    start: int,
+    stop: int,
+) -> list[np.ndarray]:
+    """Samples ``start`` to ``stop`` of each channel, in its unit."""
+    part = counts[start:stop]
+    rows = []
+    for i, scale in enumerate(scales):
+        row = part[:, i].astype(np.float64)
+        if not isinstance(scale, str):
+            sensitivity, correction, baseline = scale
+            row = row * sensitivity * correction + baseline
+        row[padding.mask(part[:, i], start)] = np.nan
+        rows.append(row)
+    return rows
 
-    with damage_as_data_error(where, "DICOM waveform"):
-        n_bytes = group.NumberOfWaveformChannels * group.WaveformBitsAllocated // 8
-        part = Dataset()
-        part.update(group)
-        del part.NumberOfWaveformSamples, part.WaveformData  # elements are those of the group
-        part.NumberOfWaveformSamples = stop - start
-        part.WaveformData = group.WaveformData[start * n_bytes : stop * n_bytes]
-        return _samples(part).T
+
+def _scale(channel: Any) -> tuple[float, float, float] | str:
+    """Sensitivity, its correction and baseline of a channel, or why these cannot be."""
+    numbers = []
+    for name, default in _SCALE.items():
+        value = channel.get(name)
+        numbers.append(default if value is None else float(value))
+    factor = numbers[0] * numbers[1]
+    if factor == 0 or not all(map(math.isfinite, (factor, *numbers))):
+        return (
+            f"has no calibration (its sensitivity is {numbers[0]:g}, corrected by {numbers[1]:g})"
+        )
+    return tuple(numbers)
 
 
-def _padding(group: Any) -> int | None:
+def _padding(group: Any, counts: np.ndarray, sample_rate: float) -> Padding:
     value = group.get("WaveformPaddingValue")
+    if value is None:
+        return Padding()
     if isinstance(value, bytes):
-        signed = group.WaveformSampleInterpretation in ("SB", "SS", "SL")
-        return int.from_bytes(value, "little", signed=signed)
-    return value
+        number = np.frombuffer(value, counts.dtype, 1)[0]
+    else:
+        number = np.array([value]).astype(counts.dtype)[0]
+    return Padding.of(counts, int(number), sample_rate)
 
 
 def _name(channel: Any) -> str | None:
     """Return the lead's code if it is known, otherwise its meaning or label."""
-    source = (channel.get("ChannelSourceSequence") or [None])[0]
-    code = "" if source is None else str(source.get("CodeValue") or "")
+    source = (channel.get("ChannelSourceSequence") or [{}])[0]
+    code = field_text(source.get("CodeValue")) or ""
     number = code.replace(":", "-").rpartition("-")[2]
-    if ("5.6.3-9-" in code or ":" in code) and number.isdigit():
+    if ("5.6.3-9-" in code or ":" in code) and number.isdecimal():
         known = _LEAD_OF_CODE.get(int(number))
         if known:
             return known
-    meaning = None if source is None else source.get("CodeMeaning")
-    for name in (code, meaning, channel.get("ChannelLabel")):
-        if name and standard_lead(str(name)) in LEADS:
-            return str(name)
-    return str(channel.get("ChannelLabel") or meaning or code) or None
+    meaning, label = field_text(source.get("CodeMeaning")), field_text(channel.get("ChannelLabel"))
+    for name in (code, meaning, label):
+        if name and standard_lead(name) in LEADS:
+            return name
+    return label or meaning or code or None
 
 
 def _unit(channel: Any) -> str | None:
@@ -138,4 +210,7 @@ def _unit(channel: Any) -> str | None:
     units = channel.get("ChannelSensitivityUnitsSequence")
     if channel.get("ChannelSensitivity") is None or not units:
         return None
-    return str(units[0].CodeValue)
+    code, meaning = (field_text(units[0].get(name)) for name in ("CodeValue", "CodeMeaning"))
+    return (
+        meaning if meaning and millivolts_per(meaning) and not millivolts_per(code or "") else code
+    )

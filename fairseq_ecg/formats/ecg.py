@@ -25,6 +25,7 @@ class ECG:
         metadata: what else the file says, value by name; under ``left_out`` the signals of the
             file that are not in ``signal``, under ``doubts`` a tuple of sentences, each a reason
             to doubt what was read.
+        stated_unit: of the samples, as the file writes it; None where it was given.
     """
 
     where: str
@@ -32,6 +33,7 @@ class ECG:
     leads: tuple[str, ...]
     sample_rate: float
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    stated_unit: str | None = None
 
     @property
     def doubts(self) -> tuple[str, ...]:

@@ -1,144 +1,330 @@
 """EDF, EDF+ and BDF."""
 
 import io
-import warnings
+import math
+import re
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
+from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.formats.channels import Channel, Content, Given
 from fairseq_ecg.formats.location import LocalFile, Location
 from fairseq_ecg.formats.stretches import Frames, Later
 
-_TRUNCATED = r"(Incomplete data record|\w+ header indicates (?!-1 ))"
-"""How edfio's warnings of missing data start; -1 records is what an interrupted writer leaves."""
-_HEADER_BYTES = slice(184, 192)
-_N_RECORDS = slice(236, 244)
-_N_SIGNALS = slice(252, 256)
-_BEFORE_LENGTHS = 216
-"""Bytes that the header has for each signal before the samples of it in a data record."""
+_FILE_FIELDS = {
+    "version": 8,
+    "patient": 80,
+    "recording": 80,
+    "start": 16,
+    "n_bytes": 8,
+    "reserved": 44,
+    "n_records": 8,
+    "duration": 8,
+    "n_signals": 4,
+}
+"""Fields of the header and their widths in bytes."""
+_SIGNAL_FIELDS = {
+    "label": 16,
+    "transducer": 80,
+    "unit": 8,
+    "physical_min": 8,
+    "physical_max": 8,
+    "digital_min": 8,
+    "digital_max": 8,
+    "filters": 80,
+    "n_samples": 8,
+    "reserved": 32,
+}
+"""Fields that the header has for each signal, one field of all signals after the other."""
+_FIELD_BYTES = 256
+"""Of the fields of the file, and of those of a signal."""
+_SAMPLE_BYTES = {"EDF": 2, "BDF": 3}
 _PART_BYTES = 2**24
 """Of a long file, how much is read at a time to look for gaps."""
-_SAMPLE_BYTES = {"EDF": 2, "BDF": 3}
+_ENDS = ("min", "max")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+"""Numbers with a comma that may part thousands as well as decimals."""
 
 
 def read_edf(location: Location, given: Given, at_once: int | None = None) -> Content:
     """Read an EDF or EDF+ file."""
-    return _read(location, "EDF", at_once)
+    return _read(location, "EDF", given, at_once)
 
 
 def read_bdf(location: Location, given: Given, at_once: int | None = None) -> Content:
     """Read a BDF or BDF+ file."""
-    return _read(location, "BDF", at_once)
+    return _read(location, "BDF", given, at_once)
 
 
-def _read(location: Location, kind: str, at_once: int | None) -> Content:
+def _read(location: Location, kind: str, given: Given, at_once: int | None) -> Content:
     where = str(location)
-    if at_once is not None:
-        file = location.local()
-        with damage_as_data_error(where, f"{kind} file"):
-            records = _Records(file, kind, where)
-        if records.longest > at_once:
-            return records.content()
-    with location.on_disk() as path, damage_as_data_error(where, f"{kind} file"):
-        edf = _parse(path, kind)
-        _check_continuous(edf, kind, where)
-        return Content(
-            [_channel(signal, signal.data) for signal in edf.signals],
-            _metadata(edf),
-        )
-
-
-def _parse(file: Any, kind: str) -> Any:
-    """Read a file with edfio; one that is cut off is an error."""
-    import edfio
-
-    read = {"EDF": edfio.read_edf, "BDF": edfio.read_bdf}[kind]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=_TRUNCATED)
-        # Latin-1 holds ASCII, which the format asks for, and the micro sign that devices write.
-        return read(file, header_encoding="latin-1")
-
-
-def _check_continuous(edf: Any, kind: str, where: str) -> None:
-    if not edf.is_continuous:
-        raise DataError(f"{where}: has gaps ({kind}+D). Cut it into continuous files")
-
-
-def _channel(signal: Any, samples: np.ndarray | Later) -> Channel:
-    name = signal.label.strip() or None
-    return Channel(samples, name, signal.physical_dimension, signal.sampling_frequency)
-
-
-def _metadata(edf: Any) -> dict[str, str]:
-    return {
-        "patient": edf.local_patient_identification,
-        "recording": edf.local_recording_identification,
-    }
-
-
-class _Records:
-    """Data records of a long file, of which some are read as if they were a file of their own."""
-
-    def __init__(self, file: LocalFile, kind: str, where: str):
-        self._file, self._kind, self._where = file, kind, where
+    file = location.local()
+    with damage_as_data_error(where, f"{kind} file"):
         with open(file.path, "rb") as opened:
-            head = opened.read(_HEADER_BYTES.stop)
-            self._head = head + opened.read(int(head[_HEADER_BYTES]) - len(head))
-            n_bytes = opened.seek(0, io.SEEK_END) - len(self._head)
-        n_signals = int(self._head[_N_SIGNALS])
-        start = 256 + n_signals * _BEFORE_LENGTHS
-        lengths = [int(self._head[start + 8 * i :][:8]) for i in range(n_signals)]
-        self._record_bytes = sum(lengths) * _SAMPLE_BYTES[kind]
-        self._n_records, rest = divmod(n_bytes, self._record_bytes)
-        said = int(self._head[_N_RECORDS])
-        if rest or said not in (self._n_records, -1):
-            raise ValueError(f"{said} data records, of which {self._n_records} are whole")
-        self._longest = max(lengths)
+            header = _Header(where, kind, opened)
+        return _Records(where, file, header).content(given, at_once)
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """What turns counts into samples.
+
+    Args:
+        factor: of a count to which ``offset`` was added.
+        offset: in counts; without calibration zero is in the middle of the converter's range.
+        fault: why there is no calibration; None where there is one.
+    """
+
+    factor: float
+    offset: float
+    fault: str | None = None
+
+
+class _Header:
+    """What the header says, with faults of programs that write headers undone.
+
+    Texts may end in NUL, and numbers have a decimal comma.
+
+    Args:
+        where: names the file in error messages.
+        kind: EDF or BDF.
+        file: open at its beginning.
+    """
+
+    def __init__(self, where: str, kind: str, file: Any):
+        self.kind = kind
+        (self.file,) = _fields(file.read(_FIELD_BYTES), _FILE_FIELDS, 1)
+        n_signals = _whole("signals", self.file["n_signals"])
+        self.n_bytes = _FIELD_BYTES * (n_signals + 1)
+        if n_signals < 1 or _whole("bytes of the header", self.file["n_bytes"]) != self.n_bytes:
+            raise ValueError(f"a header of {self.file['n_bytes']} bytes for {n_signals} signals")
+        check_limit(where, "channels", n_signals)
+        self.signals = _fields(file.read(_FIELD_BYTES * n_signals), _SIGNAL_FIELDS, n_signals)
+        self.samples = [
+            _whole("samples of a data record", each["n_samples"]) for each in self.signals
+        ]
+        if min(self.samples) < 0 or not any(self.samples):
+            raise ValueError("data records without samples")
+        self.record_bytes = sum(self.samples) * _SAMPLE_BYTES[kind]
+        self.duration = self._number(self.file["duration"])
+        if self.duration is None or not 0 <= self.duration < math.inf:
+            raise ValueError(f"data records that last {self.file['duration']!r} s")
+        self.n_records, self.doubts = self._extent(file.seek(0, io.SEEK_END) - self.n_bytes)
+        if self.file["reserved"].startswith(f"{kind}+D") and not self.has_times:
+            self.doubts += (f"it says that it has gaps ({kind}+D), and not where",)
+        check_limit(where, "samples", self.longest)
+
+    def _extent(self, n_bytes: int) -> tuple[int, tuple[str, ...]]:
+        """Return how many data records there are, and what is doubtful about that."""
+        said = _whole("data records", self.file["n_records"])
+        whole, rest = divmod(n_bytes, self.record_bytes)
+        if not whole or said > whole or said < -1:
+            raise ValueError(f"{said} data records, of which {whole} are whole")
+        if said < 1 and rest:  # -1 is what an interrupted writer leaves
+            return whole, (f"its last data record is not whole: {rest} bytes of it are there",)
+        if rest:
+            return said, (f"{n_bytes - said * self.record_bytes} bytes follow its data records",)
+        if said not in (-1, whole):
+            return whole, (f"it has {whole} data records, its header says {said}",)
+        return whole, ()
 
     @property
     def longest(self) -> int:
-        """Samples of the channel that has most."""
-        return self._longest * self._n_records
+        """Samples of the signal that has most."""
+        return max(self.samples) * self.n_records
 
-    def content(self) -> Content:
-        """Channels that are read as they are asked for."""
+    @property
+    def signal_numbers(self) -> list[int]:
+        """Places of the signals that are not annotations."""
+        return [i for i in range(len(self.signals)) if not self._is_annotation(i)]
+
+    def _is_annotation(self, signal: int) -> bool:
+        return self.signals[signal]["label"] == f"{self.kind} Annotations"
+
+    @property
+    def has_times(self) -> bool:
+        """Whether annotations say when each data record begins."""
+        return any(n and self._is_annotation(i) for i, n in enumerate(self.samples))
+
+    def of_part(self, n_records: int) -> bytes:
+        """Return the header of a file of some of the data records, without these faults.
+
+        Annotations without samples are not in it.
+        """
+        kept = [i for i, n in enumerate(self.samples) if n or not self._is_annotation(i)]
+        file = self.file | {
+            "n_bytes": f"{_FIELD_BYTES * (len(kept) + 1)}",
+            "n_records": f"{n_records}",
+            "duration": self.file["duration"].replace(",", ".") if self.duration else "1",
+            "n_signals": f"{len(kept)}",
+        }
+        texts = [file[name].ljust(width) for name, width in _FILE_FIELDS.items()]
+        for name, width in _SIGNAL_FIELDS.items():
+            texts += [
+                (f"{self.samples[i]}" if name == "n_samples" else self.signals[i][name]).ljust(
+                    width
+                )
+                for i in kept
+            ]
+        return "".join(texts).encode("latin-1")
+
+    def channel(self, signal: int, samples: np.ndarray | Later) -> Channel:
+        """Return a signal with what the header says of it."""
+        return Channel(
+            samples,
+            self.signals[signal]["label"] or None,
+            self.signals[signal]["unit"],
+            self.samples[signal] / self.duration if self.duration else None,
+            uncalibrated=self.scale(signal).fault,
+        )
+
+    def scale(self, signal: int) -> "_Scale":
+        """Return what turns counts of a signal into its unit."""
+        least, most = (self._number(self.signals[signal][f"digital_{end}"]) for end in _ENDS)
+        low, high = (self._number(self.signals[signal][f"physical_{end}"]) for end in _ENDS)
+        fault = self._fault(signal, low, high, least, most)
+        if fault is None:
+            factor = (high - low) / (most - least)
+            offset = high / factor - most if factor else math.inf
+            if math.isfinite(factor) and math.isfinite(offset):
+                return _Scale(factor, offset)
+            fault = "its physical range is out of all proportion"
+        is_range = least is not None and most is not None and least < most
+        middle = (least + most + 1) // 2 if is_range else 0.0
+        return _Scale(1.0, -middle, f"has no calibration ({fault})")
+
+    def _fault(self, signal: int, *ends: float | None) -> str | None:
+        """Say why the ends of the physical and the digital range make no calibration."""
+        for kind, (low, high) in (("physical", ends[:2]), ("digital", ends[2:])):
+            for end, number in zip(_ENDS, (low, high), strict=True):
+                if number is None:
+                    text = self.signals[signal][f"{kind}_{end}"]
+                    said = f"{text!r}, which is no clear number" if text else "missing"
+                    return f"its {kind} {end}imum is {said}"
+            if low == high:
+                return f"its {kind} minimum and maximum are the same"
+        if ends[3] < ends[2] and ends[1] > ends[0]:
+            return "its digital maximum is below its digital minimum"
+        return None
+
+    def _number(self, text: str) -> float | None:
+        """Return a number with decimal point or comma; None for anything else."""
+        if _THOUSANDS.fullmatch(text) and not self._has_decimal_commas:
+            return None  # 5,000 may be 5 and 5000
+        if _DECIMAL_COMMA.fullmatch(text):
+            text = text.replace(",", ".")
+        try:
+            return _finite(text)
+        except ValueError:
+            return None
+
+    @property
+    def _has_decimal_commas(self) -> bool:
+        """Whether a number of the header has a comma that cannot part thousands."""
+        texts = [self.file["duration"]]
+        texts += [each[name] for each in self.signals for name in ("physical_min", "physical_max")]
+        return any(
+            _DECIMAL_COMMA.fullmatch(text) and not _THOUSANDS.fullmatch(text) for text in texts
+        )
+
+
+def _fields(content: bytes, widths: dict[str, int], n: int) -> list[dict[str, str]]:
+    """Cut ``n`` times the fields, of which each comes ``n`` times, into their texts."""
+    if len(content) < n * _FIELD_BYTES:
+        raise ValueError("the file ends within its header")
+    texts: list[dict[str, str]] = [{} for _ in range(n)]
+    place = 0
+    for name, width in widths.items():
+        for each in texts:
+            # Latin-1 holds ASCII, which the format asks for, and the micro sign of devices.
+            field = content[place : place + width].partition(b"\0")[0].decode("latin-1")
+            each[name] = field.rstrip() if width > 8 else field.strip()
+            place += width
+    return texts
+
+
+def _finite(text: str) -> float:
+    number = math.nan if "_" in text else float(text)  # Python takes 1_000 for 1000
+    if not math.isfinite(number):
+        raise ValueError(f"{text!r} is no number")
+    return number
+
+
+def _whole(what: str, text: str) -> int:
+    number = _finite(text.replace(",", "."))
+    if number != int(number):
+        raise ValueError(f"{what}: {text!r} is no whole number")
+    return int(number)
+
+
+class _Records:
+    """Data records of a file, of which some are read as if they were a file of their own."""
+
+    def __init__(self, where: str, file: LocalFile, header: _Header):
+        self._where, self._file, self._header = where, file, header
+
+    def content(self, given: Given, at_once: int | None) -> Content:
+        """Return channels; those of a long file are read as they are asked for.
+
+        Raises:
+            DataError: there are gaps, or neither the file nor what is given says a sampling rate.
+        """
+        header = self._header
+        if not header.duration and given.sample_rate is None:
+            raise DataError(
+                f"{self._where}: says that its data records last 0 s, so that it has no sampling "
+                "rate. Give sample_rate in Hz"
+            )
         self._check_continuous()
-        edf = self._part(0, 1)
-        frames = Frames(self._samples)
+        if at_once is not None and header.longest > at_once:
+            frames = Frames(self._samples)
+            samples = [
+                Later(frames, place, n * header.n_records, np.dtype(np.float64), n)
+                for place, n in enumerate(header.samples[i] for i in header.signal_numbers)
+            ]
+        else:
+            samples = self._samples(0, header.n_records)
+        metadata = {"patient": header.file["patient"], "recording": header.file["recording"]}
+        if header.doubts:
+            metadata["doubts"] = header.doubts
         return Content(
             [
-                _channel(
-                    signal,
-                    Later(
-                        frames,
-                        i,
-                        signal.samples_per_data_record * self._n_records,
-                        np.dtype(np.float64),
-                        signal.samples_per_data_record,
-                    ),
-                )
-                for i, signal in enumerate(edf.signals)
+                header.channel(number, row)
+                for number, row in zip(header.signal_numbers, samples, strict=True)
             ],
-            _metadata(edf),
+            metadata,
         )
 
     def _part(self, start: int, stop: int) -> Any:
-        """Parse the data records ``start`` to ``stop``."""
-        with damage_as_data_error(self._where, f"{self._kind} file"):
+        """Parse the data records ``start`` to ``stop`` with edfio."""
+        import edfio
+
+        read = {"EDF": edfio.read_edf, "BDF": edfio.read_bdf}[self._header.kind]
+        with damage_as_data_error(self._where, f"{self._header.kind} file"):
             with open(self._file.path, "rb") as file:
-                file.seek(len(self._head) + start * self._record_bytes)
-                records = file.read((stop - start) * self._record_bytes)
-            head = bytearray(self._head)
-            head[_N_RECORDS] = b"%-8d" % (stop - start)
-            return _parse(io.BytesIO(head + records), self._kind)
+                file.seek(self._header.n_bytes + start * self._header.record_bytes)
+                records = file.read((stop - start) * self._header.record_bytes)
+            return read(self._header.of_part(stop - start) + records, header_encoding="latin-1")
 
     def _samples(self, start: int, stop: int) -> list[np.ndarray]:
-        return [signal.data for signal in self._part(start, stop).signals]
+        signals = self._part(start, stop).signals
+        scales = [self._header.scale(number) for number in self._header.signal_numbers]
+        return [
+            (signal.digital + scale.offset) * scale.factor
+            for signal, scale in zip(signals, scales, strict=True)
+        ]
 
     def _check_continuous(self) -> None:
-        at_a_time = max(_PART_BYTES // self._record_bytes, 2)
-        for start in range(0, self._n_records, at_a_time - 1):
-            edf = self._part(start, min(start + at_a_time, self._n_records))
-            _check_continuous(edf, self._kind, self._where)
+        header = self._header
+        if not header.has_times:
+            return
+        at_a_time = max(_PART_BYTES // header.record_bytes, 2)
+        for start in range(0, header.n_records, at_a_time - 1):
+            if not self._part(start, min(start + at_a_time, header.n_records)).is_continuous:
+                raise DataError(
+                    f"{self._where}: has gaps ({header.kind}+D). Cut it into continuous files"
+                )

@@ -1,7 +1,6 @@
 """Where a file lies: a path of this machine, or a URL of anything fsspec reaches."""
 
 import gzip
-import io
 import os
 import shutil
 import tempfile
@@ -12,9 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.errors import DataError, as_data_error
+from fairseq_ecg.data.limits import check_unpacked
+from fairseq_ecg.data.regular import require_file
 
 _COMPRESSED = ".gz"
+_AT_ONCE = 2**20
+_IN_MEMORY = 64 * 2**20
+"""Bytes of a copy that stay in memory; what is larger goes to a temporary file."""
 
 
 @dataclass(frozen=True)
@@ -72,55 +76,83 @@ class Location:
     def open(self) -> BinaryIO:
         """Open the file for reading, unpacked where its name ends in ``.gz``.
 
-        What lies behind a URL is fetched at once: readers seek, and each seek would be a request.
+        What is packed or lies behind a URL is copied at once: readers seek, and each seek would be
+        a request, or begin again.
 
         Raises:
-            DataError: it is not there, a folder, or out of reach.
+            DataError: it is not there, no file but a folder or a pipe, out of reach, or more than
+                is plausible comes out of it.
         """
         with self._refusing():
-            if self.is_url:
-                with self._stream() as file:
-                    return io.BytesIO(file.read())
-            packed = self.address.endswith(_COMPRESSED)
-            return gzip.open(self.address) if packed else open(self.address, "rb")
+            if not self._is_copied:
+                require_file(self.address)
+                return open(self.address, "rb")
+            copy = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115
+            self._copy(copy)
+            copy.seek(0)
+            return copy
 
     def read(self, n_bytes: int = -1) -> bytes:
         """Read the start of the file, or all of it.
 
         Raises:
-            DataError: it cannot be opened or read.
+            DataError: as for `open`, or it cannot be read.
         """
-        if self.is_url:
-            with self._refusing(), self._stream() as file:
-                return file.read(n_bytes)
-        with self.open() as file, self._refusing():
+        if n_bytes < 0:
+            with self.open() as file, self._refusing():
+                return file.read()
+        with self._refusing(), self._stream() as file:
             return file.read(n_bytes)
 
-    def _stream(self) -> AbstractContextManager[BinaryIO]:
-        """Open the file for reading from its beginning to its end."""
-        if not self.is_url:
-            return self.open()
-        import fsspec
+    @property
+    def _is_copied(self) -> bool:
+        """Whether what is read is not the file as it lies on this machine."""
+        return self.is_url or self.address.endswith(_COMPRESSED)
 
-        return fsspec.open(self.address, "rb", compression="infer")
+    def _stream(self) -> AbstractContextManager[BinaryIO]:
+        """Open the file for reading from its beginning to its end, unpacked."""
+        if self.is_url:
+            import fsspec
+
+            return fsspec.open(self.address, "rb", compression="infer")
+        require_file(self.address)
+        return gzip.open(self.address) if self._is_copied else open(self.address, "rb")
+
+    def _copy(self, target: BinaryIO) -> None:
+        """Write all that comes out of the file, as long as that is plausible."""
+        n_packed, n_bytes = self._size(), 0
+        with self._stream() as file:
+            while part := file.read(_AT_ONCE):
+                n_bytes += len(part)
+                check_unpacked(self.address, n_packed, n_bytes)
+                target.write(part)
+
+    def _size(self) -> int | None:
+        """Bytes that it takes where it lies, packed; None where a URL does not tell."""
+        if not self.is_url:
+            return os.path.getsize(self.address)
+        from fsspec.core import url_to_fs
+
+        try:
+            file_system, path = url_to_fs(self.address)
+            about = file_system.info(path)
+        except Exception:  # whoever opens it says what is wrong
+            return None
+        return about.get("compress_size", about.get("size"))
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:
         """Turn errors of opening and reading into one that says what to do."""
         try:
-            yield
-        except DataError:
-            raise
+            # Every file system behind fsspec has errors of its own, which do not name the file.
+            with as_data_error(
+                f"{self.address}: cannot be read", but=(FileNotFoundError, ImportError)
+            ):
+                yield
         except FileNotFoundError:
             raise DataError(f"{self.address}: no such file") from None
-        except IsADirectoryError:
-            raise DataError(f"{self.address}: is a folder, not a file") from None
         except ImportError as error:  # what fsspec needs for S3, say
             raise DataError(f"{self.address}: cannot be read. {error}") from error
-        except Exception as error:  # every file system behind fsspec has errors of its own
-            raise DataError(
-                f"{self.address}: cannot be read ({type(error).__name__}: {error})"
-            ) from error
 
     @contextmanager
     def on_disk(self) -> Iterator[Path]:
@@ -141,11 +173,13 @@ class Location:
         Raises:
             DataError: it cannot be opened.
         """
-        if not self.is_url and not self.address.endswith(_COMPRESSED):
+        if not self._is_copied:
             with self.open():
                 return LocalFile(Path(self.address))
-        with self._refusing(), self._stream() as file:
-            return LocalFile.copy_of(file, self.name)
+        copy = LocalFile.new(self.name)
+        with self._refusing(), open(copy.path, "wb") as target:
+            self._copy(target)
+        return copy
 
     def copy_to(self, folder: Path) -> Path:
         """Copy the file into a folder, under its own name.
@@ -154,8 +188,8 @@ class Location:
             DataError: it cannot be opened or read.
         """
         path = folder / self.name
-        with self._refusing(), self._stream() as file, open(path, "wb") as copy:
-            shutil.copyfileobj(file, copy)
+        with self._refusing(), open(path, "wb") as copy:
+            self._copy(copy)
         return path
 
     def _parts(self) -> tuple[str, str]:
@@ -182,10 +216,15 @@ class LocalFile:
         self._remove = None if folder is None else weakref.finalize(self, shutil.rmtree, folder)
 
     @classmethod
+    def new(cls, name: str) -> "LocalFile":
+        """Return a file of that name to be written, in a folder of its own."""
+        folder = Path(tempfile.mkdtemp())
+        return cls(folder / name, folder)
+
+    @classmethod
     def copy_of(cls, file: BinaryIO, name: str) -> "LocalFile":
         """Copy what is left of an open file into one of that name."""
-        folder = Path(tempfile.mkdtemp())
-        copy = cls(folder / name, folder)
+        copy = cls.new(name)
         with open(copy.path, "wb") as target:
             shutil.copyfileobj(file, target)
         return copy

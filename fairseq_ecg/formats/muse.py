@@ -3,7 +3,7 @@
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,8 +12,11 @@ import pandas as pd
 from lxml import etree
 
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.limits import check_limit
+from fairseq_ecg.formats.channels import Channel, Given, to_ecg
 from fairseq_ecg.formats.ecg import ECG
-from fairseq_ecg.formats.leads import derive_limb_leads, standard_lead
+from fairseq_ecg.formats.groups import Group, combined
+from fairseq_ecg.formats.leads import derive_limb_leads
 
 SECTIONS = (
     "MuseInfo",
@@ -35,6 +38,8 @@ _MILLIVOLTS_PER = {"MICROVOLTS": 1e-3, "MILLIVOLTS": 1.0}
 _DIAGNOSES = {"Diagnosis", "OriginalDiagnosis"}
 # Elements that are read otherwise.
 _NOT_METADATA = {"DiagnosisStatement", "LeadData", "QRS"}
+_LARGEST_EXPONENT = 30
+_LARGEST_WHOLE = 2**53
 _STRAY_AMPERSAND = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos|#[0-9]+|#x[0-9a-fA-F]+);)")
 
 
@@ -71,22 +76,22 @@ def read_muse(path: Path) -> MuseRecording:
         path: of the XML file.
 
     Returns:
-        The recording. Of several rhythms the first.
+        The recording. Several rhythms are one where each has leads of its own, see `combined`.
 
     Raises:
-        DataError: there is no such file, it is no MUSE export, it has no rhythm, or samples are
-            missing or without units.
+        DataError: there is no such file, it is no MUSE export, it has no rhythm, samples are
+            missing or without units, or there is more of anything than is plausible.
     """
     root = _parse(path)
-    waveform = next(
-        (each for each in root.iterfind("Waveform") if _text(each, "WaveformType") == "Rhythm"),
-        None,
-    )
-    if waveform is None:
+    waveforms = list(root.iterfind("Waveform"))
+    rhythm = next((each for each in waveforms if _is_rhythm(each)), None)
+    if rhythm is None:
         raise DataError(f"{path}: has no waveform of type Rhythm. Export it with its waveforms")
+    groups = [_group(path, number, waveform) for number, waveform in enumerate(waveforms, 1)]
+    ecg = derive_limb_leads(to_ecg(str(path), combined(str(path), groups), Given()))
     metadata: dict[str, str | None] = {}
     for section in SECTIONS:
-        element = waveform if section == "Waveform" else root.find(section)
+        element = rhythm if section == "Waveform" else root.find(section)
         if element is None:
             continue
         metadata |= _fields(section, element)
@@ -95,11 +100,17 @@ def read_muse(path: Path) -> MuseRecording:
             joined = " ".join(_content(statement) or "" for statement in statements)
             metadata[f"{section}_DiagnosisStatement"] = " ".join(joined.split()) or None
     leads = [
-        {field.tag: _content(field) for field in lead if field.tag != "WaveFormData"}
+        {field.tag: _content(field) for field in _elements(lead) if field.tag != "WaveFormData"}
+        for waveform in waveforms
+        if _is_rhythm(waveform)
         for lead in waveform.iterfind("LeadData")
     ]
-    ecg = replace(_rhythm(path, waveform), metadata=metadata)
+    ecg = replace(ecg, metadata=metadata | dict(ecg.metadata))
     return MuseRecording(ecg, _qrs(path, root), pd.DataFrame(leads))
+
+
+def _is_rhythm(waveform: etree._Element) -> bool:
+    return _text(waveform, "WaveformType") == "Rhythm"
 
 
 def _parse(path: Path) -> etree._Element:
@@ -107,17 +118,24 @@ def _parse(path: Path) -> etree._Element:
         data = path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
+    check_limit(str(path), "elements", data.count(b"<"))
+    if b"\0" not in data[:4]:  # as in UTF-16
+        data = data.replace(b"\0", b" ")
     data = _STRAY_AMPERSAND.sub(b"&amp;", data)
     safe = {"resolve_entities": False, "no_network": True, "load_dtd": False}
     try:
         root = etree.fromstring(data, etree.XMLParser(**safe))
     except etree.XMLSyntaxError as error:
         # A control character in a name, for instance; the samples are checked by their number.
-        root = _recovered(data, etree.XMLParser(recover=True, **safe))
+        is_beyond = error.code == etree.ErrorTypes.ERR_RESOURCE_LIMIT
+        root = None if is_beyond else _recovered(data, etree.XMLParser(recover=True, **safe))
         if root is None:
             raise DataError(f"{path}: no XML ({error})") from error
     if root.tag != "RestingECG":
-        raise DataError(f"{path}: no MUSE export, its first element is not RestingECG")
+        raise DataError(
+            f"{path}: no MUSE export, its first element is not RestingECG but {root.tag[:60]}. "
+            "Export it as HL7 aECG, DICOM or SCP-ECG, or convert it to WFDB or EDF"
+        )
     return root
 
 
@@ -138,10 +156,15 @@ def _text(element: etree._Element, tag: str) -> str | None:
     return None if child is None else _content(child)
 
 
+def _elements(element: etree._Element) -> Iterator[etree._Element]:
+    """Children without comments."""
+    return element.iterchildren(tag=etree.Element)
+
+
 def _fields(prefix: str, element: etree._Element) -> dict[str, str | None]:
     """Texts below an element by path; those of the same path are joined by ``; ``."""
     fields: dict[str, str | None] = {}
-    for child in element.iterchildren(tag=etree.Element):
+    for child in _elements(element):
         if child.tag in _NOT_METADATA:
             continue
         name = f"{prefix}_{child.tag}"
@@ -152,29 +175,27 @@ def _fields(prefix: str, element: etree._Element) -> dict[str, str | None]:
     return fields
 
 
-def _rhythm(path: Path, waveform: etree._Element) -> ECG:
-    base, exponent = (_text(waveform, f"Sample{tag}") for tag in ("Base", "Exponent"))
-    sample_rate = _number(path, "SampleBase", base) * 10 ** _number(
-        path, "SampleExponent", exponent or "0"
-    )
-    if sample_rate <= 0:
-        raise DataError(f"{path}: says a sampling rate of {sample_rate} Hz, which cannot be")
-    signals: dict[str, np.ndarray] = {}
-    for element in waveform.iterfind("LeadData"):
-        lead = standard_lead(_text(element, "LeadID") or "")
-        if lead in signals:
-            raise DataError(f"{path}: lead {lead} is there twice")
-        signals[lead] = _samples(f"{path}: lead {lead}", element)
+def _group(path: Path, number: int, waveform: etree._Element) -> Group:
+    """Return a waveform; of one that is no rhythm the names of its leads alone."""
+    elements = list(waveform.iterfind("LeadData"))
+    names = [_text(element, "LeadID") for element in elements]
+    if not _is_rhythm(waveform):
+        return Group(f"waveform {number}", [Channel(np.empty(0), name) for name in names], True)
     stated = _number(path, "NumberofLeads", _text(waveform, "NumberofLeads") or "0")
-    if len(signals) < stated:
-        raise DataError(f"{path}: has {len(signals)} of {stated:g} leads. Export it again")
-    lengths = {lead: len(samples) for lead, samples in signals.items()}
-    if not any(lengths.values()):
-        raise DataError(f"{path}: its rhythm has no samples")
+    if len(elements) < stated:
+        raise DataError(f"{path}: has {len(elements)} of {stated:g} leads. Export it again")
+    base = _number(path, "SampleBase", _text(waveform, "SampleBase"))
+    exponent = _number(path, "SampleExponent", _text(waveform, "SampleExponent") or "0")
+    if abs(exponent) > _LARGEST_EXPONENT:
+        raise DataError(f"{path}: SampleExponent is {exponent:g}, which cannot be")
+    channels = [
+        Channel(_samples(f"{path}: lead {name}", element), name, "mV", base * 10**exponent)
+        for name, element in zip(names, elements, strict=True)
+    ]
+    lengths = {name: channel.samples.size for name, channel in zip(names, channels, strict=True)}
     if len(set(lengths.values())) > 1:
         raise DataError(f"{path}: leads differ in their numbers of samples: {lengths}")
-    ecg = ECG(str(path), np.stack(list(signals.values())), tuple(signals), sample_rate)
-    return derive_limb_leads(ecg)
+    return Group(f"waveform {number}", channels, start=_text(waveform, "WaveformStartTime"))
 
 
 def _samples(where: str, element: etree._Element) -> np.ndarray:
@@ -213,10 +234,17 @@ def _number(where: object, name: str, text: str | None) -> float:
     return number
 
 
+def _whole(where: object, name: str, text: str) -> int:
+    number = _number(where, name, text)
+    if abs(number) > _LARGEST_WHOLE:
+        raise DataError(f"{where}: {name} is {text!r}, which cannot be")
+    return int(number)
+
+
 def _qrs(path: Path, root: etree._Element) -> pd.DataFrame:
     rows = []
     for place, element in enumerate(root.iterfind("QRSTimesTypes/QRS"), 1):
         number = _text(element, "Number") or element.get("Number") or str(place)
         texts = (number, _text(element, "Type"), _text(element, "Time"))
-        rows.append([text and int(_number(path, "a field of QRS", text)) for text in texts])
+        rows.append([text and _whole(path, "a field of QRS", text) for text in texts])
     return pd.DataFrame(rows, columns=["Number", "Type", "Time"], dtype="Int64")

@@ -1,10 +1,11 @@
 """One function for all formats."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.formats.channels import Channel, Content, Given, to_ecg
 from fairseq_ecg.formats.ecg import DOUBTS, ECG, check_doubts
 from fairseq_ecg.formats.hdf5 import SIGNATURE
@@ -17,6 +18,8 @@ FORMATS = {
     "bdf": ("edf", "read_bdf"),
     "dicom": ("dicom", "read_dicom"),
     "scp": ("scp", "read_scp"),
+    "aecg": ("scp", "read_aecg"),
+    "ishne": ("scp", "read_ishne"),
     "muse": ("reading", "read_muse"),
     "csv": ("delimited", "read_delimited"),
     "npy": ("arrays", "read_npy"),
@@ -34,6 +37,7 @@ FORMAT_OF_SUFFIX = {
     ".dcm": "dicom",
     ".dicom": "dicom",
     ".scp": "scp",
+    ".ecg": "ishne",
     ".xml": "muse",
     ".csv": "csv",
     ".tsv": "csv",
@@ -52,13 +56,16 @@ _SIGNATURES = (
     (0, b"\xffBIOSEMI", "bdf"),
     (128, b"DICM", "dicom"),
     (16, b"SCPECG", "scp"),
+    (0, b"ISHNE1.0", "ishne"),
     (0, b"\x93NUMPY", "npy"),
     (0, b"PK\x03\x04", "npz"),
     (0, b"MATLAB ", "mat"),
     (0, SIGNATURE, "hdf5"),
 )
 """Place, bytes and the format that they tell."""
-_LONGEST_SIGNATURE = 132
+_AECG = re.compile(rb"<(?:\w+:)?AnnotatedECG\b")
+_START = 4096
+"""Bytes of a file that tell its format."""
 _PARQUET = b"PAR1"
 
 
@@ -103,18 +110,18 @@ def read_ecg(
             contradicts what is given, or is to be verified and there is reason to doubt it.
         ValueError: there is no such format.
     """
+    if format is not None and format not in FORMATS:
+        raise ValueError(f"format={format!r}: choose one of {', '.join(FORMATS)}")
     given = Given(leads, sample_rate, units, gain)
     location = Location.of(path)
-    if format is None:
-        format = format_of(location)
-    elif format not in FORMATS:
-        raise ValueError(f"format={format!r}: choose one of {', '.join(FORMATS)}")
-    if format == "wfdb":
-        location = header_of(location)
-    content = _reader(format)(location, given, at_once)
-    if verify:
-        check_doubts(str(location), (*content.metadata.get(DOUBTS, ()), *content.verify()))
-    return to_ecg(str(location), content, given, at_once)
+    with as_data_error(f"{location}: cannot be read"):
+        format = format or format_of(location)
+        if format == "wfdb":
+            location = header_of(location)
+        content = _reader(format)(location, given, at_once)
+        if verify:
+            check_doubts(str(location), (*content.metadata.get(DOUBTS, ()), *content.verify()))
+        return to_ecg(str(location), content, given, at_once)
 
 
 def format_of(path: str | os.PathLike) -> str:
@@ -128,14 +135,15 @@ def format_of(path: str | os.PathLike) -> str:
         return "wfdb"
     if not location.suffix and not location.exists() and not os.path.isdir(location.address):
         raise DataError(f"{location}.hea: no such WFDB header, and {location} is no file")
-    start = location.read(_LONGEST_SIGNATURE)
+    start = location.read(_START)
     if not start:
         raise DataError(f"{location}: is empty")
     for place, signature, format in _SIGNATURES:
         if start[place : place + len(signature)] == signature:
             return format
     if location.suffix in FORMAT_OF_SUFFIX:
-        return FORMAT_OF_SUFFIX[location.suffix]
+        format = FORMAT_OF_SUFFIX[location.suffix]
+        return "aecg" if format == "muse" and _AECG.search(start.replace(b"\0", b"")) else format
     if start.startswith(_PARQUET):
         raise DataError(
             f"{location}: a table of Parquet, not a recording. Read it with pandas, and each cell "

@@ -1,38 +1,110 @@
-"""SCP-ECG (EN 1064, ISO 11073-91064), read by ECGDataKit."""
+"""Formats that ECGDataKit reads: SCP-ECG (EN 1064, ISO 11073-91064), HL7 aECG, ISHNE Holter."""
 
+import re
 import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
+from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.formats.channels import Channel, Content, Given
+from fairseq_ecg.formats.groups import Group, combined
 from fairseq_ecg.formats.location import Location
 
 _REMEDY = "Get it again, or convert it to WFDB, EDF or DICOM"
+_MORE_OF_THEM = re.compile(r"(\d+) (.+?)(?: in the rhythm series| found); only the first is read")
+_NOT_LOADED = re.compile(
+    r"sequences ignored in the rhythm series: \[(.*)\]|(Section 12 .*) is present but not loaded"
+)
+_LEADS_OF_ISHNE = range(2, 20)
+"""Codes of leads that have a name."""
+_FAULT = -(2**15)
+"""Count that stands for a faulty lead in ISHNE files."""
 
 
 def read_scp(location: Location, given: Given, at_once: int | None = None) -> Content:
     """Read the rhythm of an SCP-ECG file, Huffman-coded or not, with reference beats added."""
+    return _read(location, "SCP-ECG")
+
+
+def read_aecg(location: Location, given: Given, at_once: int | None = None) -> Content:
+    """Read the first rhythm series of an HL7 aECG file."""
+    return _read(location, "HL7 aECG")
+
+
+def read_ishne(location: Location, given: Given, at_once: int | None = None) -> Content:
+    """Read an ISHNE Holter file; all of it is in memory."""
+    return _read(location, "ISHNE Holter")
+
+
+def _read(location: Location, kind: str) -> Content:
     where = str(location)
     try:
         from ecgdatakit import ChecksumWarning, FileParser
     except ImportError:
         raise DataError(
-            f"{where}: SCP-ECG needs ECGDataKit: pip install 'fairseq-ecg[scp]'. Or convert the "
+            f"{where}: {kind} needs ECGDataKit: pip install 'fairseq-ecg[scp]'. Or convert the "
             "file to WFDB, EDF or DICOM"
         ) from None
     with (
         location.on_disk() as path,
-        damage_as_data_error(where, "SCP-ECG file", _REMEDY),
-        warnings.catch_warnings(),
+        damage_as_data_error(where, f"{kind} file", _REMEDY),
+        warnings.catch_warnings(record=True) as said,
     ):
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("always")
         warnings.simplefilter("error", ChecksumWarning)
+        found = FileParser.detect_format(path)
+        if found is not None and found["name"] != kind:
+            raise DataError(f"{where}: is no {kind} file, but {found['name']}")
+        if kind == "HL7 aECG":
+            check_limit(where, "elements", path.read_bytes().count(b"<"))
         record = FileParser.parse(path)
-    if record.file_format.name != "SCP-ECG":
-        raise DataError(f"{where}: is no SCP-ECG file, but {record.file_format.name}")
-    return Content(
-        [
-            Channel(lead.samples, lead.label, lead.units or None, float(lead.sampling_rate))
-            for lead in record.leads
-        ],
-        {"patient": record.patient.patient_id} if record.patient.patient_id else {},
-    )
+        content = combined(where, _groups(record))
+    metadata = dict(content.metadata)
+    texts = [str(warning.message) for warning in said]
+    left_out = [*filter(None, [metadata.get("left_out")]), *_unread(texts)]
+    if left_out:
+        metadata["left_out"] = ", ".join(left_out)
+    doubts = tuple(text for text in texts if "may be truncated" in text)
+    if doubts:
+        metadata["doubts"] = (*metadata.get("doubts", ()), *doubts)
+    if record.patient.patient_id:
+        metadata["patient"] = record.patient.patient_id
+    return Content(content.channels, metadata)
+
+
+def _groups(record: Any) -> list[Group]:
+    """Leads by the time at which they begin, and the reference beats."""
+    times = record.raw_metadata.get("rhythm_time", {})  # of aECG, where leads have rounded rates
+    codes = record.raw_metadata.get("lead_spec")  # of ISHNE, where leads without name are "Lead 1"
+    of_time: dict[tuple[str, int], list[Channel]] = {}
+    for place, lead in enumerate(record.leads):
+        samples, name = lead.samples, lead.label
+        if codes is not None:
+            if codes[place] not in _LEADS_OF_ISHNE:
+                name = f"signal {place + 1}"
+            fault = _FAULT * (lead.resolution / 1000 if lead.units else 1)
+            samples = np.where(np.isclose(samples, fault, rtol=1e-9, atol=0), np.nan, samples)
+        rate = times.get("sampling_rate_exact", lead.sampling_rate)
+        channel = Channel(samples, name, lead.units or None, float(rate))
+        start = lead.annotations.get("start_sample", "1")
+        of_time.setdefault((start, samples.size), []).append(channel)
+    groups = [
+        Group(f"the rhythm from sample {start}", channels, start=f"sample {start}")
+        for (start, _), channels in of_time.items()
+    ]
+    beats = [Channel(np.empty(0), beat.label) for beat in record.median_beats]
+    return [*groups, Group("reference beats", beats, is_derived=True)]
+
+
+def _unread(texts: Sequence[str]) -> list[str]:
+    """What warnings of ECGDataKit say that is in the file and not in what it gives."""
+    unread = []
+    for text in texts:
+        if match := _MORE_OF_THEM.search(text):
+            unread.append(f"{int(match[1]) - 1} more {match[2]}")
+        elif match := _NOT_LOADED.search(text):
+            unread.append(match[1] or match[2])
+    return unread

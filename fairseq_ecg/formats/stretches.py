@@ -10,6 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
+from fairseq_ecg.data.errors import as_data_error
+
 
 class Frames:
     """What is read of a file that holds the samples of all channels frame after frame.
@@ -117,10 +119,12 @@ class Stretches:
     Args:
         samples: of each lead, an array or `Later`; all of one length.
         factors: of each lead, from its samples to mV.
+        where: names the file in error messages.
     """
 
     samples: Sequence[np.ndarray | Later]
     factors: Sequence[float]
+    where: str = "recording"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -139,14 +143,18 @@ class Stretches:
         """Return ``[rows, start:stop]``.
 
         Raises:
-            DataError: the file is damaged there.
+            DataError: the file is damaged there, or does not fit in memory.
         """
         rows = range(len(self.samples))[key[0]]
         start, stop, _ = key[1].indices(self.shape[1])
-        signal = np.empty((len(rows), max(stop - start, 0)), self.dtype)
-        for place, row in enumerate(rows):
-            signal[place] = _in_millivolts(self.samples[row][start:stop], self.factors[row])
-        return signal
+        with as_data_error(f"{self.where}: samples {start} to {stop} cannot be read"):
+            signal = np.empty((len(rows), max(stop - start, 0)), self.dtype)
+            for place, row in enumerate(rows):
+                samples = self.samples[row][start:stop]
+                if samples.size != signal.shape[1]:
+                    raise ValueError(f"{samples.size} of {signal.shape[1]} are there")
+                signal[place] = _in_millivolts(samples, self.factors[row])
+            return signal
 
 
 def _in_millivolts(samples: np.ndarray, factor: float) -> np.ndarray:

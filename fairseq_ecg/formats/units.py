@@ -1,6 +1,7 @@
 """Units of voltage, and whether amplitudes are those of an ECG in mV."""
 
 import re
+import unicodedata
 import warnings
 from typing import Literal
 
@@ -9,25 +10,26 @@ import numpy as np
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats.ecg import ECG
 
-_MILLIVOLTS_PER = {
-    "v": 1e3,
-    "volt": 1e3,
-    "volts": 1e3,
-    "mv": 1.0,
-    "millivolt": 1.0,
-    "millivolts": 1.0,
-    "uv": 1e-3,
-    "microvolt": 1e-3,
-    "microvolts": 1e-3,
-    "nv": 1e-6,
-    "nanovolt": 1e-6,
-    "nanovolts": 1e-6,
+_VOLTAGE = re.compile(r"(m|u|n|milli|mili|micro|mikro|nano|)(?:v|volt|volts|volte|voltio|voltios)")
+"""Units of voltage as `_folded` leaves them."""
+_MILLIVOLTS_PER = {"": 1e3, "m": 1.0, "u": 1e-3, "n": 1e-6} | {
+    word: factor
+    for factor, words in ((1.0, ("milli", "mili")), (1e-3, ("micro", "mikro")), (1e-6, ("nano",)))
+    for word in words
 }
+_ANOTHER_KIND = re.compile(
+    r"%.*|.*/(?:s|sec|s2|s\^2|min|m2|l|dl|cm)|bpm|rpm|[kmhn]?pa|m?bar|mmhg|cmh2o|torr|psi"
+    r"|[km]?\u03c9|[km]?ohms?|[nm]?siemens|[num]?s|m?g|gs|[mu]?l|[munp]?a|lx|lux|[kmg]?hz|dbm?"
+    r"|[\u00b0o]?[cfk]|deg.*|celsius|kelvin|[cmkn]?m|secs?|seconds?|min|h|rad|bool(?:ean)?"
+)
+"""Units of anything but a voltage."""
 _COUNTS = {"adu", "adc", "adcunits", "count", "counts", "digit", "digits", "lsb", "raw"}
-_SAYS_NOTHING = {"", "-", "?", "nu", "n/a", "na", "none", "unknown", "unitless", "a.u.", "au", "1"}
+_SAYS_NOTHING = {"", "-", "?", "nu", "n/a", "na", "none", "unknown", "unitless", "a.u", "au", "1"}
 
 _UNIT_IN_BRACKETS = re.compile(r"^(.*?)\s*[(\[]\s*([^()\[\]]*?)\s*[)\]]\s*$")
-_UNIT_AT_THE_END = re.compile(r"^(.+)[_\s]([munµμ]v|[munµμ]?s)$", re.IGNORECASE)
+_UNIT_AT_THE_END = re.compile(
+    r"^(.+)[_\s]([munµμ](?:v|volts?)|(?:milli|micro|nano)volts?|[munµμ]?s)$", re.IGNORECASE
+)
 
 LARGEST_MILLIVOLTS = 30.0
 """Ten times what a large QRS complex measures from peak to peak."""
@@ -40,10 +42,16 @@ def millivolts_per(unit: str) -> float | None:
     """Return the factor from a unit of voltage to mV, None for anything else.
 
     Args:
-        unit: such as ``mV``, ``uV``, ``µV``, ``V`` or ``microvolt``, in any case.
+        unit: such as ``mV``, ``uV``, ``µV``, ``V``, ``mVolt`` or ``microvolt``, in any case.
     """
     # ``MV`` is how some devices write mV; nobody records an ECG in megavolts.
-    return _MILLIVOLTS_PER.get(_folded(unit))
+    match = _VOLTAGE.fullmatch(_folded(unit))
+    return _MILLIVOLTS_PER[match[1]] if match else None
+
+
+def is_of_another_kind(unit: str) -> bool:
+    """Whether a unit is known to be one of something else than a voltage, ``mmHg`` for instance."""
+    return _ANOTHER_KIND.fullmatch(_folded(unit)) is not None
 
 
 def is_counts(unit: str) -> bool:
@@ -92,8 +100,26 @@ SECONDS_PER = {
 
 
 def _folded(unit: str) -> str:
-    """Return lower case without blanks, and one letter for both of Unicode's micro signs."""
-    return "".join(unit.split()).lower().replace("µ", "u").replace("μ", "u")
+    """Return lower case without blanks, brackets and hyphens, and ``u`` for every micro sign."""
+    text = unicodedata.normalize("NFKC", unmangled(unit)).strip()
+    bare = "".join(text.split()).strip("[](){}.").replace("-", "") or text
+    # The third is the micro sign of DOS, read as Latin-1.
+    return re.sub("[µμæ]", "u", bare.lower())
+
+
+def field_text(value: object) -> str | None:
+    """Return what a field of fixed width says, None for nothing: programs in C end it with NUL."""
+    return ("" if value is None else str(value)).partition("\0")[0].strip() or None
+
+
+def unmangled(text: str) -> str:
+    """Return what UTF-8 says that was read as Latin-1 or Windows-1252, ``ÂµV`` for instance."""
+    for encoding in ("latin-1", "cp1252"):
+        try:
+            return text.encode(encoding).decode("utf-8")
+        except UnicodeError:
+            continue
+    return text
 
 
 def millivolt_doubt(ecg: ECG) -> str | None:
@@ -120,18 +146,22 @@ def millivolt_doubt(ecg: ECG) -> str | None:
     if not moving:
         return None
     amplitude = float(np.median(moving))
-    if amplitude > LARGEST_MILLIVOLTS:
-        return (
-            f"{ecg.where}: leads span {amplitude:.4g} mV, more than an ECG can. The samples look "
-            "like microvolts or the counts of a converter: give units='uV', or gain in counts "
-            "per mV"
+    if SMALLEST_MILLIVOLTS <= amplitude <= LARGEST_MILLIVOLTS:
+        return None
+    is_large = amplitude > LARGEST_MILLIVOLTS
+    unit = "uV" if is_large else "V"
+    spans = (
+        f"{ecg.where}: leads span {amplitude:.4g} mV, {'more' if is_large else 'less'} than an ECG"
+    )
+    looks = "microvolts or the counts of a converter" if is_large else "volts"
+    if ecg.stated_unit is None:
+        remedy = f"give units='{unit}'" + (", or gain in counts per mV" if is_large else "")
+    else:
+        remedy = (
+            f"the file says {ecg.stated_unit}. Correct its header, or read it in Python and give "
+            f"the signal of the ECG to ecg_from_array with units='{unit}'"
         )
-    if amplitude < SMALLEST_MILLIVOLTS:
-        return (
-            f"{ecg.where}: leads span {amplitude:.4g} mV, less than an ECG can. The samples look "
-            "like volts: give units='V'"
-        )
-    return None
+    return f"{spans} can. The samples look like {looks}: {remedy}"
 
 
 def check_millivolts(ecg: ECG, policy: Literal["error", "warn", "ignore"] = "error") -> None:

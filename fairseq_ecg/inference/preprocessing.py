@@ -10,6 +10,7 @@ import torch
 from fairseq_ecg.data.conditioning import Conditioning, LeadStatistics
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS, lead_indices
+from fairseq_ecg.data.limits import check_limit, check_rate
 from fairseq_ecg.data.recording import Recording
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.formats.leads import arrange, derive_limb_leads
@@ -69,6 +70,8 @@ class Preprocessing:
         for name in ("sample_rate", "segment_seconds"):
             if not 0 < getattr(self, name) < np.inf:
                 raise DataError(f"preprocessing: {name}={getattr(self, name)} must be positive")
+        check_rate("preprocessing", self.sample_rate)
+        check_limit("preprocessing", "samples", self.segment_seconds * self.sample_rate)
         check_choice("missing_leads", self.missing_leads, MISSING_LEADS)
         check_choice("resampler", self.resampler, RESAMPLERS)
         if not 0 <= self.epsilon < np.inf:
@@ -222,6 +225,7 @@ class Preprocessing:
             raise DataError(f"{ecg.where}: no samples (its shape is {signal.shape})")
         if not 0 < ecg.sample_rate < np.inf:
             raise DataError(f"{ecg.where}: {ecg.sample_rate} is no sampling rate in Hz")
+        check_rate(ecg.where, ecg.sample_rate)
         finite = np.isfinite(signal)
         if finite.all():
             return ecg

@@ -15,6 +15,8 @@ from typing import Protocol
 import numpy as np
 from scipy.interpolate import interp1d
 
+from fairseq_ecg.data.limits import check_limit
+
 BLOCK_SAMPLES = 2**19
 """Samples of a long recording that are in memory at a time: 17 minutes at 500 Hz, of 12 leads
 50 MB."""
@@ -22,6 +24,9 @@ BLOCK_SAMPLES = 2**19
 FLAT_MV = 1e-6
 """A lead that spans no more than this, in mV, is flat: no converter's step is as small, rounding
 errors of a constant are far smaller."""
+
+_LARGEST_TERM = 2**20
+"""Of the ratio of two rates, for which `_Polyphase` makes a filter 20 times as long."""
 
 RESAMPLERS = ("linear", "polyphase")
 CONSTANT_LEAD_STRATEGIES = ("zero", "nan", "constant")
@@ -116,7 +121,9 @@ def resample(
     sample over the recording. What is above half of a lower rate is let through.
 
     ``polyphase`` applies a linear-phase low-pass filter at the lower half of the rates. Their ratio
-    is exact, and so is the time of every sample: ``n' = ceil(n * desired_rate / sample_rate)``.
+    is exact, and so is the time of every sample: ``n' = ceil(n * desired_rate / sample_rate)``. Of
+    rates whose ratio has terms above a million, such as 333.3333333 and 500 Hz, the nearest ratio
+    is taken that has not: over 14 days that is less than a thousandth of a second.
     Beyond its ends the signal is taken to keep its value. A sample without a value makes those
     within ten samples of the lower rate NaN.
 
@@ -129,9 +136,14 @@ def resample(
     Returns:
         ``(n_leads, n')`` float64, in memory only if ``ecg`` is; ``ecg`` itself when the rates are
         equal.
+
+    Raises:
+        DataError: more samples would come out than are plausible.
     """
     if sample_rate == desired_rate:
         return ecg
+    n_desired = ecg.shape[1] * (desired_rate / sample_rate)
+    check_limit(f"resampled from {sample_rate:g} to {desired_rate:g} Hz", "samples", n_desired)
     lazy = {"linear": _Linear, "polyphase": _Polyphase}[resampler](ecg, sample_rate, desired_rate)
     return lazy[:, : lazy.shape[1]] if isinstance(ecg, np.ndarray) else lazy
 
@@ -170,6 +182,10 @@ class _Polyphase:
     def __init__(self, ecg: Signal, sample_rate: float, desired_rate: float):
         # What a rate of 257.3 Hz means is its decimals, not its nearest binary fraction.
         ratio = Fraction(str(desired_rate)) / Fraction(str(sample_rate))
+        if ratio > 1:
+            ratio = 1 / (1 / ratio).limit_denominator(_LARGEST_TERM)
+        else:
+            ratio = ratio.limit_denominator(_LARGEST_TERM)
         self.up, self.down = ratio.numerator, ratio.denominator
         # scipy's filter reaches over ten samples of the lower rate.
         self.reach = -(-10 * max(self.up, self.down) // self.up) + 1

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.data.limits import check_limit, check_rate
 from fairseq_ecg.data.recording import read_integer, read_mat, recording_from_mat
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.formats.ecg import DOUBTS, check_doubts
@@ -83,6 +84,8 @@ class Settings:
             raise DataError(f"a sampling rate of {self.sample_rate} Hz: give one above 0")
         if not math.isfinite(self.segment_seconds) or self.segment_samples < 1:
             raise DataError(f"{self.segment_seconds} s at {self.sample_rate} Hz make no segment")
+        check_rate("--sample-rate", self.sample_rate)
+        check_limit("--segment-seconds", "samples", self.segment_samples)
         for name, value, choices in (
             ("constant_lead_strategy", self.constant_lead_strategy, CONSTANT_LEAD_STRATEGIES),
             ("nan_policy", self.nan_policy, NAN_POLICIES),
@@ -156,27 +159,29 @@ def prepare_record(
     idx, save_file = record["idx"], record["save_file"]
     step = "org"
     try:
-        variables, entry = _org(source, settings, folder, record)
-        if variables["idx"] != idx:
-            raise DataError(
-                f"{folder / step / save_file}: has id {variables['idx']}, not {idx}. "
-                "Do not skip the stage"
-            )
-        step = "preprocessed"
-        if step in settings.skip:
-            if "segmented" not in settings.skip:
-                variables = _load(folder / step / save_file)
-        else:
-            variables = _preprocess(variables, settings)
-            if settings.written(step):
-                write_mat(folder / step / save_file, variables)
-        step = "segmented"
-        if step in settings.skip:
-            entry |= {"n_segments": 0, "dropped": ""}
-        elif settings.nan_policy == "drop" and entry["features"]["nan_any"]:
-            entry |= {"n_segments": 0, "dropped": NAN}
-        else:
-            entry |= _cut(variables, settings, folder / step, save_file)
+        # What is read is read by `_read` and as DataErrors: OSErrors are those of writing.
+        with as_data_error(f"{record['path']}: cannot be prepared", but=(OSError,)):
+            variables, entry = _org(source, settings, folder, record)
+            if variables["idx"] != idx:
+                raise DataError(
+                    f"{folder / step / save_file}: has id {variables['idx']}, not {idx}. "
+                    "Do not skip the stage"
+                )
+            step = "preprocessed"
+            if step in settings.skip:
+                if "segmented" not in settings.skip:
+                    variables = _load(folder / step / save_file)
+            else:
+                variables = _preprocess(variables, settings)
+                if settings.written(step):
+                    write_mat(folder / step / save_file, variables)
+            step = "segmented"
+            if step in settings.skip:
+                entry |= {"n_segments": 0, "dropped": ""}
+            elif settings.nan_policy == "drop" and entry["features"]["nan_any"]:
+                entry |= {"n_segments": 0, "dropped": NAN}
+            else:
+                entry |= _cut(variables, settings, folder / step, save_file)
     except DataError as error:
         return Outcome(idx, reason=str(error), step=step)
     return Outcome(idx, entry)
@@ -231,19 +236,15 @@ def _org(
 
 
 def _read(source: Source, record: Mapping[str, Any]) -> ECG:
-    try:
+    with as_data_error(f"{source.locate(str(record['path']))}: cannot be read"):
         ecg = source.read(record)
-    except (DataError, MemoryError):
-        raise
-    except Exception as error:  # readers fail on damage with whatever they tripped over
-        where = source.locate(str(record["path"]))
-        raise DataError(f"{where}: cannot be read ({type(error).__name__}: {error})") from error
     if source.verify:
         check_doubts(ecg.where, ecg.doubts)
     if not ecg.n_samples:
         raise DataError(f"{ecg.where}: has no samples")
     if not 0 < ecg.sample_rate < np.inf:
         raise DataError(f"{ecg.where}: has a sampling rate of {ecg.sample_rate} Hz")
+    check_rate(ecg.where, ecg.sample_rate)
     return ecg
 
 
@@ -328,7 +329,7 @@ def _load(path: Path) -> dict[str, Any]:
     mat = read_mat(io.BytesIO(content), where, required=required, optional=("mean", "std"))
     feats = recording_from_mat(mat | stored, where).feats
     if stored:
-        feats = Stretches(list(feats), [1.0] * len(feats))
+        feats = Stretches(list(feats), [1.0] * len(feats), where)
         feats = feats if signals.is_long(feats.shape[1]) else feats[:, :]
         feats = _as_from_a_file(feats)
     variables = {name: _number(mat[name].item()) for name in numbers}

@@ -250,10 +250,12 @@ def big_endian(variables):
 
 
 def test_dicom(tmp_path, counts):
+    counts = counts.copy()
+    counts[:, 650:720] = counts[3, 950:] = -(2**15)
     item = group(counts, LEADS, RATE, sensitivity=2.5)
-    item.WaveformPaddingValue = (-1999).to_bytes(2, "little", signed=True)
+    item.WaveformPaddingValue = (-(2**15)).to_bytes(2, "little", signed=True)
     long = check(write_dicom(tmp_path / "long.dcm", item))
-    assert np.isnan(long.signal[:, 300:]).any()
+    assert np.isnan(long.signal[:, 300:]).sum() == 12 * 70 + 53
 
 
 @pytest.mark.parametrize("lines_at_once", [199, 2**17])

@@ -116,6 +116,12 @@ def test_a_table_of_samples_has_a_column_for_each_lead():
     np.testing.assert_array_equal(ecg.signal, SIGNAL[:2])
 
 
+def test_columns_of_an_eeg_are_no_leads():
+    table = pd.DataFrame(SIGNAL[:4].T, columns=["C3", "C4", "O1", "ECG"])
+    with pytest.raises(DataError, match="no column"):
+        ecgs(table, sample_rate=500)
+
+
 def test_folders_hold_recordings_once(folder):
     expected = [str(folder / "a.hea"), str(folder / "b.hea"), str(folder / "more" / "c.csv")]
     assert names(folder) == expected
@@ -156,7 +162,7 @@ def test_tables_without_paths(folder):
     with pytest.raises(DataError, match=r"no column 'path' \(it has file\)"):
         ecgs(pd.DataFrame({"file": ["a"]}))
     with pytest.raises(DataError, match="the table, row 2: no path"):
-        ecgs(pd.DataFrame({"path": ["a", None]}))
+        ecgs(pd.DataFrame({"path": [str(folder / "a.hea"), None]}))
 
 
 @pytest.fixture

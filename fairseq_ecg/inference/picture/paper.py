@@ -134,7 +134,7 @@ def layout_of(
 
 
 def _known(leads: Sequence[str], present: Sequence[str]) -> tuple[str, ...]:
-    names = tuple(standard_lead(lead) for lead in leads)
+    names = tuple(lead if lead in present else standard_lead(lead) for lead in leads)
     unknown = [lead for lead in names if lead not in present]
     if unknown:
         raise DataError(

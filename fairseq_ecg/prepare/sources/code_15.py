@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.prepare.sources.archive import (
@@ -101,14 +101,16 @@ class CODE15(Source):
         for name in there:
             path = self.raw_root / name
             try:
-                with h5py.File(path) as file:
-                    ids = file["exam_id"][:]
+                with (
+                    damage_as_data_error(str(path), "trace file", "Download it again"),
+                    h5py.File(path) as file,
+                ):
                     file["tracings"]
-            except (OSError, KeyError) as error:
-                damage[name] = f"{path}: is no trace file, or damaged ({error}). Download it again"
-                ids = ()
-            # The last row of every file is no exam: id 0, all zero.
-            rows[name] = {int(exam): row for row, exam in enumerate(ids) if exam}
+                    # The last row of every file is no exam: id 0, all zero.
+                    exams = enumerate(file["exam_id"][:].tolist())
+                    rows[name] = {int(exam): row for row, exam in exams if exam}
+            except DataError as error:
+                damage[name], rows[name] = str(error), {}
         return rows, damage
 
     def locate(self, path: str) -> str:

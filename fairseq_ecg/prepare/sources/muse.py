@@ -8,6 +8,7 @@ import pandas as pd
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats import ECG
+from fairseq_ecg.formats.groups import DERIVED
 from fairseq_ecg.prepare.sources.archive import (
     FAULT,
     add_faults,
@@ -71,13 +72,21 @@ class MUSE(Source):
         )
 
     def read(self, record: Mapping[str, Any]) -> ECG:
-        """Read a file; ``metadata`` also holds its tables ``qrs_data`` and ``lead_data``."""
+        """Read a file; ``metadata`` also holds its tables ``qrs_data`` and ``lead_data``.
+
+        Median beats are not named among the signals left out: every file has them.
+        """
         from fairseq_ecg.formats.muse import read_muse  # needs lxml
 
         refuse_faulty(record)
         recording = read_muse(self.raw_root / record["path"])
-        tables = {"qrs_data": recording.qrs, "lead_data": recording.leads}
-        return with_metadata(recording.ecg, {**recording.metadata, **tables})
+        metadata = dict(recording.metadata)
+        metadata |= {"qrs_data": recording.qrs, "lead_data": recording.leads}
+        left_out = metadata.pop("left_out", "").split(", ")
+        left_out = [name for name in left_out if name and not name.endswith(DERIVED)]
+        if left_out:
+            metadata["left_out"] = ", ".join(left_out)
+        return with_metadata(recording.ecg, metadata)
 
     def describe(self, meta: pd.DataFrame) -> pd.DataFrame:
         """Add what MUSE's fields mean.
