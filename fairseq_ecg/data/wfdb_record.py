@@ -503,11 +503,14 @@ class _File:
         if sums is not None:
             found = _sums(words[: counted - start].view(dtype.format("u")))
             sums[self.rows] += np.add.reduceat(found, firsts)
-        samples = words - np.repeat([float(signal.baseline) for signal in self._signals], widths)
-        samples /= np.repeat([signal.gain or 1.0 for signal in self._signals], widths)
-        samples[words == -(2**15)] = np.nan
+        baselines = np.repeat([float(signal.baseline) for signal in self._signals], widths)
+        samples = np.subtract(words.T, baselines[:, None], order="C")
+        samples /= np.repeat([signal.gain or 1.0 for signal in self._signals], widths)[:, None]
+        without_value = words == -(2**15)
+        if without_value.any():
+            samples[without_value.T] = np.nan
         return [
-            samples[:, first : first + width].reshape(-1)
+            samples[first : first + width].T.reshape(-1)
             for first, width in zip(firsts, widths, strict=True)
         ]
 

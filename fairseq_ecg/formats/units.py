@@ -3,6 +3,7 @@
 import re
 import unicodedata
 import warnings
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -99,6 +100,7 @@ SECONDS_PER = {
 """Seconds by unit of time, in lower case."""
 
 
+@lru_cache(256)
 def _folded(unit: str) -> str:
     """Return lower case without blanks, brackets and hyphens, and ``u`` for every micro sign."""
     text = unicodedata.normalize("NFKC", unmangled(unit)).strip()
