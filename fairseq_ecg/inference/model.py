@@ -20,6 +20,7 @@ from fairseq_ecg.inference.reading import read_segments
 from fairseq_ecg.inference.recordings import Description, NamedRecording, recordings_in
 from fairseq_ecg.inference.results import (
     END,
+    FACTS,
     FRAME,
     RECORDING,
     SEGMENT,
@@ -190,7 +191,8 @@ class ECGModel:
             gain: counts of the converter per mV, in place of ``units``.
             format: of files, see :func:`fairseq_ecg.formats.read_ecg`; None: as they look.
             policies: ``short``, ``tail``, ``nan_policy`` and ``missing_leads``, see
-                :meth:`Preprocessing.segments`.
+                :meth:`Preprocessing.segments`; and ``min_quality``, 0 to 1: a recording of less
+                quality (:func:`fairseq_ecg.quality.quality`) cannot be used.
 
         Returns:
             The probabilities.
@@ -498,12 +500,16 @@ class ECGModel:
         progress: bool | tqdm | None,
         on_error: str = "raise",
         workers: int = 0,
-        policies: Mapping[str, str] = MappingProxyType({}),
+        policies: Mapping[str, str | float | None] = MappingProxyType({}),
     ) -> "_Run":
         """Put the segments of recordings through ``compute``, in batches over recordings."""
         check_choice("on_error", on_error, ON_ERROR)
         if batch_size < 1:
             raise DataError(f"batch_size={batch_size}: must be positive")
+        policies = dict(policies)
+        min_quality = policies.pop("min_quality", 0.0)
+        if not 0 <= min_quality <= 1:
+            raise DataError(f"min_quality={min_quality}: give a number from 0 to 1")
         run = _Run()
         batch: list[tuple[torch.Tensor, int]] = []
 
@@ -520,7 +526,7 @@ class ECGModel:
         read = read_segments(recordings, self.preprocessing, policies, workers)
         with _bar(progress, len(recordings)) as bar:
             for recording, found in zip(recordings, read, strict=True):
-                found = self._checked(recording.name, found)
+                found = self._checked(recording.name, found, min_quality)
                 if isinstance(found, DataError):
                     if on_error == "raise":
                         raise found
@@ -537,10 +543,17 @@ class ECGModel:
         return run
 
     def _checked(
-        self, name: str | int, found: SegmentedRecording | DataError
+        self, name: str | int, found: SegmentedRecording | DataError, min_quality: float
     ) -> SegmentedRecording | DataError:
-        """Refuse a recording that fills no frame, of which the network could tell nothing."""
-        if isinstance(found, DataError) or not found.padded:
+        """Refuse a recording of too little quality, or which fills no frame of the network."""
+        if isinstance(found, DataError):
+            return found
+        if found.quality.score < min_quality:
+            return DataError(
+                f"{name}: quality {found.quality.score:g} is below {min_quality:g}: "
+                f"{found.quality.text}. Leave the recording out, or lower min_quality"
+            )
+        if not found.padded:
             return found
         n_samples = self.preprocessing.segment_samples - found.padded
         if self.network.encoder.feature_extractor.output_length(n_samples) > 0:
@@ -584,6 +597,8 @@ class _Run:
                 "segments": len(found.spans),
                 "missing_leads": ", ".join(found.missing_leads),
                 "flat_leads": ", ".join(found.flat_leads),
+                "quality": found.quality.score,
+                "quality_reasons": found.quality.text,
             }
         )
 
@@ -598,8 +613,7 @@ class _Run:
 
     @property
     def recordings(self) -> pd.DataFrame:
-        columns = ["sample_rate", "samples", "segments", "missing_leads", "flat_leads"]
-        return pd.DataFrame(self.notes, self._names(), columns)
+        return pd.DataFrame(self.notes, self._names(), list(FACTS))
 
     @property
     def segments(self) -> pd.DataFrame:

@@ -10,6 +10,16 @@ from fairseq_ecg.data.errors import DataError
 
 RECORDING, SEGMENT, FRAME = "recording", "segment", "frame"
 START, END = "start", "end"
+FACTS = (
+    "sample_rate",
+    "samples",
+    "segments",
+    "missing_leads",
+    "flat_leads",
+    "quality",
+    "quality_reasons",
+)
+"""Columns of what is known of each recording without a network."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +29,9 @@ class Results:
     Attributes:
         recordings: of each recording (the index) its ``sample_rate`` in Hz and number of
             ``samples`` as it was given, its number of ``segments``, and as text ``missing_leads``,
-            those that were derived included, and ``flat_leads``, others that are constant.
+            those that were derived included, and ``flat_leads``, others that are constant; its
+            ``quality``, 0 to 1, and as text the ``quality_reasons`` why it is not 1, see
+            :func:`fairseq_ecg.quality.quality`.
         segments: of each recording and segment (the index) its ``start`` and ``end`` in the
             recording in seconds, and what subclasses say.
         errors: why a recording was left out, by its name; empty unless leaving out was asked for.
