@@ -21,5 +21,5 @@ class Reason:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Join names of leads, with the verb that follows them in a sentence left to the caller."""
+    """Join names of leads, as in a sentence: ``V1``, ``V1 and V2``, ``V1, V2 and V3``."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

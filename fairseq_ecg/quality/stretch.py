@@ -62,7 +62,7 @@ class Stretch:
         self.empty = tuple(lead for lead, one in zip(leads, has, strict=True) if not one)
         signal, valid = signal[has], valid[has]
         self.missing = 1 - valid.mean(axis=1)
-        self.infinite = float(np.isinf(signal).mean())
+        self.infinite = float(np.isinf(signal).mean()) if len(signal) else 0.0
         if not valid.all():
             signal = signal.copy()
             places = np.arange(signal.shape[1])

@@ -171,7 +171,7 @@ def draw(
         note = f"Quality {quality.score:g} of 1: {quality.text}"
         note = shorten(note, int(paper.width / (NOTE_CHARACTER * NOTE_SIZE)), placeholder=" ...")
         color = DOUBT if quality.is_doubted else MUTED
-        _text(header, 0, NOTE_SIZE / 2 - 0.6, note, NOTE_SIZE, color=color)
+        _text(header, 0, NOTE_SIZE / 2 + 0.5, note, NOTE_SIZE, color=color)
     footer = axes(MARGIN, top - paper.height - FOOTER, paper.width, FOOTER)
     footer.axis("off")
     _text(footer, 0, 2, _scale(part, speed, gain, unit_of(ecg)), NOTE_SIZE, color=MUTED)
