@@ -166,8 +166,10 @@ def draw(
     _draw_traces(sheet, paper, part, strips, gain)
     header = axes(MARGIN, top, paper.width, HEADER)
     header.axis("off")
-    _text(header, 0, HEADER / 2 + 1, title or "", TITLE_SIZE, weight="bold", clip_on=True)
-    if quality is not None and quality.reasons:
+    has_note = quality is not None and quality.reasons
+    height_of_title = HEADER / 2 + (2 if has_note else 1)
+    _text(header, 0, height_of_title, title or "", TITLE_SIZE, weight="bold", clip_on=True)
+    if has_note:
         note = f"Quality {quality.score:g} of 1: {quality.text}"
         note = shorten(note, int(paper.width / (NOTE_CHARACTER * NOTE_SIZE)), placeholder=" ...")
         color = DOUBT if quality.is_doubted else MUTED
