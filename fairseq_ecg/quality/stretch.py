@@ -88,7 +88,7 @@ class Stretch:
         whole = int(rate // ENOUGH_RATE)
         if whole > 1:
             kept = samples.shape[1] // whole * whole
-            samples = samples[:, :kept].reshape(len(samples), -1, whole).mean(axis=2)
+            samples = samples[:, :kept].reshape(len(samples), kept // whole, whole).mean(axis=2)
             rate = rate / whole
         self.samples, self.rate = samples, rate
 

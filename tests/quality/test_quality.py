@@ -241,3 +241,26 @@ def test_the_signal_is_left_as_it_is(simulated):
         before = signal.copy()
         quality(ECG("kept", signal, LEADS, 500.0))
         np.testing.assert_array_equal(signal, before)
+
+
+@pytest.mark.filterwarnings("error")
+def test_whatever_is_in_a_recording_has_a_quality():
+    rng = np.random.default_rng(1)
+    for number in range(200):
+        n_leads, n_samples = rng.choice([1, 2, 3, 12]), rng.choice([1, 2, 3, 10, 100, 1000])
+        signal = rng.normal(size=(n_leads, n_samples)) * 10 ** rng.uniform(-300, 300)
+        spoil = [
+            lambda x: x,
+            lambda x: np.where(rng.random(x.shape) < 0.3, np.nan, x),
+            lambda x: np.where(rng.random(x.shape) < 0.1, np.inf, x),
+            lambda x: np.where(np.arange(x.shape[1]) < 50, 0, x),
+            np.sign,
+            lambda x: np.full_like(x, np.nan),
+        ]
+        signal = spoil[number % len(spoil)](signal)
+        leads, rate = tuple(rng.permutation(LEADS)[:n_leads]), 10 ** rng.uniform(-1, 5)
+        for found in (
+            quality(ECG("any", signal, leads, rate)),
+            quality_of_standardised([signal, signal], leads, rate),
+        ):
+            assert 0 <= found.score <= 1
