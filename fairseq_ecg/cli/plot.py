@@ -155,7 +155,7 @@ class _Plotter:
     def __call__(self, recording, file: Path) -> None:
         from fairseq_ecg.formats.location import Location
         from fairseq_ecg.inference.picture import draw, save
-        from fairseq_ecg.inference.picture.recording import read_shown
+        from fairseq_ecg.inference.picture.recording import quality_of, read_shown
 
         arguments = self.arguments
         ecg, asked = read_shown(recording)
@@ -175,6 +175,7 @@ class _Plotter:
             gain=arguments.mm_per_mv,
             findings=self._findings(asked, recording.name),
             saliency=saliency,
+            quality=quality_of(ecg),
         )
         save(figure, file)
 

@@ -82,6 +82,14 @@ def add_policies(parser: argparse.ArgumentParser) -> None:
         help="samples without a value: leave the recording out, or interpolate (default: error)",
     )
     group.add_argument(
+        "--min-quality",
+        type=float,
+        default=0.0,
+        metavar="Q",
+        help="least quality of a recording, from 0 to 1; others are left out. Below 0.5 it is "
+        "doubtful that it is an ECG that was recorded as it says (default: 0, none is left out)",
+    )
+    group.add_argument(
         "--strict",
         action="store_true",
         help="stop at the first recording that cannot be used, in place of noting it in "
@@ -144,7 +152,8 @@ def use(
 
     recordings, description = recordings_of(arguments)
     model = _model(arguments)
-    policies = {name: getattr(arguments, name) for name in ("short", "tail", "nan_policy")}
+    names = ("short", "tail", "nan_policy", "min_quality")
+    policies = {name: getattr(arguments, name) for name in names}
     common = policies | {"batch_size": arguments.batch_size}
     identity = repr((identity_of(model), description, sorted(common.items()), settings))
     common |= {
@@ -198,6 +207,7 @@ def writer_of_tables(
     from fairseq_ecg.inference.results import FACTS
     from fairseq_ecg.inference.writing import check_form, write_table
 
+    n_keys = 1 + len(FACTS)
     check_form(arguments.out, arrays=arrays)
     if arguments.segments:
         check_form(arguments.segments, arrays=arrays)
@@ -206,7 +216,6 @@ def writer_of_tables(
         written = []
         if arguments.segments:
             written += write_table(arguments.segments, lambda: parts.tables("segments"), 4)
-        n_keys = 1 + len(FACTS)
         return write_table(arguments.out, lambda: parts.tables("recordings"), n_keys) + written
 
     return write

@@ -53,7 +53,7 @@ OTHER_LEADS = frozenset(
 """Names in upper case of leads beside the twelve: posterior and right chest leads, and Frank's."""
 
 LIMB_LEADS = LEADS[:6]
-_OF_I_AND_II = {
+OF_I_AND_II = {
     "I": (1.0, 0.0),
     "II": (0.0, 1.0),
     "III": (-1.0, 1.0),
@@ -196,10 +196,10 @@ def derive_limb_leads(ecg: ECG) -> ECG:
     if len(present) < 2 or not missing:
         return ecg
     first, second = (ecg.signal[ecg.leads.index(lead)] for lead in present[:2])
-    basis = np.array([_OF_I_AND_II[lead] for lead in present[:2]])
+    basis = np.array([OF_I_AND_II[lead] for lead in present[:2]])
     derived = []
     for lead in missing:
-        of_first, of_second = np.array(_OF_I_AND_II[lead]) @ np.linalg.inv(basis)
+        of_first, of_second = np.array(OF_I_AND_II[lead]) @ np.linalg.inv(basis)
         derived.append(float(of_first) * first + float(of_second) * second)
     return replace(ecg, signal=np.concatenate([ecg.signal, derived]), leads=(*ecg.leads, *missing))
 

@@ -193,7 +193,8 @@ class ECGModel:
             gain: counts of the converter per mV, in place of ``units``.
             format: of files, see :func:`fairseq_ecg.formats.read_ecg`; None: as they look.
             policies: ``short``, ``tail``, ``nan_policy`` and ``missing_leads``, see
-                :meth:`Preprocessing.segments`.
+                :meth:`Preprocessing.segments`; and ``min_quality``, 0 to 1: a recording of less
+                quality (:func:`fairseq_ecg.quality.quality`) cannot be used.
 
         Returns:
             The probabilities.
@@ -501,12 +502,16 @@ class ECGModel:
         progress: bool | tqdm | None,
         on_error: str = "raise",
         workers: int = 0,
-        policies: Mapping[str, str] = MappingProxyType({}),
+        policies: Mapping[str, str | float | None] = MappingProxyType({}),
     ) -> "_Run":
         """Put the segments of recordings through ``compute``, in batches over recordings."""
         check_choice("on_error", on_error, ON_ERROR)
         if batch_size < 1:
             raise DataError(f"batch_size={batch_size}: must be positive")
+        policies = dict(policies)
+        min_quality = policies.pop("min_quality", 0.0)
+        if not 0 <= min_quality <= 1:
+            raise DataError(f"min_quality={min_quality}: give a number from 0 to 1")
         run = _Run([recording.name for recording in recordings])
         batch: list[_Segment] = []
 
@@ -537,7 +542,7 @@ class ECGModel:
         with _bar(progress, len(recordings)) as bar:
             for number, (recording, found) in enumerate(zip(recordings, read, strict=True)):
                 try:
-                    found = self._checked(recording.name, found)
+                    found = self._checked(recording.name, found, min_quality)
                     run.found[number] = replace(found, segments=())  # not all in memory
                     for place, samples in enumerate(found.segments):
                         batch.append(_Segment(number, place, samples, found.padded))
@@ -551,11 +556,16 @@ class ECGModel:
         return run
 
     def _checked(
-        self, name: str | int, found: SegmentedRecording | DataError
+        self, name: str | int, found: SegmentedRecording | DataError, min_quality: float
     ) -> SegmentedRecording:
-        """Refuse a recording that fills no frame, of which the network could tell nothing."""
+        """Refuse a recording of too little quality, or which fills no frame of the network."""
         if isinstance(found, DataError):
             raise found
+        if found.quality.score < min_quality:
+            raise DataError(
+                f"{name}: quality {found.quality.score:g} is below {min_quality:g}: "
+                f"{found.quality.text}. Leave the recording out, or lower min_quality"
+            )
         if not found.padded:
             return found
         n_samples = self.preprocessing.segment_samples - found.padded
@@ -642,6 +652,8 @@ class _Run:
                 "missing_leads": ", ".join(found.missing_leads),
                 "flat_leads": ", ".join(found.flat_leads),
                 "doubts": "; ".join(found.doubts),
+                "quality": found.quality.score,
+                "quality_reasons": found.quality.text,
             }
             for found in (self.found[number] for number in self._used)
         ]

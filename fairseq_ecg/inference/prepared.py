@@ -21,6 +21,7 @@ from fairseq_ecg.data.store import Store
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference.preprocessing import Preprocessing
 from fairseq_ecg.inference.segmented import SegmentedRecording
+from fairseq_ecg.quality import quality_of_standardised
 
 UNIT, STANDARDISED = "unit", "SD"
 """Key of ``ECG.metadata`` of a recording that is not in mV, and the unit of a standardised one."""
@@ -213,4 +214,5 @@ def segmented_recording(
         raise DataError(f"{where}: no signal, all leads are flat")
     flat = tuple(lead for lead, has in zip(preprocessing.leads, values, strict=True) if not has)
     n_samples = (max(numbers, default=0) + 1) * length
-    return SegmentedRecording(rate, n_samples, tuple(spans), padded, (), flat, segments)
+    quality = quality_of_standardised([stretch.feats for stretch in stretches], LEADS, rate)
+    return SegmentedRecording(rate, n_samples, tuple(spans), padded, (), flat, quality, segments)

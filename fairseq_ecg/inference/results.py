@@ -10,8 +10,16 @@ from fairseq_ecg.data.errors import DataError
 
 RECORDING, SEGMENT, FRAME = "recording", "segment", "frame"
 START, END = "start", "end"
-
-FACTS = ("sample_rate", "samples", "segments", "missing_leads", "flat_leads", "doubts")
+FACTS = (
+    "sample_rate",
+    "samples",
+    "segments",
+    "missing_leads",
+    "flat_leads",
+    "doubts",
+    "quality",
+    "quality_reasons",
+)
 """Columns that every table of recordings has before what the network says."""
 
 
@@ -23,7 +31,9 @@ class Results:
         recordings: of each recording (the index) its ``sample_rate`` in Hz and number of
             ``samples`` as it was given, its number of ``segments``, and as text ``missing_leads``,
             those that were derived included, ``flat_leads``, others that are constant, and
-            ``doubts``, reasons to doubt the file. `FACTS` names them.
+            ``doubts``, reasons to doubt the file; its ``quality``, 0 to 1, and as text the
+            ``quality_reasons`` why it is not 1, see :func:`fairseq_ecg.quality.quality`.
+            `FACTS` names them.
         segments: of each recording and segment (the index) its ``start`` and ``end`` in the
             recording in seconds, and what subclasses say.
         errors: why a recording was left out, by its name; empty unless leaving out was asked for.

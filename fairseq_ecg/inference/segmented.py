@@ -7,6 +7,7 @@ import torch
 
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference.preprocessing import Preprocessing
+from fairseq_ecg.quality import Quality, quality
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +21,7 @@ class SegmentedRecording:
         padded: samples behind the recording in its only segment.
         missing_leads: that it lacked, derived ones included.
         flat_leads: others that are constant.
+        quality: of the recording as it was given.
         segments: ``(rows, segment_samples)`` float32 each, computed as they are asked for.
         doubts: reasons to doubt what was read.
     """
@@ -30,6 +32,7 @@ class SegmentedRecording:
     padded: int
     missing_leads: tuple[str, ...]
     flat_leads: tuple[str, ...]
+    quality: Quality
     segments: Iterable[torch.Tensor]
     doubts: tuple[str, ...] = ()
 
@@ -44,6 +47,7 @@ class SegmentedRecording:
             found.padded,
             found.missing_leads,
             found.flat_leads,
+            quality(ecg),
             found,
             ecg.doubts,
         )

@@ -12,11 +12,11 @@ import scipy.io
 from fairseq_ecg.cli import main
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.inference import ECGModel, parts
+from fairseq_ecg.inference.results import FACTS
 from tests.conftest import environment
 
+N_FACTS = len(FACTS)
 ATOL = 2e-6  # of probabilities: float32 sums of another order, and 1e-8 mV
-FACTS = ["sample_rate", "samples", "segments", "missing_leads", "flat_leads", "doubts"]
-N = len(FACTS)
 SIGNAL = np.random.default_rng(0).normal(0, 0.5, (12, 5000)).round(3)
 
 
@@ -27,9 +27,9 @@ def predict(network, *arguments, out: Path) -> pd.DataFrame:
 
 def read(path: Path) -> pd.DataFrame:
     table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    return table.fillna({"missing_leads": "", "flat_leads": "", "doubts": ""}).set_index(
-        "recording"
-    )
+    return table.fillna(
+        dict.fromkeys(["missing_leads", "flat_leads", "doubts", "quality_reasons"], "")
+    ).set_index("recording")
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
@@ -42,7 +42,9 @@ def test_recordings_of_a_folder(form, network, outputs, shared, tmp_path, capsys
     assert list(table.columns) == [
         *FACTS, "is_male", "1dAVb", "RBBB", "LBBB", "SB", "ST", "AF", "normal_ecg",
     ]  # fmt: skip
-    np.testing.assert_allclose(table.iloc[1, N:].astype(float), outputs[1:3].mean(axis=0), 0, ATOL)
+    np.testing.assert_allclose(
+        table.iloc[1, N_FACTS:].astype(float), outputs[1:3].mean(axis=0), 0, ATOL
+    )
     of_segments = pd.read_csv(segments) if form == "csv" else pd.read_parquet(segments)
     assert list(of_segments.columns[:4]) == ["recording", "segment", "start", "end"]
     np.testing.assert_allclose(of_segments.iloc[:, 4:], outputs, 0, ATOL)
@@ -83,7 +85,7 @@ def test_prepared_recordings_are_not_standardised_again(network, outputs, prepar
         names = [Path(name).name for name in table.index]
         assert names[:2] == ["code_15_1238362.mat", "code_15_1594286.mat"], form
         assert table["segments"].tolist() == [len(segments) for segments in rows], form
-        np.testing.assert_allclose(table.iloc[:, N:], expected, 0, ATOL, err_msg=form)
+        np.testing.assert_allclose(table.iloc[:, N_FACTS:], expected, 0, ATOL, err_msg=form)
 
 
 def test_pairs_of_a_cmsc_manifest(network, outputs, code_15, tmp_path):
@@ -94,7 +96,7 @@ def test_pairs_of_a_cmsc_manifest(network, outputs, code_15, tmp_path):
         "code_15_1594286.mat", "code_15_270272.mat", "code_15_2969044.mat", "code_15_975093.mat",
     ]  # fmt: skip
     np.testing.assert_allclose(
-        table.iloc[0, N + 1 :].astype(float), outputs[1:3].mean(axis=0), 0, ATOL
+        table.iloc[0, N_FACTS + 1 :].astype(float), outputs[1:3].mean(axis=0), 0, ATOL
     )
 
 
@@ -109,11 +111,15 @@ def test_arrays_records_and_tables_of_them(network, record, tmp_path):
     of_records = predict(network, tmp_path / "table.csv", out=tmp_path / "r.csv")
     assert list(of_records.index) == ["b.hea", "a"]
     # Files hold these numbers to 1e-3 mV, arrays to what float32 rounds.
-    np.testing.assert_allclose(of_records.iloc[::-1, N:], table.iloc[:, N:], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(
+        of_records.iloc[::-1, N_FACTS:], table.iloc[:, N_FACTS:], rtol=0, atol=1e-4
+    )
     (tmp_path / "counts").mkdir()
     np.save(tmp_path / "counts" / "c.npy", (SIGNAL.T * 200).round().astype(np.int16))
     scaled = predict(network, tmp_path / "counts", *said, "--gain=200", out=tmp_path / "c.csv")
-    np.testing.assert_allclose(scaled.iloc[:, N:], table.iloc[:1, N:], rtol=0, atol=1e-2)
+    np.testing.assert_allclose(
+        scaled.iloc[:, N_FACTS:], table.iloc[:1, N_FACTS:], rtol=0, atol=1e-2
+    )
 
 
 def test_leads_that_are_missing(network, record, tmp_path):
@@ -122,13 +128,17 @@ def test_leads_that_are_missing(network, record, tmp_path):
     zeros = predict(network, named, "--missing-leads=zero", out=tmp_path / "z.csv")
     missing = ", ".join(LEADS[2:])
     assert derived["missing_leads"].item() == zeros["missing_leads"].item() == missing
-    assert not np.allclose(derived.iloc[0, N:].astype(float), zeros.iloc[0, N:].astype(float))
+    assert not np.allclose(
+        derived.iloc[0, N_FACTS:].astype(float), zeros.iloc[0, N_FACTS:].astype(float)
+    )
 
 
 def test_aggregation_and_thresholds(network, shared, outputs, tmp_path):
     named = shared / "ecg" / "code_15" / "org" / "code_15_1594286.mat"
     largest = predict(network, named, "--aggregation=max", out=tmp_path / "p.csv")
-    np.testing.assert_allclose(largest.iloc[0, N:].astype(float), outputs[1:3].max(axis=0), 0, ATOL)
+    np.testing.assert_allclose(
+        largest.iloc[0, N_FACTS:].astype(float), outputs[1:3].max(axis=0), 0, ATOL
+    )
     (tmp_path / "t.csv").write_text("label,threshold\nis_male,0.29\nAF,0.0214\nRBBB,0.99\n")
     options = ["--aggregation=AF=max", f"--thresholds={tmp_path / 't.csv'}"]
     table = predict(network, named, *options, out=tmp_path / "p.csv").iloc[0]
@@ -143,8 +153,8 @@ def test_aggregation_and_thresholds(network, shared, outputs, tmp_path):
 
 def test_bfloat16_is_close(network, shared, tmp_path):
     named = shared / "ecg" / "code_15" / "org"
-    full = predict(network, named, out=tmp_path / "p.csv").iloc[:, N:].to_numpy(float)
-    half = predict(network, named, "--dtype=bf16", out=tmp_path / "h.csv").iloc[:, N:]
+    full = predict(network, named, out=tmp_path / "p.csv").iloc[:, N_FACTS:].to_numpy(float)
+    half = predict(network, named, "--dtype=bf16", out=tmp_path / "h.csv").iloc[:, N_FACTS:]
     difference = np.abs(half.to_numpy(float) - full).max()
     assert 0 < difference < 0.02  # 8 bits of mantissa
 

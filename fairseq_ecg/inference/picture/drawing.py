@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 from matplotlib import rc_context
@@ -34,6 +35,7 @@ from fairseq_ecg.inference.picture.paper import (
 )
 from fairseq_ecg.inference.picture.recording import unit_of
 from fairseq_ecg.inference.thresholds import DEFAULT
+from fairseq_ecg.quality import Quality
 
 PIXELS_PER_MM = 8
 MM_PER_INCH = 25.4
@@ -54,6 +56,8 @@ LEGEND_NUMBER = 14.0
 """Room for the number right of the legend."""
 TITLE_SIZE = 4.4
 NOTE_SIZE = 2.9
+NOTE_CHARACTER = 0.6
+"""Width of a character of notes, on average, in units of their size."""
 
 BAR_GAP = 1.2
 """Between a label and its bar, in mm."""
@@ -66,6 +70,7 @@ CHARACTER_WIDTH = 0.65
 
 TEXT = "#22252b"
 MUTED = "#767b85"
+DOUBT = "#a3362c"
 BAR = "#8ea3b8"
 STRONG_BAR = "#1f5f99"
 BAR_TRACK = "#eceff2"
@@ -97,6 +102,7 @@ def draw(
     gain: float | None = None,
     findings: Findings | Estimates | None = None,
     saliency: np.ndarray | None = None,
+    quality: Quality | None = None,
 ) -> Figure:
     """Draw a part of a recording on ECG paper.
 
@@ -120,6 +126,7 @@ def draw(
         saliency: ``(n_samples,)`` of the whole recording, one for each of its samples, as
             :meth:`Saliency.on_signal` returns it; painted along the traces, from the least in the
             recording to the most. NaN is not painted.
+        quality: of the recording; where it is not the best, the reasons stand under the title.
 
     Returns:
         The figure, whose size is that of the paper with its margins; :func:`save` writes it.
@@ -159,7 +166,14 @@ def draw(
     _draw_traces(sheet, paper, part, strips, gain)
     header = axes(MARGIN, top, paper.width, HEADER)
     header.axis("off")
-    _text(header, 0, HEADER / 2 + 1, title or "", TITLE_SIZE, weight="bold", clip_on=True)
+    has_note = quality is not None and quality.reasons
+    height_of_title = HEADER / 2 + (2 if has_note else 1)
+    _text(header, 0, height_of_title, title or "", TITLE_SIZE, weight="bold", clip_on=True)
+    if has_note:
+        note = f"Quality {quality.score:g} of 1: {quality.text}"
+        note = shorten(note, int(paper.width / (NOTE_CHARACTER * NOTE_SIZE)), placeholder=" ...")
+        color = DOUBT if quality.is_doubted else MUTED
+        _text(header, 0, NOTE_SIZE / 2 + 0.5, note, NOTE_SIZE, color=color)
     footer = axes(MARGIN, top - paper.height - FOOTER, paper.width, FOOTER)
     footer.axis("off")
     _text(footer, 0, 2, _scale(part, speed, gain, unit_of(ecg)), NOTE_SIZE, color=MUTED)

@@ -2,8 +2,9 @@
 
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.formats.units import check_millivolts
-from fairseq_ecg.inference.prepared import UNIT, PreparedInStore
+from fairseq_ecg.inference.prepared import STANDARDISED, UNIT, PreparedInStore
 from fairseq_ecg.inference.recordings import NamedRecording
+from fairseq_ecg.quality import Quality, quality, quality_of_standardised
 
 
 def read_shown(recording: NamedRecording) -> tuple[ECG, ECG | NamedRecording]:
@@ -26,3 +27,10 @@ def read_shown(recording: NamedRecording) -> tuple[ECG, ECG | NamedRecording]:
 def unit_of(ecg: ECG) -> str:
     """Return the unit of the samples of a recording that is drawn, ``mV`` or ``SD``."""
     return ecg.metadata.get(UNIT, "mV")
+
+
+def quality_of(ecg: ECG) -> Quality:
+    """Return the quality of a recording that is drawn, whatever its unit."""
+    if unit_of(ecg) == STANDARDISED:
+        return quality_of_standardised([ecg.signal], ecg.leads, ecg.sample_rate)
+    return quality(ecg)

@@ -114,6 +114,11 @@
       recording.doubts && `doubtful: ${recording.doubts}`,
       recording.segments.length === 1 ? "1 segment" : `${recording.segments.length} segments`,
     ].filter(Boolean).join("  \u00b7  ");
+    element("quality").textContent = [
+      `Quality ${number(recording.quality, 3)} of 1${recording.doubted ? ": doubted" : ""}`,
+      recording.reasons,
+    ].filter(Boolean).join("  \u00b7  ");
+    element("quality").classList.toggle("doubted", recording.doubted);
     const chosen = element("layout").selectedOptions[0]?.textContent;
     const names = recording.layouts.map((layout) => layout.name);
     element("layout").replaceChildren(...names.map((name, i) => make("option", { value: i, textContent: name })));

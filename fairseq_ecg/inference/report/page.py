@@ -23,6 +23,7 @@ from fairseq_ecg.inference.report.embedding_map import map_embeddings
 from fairseq_ecg.inference.report.packing import pack_saliency, pack_signal
 from fairseq_ecg.inference.results import END, START
 from fairseq_ecg.inference.thresholds import DEFAULT, thresholds_of
+from fairseq_ecg.quality import DOUBTED
 
 EMBEDDED_SECONDS = 60.0
 SALIENCY_RATE = 100.0
@@ -164,6 +165,9 @@ def _entry(
         "missing": facts["missing_leads"],
         "flat": facts["flat_leads"],
         "doubts": facts["doubts"],
+        "quality": float(facts["quality"]),
+        "doubted": bool(facts["quality"] < DOUBTED),
+        "reasons": facts["quality_reasons"],
         "signal": packed,
         "step": step,
         "layouts": _layouts(part),
