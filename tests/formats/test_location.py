@@ -3,6 +3,7 @@ import os
 import socket
 import tempfile
 import zipfile
+from functools import partial
 
 import pytest
 
@@ -86,7 +87,7 @@ def test_what_is_no_file_is_not_opened(tmp_path):
     elsewhere.mkdir()
     for path, kind in special_files(tmp_path).items():
         location = Location.of(path)
-        for opening in (location.open, location.read, location.local, lambda: read_ecg(path)):
+        for opening in (location.open, location.read, location.local, partial(read_ecg, path)):
             with pytest.raises(DataError, match=f"is a {kind}, not a file"):
                 opening()
         with pytest.raises(DataError, match=f"is a {kind}, not a file"):
