@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError, damage_as_data_error
+from fairseq_ecg.data.errors import DataError, as_data_error, damage_as_data_error
 from fairseq_ecg.formats.channels import Channel, Content, Given, to_ecg
 from fairseq_ecg.formats.ecg import ECG
 from fairseq_ecg.formats.location import LocalFile, Location
@@ -47,8 +47,9 @@ def ecg_from_array(
         DataError: the values are no ECG with these leads, or neither units nor gain are given.
     """
     given = Given(leads, sample_rate, units, gain)
-    rows = as_rows(values, len(given.leads), where)
-    return to_ecg(where, Content([Channel(row) for row in rows]), given, at_once)
+    with as_data_error(f"{where}: cannot be read"):
+        rows = as_rows(values, len(given.leads), where)
+        return to_ecg(where, Content([Channel(row) for row in rows]), given, at_once)
 
 
 def as_rows(values: Any, n_leads: int | None, where: str) -> np.ndarray | StoredArray:

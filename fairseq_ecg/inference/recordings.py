@@ -1,6 +1,5 @@
 """Recordings in whatever form a user has them."""
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -509,7 +508,7 @@ def _read_table(path: str) -> pd.DataFrame | None:
         with open(path, encoding="utf-8-sig", errors="replace") as file:
             lines = iter(lambda: file.readline(_LONGEST_HEADER), "")
             header = next((line for line in lines if line.strip()), "")
-        if PATH not in next(csv.reader([header], delimiter=separator), ()):
+        if PATH not in [cell.strip(' "\r\n') for cell in header.split(separator)]:
             return None
         check_width(path, separator)
         return pd.read_csv(path, sep=separator)

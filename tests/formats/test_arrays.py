@@ -138,3 +138,37 @@ def test_millivolts_survive(tmp_path_factory, signal, transposed):
     np.save(path, signal.T if transposed else signal)
     read = read_ecg(path, leads=THREE, sample_rate=500, units="mV")
     np.testing.assert_array_equal(read.signal, signal)
+
+
+class Unreadable:
+    """What fails as soon as anybody looks at it, as a map of a damaged file does."""
+
+    shape, dtype, ndim = (1, 1000), np.dtype(float), 2
+
+    def __init__(self, error):
+        self.error = error
+
+    def __array__(self, *_, **__):
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RecursionError("deep"), OSError(5, "disk")])
+def test_whatever_an_array_fails_with_is_a_data_error(error):
+    with pytest.raises(DataError, match=rf"^cell 7: cannot be read \({type(error).__name__}"):
+        ecg_from_array(Unreadable(error), leads=["I"], sample_rate=500, units="mV", where="cell 7")
+
+
+@pytest.mark.parametrize(
+    ("shape", "rate", "reason"),
+    [
+        ((3000, 40000), 500, "3,000 channels, more than the most"),
+        ((1, 5000), 1e6, "1,000,000 Hz, more than the most"),
+        ((1, 5000), 0.5, "0.5 Hz, fewer than the least"),
+        ((1, 5 * 10**9), 500, "5,000,000,000 samples of a lead, more than the most"),
+    ],
+)
+def test_implausible_arrays_are_refused_before_anything_is_made_of_them(shape, rate, reason):
+    values = np.broadcast_to(np.float32(0), shape)
+    leads = [f"E{i}" for i in range(shape[0])]
+    with pytest.raises(DataError, match=reason):
+        ecg_from_array(values, leads=leads, sample_rate=rate, units="mV")

@@ -192,3 +192,14 @@ def test_statistics_without_the_missing_samples():
             assert found.mean[2] == found.std[2] == 0
     finally:
         signals.BLOCK_SAMPLES = size
+
+
+@pytest.mark.parametrize("rates", [(333.3333333333, 500), (500, 333.3333333333), (499.999999, 500)])
+def test_rates_of_any_ratio_are_resampled_soon(rates):
+    given, desired = rates
+    n_samples = 5000
+    wave = np.sin(2 * np.pi * 3 * np.arange(n_samples) / given)[None]
+    found = signals.resample(wave, given, desired, "polyphase")
+    expected = np.sin(2 * np.pi * 3 * np.arange(found.shape[1]) / desired)
+    inner = slice(100, -100)
+    np.testing.assert_allclose(found[0, inner], expected[inner], atol=2e-3)
