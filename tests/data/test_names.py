@@ -1,0 +1,62 @@
+import pytest
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.names import plain_name
+
+PLAIN = [
+    "shard-000000.npy",
+    "s0010_re.dat",
+    "..two dots",
+    ".hidden",
+    "a b",
+    "Ableitung-ä",
+    "12:30:00.mat",
+    "x" * 255,
+    "caf\udce9.dat",  # bytes that are not UTF-8
+]
+
+NOT_PLAIN = {
+    "": "names no file",
+    ".": "names no file",
+    "..": "names no file",
+    " .. ": "names no file",
+    "../x": "another folder",
+    "a/b": "another folder",
+    "/etc/passwd": "another folder",
+    "..\\x": "another folder",
+    "\\\\server\\share": "another folder",
+    "C:": "drive",
+    "c:x.dat": "drive",
+    "x\0.dat": "control",
+    "x\n": "control",
+    "\x1b]0;title\x07": "control",
+    "x\x85": "control",
+    "x\u2028": "control",
+    "x" * 256: "255 bytes",
+    "ä" * 128: "255 bytes",
+    "\ud800": "no file can have",
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_plain_names_are_returned(name):
+    assert plain_name("x.hea", name, "the file of a signal") == name
+
+
+@pytest.mark.parametrize("name", NOT_PLAIN)
+def test_what_could_leave_the_folder_is_refused_by_name(name):
+    with pytest.raises(DataError) as error:
+        plain_name("x.hea", name, "the file of a signal")
+    message = str(error.value)
+    assert message.startswith("x.hea: the file of a signal is '")
+    assert NOT_PLAIN[name] in message
+    assert message.isascii()
+    assert message.isprintable()
+    assert len(message) < 300
+
+
+@pytest.mark.parametrize("name", [None, 3, b"x", ["x"], float("nan"), b"x" * 10**6, [0] * 10**5])
+def test_what_is_no_text_is_refused(name):
+    with pytest.raises(DataError, match="is no text") as error:
+        plain_name("x.hea", name, "the file of a signal")
+    assert len(str(error.value)) < 300
