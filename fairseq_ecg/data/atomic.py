@@ -19,12 +19,13 @@ def replacing(path: Path) -> Iterator[Path]:
         path: file to write; its folder is made where absent.
 
     Yields:
-        The path to write to. Nothing is left of it when the caller fails. A full disk is an error
-        that names ``path``, which it is not by itself.
+        The path to write to, where nothing is. Nothing is left of it when the caller fails. A full
+        disk is an error that names ``path``, which it is not by itself.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{_PREFIX}{os.getpid()}-{path.name}")
     try:
+        unfinished.unlink(missing_ok=True)  # a link that lies there would be written through
         yield unfinished
         os.replace(unfinished, path)
     except OSError as error:
@@ -33,6 +34,34 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def reserve(path: Path, n_bytes: int) -> None:
+    """Make a file of zeros that has its room on the disk, or put one in the place of a file.
+
+    What is written to it later cannot fail for want of room: in a memory map that would end the
+    process, and not as an error.
+
+    Args:
+        path: of the file.
+        n_bytes: its size.
+
+    Raises:
+        OSError: there is no room; names ``path``, and nothing is there.
+    """
+    path.unlink(missing_ok=True)
+    try:
+        with open(path, "xb") as file:
+            if n_bytes:
+                os.posix_fallocate(file.fileno(), 0, n_bytes)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file has the name of one that is not whole, or was not when its writer ended."""
+    return name.startswith(_PREFIX)
 
 
 def remove_unfinished(*folders: Path) -> None:
@@ -44,6 +73,6 @@ def remove_unfinished(*folders: Path) -> None:
     for folder in folders:
         if folder.is_dir():
             with os.scandir(folder) as entries:
-                unfinished = [entry for entry in entries if entry.name.startswith(_PREFIX)]
+                unfinished = [entry for entry in entries if is_unfinished(entry.name)]
             for entry in unfinished:
                 os.unlink(entry)

@@ -35,6 +35,8 @@ LIMITS = {
     "samples": Limit(4e9, "samples of a lead"),
     "channels": Limit(2_000, "channels"),
     "bytes": Limit(64 * 2**30, "bytes when unpacked"),
+    "description": Limit(64 * 2**20, "bytes of a description"),
+    "segments": Limit(1e8, "segments"),
     "nesting": Limit(50, "levels of nesting"),
 }
 """Limits by name."""

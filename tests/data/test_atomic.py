@@ -1,9 +1,10 @@
+import errno
 import os
 import resource
 
 import pytest
 
-from fairseq_ecg.data.atomic import replacing
+from fairseq_ecg.data.atomic import replacing, reserve
 
 
 def write_half(path):
@@ -47,3 +48,33 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_link_is_not_written_through(tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / f".unfinished-{os.getpid()}-a.txt").symlink_to(tmp_path / "precious")
+    (tmp_path / "a.txt").symlink_to(tmp_path / "precious")
+    with replacing(tmp_path / "a.txt") as unfinished:
+        unfinished.write_text("new")
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert (tmp_path / "a.txt").read_text() == "new"
+    assert not (tmp_path / "a.txt").is_symlink()
+
+
+def test_room_is_reserved_or_missed_at_once(tmp_path, monkeypatch):
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "a").symlink_to(tmp_path / "precious")
+    reserve(tmp_path / "a", 2**20)
+    assert (tmp_path / "a").read_bytes() == bytes(2**20)
+    assert os.stat(tmp_path / "a").st_blocks * 512 >= 2**20
+    reserve(tmp_path / "a", 0)
+    assert (tmp_path / "a").read_bytes() == b""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*/a'"):
+        reserve(tmp_path / "a", 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+    assert (tmp_path / "precious").read_text() == "precious"
