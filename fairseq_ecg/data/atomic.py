@@ -8,6 +8,8 @@ from pathlib import Path
 
 _PREFIX = ".unfinished-"
 
+_ZEROS = bytes(2**20)
+
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -52,8 +54,11 @@ def reserve(path: Path, n_bytes: int) -> None:
     path.unlink(missing_ok=True)
     try:
         with open(path, "xb") as file:
-            if n_bytes:
+            if hasattr(os, "posix_fallocate") and n_bytes:
                 os.posix_fallocate(file.fileno(), 0, n_bytes)
+            else:  # macOS has none
+                for start in range(0, n_bytes, len(_ZEROS)):
+                    file.write(_ZEROS[: n_bytes - start])
     except OSError as error:
         path.unlink(missing_ok=True)
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error

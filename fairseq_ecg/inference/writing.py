@@ -8,6 +8,7 @@ import pandas as pd
 
 from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.formats.stores import npy_header
 
 CSV, TSV, PARQUET, NPY = ".csv", ".tsv", ".parquet", ".npy"
 
@@ -83,10 +84,7 @@ def _write_parquet(path: Path, tables: Iterable[pd.DataFrame]) -> None:
 def _write_array(path: Path, tables: Tables) -> None:
     shapes = [table.shape for table in tables()]
     shape = (sum(rows for rows, _ in shapes), shapes[0][1])
-    with replacing(path) as unfinished:
-        array = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float32, shape=shape)
-        start = 0
+    with replacing(path) as unfinished, open(unfinished, "wb") as file:
+        file.write(npy_header(shape, np.dtype(np.float32)))
         for table in tables():
-            array[start : start + len(table)] = table.to_numpy(np.float32)
-            start += len(table)
-        array.flush()
+            file.write(table.to_numpy(np.float32).tobytes())

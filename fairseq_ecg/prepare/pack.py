@@ -36,6 +36,7 @@ from fairseq_ecg.data.store.layout import (
 from fairseq_ecg.data.store.reader import Store
 from fairseq_ecg.data.store.tables import FILES, PLACES, VARIABLES, faults_of_index, read_table
 from fairseq_ecg.formats.mat_files import without_variable
+from fairseq_ecg.formats.stores import npy_header
 from fairseq_ecg.prepare.locks import locked
 
 PENDING = "pending.json"
@@ -280,12 +281,7 @@ class _Run:
             replacing(self.store / f"{name}.npy") as unfinished,
             open(unfinished, "wb") as file,
         ):
-            header = {
-                "descr": np.lib.format.dtype_to_descr(part.samples[0].dtype),
-                "fortran_order": False,
-                "shape": (part.n_values,),
-            }
-            np.lib.format.write_array_header_1_0(file, header)
+            file.write(npy_header((part.n_values,), part.samples[0].dtype))
             start = file.tell()
             for samples in part.samples:
                 file.write(samples.data)

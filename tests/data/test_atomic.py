@@ -61,6 +61,12 @@ def test_a_link_is_not_written_through(tmp_path):
     assert not (tmp_path / "a.txt").is_symlink()
 
 
+def test_room_is_reserved_where_the_system_cannot(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "posix_fallocate")
+    reserve(tmp_path / "a", 2**20 + 5)
+    assert (tmp_path / "a").read_bytes() == bytes(2**20 + 5)
+
+
 def test_room_is_reserved_or_missed_at_once(tmp_path, monkeypatch):
     (tmp_path / "precious").write_text("precious")
     (tmp_path / "a").symlink_to(tmp_path / "precious")
