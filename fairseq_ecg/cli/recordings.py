@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fairseq_ecg.cli.prepare.options import words
 from fairseq_ecg.cli.prepare.signals import EXIT_QUARANTINED
+from fairseq_ecg.data.names import in_one_line, printable
 
 if TYPE_CHECKING:
     from fairseq_ecg.inference import ECGModel
@@ -133,8 +134,8 @@ def use(
     """
     import pandas as pd
 
-    from fairseq_ecg.data.atomic import replacing
     from fairseq_ecg.inference.parts import computed_in_parts, identity_of
+    from fairseq_ecg.inference.writing import write_table
 
     recordings, description = recordings_of(arguments)
     model = _model(arguments)
@@ -156,19 +157,18 @@ def use(
         quarantine = out.with_suffix(".quarantine.csv")
         if parts.errors:
             table = pd.DataFrame(parts.errors.items(), columns=["recording", "reason"])
-            table["reason"] = table["reason"].str.split().str.join(" ")
-            with replacing(quarantine) as unfinished:
-                table.to_csv(unfinished, index=False)
+            table["reason"] = table["reason"].map(in_one_line)
+            write_table(quarantine, lambda: iter([table]), 1)
         else:
             quarantine.unlink(missing_ok=True)
         written = write(parts)
         n_left_out = len(parts.errors)
         n_used = parts.n_recordings - n_left_out
-    print(f"{n_used} recordings: {', '.join(map(str, written))}")
+    print(f"{n_used} recordings: {printable(', '.join(map(str, written)))}")
     if not n_left_out:
         return 0
     print(
-        f"{n_left_out} recordings cannot be used, see {quarantine}; the first: "
+        f"{n_left_out} recordings cannot be used, see {printable(str(quarantine))}; the first: "
         f"{table['reason'].iloc[0]}"
     )
     return EXIT_QUARANTINED
@@ -217,7 +217,7 @@ def recordings_of(arguments: argparse.Namespace) -> tuple:
         for path in outputs
         for suffix in (path.suffix, ".rows.csv", ".quarantine.csv")
     }
-    names = {path.name for path in own}
+    names = {printable(path.name) for path in own}
     recordings = [
         recording
         for recording in recordings_in(arguments.recordings, description)

@@ -86,6 +86,11 @@ def printable(text: str) -> str:
     return "".join(_escaped(c) if _UNSEEN.match(c) else c for c in text)
 
 
+def in_one_line(text: str) -> str:
+    """Return a message as `printable` text of one line."""
+    return printable(" ".join(text.split()))
+
+
 _UNSEEN = re.compile("[\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 

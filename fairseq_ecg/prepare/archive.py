@@ -13,7 +13,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from fairseq_ecg.data.atomic import remove_unfinished, replacing
+from fairseq_ecg.data.cells import as_cells
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.names import in_one_line
 from fairseq_ecg.prepare.ids import allot_ids, enter_prepared
 from fairseq_ecg.prepare.journal import Journal, checksum
 from fairseq_ecg.prepare.locks import locked
@@ -334,14 +336,14 @@ class _Tables:
             {
                 "source": row["source"],
                 "record": row["path"],
-                "reason": " ".join(failed[row["idx"]].reason.split()),
+                "reason": in_one_line(failed[row["idx"]].reason),
                 "step": failed[row["idx"]].step,
             }
             for row in _rows(records[records["idx"].isin(failed)])
         ]
         table = pd.DataFrame(rows, columns=["source", "record", "reason", "step"])
         if rows:
-            self._write("quarantine", table)
+            self._write("quarantine", as_cells(table))
         else:
             self.path("quarantine").unlink(missing_ok=True)
         return table
