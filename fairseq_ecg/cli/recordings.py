@@ -134,6 +134,7 @@ def use(
     """
     import pandas as pd
 
+    from fairseq_ecg.data.atomic import remove_unfinished
     from fairseq_ecg.inference.parts import computed_in_parts, identity_of
     from fairseq_ecg.inference.writing import write_table
 
@@ -154,6 +155,9 @@ def use(
         lambda part, bar: compute(model, part, common | {"progress": bar}),
         strict=arguments.strict,
     ) as parts:
+        outputs = _outputs(arguments)
+        folders, names = {path.parent for path in outputs}, {path.name for path in outputs}
+        remove_unfinished(*folders, names=names)
         quarantine = out.with_suffix(".quarantine.csv")
         if parts.errors:
             table = pd.DataFrame(parts.errors.items(), columns=["recording", "reason"])
@@ -211,12 +215,7 @@ def recordings_of(arguments: argparse.Namespace) -> tuple:
 
     description = description_of(arguments, arguments.split)
     # A folder may hold what an earlier run has written there.
-    outputs = [arguments.out, getattr(arguments, "segments", None) or arguments.out]
-    own = {
-        path.with_suffix(suffix).resolve()
-        for path in outputs
-        for suffix in (path.suffix, ".rows.csv", ".quarantine.csv")
-    }
+    own = {path.resolve() for path in _outputs(arguments)}
     names = {printable(path.name) for path in own}
     recordings = [
         recording
@@ -227,6 +226,16 @@ def recordings_of(arguments: argparse.Namespace) -> tuple:
     if not recordings:
         raise DataError(f"no recordings in {', '.join(arguments.recordings)}")
     return recordings, description
+
+
+def _outputs(arguments: argparse.Namespace) -> set[Path]:
+    """Files that a command may write."""
+    paths = {arguments.out, getattr(arguments, "segments", None) or arguments.out}
+    return {
+        path.with_suffix(suffix)
+        for path in paths
+        for suffix in (path.suffix, ".rows.csv", ".quarantine.csv")
+    }
 
 
 def description_of(arguments: argparse.Namespace, split: str | None = None) -> "Description":

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -69,15 +69,22 @@ def is_unfinished(name: str) -> bool:
     return name.startswith(_PREFIX)
 
 
-def remove_unfinished(*folders: Path) -> None:
+def remove_unfinished(*folders: Path, names: Container[str] | None = None) -> None:
     """Remove what processes left behind that were killed while they wrote.
 
     Args:
         folders: to look in, to which nobody else may be writing. They need not exist.
+        names: of the files whose unfinished ones are removed, where others are written by others;
+            None: of all.
     """
     for folder in folders:
         if folder.is_dir():
             with os.scandir(folder) as entries:
-                unfinished = [entry for entry in entries if is_unfinished(entry.name)]
+                unfinished = [
+                    entry
+                    for entry in entries
+                    if is_unfinished(entry.name)
+                    and (names is None or entry.name.split("-", 2)[-1] in names)
+                ]
             for entry in unfinished:
                 os.unlink(entry)

@@ -68,10 +68,10 @@ def path_below(where: str, path: object, what: str, folder: str) -> str:
     return path
 
 
-_CERTAINLY_BELOW = re.compile(
-    r"([A-Za-z0-9_][A-Za-z0-9_.-]{0,99}/)*[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
-).fullmatch
-"""Says quickly of nearly all paths that there is nothing to look for."""
+_PLAIN = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
+_CERTAINLY_PLAIN = re.compile(_PLAIN).fullmatch
+_CERTAINLY_BELOW = re.compile(f"({_PLAIN}/)*{_PLAIN}").fullmatch
+"""Say quickly of nearly all names and paths that there is nothing to look for."""
 
 
 def printable(text: str) -> str:
@@ -105,6 +105,8 @@ def _fault_of(name: object) -> str:
     """What keeps something from being a plain name; empty if nothing does."""
     if not isinstance(name, str):
         return "is no text"
+    if _CERTAINLY_PLAIN(name):
+        return ""
     if not name.strip(". ") and name != "..":
         return "names no file"
     if name == ".." or "/" in name or "\\" in name:

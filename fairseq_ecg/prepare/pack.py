@@ -116,6 +116,8 @@ def pack(
         if wanted:
             run.add_files(wanted)
             run.publish(_index_rows(wanted, index, run.files()))
+        else:
+            run.tidy()
     added = dict.fromkeys((member.split for member in members), 0)
     for member in wanted:
         added[member.split] += 1
@@ -161,6 +163,13 @@ def _is_cmsc(path: Path) -> bool:
     return bool(second.strip()) and "\t" not in second
 
 
+def _shards_of(pending: object) -> set[str]:
+    """Names of the shards that a note of an interrupted run lists."""
+    shards = pending.get("shards") if isinstance(pending, dict) else None
+    listed = shards if isinstance(shards, list) else []
+    return {str(shard.get("name")) for shard in listed if isinstance(shard, dict)}
+
+
 def _remedy(store: Path) -> str:
     return f"Remove {store / PENDING}: what an interrupted run packed is then packed again"
 
@@ -199,6 +208,8 @@ class _Run:
                 self._take_up(str(place), pending.get("shards"), pending.get("parts"))
             except DataError as error:
                 raise DataError(f"{error}. {remedy}") from error
+        elif self.old is not None and _shards_of(pending) <= self._taken():
+            place.unlink()  # they are in the store: the run was killed between the two
 
     def _take_up(self, where: str, shards: object, parts: object) -> None:
         """Go on behind the shards of an interrupted run, once they are known to be there."""
@@ -323,6 +334,11 @@ class _Run:
             unfinished.write_text(description.to_json(), encoding="utf-8")
         (self.store / PENDING).unlink(missing_ok=True)
         self._clear({name, previous})
+
+    def tidy(self) -> None:
+        """Delete what a run left that was killed when its store was there already."""
+        if not (self.store / PENDING).exists():
+            self._clear({path.name for path in self.store.glob("index-*")})
 
     def _clear(self, indices: set[str | None]) -> None:
         """Delete what killed runs left, and all indices but the new one and the one before.

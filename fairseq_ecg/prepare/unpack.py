@@ -16,7 +16,7 @@ import pyarrow.parquet
 import scipy.io
 from tqdm import tqdm
 
-from fairseq_ecg.data.atomic import replacing
+from fairseq_ecg.data.atomic import remove_unfinished, replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.names import path_below, plain_name, printable
 from fairseq_ecg.data.store import Segments, Store
@@ -75,7 +75,9 @@ def unpack(store: str | os.PathLike, out: Path) -> Unpacked:
     rows_of = _splits(table)
     for split in rows_of:
         plain_name(opened.path, f"{split}.tsv", "the manifest of a split")
-    folder = out / "segmented"
+    folder, manifests = out / "segmented", out / "manifests"
+    files = [folder / name for name in names]
+    remove_unfinished(*{file.parent for file in files}, manifests, manifests / "cmsc")
     identical = 0
     with tqdm(total=len(first), desc="unpack", unit="segment") as progress:
         for rows, variables in _with_variables(opened, segments, first):
@@ -83,12 +85,12 @@ def unpack(store: str | os.PathLike, out: Path) -> Unpacked:
                 rows.tolist(), _ecgs(opened, segments, rows), variables, strict=True
             ):
                 content = _mat_file(segments, row, ecg, kept)
-                with replacing(folder / names[row]) as unfinished:
+                with replacing(files[row]) as unfinished:
                     unfinished.write_bytes(content)
                 identical += zlib.crc32(content) == kept["file_crc32"]
             progress.update(len(rows))
     for split, rows in rows_of.items():
-        _write_manifests(out / "manifests", split, folder, segments, rows, names)
+        _write_manifests(manifests, split, folder, segments, rows, names)
     counts = {split: len(rows) for split, rows in rows_of.items()}
     return Unpacked(len(first), identical, counts)
 

@@ -4,7 +4,7 @@ import resource
 
 import pytest
 
-from fairseq_ecg.data.atomic import replacing, reserve
+from fairseq_ecg.data.atomic import remove_unfinished, replacing, reserve
 
 
 def write_half(path):
@@ -84,3 +84,13 @@ def test_room_is_reserved_or_missed_at_once(tmp_path, monkeypatch):
         reserve(tmp_path / "a", 1)
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
     assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_what_killed_processes_left_of_some_files_is_removed(tmp_path):
+    left = [".unfinished-7-a.csv", ".unfinished-7-a-b.csv", ".unfinished-8-other.csv", "a.csv"]
+    for name in left:
+        (tmp_path / name).touch()
+    remove_unfinished(tmp_path, tmp_path / "nothing", names={"a.csv", "a-b.csv"})
+    assert sorted(os.listdir(tmp_path)) == [".unfinished-8-other.csv", "a.csv"]
+    remove_unfinished(tmp_path)
+    assert os.listdir(tmp_path) == ["a.csv"]

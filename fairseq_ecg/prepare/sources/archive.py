@@ -13,6 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.names import path_below
 from fairseq_ecg.formats import ECG, read_ecg
 from fairseq_ecg.prepare import signals
 from fairseq_ecg.prepare.sources.source import Source
@@ -257,7 +258,8 @@ class TabledWFDBArchive(Source):
 
     def read(self, record: Mapping[str, Any]) -> ECG:
         """Read a record, without the comments of its header."""
-        ecg = read_record(record, self.raw_root / record["path"])
+        place = path_below(str(self.raw_root), record["path"], "a record", "the archive")
+        ecg = read_record(record, self.raw_root / place)
         return replace(ecg, metadata={"units": UNITS})
 
     def describe(self, meta: pd.DataFrame) -> pd.DataFrame:
