@@ -19,6 +19,7 @@ from fairseq_ecg.cli import (
     saliency,
     store,
 )
+from fairseq_ecg.data.names import in_one_line, printable
 
 # Whatever takes time to import is imported where it is needed: --help is to answer at once.
 
@@ -53,15 +54,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = label.spelled_out(sys.argv[1:] if argv is None else argv)
     arguments = _parser().parse_args(words)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.basicConfig(level=logging.WARNING, handlers=[_handler()])
     from fairseq_ecg.compat.checkpoint import CheckpointError
     from fairseq_ecg.data.errors import DataError
 
     try:
         return arguments.run(arguments)
     except (DataError, CheckpointError, OSError) as error:
-        print(f"fairseq-ecg: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"fairseq-ecg: {in_one_line(str(error))}", file=sys.stderr)
         return EXIT_USER_ERROR
+
+
+class _InPlainCharacters(logging.Formatter):
+    """Messages without what terminals obey: they name files, which may be called anything."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(printable, super().format(record).split("\n")))
+
+
+def _handler() -> logging.Handler:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_InPlainCharacters("%(message)s"))
+    return handler
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from fairseq_ecg.data.names import in_one_line
+
 EXIT_SOME_LEFT_OUT = 3
 
 
@@ -53,5 +55,5 @@ def say_left_out(errors: dict[str, str]) -> int:
         The exit status: 0 if there are none.
     """
     for error in errors.values():
-        print(f"fairseq-ecg: left out: {' '.join(error.split())}", file=sys.stderr)
+        print(f"fairseq-ecg: left out: {in_one_line(error)}", file=sys.stderr)
     return EXIT_SOME_LEFT_OUT if errors else 0

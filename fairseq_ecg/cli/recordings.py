@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fairseq_ecg.cli.options import add_verify
 from fairseq_ecg.cli.prepare.options import words
 from fairseq_ecg.cli.prepare.signals import EXIT_QUARANTINED
+from fairseq_ecg.data.names import in_one_line, printable
 
 if TYPE_CHECKING:
     from fairseq_ecg.inference import ECGModel
@@ -147,8 +148,9 @@ def use(
     """
     import pandas as pd
 
-    from fairseq_ecg.data.atomic import replacing
+    from fairseq_ecg.data.atomic import remove_unfinished
     from fairseq_ecg.inference.parts import computed_in_parts, identity_of
+    from fairseq_ecg.inference.writing import write_table
 
     recordings, description = recordings_of(arguments)
     model = _model(arguments)
@@ -168,22 +170,24 @@ def use(
         lambda part, bar: compute(model, part, common | {"progress": bar}),
         strict=arguments.strict,
     ) as parts:
+        outputs = _outputs(arguments)
+        folders, names = {path.parent for path in outputs}, {path.name for path in outputs}
+        remove_unfinished(*folders, names=names)
         quarantine = out.with_suffix(".quarantine.csv")
         if parts.errors:
             table = pd.DataFrame(parts.errors.items(), columns=["recording", "reason"])
-            table["reason"] = table["reason"].str.split().str.join(" ")
-            with replacing(quarantine) as unfinished:
-                table.to_csv(unfinished, index=False)
+            table["reason"] = table["reason"].map(in_one_line)
+            write_table(quarantine, lambda: iter([table]), 1)
         else:
             quarantine.unlink(missing_ok=True)
         written = [] if parts.is_empty else write(parts)
         n_left_out = len(parts.errors)
         n_used = parts.n_recordings - n_left_out
-    print(f"{n_used} recordings: {', '.join(map(str, written))}")
+    print(f"{n_used} recordings: {printable(', '.join(map(str, written)))}")
     if not n_left_out:
         return 0
     print(
-        f"{n_left_out} recordings cannot be used, see {quarantine}; the first: "
+        f"{n_left_out} recordings cannot be used, see {printable(str(quarantine))}; the first: "
         f"{table['reason'].iloc[0]}"
     )
     return EXIT_QUARANTINED
@@ -228,13 +232,8 @@ def recordings_of(arguments: argparse.Namespace) -> tuple:
 
     description = description_of(arguments, arguments.split)
     # A folder may hold what an earlier run has written there.
-    outputs = [arguments.out, getattr(arguments, "segments", None) or arguments.out]
-    own = {
-        path.with_suffix(suffix).resolve()
-        for path in outputs
-        for suffix in (path.suffix, ".rows.csv", ".quarantine.csv")
-    }
-    names = {path.name for path in own}
+    own = {path.resolve() for path in _outputs(arguments)}
+    names = {printable(path.name) for path in own}
     recordings = [
         recording
         for recording in recordings_in(arguments.recordings, description)
@@ -244,6 +243,16 @@ def recordings_of(arguments: argparse.Namespace) -> tuple:
     if not recordings:
         raise DataError(f"no recordings in {', '.join(arguments.recordings)}")
     return recordings, description
+
+
+def _outputs(arguments: argparse.Namespace) -> set[Path]:
+    """Files that a command may write."""
+    paths = {arguments.out, getattr(arguments, "segments", None) or arguments.out}
+    return {
+        path.with_suffix(suffix)
+        for path in paths
+        for suffix in (path.suffix, ".rows.csv", ".quarantine.csv")
+    }
 
 
 def description_of(arguments: argparse.Namespace, split: str | None = None) -> "Description":

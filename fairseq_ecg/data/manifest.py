@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fairseq_ecg.data.errors import DataError, as_data_error
+from fairseq_ecg.data.names import path_below, plain_name
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +121,7 @@ def read_manifest(path: str | os.PathLike, min_samples: int | None = None) -> Ma
     names, sizes, numbers = [], [], []
     n_short = 0
     for number, (name, size) in _rows(path, lines, first_line=2, n_columns=2, meaning=_PLAIN_ROW):
+        path_below(f"{path}, line {number}", name, "a file", "the root directory of line 1")
         n_samples = _n_samples(path, number, size)
         if min_samples is not None and n_samples < min_samples:
             n_short += 1
@@ -158,11 +160,13 @@ def read_cmsc_manifest(path: str | os.PathLike, min_samples: int | None = None) 
             "A CMSC manifest is needed here: point task.data at the folder 'cmsc' that was made "
             "from the plain manifests"
         )
+    plain_name(f"{path}, line 2", f"x.{extension}", "a file")
     names, sizes, numbers, segments = [], [], [], []
     n_short = n_single = 0
     for number, (name, size, _, listed) in _rows(
         path, lines, first_line=3, n_columns=4, meaning=_CMSC_ROW
     ):
+        path_below(f"{path}, line {number}", name, "a file", "the root directory of line 1")
         n_samples = _n_samples(path, number, size)
         paired = _paired_segments(path, number, listed)
         if min_samples is not None and n_samples < min_samples:

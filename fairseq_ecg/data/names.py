@@ -1,8 +1,9 @@
-"""Names that stand in files of strangers and become names of files."""
+"""Names of files: those that files of strangers give, and those that people are shown."""
 
 import os
 import re
 import unicodedata
+from pathlib import PurePosixPath
 
 from fairseq_ecg.data.errors import DataError
 
@@ -37,13 +38,78 @@ def plain_name(where: str, name: object, what: str) -> str:
     return name
 
 
+def path_below(where: str, path: object, what: str, folder: str) -> str:
+    """Return a path that a file gives, once it is known to stay below the folder it is used in.
+
+    Args:
+        where: names the file that gives it.
+        path: what the file gives, perhaps with folders, ``p10/s1.mat`` for instance.
+        what: the field that it is given in.
+        folder: says which folder that is, in the error message.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        DataError: it is no text, is absolute or a URL, leaves the folder, or a part of it is
+            refused as by `plain_name`.
+    """
+    if isinstance(path, str) and _CERTAINLY_BELOW(path):
+        return path
+    parts = PurePosixPath(path).parts if isinstance(path, str) else [path]
+    fault = next(filter(None, map(_fault_of, parts or [""])), "")
+    if isinstance(path, str) and "://" in path:
+        fault = "is a URL"
+    if fault:
+        raise DataError(
+            f"{where}: {what} is {_shortened(path)}, which {fault}; it is not below {folder}. "
+            "Correct it if you trust where the file is from"
+        )
+    return path
+
+
+_PLAIN = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
+_CERTAINLY_PLAIN = re.compile(_PLAIN).fullmatch
+_CERTAINLY_BELOW = re.compile(f"({_PLAIN}/)*{_PLAIN}").fullmatch
+"""Say quickly of nearly all names and paths that there is nothing to look for."""
+
+
+def printable(text: str) -> str:
+    r"""Return text with what terminals obey and files of UTF-8 do not hold as escapes.
+
+    Control characters, marks that turn the direction of writing, and line separators become
+    ``\x1b`` or ``\u202e``; bytes of file names that are not UTF-8 become ``\xe9``. All other
+    characters stay, so that names of nearly all files do.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escaped(c) if _UNSEEN.match(c) else c for c in text)
+
+
+def in_one_line(text: str) -> str:
+    """Return a message as `printable` text of one line."""
+    return printable(" ".join(text.split()))
+
+
+_UNSEEN = re.compile("[\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:  # as Python reads bytes that are not UTF-8
+        number -= 0xDC00
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
+
+
 def _fault_of(name: object) -> str:
     """What keeps something from being a plain name; empty if nothing does."""
     if not isinstance(name, str):
         return "is no text"
-    if not name.strip(". "):
+    if _CERTAINLY_PLAIN(name):
+        return ""
+    if not name.strip(". ") and name != "..":
         return "names no file"
-    if "/" in name or "\\" in name:
+    if name == ".." or "/" in name or "\\" in name:
         return "names another folder"
     if re.match(r"[A-Za-z]:", name):
         return "names a drive"

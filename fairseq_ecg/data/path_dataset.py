@@ -10,6 +10,7 @@ from fairseq_ecg.data.dataset import ECGDataset
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LeadSelection, lead_indices
 from fairseq_ecg.data.recording import read_mat, read_wfdb
+from fairseq_ecg.data.store.layout import is_url
 from fairseq_ecg.ops.augment import check_leads
 
 
@@ -106,11 +107,17 @@ def record_name(mat: dict[str, np.ndarray], where: str) -> str:
         where: names the file in error messages.
 
     Raises:
-        DataError: it is not one path.
+        DataError: it is not one path on this machine.
     """
     value = mat["ecg_path"]
     if value.size != 1 or value.dtype.kind != "U":
         raise DataError(
             f"{where}: 'ecg_path' must be one path, found {value.tolist()}. Prepare the file again"
         )
-    return value.item()
+    name = value.item()
+    if is_url(name):
+        raise DataError(
+            f"{where}: 'ecg_path' is the URL {name!r}, which is not fetched for a file that names "
+            "it. Fetch the record, and prepare the file again with its path"
+        )
+    return name

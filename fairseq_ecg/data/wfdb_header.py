@@ -143,7 +143,7 @@ def _parse(first: list[str], lines: list[str], where: str, record: str) -> tuple
         check_limit(where, "samples", n_frames or 0)
     n_lines, what = (n_signals, "signals") if n_segments is None else (n_segments, "segments")
     if n_segments is not None:
-        check_limit(where, "segments", n_segments)
+        check_limit(where, "record_segments", n_segments)
     if len(lines) != n_lines:
         raise DataError(
             f"{where}: says {n_lines} {what}, and lists {len(lines)}. Get the header again, or "

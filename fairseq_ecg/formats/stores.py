@@ -6,8 +6,12 @@ arguments of :class:`numpy.memmap`. fairseq_ecg/compat/README.md has more on bot
 that ``np.load`` reads too.
 """
 
+import io
+import math
 import os
 import pickle
+import pickletools
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from fairseq_ecg.data.atomic import reserve
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.limits import check_limit
+from fairseq_ecg.data.names import printable
 
 FORMS = ("raw", "npy")
 """Without NumPy's header, as fairseq_signals writes, or with it, so that ``np.load`` reads."""
@@ -55,11 +62,13 @@ class MemmapReader:
     def _open(self) -> np.ndarray:
         if np.dtype(self.dtype).hasobject:
             raise DataError(f"{self.file}: arrays of Python objects are not read: {self.dtype}")
+        if os.path.exists(self.file) and not os.path.isfile(self.file):
+            raise DataError(f"{self.file}: is no file")
         try:
             return np.memmap(
                 self.file, mode="r", shape=self.shape, dtype=self.dtype, **self.memmap_kwargs
             )
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise DataError(
                 f"{self.file}: holds fewer numbers than its header says, {self.dtype} of shape "
                 f"{self.shape} ({error}). Extract it again"
@@ -128,6 +137,7 @@ class MemmapBatchWriter(MemmapReader):
 
     Raises:
         ValueError: as :class:`MemmapReader`.
+        OSError: there is no room for the file.
     """
 
     def __init__(
@@ -148,8 +158,11 @@ class MemmapBatchWriter(MemmapReader):
         self.save_header()
 
     def _open(self) -> np.ndarray:
+        n_bytes = _bytes_of(self.shape, np.dtype(self.dtype)) + self.memmap_kwargs.get("offset", 0)
+        # Without its room on the disk, writing to the map would end the process.
+        reserve(Path(os.path.realpath(self.file)), max(n_bytes, 1))
         return np.memmap(
-            self.file, mode="w+", shape=self.shape, dtype=self.dtype, **self.memmap_kwargs
+            self.file, mode="r+", shape=self.shape, dtype=self.dtype, **self.memmap_kwargs
         )
 
     @classmethod
@@ -249,15 +262,19 @@ class RowStore:
         self.unfinished = self.file.with_name(f".unfinished-{token or os.getpid()}-{file.name}")
         self.shape = tuple(shape)
         self.dtype = np.dtype(dtype)
-        self._npy_header = self._header_of_numpy() if form == "npy" else b""
-        self._row_bytes = self.dtype.itemsize * int(np.prod(self.shape[1:]))
+        self._npy_header = npy_header(self.shape, self.dtype) if form == "npy" else b""
+        self._row_bytes = _bytes_of(self.shape[1:], self.dtype)
 
     def allocate(self) -> None:
-        """Make the unfinished file, all zero; one process does, before any writes."""
+        """Make the unfinished file, all zero; one process does, before any writes.
+
+        Raises:
+            OSError: there is no room for it.
+        """
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.unfinished, "wb") as file:
+        reserve(self.unfinished, len(self._npy_header) + self.shape[0] * self._row_bytes)
+        with open(self.unfinished, "r+b") as file:
             file.write(self._npy_header)
-            file.truncate(len(self._npy_header) + self.shape[0] * self._row_bytes)
 
     def write(self, places: Sequence[int], rows: np.ndarray) -> None:
         """Write rows.
@@ -290,6 +307,7 @@ class RowStore:
         header_file.unlink(missing_ok=True)
         os.replace(self.unfinished, self.file)
         unfinished = header_file.with_name(f"{self.unfinished.name}-header")
+        unfinished.unlink(missing_ok=True)
         unfinished.write_bytes(pickle.dumps(header, protocol=4))
         os.replace(unfinished, header_file)
 
@@ -297,17 +315,21 @@ class RowStore:
         """Remove the unfinished file."""
         self.unfinished.unlink(missing_ok=True)
 
-    def _header_of_numpy(self) -> bytes:
-        from io import BytesIO
 
-        described = {
-            "shape": self.shape,
-            "fortran_order": False,
-            "descr": np.lib.format.dtype_to_descr(self.dtype),
-        }
-        header = BytesIO()
-        np.lib.format.write_array_header_1_0(header, described)
-        return header.getvalue()
+def npy_header(shape: Sequence[int], dtype: np.dtype) -> bytes:
+    """Return what NumPy writes before the numbers of an array in C order."""
+    described = {
+        "shape": tuple(map(int, shape)),
+        "fortran_order": False,
+        "descr": np.lib.format.dtype_to_descr(dtype),
+    }
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, described)
+    return header.getvalue()
+
+
+def _bytes_of(shape: Sequence[int], dtype: np.dtype) -> int:
+    return math.prod(map(int, shape)) * dtype.itemsize
 
 
 def _write_all(file: Any, row: np.ndarray) -> None:
@@ -344,25 +366,102 @@ def read_header(path: str | os.PathLike) -> dict[str, Any]:
         DataError: the file asks for more than plain containers, numbers and types of NumPy, or
             is no header.
     """
+    where = os.fspath(path)
+    if not os.path.isfile(where):
+        raise DataError(f"{where}: no such file. Extract it again")
+    if os.path.getsize(where) > _LARGEST_HEADER:
+        raise DataError(f"{where}: is too large for a header. Extract it again")
+    content = Path(where).read_bytes()
     try:
-        with open(path, "rb") as file:
-            header = _HeaderUnpickler(file).load()
+        _check_instructions(content)
+        header = _HeaderUnpickler(io.BytesIO(content)).load()
     except DataError as error:
-        raise DataError(f"{path} is refused: {error}") from error
+        raise DataError(f"{where} is refused: {error}") from error
     except Exception as error:  # a damaged pickle fails in any way
-        raise DataError(f"{path}: no header of a store ({error}). Extract it again") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(f"{where}: no header of a store ({reason}). Extract it again") from error
+    return _checked_header(header, where)
+
+
+_LARGEST_HEADER, _MOST_INSTRUCTIONS, _MOST_AXES = 2**12, 500, 32
+"""Bytes of a header, and instructions of its pickle, of which real ones have some fifty."""
+
+_INSTRUCTIONS = {
+    *("PROTO", "FRAME", "STOP", "MARK", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"),
+    *("GET", "BINGET", "LONG_BINGET", "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD"),
+    *("EMPTY_DICT", "DICT", "SETITEM", "SETITEMS", "EMPTY_LIST", "LIST", "APPEND", "APPENDS"),
+    *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "NONE", "NEWTRUE", "NEWFALSE"),
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "SHORT_BINBYTES"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE"),
+}
+"""Of pickles, as headers have them: no copies, no classes of other ways, no long bytes."""
+
+_REMEMBER = ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE")
+
+
+def _check_instructions(content: bytes) -> None:
+    """Raise DataError where a pickle does more than a header has to, before it is done.
+
+    A few bytes can ask for gigabytes, or build what takes for ever to look at out of parts that are
+    used twice; here only texts are.
+    """
+    remembered: dict[int, bool] = {}
+    is_text = False
+    for count, (instruction, argument, _) in enumerate(pickletools.genops(content)):
+        name = instruction.name
+        if count > _MOST_INSTRUCTIONS:
+            raise DataError("it is longer than headers are")
+        if name not in _INSTRUCTIONS:
+            raise DataError(f"it holds {name}, and a header holds numbers and text only")
+        if name in _REMEMBER:
+            number = len(remembered) if argument is None else argument
+            if number > _MOST_INSTRUCTIONS:
+                raise DataError("it numbers more parts than headers have")
+            remembered[number] = is_text
+            continue
+        if "GET" in name and not remembered.get(argument):
+            raise DataError("it uses a part twice that is no text")
+        is_text = "UNICODE" in name or "STRING" in name or "GET" in name
+
+
+def _checked_header(header: object, where: str) -> dict[str, Any]:
+    """Return a header whose every part is what it has to be."""
+    expected = f"{where}: expected a dict of shape, dtype and perhaps offset and order, found "
+    if not isinstance(header, dict) or not {"shape", "dtype"} <= set(header) <= _HEADER_KEYS:
+        raise DataError(f"{expected}something else. Extract it again")
+    shape, offset = header["shape"], header.get("offset", 0)
     if (
-        not isinstance(header, dict)
-        or not {"shape", "dtype"} <= set(header) <= _HEADER_KEYS
-        or not isinstance(header["shape"], tuple | list)
-        or not all(type(size) is int and size >= 0 for size in header["shape"])
-        or not isinstance(header["dtype"], str | np.dtype)
+        not isinstance(shape, tuple | list)
+        or len(shape) > _MOST_AXES
+        or not all(type(size) is int and size >= 0 for size in shape)
     ):
-        raise DataError(
-            f"{path}: expected a dict of shape, dtype and perhaps offset and order, found "
-            f"{header!r}. Extract it again"
-        )
-    return header
+        raise DataError(f"{expected}a shape that is none. Extract it again")
+    if type(offset) is not int or offset < 0 or header.get("order", "C") not in ("C", "F"):
+        raise DataError(f"{expected}an offset or order that is none. Extract it again")
+    dtype = header["dtype"] if isinstance(header["dtype"], _Dtype) else _Dtype(header["dtype"])
+    try:
+        n_bytes = _bytes_of(shape, dtype.numpy()) + offset
+    except (TypeError, ValueError):
+        raise DataError(f"{expected}a dtype that is none. Extract it again") from None
+    check_limit(where, "bytes", n_bytes)
+    return header if header["dtype"] is not dtype else header | {"dtype": dtype.numpy()}
+
+
+class _Dtype:
+    """A type of NumPy as pickles hold it: a name, and a state that tells the order of its bytes."""
+
+    def __init__(self, name: object, align: object = False, copy: object = True):
+        self.name, self.order = name, "="
+
+    def __setstate__(self, state: Any) -> None:
+        self.order = state[1]
+
+    def numpy(self) -> np.dtype:
+        if not isinstance(self.name, str) or not re.fullmatch(
+            r"[<>=|]?[A-Za-z]\w{0,15}", self.name
+        ):
+            raise TypeError("no name of a type")
+        return np.dtype(self.name).newbyteorder(self.order)
 
 
 class _HeaderUnpickler(pickle.Unpickler):
@@ -370,8 +469,8 @@ class _HeaderUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("numpy", "dtype"):
-            return np.dtype
+            return _Dtype
         raise DataError(
-            f"it asks for {module}.{name}, where a header holds numbers and text only, and could "
-            "run code on this machine"
+            f"it asks for {printable(f'{module}.{name}'[:100])}, where a header holds numbers and "
+            "text only, and could run code on this machine"
         )

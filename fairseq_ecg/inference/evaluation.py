@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fairseq_ecg.data.atomic import replacing
+from fairseq_ecg.data.cells import cell
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.file_dataset import FileECGDataset
 from fairseq_ecg.data.store import StoreECGDataset, is_store
@@ -236,7 +237,7 @@ def write_scores(path: Path, evaluation: Evaluation, baseline: Evaluation | None
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*COLUMNS, *(["auroc_untrained"] if baseline else [])])
-        writer.writerows(_rows(evaluation, baseline))
+        writer.writerows([cell(name), *rest] for name, *rest in _rows(evaluation, baseline))
 
 
 def format_scores(evaluation: Evaluation, baseline: Evaluation | None) -> str:

@@ -157,7 +157,8 @@ def _identity(recordings: Sequence[NamedRecording], settings: str) -> str:
         for file in recording.source.files:
             try:
                 status = os.stat(file)
-                digest.update(f"{file} {status.st_size} {status.st_mtime_ns}".encode())
+                digest.update(os.fsencode(file))
+                digest.update(f" {status.st_size} {status.st_mtime_ns}".encode())
             except (OSError, ValueError):  # ValueError: a name that no file can have
                 continue
     return digest.hexdigest()

@@ -1,5 +1,6 @@
 """Recordings in whatever form a user has them."""
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,9 +13,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from fairseq_ecg.data.atomic import is_unfinished
 from fairseq_ecg.data.errors import DataError, as_data_error, damage_as_data_error
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
+from fairseq_ecg.data.names import printable
 from fairseq_ecg.data.path_dataset import record_name
 from fairseq_ecg.data.recording import read_mat
 from fairseq_ecg.data.regular import require_file
@@ -43,6 +46,8 @@ from fairseq_ecg.inference.prepared import (
 from fairseq_ecg.inference.preprocessing import Preprocessing
 from fairseq_ecg.inference.segmented import SegmentedRecording
 from fairseq_ecg.prepare.stages import recording_of_segment
+
+logger = logging.getLogger(__name__)
 
 PATH = "path"
 """Column of a table that names the file of each recording."""
@@ -91,8 +96,10 @@ class NamedRecording:
 
     Attributes:
         name: of the recording in tables: the path of a file as it was given, or the position of
-            an array; one that is there again has a number behind it. The segments
-            ``<recording>_<number>.mat`` of one recording have the name ``<recording>.mat``.
+            an array; one that is there again has a number behind it. What cannot be written or
+            would steer a terminal is escaped (:func:`fairseq_ecg.data.names.printable`). The
+            segments ``<recording>_<number>.mat`` of one recording have the name
+            ``<recording>.mat``.
         source: reads it.
     """
 
@@ -295,6 +302,8 @@ def recordings_in(source, description: Description) -> list[NamedRecording]:
     recordings, seen = [], Counter()
     for number, recording in enumerate(_grouped(_recordings_in(source, description))):
         name = number if recording.name is None else recording.name
+        if isinstance(name, str):
+            name = printable(name)
         seen[name] += 1
         if seen[name] > 1:
             name = f"{name} ({seen[name]})"
@@ -355,7 +364,7 @@ def _recordings_in(source, description: Description) -> Iterator[NamedRecording]
             named = replace(description, leads=tuple(map(str, leads)))
             yield NamedRecording(None, _OfArray(source[leads].to_numpy().T, named))
         else:
-            yield from _in_table(source, "the table", "", description)
+            yield from _in_table(source, "the table", None, description)
     elif isinstance(source, list | tuple) and not _is_array(source):
         for item in source:
             yield from _recordings_in(item, description)
@@ -486,11 +495,18 @@ def _in_store(path: str, split: str | None) -> Iterator[NamedRecording]:
 
 def _files_in(folder: Path) -> list[Path]:
     """Find the recordings in a folder; a WFDB record is its header."""
-    files = sorted(
+    found = [
         path
         for path in folder.rglob("*")
         if path.name.lower().removesuffix(".gz").endswith(IN_FOLDERS) and path.is_file()
-    )
+    ]
+    files = sorted(path for path in found if not is_unfinished(path.name))
+    if len(files) < len(found):
+        logger.warning(
+            "%s: %d files are left out that a run which was ended left there (.unfinished-*); "
+            "remove them",
+            *(folder, len(found) - len(files)),
+        )
     headers = {path.with_suffix("") for path in files if path.suffix.lower() == ".hea"}
     return [
         path
@@ -515,9 +531,12 @@ def _read_table(path: str) -> pd.DataFrame | None:
 
 
 def _in_table(
-    table: pd.DataFrame, where: str, folder: str, description: Description
+    table: pd.DataFrame, where: str, folder: str | None, description: Description
 ) -> Iterator[NamedRecording]:
-    """Yield the recording of every row; paths that are not absolute start at ``folder``."""
+    """Yield the recording of every row.
+
+    Paths that are not absolute start at ``folder``, that of the table; None: it is from no file.
+    """
     if PATH not in table.columns:
         raise DataError(
             f"{where}: no column {PATH!r} (it has {', '.join(map(str, table.columns))}). Name the "
@@ -526,11 +545,18 @@ def _in_table(
     if table.empty:
         raise DataError(f"{where}: no recordings, the table has no rows")
     for row, path in enumerate(table[PATH]):
-        if isinstance(path, str | os.PathLike) and os.fspath(path):
-            yield NamedRecording(os.fspath(path), _OfFile(os.path.join(folder, path), description))
-        else:
-            place = f"{where}, row {row + 1}"
+        place = f"{where}, row {row + 1}"
+        if not isinstance(path, str | os.PathLike) or not os.fspath(path):
             yield NamedRecording(place, _Unusable(DataError(f"{place}: no path")))
+        elif folder is not None and is_url(path):
+            fault = (
+                f"{place}: {path} is a URL, which is not fetched for a table that names it. Name "
+                "URLs in the command, or give the table as a DataFrame"
+            )
+            yield NamedRecording(path, _Unusable(DataError(fault)))
+        else:
+            path = os.fspath(path)
+            yield NamedRecording(path, _OfFile(os.path.join(folder or "", path), description))
 
 
 def _signals(source) -> Iterator[np.ndarray]:

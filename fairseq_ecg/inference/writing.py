@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 
 from fairseq_ecg.data.atomic import replacing
+from fairseq_ecg.data.cells import as_cells
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.formats.stores import npy_header
 
 CSV, TSV, PARQUET, NPY = ".csv", ".tsv", ".parquet", ".npy"
 
@@ -30,8 +32,9 @@ def check_form(path: Path, *, arrays: bool) -> None:
 def write_table(path: Path, tables: Tables, n_keys: int) -> list[Path]:
     """Write a table in the form that the extension says.
 
-    As an array its values are float32 ``(rows, columns)``, and the columns that say what a row is
-    go to ``<name>.rows.csv`` beside it.
+    Texts of CSV and TSV are written by `fairseq_ecg.data.cells.cell`. As an array its values are
+    float32 ``(rows, columns)``, and the columns that say what a row is go to ``<name>.rows.csv``
+    beside it.
 
     Args:
         path: file to write.
@@ -60,6 +63,7 @@ def _write_text(path: Path, tables: Iterable[pd.DataFrame], separator: str) -> N
         open(unfinished, "w", newline="", encoding="utf-8") as file,
     ):
         for number, table in enumerate(tables):
+            table = as_cells(table)
             table.to_csv(file, sep=separator, index=False, header=not number, lineterminator="\n")
 
 
@@ -83,10 +87,7 @@ def _write_parquet(path: Path, tables: Iterable[pd.DataFrame]) -> None:
 def _write_array(path: Path, tables: Tables) -> None:
     shapes = [table.shape for table in tables()]
     shape = (sum(rows for rows, _ in shapes), shapes[0][1])
-    with replacing(path) as unfinished:
-        array = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float32, shape=shape)
-        start = 0
+    with replacing(path) as unfinished, open(unfinished, "wb") as file:
+        file.write(npy_header(shape, np.dtype(np.float32)))
         for table in tables():
-            array[start : start + len(table)] = table.to_numpy(np.float32)
-            start += len(table)
-        array.flush()
+            file.write(table.to_numpy(np.float32).tobytes())

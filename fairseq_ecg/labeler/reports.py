@@ -18,6 +18,7 @@ import pandas as pd
 from joblib.externals.loky import ProcessPoolExecutor
 
 from fairseq_ecg.data.atomic import replacing
+from fairseq_ecg.data.cells import cell
 from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.data.report_lines import joined_lines
@@ -433,7 +434,7 @@ def _joined(out: Path, parts: Path, n_parts: int, labels: LabelSet) -> Coverage:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["statement", "count", "patterns", "unmatched"])
         for text, row in sorted(statements.items(), key=lambda item: (-item[1][0], item[0])):
-            writer.writerow([text, *row])
+            writer.writerow([cell(text), *row])
     with replacing(out / COVERAGE) as path, open(path, "w", encoding="utf-8") as file:
         json.dump(asdict(coverage), file, indent=1)
         file.write("\n")
@@ -445,6 +446,7 @@ def _joined(out: Path, parts: Path, n_parts: int, labels: LabelSet) -> Coverage:
 
 
 def _quoted(name: str) -> str:
+    name = cell(name)
     return f'"{name.replace(chr(34), chr(34) * 2)}"' if set(name) & set(',"\r\n') else name
 
 

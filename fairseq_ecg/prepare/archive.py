@@ -13,7 +13,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from fairseq_ecg.data.atomic import remove_unfinished, replacing
+from fairseq_ecg.data.cells import as_cells
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.names import in_one_line
 from fairseq_ecg.prepare.ids import allot_ids, enter_prepared
 from fairseq_ecg.prepare.journal import Journal, checksum
 from fairseq_ecg.prepare.locks import locked
@@ -345,7 +347,7 @@ class _Tables:
             {
                 "source": row["source"],
                 "record": row["path"],
-                "reason": " ".join(failed[row["idx"]].reason.split()),
+                "reason": in_one_line(failed[row["idx"]].reason),
                 "step": failed[row["idx"]].step,
             }
             for row in _rows(records[records["idx"].isin(failed)])
@@ -369,7 +371,7 @@ class _Tables:
 
     def _write_or_remove(self, name: str, table: pd.DataFrame) -> None:
         if len(table):
-            self._write(name, table)
+            self._write(name, as_cells(table))
         else:
             self.path(name).unlink(missing_ok=True)
 

@@ -13,8 +13,9 @@ import yaml
 from pandas.api.types import is_numeric_dtype
 from tqdm import tqdm
 
-from fairseq_ecg.data.atomic import replacing
+from fairseq_ecg.data.atomic import replacing, reserve
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.formats.stores import npy_header
 from fairseq_ecg.prepare.tables import (
     columns_of,
     line_of,
@@ -224,7 +225,10 @@ def prepare_labels(
     counts = LabelCounts(names)
     kinds: set[str] = set()
     with replacing(output / "y.npy") as path:
-        np.lib.format.open_memmap(path, "w+", np.float64, (int(rows), len(names)))
+        header = npy_header((rows, len(names)), np.dtype(np.float64))
+        reserve(path, len(header) + 8 * int(rows) * len(names))
+        with open(path, "r+b") as file:
+            file.write(header)
         with tqdm(total=len(idx), desc="labels", unit="recording") as progress:
             for part in read_in_parts(labels, names, typed=True):
                 places = idx[part.index]

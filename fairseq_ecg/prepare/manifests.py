@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.names import plain_name
 from fairseq_ecg.prepare.tables import line_of, read_in_parts
 
 SEGMENT_FILE = re.compile(r"(?P<stem>.*)_(?P<segment>\d+)\.(?P<extension>[^./]+)")
@@ -275,6 +276,8 @@ def read_segments(
                 _refuse(part[column].map(_unlistable), table, part, column)
             if "split" in columns:  # which names a file
                 _refuse(part["split"].str.contains("/", regex=False), table, part, "split")
+                for split in part["split"].unique():
+                    plain_name(str(table), f"{split}.tsv", "the manifest of a split")
             sizes = pd.to_numeric(part["sample_size"], errors="coerce")
             _refuse(~(sizes.ge(1) & (sizes % 1 == 0)), table, part, "sample_size")
             absolute = [path if path[0] == "/" else prefix + path for path in part["path"]]

@@ -1,12 +1,13 @@
 """Packing the segments of manifests into a store that is fast to train from."""
 
-import fcntl
 import io
 import json
+import re
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from tqdm import tqdm
 
 from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
+from fairseq_ecg.data.names import plain_name
 from fairseq_ecg.data.recording import read_integer, read_mat, recording_from_mat
 from fairseq_ecg.data.store.layout import (
     DESCRIPTION,
@@ -28,36 +31,18 @@ from fairseq_ecg.data.store.layout import (
     checksum,
     encode,
     is_finite,
+    read_json,
 )
 from fairseq_ecg.data.store.reader import Store
+from fairseq_ecg.data.store.tables import FILES, PLACES, VARIABLES, faults_of_index, read_table
 from fairseq_ecg.formats.mat_files import without_variable
+from fairseq_ecg.formats.stores import npy_header
+from fairseq_ecg.prepare.locks import locked
 
 PENDING = "pending.json"
 """What of an interrupted run is there already. No reader looks at it."""
 
-PLACES = {
-    "split": pa.string(),
-    "item": pa.int32(),
-    "pair": pa.int32(),
-    "position": pa.int8(),
-    "pair_samples": pa.int32(),
-}
-"""Columns of the index that tell where a segment is in its split."""
-
-FILES = {
-    "root": pa.string(),
-    "path": pa.string(),
-    "shard": pa.int32(),
-    "offset": pa.int64(),
-    "n_leads": pa.int16(),
-    "n_samples": pa.int32(),
-    "sample_rate": pa.float64(),
-    "crc32": pa.uint32(),
-    "finite": pa.bool_(),
-    "idx": pa.int64(),
-    "patient_id": pa.int64(),
-}
-"""Columns that tell of the segment itself; ``steps`` and ``label`` where the store has them."""
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -122,15 +107,17 @@ def pack(
     if dtype not in (None, *DTYPES):
         raise DataError(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
     members = list(_members(manifests))
-    with _alone(store):
+    with locked(store, wait=False, file=store / _LOCK):
         run = _Run(store, dtype, shard_bytes, sorted({member.manifest for member in members}))
-        index = run.index()
+        index = run.index
         keys = (index[name].to_pylist() for name in ("split", "root", "path"))
         present = set(zip(*keys, strict=True))
         wanted = [m for m in members if (m.split, m.root, m.path) not in present]
         if wanted:
             run.add_files(wanted)
             run.publish(_index_rows(wanted, index, run.files()))
+        else:
+            run.tidy()
     added = dict.fromkeys((member.split for member in members), 0)
     for member in wanted:
         added[member.split] += 1
@@ -176,18 +163,15 @@ def _is_cmsc(path: Path) -> bool:
     return bool(second.strip()) and "\t" not in second
 
 
-@contextmanager
-def _alone(store: Path) -> Iterator[None]:
-    """Keep other processes from writing to the store."""
-    store.mkdir(parents=True, exist_ok=True)
-    with open(store / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(
-                f"{store}: is being written by another process. Wait until it has finished"
-            ) from None
-        yield
+def _shards_of(pending: object) -> set[str]:
+    """Names of the shards that a note of an interrupted run lists."""
+    shards = pending.get("shards") if isinstance(pending, dict) else None
+    listed = shards if isinstance(shards, list) else []
+    return {str(shard.get("name")) for shard in listed if isinstance(shard, dict)}
+
+
+def _remedy(store: Path) -> str:
+    return f"Remove {store / PENDING}: what an interrupted run packed is then packed again"
 
 
 class _Run:
@@ -216,11 +200,48 @@ class _Run:
         place = self.store / PENDING
         if not place.exists():
             return
-        pending = json.loads(place.read_text(encoding="utf-8"))
-        if pending["fingerprint"] == self._fingerprint:
-            self.shards += [Shard(**shard) for shard in pending["shards"]]
-            self._parts = pending["parts"]
+        check_limit(str(place), "description", place.stat().st_size)
+        remedy = _remedy(self.store)
+        pending = read_json(place.read_bytes(), str(place), "note of an interrupted run", remedy)
+        if isinstance(pending, dict) and pending.get("fingerprint") == self._fingerprint:
+            try:
+                self._take_up(str(place), pending.get("shards"), pending.get("parts"))
+            except DataError as error:
+                raise DataError(f"{error}. {remedy}") from error
+        elif self.old is not None and _shards_of(pending) <= self._taken():
+            place.unlink()  # they are in the store: the run was killed between the two
 
+    def _take_up(self, where: str, shards: object, parts: object) -> None:
+        """Go on behind the shards of an interrupted run, once they are known to be there."""
+        if not (isinstance(shards, list) and isinstance(parts, list) and len(shards) == len(parts)):
+            raise DataError(f"{where}: does not have a table for each shard")
+        for content in shards:
+            shard = Shard.from_content(content, where)
+            if {shard.name, shard.variables} & self._taken() or not self._is_whole(shard):
+                raise DataError(f"{where}: {shard.name} is not as it says")
+            self.shards.append(shard)
+        self._parts = [plain_name(where, part, "the table of a shard") for part in parts]
+        for name in self._parts:
+            if not (self.store / name).is_file():
+                raise DataError(f"{where}: {name} is no file")
+
+    def _is_whole(self, shard: Shard) -> bool:
+        """Whether the files of a shard are there as they were written."""
+        values, variables = self.store / shard.name, self.store / shard.variables
+        size = shard.start + shard.n_values * np.dtype(self.dtype).itemsize
+        return (
+            values.is_file()
+            and values.stat().st_size == size
+            and variables.is_file()
+            and zlib.crc32(variables.read_bytes()) == shard.variables_crc32
+        )
+
+    def _taken(self) -> set[str]:
+        """Names of files that belong to the store."""
+        old = [] if self.old is None else self.old.description.files()
+        return {*old, *(name for shard in self.shards for name in (shard.name, shard.variables))}
+
+    @cached_property
     def index(self) -> pa.Table:
         """Rows of the store as it is."""
         empty = pa.schema(PLACES | FILES).empty_table()
@@ -228,10 +249,15 @@ class _Run:
 
     def files(self) -> pa.Table:
         """What is known of every file that is stored, published or not."""
-        parts = [pyarrow.parquet.read_table(self.store / name) for name in self._parts]
-        published = self.index()
+        parts = [
+            read_table(
+                (self.store / name).read_bytes(), FILES, str(self.store / name), _remedy(self.store)
+            )
+            for name in self._parts
+        ]
+        names = [name for name in self.index.column_names if name not in PLACES]
         return pa.concat_tables(
-            [published.select([n for n in published.column_names if n not in PLACES]), *parts],
+            [self.index.select(names), *parts],
             promote_options="permissive",
         )
 
@@ -256,21 +282,21 @@ class _Run:
     def _write(self, part: "_Part") -> None:
         """Write a shard, and note that it is there."""
         number = len(self.shards)
-        name = f"shard-{number:06d}"
+        taken = self._taken()
+        name = next(
+            name
+            for name in (f"shard-{i:06d}" for i in count(number))
+            if not {f"{name}.npy", f"{name}.parquet"} & taken
+        )
         with (
             replacing(self.store / f"{name}.npy") as unfinished,
             open(unfinished, "wb") as file,
         ):
-            header = {
-                "descr": np.lib.format.dtype_to_descr(part.samples[0].dtype),
-                "fortran_order": False,
-                "shape": (part.n_values,),
-            }
-            np.lib.format.write_array_header_1_0(file, header)
+            file.write(npy_header((part.n_values,), part.samples[0].dtype))
             start = file.tell()
             for samples in part.samples:
                 file.write(samples.data)
-        variables = _parquet(pa.Table.from_pylist(part.variables))
+        variables = _parquet(pa.Table.from_pylist(part.variables, pa.schema(VARIABLES)))
         shard = Shard(f"{name}.npy", part.n_values, start, f"{name}.parquet", zlib.crc32(variables))
         with replacing(self.store / shard.variables) as unfinished:
             unfinished.write_bytes(variables)
@@ -291,18 +317,28 @@ class _Run:
 
     def publish(self, rows: pa.Table) -> None:
         """Make the store hold further rows, at once."""
-        table = pa.concat_tables([self.index(), rows], promote_options="permissive")
+        table = pa.concat_tables([self.index, rows], promote_options="permissive")
         content = _parquet(table)
         previous = None if self.old is None else self.old.description.index
-        number = 0 if previous is None else int(Path(previous).stem.rpartition("-")[2]) + 1
-        name = f"index-{number:06d}.parquet"
+        numbered = re.fullmatch(r"index-([0-9]{6})\.parquet", previous or "")
+        first = int(numbered[1]) + 1 if numbered else 0
+        taken = self._taken()
+        names = (f"index-{number:06d}.parquet" for number in count(first))
+        name = next(name for name in names if name not in taken)
+        description = Description(self.dtype, name, zlib.crc32(content), tuple(self.shards))
+        for fault in faults_of_index(table, description, str(self.store / PENDING)):
+            raise DataError(f"{fault}. {_remedy(self.store)}")
         with replacing(self.store / name) as unfinished:
             unfinished.write_bytes(content)
-        description = Description(self.dtype, name, zlib.crc32(content), tuple(self.shards))
         with replacing(self.store / DESCRIPTION) as unfinished:
             unfinished.write_text(description.to_json(), encoding="utf-8")
         (self.store / PENDING).unlink(missing_ok=True)
         self._clear({name, previous})
+
+    def tidy(self) -> None:
+        """Delete what a run left that was killed when its store was there already."""
+        if not (self.store / PENDING).exists():
+            self._clear({path.name for path in self.store.glob("index-*")})
 
     def _clear(self, indices: set[str | None]) -> None:
         """Delete what killed runs left, and all indices but the new one and the one before.

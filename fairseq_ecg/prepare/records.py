@@ -12,6 +12,7 @@ import yaml
 from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.documents import load_yaml
 from fairseq_ecg.data.errors import DataError, as_data_error
+from fairseq_ecg.data.names import plain_name
 from fairseq_ecg.data.width import check_width
 from fairseq_ecg.prepare.sources import Source, open_source
 from fairseq_ecg.prepare.sources.source import FOUND, RESERVED
@@ -166,6 +167,10 @@ def _check(records: pd.DataFrame, where: str) -> None:
 
 
 def _check_files(records: pd.DataFrame, where: str) -> None:
+    if records["save_file"].isna().any():
+        raise DataError(f"{where}: a record without 'save_file'")
+    for name in records["save_file"]:
+        plain_name(where, name, "a 'save_file'")
     repeated = records.duplicated("save_file", keep=False)
     if repeated.any():
         first, second = records.loc[repeated].sort_values("save_file")["path"].iloc[:2]
@@ -174,5 +179,3 @@ def _check_files(records: pd.DataFrame, where: str) -> None:
             f"{where}: {first} and {second} would both become {name}. Give them other names in "
             "the column 'save_file', or leave one out"
         )
-    if records["save_file"].isna().any():
-        raise DataError(f"{where}: a record without 'save_file'")

@@ -2,10 +2,13 @@
 
 import io
 import os
+import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +16,20 @@ import pyarrow.parquet
 import scipy.io
 from tqdm import tqdm
 
-from fairseq_ecg.data.atomic import replacing
+from fairseq_ecg.data.atomic import remove_unfinished, replacing
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.names import path_below, plain_name, printable
 from fairseq_ecg.data.store import Segments, Store
 from fairseq_ecg.data.store.reader import MISSING
+from fairseq_ecg.data.store.tables import VARIABLES, read_table
 from fairseq_ecg.formats.mat_files import with_variable
+
+_RESTORE = (
+    "Training does not need it, unpacking does: restore it from a copy, or pack the store again"
+)
+
+_DTYPES = re.compile("[<>|=]?[fiu][1248]")
+"""Types that samples of ``.mat`` files have."""
 
 _AT_ONCE = 256
 """Segments that are read together."""
@@ -58,9 +70,14 @@ def unpack(store: str | os.PathLike, out: Path) -> Unpacked:
     opened = Store(store, verify=True)
     table = opened.table()
     segments = opened.segments()
-    names = _file_names(opened, segments)
-    folder = out / "segmented"
     first = _stored_once(segments)
+    names = _file_names(opened, segments, first)
+    rows_of = _splits(table)
+    for split in rows_of:
+        plain_name(opened.path, f"{split}.tsv", "the manifest of a split")
+    folder, manifests = out / "segmented", out / "manifests"
+    files = [folder / name for name in names]
+    remove_unfinished(*{file.parent for file in files}, manifests, manifests / "cmsc")
     identical = 0
     with tqdm(total=len(first), desc="unpack", unit="segment") as progress:
         for rows, variables in _with_variables(opened, segments, first):
@@ -68,43 +85,44 @@ def unpack(store: str | os.PathLike, out: Path) -> Unpacked:
                 rows.tolist(), _ecgs(opened, segments, rows), variables, strict=True
             ):
                 content = _mat_file(segments, row, ecg, kept)
-                with replacing(folder / names[row]) as unfinished:
+                with replacing(files[row]) as unfinished:
                     unfinished.write_bytes(content)
                 identical += zlib.crc32(content) == kept["file_crc32"]
             progress.update(len(rows))
-    splits = np.asarray(table["split"].to_pylist())
-    counts = {}
-    for split in dict.fromkeys(splits.tolist()):
-        rows = np.flatnonzero(splits == split)
-        counts[split] = len(rows)
-        _write_manifests(out / "manifests", split, folder, segments, rows, names)
+    for split, rows in rows_of.items():
+        _write_manifests(manifests, split, folder, segments, rows, names)
+    counts = {split: len(rows) for split, rows in rows_of.items()}
     return Unpacked(len(first), identical, counts)
 
 
 def verify(store: str | os.PathLike) -> list[str]:
-    """Compare all checksums of a store.
+    """Compare all checksums of a store, and whether all is there that the index refers to.
 
     Args:
         store: folder or URL.
 
     Returns:
-        What is wrong; empty where nothing is.
+        What is wrong; empty where nothing is. Of an index that refers to what is not there, its
+        faults alone.
 
     Raises:
         DataError: the description or the index cannot be read.
     """
     opened = Store(store)
+    faults = opened.faults_of_index()
+    if faults:  # there is no telling where its segments are
+        return faults
     segments = opened.segments()
     rows = _stored_once(segments)
-    faults = []
     with tqdm(total=len(rows), desc="verify", unit="segment") as progress:
         for number in range(len(opened.description.shards)):
             own = rows[segments.shard[rows] == number]
             try:
+                opened.check_shard(number)
                 for some in _batches(own):
                     faults += opened.faults(segments, some)
                     progress.update(len(some))
-                _variables(opened, number)
+                _kept(opened, segments, own, _variables(opened, number))
             except DataError as error:
                 faults.append(str(error))
     return faults
@@ -115,12 +133,24 @@ def _batches(rows: np.ndarray) -> Iterator[np.ndarray]:
         yield rows[first : first + _AT_ONCE]
 
 
+def _splits(table: pa.Table) -> dict[str, np.ndarray]:
+    """Rows of each split, in the order of the splits' first ones."""
+    encoded = table["split"].combine_chunks().dictionary_encode()
+    codes = encoded.indices.to_numpy()
+    return {
+        split: np.flatnonzero(codes == code)
+        for code, split in enumerate(encoded.dictionary.to_pylist())
+    }
+
+
 def _stored_once(segments: Segments) -> np.ndarray:
     """One row for each stored segment, in the order in which they lie in the shards."""
     order = np.lexsort([segments.offset, segments.shard])
-    shards, offsets = segments.shard[order], segments.offset[order]
     is_first = np.ones(len(order), bool)
-    is_first[1:] = (shards[1:] != shards[:-1]) | (offsets[1:] != offsets[:-1])
+    is_first[1:] = False
+    for name in ("shard", "offset", "n_leads", "n_samples", "crc32"):
+        column = getattr(segments, name)[order]
+        is_first[1:] |= column[1:] != column[:-1]
     return order[is_first]
 
 
@@ -136,12 +166,32 @@ def _variables(store: Store, number: int) -> dict[int, dict]:
     shard = store.description.shards[number]
     content = store.read_file(shard.variables)
     if shard.variables_crc32 != zlib.crc32(content):
-        raise DataError(
-            f"{store.path}/{shard.variables}: its checksum is wrong. Training does not need it, "
-            "unpacking does: restore it from a copy, or pack the store again"
-        )
-    table = pyarrow.parquet.read_table(pa.BufferReader(content))
+        raise DataError(f"{store.path}/{shard.variables}: its checksum is wrong. {_RESTORE}")
+    table = read_table(content, VARIABLES, f"{store.path}/{shard.variables}", _RESTORE)
     return {row["offset"]: row for row in table.to_pylist()}
+
+
+def _kept(
+    store: Store, segments: Segments, rows: np.ndarray, variables: Mapping[int, dict]
+) -> list[dict]:
+    """What else the files of segments of a shard held, as far as it can be put into a file."""
+    found = [variables.get(offset) for offset in segments.offset[rows].tolist()]
+    for row, kept in zip(rows.tolist(), found, strict=True):
+        if kept is None or not _is_usable(kept):
+            name = store.description.shards[segments.shard[row]].variables
+            path = printable(segments.paths[row].as_py())
+            raise DataError(f"{store.path}/{name}: lacks what {path} held besides. {_RESTORE}")
+    return found
+
+
+def _is_usable(kept: Mapping[str, Any]) -> bool:
+    """Whether a file can be made of what is kept of it and its samples."""
+    if not _DTYPES.fullmatch(kept["dtype"]):
+        return False
+    if kept["content"] is None:
+        return True
+    place = -1 if kept["place"] is None else kept["place"]
+    return kept["is_compressed"] is not None and 0 <= place <= len(kept["content"])
 
 
 def _with_variables(
@@ -151,7 +201,7 @@ def _with_variables(
         own = rows[segments.shard[rows] == number]
         variables = _variables(store, number) if len(own) else {}
         for some in _batches(own):
-            yield some, [variables[offset] for offset in segments.offset[some].tolist()]
+            yield some, _kept(store, segments, some, variables)
 
 
 def _mat_file(segments: Segments, row: int, ecg: np.ndarray, kept: dict) -> bytes:
@@ -172,16 +222,19 @@ def _mat_file(segments: Segments, row: int, ecg: np.ndarray, kept: dict) -> byte
     return buffer.getvalue()
 
 
-def _file_names(store: Store, segments: Segments) -> list[str]:
+def _file_names(store: Store, segments: Segments, stored: np.ndarray) -> list[str]:
     """File of each segment below the folder: its path; below a number where two roots share it."""
-    roots, paths = segments.roots.to_pylist(), segments.paths.to_pylist()
-    for path in paths:
-        parts = PurePosixPath(path)
-        if parts.is_absolute() or ".." in parts.parts:
-            raise DataError(
-                f"{store.path}: {path} is not below the folder that is unpacked to. Pack its files "
-                "again, from manifests whose root holds them all"
+    roots = segments.roots.to_pylist()
+    paths = [
+        str(
+            PurePosixPath(
+                path_below(
+                    store.path, path, "the file of a segment", "the folder that is unpacked to"
+                )
             )
+        )
+        for path in segments.paths.to_pylist()
+    ]
     number_of = {root: number for number, root in enumerate(dict.fromkeys(roots))}
     root_of: dict[str, str] = {}
     shared = {
@@ -189,10 +242,18 @@ def _file_names(store: Store, segments: Segments) -> list[str]:
         for root, path in zip(roots, paths, strict=True)
         if root_of.setdefault(path, root) != root
     }
-    return [
+    names = [
         str(PurePosixPath(str(number_of[root]), path)) if path in shared else path
         for root, path in zip(roots, paths, strict=True)
     ]
+    seen = Counter(names[row] for row in stored.tolist())
+    twice = [name for name, times in seen.items() if times > 1]
+    if twice or len(seen) < len(set(names)):
+        raise DataError(
+            f"{store.path}: its segments share files ({twice[0] if twice else 'of other names'}), "
+            "and none could hold them both. Pack them again from the files"
+        )
+    return names
 
 
 def _write_manifests(
@@ -246,10 +307,8 @@ def describe(store: str | os.PathLike) -> str:
         f"{distinct(segments.n_samples, 'samples')}, {distinct(segments.sample_rate, 'Hz')}"
         + (", with labels" if segments.labels is not None else ""),
     ]
-    splits = np.asarray(table["split"].to_pylist())
-    for split in dict.fromkeys(splits.tolist()):
-        own = splits == split
-        n_pairs = np.count_nonzero((segments.pair >= 0) & own) // 2
-        lines.append(f"{split}: {np.count_nonzero(own)} segments, {n_pairs} pairs")
+    for split, rows in _splits(table).items():
+        n_pairs = np.count_nonzero(segments.pair[rows] >= 0) // 2
+        lines.append(f"{split}: {len(rows)} segments, {n_pairs} pairs")
     lines += [f"from {root}" for root in dict.fromkeys(segments.roots.to_pylist())]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))

@@ -98,3 +98,37 @@ def test_a_missing_or_unreadable_manifest_is_named(tmp_path):
     (tmp_path / "binary.tsv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match=r"binary.tsv: cannot be read as a manifest"):
         read_manifest(tmp_path / "binary.tsv")
+
+
+ELSEWHERE = [
+    "/etc/passwd",
+    "../x.mat",
+    "a/../../x.mat",
+    "a\0.mat",
+    "C:\\x.mat",
+    "http://host/x.mat",
+]
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_files_of_a_manifest_lie_below_its_root(tmp_path, name):
+    path = tmp_path / "train.tsv"
+    path.write_text(f"{tmp_path}\na/./b.mat\t3\n{name}\t3\n")
+    with pytest.raises(DataError, match=r"line 3: a file is .* not below the root directory of"):
+        read_manifest(path)
+    path.write_text(f"{tmp_path}\nmat\na//b\t3\t0\t0,1\n{name}\t3\t0\t0,1\n")
+    with pytest.raises(DataError, match=r"line 4: a file is .* not below the root directory of"):
+        read_cmsc_manifest(path)
+    path.write_text(f"{tmp_path}\nmat/../x\na\t3\t0\t0,1\n")
+    with pytest.raises(DataError, match=r"line 2: a file is .* names another folder"):
+        read_cmsc_manifest(path)
+
+
+def test_the_remedy_for_files_of_several_folders(tmp_path):
+    path = tmp_path / "train.tsv"
+    below = str(tmp_path).lstrip("/")
+    path.write_text(f"/\n{below}/one/x.mat\t3\n{below}/other/x.mat\t3\n")
+    assert [read_manifest(path)[i].path for i in range(2)] == [
+        f"{below}/one/x.mat",
+        f"{below}/other/x.mat",
+    ]

@@ -1,7 +1,7 @@
 import pytest
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.names import plain_name
+from fairseq_ecg.data.names import path_below, plain_name, printable
 
 PLAIN = [
     "shard-000000.npy",
@@ -18,7 +18,7 @@ PLAIN = [
 NOT_PLAIN = {
     "": "names no file",
     ".": "names no file",
-    "..": "names no file",
+    "..": "another folder",
     " .. ": "names no file",
     "../x": "another folder",
     "a/b": "another folder",
@@ -60,3 +60,43 @@ def test_what_is_no_text_is_refused(name):
     with pytest.raises(DataError, match="is no text") as error:
         plain_name("x.hea", name, "the file of a signal")
     assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "path", ["a.mat", "p10/p1/s1.mat", "./a", "a//b", "a b/ä.mat", "~/x", "x" * 255 + "/y"]
+)
+def test_paths_below_a_folder_are_returned(path):
+    assert path_below("x.tsv", path, "the path", "the root") == path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("", ".", "./", "/", "/etc/passwd", "//x", "..", "../x", "a/../b", "a/..", "./../x"),
+        *("C:/x", "C:x", "a\\..\\..\\x", "a/\0", "a/b\nc", "x" * 256, "a/" + "x" * 256 + "/b"),
+        *("http://host/x\r", None, 3),
+    ],
+)
+def test_paths_that_leave_the_folder_are_refused(path):
+    with pytest.raises(
+        DataError, match=r"^x\.tsv: the path is .*it is not below the root"
+    ) as error:
+        path_below("x.tsv", path, "the path", "the root")
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("rec 1_ä日本.mat", "rec 1_ä日本.mat"),
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("a\r\nb\0\x7f\x9b", r"a\x0d\x0ab\x00\x7f\x9b"),
+        ("caf\udce9", r"caf\xe9"),
+        ("\ud800", r"\ud800"),
+        ("gpj.\u202etam", r"gpj.\u202etam"),
+        ("\u2028", r"\u2028"),
+    ],
+)
+def test_what_terminals_obey_is_shown_as_escapes(text, shown):
+    assert printable(text) == shown
+    printable(text).encode()

@@ -1,5 +1,10 @@
+import errno
 import os
 import pickle
+import pickletools
+import resource
+import struct
+import time
 
 import numpy as np
 import pytest
@@ -183,3 +188,110 @@ def test_rows_of_another_shape_are_refused(values, tmp_path):
         store.write([0, 1], values[:2])
     store.discard()
     assert list(tmp_path.iterdir()) == []
+
+
+SHARED = b"\x80\x04)" + b"q\x00h\x00h\x00\x86" * 30
+DICT = b"\x80\x04}(\x8c\x05shapeK\x01\x85\x8c\x05dtype\x8c\x07float32"
+
+HOSTILE = {
+    "a memo of 4 GB": b"\x80\x04}r\xff\xff\xff\x1f.",
+    "a memo of 4 GB, by text": b"}p" + str(2**29).encode() + b"\n.",
+    "nesting": b"\x80\x04" + b"]" * 100_000 + b".",
+    "nesting of few": b"(" * 4000 + b"t" * 4000 + b".",
+    "shared tuples": SHARED + b".",
+    "shared tuples in a shape": b"\x80\x04}(\x8c\x05shape" + SHARED[2:] + b"u.",
+    "shared tuples as a key": b"\x80\x04}" + SHARED[2:] + b"K\x01s.",
+    "copies": b"\x80\x04)" + b"2\x86" * 60 + b".",
+    "bytes that are not there": b"\x80\x05\x96" + struct.pack("<Q", 2**32) + b".",
+    "text that is not there": b"\x80\x04\x8d" + struct.pack("<Q", 2**40) + b".",
+    "a frame that is not there": b"\x80\x04\x95" + struct.pack("<Q", 2**60) + b".",
+    "a long number": b"\x80\x04\x8b" + struct.pack("<I", 2**30) + b".",
+    "a number of many digits": b"I" + b"9" * 4000 + b"\n.",
+    "a dtype of many": b"\x80\x04}(\x8c\x05shapeK\x01\x85\x8c\x05dtypecnumpy\ndtype\n"
+    b"\x8c\x0f(99999,99999)f8\x85Ru.",
+    "another dtype": DICT.replace(b"\x07float32", b"\x07floaty7") + b"u.",
+    "a dtype of fields": DICT.replace(b"\x07float32", b"\x07f8,f8,i") + b"u.",
+    "an offset of text": DICT + b"\x8c\x06offset\x8c\x01xu.",
+    "an offset before the file": DICT + b"\x8c\x06offsetJ\xff\xff\xff\xffu.",
+    "an order of text": DICT + b"\x8c\x05order\x8c\x01xu.",
+    "a shape of booleans": DICT.replace(b"K\x01\x85", b"\x88\x85") + b"u.",
+    "a shape of petabytes": DICT.replace(b"K\x01\x85", b"\x8a\x08" + b"\xff" * 7 + b"\x0f\x85")
+    + b"u.",
+    "a shape of many axes": b"\x80\x04}(\x8c\x05shape("
+    + b"K\x01" * 70
+    + b"t\x8c\x05dtype\x8c\x02f4u.",
+    "keys of other kinds": DICT + b"K\x01K\x02u.",
+    "a state that is none": b"\x80\x04}(\x8c\x05shapeK\x01\x85\x8c\x05dtypecnumpy\ndtype\n"
+    b"\x8c\x02f8\x85RK\x01bu.",
+    "megabytes": DICT + b"\x8c\x01x" * 10**6 + b"u.",
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_headers_are_named_at_once(content, tmp_path):
+    header = tmp_path / "x_header.pkl"
+    header.write_bytes(content)
+    start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match=r"x_header\.pkl"):
+        read_header(header)
+    assert time.monotonic() - start < 2
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10**5  # KiB
+
+
+def test_a_header_that_never_comes_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x_header.pkl")
+    with pytest.raises(DataError, match=r"x_header\.pkl: no such file"):
+        read_header(tmp_path / "x_header.pkl")
+    os.mkfifo(tmp_path / "x.npy")
+    with pytest.raises(DataError, match=r"x\.npy: is no file"):
+        MemmapReader(tmp_path / "x.npy", (1,))
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("dtype", ["float32", np.dtype("float16"), np.dtype(">f8"), "<i4"])
+def test_headers_of_every_protocol_are_read(protocol, dtype, tmp_path):
+    header = {"shape": (7, 3), "dtype": dtype, "offset": 128, "order": "C"}
+    content = pickle.dumps(header, protocol=protocol)
+    for written in (content, pickletools.optimize(content)):
+        (tmp_path / "x_header.pkl").write_bytes(written)
+        found = read_header(tmp_path / "x_header.pkl")
+        assert found == header
+        assert type(found["dtype"]) is type(dtype)
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "full")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda file: MemmapBatchWriter(file, (1000, 1000)),
+        lambda file: RowStore(file, (1000, 1000), "float32").allocate(),
+        lambda file: RowStore(file, (1000, 1000), "float32", "npy").allocate(),
+    ],
+)
+def test_a_full_disk_is_an_error_before_anything_is_written(write, tmp_path, monkeypatch):
+    """A map without room behind it would end the process."""
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*x\.npy"):
+        write(tmp_path / "x.npy")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_mapped_has_its_room(tmp_path):
+    writers = (
+        lambda file: MemmapBatchWriter(file, (1000, 500), offset=8),
+        lambda file: RowStore(file, (1000, 500), "float32").allocate(),
+    )
+    for number, write in enumerate(writers):
+        write(tmp_path / f"{number}.npy")
+    sizes = [path.stat() for path in tmp_path.glob("*.npy")]
+    assert all(size.st_size <= size.st_blocks * 512 for size in sizes)
+    assert len(list(tmp_path.glob("*.npy"))) == 2
+
+
+def test_a_link_to_a_larger_disk_is_kept(values, tmp_path):
+    (tmp_path / "x.npy").symlink_to(tmp_path / "elsewhere.npy")
+    MemmapBatchWriter(tmp_path / "x.npy", (5, 3))(values)
+    assert (tmp_path / "elsewhere.npy").read_bytes() == values.tobytes()

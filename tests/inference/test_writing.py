@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -55,3 +57,42 @@ def test_forms():
     check_form(Path("a.npy"), arrays=True)
     with pytest.raises(DataError, match=r"a.npy: of no known form. Let its name end with .csv"):
         check_form(Path("a.npy"), arrays=False)
+
+
+ON_A_DISK_OF_ITS_OWN = """
+import ctypes, os, sys
+import numpy as np, pandas as pd
+from pathlib import Path
+from fairseq_ecg.inference.writing import write_table
+
+libc = ctypes.CDLL(None, use_errno=True)
+new_namespace, recursively_private = 0x00020000, 0x44000
+if (
+    libc.unshare(new_namespace)
+    or libc.mount(b"none", b"/", None, recursively_private, None)
+    or libc.mount(b"tmpfs", os.fsencode(sys.argv[1]), b"tmpfs", 0, b"size=64k")
+):
+    sys.exit(77)
+table = pd.DataFrame(np.random.default_rng(0).normal(size=(1000, 100))).rename(columns=str)
+table.insert(0, "recording", "a")
+for form in ("csv", "parquet", "npy"):
+    try:
+        write_table(Path(sys.argv[1], f"t.{form}"), lambda: iter([table]), 1)
+    except OSError as error:
+        print(error, os.listdir(sys.argv[1]))
+"""
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
+    """In a process of its own, which a map without room behind it would end."""
+    program = [sys.executable, "-c", ON_A_DISK_OF_ITS_OWN, tmp_path]
+    found = subprocess.run(program, capture_output=True, text=True, check=False)
+    if found.returncode == 77:
+        pytest.skip("a file system of its own needs root")
+    assert found.returncode == 0, found
+    lines = found.stdout.splitlines()
+    for line, form in zip(lines, ("csv", "parquet", "npy"), strict=True):
+        assert "No space left on device" in line
+        assert f": '{tmp_path}/t.{form}' [" in line
+    assert [line.endswith("[]") for line in lines] == [True, True, False]
+    assert lines[2].endswith("['t.rows.csv']")

@@ -204,3 +204,13 @@ def test_a_moved_root_can_be_converted(table, tmp_path):
     assert lines.root == "/data/x/seg/"
     assert not lines.is_cmsc
     assert len(lines.rows) == 3
+
+
+@pytest.mark.parametrize("split", ["../evil", "a\\b", "C:x"])
+def test_a_split_is_the_name_of_its_manifest(tmp_path, split):
+    (tmp_path / "segmented_split.csv").write_text(
+        f"idx,save_file,split,path,sample_size\n0,a.mat,{split},/data/a_0.mat,2500\n"
+    )
+    with pytest.raises(DataError, match="split"):
+        write_manifests([tmp_path / "segmented_split.csv"], tmp_path / "manifests" / "here")
+    assert list(tmp_path.iterdir()) == [tmp_path / "segmented_split.csv"]

@@ -8,6 +8,7 @@ import scipy.io
 from fairseq_ecg.data import DataError
 from fairseq_ecg.data.store import Store, StoreCMSCECGDataset, StoreECGDataset
 from fairseq_ecg.prepare import pack as packing
+from fairseq_ecg.prepare.locks import locked
 from fairseq_ecg.prepare.pack import PENDING, pack
 from tests.segment_files import write_segment_files
 
@@ -146,8 +147,8 @@ def test_what_another_run_left_is_put_aside(manifests, tmp_path, monkeypatch):
 def test_two_runs_at_once_are_refused(manifests, tmp_path):
     store = tmp_path / "store"
     with (
-        packing._alone(store),
-        pytest.raises(DataError, match="store: is being written by another process"),
+        locked(store, file=store / ".lock"),
+        pytest.raises(DataError, match="store: another run is writing there"),
     ):
         pack(manifests, store)
     assert pack(manifests, store).added["train"] == 13

@@ -38,6 +38,12 @@ def test_mistakes_are_told(tmp_path, columns, message):
         read_records(write(tmp_path, **columns))
 
 
+@pytest.mark.parametrize("name", ["../a.mat", "/tmp/a.mat", "..", "a/b.mat", "a\\b.mat", "a\nb"])
+def test_files_of_records_lie_in_their_folder(tmp_path, name):
+    with pytest.raises(DataError, match=r"'save_file' is .* the plain name of a file in a folder"):
+        read_records(write(tmp_path, save_file=["a.mat", name]))
+
+
 def test_missing_columns_and_files_are_told(tmp_path):
     (tmp_path / "records.csv").write_text("path,source\na,b\n")
     with pytest.raises(DataError, match="no column 'dataset'"):

@@ -3,11 +3,13 @@
 import json
 import os
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.errors import DataError, damage_as_data_error
+from fairseq_ecg.data.limits import check_limit
+from fairseq_ecg.data.names import plain_name
 
 DESCRIPTION = "store.json"
 """The file that makes a folder a store; whatever it does not name does not belong to the store."""
@@ -18,6 +20,8 @@ DTYPES = ("float32", "float16", "int16", "float64")
 """How samples can be stored; int16 with a scale for each lead of each segment."""
 
 INT16_LIMIT = 32767
+
+_PACK_AGAIN = "Pack the store again"
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,28 @@ class Shard:
     start: int
     variables: str
     variables_crc32: int
+
+    @classmethod
+    def from_content(cls, content: object, where: str) -> "Shard":
+        """Check what a file says of a shard.
+
+        Args:
+            content: of JSON.
+            where: names the file in error messages.
+
+        Raises:
+            DataError: a field is missing, is none of its type, or is no plain name.
+        """
+        names = [field.name for field in fields(cls)]
+        if not isinstance(content, dict) or sorted(content) != sorted(names):
+            raise DataError(f"{where}: is damaged (a shard is described by {', '.join(names)})")
+        shard = cls(**content)
+        plain_name(where, shard.name, "the file of a shard")
+        plain_name(where, shard.variables, "the file of a shard's variables")
+        for name in ("n_values", "start", "variables_crc32"):
+            _whole_number(where, getattr(shard, name), name)
+        check_limit(where, "bytes", shard.start + 8 * shard.n_values)
+        return shard
 
 
 @dataclass(frozen=True)
@@ -71,31 +97,57 @@ class Description:
         Raises:
             DataError: it is damaged or of another version.
         """
-        try:
-            content = json.loads(text)
-            version = content["version"]
-            if content["format"] != "fairseq-ecg store":
-                raise ValueError(f"format {content['format']!r}")
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{where}: is no description of a store, or damaged ({error}). Pack the store again"
-            ) from error
+        content = read_json(text, where, "description of a store", _PACK_AGAIN)
+        if not isinstance(content, dict) or content.get("format") != "fairseq-ecg store":
+            raise DataError(f"{where}: is no description of a store, or damaged. {_PACK_AGAIN}")
+        version = _whole_number(where, content.get("version"), "version")
         if version != VERSION:
             raise DataError(
                 f"{where}: is of version {version}, and this program reads version {VERSION}. "
                 "Pack the store again, or use the version of fairseq-ecg that wrote it"
             )
-        try:
-            return cls(
-                dtype=DTYPES[DTYPES.index(content["dtype"])],
-                index=content["index"],
-                index_crc32=int(content["index_crc32"]),
-                shards=tuple(Shard(**shard) for shard in content["shards"]),
-            )
-        except (ValueError, KeyError, TypeError) as error:
+        if content.get("dtype") not in DTYPES or not isinstance(content.get("shards"), list):
             raise DataError(
-                f"{where}: is damaged ({type(error).__name__}: {error}). Pack the store again"
-            ) from error
+                f"{where}: is damaged (it lacks its dtype, of {', '.join(DTYPES)}, or its shards). "
+                f"{_PACK_AGAIN}"
+            )
+        description = cls(
+            dtype=content["dtype"],
+            index=plain_name(where, content.get("index"), "the file of the index"),
+            index_crc32=_whole_number(where, content.get("index_crc32"), "index_crc32"),
+            shards=tuple(Shard.from_content(shard, where) for shard in content["shards"]),
+        )
+        names = description.files()
+        if len(set(names)) < len(names):
+            raise DataError(f"{where}: is damaged (it names a file twice). {_PACK_AGAIN}")
+        return description
+
+    def files(self) -> list[str]:
+        """Names of all files of the store."""
+        named = (name for shard in self.shards for name in (shard.name, shard.variables))
+        return [DESCRIPTION, self.index, *named]
+
+
+def read_json(text: str | bytes, where: str, kind: str, remedy: str) -> object:
+    """Read JSON that somebody else may have written.
+
+    Args:
+        text: of the file.
+        where: names the file in error messages.
+        kind: what it should be.
+        remedy: what to do about damage; ends the message.
+
+    Raises:
+        DataError: it is none.
+    """
+    with damage_as_data_error(where, kind, remedy):
+        return json.loads(text)
+
+
+def _whole_number(where: str, value: object, what: str) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise DataError(f"{where}: is damaged ({what} is no whole number)")
+    return value
 
 
 def is_url(path: str | os.PathLike) -> bool:

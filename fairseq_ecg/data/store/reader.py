@@ -2,6 +2,7 @@
 
 import logging
 import os
+import stat
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +14,12 @@ import torch
 from torch import Tensor
 
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.limits import check_limit
+from fairseq_ecg.data.names import printable
 from fairseq_ecg.data.store.layout import (
     DESCRIPTION,
     Description,
+    Shard,
     checksum,
     is_url,
 )
@@ -137,13 +141,15 @@ class Store:
         """Read one of its files whole.
 
         Raises:
-            DataError: the file is not there.
+            DataError: the file is not there, or larger than is plausible.
         """
         self._of_this_process()
         place = f"{self._folder}/{name}"
         try:
             if self._files is not None:
                 return self._files.cat_file(place)
+            limit = "description" if name == DESCRIPTION else "bytes"
+            check_limit(f"{self.path}/{name}", limit, self._size(name))
             with open(place, "rb") as file:
                 return file.read()
         except FileNotFoundError:
@@ -154,20 +160,47 @@ class Store:
         except OSError as error:
             raise DataError(f"{self.path}/{name}: cannot be read: {error}") from error
 
+    def _size(self, name: str) -> int:
+        """Return the size of a file in bytes; a pipe, which would be waited for, is none."""
+        if self._files is not None:
+            return self._files.size(f"{self._folder}/{name}")
+        status = os.stat(f"{self._folder}/{name}")
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError(f"{self.path}/{name}: is no file. {_RESTORE}")
+        return status.st_size
+
     def table(self):
         """The index as an Arrow table, one row for each segment in the order of packing.
 
         Raises:
+            DataError: the index is missing or damaged, or refers to what is not there.
+        """
+        table = self._index()
+        for fault in self._faults_of(table):
+            raise DataError(f"{fault}. {_RESTORE}")
+        return table
+
+    def faults_of_index(self) -> list[str]:
+        """Say which segments of the index refer to what is not there.
+
+        Raises:
             DataError: the index is missing or damaged.
         """
-        import pyarrow as pa
-        import pyarrow.parquet
+        return list(self._faults_of(self._index()))
+
+    def _index(self):
+        from fairseq_ecg.data.store.tables import FILES, PLACES, read_table
 
         name = self.description.index
         content = self.read_file(name)
         if zlib.crc32(content) != self.description.index_crc32:
             raise DataError(f"{self.path}/{name}: its checksum is wrong. {_RESTORE}")
-        return pyarrow.parquet.read_table(pa.BufferReader(content))
+        return read_table(content, PLACES | FILES, f"{self.path}/{name}", _RESTORE)
+
+    def _faults_of(self, table) -> Iterator[str]:
+        from fairseq_ecg.data.store.tables import faults_of_index
+
+        return faults_of_index(table, self.description, f"{self.path}/{self.description.index}")
 
     def segments(self, split: str | None = None) -> Segments:
         """List segments in the order of packing.
@@ -176,20 +209,19 @@ class Store:
             split: of which. None: of all.
 
         Raises:
-            DataError: the index is missing or damaged, or there is no such split.
+            DataError: as of `table`, or there is no such split.
         """
-        import pyarrow as pa
         import pyarrow.compute
 
         table = self.table()
         if split is not None:
-            names = sorted(pa.compute.unique(table["split"]).to_pylist())
+            names = sorted(pyarrow.compute.unique(table["split"]).to_pylist())
             if split not in names:
                 raise DataError(
-                    f"{self.path}: has no split {split!r}; it has {', '.join(names) or 'none'}. "
+                    f"{self.path}: has no split {split!r}; it has {', '.join(names)}. "
                     "Name one of them as subset, or pack its manifest into the store"
                 )
-            table = table.filter(pa.compute.equal(table["split"], split))
+            table = table.filter(pyarrow.compute.equal(table["split"], split))
 
         def column(name: str) -> np.ndarray:
             return table[name].combine_chunks().fill_null(MISSING).to_numpy(zero_copy_only=False)
@@ -287,8 +319,9 @@ class Store:
 
     def _fault(self, segments: Segments, row: int) -> str:
         shard = self.description.shards[segments.shard[row]]
+        path = printable(segments.paths[row].as_py())
         return (
-            f"{self.path}/{shard.name}: the checksum of {segments.paths[row]} is wrong "
+            f"{self.path}/{shard.name}: the checksum of {path} is wrong "
             f"(values from {segments.offset[row]}). {_RESTORE}"
         )
 
@@ -296,16 +329,25 @@ class Store:
         self, segments: Segments, rows: np.ndarray
     ) -> np.ndarray | list[np.ndarray]:
         self._of_this_process()
+        if self._files is None:  # before there is to be room for what they do not hold
+            for number in set(segments.shard[rows].tolist()):
+                self._map(number)
         n_leads, n_samples = segments.n_leads[rows], segments.n_samples[rows]
         counts = n_leads.astype(np.int64) * n_samples
         is_uniform = len(rows) > 0 and (n_leads == n_leads[0]).all() and (counts == counts[0]).all()
-        if is_uniform:
-            stored = np.empty((len(rows), n_leads[0], n_samples[0]), self._values)
-            flat: Sequence[np.ndarray] = stored.reshape(len(rows), -1)
-        else:
-            shapes = zip(n_leads.tolist(), n_samples.tolist(), strict=True)
-            stored = [np.empty(shape, self._values) for shape in shapes]
-            flat = [one.reshape(-1) for one in stored]
+        try:
+            if is_uniform:
+                stored = np.empty((len(rows), n_leads[0], n_samples[0]), self._values)
+                flat: Sequence[np.ndarray] = stored.reshape(len(rows), -1)
+            else:
+                shapes = zip(n_leads.tolist(), n_samples.tolist(), strict=True)
+                stored = [np.empty(shape, self._values) for shape in shapes]
+                flat = [one.reshape(-1) for one in stored]
+        except MemoryError as error:
+            raise DataError(
+                f"{self.path}: {len(rows)} segments are of {counts.sum():,} samples, for which "
+                "there is no memory. Read fewer at once"
+            ) from error
         read = self._read_mapped if self._files is None else self._read_ranges
         read(segments, rows, flat)
         return stored
@@ -340,22 +382,50 @@ class Store:
         return mapped
 
     def _mapped(self, number: int) -> np.ndarray:
+        self._check_size(number)
         shard = self.description.shards[number]
-        place = f"{self._folder}/{shard.name}"
-        wanted = shard.start + shard.n_values * self._values.itemsize
         try:
-            size = os.path.getsize(place)
             # NumPy's maps keep their file open, and a process may open fewer than there are shards.
-            mapped = torch.from_file(place, size=min(size, wanted), dtype=torch.uint8)
-        except FileNotFoundError:
-            raise DataError(f"{self.path}/{shard.name}: no such shard. {_RESTORE}") from None
+            mapped = torch.from_file(
+                f"{self._folder}/{shard.name}", size=self._end_of(shard), dtype=torch.uint8
+            )
         except (OSError, RuntimeError) as error:
             raise DataError(f"{self.path}/{shard.name}: cannot be read: {error}") from error
-        if size < wanted:
-            raise DataError(
-                f"{self.path}/{shard.name}: has {size} bytes, {wanted - size} too few. {_RESTORE}"
-            )
         return mapped.numpy()[shard.start :].view(self._values)
+
+    def _end_of(self, shard: Shard) -> int:
+        return shard.start + shard.n_values * self._values.itemsize
+
+    def check_shard(self, number: int) -> None:
+        """Compare the size of a shard with what the description says.
+
+        Args:
+            number: of the shard.
+
+        Raises:
+            DataError: it is missing, too short or too long.
+        """
+        surplus = self._check_size(number)
+        if surplus:
+            name = self.description.shards[number].name
+            raise DataError(f"{self.path}/{name}: has {surplus} bytes too many. {_RESTORE}")
+
+    def _check_size(self, number: int) -> int:
+        """Return by how many bytes a shard is longer than it should be."""
+        shard = self.description.shards[number]
+        where = f"{self.path}/{shard.name}"
+        try:
+            size = self._size(shard.name)
+        except FileNotFoundError:
+            raise DataError(f"{where}: no such shard. {_RESTORE}") from None
+        except DataError:
+            raise
+        except Exception as error:  # every file system behind fsspec has errors of its own
+            raise DataError(f"{where}: cannot be read: {error}") from error
+        wanted = self._end_of(shard)
+        if size < wanted:
+            raise DataError(f"{where}: has {size} bytes, {wanted - size} too few. {_RESTORE}")
+        return size - wanted
 
     def _read_ranges(
         self, segments: Segments, rows: np.ndarray, into: Sequence[np.ndarray]

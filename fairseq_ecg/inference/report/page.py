@@ -13,6 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError, as_data_error
+from fairseq_ecg.data.names import in_one_line, printable
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.formats.location import Location
 from fairseq_ecg.inference.model import ECGModel
@@ -87,7 +88,7 @@ def report(
     entries, errors, segments = [], {}, []
     disable = None if progress is None else not progress
     for recording in tqdm(recordings, desc="recordings", unit="recording", disable=disable):
-        name = recording.where if isinstance(recording, ECG) else str(recording.name)
+        name = printable(recording.where) if isinstance(recording, ECG) else str(recording.name)
         try:
             with as_data_error(f"{name}: cannot be shown"):
                 is_read = isinstance(recording, ECG)
@@ -97,7 +98,7 @@ def report(
                 if not np.isfinite(embeddings).all():
                     raise ValueError("its embedding is not finite")
         except DataError as error:
-            errors[name] = str(error)
+            errors[name] = in_one_line(str(error))
             continue
         segments += [(len(entries), number, row) for number, row in enumerate(embeddings)]
         entries.append(entry)
@@ -294,7 +295,7 @@ def _page(title: str, content: Mapping) -> str:
     # A script ends at the first </script>, whatever stands around it.
     data = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return Template((folder / "page.html").read_text(encoding="utf-8")).substitute(
-        title=html.escape(title),
+        title=html.escape(printable(title)),
         style=(folder / "page.css").read_text(encoding="utf-8"),
         script=(folder / "page.js").read_text(encoding="utf-8"),
         data=data,

@@ -12,6 +12,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError, as_data_error
+from fairseq_ecg.data.names import path_below
 from fairseq_ecg.data.width import check_width
 from fairseq_ecg.formats import ECG, read_ecg
 from fairseq_ecg.formats.ecg import DOUBTS
@@ -261,7 +262,8 @@ class TabledWFDBArchive(Source):
 
     def read(self, record: Mapping[str, Any]) -> ECG:
         """Read a record, without the comments of its header."""
-        ecg = read_record(record, self.raw_root / record["path"], self.verify)
+        place = path_below(str(self.raw_root), record["path"], "a record", "the archive")
+        ecg = read_record(record, self.raw_root / place, self.verify)
         return with_metadata(ecg, {"units": UNITS})
 
     def describe(self, meta: pd.DataFrame) -> pd.DataFrame:

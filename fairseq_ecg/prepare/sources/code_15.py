@@ -13,6 +13,7 @@ import pandas as pd
 
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.data.names import path_below
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.prepare.sources.archive import (
     FAULT,
@@ -62,7 +63,10 @@ class CODE15(Source):
         faults = repetitions(exams, "exam_id", path)
         unnamed = exams["trace_file"].isna()
         faults |= {row: f"{path}, line {row + 2}: no trace_file" for row in exams.index[unnamed]}
-        row_of, damage = self._rows(sorted(set(exams["trace_file"].dropna())), path)
+        names = sorted(set(exams["trace_file"].dropna()))
+        for name in names:
+            path_below(str(path), name, "a 'trace_file'", "the archive")
+        row_of, damage = self._rows(names, path)
         for name, reason in damage.items():
             faults |= dict.fromkeys(exams.index[exams["trace_file"] == name], reason)
         exams = exams[unnamed | exams["trace_file"].isin(row_of)]

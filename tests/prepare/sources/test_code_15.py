@@ -158,3 +158,10 @@ def test_what_cannot_be_used_is_set_aside_and_the_rest_prepared(write_code_15, t
     assert "exams_part1.hdf5: is no trace file, or damaged" in reasons["8"]
     assert "line 6: exam_id 7 is already in line 2" in reasons["7"]
     assert "line 7: no trace_file" in reasons["11"]
+
+
+@pytest.mark.parametrize("name", ["../exams_part0.hdf5", "/tmp/exams_part0.hdf5"])
+def test_trace_files_lie_in_the_archive(tmp_path, name):
+    (tmp_path / "exams.csv").write_text(f"exam_id,trace_file\n1,{name}\n")
+    with pytest.raises(DataError, match=r"a 'trace_file' is .* is not below the archive"):
+        CODE15(tmp_path).records()

@@ -127,3 +127,9 @@ def test_what_there_is_not_is_an_error(archive):
     (archive / "ptbxl_database.csv").unlink()
     with pytest.raises(DataError, match=r"ptbxl_database\.csv: no such file"):
         PTBXL(archive).records()
+
+
+@pytest.mark.parametrize("path", ["../elsewhere/00001_hr", "/tmp/00001_hr"])
+def test_records_lie_in_the_archive(archive, path):
+    with pytest.raises(DataError, match=r"a record is .* is not below the archive"):
+        PTBXL(archive).read({"path": path})

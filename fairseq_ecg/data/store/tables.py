@@ -1,0 +1,205 @@
+"""The Parquet tables of a store: what they hold, and reading them whoever wrote them."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet
+
+from fairseq_ecg.data.errors import DataError, damage_as_data_error
+from fairseq_ecg.data.limits import check_limit, check_rate
+from fairseq_ecg.data.names import printable
+from fairseq_ecg.data.store.layout import Description
+
+PLACES = {
+    "split": pa.string(),
+    "item": pa.int32(),
+    "pair": pa.int32(),
+    "position": pa.int8(),
+    "pair_samples": pa.int32(),
+}
+"""Columns of the index that tell where a segment is in its split."""
+
+FILES = {
+    "root": pa.string(),
+    "path": pa.string(),
+    "shard": pa.int32(),
+    "offset": pa.int64(),
+    "n_leads": pa.int16(),
+    "n_samples": pa.int32(),
+    "sample_rate": pa.float64(),
+    "crc32": pa.uint32(),
+    "finite": pa.bool_(),
+    "idx": pa.int64(),
+    "patient_id": pa.int64(),
+}
+"""Columns that tell of the segment itself; `LISTS` where the store has them."""
+
+LISTS = ("steps", "label")
+"""Columns of lists of numbers: of int16 what an integer counts, of each lead; and labels."""
+
+VARIABLES = {
+    "offset": pa.int64(),
+    "content": pa.binary(),
+    "place": pa.int64(),
+    "is_compressed": pa.bool_(),
+    "dtype": pa.string(),
+    "file_crc32": pa.int64(),
+}
+"""Columns of what else the packed files held."""
+
+_NULLABLE = {"idx", "patient_id", "content", "place", "is_compressed"}
+
+
+def read_table(content: bytes, kinds: Mapping[str, pa.DataType], where: str, remedy: str):
+    """Read a Parquet table.
+
+    Args:
+        content: of the file.
+        kinds: columns that it must have; columns of `LISTS` are read where they are there, others
+            left out.
+        where: names the file in error messages.
+        remedy: what to do about damage; ends messages.
+
+    Returns:
+        The Arrow table.
+
+    Raises:
+        DataError: it is damaged, unpacks to more than is plausible, lacks a column or a value.
+    """
+    with damage_as_data_error(where, "Parquet table", remedy):
+        metadata = pyarrow.parquet.read_metadata(pa.BufferReader(content))
+        check_limit(where, "store_segments", metadata.num_rows)
+        check_limit(where, "bytes", _numbers_in(metadata) * 8)
+        schema = metadata.schema.to_arrow_schema()
+        _check_kinds(schema, kinds, where, remedy)
+        wanted = [name for name in (*kinds, *LISTS) if name in schema.names]
+        texts = [name for name, kind in kinds.items() if kind in (pa.string(), pa.binary())]
+        # One text that a million rows refer to is read once, and measured before it is repeated.
+        file = pyarrow.parquet.ParquetFile(pa.BufferReader(content), read_dictionary=texts)
+        table = file.read(columns=wanted)
+        table.validate(full=True)  # texts that are not UTF-8, for instance
+        n_bytes = sum(_bytes_of(table[name]) for name in texts)
+        check_limit(where, "bytes", n_bytes)
+        columns = {
+            name: pa.chunked_array(map(_decoded, table[name].chunks)) if len(table) else table[name]
+            for name in wanted
+        }
+    for name, column in columns.items():
+        if name in kinds:  # a column without any value has no kind
+            columns[name] = column.cast(kinds[name])
+            lacks_values = column.null_count and name not in _NULLABLE
+        else:
+            lacks_values = any(chunk.flatten().null_count for chunk in column.chunks)
+        if lacks_values:
+            raise DataError(f"{where}: {name!r} lacks values. {remedy}")
+    return pa.table(columns)
+
+
+def _check_kinds(
+    schema: pa.Schema, kinds: Mapping[str, pa.DataType], where: str, remedy: str
+) -> None:
+    for name in (*kinds, *LISTS):
+        if name not in schema.names:
+            if name in LISTS:
+                continue
+            raise DataError(f"{where}: has no column {name!r}. {remedy}")
+        found = schema.field(name).type
+        if name in LISTS:
+            if not (pa.types.is_list(found) and _is_number(found.value_type)):
+                raise DataError(f"{where}: {name!r} is of {found}, not lists of numbers. {remedy}")
+        elif found != kinds[name] and not (pa.types.is_null(found) and name in _NULLABLE):
+            raise DataError(f"{where}: {name!r} is of {found}, not {kinds[name]}. {remedy}")
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+
+
+def _numbers_in(metadata) -> int:
+    """Count the values of all columns, those in lists too."""
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    return sum(
+        group.column(number).num_values for group in groups for number in range(group.num_columns)
+    )
+
+
+def _bytes_of(column: pa.ChunkedArray) -> int:
+    """Return how long the texts of a column are that refers to them."""
+    lengths = (
+        pa.compute.sum(pa.compute.binary_length(chunk.dictionary).take(chunk.indices)).as_py()
+        for chunk in column.chunks
+        if pa.types.is_dictionary(chunk.type)
+    )
+    return sum(length or 0 for length in lengths)
+
+
+def _decoded(chunk: pa.Array) -> pa.Array:
+    return chunk.dictionary_decode() if pa.types.is_dictionary(chunk.type) else chunk
+
+
+def faults_of_index(table: pa.Table, description: Description, where: str) -> Iterator[str]:
+    """Say which rows of an index refer to what is not there.
+
+    Args:
+        table: the index, as `read_table` returns it.
+        description: of the store.
+        where: names the index.
+
+    Yields:
+        A sentence for each kind of fault, which names the first segment that has it.
+
+    Raises:
+        DataError: the index says something that is not plausible.
+    """
+    if not len(table):
+        yield f"{where}: lists no segments"
+        return
+    names = ("shard", "offset", "n_leads", "n_samples", "sample_rate", "item", "pair", "position")
+    row = {name: table[name].to_numpy() for name in names}
+    for name, limit in (("n_leads", "channels"), ("n_samples", "samples")):
+        check_limit(where, limit, int(row[name].max()))
+    for rate in (row["sample_rate"].min(), row["sample_rate"].max()):
+        check_rate(where, rate)
+    n_shards = len(description.shards)
+    is_in_a_shard = (row["shard"] >= 0) & (row["shard"] < n_shards)
+    sizes = np.array([shard.n_values for shard in description.shards], np.int64)
+    room = np.full(len(table), -1)
+    room[is_in_a_shard] = sizes[row["shard"][is_in_a_shard]]
+    n_values = row["n_leads"].astype(np.int64) * row["n_samples"]
+    has_shape = (row["n_leads"] > 0) & (row["n_samples"] > 0)
+    has_place = (row["offset"] >= 0) & (row["offset"] <= room - n_values)
+    wrong = {
+        f"is in no shard of the {n_shards} there are": ~is_in_a_shard,
+        "has no leads or no samples": ~has_shape,
+        "is not within its shard": is_in_a_shard & has_shape & ~has_place,
+        "has no place in its split": np.minimum(row["item"], row["pair"]) < -1,
+        "is in a pair that is not of two": _are_not_two(table, row["pair"], row["position"]),
+    }
+    if ("steps" in table.column_names) != (description.dtype == "int16"):
+        yield f"{where}: steps of int16 are there or missing, and the store is {description.dtype}"
+    elif "steps" in table.column_names:
+        lengths = table["steps"].combine_chunks().value_lengths().fill_null(-1).to_numpy()
+        wrong["has not one step for each lead"] = lengths != row["n_leads"]
+    for fault, rows in wrong.items():
+        if rows.any():
+            first = printable(table["path"][int(rows.argmax())].as_py())
+            others = f" (and {rows.sum() - 1} more)" if rows.sum() > 1 else ""
+            yield f"{where}: the segment {first} {fault}{others}"
+
+
+def _are_not_two(table: pa.Table, pair: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Which rows say that they are in a pair, and are not the first or second of two."""
+    lonely = np.zeros(len(table), bool)
+    rows = np.flatnonzero(pair >= 0)
+    if len(rows):
+        split = table["split"].combine_chunks().dictionary_encode().indices.to_numpy()
+        rows = rows[np.lexsort([position[rows], pair[rows], split[rows]])]
+        is_first = (np.diff(split[rows], prepend=-1) != 0) | (np.diff(pair[rows], prepend=-1) != 0)
+        starts = np.flatnonzero(is_first)
+        sizes = np.diff(starts, append=len(rows))
+        last = starts + sizes - 1
+        are_two = (sizes == 2) & (position[rows[starts]] == 0) & (position[rows[last]] == 1)
+        lonely[rows] = ~np.repeat(are_two, sizes)
+    return lonely
