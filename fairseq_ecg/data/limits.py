@@ -41,6 +41,7 @@ LIMITS = {
     "bytes": Limit(64 * 2**30, "bytes when unpacked"),
     "expansion": Limit(100, "times its packed size"),
     "nesting": Limit(50, "levels of nesting"),
+    "objects": Limit(100_000, "groups, data sets and cells"),
     "nodes": Limit(1_000_000, "values with what aliases repeat"),
 }
 """Limits by name; the README of ``fairseq_ecg.formats`` says what they are far from."""

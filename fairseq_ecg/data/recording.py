@@ -101,7 +101,7 @@ def read_mat(
         try:
             with open(path, "rb") if isinstance(path, str) else nullcontext(path) as file:
                 if check:
-                    check_structure(_content(file))
+                    check_structure(_content(file), where)
                 mat = scipy.io.loadmat(file, variable_names=names)
         except FileNotFoundError:
             raise DataError(

@@ -14,6 +14,7 @@ import pandas as pd
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.formats import ECG
+from fairseq_ecg.formats.hdf5 import check_data_set, open_hdf5
 from fairseq_ecg.prepare.sources.archive import (
     FAULT,
     add_faults,
@@ -84,8 +85,6 @@ class CODE15(Source):
         self, names: list[str], exams: Path
     ) -> tuple[dict[str, dict[int, int]], dict[str, str]]:
         """Row of each exam in each of the trace files that are there; what damaged ones lack."""
-        import h5py
-
         there = [name for name in names if (self.raw_root / name).is_file()]
         if not there:
             raise DataError(f"{exams}: none of its trace files ({', '.join(names)}) is there")
@@ -101,11 +100,12 @@ class CODE15(Source):
         for name in there:
             path = self.raw_root / name
             try:
-                with h5py.File(path) as file:
+                with open_hdf5(path, str(path), "trace file") as file:
+                    check_data_set(file["exam_id"], str(path))
                     ids = file["exam_id"][:]
                     file["tracings"]
-            except (OSError, KeyError) as error:
-                damage[name] = f"{path}: is no trace file, or damaged ({error}). Download it again"
+            except DataError as error:
+                damage[name] = f"{error}. Download it again"
                 ids = ()
             # The last row of every file is no exam: id 0, all zero.
             rows[name] = {int(exam): row for row, exam in enumerate(ids) if exam}
@@ -117,16 +117,15 @@ class CODE15(Source):
 
     def read(self, record: Mapping[str, Any]) -> ECG:
         """Read the tracing of one exam, without its padding."""
-        import h5py
-
         refuse_faulty(record)
         path = self.raw_root / record["trace_file"]
         where = f"{path}, exam {record['exam_id']}"
         if record["hdf_ind"] < 0:
             raise DataError(f"{where}: the file has no such exam")
-        with h5py.File(path) as file:
+        with open_hdf5(path, str(path), "trace file") as file:
             if file["exam_id"][record["hdf_ind"]] != record["exam_id"]:
                 raise DataError(f"{where}: is in another row now. Run the step 'records' again")
+            check_data_set(file["tracings"], str(path))
             tracing = file["tracings"][record["hdf_ind"]]
         return ECG(where, _without_padding(tracing.T), LEADS, SAMPLE_RATE)
 
