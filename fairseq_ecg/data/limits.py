@@ -39,6 +39,7 @@ LIMITS = {
     "channels": Limit(2_000, "channels"),
     "columns": Limit(100_000, "columns"),
     "bytes": Limit(64 * 2**30, "bytes when unpacked"),
+    "workbook": Limit(2 * 2**30, "bytes of a workbook when unpacked"),
     "expansion": Limit(100, "times its packed size"),
     "nesting": Limit(50, "levels of nesting"),
     "objects": Limit(100_000, "groups, data sets and cells"),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from fairseq_ecg.data.errors import DataError, as_data_error
+from fairseq_ecg.formats.archives import LONGEST_SIGNATURE, ZIP, format_of_zip, refuse_packed
 from fairseq_ecg.formats.channels import Channel, Content, Given, to_ecg
 from fairseq_ecg.formats.ecg import ECG
 from fairseq_ecg.formats.hdf5 import SIGNATURE
@@ -21,6 +22,7 @@ FORMATS = {
     "csv": ("delimited", "read_delimited"),
     "npy": ("arrays", "read_npy"),
     "npz": ("variables", "read_npz"),
+    "xlsx": ("workbooks", "read_xlsx"),
     "mat": ("mat", "read_mat"),
     "hdf5": ("hdf5", "read_hdf5"),
 }
@@ -40,10 +42,12 @@ FORMAT_OF_SUFFIX = {
     ".txt": "csv",
     ".npy": "npy",
     ".npz": "npz",
+    ".xlsx": "xlsx",
     ".mat": "mat",
     ".h5": "hdf5",
     ".hdf5": "hdf5",
     ".hdf": "hdf5",
+    ".hd5": "hdf5",
 }
 """Format by extension, for files whose first bytes do not tell."""
 
@@ -53,12 +57,10 @@ _SIGNATURES = (
     (128, b"DICM", "dicom"),
     (16, b"SCPECG", "scp"),
     (0, b"\x93NUMPY", "npy"),
-    (0, b"PK\x03\x04", "npz"),
     (0, b"MATLAB ", "mat"),
     (0, SIGNATURE, "hdf5"),
 )
 """Place, bytes and the format that they tell."""
-_LONGEST_SIGNATURE = 132
 _PARQUET = b"PAR1"
 
 
@@ -121,9 +123,13 @@ def format_of(path: str | os.PathLike) -> str:
         return "wfdb"
     if not location.suffix and not location.exists() and not os.path.isdir(location.address):
         raise DataError(f"{location}.hea: no such WFDB header, and {location} is no file")
-    start = location.read(_LONGEST_SIGNATURE)
+    start = location.read(LONGEST_SIGNATURE)
     if not start:
         raise DataError(f"{location}: is empty")
+    if start.startswith(ZIP):
+        return format_of_zip(location)
+    if location.suffix != ".dat":  # whose samples may be any bytes
+        refuse_packed(location, start)
     for place, signature, format in _SIGNATURES:
         if start[place : place + len(signature)] == signature:
             return format

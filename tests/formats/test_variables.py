@@ -366,7 +366,7 @@ def test_other_signals_are_named(tmp_path, ecg):
 
 def test_leads_of_several_lengths_are_refused(tmp_path):
     np.savez(tmp_path / "a.npz", I=np.ones(100), II=np.ones(101))
-    with pytest.raises(DataError, match="I has 100 samples .*, II has 101"):
+    with pytest.raises(DataError, match=r"I has 100 samples .*, II has 101"):
         read_ecg(tmp_path / "a.npz", sample_rate=257, units="mV")
 
 
@@ -378,13 +378,15 @@ def test_cells_that_each_hold_a_lead(tmp_path, ecg):
 
 def test_small_archives_that_say_much_are_refused(tmp_path):
     path = tmp_path / "a.npz"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        with archive.open("signal.npy", "w", force_zip64=True) as member:
-            np.lib.format.write_array_header_1_0(
-                member, {"descr": "<f8", "fortran_order": False, "shape": (12, 3 * 10**6)}
-            )
-            for _ in range(36):
-                member.write(bytes(8 * 10**6))
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("signal.npy", "w", force_zip64=True) as member,
+    ):
+        np.lib.format.write_array_header_1_0(
+            member, {"descr": "<f8", "fortran_order": False, "shape": (12, 3 * 10**6)}
+        )
+        for _ in range(36):
+            member.write(bytes(8 * 10**6))
     for at_once in (None, 100):
         with pytest.raises(DataError, match=r"a\.npz: says .* times its packed size"):
             read_ecg(path, leads=LEADS, sample_rate=500, units="mV", at_once=at_once)
