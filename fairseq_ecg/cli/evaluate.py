@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from fairseq_ecg.cli.options import add_label_definition
+from fairseq_ecg.cli.outputs import say_left_out
 from fairseq_ecg.cli.recordings import add_description, description_of
 
 EXIT_REQUIREMENT_MISSED = 1
@@ -60,6 +61,11 @@ def add(commands) -> None:
         metavar="X",
         help="exit with status 1 unless the mean AUROC of the labels exceeds X",
     )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="stop at the first recording that cannot be used, in place of leaving it out",
+    )
     add_description(parser)
     parser.set_defaults(run=run, parser=parser)
 
@@ -82,6 +88,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.split and not arguments.table:
         arguments.parser.error("--split goes with --table; of a store say --manifest STORE/SPLIT")
 
+    on_error = "raise" if arguments.strict else "skip"
+
     def scores(untrained_seed: int | None):
         model = load_model(
             arguments.checkpoint, labels=arguments.label_def, untrained_seed=untrained_seed
@@ -95,20 +103,23 @@ def run(arguments: argparse.Namespace) -> int:
             split = arguments.split
             parts, _ = read_labelled_recordings(arguments.table, [split], model.labels)
             description = description_of(arguments)
-            return evaluate_recordings(model, *parts[split], arguments.batch_size, description)
+            return evaluate_recordings(
+                model, *parts[split], arguments.batch_size, description, on_error
+            )
         dataset = labelled_segments(model, arguments.manifest, arguments.labels)
-        return evaluate(model, dataset, arguments.batch_size)
+        return evaluate(model, dataset, arguments.batch_size, on_error)
 
     trained = scores(None)
     baseline = scores(arguments.seed) if arguments.baseline else None
     print(format_scores(trained, baseline))
     if arguments.out:
         write_scores(arguments.out, trained, baseline)
+    status = say_left_out(trained.errors)
     if arguments.require_auroc is None:
-        return 0
+        return status
     reached = trained.macro_auroc > arguments.require_auroc
     print(
         f"macro AUROC {trained.macro_auroc:.3f} on {trained.recordings} recordings: "
         f"{'above' if reached else 'NOT above'} the required {arguments.require_auroc:g}"
     )
-    return 0 if reached else EXIT_REQUIREMENT_MISSED
+    return status if reached else EXIT_REQUIREMENT_MISSED

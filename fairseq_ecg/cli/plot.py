@@ -119,7 +119,7 @@ def _draw_all(arguments: argparse.Namespace, recordings: list) -> int:
     from tqdm import tqdm
 
     from fairseq_ecg.data.atomic import remove_unfinished
-    from fairseq_ecg.data.errors import DataError
+    from fairseq_ecg.data.errors import DataError, as_data_error
 
     files = output_files([r.name for r in recordings], arguments.out, arguments.suffix)
     remove_unfinished(*{file.parent for file in files})
@@ -133,7 +133,9 @@ def _draw_all(arguments: argparse.Namespace, recordings: list) -> int:
         plotter = _Plotter(arguments)
         for recording, file in tqdm(pending, desc="pictures", unit="picture", disable=None):
             try:
-                plotter(recording, file)
+                # The disk that pictures are written to is not the recording's fault.
+                with as_data_error(f"{recording.name}: cannot be drawn", but=(OSError,)):
+                    plotter(recording, file)
             except DataError as error:
                 errors[recording.name] = str(error)
     return say_left_out(errors)

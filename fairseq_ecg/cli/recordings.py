@@ -129,7 +129,11 @@ def use(
         write: puts the parts together; returns the files that it wrote.
 
     Returns:
-        The exit status: 3 if recordings could not be used.
+        The exit status: 3 if some recordings could not be used, which are listed with their
+        reasons in ``<out>.quarantine.csv``.
+
+    Raises:
+        DataError: none could be used; the list is written all the same.
     """
     import pandas as pd
 
@@ -161,7 +165,7 @@ def use(
                 table.to_csv(unfinished, index=False)
         else:
             quarantine.unlink(missing_ok=True)
-        written = write(parts)
+        written = [] if parts.is_empty else write(parts)
         n_left_out = len(parts.errors)
         n_used = parts.n_recordings - n_left_out
     print(f"{n_used} recordings: {', '.join(map(str, written))}")

@@ -56,15 +56,16 @@ def run(arguments: argparse.Namespace) -> int:
 
     def compute(model, recordings, options):
         saliency = model.saliency(recordings, method=arguments.method, **options)
+        errors = dict(saliency.errors)
         if arguments.samples:
-            table = _of_samples(saliency)
+            table = _of_samples(saliency, errors)
         elif as_array:
             frames = saliency.frames["saliency"].to_numpy().reshape(-1, model.frames_per_segment)
             values = pd.DataFrame(frames, saliency.segments.index).rename(columns=str)
             table = pd.concat([saliency.segments[[START, END]], values], axis=1).reset_index()
         else:
             table = saliency.frames.reset_index()
-        return {"saliency": table}, saliency.errors
+        return {"saliency": table}, errors
 
     def write(parts) -> list[Path]:
         n_keys = len([RECORDING, SEGMENT, START, END])
@@ -74,19 +75,23 @@ def run(arguments: argparse.Namespace) -> int:
     return use(arguments, settings, compute, write)
 
 
-def _of_samples(saliency):
-    """Return a row for each sample of each recording."""
+def _of_samples(saliency, errors: dict):
+    """Return a row for each sample of each recording; add to ``errors`` those too long for that."""
     import numpy as np
     import pandas as pd
 
+    from fairseq_ecg.data.errors import DataError, as_data_error
     from fairseq_ecg.inference.results import RECORDING
 
     columns = [RECORDING, "sample", "time", "saliency"]
     tables = []
     for name, rate in saliency.recordings["sample_rate"].items():
-        values = saliency.on_signal(name)
-        samples = np.arange(len(values))
-        tables.append(
-            pd.DataFrame(dict(zip(columns, (name, samples, samples / rate, values), strict=True)))
-        )
+        try:
+            with as_data_error(f"{name}: cannot be interpolated"):
+                values = saliency.on_signal(name)
+                samples = np.arange(len(values))
+                cells = (name, samples, samples / rate, values)
+                tables.append(pd.DataFrame(dict(zip(columns, cells, strict=True))))
+        except DataError as error:
+            errors[name] = str(error)
     return pd.concat(tables) if tables else pd.DataFrame(columns=columns)

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.errors import DataError, as_data_error
+from fairseq_ecg.data.regular import require_file
+from fairseq_ecg.data.width import check_width
 
 LABEL_DEFINITION = "label_def.csv"
 """File with a line for each label, beside the array of labels."""
@@ -23,7 +25,11 @@ def read_label_names(path: str | os.PathLike) -> list[str]:
         DataError: there is no such file, it has no such column, or no or an empty name there.
     """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        with (
+            as_data_error(f"{path}: cannot be read as a CSV file", but=(FileNotFoundError,)),
+            open(path, newline="", encoding="utf-8-sig") as file,
+        ):
+            check_width(path)
             reader = csv.DictReader(file)
             if "name" not in (reader.fieldnames or ()):
                 found = ", ".join(reader.fieldnames or ())
@@ -31,8 +37,6 @@ def read_label_names(path: str | os.PathLike) -> list[str]:
             names = [(row["name"] or "").strip() for row in reader]
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as a CSV file: {error}") from error
     if not names or not all(names):
         raise DataError(f"{path}: {'a label has no name' if names else 'names no label'}")
     return names
@@ -55,11 +59,13 @@ class LabelFile:
         if not self.path.endswith(".npy"):
             raise DataError(f"{self.path}: label_file must be a .npy file, as labels/y.npy is")
         try:
-            self._labels = np.load(self.path, mmap_mode="r")
+            with as_data_error(
+                f"{self.path}: cannot be read as a .npy file", but=(FileNotFoundError,)
+            ):
+                require_file(self.path)
+                self._labels = np.load(self.path, mmap_mode="r")
         except FileNotFoundError:
             raise DataError(f"{self.path}: no such label file. Check task.label_file") from None
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{self.path}: cannot be read as a .npy file: {error}") from error
         if self._labels.ndim != 2 or self._labels.dtype.kind not in "fiub":
             raise DataError(
                 f"{self.path}: expected a numeric array of two dimensions (recordings, labels), "

@@ -94,9 +94,10 @@ def check_limit(where: str, name: str, value: float) -> None:
     if not number > 0:
         raise DataError(f"{said}, which cannot be")
     side = "fewer than the least" if limit.is_least else "more than the most"
+    moved = int(number) if number.is_integer() else number
     raise DataError(
         f"{said}, {side} that is plausible ({bound:,.10g}). If that is right, set "
-        f"{VARIABLE}={name}={number!r} in the environment"
+        f"{VARIABLE}={name}={moved} in the environment"
     )
 
 

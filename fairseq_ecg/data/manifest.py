@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.errors import DataError, as_data_error
 
 logger = logging.getLogger(__name__)
 
@@ -191,15 +191,16 @@ def read_cmsc_manifest(path: str | os.PathLike, min_samples: int | None = None) 
 def _read_lines(path: str) -> tuple[str, list[str]]:
     """Root directory and all lines of a manifest, without blank lines at its end."""
     try:
-        with open(path, encoding="utf-8-sig") as file:
+        with (
+            as_data_error(f"{path}: cannot be read as a manifest", but=(FileNotFoundError,)),
+            open(path, encoding="utf-8-sig") as file,
+        ):
             lines = file.read().rstrip("\n").split("\n")
     except FileNotFoundError:
         raise DataError(
             f"{path}: no such manifest. Check task.data (the folder of the manifests) and the "
             "names of the subsets"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as a manifest: {error}") from error
     root = lines[0].strip()
     if not root:
         raise DataError(f"{path}: the manifest is empty or lacks its root. Build it again")

@@ -15,6 +15,7 @@ import scipy.io
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.mat_structure import check_structure
+from fairseq_ecg.data.regular import require_file
 
 if TYPE_CHECKING:
     import wfdb
@@ -99,6 +100,8 @@ def read_mat(
     names = None if optional is None else [*required, *optional]
     with damage_as_data_error(where, ".mat file", remedy):
         try:
+            if isinstance(path, str):
+                require_file(path)
             with open(path, "rb") if isinstance(path, str) else nullcontext(path) as file:
                 if check:
                     check_structure(_content(file), where)

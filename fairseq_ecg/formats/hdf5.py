@@ -50,7 +50,7 @@ def read_hdf5(location: Location, given: Given, at_once: int | None = None) -> C
 
 @contextmanager
 def open_hdf5(
-    file: str | Path | BinaryIO, where: str, kind: str = "HDF5 file"
+    file: str | Path | BinaryIO, where: str, kind: str = "HDF5 file", remedy: str = ""
 ) -> Iterator["h5py.File"]:
     """Open an HDF5 file, whose numbers are all in it.
 
@@ -62,6 +62,7 @@ def open_hdf5(
         file: path, or the file itself, open for reading.
         where: names the file in error messages.
         kind: what the file should be.
+        remedy: what to do about damage.
 
     Yields:
         The file of h5py.
@@ -71,7 +72,7 @@ def open_hdf5(
     """
     import h5py
 
-    with damage_as_data_error(where, kind), h5py.File(file, "r") as hdf5:
+    with damage_as_data_error(where, kind, remedy), h5py.File(file, "r") as hdf5:
         for _ in objects(where, hdf5):
             pass
         yield hdf5

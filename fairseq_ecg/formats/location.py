@@ -1,7 +1,6 @@
 """Where a file lies: a path of this machine, or a URL of anything fsspec reaches."""
 
 import gzip
-import io
 import os
 import shutil
 import tempfile
@@ -88,7 +87,7 @@ class Location:
             if not self._is_copied:
                 require_file(self.address)
                 return open(self.address, "rb")
-            copy = tempfile.SpooledTemporaryFile(_IN_MEMORY)
+            copy = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115
             self._copy(copy)
             copy.seek(0)
             return copy

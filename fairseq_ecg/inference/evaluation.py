@@ -3,12 +3,12 @@
 import csv
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from fairseq_ecg.data.atomic import replacing
@@ -16,8 +16,10 @@ from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.file_dataset import FileECGDataset
 from fairseq_ecg.data.store import StoreECGDataset, is_store
 from fairseq_ecg.inference.aggregation import aggregate
+from fairseq_ecg.inference.apart import computed_apart
 from fairseq_ecg.inference.metrics import Ranking, mean_of_defined
-from fairseq_ecg.inference.model import ECGModel
+from fairseq_ecg.inference.model import ON_ERROR, ECGModel
+from fairseq_ecg.inference.preprocessing import check_choice
 from fairseq_ecg.inference.recordings import Description, recordings_in
 
 SEGMENT = re.compile(r"_\d+\.mat$")
@@ -45,12 +47,14 @@ class Evaluation:
     """Scores of all labels.
 
     Attributes:
-        recordings: number of recordings.
+        recordings: number of recordings that were scored.
         scores: one for each label.
+        errors: why others were left out, by their names.
     """
 
     recordings: int
     scores: tuple[Score, ...]
+    errors: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def macro_auroc(self) -> float:
@@ -88,7 +92,9 @@ def labelled_segments(
     return dataset
 
 
-def evaluate(model: ECGModel, dataset: FileECGDataset, batch_size: int) -> Evaluation:
+def evaluate(
+    model: ECGModel, dataset: FileECGDataset, batch_size: int, on_error: str = "raise"
+) -> Evaluation:
     """Score a network per recording, by the aggregated probabilities of its segments.
 
     The files ``<recording>_<number>.mat`` are the segments of one recording; any other file is a
@@ -98,32 +104,54 @@ def evaluate(model: ECGModel, dataset: FileECGDataset, batch_size: int) -> Evalu
         model: the network, which says how each label is aggregated.
         dataset: segments with labels, see ``labelled_segments``.
         batch_size: in segments.
+        on_error: what to do about a recording with a segment that cannot be used: ``raise``, or
+            ``skip``, which notes it in ``errors`` of the result.
 
     Returns:
         The scores.
 
     Raises:
-        DataError: The data have another number of labels than the network.
+        DataError: The data have another number of labels than the network, or no recording can be
+            used.
     """
+    check_choice("on_error", on_error, ON_ERROR)
     if batch_size < 1:
         raise DataError(f"batch_size={batch_size}: must be positive")
-    where = dataset.label_file.path if dataset.label_file else dataset.names([0])[0]
-    loader = DataLoader(dataset, batch_size=batch_size, collate_fn=dataset.collate)
-    probabilities, labels = [], []
-    for batch in tqdm(loader, desc="evaluate", unit="batch", disable=None):
-        n_labels = batch["label"].shape[1]
-        if n_labels != len(model.labels):
+    names = dataset.names(range(len(dataset)))
+    where = dataset.label_file.path if dataset.label_file else names[0]
+
+    def outputs(places: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        batch = dataset.collate(dataset.__getitems__(places))
+        labels = batch["label"].numpy()
+        if labels.shape[1] != len(model.labels):
             raise DataError(
-                f"{where} has {n_labels} labels, the network tells {len(model.labels) or 'none'}. "
-                "Give the y.npy and the label_def.csv it was trained with"
+                f"{where} has {labels.shape[1]} labels, the network tells "
+                f"{len(model.labels) or 'none'}. Give the y.npy and the label_def.csv it was "
+                "trained with"
             )
-        probabilities.append(model.probabilities(**batch["net_input"]))
-        labels.append(batch["label"].numpy())
-    recordings = [SEGMENT.sub("", name) for name in dataset.names(range(len(dataset)))]
-    _, first, recording_of = np.unique(recordings, return_index=True, return_inverse=True)
+        return model.probabilities(**batch["net_input"]), labels
+
+    probabilities, labels, used, errors = [], [], [], {}
+    starts = range(0, len(dataset), batch_size)
+    for start in tqdm(starts, desc="evaluate", unit="batch", disable=None):
+        batch = list(range(start, min(start + batch_size, len(dataset))))
+        for places, found in computed_apart(batch, outputs, names.__getitem__):
+            if isinstance(found, DataError):
+                if on_error == "raise":
+                    raise found
+                errors[SEGMENT.sub("", names[places[0]])] = str(found)
+            else:
+                used += places
+                probabilities.append(found[0])
+                labels.append(found[1])
+    recordings = np.array([SEGMENT.sub("", names[place]) for place in used])
+    kept = ~np.isin(recordings, list(errors))
+    if not kept.any():
+        raise _none_usable(errors)
+    _, first, recording_of = np.unique(recordings[kept], return_index=True, return_inverse=True)
     rules = [model.aggregation[label] for label in model.labels]
-    aggregated = aggregate(np.concatenate(probabilities), recording_of, rules)
-    return score(np.concatenate(labels)[first], aggregated, model.labels)
+    aggregated = aggregate(np.concatenate(probabilities)[kept], recording_of, rules)
+    return score(np.concatenate(labels)[kept][first], aggregated, model.labels, errors)
 
 
 def evaluate_recordings(
@@ -132,6 +160,7 @@ def evaluate_recordings(
     truth: np.ndarray,
     batch_size: int,
     description: Description,
+    on_error: str = "raise",
 ) -> Evaluation:
     """Score a network on recordings as they are.
 
@@ -141,6 +170,7 @@ def evaluate_recordings(
         truth: 0, 1 or NaN where unknown, ``(R, C)``, columns in the order of the model's labels.
         batch_size: in segments.
         description: what the files do not say themselves.
+        on_error: as for `evaluate`.
 
     Returns:
         The scores.
@@ -154,17 +184,31 @@ def evaluate_recordings(
             f"{len(paths)} paths are those of {len(recordings)} recordings. List recordings one by "
             "one, and each once; prepared segments are listed by manifests"
         )
-    prediction = model.predict(recordings, batch_size=batch_size)
-    return score(truth, prediction.table.to_numpy(), model.labels)
+    prediction = model.predict(recordings, batch_size=batch_size, on_error=on_error)
+    kept = np.array([recording.name not in prediction.errors for recording in recordings])
+    if not kept.any():
+        raise _none_usable(prediction.errors)
+    return score(truth[kept], prediction.table.to_numpy(), model.labels, prediction.errors)
 
 
-def score(truth: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> Evaluation:
+def _none_usable(errors: Mapping[str, str]) -> DataError:
+    first = next(iter(errors.values()))
+    return DataError(f"none of {len(errors)} recordings can be used; the first: {first}")
+
+
+def score(
+    truth: np.ndarray,
+    probabilities: np.ndarray,
+    labels: Sequence[str],
+    errors: Mapping[str, str] = MappingProxyType({}),
+) -> Evaluation:
     """Score probabilities.
 
     Args:
         truth: 0, 1 or NaN where unknown, which leaves the recording out, ``(R, C)``.
         probabilities: ``(R, C)``.
         labels: names of the C labels.
+        errors: why other recordings were left out.
 
     Returns:
         The scores.
@@ -175,7 +219,7 @@ def score(truth: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -
         ranking = Ranking(np.asarray(holds, float)[known], values[known])
         areas = ranking.areas()
         scores.append(Score(name, ranking.positives, float(areas.auroc[0]), float(areas.auprc[0])))
-    return Evaluation(len(truth), tuple(scores))
+    return Evaluation(len(truth), tuple(scores), errors)
 
 
 def write_scores(path: Path, evaluation: Evaluation, baseline: Evaluation | None) -> None:

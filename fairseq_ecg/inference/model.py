@@ -3,7 +3,8 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference.aggregation import aggregate, aggregation_of
+from fairseq_ecg.inference.apart import computed_apart
 from fairseq_ecg.inference.preprocessing import Preprocessing, check_choice
 from fairseq_ecg.inference.reading import read_segments
 from fairseq_ecg.inference.recordings import Description, NamedRecording, recordings_in
@@ -504,33 +506,44 @@ class ECGModel:
         check_choice("on_error", on_error, ON_ERROR)
         if batch_size < 1:
             raise DataError(f"batch_size={batch_size}: must be positive")
-        run = _Run()
-        batch: list[tuple[torch.Tensor, int]] = []
+        run = _Run([recording.name for recording in recordings])
+        batch: list[_Segment] = []
 
-        def flush() -> None:
-            source = torch.stack([segment for segment, _ in batch])
-            padded = torch.tensor([padded for _, padded in batch])
+        def together(segments: Sequence[_Segment]) -> np.ndarray:
+            source = torch.stack([segment.samples for segment in segments])
+            padded = torch.tensor([segment.padded for segment in segments])
             mask = None
             if padded.any():
                 valid = source.shape[-1] - padded
                 mask = torch.arange(source.shape[-1]) >= valid.unsqueeze(1)
-            run.computed.append(compute(source, mask))
+            return compute(source, mask)
+
+        def leave_out(number: int, error: DataError) -> None:
+            if on_error == "raise":
+                raise error
+            run.failed[number] = error
+
+        def flush() -> None:
+            names = run.names
+            for segments, values in computed_apart(batch, together, lambda s: names[s.recording]):
+                if isinstance(values, DataError):
+                    leave_out(segments[0].recording, values)
+                else:
+                    run.add(segments, values)
             batch.clear()
 
         read = read_segments(recordings, self.preprocessing, policies, workers)
         with _bar(progress, len(recordings)) as bar:
-            for recording, found in zip(recordings, read, strict=True):
-                found = self._checked(recording.name, found)
-                if isinstance(found, DataError):
-                    if on_error == "raise":
-                        raise found
-                    run.errors[recording.name] = str(found)
-                else:
-                    run.note(recording.name, found)
-                    for segment in found.segments:
-                        batch.append((segment, found.padded))
+            for number, (recording, found) in enumerate(zip(recordings, read, strict=True)):
+                try:
+                    found = self._checked(recording.name, found)
+                    run.found[number] = replace(found, segments=())  # not all in memory
+                    for place, samples in enumerate(found.segments):
+                        batch.append(_Segment(number, place, samples, found.padded))
                         if len(batch) == batch_size:
                             flush()
+                except DataError as error:
+                    leave_out(number, error)
                 bar.update()
             if batch:
                 flush()
@@ -538,14 +551,16 @@ class ECGModel:
 
     def _checked(
         self, name: str | int, found: SegmentedRecording | DataError
-    ) -> SegmentedRecording | DataError:
+    ) -> SegmentedRecording:
         """Refuse a recording that fills no frame, of which the network could tell nothing."""
-        if isinstance(found, DataError) or not found.padded:
+        if isinstance(found, DataError):
+            raise found
+        if not found.padded:
             return found
         n_samples = self.preprocessing.segment_samples - found.padded
         if self.network.encoder.feature_extractor.output_length(n_samples) > 0:
             return found
-        return DataError(
+        raise DataError(
             f"{name}: {n_samples} samples at {self.preprocessing.sample_rate:g} Hz are fewer than "
             "the network makes a frame of. Leave the recording out"
         )
@@ -559,25 +574,66 @@ def _bar(progress: bool | tqdm | None, n_recordings: int) -> AbstractContextMana
     return tqdm(total=n_recordings, desc="recordings", unit="recording", disable=disable)
 
 
+@dataclass(frozen=True, eq=False)
+class _Segment:
+    """A segment that waits for its batch.
+
+    Args:
+        recording: its number.
+        place: of the segment in it.
+        samples: ``(rows, T)`` float32.
+        padded: how many of the samples, at the end, are none.
+    """
+
+    recording: int
+    place: int
+    samples: torch.Tensor
+    padded: int
+
+
 @dataclass(eq=False)
 class _Run:
-    """What was computed, segment by segment."""
+    """What was computed, segment by segment, and why recordings were left out, by their numbers."""
 
-    names: list[str | int] = field(default_factory=list)
-    notes: list[dict] = field(default_factory=list)
-    keys: list[tuple[str | int, int]] = field(default_factory=list)
-    spans: list[tuple[float, float]] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
+    names: Sequence[str | int]
+    found: dict[int, SegmentedRecording] = field(default_factory=dict)
+    failed: dict[int, DataError] = field(default_factory=dict)
+    rows: list[tuple[int, int]] = field(default_factory=list)
     computed: list[np.ndarray] = field(default_factory=list)
-    errors: dict[str | int, str] = field(default_factory=dict)
 
-    def note(self, name: str | int, found: SegmentedRecording) -> None:
-        for number, span in enumerate(found.spans):
-            self.keys.append((name, number))
-            self.spans.append(span)
-            self.numbers.append(len(self.names))
-        self.names.append(name)
-        self.notes.append(
+    def add(self, segments: Sequence[_Segment], values: np.ndarray) -> None:
+        self.rows += [(segment.recording, segment.place) for segment in segments]
+        self.computed.append(values)
+
+    @property
+    def errors(self) -> dict[str | int, str]:
+        return {self.names[number]: str(self.failed[number]) for number in sorted(self.failed)}
+
+    @cached_property
+    def _used(self) -> list[int]:
+        """Numbers of the recordings of which all segments were computed."""
+        return [number for number in self.found if number not in self.failed]
+
+    @cached_property
+    def _kept(self) -> np.ndarray:
+        """``(N,)`` which rows are of these."""
+        return np.flatnonzero([number not in self.failed for number, _ in self.rows])
+
+    def values(self, width: int) -> np.ndarray:
+        """``(N, width)``, a row for each segment."""
+        return (
+            np.concatenate(self.computed)[self._kept] if len(self._kept) else np.empty((0, width))
+        )
+
+    @property
+    def recording_of(self) -> np.ndarray:
+        """``(N,)`` number of the recording of each segment, of those that were used."""
+        numbers = np.array([number for number, _ in self.rows], dtype=np.int64)
+        return np.searchsorted(self._used, numbers[self._kept])
+
+    @property
+    def recordings(self) -> pd.DataFrame:
+        notes = [
             {
                 "sample_rate": found.sample_rate,
                 "samples": found.n_samples,
@@ -585,25 +641,16 @@ class _Run:
                 "missing_leads": ", ".join(found.missing_leads),
                 "flat_leads": ", ".join(found.flat_leads),
             }
-        )
-
-    def values(self, width: int) -> np.ndarray:
-        """``(N, width)``, a row for each segment."""
-        return np.concatenate(self.computed) if self.computed else np.empty((0, width))
-
-    @property
-    def recording_of(self) -> np.ndarray:
-        """``(N,)`` number of the recording of each segment."""
-        return np.array(self.numbers, dtype=np.int64)
-
-    @property
-    def recordings(self) -> pd.DataFrame:
+            for found in (self.found[number] for number in self._used)
+        ]
         columns = ["sample_rate", "samples", "segments", "missing_leads", "flat_leads"]
-        return pd.DataFrame(self.notes, self._names(), columns)
+        return pd.DataFrame(notes, self._names(), columns)
 
     @property
     def segments(self) -> pd.DataFrame:
-        return pd.DataFrame(self.spans, self._keys(), [START, END])
+        rows = (self.rows[row] for row in self._kept)
+        spans = [self.found[number].spans[place] for number, place in rows]
+        return pd.DataFrame(spans, self._keys(), [START, END])
 
     def of_segments(self, values: np.ndarray, columns: Sequence) -> pd.DataFrame:
         return pd.DataFrame(values, self._keys(), list(columns))
@@ -612,11 +659,12 @@ class _Run:
         return pd.DataFrame(values, self._names(), list(columns))
 
     def _names(self) -> pd.Index:
-        return pd.Index(self.names, name=RECORDING)
+        return pd.Index([self.names[number] for number in self._used], name=RECORDING)
 
     def _keys(self) -> pd.MultiIndex:
-        names, numbers = zip(*self.keys, strict=True) if self.keys else ((), ())
-        return pd.MultiIndex.from_arrays([names, numbers], names=[RECORDING, SEGMENT])
+        rows = [self.rows[row] for row in self._kept]
+        keys = [[self.names[number] for number, _ in rows], [place for _, place in rows]]
+        return pd.MultiIndex.from_arrays(keys, names=[RECORDING, SEGMENT])
 
 
 def _rollout(weights: torch.Tensor, frame_mask: torch.Tensor | None) -> torch.Tensor:

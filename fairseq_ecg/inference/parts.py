@@ -52,6 +52,11 @@ class Parts:
         """Recordings that were asked for."""
         return sum(self._counts)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no recording could be used."""
+        return len(self.errors) == self.n_recordings
+
     def tables(self, name: str) -> Iterator[pd.DataFrame]:
         """Yield a table of each part that has rows in it."""
         for number in range(len(self._counts)):
@@ -84,7 +89,7 @@ def computed_in_parts(
         The parts.
 
     Raises:
-        DataError: another run is writing there, or no recording could be used.
+        DataError: another run is writing there; or, behind the block, no recording could be used.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / "run", wait=False):
@@ -101,14 +106,14 @@ def computed_in_parts(
                 part = recordings[start : start + RECORDINGS]
                 errors |= _part(folder, number, part, settings, compute, strict, bar)
                 counts.append(len(part))
-        if len(errors) == len(recordings):
+        parts = Parts(folder, counts, errors)
+        yield parts
+        shutil.rmtree(folder)
+        if parts.is_empty:
             reason = next(iter(errors.values()))
             if len(recordings) > 1:
                 reason = f"none of {len(recordings)} recordings can be used; the first: {reason}"
-            shutil.rmtree(folder)
             raise DataError(reason)
-        yield Parts(folder, counts, errors)
-        shutil.rmtree(folder)
 
 
 def _part(
@@ -153,7 +158,7 @@ def _identity(recordings: Sequence[NamedRecording], settings: str) -> str:
             try:
                 status = os.stat(file)
                 digest.update(f"{file} {status.st_size} {status.st_mtime_ns}".encode())
-            except OSError:
+            except (OSError, ValueError):  # ValueError: a name that no file can have
                 continue
     return digest.hexdigest()
 

@@ -15,6 +15,7 @@ import torch
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS, lead_indices
 from fairseq_ecg.data.recording import Recording, read_mat, recording_from_mat
+from fairseq_ecg.data.regular import require_file
 from fairseq_ecg.data.store import Segments as StoredSegments
 from fairseq_ecg.data.store import Store
 from fairseq_ecg.formats import ECG
@@ -35,6 +36,7 @@ def variables_of(path: str) -> frozenset[str]:
     if not path.lower().endswith(".mat"):
         return frozenset()
     try:
+        require_file(path)
         return frozenset(name for name, *_ in scipy.io.whosmat(path))
     except Exception:  # whoever reads the file says what is wrong with it
         return frozenset()

@@ -1,11 +1,16 @@
 """Reading many recordings, in this process or in others."""
 
+import multiprocessing
+import os
+import signal
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from multiprocessing.connection import Connection
 
+import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.inference.preprocessing import Preprocessing
@@ -16,15 +21,18 @@ MOST_SEGMENTS = 256
 """Of a recording that is handed from one process to another as a whole. Longer ones, 20 minutes
 where segments have 5 s, are read where they are used, segment by segment."""
 
+_AHEAD = 2
+"""Recordings that a process is to read at a time."""
+
+_LOOKS = 5.0
+"""Seconds after which a process that waits looks whether anyone is left to wait for."""
+
 
 @dataclass(frozen=True, eq=False)
-class _Readable(Dataset):
+class _Readable:
     recordings: Sequence[NamedRecording]
     preprocessing: Preprocessing
     policies: Mapping[str, str]
-
-    def __len__(self) -> int:
-        return len(self.recordings)
 
     def __getitem__(self, number: int) -> SegmentedRecording | DataError:
         try:
@@ -32,17 +40,17 @@ class _Readable(Dataset):
         except DataError as error:
             return error
 
-
-class _Sendable(_Readable):
-    """What other processes read: with the samples of segments, where these are not too many."""
-
-    def __getitem__(self, number: int) -> SegmentedRecording | DataError | None:
-        found = super().__getitem__(number)
-        if isinstance(found, DataError):
-            return DataError(*found.args)  # without what caused it, which may not be picklable
-        if len(found.spans) > MOST_SEGMENTS:
-            return None
-        return replace(found, segments=torch.stack(list(found.segments)))
+    def sendable(self, number: int) -> SegmentedRecording | DataError | None:
+        """Read with the samples of the segments; None where these are too many."""
+        found = self[number]
+        try:
+            if isinstance(found, DataError):
+                raise found
+            if len(found.spans) > MOST_SEGMENTS:
+                return None
+            return replace(found, segments=np.stack([one.numpy() for one in found.segments]))
+        except DataError as error:
+            return DataError(*error.args)  # without what caused it, which may not be picklable
 
 
 def read_segments(
@@ -57,7 +65,7 @@ def read_segments(
         recordings: to read.
         preprocessing: of the network.
         policies: see :meth:`Preprocessing.segments`.
-        workers: processes that read; 0: this one.
+        workers: processes that read; 0: this one, which a file that crashes its reader then ends.
 
     Yields:
         The segments of each recording, or why it cannot be used.
@@ -70,13 +78,84 @@ def read_segments(
     readable = _Readable(recordings, preprocessing, policies)
     workers = min(workers, len(recordings))
     if not workers:
-        yield from (readable[number] for number in range(len(readable)))
+        yield from (readable[number] for number in range(len(recordings)))
         return
-    sendable = _Sendable(recordings, preprocessing, policies)
-    loader = DataLoader(sendable, batch_size=None, num_workers=workers, collate_fn=_as_it_is)
-    for number, found in enumerate(loader):
-        yield readable[number] if found is None else found
+    readers = [
+        _Reader(readable, range(first, len(recordings), workers)) for first in range(workers)
+    ]
+    try:
+        for number in range(len(recordings)):
+            found = readers[number % workers].next()
+            if found is None:
+                found = readable[number]
+            elif isinstance(found, SegmentedRecording):
+                found = replace(found, segments=torch.from_numpy(found.segments))
+            yield found
+    finally:
+        for reader in readers:
+            reader.stop()
 
 
-def _as_it_is(item: Any) -> Any:
-    return item
+class _Reader:
+    """A process that reads some recordings in their order, and another one where it was killed.
+
+    Args:
+        readable: recordings.
+        numbers: of those to read.
+    """
+
+    def __init__(self, readable: _Readable, numbers: Sequence[int]):
+        self._readable = readable
+        self._to_come = iter(numbers)
+        self._asked: deque[int] = deque()
+        self._start()
+        for _ in range(_AHEAD):
+            self._ask()
+
+    def _start(self) -> None:
+        self._connection, other = multiprocessing.Pipe()
+        arguments = self._readable, other, self._connection, os.getpid()
+        self._process = multiprocessing.Process(target=_serve, args=arguments, daemon=True)
+        self._process.start()
+        other.close()  # so that it is closed as soon as the process has ended
+        for number in self._asked:
+            self._connection.send(number)
+
+    def _ask(self) -> None:
+        number = next(self._to_come, None)
+        if number is not None:
+            self._asked.append(number)
+            self._connection.send(number)
+
+    def next(self) -> SegmentedRecording | DataError | None:
+        """Return what `_Readable.sendable` does of the next recording."""
+        try:
+            found = self._connection.recv()
+            self._asked.popleft()
+        except (EOFError, ConnectionError):
+            name = self._readable.recordings[self._asked.popleft()].name
+            found = DataError(
+                f"{name}: the process that read it was killed, for want of memory or by a damaged "
+                "file that crashes its reader. Leave the recording out"
+            )
+            self.stop()
+            self._start()
+        self._ask()
+        return found
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
+
+
+def _serve(readable: _Readable, connection: Connection, other_end: Connection, parent: int) -> None:
+    """Read recordings whose numbers are sent, as long as there is somebody who sends them."""
+    other_end.close()  # open here too, it would hide that the parent has ended
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever is interrupted ends this process
+    torch.set_num_threads(1)
+    with suppress(EOFError, ConnectionError):  # nobody is left
+        while os.getppid() == parent:
+            if connection.poll(_LOOKS):
+                connection.send(readable.sendable(connection.recv()))

@@ -2,22 +2,25 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
+import torch
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.errors import DataError, as_data_error, damage_as_data_error
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
 from fairseq_ecg.data.path_dataset import record_name
 from fairseq_ecg.data.recording import read_mat
+from fairseq_ecg.data.regular import require_file
 from fairseq_ecg.data.store import Store, is_store
 from fairseq_ecg.data.store.layout import DESCRIPTION, is_url
+from fairseq_ecg.data.width import check_width
 from fairseq_ecg.formats import (
     ECG,
     FORMAT_OF_SUFFIX,
@@ -49,6 +52,9 @@ TABLES = (".csv", ".tsv", ".parquet")
 IN_FOLDERS = tuple(set(FORMAT_OF_SUFFIX) - {".dat", ".txt", ".xlsx"})
 """Extensions of files that are taken for recordings where only their folder is named. A WFDB record
 is found by its header."""
+
+_LONGEST_HEADER = 2**20
+"""Characters of a line that can be the header of a table of paths."""
 
 
 class Source(Protocol):
@@ -94,12 +100,39 @@ class NamedRecording:
     source: Source
 
     def read(self) -> ECG:
-        """Read the recording in mV, see :meth:`Source.read`."""
-        return self.source.read()
+        """Read the recording in mV, see :meth:`Source.read`.
+
+        Raises:
+            DataError: whatever fails.
+        """
+        with self._boundary():
+            return self.source.read()
 
     def segmented(self, preprocessing: Preprocessing, **policies: str) -> SegmentedRecording:
-        """Read the segments for a network, see :meth:`Source.segmented`."""
-        return self.source.segmented(preprocessing, **policies)
+        """Read the segments for a network, see :meth:`Source.segmented`.
+
+        Raises:
+            DataError: whatever fails, here or when the segments are gone through.
+        """
+        with self._boundary():
+            found = self.source.segmented(preprocessing, **policies)
+        return replace(found, segments=_Segments(self, found.segments))
+
+    def _boundary(self) -> AbstractContextManager[None]:
+        name = f"recording {self.name}" if isinstance(self.name, int) else self.name
+        return as_data_error(f"{name}: cannot be read")
+
+
+@dataclass(frozen=True, eq=False)
+class _Segments:
+    """Segments of a recording; whatever making one of them raises is its error."""
+
+    recording: NamedRecording
+    segments: Iterable[torch.Tensor]
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        with self.recording._boundary():
+            yield from self.segments
 
 
 @dataclass(frozen=True)
@@ -149,6 +182,16 @@ class _InMemory(_InMillivolts):
 
 
 @dataclass(frozen=True, eq=False)
+class _Unusable(_InMillivolts):
+    """What was found where a recording should be."""
+
+    error: DataError
+
+    def read(self) -> ECG:
+        raise self.error
+
+
+@dataclass(frozen=True, eq=False)
 class _OfArray(_InMillivolts):
     array: np.ndarray
     description: Description
@@ -170,7 +213,9 @@ class _ArrayInFile(_InMillivolts):
         return (Path(self.path),)
 
     def read(self) -> ECG:
-        array = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        require_file(self.path)
+        with damage_as_data_error(self.path, ".npy file"):
+            array = np.load(self.path, mmap_mode="r", allow_pickle=False)
         if self.row is None:
             return _ecg_of_array(np.array(array), self.description, self.path)
         where = f"{self.path}, recording {self.row}"
@@ -204,9 +249,10 @@ class _OfFile:
 
     @property
     def files(self) -> Sequence[Path]:
-        path = Path(self.path)
-        beside = (path.with_name(f"{path.stem}{suffix}") for suffix in (".hea", ".dat", ".mat"))
-        return sorted({path, *beside})
+        stem = os.path.splitext(self.path)[0]
+        return sorted(
+            {Path(f"{stem}{suffix}") for suffix in (".hea", ".dat", ".mat")} | {Path(self.path)}
+        )
 
     def _found(self) -> Source:
         variables = variables_of(self.path)
@@ -340,40 +386,54 @@ def _at_path(path: str, description: Description) -> Iterator[NamedRecording]:
 
 
 def _in_file(path: str, description: Description) -> Iterator[NamedRecording]:
+    """Yield what a file lists, or the recording in it; what is neither is told in its turn."""
+    try:
+        with as_data_error(f"{path}: cannot be read"):
+            yield from _listed_in(path, description)
+    except DataError as error:
+        yield NamedRecording(path, _Unusable(error))
+
+
+def _listed_in(path: str, description: Description) -> Iterator[NamedRecording]:
     lower = path.lower()
+    is_there = os.path.exists(path)
+    if is_there:
+        require_file(path)
     if lower.endswith(".tsv") and _is_manifest(path):
         yield from _in_manifest(path)
         return
-    if lower.endswith(TABLES) and os.path.isfile(path):
+    if lower.endswith(TABLES) and is_there:
         table = _read_table(path)
         if table is not None:
             yield from _in_table(table, path, os.path.dirname(path), description)
             return
-    shape = _shape(path) if lower.endswith(".npy") else None
-    if shape is None:
-        yield NamedRecording(path, _OfFile(path, description))
-    elif len(shape) < 3:
-        yield NamedRecording(path, _ArrayInFile(path, None, description))
-    else:
+    shape = _shape(path) if lower.endswith(".npy") else ()
+    if len(shape) > 2 and 0 not in shape:
         for row in range(shape[0]):
             yield NamedRecording(f"{path}[{row}]", _ArrayInFile(path, row, description))
+    elif shape:
+        yield NamedRecording(path, _ArrayInFile(path, None, description))
+    else:
+        yield NamedRecording(path, _OfFile(path, description))
 
 
-def _shape(path: str) -> tuple[int, ...] | None:
-    """Return the shape of an ``.npy`` file on this machine; None if it cannot be told."""
+def _shape(path: str) -> tuple[int, ...]:
+    """Return the shape of an ``.npy`` file on this machine; of none axes if it cannot be told."""
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False).shape
-    except (OSError, ValueError, EOFError):  # whoever reads the recording says what is wrong
-        return None
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return array.shape if array.dtype.itemsize else ()
+    except Exception:  # whoever reads the recording says what is wrong
+        return ()
 
 
 def _first_lines(path: str) -> list[list[str]]:
     """Return the first three lines of a table, as far as they are there, in columns."""
     try:
         with open(path, encoding="utf-8-sig") as file:
-            return [line.rstrip("\n").split("\t") for line in islice(file, 3)]
+            lines = [file.readline(_LONGEST_HEADER) for _ in range(3)]
     except (OSError, UnicodeDecodeError):
         return []
+    return [line.rstrip("\n").split("\t") for line in lines if line]
 
 
 def _is_cmsc(rows: Sequence[Sequence[str]]) -> bool:
@@ -435,14 +495,17 @@ def _files_in(folder: Path) -> list[Path]:
 
 def _read_table(path: str) -> pd.DataFrame | None:
     """Read a table of paths; None if it has no column of paths and so is a recording itself."""
-    if path.lower().endswith(".parquet"):
-        return pd.read_parquet(path)
-    separator = "\t" if path.lower().endswith(".tsv") else ","
-    try:
-        header = pd.read_csv(path, sep=separator, nrows=0).columns
-        return pd.read_csv(path, sep=separator) if PATH in header else None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError):
-        return None
+    with damage_as_data_error(path, "table"):
+        if path.lower().endswith(".parquet"):
+            return pd.read_parquet(path)
+        separator = "\t" if path.lower().endswith(".tsv") else ","
+        with open(path, encoding="utf-8-sig", errors="replace") as file:
+            lines = iter(lambda: file.readline(_LONGEST_HEADER), "")
+            header = next((line for line in lines if line.strip()), "")
+        if PATH not in [cell.strip(' "\r\n') for cell in header.split(separator)]:
+            return None
+        check_width(path, separator)
+        return pd.read_csv(path, sep=separator)
 
 
 def _in_table(
@@ -457,9 +520,11 @@ def _in_table(
     if table.empty:
         raise DataError(f"{where}: no recordings, the table has no rows")
     for row, path in enumerate(table[PATH]):
-        if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-            raise DataError(f"{where}, row {row + 1}: no path")
-        yield NamedRecording(os.fspath(path), _OfFile(os.path.join(folder, path), description))
+        if isinstance(path, str | os.PathLike) and os.fspath(path):
+            yield NamedRecording(os.fspath(path), _OfFile(os.path.join(folder, path), description))
+        else:
+            place = f"{where}, row {row + 1}"
+            yield NamedRecording(place, _Unusable(DataError(f"{place}: no path")))
 
 
 def _signals(source) -> Iterator[np.ndarray]:

@@ -95,7 +95,7 @@ class Saliency(Results):
         frames = self.frames.loc[recording].dropna()
         for number, segment in self.segments.loc[recording].iterrows():
             own = frames.loc[number]
-            inside = (segment[START] <= times) & (times < segment[END])
+            inside = slice(*np.searchsorted(times, [segment[START], segment[END]]))
             centres = ((own[START] + own[END]) / 2).to_numpy()
             values[inside] = np.interp(times[inside], centres, own["saliency"].to_numpy())
         return values

@@ -8,10 +8,8 @@ from typing import Any
 
 import yaml
 
-from fairseq_ecg.data.errors import DataError
-
-# libyaml is several times faster and not in every build of PyYAML.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+from fairseq_ecg.data.documents import compose_yaml
+from fairseq_ecg.data.errors import DataError, as_data_error
 
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)([eE][-+]?[0-9]+)?")
@@ -111,22 +109,14 @@ def read_document(path: Path) -> Any:
         ``Items``, ``Fields``, text, numbers, true, false or None.
 
     Raises:
-        DataError: There is no such file, it is not YAML, or a key stands twice in a mapping.
+        DataError: There is no such file, it is not YAML, a key stands twice in a mapping, or it is
+            nested too deep or stands for too many values.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    try:
-        with open(path, encoding="utf-8") as file:
-            node = yaml.compose(file, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise DataError(f"{path}{line}: {error.problem or error.context}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: is not YAML or JSON in UTF-8 ({error})") from None
-    try:
+    with as_data_error(f"{path}: is not YAML or JSON in UTF-8"):
+        node = compose_yaml(path.read_text(encoding="utf-8"), str(path))
         return None if node is None else _construct(node, path)
-    except RecursionError:
-        raise DataError(f"{path}: something in it stands within itself, or too deep") from None
 
 
 def _construct(node: yaml.Node, path: Path) -> Any:

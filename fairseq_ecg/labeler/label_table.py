@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.errors import DataError, as_data_error
+from fairseq_ecg.data.width import check_width
 from fairseq_ecg.labeler.results import LabelerResults
 from fairseq_ecg.labeler.terms import Vocabulary
 
@@ -160,16 +161,17 @@ def _read_rows(path: Path, vocabulary: Vocabulary) -> Iterable[tuple[str, str, s
     if not path.is_file():
         sets = ", ".join(vocabulary.label_sets) or "none"
         raise DataError(f"{path}: no such file, nor a set of labels of the vocabulary ({sets})")
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if "name" not in (reader.fieldnames or ()):
-                raise DataError(f"{path}: no column 'name' with the labels")
-            for row in reader:
-                label = row.get("label") or row["name"]
-                yield f"{path}, line {reader.line_num}", row["name"], label
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: is no CSV file in UTF-8: {error}") from None
+    with (
+        as_data_error(f"{path}: is no CSV file in UTF-8"),
+        open(path, newline="", encoding="utf-8-sig") as file,
+    ):
+        check_width(path)
+        reader = csv.DictReader(file)
+        if "name" not in (reader.fieldnames or ()):
+            raise DataError(f"{path}: no column 'name' with the labels")
+        for row in reader:
+            label = row.get("label") or row["name"]
+            yield f"{path}, line {reader.line_num}", row["name"], label
 
 
 def label_table(

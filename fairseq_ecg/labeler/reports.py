@@ -18,8 +18,10 @@ import pandas as pd
 from joblib.externals.loky import ProcessPoolExecutor
 
 from fairseq_ecg.data.atomic import replacing
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.errors import DataError, as_data_error
+from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.data.report_lines import joined_lines
+from fairseq_ecg.data.width import check_width
 from fairseq_ecg.labeler.label_table import IDX, LabelSet, check_threshold
 from fairseq_ecg.labeler.labeler import Labeler
 from fairseq_ecg.labeler.results import Finding
@@ -159,39 +161,45 @@ def _read(path: Path, columns: Sequence[str], rows: int) -> Iterator[pd.DataFram
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     if path.suffix.lower() in (".parquet", ".pq"):
-        from pyarrow import ArrowInvalid
-        from pyarrow.parquet import ParquetFile
-
-        try:
-            file = ParquetFile(path)
-        except ArrowInvalid as error:
-            raise DataError(f"{path}: {error}") from None
-        names = file.schema_arrow.names
-        for name in columns:
-            if name in names and (kind := file.schema_arrow.field(name).type).num_fields:
-                raise DataError(f"{path}: column {name!r} holds {kind}, not text")
-        if not file.metadata.num_rows or not set(columns) <= set(names):
-            yield pd.DataFrame(columns=names)
-            return
-        for batch in file.iter_batches(rows, columns=list(columns)):
-            yield batch.to_pandas()
+        with as_data_error(f"{path}: is no Parquet file, or damaged"):
+            yield from _read_parquet(path, columns, rows)
         return
     try:
-        with pd.read_csv(
-            path, dtype=str, keep_default_na=False, chunksize=rows, encoding="utf-8-sig"
-        ) as reader:
-            for table in reader:
-                # Of rows that are longer than the header pandas takes the front for their names.
-                if len(table) and not isinstance(table.index, pd.RangeIndex):
-                    raise DataError(
-                        f"{path}: rows have more fields than the header has columns; texts with "
-                        "commas must be in quotes"
-                    )
-                yield table
+        with as_data_error(f"{path}: is no CSV file in UTF-8", but=(pd.errors.EmptyDataError,)):
+            yield from _read_csv(path, rows)
     except pd.errors.EmptyDataError:
         raise DataError(f"{path}: is empty; the first line names the columns") from None
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: is no CSV file in UTF-8: {error}") from None
+
+
+def _read_parquet(path: Path, columns: Sequence[str], rows: int) -> Iterator[pd.DataFrame]:
+    from pyarrow.parquet import ParquetFile
+
+    file = ParquetFile(path)
+    names = file.schema_arrow.names
+    check_limit(str(path), "columns", len(names))
+    for name in columns:
+        if name in names and (kind := file.schema_arrow.field(name).type).num_fields:
+            raise DataError(f"{path}: column {name!r} holds {kind}, not text")
+    if not file.metadata.num_rows or not set(columns) <= set(names):
+        yield pd.DataFrame(columns=names)
+        return
+    for batch in file.iter_batches(rows, columns=list(columns)):
+        yield batch.to_pandas()
+
+
+def _read_csv(path: Path, rows: int) -> Iterator[pd.DataFrame]:
+    check_width(path)
+    with pd.read_csv(
+        path, dtype=str, keep_default_na=False, chunksize=rows, encoding="utf-8-sig"
+    ) as reader:
+        for table in reader:
+            # Of rows that are longer than the header pandas takes the front for their names.
+            if len(table) and not isinstance(table.index, pd.RangeIndex):
+                raise DataError(
+                    f"{path}: rows have more fields than the header has columns; texts with "
+                    "commas must be in quotes"
+                )
+            yield table
 
 
 def _require_new(ids: Iterable[str], seen: set[str], path: Path, column: str | None) -> None:

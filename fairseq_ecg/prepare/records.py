@@ -10,7 +10,9 @@ import pandas as pd
 import yaml
 
 from fairseq_ecg.data.atomic import replacing
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.documents import load_yaml
+from fairseq_ecg.data.errors import DataError, as_data_error
+from fairseq_ecg.data.width import check_width
 from fairseq_ecg.prepare.sources import Source, open_source
 from fairseq_ecg.prepare.sources.source import FOUND, RESERVED
 
@@ -92,13 +94,11 @@ def read_source(folder: Path, raw_root: Path | None = None) -> Source:
         DataError: there is no such file, or no such archive.
     """
     path = folder / SOURCE
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not path.is_file():
+        raise DataError(f"{path}: no such file. Run the step 'records' first")
+    with as_data_error(f"{path}: is damaged", "Run the step 'records' again"):
+        content = load_yaml(path.read_text(encoding="utf-8"), str(path))
         name, old_root = content.pop("source"), Path(content.pop("raw_root"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file. Run the step 'records' first") from None
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: is damaged ({error}). Run the step 'records' again") from error
     return open_source(name, (raw_root or old_root).absolute(), content)
 
 
@@ -115,14 +115,13 @@ def read_records(path: Path) -> pd.DataFrame:
         DataError: there is no such file, columns are missing or superfluous, or two records would
             have one file.
     """
-    try:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file. Run the step 'records' first")
+    with as_data_error(f"{path}: cannot be read as a table"):
+        check_width(path)
         records = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str), low_memory=False)
         numbers = list(records.select_dtypes("number"))
         texts = pd.read_csv(path, usecols=numbers, dtype=str) if numbers else pd.DataFrame()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file. Run the step 'records' first") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as a table: {error}") from error
     for column in texts:
         if texts[column].str.match(r"[+-]?0\d").any():
             records[column] = texts[column]

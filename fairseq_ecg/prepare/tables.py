@@ -6,14 +6,15 @@ only passes on.
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from fairseq_ecg.data.atomic import replacing
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.errors import DataError, as_data_error
+from fairseq_ecg.data.width import check_width
 
 ROWS_AT_ONCE = 50_000
 """Rows of a table that are in memory at once where it need not fit."""
@@ -103,14 +104,11 @@ def read_in_parts(
     options = {"float_precision": "round_trip"} if typed else {"dtype": str, "na_filter": False}
     if not typed and columns != found:
         options["usecols"] = columns
-    with _read(path, chunksize=ROWS_AT_ONCE, **options) as parts:
-        try:
-            for part in parts:
-                if not isinstance(part.index, pd.RangeIndex):
-                    raise DataError(f"{path}, line 2: has more values than there are columns")
-                yield part[columns]
-        except (pd.errors.ParserError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: cannot be read as a table: {error}") from error
+    with _read(path, chunksize=ROWS_AT_ONCE, **options) as parts, _no_table(path):
+        for part in parts:
+            if not isinstance(part.index, pd.RangeIndex):
+                raise DataError(f"{path}, line 2: has more values than there are columns")
+            yield part[columns]
 
 
 @contextmanager
@@ -182,10 +180,14 @@ def line_of(row: int) -> int:
 
 def _read(path: Path, **options):
     try:
-        return pd.read_csv(path, encoding="utf-8-sig", **options)
+        with _no_table(path, FileNotFoundError, pd.errors.EmptyDataError):
+            check_width(path)
+            return pd.read_csv(path, encoding="utf-8-sig", **options)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except pd.errors.EmptyDataError:
         raise DataError(f"{path}: the file is empty, a header was expected") from None
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as a table: {error}") from error
+
+
+def _no_table(path: Path, *but: type[Exception]) -> AbstractContextManager[None]:
+    return as_data_error(f"{path}: cannot be read as a table", but=but)

@@ -40,6 +40,8 @@ class Computing:
 def run(recordings, folder, computing, settings="same", strict=False) -> tuple[str, dict]:
     with computed_in_parts(recordings, folder, settings, computing, strict=strict) as parts:
         assert parts.n_recordings == 5
+        if parts.is_empty:
+            return "", parts.errors
         return "".join(pd.concat(parts.tables("t"))["recording"]), parts.errors
 
 

@@ -1,9 +1,16 @@
+import multiprocessing
+import os
+import signal
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.inference import reading
+from fairseq_ecg.inference.preprocessing import Preprocessing
+from fairseq_ecg.inference.recordings import Description, NamedRecording, recordings_in
 
 SIGNALS = np.random.default_rng(0).normal(0, 0.5, (5, 12, 5200))
 
@@ -34,3 +41,53 @@ def test_errors_of_other_processes(array, diagnosis):
         diagnosis.predict(array, sample_rate=500, workers=2)
     with pytest.raises(DataError, match="workers=-1: must not be negative"):
         diagnosis.predict(array, sample_rate=500, workers=-1)
+
+
+class Deadly:
+    """Crashes whoever reads it, as a damaged file does with a reader in C."""
+
+    files = ()
+
+    def segmented(self, *_, **__):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_costs_one_recording(array, diagnosis):
+    good = recordings_in(array, Description(sample_rate=500))
+    recordings = good[:2] + [NamedRecording("c.mat", Deadly())] * 2 + good[2:]
+    for workers in (1, 2, 3):
+        found = diagnosis.predict(recordings, on_error="skip", workers=workers, batch_size=3)
+        assert list(found.errors) == ["c.mat", "c.mat (2)", f"{array}[3]"]
+        assert "c.mat: the process that read it was killed" in found.errors["c.mat"]
+        assert list(found.table.index) == [f"{array}[{row}]" for row in (0, 1, 2, 4)]
+
+
+def killed_while_it_reads(array: str, pids) -> None:
+    recordings = recordings_in(array, Description(sample_rate=500))
+    found = reading.read_segments(recordings, Preprocessing(), {}, 2)
+    next(found)
+    pids.send([process.pid for process in multiprocessing.active_children()])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_processes_that_read_end_with_the_one_they_read_for(array, monkeypatch):
+    monkeypatch.setattr(reading, "_LOOKS", 0.1)
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=killed_while_it_reads, args=(array, theirs))
+    process.start()
+    pids = ours.recv()
+    process.join()
+    assert len(pids) == 2
+    deadline = time.monotonic() + 20
+    while any(map(is_running, pids)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -156,7 +156,7 @@ def test_tables_without_paths(folder):
     with pytest.raises(DataError, match=r"no column 'path' \(it has file\)"):
         ecgs(pd.DataFrame({"file": ["a"]}))
     with pytest.raises(DataError, match="the table, row 2: no path"):
-        ecgs(pd.DataFrame({"path": ["a", None]}))
+        ecgs(pd.DataFrame({"path": [str(folder / "a.hea"), None]}))
 
 
 @pytest.fixture

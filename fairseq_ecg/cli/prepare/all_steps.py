@@ -191,22 +191,19 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Configuration:
     Raises:
         DataError: there is no such file, it is no YAML, or it has a key that means nothing.
     """
-    import yaml
-
-    from fairseq_ecg.data.errors import DataError
+    from fairseq_ecg.data.documents import compose_yaml, load_yaml
+    from fairseq_ecg.data.errors import DataError, as_data_error
 
     lines: dict[str, int] = {}
-    try:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    with as_data_error(f"{path}: is no YAML"):
         text = path.read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
-        for key, node, line in _keys(yaml.compose(text, yaml.SafeLoader), path):
+        content = load_yaml(text, str(path))
+        for key, node, line in _keys(compose_yaml(text, str(path)), path):
             lines[key] = line
             for option, _, line_of_option in _keys(node, path):
                 lines[f"{key}.{option}"] = line_of_option
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: is no YAML: {error}") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: is empty or no mapping of keys to values. See examples/prepare")
     configuration = Configuration(path, content, lines)
@@ -246,18 +243,14 @@ def _keys(node: Any, path: Path) -> list[tuple[str, Any, int]]:
 
 
 def _override(content: dict[str, Any], override: str) -> None:
-    import yaml
-
+    from fairseq_ecg.data.documents import load_yaml
     from fairseq_ecg.data.errors import DataError
 
     key, equals, text = override.partition("=")
     step, dot, option = key.partition(".")
     if not equals or (dot and step not in STEPS):
         raise DataError(f"{override!r}: give KEY=VALUE, such as raw_root=DIR or signals.jobs=2")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise DataError(f"{override!r}: {text!r} is no value of YAML: {error}") from error
+    value = load_yaml(text, repr(override))
     if dot:
         options = content.get(step)
         content[step] = (options if isinstance(options, Mapping) else {}) | {option: value}

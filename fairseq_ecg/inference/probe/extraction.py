@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import yaml
 
+from fairseq_ecg.data.documents import load_yaml
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.label_file import LabelFile
 from fairseq_ecg.data.manifest import read_manifest
@@ -96,7 +96,7 @@ def _task(path: Path) -> Mapping:
             "and labels"
         )
     with damage_as_data_error(str(path), "YAML file"):
-        task = yaml.safe_load(path.read_text(encoding="utf-8"))["task"]
+        task = load_yaml(path.read_text(encoding="utf-8"), str(path))["task"]
         return dict(task)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.formats.location import Location
 from fairseq_ecg.inference.model import ECGModel
@@ -88,9 +88,13 @@ def report(
     for recording in tqdm(recordings, desc="recordings", unit="recording", disable=disable):
         name = recording.where if isinstance(recording, ECG) else str(recording.name)
         try:
-            is_read = isinstance(recording, ECG)
-            ecg, asked = (recording, recording) if is_read else read_shown(recording)
-            entry, embeddings = _entry(ecg, asked, name, model, start, length, saliency_method)
+            with as_data_error(f"{name}: cannot be shown"):
+                is_read = isinstance(recording, ECG)
+                ecg, asked = (recording, recording) if is_read else read_shown(recording)
+                entry, embeddings = _entry(ecg, asked, name, model, start, length, saliency_method)
+                json.dumps(entry, allow_nan=False)
+                if not np.isfinite(embeddings).all():
+                    raise ValueError("its embedding is not finite")
         except DataError as error:
             errors[name] = str(error)
             continue

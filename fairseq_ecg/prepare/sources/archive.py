@@ -2,7 +2,6 @@
 
 import os
 import re
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +11,8 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.errors import DataError, as_data_error
+from fairseq_ecg.data.width import check_width
 from fairseq_ecg.formats import ECG, read_ecg
 from fairseq_ecg.prepare import signals
 from fairseq_ecg.prepare.sources.source import Source
@@ -107,12 +107,9 @@ def _damage_of(path: Path) -> Iterator[None]:
     """Turn what pandas fails with into a DataError."""
     if not path.is_file():
         raise DataError(f"{path}: no such file. It is part of the archive: download it")
-    try:
+    with as_data_error(f"{path}: not a readable table"):
+        check_width(path)
         yield
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: not a readable table ({error})") from error
 
 
 def _require_columns(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> None:

@@ -100,15 +100,14 @@ class CODE15(Source):
         for name in there:
             path = self.raw_root / name
             try:
-                with open_hdf5(path, str(path), "trace file") as file:
+                with open_hdf5(path, str(path), "trace file", "Download it again") as file:
                     check_data_set(file["exam_id"], str(path))
-                    ids = file["exam_id"][:]
-                    file["tracings"]
+                    check_data_set(file["tracings"], str(path))
+                    # The last row of every file is no exam: id 0, all zero.
+                    exams = enumerate(file["exam_id"][:].tolist())
+                    rows[name] = {int(exam): row for row, exam in exams if exam}
             except DataError as error:
-                damage[name] = f"{error}. Download it again"
-                ids = ()
-            # The last row of every file is no exam: id 0, all zero.
-            rows[name] = {int(exam): row for row, exam in enumerate(ids) if exam}
+                damage[name], rows[name] = str(error), {}
         return rows, damage
 
     def locate(self, path: str) -> str:
@@ -122,7 +121,7 @@ class CODE15(Source):
         where = f"{path}, exam {record['exam_id']}"
         if record["hdf_ind"] < 0:
             raise DataError(f"{where}: the file has no such exam")
-        with open_hdf5(path, str(path), "trace file") as file:
+        with open_hdf5(path, str(path), "trace file", "Download it again") as file:
             if file["exam_id"][record["hdf_ind"]] != record["exam_id"]:
                 raise DataError(f"{where}: is in another row now. Run the step 'records' again")
             check_data_set(file["tracings"], str(path))

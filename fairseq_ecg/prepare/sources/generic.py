@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.errors import DataError, as_data_error
+from fairseq_ecg.data.width import check_width
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.prepare import signals
 from fairseq_ecg.prepare.sources.archive import (
@@ -204,14 +205,13 @@ class Generic(Source):
             path = Path(self.table)
         if not path.is_file():
             raise DataError(f"{path}: no such table, neither here nor in {self.raw_root}")
-        try:
+        with as_data_error(f"{path}: cannot be read as a table"):
             if path.suffix.lower() in (".parquet", ".pq"):
                 table = pd.read_parquet(path)
                 return table.reset_index(drop=table.index.name is None), str(path)
+            check_width(path)
             table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-        except Exception as error:  # pandas has an error for every kind of damage
-            raise DataError(f"{path}: cannot be read as a table ({error})") from error
-        return table, str(path)
+            return table, str(path)
 
     def _path_column(self, table: pd.DataFrame, where: str) -> str:
         if self.path_column is not None:
@@ -238,12 +238,10 @@ class Generic(Source):
 
     def _open_array(self) -> np.ndarray:
         path = self.raw_root / self.array
-        try:
+        if not path.is_file():
+            raise DataError(f"{path}: no such array")
+        with as_data_error(f"{path}: is no .npy file of numbers"):
             array = np.load(path, mmap_mode="r")
-        except FileNotFoundError:
-            raise DataError(f"{path}: no such array") from None
-        except ValueError as error:
-            raise DataError(f"{path}: is no .npy file of numbers ({error})") from error
         if array.ndim != 3:
             raise DataError(f"{path}: has shape {array.shape}, not (records, leads, samples)")
         return array

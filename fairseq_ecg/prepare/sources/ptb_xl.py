@@ -127,7 +127,7 @@ def _codes(text: str, where: str) -> list[str]:
     """Statements of ``scp_codes``, a Python dictionary of likelihoods."""
     try:
         codes = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except Exception:  # of a text that is nested too deep as well
         codes = None
     if not isinstance(codes, dict):
         raise DataError(f"{where}: scp_codes is {text!r}, not likelihoods by statement")
