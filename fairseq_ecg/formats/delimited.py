@@ -330,16 +330,23 @@ class _Columns:
                 wrong = np.ones(1, bool)
             else:
                 values[:, i], wrong = format.numbers(column.astype(object))
+            if wrong.any() and not wrong.all() and i in self._scales:
+                raise self._fault(place, column, lines, wrong)
             if i in self._scales:
                 values[:, i] = self._seconds(i, column, values[:, i], wrong.any())
             elif wrong.any():
-                row = int(np.argmax(wrong))
-                name = _name(self._layout, place)
-                fault = _no_number(self._layout.where, lines[row], column.iloc[row], name)
+                fault = self._fault(place, column, lines, wrong)
                 if self._is_signal(i):
                     raise fault
                 self._texts[i] = fault
         return values
+
+    def _fault(
+        self, place: int, column: pd.Series, lines: Sequence[int], wrong: np.ndarray
+    ) -> DataError:
+        row = int(np.argmax(wrong))
+        name = _name(self._layout, place)
+        return _no_number(self._layout.where, lines[row], column.iloc[row], name)
 
     def _find_times(self, cells: pd.DataFrame) -> None:
         """Take a column of texts for times where all of them are, and no other is one."""
@@ -347,7 +354,7 @@ class _Columns:
             return
         for i, place in enumerate(self.places):
             texts = cells[place]
-            if texts.dtype == object and all(isinstance(t, str) and is_time(t) for t in texts):
+            if all(isinstance(text, str) and is_time(text) for text in texts):
                 self._scales[i] = 1.0
                 return
 

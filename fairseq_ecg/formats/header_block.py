@@ -65,6 +65,7 @@ _PAIR = re.compile(r"([^=:,;\t]+?)\s*[=:,;\t]\s*[=:]?\s*(.+)")
 _WORDS_AND_DECIMALS = re.compile(r"[^\d=:;\t,]+\s\d+,\d")
 _WORDS_AND_NUMBER = re.compile(r"(\D+)\s(\d.*)")
 _SEVERAL = re.compile(r"[,;\t]\s*|\s{2,}")
+_KEY_OF_LABCHART = re.compile(r"[A-Za-z]+=")
 _PER_SAMPLE = re.compile(rf"({_NUMBER})\s*([^\W\d]+)\s*(?:/|per)\s*samp", re.IGNORECASE)
 _PER_SECOND = re.compile(
     rf"({_NUMBER})\s*samp\w*\s*(?:/|per|pro|par|por)\s*s(?:ec\w*)?\b", re.IGNORECASE
@@ -137,7 +138,7 @@ def says_something(line: str) -> bool:
         return False
     key, value = next(iter(_pairs([line])), ("", ""))
     return (
-        line.split("\t")[0].rstrip().endswith("=")
+        _KEY_OF_LABCHART.match(line) is not None
         or _sampling_rate(key, value, ".") is not None
         or (_is_unit(value) and (_UNIT.search(key) is not None or key not in TIME_NAMES))
         or _lead_named_by(key, value) is not None

@@ -14,7 +14,14 @@ from fairseq_ecg.formats.stretches import Later
 TIME_NAMES = frozenset(
     [
         *("time", "t", "timestamp", "timestamps", "elapsed time", "elapsed_time", "datetime"),
-        *("time and date", "date and time", "date time", "date_time", "sample interval"),
+        *(
+            "time and date",
+            "date and time",
+            "time date",
+            "date time",
+            "date_time",
+            "sample interval",
+        ),
         *("zeit", "zeitstempel", "uhrzeit", "temps", "horodatage", "heure", "tiempo", "hora"),
         *("tempo", "ora", "tijd", "tid", "aika", "czas", "cas", "idő", "zaman", "время"),
         *("時間", "时间", "시간"),
@@ -25,7 +32,7 @@ TIME_NAMES = frozenset(
 _DATE = r"(?P<{0}1>\d{{1,4}})[./-](?P<{0}2>\d{{1,2}})[./-](?P<{0}3>\d{{1,4}})"
 _MOMENT = re.compile(
     rf"(?:{_DATE.format('before')}(?:[T,;_]\s*|\s+))?"
-    r"(?:(?P<hour>\d+):)?(?P<minute>\d{1,2}):(?P<second>\d{1,2})(?:[.,:](?P<fraction>\d+))?"
+    r"(?:(?P<hour>\d{1,6}):)?(?P<minute>\d{1,2}):(?P<second>\d{1,2})(?:[.,:](?P<fraction>\d+))?"
     r"\s*(?P<half>[ap]\.?m\.?)?\s*(?P<zone>Z|UTC|GMT|(?:UTC|GMT)?[+-]\d{2}:?\d{2})?"
     rf"(?:[T,;_]?\s*{_DATE.format('behind')})?",
     re.IGNORECASE,
@@ -78,18 +85,18 @@ class Times:
         matches = [_MOMENT.fullmatch(text) for text in texts]
         if self._origin is None and all(matches):
             return np.array([self._seconds(match) for match in matches])
+        wrong = next((i for i, match in enumerate(matches) if match is None), 0)
         try:  # names of months, and whatever else pandas knows
             moments = pd.to_datetime(pd.Series(texts), format="mixed", utc=True)
         except (ValueError, TypeError) as error:
-            raise self._no_times(texts, matches) from error
+            raise self._no_time(texts[wrong]) from error
         if self._first is not None or moments.isna().any():
-            raise self._no_times(texts, matches)
+            raise self._no_time(texts[wrong])
         self._origin = self._origin if self._origin is not None else moments.iloc[0]
         return (moments - self._origin).dt.total_seconds().to_numpy()
 
-    def _no_times(self, texts: list[str], matches: list[re.Match | None]) -> DataError:
-        wrong = next((i for i, match in enumerate(matches) if match is None), 0)
-        return DataError(f"{self._where}: its times, such as {texts[wrong][:60]!r}, are none")
+    def _no_time(self, text: str) -> DataError:
+        return DataError(f"{self._where}: its times, such as {text[:60]!r}, are none")
 
     def _seconds(self, match: re.Match) -> float:
         """Seconds since the first time, on the days of their dates as if all were one."""
@@ -103,6 +110,8 @@ class Times:
             if match[f"{place}1"]:
                 date = match[f"{place}1"], match[f"{place}2"], match[f"{place}3"]
                 number = self._dates.setdefault(date, len(self._dates))
+                if hour > 24 or abs(_zone(match["zone"])) > 14 * _HOUR:
+                    raise self._no_time(match.string)
                 break
         else:  # times of day start again at midnight, minutes and seconds with the hour
             number, period = 0, (_DAY if match["hour"] else _HOUR) * 10**9

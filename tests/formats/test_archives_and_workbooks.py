@@ -7,7 +7,9 @@ import lzma
 import shutil
 import sys
 import tarfile
+import tomllib
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -90,6 +92,12 @@ def test_a_workbook_that_cannot_be_read_says_what_it_is(tmp_path, monkeypatch, i
     for at_once in (None, 10):
         with pytest.raises(DataError, match=rf"a\.xlsx: {said}"):
             read_ecg(tmp_path / "a.xlsx", at_once=at_once)
+
+
+def test_the_extra_that_a_message_names_brings_the_reader():
+    root = Path(__file__).resolve().parents[2]
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    assert extras["optional-dependencies"]["xlsx"] == ["openpyxl"]
 
 
 def test_a_workbook_that_unpacks_to_too_much_is_refused(tmp_path):

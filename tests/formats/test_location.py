@@ -3,6 +3,7 @@ import os
 import socket
 import tempfile
 import zipfile
+from functools import partial
 
 import pytest
 

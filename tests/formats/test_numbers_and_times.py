@@ -95,6 +95,8 @@ def test_points_and_commas_in_one_column_are_refused(write):
     for at_once in (None, 100):
         with pytest.raises(DataError, match=r"I has decimal points and decimal commas \('0.5' and"):
             read_ecg(write(text.replace("I (mV)", "I", 1)), at_once=at_once, sample_rate=250)
+    in_one_way = read(write(text.replace("0,5", "0.5")), sample_rate=250)
+    np.testing.assert_array_equal(in_one_way.signal[0], 0.5)
 
 
 def test_columns_with_texts_are_named(write):
@@ -160,6 +162,8 @@ def test_quotes_that_are_not_closed_are_refused(write):
     for at_once in (None, 2):
         with pytest.raises(DataError, match=r"line 3: has a quote that is not closed\. Remove it"):
             read_ecg(path, sample_rate=500, units="mV", at_once=at_once)
+    path.write_text(path.read_text().replace('"', ""))
+    assert read_ecg(path, sample_rate=500, units="mV").signal.tolist() == [[1, 3, 5], [2, 4, 6]]
 
 
 def test_samples_without_value_as_a_dash(write):

@@ -135,6 +135,10 @@ def test_names_that_say_nothing_are_replaced(write, ecg):
 def test_unknown_variables_are_listed(write):
     with pytest.raises(DataError, match=r"none of its variables \(.*\) is known to be the signal"):
         read_ecg(write(one=np.ones((3, 99)), two=np.ones((3, 99))), leads=["I", "II", "V1"])
+    path = write(signal=np.ones((3, 99)), two=np.ones((3, 99)))
+    read = read_ecg(path, leads=["I", "II", "V1"], sample_rate=500, units="mV")
+    assert read.signal.shape == (3, 99)
+    assert read.metadata["left_out"].endswith("two")
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, np.nan, "fast"])
@@ -350,6 +354,10 @@ def test_the_layout_of_ml4h_with_averaged_beats_beside_the_recording(tmp_path, e
             file[f"ukb_ecg_rest/second/{lead}"] = row
     with pytest.raises(DataError, match=r"leads of several recordings \(ukb_ecg_rest/second/\*, "):
         read_ecg(path, sample_rate=500, units="mV")
+    with h5py.File(path) as file, h5py.File(tmp_path / "b.hd5", "w") as own:
+        file.copy("ukb_ecg_rest/second", own)
+    read = read_ecg(tmp_path / "b.hd5", sample_rate=500, units="mV")
+    np.testing.assert_array_equal(read.signal, ecg.signal)
 
 
 def test_other_signals_are_named(tmp_path, ecg):
