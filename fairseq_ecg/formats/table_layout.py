@@ -165,9 +165,12 @@ def find_table(text: Text, n_leads: int | None) -> Layout:
         DataError: there is no line.
     """
     where = text.where
-    head = list(islice(text.lines(comments=True), _LINES_LOOKED_AT))
-    comments = [line for line in head if line[1].startswith(_COMMENT)]
-    lines = [line for line in head if not line[1].startswith(_COMMENT)]
+    lines: list[Line] = []
+    comments: list[Line] = []
+    for line in text.lines(comments=True):
+        (comments if line[1].startswith(_COMMENT) else lines).append(line)
+        if len(lines) == _LINES_LOOKED_AT:
+            break
     if not lines:
         raise DataError(f"{where}: holds no lines of numbers")
     below = [line for _, line in lines[len(lines) // 2 :]]
@@ -191,7 +194,7 @@ def find_table(text: Text, n_leads: int | None) -> Layout:
         n_cells, numeric = n_cells - 1, numeric[:-1]
         names, units = names and names[:n_cells], units and units[:n_cells]
     above = [line for _, line in lines[:n_above]]
-    first_line = lines[start][0] if start < len(lines) else head[-1][0] + 1
+    first_line = lines[start][0] if start < len(lines) else lines[-1][0] + 1
     above += [line for number, line in comments if number < first_line]
     if names is None:
         names = _commented_names(comments, first_line, delimiter, quote, n_cells)
