@@ -39,6 +39,7 @@ LIMITS = {
     "channels": Limit(2_000, "channels"),
     "columns": Limit(100_000, "columns"),
     "bytes": Limit(64 * 2**30, "bytes when unpacked"),
+    "workbook": Limit(2 * 2**30, "bytes of a workbook when unpacked"),
     "expansion": Limit(100, "times its packed size"),
     "description": Limit(64 * 2**20, "bytes of a description"),
     "store_segments": Limit(1e8, "segments of a store"),
@@ -46,6 +47,7 @@ LIMITS = {
     "record_segments": Limit(10_000, "segments of a WFDB record"),
     "header": Limit(2**24, "bytes of a WFDB header"),
     "elements": Limit(1_000_000, "tags"),
+    "objects": Limit(100_000, "groups, data sets and cells"),
     "nodes": Limit(1_000_000, "values with what aliases repeat"),
 }
 """Limits by name; the README of ``fairseq_ecg.formats`` says what they are far from."""

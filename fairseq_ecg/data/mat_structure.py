@@ -3,10 +3,11 @@
 It crashes on types that do not exist, and allocates whatever a matrix says that it holds.
 
 The layout is that of "MAT-File Format" (MathWorks), level 5: a header of 128 bytes, then elements,
-each a tag of type and length and its content; a matrix is made of elements. Files of other levels
-are not looked at.
+each a tag of type and length and its content; a matrix is made of elements. Level 4 has matrices
+one after another, each behind its type and dimensions.
 """
 
+import math
 import mmap
 import struct
 import sys
@@ -14,9 +15,11 @@ import zlib
 from array import array
 from collections.abc import Sequence
 
+import numpy as np
+
+from fairseq_ecg.data.limits import check_limit, check_unpacked
+
 HEADER_BYTES = 128
-BYTE_ORDERS = {b"\0\1IM": "<", b"\1\0MI": ">"}
-"""By how the header of level 5 ends, with its version."""
 
 MATRIX, COMPRESSED = 14, 15
 """Types of elements that hold others."""
@@ -28,32 +31,86 @@ _SPARSE = 5
 """Class of matrices that hold fewer elements than they have."""
 
 
-def check_structure(content: bytes | mmap.mmap) -> None:
+_PADDING = 64
+"""Bytes that may come behind a matrix in what is compressed."""
+
+_LEVEL_4 = (8, 4, 4, 2, 2, 1)
+"""Bytes of a number by its type in level 4."""
+
+
+def byte_order(header: bytes) -> str | None:
+    """Tell the byte order of a file of level 5, as SciPy does.
+
+    Args:
+        header: at least the first 128 bytes.
+
+    Returns:
+        ``<`` or ``>``; None where SciPy takes the file for one of another level, or for none.
+    """
+    if len(header) < HEADER_BYTES or 0 in header[:4]:
+        return None
+    version, mark = header[124:126], header[126:HEADER_BYTES]
+    if version[1 if mark[:1] == b"I" else 0] != 1:
+        return None
+    return "<" if mark == b"IM" else ">"
+
+
+def check_structure(content: bytes | mmap.mmap, where: str = ".mat file") -> None:
     """Look at every tag of a ``.mat`` file; its numbers are not read, unless they are compressed.
 
     Args:
         content: of the file.
+        where: names it in error messages.
 
     Raises:
-        ValueError: An element is of a type that does not exist, or a matrix of more elements than
-            it has bytes.
+        ValueError: An element is of a type that does not exist, a matrix of more elements than it
+            has bytes, or the file cut off.
+        DataError: More comes out of what is compressed, or is nested deeper, than is plausible.
         zlib.error: What is compressed is damaged.
     """
-    order = BYTE_ORDERS.get(content[124:HEADER_BYTES])
+    view = memoryview(content)
+    order = byte_order(content[:HEADER_BYTES])
     if order is None:
+        if 0 in content[:4]:
+            _check_level_4(view)
         return
-    view, unpack_from = memoryview(content), struct.Struct(f"{order}II").unpack_from
-    place = HEADER_BYTES
+    unpack_from = struct.Struct(f"{order}II").unpack_from
+    place, n_unpacked = HEADER_BYTES, 0
     while place + 8 <= len(view):
         kind, n_bytes = unpack_from(view, place)
         body = view[place + 8 : place + 8 + n_bytes]
         if kind == COMPRESSED:
-            zlib.decompress(body)  # a checksum is at its end
-        elif kind == MATRIX:
-            _check_matrix(_words(body, order))
-        else:
+            unpacking = zlib.decompressobj()
+            tag = unpacking.decompress(body, 8)
+            kind, size = unpack_from(tag)
+            n_unpacked += size
+            check_unpacked(where, len(view), n_unpacked)
+            body = memoryview(unpacking.decompress(unpacking.unconsumed_tail, size + _PADDING))
+            if not unpacking.eof:  # where a checksum is
+                raise ValueError(f"a compressed element that is cut off, or of over {size} bytes")
+        if kind != MATRIX:
             raise ValueError(f"an element of type {kind} at byte {place}")
+        _check_matrix(_words(body, order), where)
         place += 8 + n_bytes
+
+
+def _check_level_4(view: memoryview) -> None:
+    """Compare the dimensions of each matrix with the bytes that are left for it."""
+    (kind,) = struct.unpack_from("<i", view) if len(view) >= 4 else (0,)
+    order = "<" if 0 <= kind <= 5000 else ">"
+    place = 0
+    while place < len(view):
+        if place + 20 > len(view):
+            raise ValueError("a matrix that is cut off")
+        kind, n_rows, n_columns, is_complex, n_letters = struct.unpack_from(
+            f"{order}5i", view, place
+        )
+        n_bytes = kind // 10 % 10
+        if min(n_rows, n_columns, n_letters) < 0 or n_bytes >= len(_LEVEL_4):
+            raise ValueError(f"a matrix of type {kind} with {n_rows} x {n_columns} elements")
+        place += 20 + n_letters + _LEVEL_4[n_bytes] * n_rows * n_columns * (1 + (is_complex == 1))
+        if place > len(view):
+            raise ValueError(f"a matrix of {n_rows} x {n_columns} elements that is cut off")
 
 
 def _words(body: memoryview, order: str) -> Sequence[int]:
@@ -66,7 +123,7 @@ def _words(body: memoryview, order: str) -> Sequence[int]:
     return swapped
 
 
-def _check_matrix(words: Sequence[int]) -> None:
+def _check_matrix(words: Sequence[int], where: str) -> None:
     """Look at the elements of a matrix, and at those of the matrices in it, one after another."""
     _check_size(words, 0, len(words))
     ends = [len(words)]
@@ -82,6 +139,7 @@ def _check_matrix(words: Sequence[int]) -> None:
             end = min(place + 2 + (words[place + 1] + 3) // 4, ends[-1])
             _check_size(words, place + 2, end)
             ends.append(end)
+            check_limit(where, "nesting", len(ends))
         else:
             n_words += (words[place + 1] + 7) // 8 * 2
         if kind not in _TYPES:
@@ -91,10 +149,37 @@ def _check_matrix(words: Sequence[int]) -> None:
 
 def _check_size(words: Sequence[int], place: int, end: int) -> None:
     """Compare the dimensions of a matrix, which come after its flags, with its length."""
-    if place + 6 > end or words[place + 4] != _INT32 or words[place + 2] & 0xFF == _SPARSE:
+    if place + 6 > end or words[place + 4] != _INT32:
         return
-    n_elements = 1
-    for i in range(place + 6, min(place + 6 + words[place + 5] // 4, end)):
-        n_elements *= words[i]
+    dimensions = words[place + 6 : min(place + 6 + words[place + 5] // 4, end)]
+    if words[place + 2] & 0xFF == _SPARSE:
+        _check_sparse(words, place, end, dimensions)
+        return
+    n_elements = math.prod(dimensions)
     if n_elements > 4 * (end - place):
         raise ValueError(f"a matrix of {n_elements} elements in {4 * (end - place)} bytes")
+
+
+def _check_sparse(words: Sequence[int], place: int, end: int, dimensions: Sequence[int]) -> None:
+    """Look at the places of elements in a sparse matrix, which SciPy follows unseen."""
+    contents = []
+    while len(contents) < 5 and place + 2 <= end:  # flags, dimensions, name, rows, columns
+        if words[place] >> 16:
+            contents.append(words[place + 1 : place + 1 + (words[place] >> 18)])
+            place += 2
+        else:
+            n_words = words[place + 1] // 4
+            contents.append(words[place + 2 : min(place + 2 + n_words, end)])
+            place += 2 + (words[place + 1] + 7) // 8 * 2
+    if len(contents) < 5 or len(dimensions) != 2:
+        raise ValueError("a sparse matrix that is cut off")
+    rows, starts = (np.asarray(content, np.int64) for content in contents[3:])
+    n_rows, n_columns = dimensions
+    if (
+        len(starts) != n_columns + 1
+        or starts[0] != 0
+        or (np.diff(starts) < 0).any()
+        or starts[-1] > len(rows)
+        or (rows[: starts[-1]] >= n_rows).any()
+    ):
+        raise ValueError("a sparse matrix with elements outside it")

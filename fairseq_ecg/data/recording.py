@@ -107,7 +107,7 @@ def read_mat(
                 require_file(path)
             with open(path, "rb") if isinstance(path, str) else nullcontext(path) as file:
                 if check:
-                    check_structure(_content(file))
+                    check_structure(_content(file), where)
                 mat = scipy.io.loadmat(file, variable_names=names)
         except FileNotFoundError:
             raise DataError(

@@ -1,11 +1,14 @@
 """Arrays: in memory, in a cell of a table, in ``.npy`` files."""
 
+import math
+import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from fairseq_ecg.data.errors import DataError, as_data_error, damage_as_data_error
+from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.formats.channels import Channel, Content, Given, to_ecg
 from fairseq_ecg.formats.ecg import ECG
 from fairseq_ecg.formats.location import LocalFile, Location
@@ -68,6 +71,8 @@ def as_rows(values: Any, n_leads: int | None, where: str) -> np.ndarray | Stored
         DataError: it cannot be told which axis is which, or there is no such array.
     """
     shape = getattr(values, "shape", ())
+    if 0 in shape:
+        raise DataError(f"{where}: holds no signals, its shape is {shape}")
     if sum(length > 1 for length in shape) > 2:  # before a data set of HDF5 is read
         raise DataError(_several(where, shape))
     array = _as_array(values, where)
@@ -99,12 +104,16 @@ def _as_array(values: Any, where: str) -> np.ndarray | StoredArray:
     """Return what is to be a matrix of real numbers, without axes of length 1 in front."""
     try:
         array = values if isinstance(values, StoredArray) else np.asarray(values)
-        if array.dtype == object:  # rows of a table's cell that are arrays themselves
-            array = np.stack([np.asarray(row, dtype=np.float64) for row in array])
+        if array.dtype == object:  # rows of a table's cell, or of MATLAB's, are arrays themselves
+            rows = array.ravel() if 1 in array.shape else array
+            array = np.stack([np.squeeze(np.asarray(row, dtype=np.float64)) for row in rows])
+    except DataError:
+        raise
     except (TypeError, ValueError) as error:
         raise DataError(f"{where}: is no array of numbers with rows of one length") from error
     if array.dtype.kind not in "fiu":
-        raise DataError(f"{where}: holds {array.dtype}, not real numbers")
+        kind = f"a table of {len(array.dtype)} columns" if array.dtype.names else f"{array.dtype}"
+        raise DataError(f"{where}: holds {kind}, not real numbers")
     if isinstance(array, StoredArray):
         return array.as_matrix()
     while array.ndim > 2 and array.shape[0] == 1:
@@ -118,10 +127,42 @@ def read_npy(location: Location, given: Given, at_once: int | None = None) -> Co
     n_leads = None if given.leads is None else len(given.leads)
     if at_once is None:
         with location.open() as file, damage_as_data_error(where, ".npy file"):
+            check_npy(file, where, file.seek(0, os.SEEK_END))
+            file.seek(0)
             array = np.load(file, allow_pickle=False)
     else:
         array = stored_npy(location.local(), where)
     return Content([Channel(row) for row in as_rows(array, n_leads, where)])
+
+
+def check_npy(file: BinaryIO, where: str, n_bytes: int) -> tuple[int, ...]:
+    """Look at the header of a ``.npy`` file, before as much memory is taken as it says.
+
+    Args:
+        file: open for reading; only its header is read.
+        where: names it in error messages.
+        n_bytes: of the file.
+
+    Returns:
+        Shape of the array.
+
+    Raises:
+        ValueError: it is no such file, holds no array, or less than its header says.
+        DataError: it says more than is plausible.
+    """
+    file.seek(0)
+    version = np.lib.format.read_magic(file)
+    header = np.lib.format.read_array_header_1_0
+    if version != (1, 0):
+        header = np.lib.format.read_array_header_2_0
+    shape, _, dtype = header(file)
+    if any(length < 0 for length in shape):
+        raise ValueError(f"a shape of {shape}")
+    size = math.prod(shape) * dtype.itemsize
+    check_limit(where, "bytes", size)
+    if not dtype.hasobject and size > n_bytes - file.tell():
+        raise ValueError(f"{n_bytes - file.tell()} of {size} bytes of {shape} are there")
+    return shape
 
 
 def stored_npy(file: LocalFile, where: str) -> np.ndarray | StoredArray:
@@ -137,6 +178,8 @@ def stored_npy(file: LocalFile, where: str) -> np.ndarray | StoredArray:
     Raises:
         DataError: it is no such file, or damaged.
     """
+    with damage_as_data_error(where, ".npy file"), open(file.path, "rb") as opened:
+        check_npy(opened, where, os.path.getsize(file.path))
 
     def mapped() -> np.ndarray:
         with damage_as_data_error(where, ".npy file"):

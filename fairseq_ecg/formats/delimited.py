@@ -1,367 +1,401 @@
 """CSV, TSV and other tables in text, one recording each."""
 
-import codecs
 import io
-import math
-import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain, islice
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 import pandas as pd
 
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.formats.arrays import as_rows
-from fairseq_ecg.formats.channels import Channel, Content, Given
+from fairseq_ecg.formats.channels import RATE_TOLERANCE, Channel, Content, Given
+from fairseq_ecg.formats.decimals import (
+    MISSING,
+    Evidence,
+    NumberFormat,
+    is_missing,
+    is_number,
+    number_formats,
+)
 from fairseq_ecg.formats.leads import standard_lead
-from fairseq_ecg.formats.location import LocalFile, Location
+from fairseq_ecg.formats.location import Location
 from fairseq_ecg.formats.stretches import Later, StoredArray
-from fairseq_ecg.formats.units import SECONDS_PER, split_unit
+from fairseq_ecg.formats.table_layout import NO_DELIMITER, Layout, Line, Text, find_table
+from fairseq_ecg.formats.times import TIME_NAMES, Times, is_time, rate_of
+from fairseq_ecg.formats.units import SECONDS_PER, millivolts_per, split_unit
 
-_DELIMITERS = ("\t", ";", "|", ",")
-"""Looked for in this order: a comma may be a decimal sign where there is another delimiter."""
-_DECIMAL_COMMA = re.compile(r"^[+-]?\d*,\d+(?:[eE][+-]?\d+)?$")
-_TIMES = {"time", "t", "timestamp", "timestamps", "elapsed time", "elapsed_time", "datetime"}
-_ROW_NUMBERS = {"", "index", "idx", "sample", "samples", "sample #", "sample_index", "n", "#"}
-_SLOWEST = 20.0
-"""Hz; a slower time column is not in the unit that it seems to be in."""
-_UNEVEN = 0.8
-"""Of the step between samples: how much longer or shorter a step may be. Times that were rounded
-to less than a step are within it, a missing sample is not."""
+_ROW_NUMBERS = {
+    "",
+    "index",
+    "idx",
+    "sample",
+    "samples",
+    "sample #",
+    "sample_index",
+    "n",
+    "#",
+    "nseq",
+}
+_AMBIGUOUS = {"min", "mins", "minute", "minutes", "hour", "hours"}
+"""Units of time that are the names of other columns, the least value for instance."""
 _LINES_AT_ONCE = 2**17
-_BYTES_AT_ONCE = 2**24
-
-
-@dataclass(frozen=True)
-class _Style:
-    """How a table of text is written.
-
-    Args:
-        delimiter: None for blanks.
-        decimal: sign before fractions.
-        n_cells: of a line.
-        names: of the columns; None where the table has no header.
-        units: of the columns; None where no line tells them.
-        n_header: lines of the header.
-    """
-
-    delimiter: str | None
-    decimal: str
-    n_cells: int
-    names: list[str] | None
-    units: list[str] | None
-    n_header: int
-
-
-@dataclass(frozen=True, eq=False)
-class _Table:
-    """Lines of a table of text, below its header.
-
-    Args:
-        cells: numbers where a column holds nothing else.
-        first_line: number in the file of the first line, from 1.
-        names: of the columns; None where the table has no header.
-    """
-
-    cells: pd.DataFrame
-    first_line: int
-    names: list[str] | None
+_LONGEST_NAME = 100
+"""Characters of the name of a column; the rest is cut off."""
+_NAMES_OF_BRAVEHEART = ("I", "II", "III", "aVR", "aVF", "aVL", *LEADS[6:])
+_LAWS_LOOKED_AT = 20_000
+_LAWS_TOLERANCE = 0.02
+"""Of the limb leads: by how much they may miss Einthoven's and Goldberger's laws."""
 
 
 def read_delimited(location: Location, given: Given, at_once: int | None = None) -> Content:
     """Read a table with a column for each lead, or a line for each.
 
     A header names the leads, a second line of it their units, and a column of times gives the
-    rate. Empty cells are samples without value; lines that start with ``#`` are skipped. A table of
-    more lines than ``at_once`` is parsed a part at a time into a temporary file of numbers.
+    rate; lines above it may say all that (`header_block`). Empty cells are samples without value;
+    lines that start with ``#`` are no samples. Columns of texts are left out, and named in
+    ``metadata["left_out"]``. A table of more lines than ``at_once`` is parsed a part at a time into
+    a temporary file of numbers.
     """
-    where = str(location)
-    if at_once is not None:
+    if at_once is None:
+        content = location.read()
+        text = Text(str(location), lambda: io.BytesIO(content))
+    else:
         file = location.local()
-        n_lines, encoding = _measure(file, where)
-        if n_lines > at_once:
-            return _read_long(file, where, given, encoding)
-    lines = list(_lines(io.StringIO(_text(location), newline=None)))
-    style = _style(where, lines[:3])
-    table = _parse(where, lines[style.n_header :], style)
-    if style.names is not None:
-        columns = _Columns(style)
-        values = columns.numbers(where, table)
-        return columns.content(where, list(values.T))
-    if style.n_cells > 2 and _is_text(table.cells[0]):
-        values = _numbers(where, table, range(1, style.n_cells))
-        names = table.cells[0].map(str)
-        return Content(
-            [
-                Channel(row, *split_unit(_unquoted(name)))
-                for name, row in zip(names, values, strict=True)
-            ]
-        )
+        text = Text(str(location), lambda: file.path.open("rb"))
+    return read_table(text, given, at_once)
+
+
+def read_table(text: Text, given: Given, at_once: int | None = None) -> Content:
+    """Read a table in a text, see `read_delimited`."""
     n_leads = None if given.leads is None else len(given.leads)
-    values = _numbers(where, table, range(style.n_cells))
-    return Content([Channel(row) for row in as_rows(values, n_leads, where)])
+    layout = find_table(text, n_leads)
+    if layout.is_by_line:
+        return _by_line(text, layout, n_leads)
+    formats = _formats(text, layout)
+    columns = _Columns(layout, formats)
+    is_long = at_once is not None and text.n_lines > at_once
+    rows = _Rows(len(columns.places), is_long)
+    for part in _parts(text, layout):
+        rows.add(columns.numbers(_parse(layout, part, formats), [number for number, _ in part]))
+    if not rows.n_rows:
+        raise DataError(f"{text.where}: holds a header, but no samples")
+    stored = rows.array()
+    if layout.names is not None or columns.has_times:
+        return columns.content(list(stored.T))
+    rate, names, unit = layout.block.rate, None, layout.block.unit
+    if layout.block.is_of_rate_alone and _are_of_braveheart(stored):
+        names, unit = _NAMES_OF_BRAVEHEART, "mV"
+    channels = as_rows(stored, len(names) if names else n_leads, text.where)
+    return Content(
+        [Channel(row, names[i] if names else None, unit, rate) for i, row in enumerate(channels)]
+    )
 
 
-def _read_long(file: LocalFile, where: str, given: Given, encoding: str) -> Content:
-    """Read a table of many lines, which has a column for each lead."""
-    numbers = tempfile.TemporaryFile()  # noqa: SIM115 (as long as somebody may read it)
-    n_rows = 0
-    with open(file.path, encoding=encoding) as text:
-        lines = _lines(text)
-        beginning = list(islice(lines, 3))
-        style = _style(where, beginning)
-        lines = chain(beginning[style.n_header :], lines)
-        columns = None if style.names is None else _Columns(style)
-        while part := list(islice(lines, _LINES_AT_ONCE)):
-            table = _parse(where, part, style)
-            if columns is None:
-                values = _numbers(where, table, range(style.n_cells))
-            else:
-                values = columns.numbers(where, table)
-            numbers.write(np.ascontiguousarray(values).data)
-            n_rows += len(part)
-    n_columns = style.n_cells if columns is None else len(columns.places)
-
-    def read(key: tuple[slice | int, ...]) -> np.ndarray:
-        start, stop, _ = key[0].indices(n_rows)
-        numbers.seek(start * n_columns * 8)
-        rows = np.frombuffer(numbers.read((stop - start) * n_columns * 8))
-        return rows.reshape(-1, n_columns)[:, key[1]]
-
-    stored = StoredArray(read, (n_rows, n_columns), np.dtype(np.float64))
-    if columns is not None:
-        return columns.content(where, list(stored.T))
-    n_leads = None if given.leads is None else len(given.leads)
-    return Content([Channel(row) for row in as_rows(stored, n_leads, where)])
+def _parts(text: Text, layout: Layout) -> Iterator[list[Line]]:
+    """Lines of the table, below its header, many at a time."""
+    lines = (line for line in text.lines() if line[0] >= layout.first_line)
+    while part := list(islice(lines, _LINES_AT_ONCE)):
+        yield part
 
 
-def _text(location: Location) -> str:
-    content = location.read()
-    _refuse_binary(content, str(location))
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")  # where the micro sign is a byte of its own
+def _parse(
+    layout: Layout, part: Sequence[Line], formats: Mapping[int, NumberFormat]
+) -> pd.DataFrame:
+    """Take lines apart; columns of numbers alone become numbers where pandas can read them."""
+    decimals = {each.decimal for each in formats.values()} or {"."}
+    if len(decimals) > 1:
+        return _cells(layout, part, dtype=str)
+    return _cells(layout, part, decimal=decimals.pop())
 
 
-def _refuse_binary(content: bytes, where: str) -> None:
-    if b"\0" in content:
-        raise DataError(f"{where}: is no text, but read as a table. Say its format")
-
-
-def _measure(file: LocalFile, where: str) -> tuple[int, str]:
-    """Count the lines of a text, and tell its encoding."""
-    n_lines, encoding = 1, "utf-8-sig"
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    with open(file.path, "rb") as text:
-        while block := text.read(_BYTES_AT_ONCE):
-            _refuse_binary(block, where)
-            n_lines += max(block.count(b"\n"), block.count(b"\r"))
-            if encoding == "utf-8-sig":
-                try:
-                    decoder.decode(block)
-                except UnicodeDecodeError:
-                    encoding = "latin-1"  # where the micro sign is a byte of its own
-    return n_lines, encoding
-
-
-def _lines(text: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Number, from 1, and content of each line that is neither empty nor a comment."""
-    for number, line in enumerate(text, start=1):
-        if line.strip() and not line.startswith("#"):
-            yield number, line.rstrip("\r\n")
-
-
-def _style(where: str, lines: Sequence[tuple[int, str]]) -> _Style:
-    """Tell from the first lines how a table is written."""
-    if not lines:
-        raise DataError(f"{where}: holds no lines of numbers")
-    blanks = None if len(lines[-1][1].split()) > 1 else ","  # for a single column anything will do
-    delimiter = next((mark for mark in _DELIMITERS if mark in lines[0][1]), blanks)
-    rows = [_split(line, delimiter) for _, line in lines]
-    decimal = "," if any(_DECIMAL_COMMA.match(cell) for row in rows for cell in row) else "."
-    names = units = None
-    if _is_words(rows[0][1:] or rows[0], decimal) or _are_column_numbers(rows[0]):
-        names = rows[0]
-        if len(rows) > 1 and _is_words(rows[1], decimal):
-            units = rows[1]
-    n_header = (names is not None) + (units is not None)
-    style = _Style(delimiter, decimal, len(rows[0]), names, units, n_header)
-    _check_lengths(where, lines, style)
-    return style
-
-
-def _parse(where: str, lines: Sequence[tuple[int, str]], style: _Style) -> _Table:
-    """Take lines apart."""
-    if not lines:
-        raise DataError(f"{where}: holds a header, but no samples")
-    _check_lengths(where, lines, style)
-    with damage_as_data_error(where, "table of numbers"):
+def _cells(layout: Layout, part: Sequence[Line], **options: object) -> pd.DataFrame:
+    lines = layout.checked(part)
+    with damage_as_data_error(layout.where, "table of numbers"):
         cells = pd.read_csv(
-            io.StringIO("\n".join(line for _, line in lines)),
-            sep=r"\s+" if style.delimiter is None else style.delimiter,
+            io.StringIO("\n".join(lines)),
+            sep=r"\s+" if layout.delimiter is None else layout.delimiter,
+            quotechar=layout.quote,
             header=None,
-            decimal=style.decimal,
+            na_values=sorted(MISSING),
             skipinitialspace=True,
             skip_blank_lines=False,
             float_precision="round_trip",
+            low_memory=False,  # a column is of one kind
+            **options,
         )
-    return _Table(cells, lines[0][0], style.names)
+        if cells.shape != (len(lines), layout.n_cells):
+            raise ValueError(f"{cells.shape} cells in {len(lines)} lines of {layout.n_cells}")
+    return cells
 
 
-def _check_lengths(where: str, lines: Sequence[tuple[int, str]], style: _Style) -> None:
-    for number, line in lines:
-        if style.delimiter is None:
-            n_cells = len(_split(line, None))
+def _formats(text: Text, layout: Layout) -> dict[int, NumberFormat]:
+    """How the numbers of each column are written: read from all lines, as long as it matters."""
+    columns = range(layout.n_cells)
+    if not _has_foreign_comma(text, layout):
+        return {}
+    evidence = {column: Evidence() for column in columns}
+    for part in _parts(text, layout):
+        if any("," in line for _, line in part):
+            cells = _cells(layout, part, dtype=str)
+            for column in columns:
+                evidence[column].add(cells[column].dropna().unique())
+        found = evidence.values()
+        if all(each.is_settled for each in found) and any(each.examples for each in found):
+            break
+    names = {column: _name(layout, column) for column in columns}
+    return number_formats(layout.where, evidence, names)
+
+
+def _has_foreign_comma(text: Text, layout: Layout) -> bool:
+    """Whether there may be commas in cells."""
+    return text.has_comma and (layout.delimiter != "," or text.has_quote)
+
+
+def _name(layout: Layout, column: int) -> str:
+    return (layout.names and layout.names[column]) or f"column {column + 1}"
+
+
+class _Rows:
+    """Rows of numbers that are collected, in memory or in a temporary file.
+
+    Args:
+        n_columns: of each row.
+        is_long: whether a file takes them.
+    """
+
+    def __init__(self, n_columns: int, is_long: bool):
+        self._n_columns = n_columns
+        self._file = tempfile.TemporaryFile() if is_long else None  # noqa: SIM115 (while it is read)
+        self._parts: list[np.ndarray] = []
+        self.n_rows = 0
+
+    def add(self, numbers: np.ndarray) -> None:
+        self.n_rows += len(numbers)
+        if self._file is None:
+            self._parts.append(numbers)
         else:
-            n_cells = line.count(style.delimiter) + 1
-        if n_cells != style.n_cells:
-            raise DataError(
-                f"{where}, line {number}: has {n_cells} cells, the first line has {style.n_cells}. "
-                "The file may be cut off"
-            )
+            self._file.write(np.ascontiguousarray(numbers).data)
+
+    def array(self) -> np.ndarray | StoredArray:
+        """All rows, ``(n_rows, n_columns)`` float64."""
+        if self._file is None:
+            return np.concatenate(self._parts)
+        file, n_columns, n_rows = self._file, self._n_columns, self.n_rows
+
+        def read(key: tuple[slice | int, ...]) -> np.ndarray:
+            start, stop, _ = key[0].indices(n_rows)
+            file.seek(start * n_columns * 8)
+            rows = np.frombuffer(file.read((stop - start) * n_columns * 8))
+            return rows.reshape(-1, n_columns)[:, key[1]]
+
+        return StoredArray(read, (n_rows, n_columns), np.dtype(np.float64))
 
 
-def _split(line: str, delimiter: str | None) -> list[str]:
-    return [_unquoted(cell) for cell in line.split(delimiter)]
-
-
-def _unquoted(cell: str) -> str:
-    return cell.strip().strip("'\"").strip()
-
-
-def _is_words(cells: list[str], decimal: str) -> bool:
-    """Whether a line belongs to the header: cells that are not empty, and none of them a number."""
-
-    def is_number(cell: str) -> bool:
-        try:
-            float(cell.replace(decimal, "."))
-        except ValueError:
-            return False
-        return True
-
-    return any(cells) and not any(map(is_number, cells))
-
-
-def _are_column_numbers(cells: list[str]) -> bool:
-    """Whether a line is the header that pandas writes for columns without names."""
-    numbers = cells if cells[0] else cells[1:]
-    counted = [str(i) for i in range(len(numbers) + 1)]
-    return len(numbers) > 2 and numbers in (counted[:-1], counted[1:])
-
-
-def _is_text(column: pd.Series) -> bool:
-    return not pd.api.types.is_numeric_dtype(column)
-
-
-def _numbers(where: str, table: _Table, columns: range | list[int]) -> np.ndarray:
-    """Return ``(n_lines, n_columns)`` float64; text among them is an error that names its line."""
-    chosen = table.cells[list(columns)]
-    for place, column in chosen.items():
-        if not _is_text(column):
-            continue
-        wrong = pd.to_numeric(column, errors="coerce").isna() & column.notna()
-        row = int(np.argmax(wrong.to_numpy()))
-        name = f"column {place + 1}" if table.names is None else table.names[place]
-        raise DataError(
-            f"{where}, line {table.first_line + row}: {column.iloc[row]!r} in {name} is no number"
+def _by_line(text: Text, layout: Layout, n_leads: int | None) -> Content:
+    """Read a table with a line for each lead, which may start with its name."""
+    lines = [line for part in _parts(text, layout) for line in part]
+    check_limit(text.where, "channels", len(lines))
+    rows = [layout.split(line) for line in layout.checked(lines)]
+    has_names = not is_number(rows[0][0]) and not is_missing(rows[0][0])
+    format = NumberFormat()
+    if _has_foreign_comma(text, layout):
+        evidence = Evidence()
+        for row in rows:
+            evidence.add(set(row[has_names:]))
+        format = number_formats(text.where, {0: evidence}, {0: "the table"})[0]
+    samples = []
+    for (number, _), row in zip(lines, rows, strict=True):
+        values, wrong = format.numbers(_column(row[has_names:], format.decimal))
+        if wrong.any():
+            cell = row[has_names + int(np.argmax(wrong))]
+            raise _no_number(text.where, number, cell, row[0])
+        samples.append(values)
+    unit, rate = layout.block.unit, layout.block.rate
+    if has_names:
+        named = [split_unit(row[0]) for row in rows]
+        return Content(
+            [
+                Channel(values, name, own or unit, rate)
+                for values, (name, own) in zip(samples, named, strict=True)
+            ]
         )
-    return chosen.to_numpy(np.float64)
+    leads = as_rows(np.array(samples), n_leads, text.where)
+    return Content([Channel(values, None, unit, rate) for values in leads])
+
+
+def _column(cells: Sequence[str], decimal: str) -> pd.Series:
+    """Cells as numbers if pandas can read all of them, or else as texts."""
+    parsed = pd.read_csv(
+        io.StringIO("".join(f"{cell}\n" for cell in cells)),
+        sep=NO_DELIMITER,
+        header=None,
+        na_values=sorted(MISSING),
+        skip_blank_lines=False,
+        float_precision="round_trip",
+        decimal=decimal,
+    )[0]
+    return parsed if pd.api.types.is_numeric_dtype(parsed) else pd.Series(cells, dtype=object)
+
+
+def _no_number(where: str, line: int, cell: object, column: str) -> DataError:
+    shown = repr(cell) if len(str(cell)) <= 60 else f"{str(cell)[:60]!r}..."
+    return DataError(f"{where}, line {line}: {shown} in {column[:60]} is no number")
+
+
+def _are_of_braveheart(rows: np.ndarray | StoredArray) -> bool:
+    """Whether the order of the leads is that of BRAVEHEART, by the laws that limb leads follow."""
+    if rows.shape[1] != len(LEADS):
+        return False
+    part = (slice(0, _LAWS_LOOKED_AT), slice(0, 6))
+    limbs = rows.read(part) if isinstance(rows, StoredArray) else rows[part]
+    one, two, three, avr, avf, avl = limbs.T
+    missed = three - two + one, avr + (one + two) / 2, avf - two + one / 2, avl - one + two / 2
+    size = np.nanstd([one, two])
+    return bool(size > 0 and np.nanstd(missed) <= _LAWS_TOLERANCE * size)
 
 
 class _Columns:
-    """Named columns of a table: signals, times, and others.
+    """Columns of a table: signals, times, and others.
 
-    What the columns hold is told by their names, and of signals that are no leads by whether they
-    hold numbers alone.
+    What the columns hold is told by their names, of times without name by what is in them, and of
+    signals that are no leads by whether they hold numbers alone.
     """
 
-    def __init__(self, style: _Style):
-        self._times: list[int] = []
-        self._origins: dict[int, pd.Timestamp] = {}
-        self._texts: set[int] = set()
-        named = [split_unit(name) for name in style.names]
-        if style.units is not None:
-            named = [(name, unit) for (name, _), unit in zip(named, style.units, strict=True)]
-        self._named = []
+    def __init__(self, layout: Layout, formats: Mapping[int, NumberFormat]):
+        self._layout, self._formats = layout, formats
+        self._times: dict[int, Times] = {}
+        self._texts: dict[int, DataError] = {}
+        self._scales: dict[int, float] = {}
+        self._has_begun = False
+        names = layout.names if layout.names is not None else [None] * layout.n_cells
+        self._named: list[tuple[str | None, str | None]] = []
         self.places: list[int] = []
         """Columns that are read."""
-        for place, (name, unit) in enumerate(named):
-            if name.lower() in SECONDS_PER:
-                unit = name
-            if name.lower() in _TIMES or (unit or "").lower() in SECONDS_PER:
-                self._times.append(len(self.places))
-            elif name.lower() in _ROW_NUMBERS:
+        self._passed_over: list[str] = []
+        for place, name in enumerate(names):
+            name, unit = (None, None) if name is None else split_unit(name[:_LONGEST_NAME])
+            if layout.units is not None and layout.units[place] is not None:
+                unit = layout.units[place].strip("()[]").strip()
+            scale = self._seconds_per(place, name, unit)
+            if scale is not None:
+                self._scales[len(self.places)] = scale
+            elif name is not None and name.lower() in _ROW_NUMBERS:
                 continue
+            elif name is None and layout.names is not None:
+                continue  # what the lines above say is no signal
             self.places.append(place)
             self._named.append((name, unit))
 
-    def numbers(self, where: str, table: _Table) -> np.ndarray:
-        """Numbers of the columns in `places`, ``(n_lines, n_columns)`` float64; times in s."""
-        values = np.full((len(table.cells), len(self.places)), np.nan)
-        for i, (place, (name, unit)) in enumerate(zip(self.places, self._named, strict=True)):
-            cells = table.cells[place]
-            if i in self._times:
-                values[:, i] = self._seconds(where, i, cells, unit)
-            elif _is_text(cells) and standard_lead(name) not in LEADS:
-                self._texts.add(i)
+    @property
+    def has_times(self) -> bool:
+        """Whether there is a column of times."""
+        return bool(self._scales)
+
+    def _seconds_per(self, place: int, name: str | None, unit: str | None) -> float | None:
+        """Seconds of a unit of a column of times; None for other columns."""
+        folded, of_time = (name or "").lower(), (unit or "").lower()
+        if folded in SECONDS_PER and (place == 0 or folded not in _AMBIGUOUS):
+            return SECONDS_PER[folded]
+        number, _, of_number = of_time.rpartition(" ")
+        if of_number in SECONDS_PER and is_number(number):  # the interval of row numbers
+            return float(number.replace(",", ".")) * SECONDS_PER[of_number]
+        if of_time in SECONDS_PER:
+            return SECONDS_PER[of_time]
+        return 1.0 if folded in TIME_NAMES else None
+
+    def numbers(self, cells: pd.DataFrame, lines: Sequence[int]) -> np.ndarray:
+        """Numbers of the columns in `places`, ``(n_lines, n_columns)`` float64; times in s.
+
+        Args:
+            cells: of a part of the table.
+            lines: number of each line in the file.
+        """
+        if not self._has_begun:
+            self._has_begun = True
+            self._find_times(cells)
+        values = np.full((len(cells), len(self.places)), np.nan)
+        for i, place in enumerate(self.places):
+            if i in self._texts:
+                continue
+            column = cells[place]
+            format = self._formats.get(place, NumberFormat())
+            if pd.api.types.is_numeric_dtype(column):
+                values[:, i] = column.to_numpy(np.float64)
+                wrong = np.zeros(0, bool)
+            elif i in self._times:
+                wrong = np.ones(1, bool)
             else:
-                values[:, i] = _numbers(where, table, [place])[:, 0]
+                values[:, i], wrong = format.numbers(column.astype(object))
+            if wrong.any() and not wrong.all() and i in self._scales:
+                raise self._fault(place, column, lines, wrong)
+            if i in self._scales:
+                values[:, i] = self._seconds(i, column, values[:, i], wrong.any())
+            elif wrong.any():
+                fault = self._fault(place, column, lines, wrong)
+                if self._is_signal(i):
+                    raise fault
+                self._texts[i] = fault
         return values
 
-    def content(self, where: str, columns: Sequence[np.ndarray | Later]) -> Content:
+    def _fault(
+        self, place: int, column: pd.Series, lines: Sequence[int], wrong: np.ndarray
+    ) -> DataError:
+        row = int(np.argmax(wrong))
+        name = _name(self._layout, place)
+        return _no_number(self._layout.where, lines[row], column.iloc[row], name)
+
+    def _find_times(self, cells: pd.DataFrame) -> None:
+        """Take a column of texts for times where all of them are, and no other is one."""
+        if self._scales:
+            return
+        for i, place in enumerate(self.places):
+            texts = cells[place]
+            if all(isinstance(text, str) and is_time(text) for text in texts):
+                self._scales[i] = 1.0
+                return
+
+    def _seconds(self, i: int, column: pd.Series, values: np.ndarray, is_text: bool) -> np.ndarray:
+        if not is_text and i not in self._times:
+            return values * self._scales[i]
+        times = self._times.setdefault(i, Times(self._layout.where))
+        return times.encode(column)
+
+    def _is_signal(self, i: int) -> bool:
+        """Whether a column has to hold numbers: it is a lead, or a voltage."""
+        name, unit = self._named[i]
+        return (
+            name is None
+            or standard_lead(name) in LEADS
+            or (unit is not None and millivolts_per(unit) is not None)
+        )
+
+    def content(self, columns: Sequence[np.ndarray | Later]) -> Content:
         """Make channels of columns, of which all lines were seen."""
-        rates = [_rate(where, columns[i]) for i in self._times]
+        where, block = self._layout.where, self._layout.block
+        rates = [rate_of(where, columns[i], self._times.get(i)) for i in sorted(self._scales)]
+        rate = rates[-1] if rates else None
+        if block.rate is not None:
+            # Times may be rounded so much that a few of them give the rate no better.
+            tolerance = max(RATE_TOLERANCE, 2 / max(columns[0].size - 1, 1))
+            if rate is not None and abs(rate - block.rate) > tolerance * block.rate:
+                raise DataError(
+                    f"{where}: says a sampling rate of {block.rate:g} Hz, and its times mean "
+                    f"{rate:.6g} Hz. Remove the one that is wrong"
+                )
+            rate = block.rate
+        signals = [i for i in range(len(columns)) if i not in self._scales and i not in self._texts]
+        if not signals and self._texts:
+            (fault, *_) = self._texts.values()
+            raise DataError(f"{where}: holds no signals. {fault}")
+        left_out = [self._named[i][0] for i in self._texts]
         return Content(
             [
-                Channel(samples, name, unit, rates[-1] if rates else None)
-                for i, (samples, (name, unit)) in enumerate(zip(columns, self._named, strict=True))
-                if i not in self._times and i not in self._texts
-            ]
+                Channel(columns[i], self._named[i][0], self._named[i][1] or block.unit, rate)
+                for i in signals
+            ],
+            {"left_out": ", ".join(left_out)} if left_out else {},
         )
-
-    def _seconds(self, where: str, i: int, times: pd.Series, unit: str | None) -> np.ndarray:
-        if not _is_text(times):
-            return times.to_numpy(np.float64) * SECONDS_PER.get((unit or "s").lower(), 1.0)
-        texts = times.map(lambda text: _unquoted(str(text)).strip("[]"))
-        try:
-            if texts.str.fullmatch(r"[\d:.]+").all():  # 0:00.004 is a minute and seconds
-                parts = texts.str.split(":", expand=True).astype(np.float64).to_numpy()
-                return parts @ 60.0 ** np.arange(parts.shape[1])[::-1]
-            moments = pd.to_datetime(texts)
-            return (
-                (moments - self._origins.setdefault(i, moments.iloc[0]))
-                .dt.total_seconds()
-                .to_numpy()
-            )
-        except (ValueError, TypeError) as error:
-            raise DataError(f"{where}: its times, such as {texts.iloc[0]!r}, are none") from error
-
-
-def _rate(where: str, seconds: np.ndarray | Later) -> float:
-    """Sampling rate in Hz from the times of samples, which have to be evenly spaced."""
-    n_samples = seconds.size
-    if n_samples < 2:
-        raise DataError(f"{where}: a single time gives no sampling rate. Give sample_rate")
-    (first,), (last,) = seconds[:1], seconds[n_samples - 1 : n_samples]
-    step = (last - first) / (n_samples - 1)
-    if not (math.isfinite(step) and step > 0):
-        raise DataError(f"{where}: its times do not increase. Remove the column of times")
-    for start in range(0, n_samples - 1, _LINES_AT_ONCE):
-        part = seconds[start : min(start + _LINES_AT_ONCE + 1, n_samples)]
-        places = first + step * np.arange(start + 1, start + len(part))
-        even = (np.abs(np.diff(part) - step) <= step * _UNEVEN) & (np.abs(part[1:] - places) < step)
-        if not even.all():
-            raise DataError(
-                f"{where}: its times are not evenly spaced (sample {start + np.argmin(even) + 1}). "
-                "Cut the recording at its gaps, or remove the column of times"
-            )
-    if 1 / step < _SLOWEST:
-        raise DataError(
-            f"{where}: its times mean {1 / step:.4g} Hz. Write their unit into the header, such "
-            "as 'time (ms)', or remove the column"
-        )
-    return 1 / step

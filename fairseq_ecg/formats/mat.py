@@ -1,20 +1,33 @@
 """MATLAB files: those of fairseq_signals, those of PhysioNet challenges, and any other."""
 
 import io
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from fairseq_ecg.data.errors import damage_as_data_error
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.data.recording import read_mat as read_variables
 from fairseq_ecg.formats.channels import Content, Given
-from fairseq_ecg.formats.hdf5 import SIGNATURE, stored_data_set
+from fairseq_ecg.formats.hdf5 import (
+    SIGNATURE,
+    DataSet,
+    address,
+    check_data_set,
+    is_data_set,
+    objects,
+    open_hdf5,
+    stored_data_set,
+)
 from fairseq_ecg.formats.location import LocalFile, Location
 from fairseq_ecg.formats.mat_files import part_long_matrices
 from fairseq_ecg.formats.stretches import StoredArray
-from fairseq_ecg.formats.variables import content_of
+from fairseq_ecg.formats.variables import DESCRIBES, Path, content_of
 from fairseq_ecg.formats.wfdb import read_wfdb
 
+_IN_ITSELF = object()
+"""In place of what is read from a cell meanwhile."""
 _USER_BLOCK = 512
 """Bytes before the HDF5 file that MATLAB 7.3 writes."""
 
@@ -22,54 +35,94 @@ _USER_BLOCK = 512
 def read_mat(location: Location, given: Given, at_once: int | None = None) -> Content:
     """Read a ``.mat`` file of any version.
 
-    Challenge records (a variable ``val``, and a WFDB header beside the file) are read as WFDB.
+    Fields of structs are variables as well. Challenge records (a variable ``val``, and a WFDB
+    header beside the file) are read as WFDB.
     """
     where = str(location)
+    header = location.beside(f"{location.stem}.hea")
     local = None if at_once is None else location.local()
     with location.open() as file:
         if SIGNATURE in file.read(_USER_BLOCK + len(SIGNATURE)):
             file.seek(0)
-            variables = _read_version_73(where, file, local, at_once or 0)
-        else:
-            stored: dict[str, StoredArray] = {}
-            content: BinaryIO = file
-            content.seek(0)
-            if local is not None:
-                rest, stored = part_long_matrices(local, where, at_once)
-                content = io.BytesIO(rest)
-            variables = read_variables(
-                content, where, required=(), optional=None, remedy="Get or write it again"
-            )
-            variables |= stored
-    variables = {name: value for name, value in variables.items() if not name.startswith("__")}
-    header = location.beside(f"{location.stem}.hea")
-    if "val" in variables and header.exists():
+            with open_hdf5(file, where, "MATLAB 7.3 file") as mat:
+                if "val" in mat and header.exists():
+                    return read_wfdb(header, given, at_once)
+                variables = _Version73(where, mat, local, at_once or 0).variables()
+                return content_of(where, dict(variables), given)
+        stored: dict[str, StoredArray] = {}
+        content: BinaryIO = file
+        content.seek(0)
+        if local is not None:
+            rest, stored = part_long_matrices(local, where, at_once)
+            content = io.BytesIO(rest)
+        loaded = read_variables(
+            content, where, required=(), optional=None, remedy="Get or write it again"
+        )
+    loaded = {name: loaded[name] for name in loaded if not name.startswith("__")} | stored
+    if "val" in loaded and header.exists():
         return read_wfdb(header, given, at_once)
-    return content_of(where, variables, given)
+    return content_of(where, dict(_fields(where, (), loaded)), given)
 
 
-def _read_version_73(
-    where: str, file: Any, local: LocalFile | None, at_once: int
-) -> dict[str, Any]:
-    """Read the variables of a MATLAB 7.3 file, an HDF5 file with the axes reversed."""
-    import h5py
-
-    with damage_as_data_error(where, "MATLAB 7.3 file"), h5py.File(file) as mat:
-        variables = {}
-        for name, variable in mat.items():
-            if isinstance(variable, h5py.Dataset):
-                is_long = local is not None and max(variable.shape or (0,)) > at_once
-                variables[name] = (
-                    stored_data_set(local, variable, where).T if is_long else _value(mat, variable)
-                )
-        return variables
+def _fields(where: str, path: Path, values: dict[str, Any]) -> Iterator[tuple[Path, Any]]:
+    """Path and value of each variable, those in structs included."""
+    check_limit(where, "nesting", len(path))
+    for name, value in values.items():
+        names = getattr(value, "dtype", np.dtype(float)).names
+        if names and value.size == 1:
+            fields = value.item()
+            yield from _fields(where, (*path, name), dict(zip(names, fields, strict=True)))
+        else:
+            yield (*path, name), value
 
 
-def _value(mat: Any, variable: Any) -> Any:
-    """Return numbers in MATLAB's shape, a text, or a list of what a cell array holds."""
-    kind = variable.attrs.get("MATLAB_class", b"")
-    if kind == b"char":
-        return "".join(map(chr, np.asarray(variable).ravel()))
-    if kind == b"cell":
-        return [_value(mat, mat[reference]) for reference in np.asarray(variable).ravel()]
-    return np.asarray(variable).T
+class _Version73:
+    """Variables of a MATLAB 7.3 file, an HDF5 file with the axes reversed.
+
+    Args:
+        where: names the file in error messages.
+        mat: the open file.
+        local: the file itself, of which data sets longer than ``at_once`` are read later.
+        at_once: in samples.
+    """
+
+    def __init__(self, where: str, mat: Any, local: LocalFile | None, at_once: int):
+        self._where, self._mat, self._local, self._at_once = where, mat, local, at_once
+        self._cells: dict[int, Any] = {}
+
+    def variables(self) -> Iterator[tuple[Path, Any]]:
+        """Path and value of each variable, those in structs included, as `_fields` has them."""
+        for path, item in objects(self._where, self._mat):
+            if not is_data_set(item) or path[0].startswith("#"):  # what cells refer to
+                continue
+            if self._local is not None and max(item.shape or (0,)) > self._at_once:
+                yield path, stored_data_set(self._local, item, self._where).T
+            else:
+                yield path, self._value(item, path[-1].lower() in DESCRIBES)
+
+    def _value(self, item: Any, is_asked_for: bool, depth: int = 0) -> Any:
+        """Return numbers in MATLAB's shape, texts, or a list of what a cell array holds."""
+        kind = item.attrs.get("MATLAB_class", b"")
+        if not is_asked_for or kind not in (b"char", b"cell"):
+            return DataSet(item, self._where, is_reversed=True)
+        if item.attrs.get("MATLAB_empty"):
+            return []
+        check_data_set(item, self._where)
+        check_limit(self._where, "columns", item.size)
+        if kind == b"char":
+            letters = np.atleast_2d(np.asarray(item).T)
+            return ["".join(map(chr, row)) for row in letters]
+        return [self._held(reference, depth + 1) for reference in np.asarray(item).ravel()]
+
+    def _held(self, reference: Any, depth: int) -> Any:
+        """Return what a cell holds. Many may hold the same, and damaged ones themselves."""
+        check_limit(self._where, "nesting", depth)
+        item = self._mat[reference]
+        place = address(item)
+        if place not in self._cells:
+            check_limit(self._where, "objects", len(self._cells))
+            self._cells[place] = _IN_ITSELF
+            self._cells[place] = self._value(item, True, depth)
+        if self._cells[place] is _IN_ITSELF:
+            raise DataError(f"{self._where}: has a cell array that holds itself. Write it again")
+        return self._cells[place]

@@ -13,7 +13,8 @@ import numpy as np
 import scipy.io
 
 from fairseq_ecg.data.errors import damage_as_data_error
-from fairseq_ecg.data.mat_structure import BYTE_ORDERS, COMPRESSED, HEADER_BYTES, MATRIX
+from fairseq_ecg.data.limits import check_unpacked
+from fairseq_ecg.data.mat_structure import COMPRESSED, HEADER_BYTES, MATRIX, byte_order
 from fairseq_ecg.formats.location import LocalFile
 from fairseq_ecg.formats.stretches import StoredArray
 
@@ -48,7 +49,7 @@ def part_long_matrices(
     """
     with damage_as_data_error(where, ".mat file"), open(file.path, "rb") as opened:
         head = opened.read(HEADER_BYTES)
-        order = BYTE_ORDERS.get(head[124:])
+        order = byte_order(head)
         if order is None:
             return head + opened.read(), {}
         with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -75,7 +76,7 @@ def without_variable(content: bytes, name: str) -> tuple[bytes, int, bool] | Non
         The file without it, where it was, and whether it was compressed. None if the file is of
         another level, or has no such variable.
     """
-    order = BYTE_ORDERS.get(content[124:HEADER_BYTES])
+    order = byte_order(content[:HEADER_BYTES])
     if order is None:
         return None
     for start, stop, is_compressed, found in _variables(content, order):
@@ -148,7 +149,9 @@ def _stored(
     ):
         return None
     if is_compressed:
-        file, start = LocalFile.copy_of(_Unpacked(content, start + 8, stop), "matrix"), 0
+        size = before + 8 + n_bytes
+        check_unpacked(where, stop - start, size)
+        file, start = LocalFile.copy_of(_Unpacked(content, start + 8, stop, size), "matrix"), 0
 
     def read(key: tuple[slice | int, ...]) -> np.ndarray:
         with damage_as_data_error(where, ".mat file"):
@@ -159,10 +162,10 @@ def _stored(
 
 
 class _Unpacked:
-    """What is compressed in a part of a file, to be read once."""
+    """The first bytes of what is compressed in a part of a file, to be read once."""
 
-    def __init__(self, content: mmap.mmap, start: int, stop: int):
-        self._content, self._place, self._stop = content, start, stop
+    def __init__(self, content: mmap.mmap, start: int, stop: int, n_bytes: int):
+        self._content, self._place, self._stop, self._left = content, start, stop, n_bytes
         self._unpacking = zlib.decompressobj()
 
     def read(self, n_bytes: int) -> bytes:
@@ -170,4 +173,8 @@ class _Unpacked:
         if not packed:
             stop = min(self._place + _BYTES_AT_ONCE, self._stop)
             packed, self._place = self._content[self._place : stop], stop
-        return self._unpacking.decompress(packed, n_bytes)
+        if not self._left:
+            return b""
+        unpacked = self._unpacking.decompress(packed, min(n_bytes, self._left))
+        self._left -= len(unpacked)
+        return unpacked

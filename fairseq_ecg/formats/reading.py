@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from fairseq_ecg.data.errors import DataError, as_data_error
+from fairseq_ecg.formats.archives import ZIP, format_of_zip, refuse_packed
 from fairseq_ecg.formats.channels import Channel, Content, Given, to_ecg
 from fairseq_ecg.formats.ecg import DOUBTS, ECG, check_doubts
 from fairseq_ecg.formats.hdf5 import SIGNATURE
@@ -24,6 +25,7 @@ FORMATS = {
     "csv": ("delimited", "read_delimited"),
     "npy": ("arrays", "read_npy"),
     "npz": ("variables", "read_npz"),
+    "xlsx": ("workbooks", "read_xlsx"),
     "mat": ("mat", "read_mat"),
     "hdf5": ("hdf5", "read_hdf5"),
 }
@@ -44,10 +46,12 @@ FORMAT_OF_SUFFIX = {
     ".txt": "csv",
     ".npy": "npy",
     ".npz": "npz",
+    ".xlsx": "xlsx",
     ".mat": "mat",
     ".h5": "hdf5",
     ".hdf5": "hdf5",
     ".hdf": "hdf5",
+    ".hd5": "hdf5",
 }
 """Format by extension, for files whose first bytes do not tell."""
 
@@ -58,7 +62,6 @@ _SIGNATURES = (
     (16, b"SCPECG", "scp"),
     (0, b"ISHNE1.0", "ishne"),
     (0, b"\x93NUMPY", "npy"),
-    (0, b"PK\x03\x04", "npz"),
     (0, b"MATLAB ", "mat"),
     (0, SIGNATURE, "hdf5"),
 )
@@ -138,6 +141,10 @@ def format_of(path: str | os.PathLike) -> str:
     start = location.read(_START)
     if not start:
         raise DataError(f"{location}: is empty")
+    if start.startswith(ZIP):
+        return format_of_zip(location)
+    if location.suffix != ".dat":  # whose samples may be any bytes
+        refuse_packed(location, start)
     for place, signature, format in _SIGNATURES:
         if start[place : place + len(signature)] == signature:
             return format

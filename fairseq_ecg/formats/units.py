@@ -71,6 +71,7 @@ def split_unit(name: str) -> tuple[str, str | None]:
     Returns:
         The name without its unit, and the unit as it is written (None if there is none).
     """
+    name = " ".join(name.split())  # many blanks take the patterns very long
     match = _UNIT_IN_BRACKETS.match(name)
     if match and (millivolts_per(match[2]) or is_counts(match[2]) or _is_unit_of_time(match[2])):
         return match[1], match[2]
@@ -96,6 +97,13 @@ SECONDS_PER = {
     "microsecond": 1e-6,
     "microseconds": 1e-6,
     "ns": 1e-9,
+    "millisec": 1e-3,
+    "min": 60.0,
+    "mins": 60.0,
+    "minute": 60.0,
+    "minutes": 60.0,
+    "hour": 3600.0,
+    "hours": 3600.0,
 }
 """Seconds by unit of time, in lower case."""
 

@@ -54,7 +54,7 @@ PATH = "path"
 
 TABLES = (".csv", ".tsv", ".parquet")
 
-IN_FOLDERS = tuple(set(FORMAT_OF_SUFFIX) - {".dat", ".txt"})
+IN_FOLDERS = tuple(set(FORMAT_OF_SUFFIX) - {".dat", ".txt", ".xlsx"})
 """Extensions of files that are taken for recordings where only their folder is named. A WFDB record
 is found by its header."""
 

@@ -172,3 +172,48 @@ def test_implausible_arrays_are_refused_before_anything_is_made_of_them(shape, r
     leads = [f"E{i}" for i in range(shape[0])]
     with pytest.raises(DataError, match=reason):
         ecg_from_array(values, leads=leads, sample_rate=rate, units="mV")
+
+
+def write_header(path, shape, descr="<f8", rest=b""):
+    with open(path, "wb") as file:
+        header = {"descr": descr, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(rest)
+
+
+@pytest.mark.parametrize("at_once", [None, 10])
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        ((3, -5), r"a shape of \(3, -5\)"),
+        ((3_000_000, 3, 0), "holds no signals"),
+        ((0, 3), "holds no signals"),
+        ((3, 10**9), "0 of 24000000000 bytes"),
+        ((3, 10**12), "says 2.4e.13 bytes when unpacked|says 24,000,000,000,000 bytes"),
+    ],
+)
+def test_headers_that_say_what_is_not_there_are_refused(tmp_path, shape, reason, at_once):
+    write_header(tmp_path / "a.npy", shape)
+    with pytest.raises(DataError, match=rf"a\.npy: .*({reason})"):
+        read_ecg(tmp_path / "a.npy", leads=THREE, sample_rate=500, units="mV", at_once=at_once)
+
+
+@pytest.mark.parametrize("at_once", [None, 10])
+def test_tables_of_columns_are_no_numbers(tmp_path, at_once):
+    np.save(tmp_path / "a.npy", np.ones(50, dtype=[("I", "f8"), ("II", "f8"), ("V1", "i2")]))
+    with pytest.raises(DataError, match=r"a\.npy: holds a table of 3 columns, not real numbers"):
+        read_ecg(tmp_path / "a.npy", leads=THREE, sample_rate=500, units="mV", at_once=at_once)
+
+
+@pytest.mark.parametrize("at_once", [None, 10])
+def test_code_in_an_array_of_objects_is_not_run(tmp_path, at_once):
+    class Harm:
+        def __reduce__(self):
+            return open, (str(tmp_path / "harm"), "w")
+
+    np.save(tmp_path / "a.npy", np.array([Harm()], dtype=object), allow_pickle=True)
+    np.savez(tmp_path / "a.npz", signal=np.array([Harm()], dtype=object))
+    for name in ("a.npy", "a.npz"):
+        with pytest.raises(DataError, match=rf"{name}: is no \.np. file, or damaged"):
+            read_ecg(tmp_path / name, leads=THREE, sample_rate=500, units="mV", at_once=at_once)
+    assert not (tmp_path / "harm").exists()

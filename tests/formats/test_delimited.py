@@ -113,6 +113,12 @@ def test_columns_that_are_no_signals_are_passed_over(write):
     np.testing.assert_allclose(read.signal[0], np.arange(9) / 9)
 
 
+def test_many_comments_come_before_a_table(write):
+    read = read_ecg(write("# fs=250\n" + "# more\n" * 1500 + "II (mV)\n1\n2\n"))
+    assert read.sample_rate == 250
+    np.testing.assert_array_equal(read.signal, [[1, 2]])
+
+
 def test_empty_cells_have_no_value(write, ecg):
     signal = ecg.signal.copy()
     signal[2, 100:120] = np.nan

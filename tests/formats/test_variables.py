@@ -1,3 +1,5 @@
+import zipfile
+
 import h5py
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ def write_hdf5(path, variables):
 
 
 def write_mat(path, variables):
+    """Dictionaries become structs."""
     cells = {
         name: np.array(value, dtype=object) if isinstance(value, list) else value
         for name, value in variables.items()
@@ -132,6 +135,10 @@ def test_names_that_say_nothing_are_replaced(write, ecg):
 def test_unknown_variables_are_listed(write):
     with pytest.raises(DataError, match=r"none of its variables \(.*\) is known to be the signal"):
         read_ecg(write(one=np.ones((3, 99)), two=np.ones((3, 99))), leads=["I", "II", "V1"])
+    path = write(signal=np.ones((3, 99)), two=np.ones((3, 99)))
+    read = read_ecg(path, leads=["I", "II", "V1"], sample_rate=500, units="mV")
+    assert read.signal.shape == (3, 99)
+    assert read.metadata["left_out"].endswith("two")
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, np.nan, "fast"])
@@ -202,3 +209,203 @@ def test_real_files_of_fairseq_signals(shared):
     np.testing.assert_array_equal(read.signal, scipy.io.loadmat(path)["feats"])
     with pytest.raises(DataError, match="already standardised"):
         read_ecg(folder / "preprocessed" / path.name)
+
+
+def cells_of(texts):
+    cells = np.empty((1, len(texts)), object)
+    cells[0, :] = list(texts)
+    return cells
+
+
+def struct_73(path, fields):
+    """A struct as MATLAB 7.3 writes it, a group with its fields."""
+    write_mat_73(path, fields)
+    with h5py.File(path, "r+") as file:
+        group = file.create_group("ecg_struct")
+        for name in fields:
+            file.move(name, f"ecg_struct/{name}")
+        group.attrs["MATLAB_class"] = np.bytes_("struct")
+
+
+@pytest.mark.parametrize("version", ["5", "7.3"])
+@pytest.mark.parametrize("names", ["cells", "char matrix", "one text"])
+def test_a_struct_says_everything(tmp_path, ecg, version, names):
+    texts = {"cells": list(LEADS), "char matrix": LEADS, "one text": "I II III aVR aVL aVF V1-V6"}
+    leads = texts[names] if names != "one text" else " ".join(LEADS)
+    path = tmp_path / "a.mat"
+    if version == "5":
+        leads = {"cells": cells_of(LEADS), "char matrix": np.array(LEADS)}.get(names, leads)
+        fields = {"signal": ecg.signal, "Fs": 257, "leads": leads, "units": "uV", "age": 60}
+        scipy.io.savemat(path, {"a": {"b": fields}, "note": "x"})
+    else:
+        struct_73(path, {"signal": ecg.signal, "Fs": 257.0, "units": "uV"})
+        with h5py.File(path, "r+") as file:
+            file.move("ecg_struct", "a")
+            width = max(map(len, LEADS))
+            rows = [leads] if isinstance(leads, str) else [lead.ljust(width) for lead in leads]
+            numbers = np.array([[ord(letter) for letter in row] for row in rows], np.uint16)
+            file["a/leads"] = numbers.T
+            file["a/leads"].attrs["MATLAB_class"] = np.bytes_("char")
+    for at_once in (None, 100):
+        read = read_ecg(path, at_once=at_once)
+        assert (read.leads, read.sample_rate) == (LEADS, 257.0)
+        np.testing.assert_allclose(read.signal[:, :], ecg.signal / 1000)
+        for given, reason in (
+            ({"leads": LEADS[::-1]}, "signal 1 is lead I according to the file, and V6"),
+            ({"sample_rate": 500}, "is sampled at 257 Hz according to the file, and at 500 Hz"),
+            ({"units": "mV"}, "is in uV according to the file, and in mV"),
+            ({"gain": 200}, "is in uV according to the file, so that there are no counts"),
+        ):
+            with pytest.raises(DataError, match=reason):
+                read_ecg(path, at_once=at_once, **given)
+
+
+def test_what_a_struct_beside_the_signal_says_is_not_overruled(tmp_path, ecg):
+    info = {"fs": 257, "units": "mV", "sig_name": cells_of(LEADS)}
+    scipy.io.savemat(tmp_path / "a.mat", {"val": ecg.signal, "info": info})
+    assert read_ecg(tmp_path / "a.mat").sample_rate == 257
+    with pytest.raises(DataError, match="is sampled at 257 Hz according to the file"):
+        read_ecg(tmp_path / "a.mat", sample_rate=500)
+    with pytest.raises(DataError, match="is in mV according to the file"):
+        read_ecg(tmp_path / "a.mat", units="uV")
+
+
+def test_attributes_of_the_data_set_come_before_those_around_it(tmp_path, ecg):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["ecg/signal"] = ecg.signal
+        file["ecg/signal"].attrs.update(fs=257, units="uV", leads=[lead.encode() for lead in LEADS])
+        file["ppg/signal"] = np.ones((2, 70))
+        file["ppg/signal"].attrs.update(fs=64, units="V", leads=["red", "infrared"])
+        file["ppg"].attrs["fs"] = 64
+    read = read_ecg(path)
+    assert (read.leads, read.sample_rate) == (LEADS, 257)
+    assert read.metadata["left_out"] == "ppg/signal"
+    np.testing.assert_allclose(read.signal, ecg.signal / 1000)
+    with h5py.File(path, "r+") as file:
+        file.attrs["fs"] = 500
+    with pytest.raises(DataError, match=r"says several sampling rates \(257, 500 Hz\)"):
+        read_ecg(path)
+
+
+def test_of_several_rates_elsewhere_one_is_given(tmp_path, ecg):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["signal"] = ecg.signal
+        file["device/fs"], file["export/fs"] = 500.0, 257.0
+    given = {"leads": LEADS, "units": "mV"}
+    with pytest.raises(DataError, match=r"\(500, 257 Hz\)\. Give one of them as sample_rate"):
+        read_ecg(path, **given)
+    assert read_ecg(path, sample_rate=257, **given).sample_rate == 257
+    with pytest.raises(DataError, match="says several sampling rates"):
+        read_ecg(path, sample_rate=250, **given)
+
+
+def test_recordings_of_cpsc_2018_are_in_millivolts_and_the_standard_order(tmp_path, ecg):
+    path = tmp_path / "A0001.mat"
+    scipy.io.savemat(path, {"ECG": {"sex": "Male", "age": 60, "data": ecg.signal}})
+    read = read_ecg(path, sample_rate=500)
+    assert read.leads == LEADS
+    np.testing.assert_array_equal(read.signal, ecg.signal)
+    np.testing.assert_array_equal(
+        read_ecg(path, leads=LEADS, sample_rate=500, units="mV").signal, ecg.signal
+    )
+    with pytest.raises(DataError, match="does not say its sampling rate"):
+        read_ecg(path)
+
+
+def write_by_lead(path, arrays, fs):
+    if path.suffix == ".npz":
+        np.savez(path, fs=fs, **arrays)
+    elif path.suffix == ".mat":
+        scipy.io.savemat(path, {"fs": fs, **{name: row[:, None] for name, row in arrays.items()}})
+    else:
+        with h5py.File(path, "w") as file:
+            file["fs"] = fs
+            for name, row in arrays.items():
+                file[f"ukb_ecg_rest/{name}/instance_0"] = row
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.mat", "a.h5", "a.hd5"])
+@pytest.mark.parametrize("spelling", ["{}", "ECG_{}", "lead {}", "strip_{}"])
+@pytest.mark.parametrize("at_once", [None, 100])
+def test_an_array_for_each_lead(tmp_path, ecg, name, spelling, at_once):
+    path = tmp_path / name
+    rows = dict(zip(LEADS, ecg.signal, strict=True))
+    arrays = {spelling.format(lead).replace(" ", "_"): rows[lead] for lead in sorted(LEADS)}
+    write_by_lead(path, {**arrays, "other": np.ones(20)}, 257)
+    read = read_ecg(path, units="mV", leads=LEADS, at_once=at_once)
+    assert (read.leads, read.sample_rate) == (LEADS, 257)
+    np.testing.assert_array_equal(read.signal[:, :], ecg.signal)
+    assert read_ecg(path, units="mV").leads == LEADS
+
+
+def test_the_layout_of_ml4h_with_averaged_beats_beside_the_recording(tmp_path, ecg):
+    path = tmp_path / "a.hd5"
+    with h5py.File(path, "w") as file:
+        for lead, row in zip(LEADS, ecg.signal, strict=True):
+            file[f"ukb_ecg_rest/strip/{lead}"] = row
+            file[f"ukb_ecg_rest/median/{lead}"] = row[:100]
+    read = read_ecg(path, sample_rate=500, units="mV")
+    np.testing.assert_array_equal(read.signal, ecg.signal)
+    assert "ukb_ecg_rest/median/aVR" in read.metadata["left_out"]
+    with h5py.File(path, "r+") as file:
+        for lead, row in zip(LEADS, ecg.signal, strict=True):
+            file[f"ukb_ecg_rest/second/{lead}"] = row
+    with pytest.raises(DataError, match=r"leads of several recordings \(ukb_ecg_rest/second/\*, "):
+        read_ecg(path, sample_rate=500, units="mV")
+    with h5py.File(path) as file, h5py.File(tmp_path / "b.hd5", "w") as own:
+        file.copy("ukb_ecg_rest/second", own)
+    read = read_ecg(tmp_path / "b.hd5", sample_rate=500, units="mV")
+    np.testing.assert_array_equal(read.signal, ecg.signal)
+
+
+def test_other_signals_are_named(tmp_path, ecg):
+    rows = dict(zip(LEADS, ecg.signal, strict=True))
+    n = ecg.n_samples
+    np.savez(tmp_path / "a.npz", **rows, ppg=np.ones(n), t=np.arange(n), r_peaks=np.arange(9))
+    read = read_ecg(tmp_path / "a.npz", sample_rate=257, units="mV")
+    assert read.metadata["left_out"] == "ppg"
+    np.savez(tmp_path / "b.npz", ecg=ecg.signal, ppg=np.ones(n), i=np.arange(n))
+    read = read_ecg(tmp_path / "b.npz", leads=LEADS, sample_rate=257, units="mV")
+    np.testing.assert_array_equal(read.signal, ecg.signal)
+    assert read.metadata["left_out"] == "ppg, i"
+
+
+def test_leads_of_several_lengths_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", I=np.ones(100), II=np.ones(101))
+    with pytest.raises(DataError, match=r"I has 100 samples .*, II has 101"):
+        read_ecg(tmp_path / "a.npz", sample_rate=257, units="mV")
+
+
+def test_cells_that_each_hold_a_lead(tmp_path, ecg):
+    cells = cells_of([row[None] for row in ecg.signal])
+    scipy.io.savemat(tmp_path / "a.mat", {"ecg": cells, "leads": cells_of(LEADS), "fs": 257})
+    np.testing.assert_array_equal(read_ecg(tmp_path / "a.mat", units="mV").signal, ecg.signal)
+
+
+def test_small_archives_that_say_much_are_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("signal.npy", "w", force_zip64=True) as member,
+    ):
+        np.lib.format.write_array_header_1_0(
+            member, {"descr": "<f8", "fortran_order": False, "shape": (12, 3 * 10**6)}
+        )
+        for _ in range(36):
+            member.write(bytes(8 * 10**6))
+    for at_once in (None, 100):
+        with pytest.raises(DataError, match=r"a\.npz: says .* times its packed size"):
+            read_ecg(path, leads=LEADS, sample_rate=500, units="mV", at_once=at_once)
+
+
+@pytest.mark.parametrize("at_once", [None, 10])
+def test_arrays_of_an_archive_that_are_not_there_take_no_memory(tmp_path, at_once):
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as archive, archive.open("signal.npy", "w") as member:
+        np.lib.format.write_array_header_1_0(
+            member, {"descr": "<f8", "fortran_order": False, "shape": (12, 10**8)}
+        )
+    with pytest.raises(DataError, match=r"0 of 9600000000 bytes of \(12, 100000000\) are there"):
+        read_ecg(path, leads=LEADS, sample_rate=500, units="mV", at_once=at_once)

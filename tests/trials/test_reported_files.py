@@ -100,7 +100,8 @@ REPORTED = {
     "15_structs_and_arrays_per_lead/struct_fs.mat": Right(TWELVE),
     "15_structs_and_arrays_per_lead/table.mat": Right(TWELVE, options={"units": "mV"}),
     "15_structs_and_arrays_per_lead/per_lead.h5": Right(
-        TWELVE, options={"sample_rate": 250, "units": "mV"}
+        TWELVE,
+        options={"sample_rate": 250, "units": "uV"},  # ml4h's are in uV, rounded
     ),
     "16_decimal_comma_one_column/one_col_comma.csv": Right(I, options={"sample_rate": 250}),
     "16_decimal_comma_one_column/one_col_comma_nohead.csv": Right(

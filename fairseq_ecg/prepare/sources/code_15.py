@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError, damage_as_data_error
+from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.names import path_below
 from fairseq_ecg.formats import ECG
+from fairseq_ecg.formats.hdf5 import check_data_set, open_hdf5
 from fairseq_ecg.prepare.sources.archive import (
     FAULT,
     add_faults,
@@ -88,8 +89,6 @@ class CODE15(Source):
         self, names: list[str], exams: Path
     ) -> tuple[dict[str, dict[int, int]], dict[str, str]]:
         """Row of each exam in each of the trace files that are there; what damaged ones lack."""
-        import h5py
-
         there = [name for name in names if (self.raw_root / name).is_file()]
         if not there:
             raise DataError(f"{exams}: none of its trace files ({', '.join(names)}) is there")
@@ -105,11 +104,9 @@ class CODE15(Source):
         for name in there:
             path = self.raw_root / name
             try:
-                with (
-                    damage_as_data_error(str(path), "trace file", "Download it again"),
-                    h5py.File(path) as file,
-                ):
-                    file["tracings"]
+                with open_hdf5(path, str(path), "trace file", "Download it again") as file:
+                    check_data_set(file["exam_id"], str(path))
+                    check_data_set(file["tracings"], str(path))
                     # The last row of every file is no exam: id 0, all zero.
                     exams = enumerate(file["exam_id"][:].tolist())
                     rows[name] = {int(exam): row for row, exam in exams if exam}
@@ -123,16 +120,15 @@ class CODE15(Source):
 
     def read(self, record: Mapping[str, Any]) -> ECG:
         """Read the tracing of one exam, without its padding."""
-        import h5py
-
         refuse_faulty(record)
         path = self.raw_root / record["trace_file"]
         where = f"{path}, exam {record['exam_id']}"
         if record["hdf_ind"] < 0:
             raise DataError(f"{where}: the file has no such exam")
-        with h5py.File(path) as file:
+        with open_hdf5(path, str(path), "trace file", "Download it again") as file:
             if file["exam_id"][record["hdf_ind"]] != record["exam_id"]:
                 raise DataError(f"{where}: is in another row now. Run the step 'records' again")
+            check_data_set(file["tracings"], str(path))
             tracing = file["tracings"][record["hdf_ind"]]
         return ECG(where, _without_padding(tracing.T), LEADS, SAMPLE_RATE)
 

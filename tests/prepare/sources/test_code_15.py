@@ -165,3 +165,18 @@ def test_trace_files_lie_in_the_archive(tmp_path, name):
     (tmp_path / "exams.csv").write_text(f"exam_id,trace_file\n1,{name}\n")
     with pytest.raises(DataError, match=r"a 'trace_file' is .* is not below the archive"):
         CODE15(tmp_path).records()
+
+
+def test_trace_files_that_refer_to_other_files_are_set_aside(write_code_15, tmp_path):
+    noise = np.random.default_rng(0).normal(size=(4, 12, 2400)).astype(np.float32)
+    raw = write_code_15(tmp_path / "code-15", dict(zip((7, 8, 9, 10), noise, strict=True)))
+    with h5py.File(raw / "exams_part1.hdf5", "a") as file:
+        shape = file["tracings"].shape
+        del file["tracings"]
+        elsewhere = [(str(raw / "exams_part0.hdf5"), 0, int(np.prod(shape)) * 4)]
+        file.create_dataset("tracings", shape, "f4", external=elsewhere)
+    write_records("code_15", raw, tmp_path / "out")
+    prepared = prepare_signals(read_source(tmp_path / "out"), tmp_path / "out", Settings())
+    assert prepared.quarantine["record"].tolist() == ["8", "10"]
+    reasons = prepared.quarantine["reason"]
+    assert reasons.str.contains("/tracings is a data set with external storage").all()
