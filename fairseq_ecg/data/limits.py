@@ -36,6 +36,12 @@ LIMITS = {
     "channels": Limit(2_000, "channels"),
     "bytes": Limit(64 * 2**30, "bytes when unpacked"),
     "nesting": Limit(50, "levels of nesting"),
+    "options": Limit(20_000, "values in a configuration"),
+    "layers": Limit(200, "layers"),
+    "width": Limit(100_000, "channels of a layer"),
+    "kernel": Limit(100_000, "samples or frames of a convolution"),
+    "parameters": Limit(2e9, "parameters"),
+    "segment": Limit(1e6, "samples of a segment"),
 }
 """Limits by name."""
 
