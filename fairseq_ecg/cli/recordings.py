@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fairseq_ecg.cli.options import add_checkpoint_options, checkpoint_options
 from fairseq_ecg.cli.prepare.options import words
 from fairseq_ecg.cli.prepare.signals import EXIT_QUARANTINED
 
@@ -92,6 +93,7 @@ def add_network(parser: argparse.ArgumentParser, batch_size: int) -> None:
     parser.add_argument(
         "checkpoint", metavar="CHECKPOINT", help=".pt file, folder, or id on the Hugging Face hub"
     )
+    add_checkpoint_options(parser)
     group = parser.add_argument_group("how it is computed")
     group.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     group.add_argument(
@@ -271,4 +273,5 @@ def _model(arguments: argparse.Namespace) -> "ECGModel":
             dtype=DTYPES[arguments.dtype],
             labels=arguments.label_def if tells_labels else None,
             missing_leads=arguments.missing_leads,
+            **checkpoint_options(arguments),
         )

@@ -211,9 +211,7 @@ def _check_weights(weights: object, source: object) -> None:
             )
 
 
-def check_numbers(
-    module: nn.Module, weights: Mapping[str, torch.Tensor], source: object
-) -> None:
+def check_numbers(module: nn.Module, weights: Mapping[str, torch.Tensor], source: object) -> None:
     """Check that weights are numbers that a network can compute with.
 
     Args:

@@ -41,6 +41,7 @@ def mend() -> None:
     PathManager.copy = staticmethod(copy_whole)
     _wrap(fairseq.distributed.utils, "all_gather_list", _without_gpus)
     _wrap(fairseq.logging.progress_bar, "progress_bar", _with_csv)
+    _wrap(fairseq.trainer.Trainer, "__init__", _with_all_parameters)
     _wrap(fairseq.trainer.Trainer, "load_checkpoint", _naming_what_does_not_match)
     _wrap(fairseq.models.BaseFairseqModel, "load_state_dict", _refusing_what_is_no_number)
     _wrap(fairseq.trainer.Trainer, "clip_grad_norm", _checking_losses)
@@ -105,6 +106,31 @@ def copy_whole(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
         os.fsync(file.fileno())
     os.replace(part, dst_path)
     return True
+
+
+def leave_out_untrained(model: torch.nn.Module) -> None:
+    """Have a model not count as trained what no gradient reaches, until the trainer has it.
+
+    fairseq counts what requires a gradient. Its trainer is to have these parameters all the same:
+    the places of all others in a stored state of the optimizer depend on them.
+
+    Args:
+        model: with ``without_gradient``, which lists these parameters; others are left as they are.
+    """
+    untrained = getattr(model, "without_gradient", list)()
+    model.left_out = [parameter for parameter in untrained if parameter.requires_grad]
+    for parameter in model.left_out:
+        parameter.requires_grad_(False)
+
+
+def _with_all_parameters(init: Callable) -> Callable:
+    @functools.wraps(init)
+    def with_all(self, cfg, task, model, *args, **kwargs):
+        init(self, cfg, task, model, *args, **kwargs)
+        for parameter in getattr(model, "left_out", ()):
+            parameter.requires_grad_(True)
+
+    return with_all
 
 
 def _with_csv(progress_bar: Callable) -> Callable:
@@ -239,6 +265,13 @@ def _on_any_device(distributed: type) -> Callable:
 
     @functools.wraps(distributed, updated=())
     def build(module, device_ids=None, output_device=None, **options):
+        # It waits for a gradient of every parameter that it is given.
+        untrained = {id(parameter) for parameter in getattr(module, "without_gradient", list)()}
+        distributed._set_params_and_buffers_to_ignore_for_model(
+            module, [name for name, value in module.named_parameters() if id(value) in untrained]
+        )
+        if getattr(module, "trains_in_turns", False):
+            options["find_unused_parameters"] = True
         if next(module.parameters()).device.type == "cpu":
             # torch accepts device ids for modules on GPUs alone, fairseq always gives them.
             device_ids = output_device = None

@@ -90,7 +90,10 @@ class ECGTransformerClassificationModel(ECGTransformerClassifier, ECGTransformer
     ):
         super().__init__(encoder, **network_options(ECGTransformerClassifier, cfg))
         self.architecture = architecture or {}
-        training = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        frozen = {id(parameter) for parameter in self.without_gradient()}
+        training = sum(
+            p.numel() for p in self.parameters() if p.requires_grad and id(p) not in frozen
+        )
         total = sum(p.numel() for p in self.parameters())
         logger.info("%d of %d parameters train", training, total)
 

@@ -275,10 +275,14 @@ def _say_what_is_built(cfg: ECGTransformerFinetuningConfig) -> None:
     try:
         architecture = stored_encoder(cfg).architecture
     except (FileNotFoundError, CheckpointError, DataError) as error:
-        logger.warning("model.no_pretrained_weights=true: not compared with a checkpoint: %s", error)
+        logger.warning(
+            "model.no_pretrained_weights=true: not compared with a checkpoint: %s", error
+        )
         return
     here, there = (
-        ", ".join(f"{name}={values[name]}" for name in ARCHITECTURE if cfg[name] != architecture[name])
+        ", ".join(
+            f"{name}={values[name]}" for name in ARCHITECTURE if cfg[name] != architecture[name]
+        )
         for values in (cfg, architecture)
     )
     if here:

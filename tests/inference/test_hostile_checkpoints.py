@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
 import fairseq_ecg.tasks  # noqa: F401
+from fairseq_ecg.cli import main
 from fairseq_ecg.compat.checkpoint import CheckpointError, UnsafeCheckpointError
 from fairseq_ecg.compat.restoring import restore, sorted_overrides
 from fairseq_ecg.compat.training import load_checkpoint_to_cpu
@@ -23,42 +24,11 @@ from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.inference import load_model
 from fairseq_ecg.models import ECGTransformerClassificationConfig, build_model_from_checkpoint
 from fairseq_ecg.models.finetuning import load_encoder
-from fairseq_ecg.modules.architecture import build_network
 from fairseq_ecg.modules.conv_extractor import told
 from tests.conftest import TINY_CMSC_MODEL
+from tests.tiny_checkpoints import CLASSIFIER, made
 
 REFUSED = (CheckpointError, DataError)
-
-CLASSIFIER = TINY_CMSC_MODEL | {
-    "_name": "ecg_transformer_classifier",
-    "apply_mask": False,
-    "num_labels": 2,
-}
-
-
-def made(model: dict) -> dict:
-    """A checkpoint as training writes it, of a tiny network."""
-    torch.manual_seed(0)
-    return {
-        "args": None,
-        "cfg": {
-            "model": dict(model),
-            "task": {"_name": "ecg_classification", "data": "d", "normalize": False},
-            "criterion": {"_name": "binary_cross_entropy_with_logits"},
-        },
-        "model": dict(build_network(model).state_dict()),
-        "optimizer_history": [
-            {
-                "criterion_name": "BinaryCrossEntropyWithLogitsCriterion",
-                "optimizer_name": "Adam",
-                "lr_scheduler_state": {"lr": 0.001},
-                "num_updates": 20,
-            }
-        ],
-        "task_state": {"fairseq_ecg": {"labels": ["AF", "ST"], "sample_rate": 100.0}},
-        "extra_state": {"train_iterator": {"version": 2, "epoch": 2, "iterations_in_epoch": 0}},
-        "last_optimizer_state": {"state": {}, "param_groups": []},
-    }
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +61,14 @@ READERS = {
     "load_encoder": encoder_of,
     "resume": load_checkpoint_to_cpu,
 }
+
+
+def refusal(read, path):
+    """The message of an error that is one of those, None where nothing is wrong."""
+    try:
+        read(path)
+    except REFUSED as error:
+        return str(error)
 
 
 def test_what_is_changed_below_loads(saved):
@@ -277,10 +255,7 @@ def test_whatever_is_wrong_is_one_error_that_names_the_file(number, change, save
     assert len(message) < 1500
     # The other ways to read a checkpoint look at other parts of it, one of them in each test.
     other = list(READERS)[1 + number % (len(READERS) - 1)]
-    try:
-        READERS[other](path)
-    except REFUSED as error:
-        assert str(path) in str(error)
+    assert str(path) in (refusal(READERS[other], path) or str(path))
 
 
 class Code:
@@ -393,14 +368,14 @@ class TestChecksums:
             changed = bytearray(content)
             changed[place] ^= 1 << generator.integers(8)
             path.write_bytes(changed)
-            try:
-                model = load_model(path, device="cpu")
-            except (CheckpointError, DataError) as error:
-                assert str(path) in str(error)
+            message = refusal(load_model, path)
+            if message is not None:
+                assert str(path) in message
                 refused += 1
-            else:  # between the records, where nothing is
-                found = model.network.state_dict()
-                assert all(torch.equal(value, expected[name]) for name, value in found.items())
+                continue
+            # Between the records, where nothing is.
+            found = load_model(path, device="cpu").network.state_dict()
+            assert all(torch.equal(value, expected[name]) for name, value in found.items())
         assert refused > 30
 
     @pytest.fixture
@@ -427,6 +402,14 @@ class TestChecksums:
     def test_by_an_argument(self, damaged):
         assert load_model(damaged, allow_damaged=True, device="cpu").labels == ("AF", "ST")
         assert build_model_from_checkpoint(damaged, allow_damaged=True)
+
+    def test_on_the_command_line(self, damaged, tmp_path, capsys):
+        np.save(tmp_path / "ecg.npy", np.random.default_rng(0).normal(size=(12, 1000)))
+        command = ["predict", str(damaged), str(tmp_path / "ecg.npy"), "--sample-rate=100"]
+        command.append(f"--out={tmp_path / 'out.csv'}")
+        assert main(command) == 2
+        assert "Copy or download it again; to read it all the same" in capsys.readouterr().err
+        assert main([*command, "--allow-damaged"]) == 0
 
     def test_a_form_without_checksums_is_said(self, saved, caplog, monkeypatch):
         load_model(saved(), device="cpu")
@@ -470,7 +453,9 @@ class TestNothingIsOpenedOrResolved:
         return saved(change)
 
     def test_statistics(self, normalised, secret, tmp_path):
-        with pytest.raises(DataError, match="Give both files: --mean-path and --std-path") as caught:
+        with pytest.raises(
+            DataError, match="Give both files: --mean-path and --std-path"
+        ) as caught:
             load_model(normalised, device="cpu")
         assert secret in str(caught.value)
         assert "s3cr3t" not in str(caught.value)
@@ -481,6 +466,17 @@ class TestNothingIsOpenedOrResolved:
         assert (model.preprocessing.mean[3], model.preprocessing.std[3]) == (0.5, 2.0)
         with pytest.raises(DataError, match="mean_path and std_path need each other"):
             load_model(normalised, mean_path=paths["mean_path"])
+
+    def test_statistics_on_the_command_line(self, normalised, tmp_path, capsys):
+        np.save(tmp_path / "ecg.npy", np.random.default_rng(0).normal(size=(12, 1000)))
+        command = ["embed", str(normalised), str(tmp_path / "ecg.npy"), "--sample-rate=100"]
+        command.append(f"--out={tmp_path / 'out.npy'}")
+        assert main(command) == 2
+        assert "Give both files: --mean-path and --std-path" in capsys.readouterr().err
+        for name, value in (("mean", 0.5), ("std", 2.0)):
+            (tmp_path / f"{name}.txt").write_text(f"{value}\n" * 12)
+            command.append(f"--{name}-path={tmp_path / name}.txt")
+        assert main(command) == 0
 
     def test_statistics_that_training_noted(self, saved):
         def change(state):
@@ -505,7 +501,9 @@ class TestNothingIsOpenedOrResolved:
             state["task_state"] = {}
             state["cfg"]["task"]["label_file"] = str(folder / "y.npy")
 
-        with pytest.warns(UserWarning, match=r"which was label_def\.csv beside '.*elsewhere/y\.npy'"):
+        with pytest.warns(
+            UserWarning, match=r"which was label_def\.csv beside '.*elsewhere/y\.npy'"
+        ):
             model = load_model(saved(change), device="cpu")
         assert model.labels == ("label_0", "label_1")
 
@@ -529,7 +527,9 @@ class TestNothingIsOpenedOrResolved:
         _, cfg, task = restore(path, sorted_overrides({}))
         assert secret not in OmegaConf.to_yaml(cfg) + OmegaConf.to_yaml(task.cfg)
         if labelled or key not in ("label_file", "weights_file"):
-            with pytest.raises(DataError, match=f"because a checkpoint names it: give {section}.{key}"):
+            with pytest.raises(
+                DataError, match=f"because a checkpoint names it: give {section}.{key}"
+            ):
                 restore(path, sorted_overrides({}), labelled=labelled)
             given = sorted_overrides({section: {key: secret}})
             assert restore(path, given, labelled=labelled)[1][section][key] == secret
@@ -552,17 +552,13 @@ class TestNothingIsOpenedOrResolved:
         assert list(task.cfg.perturbation_mode) == [text]
         cfg = load_checkpoint_to_cpu(path)["cfg"]
         assert (cfg.common.user_dir, cfg.common.nested[0].again, cfg.task.data) == (text,) * 3
-        for read in READERS.values():
-            try:
-                read(path)
-            except REFUSED as error:
-                assert "s3cr3t" not in str(error)
+        assert "s3cr3t" not in "".join(refusal(read, path) or "" for read in READERS.values())
 
     def test_interpolations_in_place_of_numbers(self, saved, monkeypatch):
         monkeypatch.setenv("SECRET", "1")
         change = put(*MODEL, "encoder_layers", value="${oc.env:SECRET}")
         for read in ("load_model", "build_model", "restore", "load_encoder"):
-            with pytest.raises(CheckpointError, match="'\\${oc.env:SECRET}' is not a whole number"):
+            with pytest.raises(CheckpointError, match=r"'\${oc.env:SECRET}' is not a whole number"):
                 READERS[read](saved(change))
 
 
@@ -640,7 +636,9 @@ def test_texts_in_place_of_configurations(content, folder):
 def test_configurations_without_end_are_not_read(folder):
     with open(folder / "config.json", "wb") as file:
         file.truncate(10 * 2**30)
-    with pytest.raises(CheckpointError, match=r"config\.json cannot be read \(of 10,737,418,240 byt"):
+    with pytest.raises(
+        CheckpointError, match=r"config\.json cannot be read \(of 10,737,418,240 byt"
+    ):
         load_model(folder, device="cpu")
 
 
