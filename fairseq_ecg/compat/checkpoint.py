@@ -1,11 +1,12 @@
 """Reading checkpoints of fairseq_signals and of this package, without running their code."""
 
+import contextlib
+import io
 import logging
 import os
 import pickle
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from fairseq_ecg.compat.pickled import check_tuples
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.modules.conv_extractor import told
 
@@ -28,7 +30,7 @@ and ``mean`` and ``std``, by which leads were normalised, each where it is known
 DAMAGED_VARIABLE = "FAIRSEQ_ECG_ALLOW_DAMAGED"
 """Environment variable: ``1`` reads checkpoints whose checksums differ all the same."""
 
-WRITTEN_IN_TRAINING = "it must be a checkpoint that fairseq wrote in training"
+WRITTEN_IN_TRAINING = "it must be as fairseq in training, or save_pretrained, wrote it"
 
 MAGIC = (b"PK\x03\x04", b"\x80")
 """How files of ``torch.save`` begin: a zip archive, formerly a pickle."""
@@ -51,7 +53,7 @@ class UnsafeCheckpointError(CheckpointError):
     """A checkpoint would run code if it were unpickled."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def damage_as_checkpoint_error(source: object, remedy: str) -> Iterator[None]:
     """Turn whatever fails on the content of a checkpoint into an error that names the file.
 
@@ -119,6 +121,8 @@ def load_checkpoint(
     remedy = "it is truncated, or no PyTorch checkpoint: copy or download it again"
     with damage_as_checkpoint_error(path, remedy):
         _check_file(path, allow_damaged)
+        if not trust:
+            _check_pickles(path)
         state = _unpickled(path, trust)
     if not isinstance(state, dict) or "model" not in state:
         raise CheckpointError(
@@ -175,6 +179,21 @@ def _check_file(path: Path, allow_damaged: bool) -> None:
 
 def _say_unchecked(path: Path) -> None:
     logger.warning("%s has no checksums: nobody can tell whether it is damaged", path)
+
+
+def _check_pickles(path: Path) -> None:
+    """Raise ValueError where reading the file would take for ever."""
+    with open(path, "rb") as file:
+        if file.read(2) != b"PK":
+            file.seek(0)
+            for _ in range(4):  # magic number, version, machine, and the state
+                check_tuples(file)
+            return
+        # Damage that is allowed ends it; whoever made a file to take for ever made it whole.
+        with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(file) as archive:
+            for name in archive.namelist():
+                if name.endswith("data.pkl"):
+                    check_tuples(io.BytesIO(archive.read(name)))
 
 
 def _unpickled(path: Path, trust: bool) -> Any:

@@ -20,7 +20,7 @@ from fairseq_ecg.compat.checkpoint import (
     fit,
 )
 from fairseq_ecg.data.limits import check_limit, limit_of
-from fairseq_ecg.modules import ECGTransformerClassifier
+from fairseq_ecg.modules import ECGTransformer, ECGTransformerClassifier
 from fairseq_ecg.modules.architecture import build_network, largest_sizes
 from fairseq_ecg.modules.wav2vec2 import PRETRAINING_MODULES
 
@@ -112,6 +112,33 @@ def _escaped(value: Any) -> Any:
     return [_escaped(element) for element in value] if isinstance(value, list) else value
 
 
+def check_sizes(
+    cfg: Mapping[str, Any], source: object
+) -> ECGTransformer | ECGTransformerClassifier:
+    """Check that a network can be built of a configuration, and is not larger than is plausible.
+
+    Args:
+        cfg: of the model, ``_name`` among its keys.
+        source: file name for messages.
+
+    Returns:
+        The network on the meta device, where it takes no memory.
+
+    Raises:
+        CheckpointError: there is no such network, or a value is none that its argument can have.
+        DataError: it is larger than `fairseq_ecg.data.limits` allow.
+    """
+    where = f"{source}, configuration of the network"
+    with damage_as_checkpoint_error(source, WRITTEN_IN_TRAINING):
+        for name, size in largest_sizes(cfg).items():
+            check_limit(where, name, size)
+        with torch.device("meta"):
+            network = build_network(cfg)
+        total = sum(parameter.numel() for parameter in network.parameters())
+        check_limit(where, "parameters", total)
+    return network
+
+
 def check_network(
     cfg: Mapping[str, Any],
     weights: Mapping[str, torch.Tensor],
@@ -133,13 +160,8 @@ def check_network(
             the weights do not fit; keys are named.
         DataError: it is larger than `fairseq_ecg.data.limits` allow.
     """
+    network = check_sizes(cfg, source)
     with damage_as_checkpoint_error(source, WRITTEN_IN_TRAINING):
-        for name, size in largest_sizes(cfg).items():
-            check_limit(f"{source}, cfg.model", name, size)
-        with torch.device("meta"):
-            network = build_network(cfg)
-        total = sum(parameter.numel() for parameter in network.parameters())
-        check_limit(f"{source}, cfg.model", "parameters", total)
         ignored = ()
         if encoder_only:
             ignored = PRETRAINING_MODULES

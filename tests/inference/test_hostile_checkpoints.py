@@ -14,10 +14,13 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
+from transformers import AutoModel, AutoModelForSequenceClassification
 
+import fairseq_ecg.huggingface
 import fairseq_ecg.tasks  # noqa: F401
 from fairseq_ecg.cli import main
 from fairseq_ecg.compat.checkpoint import CheckpointError, UnsafeCheckpointError
+from fairseq_ecg.compat.pickled import check_tuples
 from fairseq_ecg.compat.restoring import restore, sorted_overrides
 from fairseq_ecg.compat.training import load_checkpoint_to_cpu
 from fairseq_ecg.data.errors import DataError
@@ -302,7 +305,17 @@ def of_another_pickle(content):
     return change
 
 
+def key_of_tuples(levels):
+    """A pickle of a dict with one key, a tuple of twice the same tuple, and so on."""
+    value = b")q\x00"
+    for level in range(levels):
+        value += b"h" + bytes([level]) + b"\x86q" + bytes([level + 1])  # with itself; remembered
+    return b"\x80\x02}" + value + b"Ns."
+
+
 FILES = {
+    "tuples": lambda path: of_other_records(path, of_another_pickle(key_of_tuples(60))),
+    "tuples in legacy form": lambda path: path.write_bytes(key_of_tuples(60) * 4),
     "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_text("model: none"),
     "page": lambda path: path.write_text("<!DOCTYPE html><html></html>"),
@@ -562,6 +575,12 @@ class TestNothingIsOpenedOrResolved:
                 READERS[read](saved(change))
 
 
+@pytest.mark.parametrize("levels", [1, 15])
+def test_few_tuples_are_read(levels):
+    check_tuples(io.BytesIO(key_of_tuples(levels)))
+    assert list(pickle.loads(key_of_tuples(1))) == [((), ())]
+
+
 @pytest.fixture
 def folder(saved, tmp_path):
     load_model(saved(), device="cpu").save_pretrained(tmp_path / "folder")
@@ -701,3 +720,33 @@ def test_code_is_refused_as_such(saved):
     path = saved(put("cfg", value=Code()))
     with pytest.raises(UnsafeCheckpointError, match="could run code"):
         load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put("network", "encoder_layers", value=10**6), "1,000,000 layers, more than"),
+        (put("network", "encoder_layers", value="1"), "encoder_layers='1' is not a whole number"),
+        (put("network", "conv_feature_layers", value="[(8, 2, 2)] * 10000000"), "is not a list"),
+        (put("network", "_name", value=[]), "is not known here"),
+    ],
+)
+def test_configurations_of_hugging_face(change, message, folder):
+    config = json.loads((folder / "config.json").read_text())
+    change(config)
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(REFUSED, match=message) as caught:
+        AutoModel.from_pretrained(folder)
+    assert str(folder) in str(caught.value)
+
+
+def test_weights_of_hugging_face(folder):
+    AutoModelForSequenceClassification.from_pretrained(folder)
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    weights["network.proj.weight"][0, 0] = torch.nan
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(
+        CheckpointError, match=r"folder: the values of network\.proj\.weight are NaN"
+    ):
+        AutoModelForSequenceClassification.from_pretrained(folder)
