@@ -147,7 +147,6 @@ def _check_file(path: Path, allow_damaged: bool) -> None:
     if not head.startswith(b"PK"):
         _say_unchecked(path)
         return
-    damage = "it is truncated"
     try:
         with zipfile.ZipFile(path) as archive:
             records = archive.infolist()

@@ -155,7 +155,7 @@ def _naming_what_does_not_match(load_checkpoint: Callable) -> Callable:
             try:
                 extra_state = load_checkpoint(self, filename, *args, **kwargs)
                 if extra_state is not None:
-                    _check_place(extra_state, filename)
+                    _check_place(extra_state)
             except Exception as error:
                 if error.__context__ is None or not str(error).startswith("Cannot load model"):
                     raise
@@ -166,7 +166,7 @@ def _naming_what_does_not_match(load_checkpoint: Callable) -> Callable:
     return load
 
 
-def _check_place(extra_state: dict, source: str) -> None:
+def _check_place(extra_state: dict) -> None:
     """Check what fairseq reads of a state besides, where training goes on and what was best."""
     place = extra_state.get("train_iterator")
     told = [place.get("epoch"), place.get("iterations_in_epoch", 0)] if place else [None]
@@ -175,10 +175,7 @@ def _check_place(extra_state: dict, source: str) -> None:
         all(isinstance(number, int) and 0 <= number < 2**63 for number in told)
         and all(isinstance(number, Real) for number in numbers)
     ):
-        raise CheckpointError(
-            f"{source}: its extra_state does not tell where training goes on; to begin with the "
-            "first epoch, name it by checkpoint.finetune_from_model"
-        )
+        raise ValueError("its extra_state does not tell where training goes on")
 
 
 def _refusing_what_is_no_number(load_state_dict: Callable) -> Callable:

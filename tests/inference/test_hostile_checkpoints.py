@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import re
 import struct
 import tarfile
 import zipfile
@@ -446,6 +447,15 @@ def test_other_precisions_are_weights(dtype, saved):
 
     for read in READERS.values():
         read(saved(change))
+
+
+def test_the_remedy_of_a_limit_is_one(saved, monkeypatch):
+    path = saved()
+    monkeypatch.setenv("FAIRSEQ_ECG_LIMITS", "width=15")
+    with pytest.raises(DataError, match=r"changed\.pt, .* says 16 channels of a layer") as caught:
+        load_model(path, device="cpu")
+    monkeypatch.setenv(*re.search(r"set (FAIRSEQ_ECG_LIMITS)=(\S+) in", str(caught.value)).groups())
+    load_model(path, device="cpu")
 
 
 class TestNothingIsOpenedOrResolved:
