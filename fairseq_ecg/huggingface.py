@@ -22,6 +22,8 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 
+from fairseq_ecg.compat.checkpoint import check_numbers
+from fairseq_ecg.compat.stored_config import check_sizes
 from fairseq_ecg.compat.torchaudio import hide_broken_torchaudio
 from fairseq_ecg.inference.pretrained import MODEL_TYPE
 from fairseq_ecg.modules import ECGTransformerClassifier, FrameEncoder, Wav2Vec2
@@ -68,6 +70,20 @@ class _ECGFM(PreTrainedModel):
     config_class = ECGFMConfig
     main_input_name = "input_values"
     base_model_prefix = ""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **options):
+        """As in ``PreTrainedModel``.
+
+        Raises:
+            CheckpointError: a weight is NaN or infinite, or the configuration makes no network.
+            DataError: the network is larger than is plausible.
+        """
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **options)
+        model = loaded[0] if options.get("output_loading_info") else loaded
+        weights = {name: x for name, x in model.named_parameters() if x.device.type != "meta"}
+        check_numbers(model, weights, pretrained_model_name_or_path)
+        return loaded
 
     def _init_weights(self, module: nn.Module) -> None:
         # Only a head can be new: an encoder comes with its weights, or has drawn them when made.
@@ -140,7 +156,7 @@ class ECGFMForSequenceClassification(_ECGFM):
     def __init__(self, config: ECGFMConfig):
         super().__init__(config)
         config.network = config.network | {"_name": CLASSIFIER, "num_labels": config.num_labels}
-        self.network = build_network(config.network)
+        self.network = _built(config)
         self.post_init()
 
     def forward(
@@ -182,8 +198,15 @@ class ECGFMForSequenceClassification(_ECGFM):
         return output if return_dict else output.to_tuple()
 
 
+def _built(config: ECGFMConfig) -> nn.Module:
+    """Build the network of a configuration, whatever a file says in it."""
+    where = config.name_or_path or "config.json"
+    check_sizes(config.network, where)
+    return build_network(config.network)
+
+
 def _encoder(config: ECGFMConfig) -> nn.Module:
-    network = build_network(config.network)
+    network = _built(config)
     if isinstance(network, Wav2Vec2):
         network.remove_pretraining_modules()
     return network.encoder if isinstance(network, ECGTransformerClassifier) else network

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from fairseq_ecg.cli.options import add_checkpoint_options
 from fairseq_ecg.cli.prepare.options import words
 from fairseq_ecg.cli.probe import add_fitting_options, fitting_of, load_encoder
 
@@ -28,6 +29,7 @@ def add(commands) -> None:
         "--raw-root", type=Path, required=True, metavar="DIR", help="folder of PTB-XL"
     )
     ptbxl.add_argument("--checkpoint", required=True, metavar="CHECKPOINT", help="network to score")
+    add_checkpoint_options(ptbxl)
     ptbxl.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     ptbxl.add_argument(
         "--tasks",
@@ -79,7 +81,7 @@ def run_ptbxl(arguments: argparse.Namespace) -> int:
         return 0
     results = benchmark(
         arguments.raw_root,
-        load_encoder(arguments.checkpoint, arguments.device),
+        load_encoder(arguments),
         arguments.out,
         tasks=arguments.tasks,
         fitting=fitting_of(arguments, arguments.solver),

@@ -3,7 +3,11 @@
 import argparse
 from pathlib import Path
 
-from fairseq_ecg.cli.options import add_label_definition
+from fairseq_ecg.cli.options import (
+    add_checkpoint_options,
+    add_label_definition,
+    checkpoint_options,
+)
 from fairseq_ecg.cli.outputs import say_left_out
 from fairseq_ecg.cli.recordings import add_description, description_of
 
@@ -44,6 +48,7 @@ def add(commands) -> None:
     parser.add_argument(
         "--split", metavar="NAME", help="of --table: its rows with this name in the column split"
     )
+    add_checkpoint_options(parser)
     add_label_definition(parser, required=False)
     parser.add_argument(
         "--baseline",
@@ -92,7 +97,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     def scores(untrained_seed: int | None):
         model = load_model(
-            arguments.checkpoint, labels=arguments.label_def, untrained_seed=untrained_seed
+            arguments.checkpoint,
+            labels=arguments.label_def,
+            untrained_seed=untrained_seed,
+            **checkpoint_options(arguments),
         )
         if model.scale or not model.labels:
             kind = "is a regression" if model.scale else "was pre-trained only"

@@ -41,3 +41,25 @@ def add_label_definition(parser: argparse.ArgumentParser, required: bool) -> Non
         metavar="CSV",
         help="names of the labels, labels/label_def.csv",
     )
+
+
+def add_checkpoint_options(parser: argparse._ActionsContainer) -> None:
+    """Add what may have to be said of a checkpoint, for `checkpoint_options`."""
+    for name, what in (("mean", "mean"), ("std", "standard deviation")):
+        parser.add_argument(
+            f"--{name}-path",
+            type=Path,
+            metavar="TXT",
+            help=f"{what} of each lead, of a network that was trained on leads normalised by it",
+        )
+    parser.add_argument(
+        "--allow-damaged",
+        action="store_true",
+        default=None,
+        help="read a checkpoint although its checksums differ from what is there",
+    )
+
+
+def checkpoint_options(arguments: argparse.Namespace) -> dict[str, object]:
+    """Return these options by the names that ``load_model`` has for them."""
+    return {name: getattr(arguments, name) for name in ("mean_path", "std_path", "allow_damaged")}

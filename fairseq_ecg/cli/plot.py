@@ -3,7 +3,11 @@
 import argparse
 from pathlib import Path
 
-from fairseq_ecg.cli.options import add_label_definition
+from fairseq_ecg.cli.options import (
+    add_checkpoint_options,
+    add_label_definition,
+    checkpoint_options,
+)
 from fairseq_ecg.cli.outputs import output_files, say_left_out
 from fairseq_ecg.cli.prepare.options import words
 from fairseq_ecg.cli.recordings import add_recordings, recordings_of
@@ -45,6 +49,7 @@ def add(commands) -> None:
     _add_paper_options(parser)
     group = parser.add_argument_group("what a network says")
     group.add_argument("--checkpoint", metavar="MODEL", help=".pt file, folder or hub id")
+    add_checkpoint_options(group)
     add_label_definition(group, required=False)
     group.add_argument(
         "--truth",
@@ -150,7 +155,9 @@ class _Plotter:
         if arguments.checkpoint:
             from fairseq_ecg.inference import load_model
 
-            self.model = load_model(arguments.checkpoint, labels=arguments.label_def)
+            self.model = load_model(
+                arguments.checkpoint, labels=arguments.label_def, **checkpoint_options(arguments)
+            )
 
     def __call__(self, recording, file: Path) -> None:
         from fairseq_ecg.formats.location import Location

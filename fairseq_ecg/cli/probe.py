@@ -3,7 +3,11 @@
 import argparse
 from pathlib import Path
 
-from fairseq_ecg.cli.options import add_label_definition
+from fairseq_ecg.cli.options import (
+    add_checkpoint_options,
+    add_label_definition,
+    checkpoint_options,
+)
 from fairseq_ecg.cli.prepare.options import words
 from fairseq_ecg.cli.recordings import add_description, description_of
 
@@ -25,6 +29,7 @@ def add(commands) -> None:
         metavar="CHECKPOINT",
         help="network, pre-trained or fine-tuned; not needed with --directory",
     )
+    add_checkpoint_options(parser)
     data = parser.add_argument_group("data, one of three kinds")
     data.add_argument(
         "--data",
@@ -279,7 +284,7 @@ def _features(arguments: argparse.Namespace, out: Path):
         parts, named = read_labelled_recordings(
             arguments.table, arguments.splits, arguments.label_columns or named
         )
-    model = load_encoder(arguments.checkpoint, arguments.device)
+    model = load_encoder(arguments)
     cache = EmbeddingCache(
         arguments.cache or out / "embeddings", model, arguments.batch_size, arguments.workers
     )
@@ -298,7 +303,7 @@ def _features(arguments: argparse.Namespace, out: Path):
     return features, named, model, cache.fingerprint
 
 
-def load_encoder(checkpoint: str, device: str | None):
+def load_encoder(arguments: argparse.Namespace):
     """Read a network whose own labels, if it has any, are not used: they need no names."""
     import warnings
 
@@ -306,7 +311,9 @@ def load_encoder(checkpoint: str, device: str | None):
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "(?s).*its labels have no names", UserWarning)
-        return load_model(checkpoint, device=device)
+        return load_model(
+            arguments.checkpoint, device=arguments.device, **checkpoint_options(arguments)
+        )
 
 
 def _is_store(folder: str) -> bool:

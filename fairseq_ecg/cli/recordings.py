@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fairseq_ecg.cli.options import add_verify
+from fairseq_ecg.cli.options import add_checkpoint_options, add_verify, checkpoint_options
 from fairseq_ecg.cli.prepare.options import words
 from fairseq_ecg.cli.prepare.signals import EXIT_QUARANTINED
 from fairseq_ecg.data.names import in_one_line, printable
@@ -103,6 +103,7 @@ def add_network(parser: argparse.ArgumentParser, batch_size: int) -> None:
     parser.add_argument(
         "checkpoint", metavar="CHECKPOINT", help=".pt file, folder, or id on the Hugging Face hub"
     )
+    add_checkpoint_options(parser)
     group = parser.add_argument_group("how it is computed")
     group.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     group.add_argument(
@@ -298,4 +299,5 @@ def _model(arguments: argparse.Namespace) -> "ECGModel":
             dtype=DTYPES[arguments.dtype],
             labels=arguments.label_def if tells_labels else None,
             missing_leads=arguments.missing_leads,
+            **checkpoint_options(arguments),
         )

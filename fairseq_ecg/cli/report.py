@@ -3,7 +3,11 @@
 import argparse
 from pathlib import Path
 
-from fairseq_ecg.cli.options import add_label_definition
+from fairseq_ecg.cli.options import (
+    add_checkpoint_options,
+    add_label_definition,
+    checkpoint_options,
+)
 from fairseq_ecg.cli.outputs import output_files, say_left_out
 from fairseq_ecg.cli.recordings import add_recordings, recordings_of
 from fairseq_ecg.cli.shown import METHODS, add_part, add_thresholds
@@ -22,6 +26,7 @@ def add(commands) -> None:
     )
     add_recordings(parser)
     parser.add_argument("--checkpoint", required=True, metavar="MODEL", help=".pt, folder, hub id")
+    add_checkpoint_options(parser)
     add_label_definition(parser, required=False)
     parser.add_argument(
         "--out",
@@ -84,7 +89,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _model(arguments: argparse.Namespace):
     from fairseq_ecg.inference import load_model
 
-    return load_model(arguments.checkpoint, labels=arguments.label_def)
+    return load_model(
+        arguments.checkpoint, labels=arguments.label_def, **checkpoint_options(arguments)
+    )
 
 
 def _make(arguments: argparse.Namespace, model, recordings: list, file: Path, progress):

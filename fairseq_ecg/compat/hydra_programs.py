@@ -28,7 +28,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
 from fairseq_ecg.compat.extraction import Extraction, Observer, in_turns, parse_extracts
 from fairseq_ecg.compat.launch_dir import from_launch_dir
-from fairseq_ecg.compat.restoring import Overrides, restore, sorted_overrides
+from fairseq_ecg.compat.restoring import PATHS, Overrides, restore, sorted_overrides
 from fairseq_ecg.data.errors import DataError
 from hydra_plugins.fairseq_ecg_plugin import widen_schema
 
@@ -51,8 +51,6 @@ READING = (
 
 WITHOUT_YAML = "from_checkpoint"
 """Name of the configuration where the command line gives none."""
-
-PATHS = ("data", "label_file", "mean_path", "std_path")
 
 
 def validate() -> None:
@@ -157,7 +155,7 @@ def overrides_of(cfg: DictConfig, command_line: Sequence[str]) -> Overrides:
     for section, values in sorted_overrides(_parsed(cfg.common_eval.model_overrides)).items():
         given[section] |= values
     given["task"] |= {
-        key: from_launch_dir(given["task"][key]) for key in PATHS if key in given["task"]
+        key: from_launch_dir(given["task"][key]) for key in PATHS["task"] if key in given["task"]
     }
     return given
 
@@ -206,7 +204,11 @@ def evaluate(cfg: DictConfig, overrides: Overrides, labelled: bool) -> None:
     if not labelled:
         overrides["task"]["criterion_name"] = None  # of its batches: pairs of segments for CMSC
     model, saved, task = restore(
-        cfg.common_eval.path, overrides, cfg.common.seed, cfg.checkpoint.checkpoint_suffix
+        cfg.common_eval.path,
+        overrides,
+        cfg.common.seed,
+        cfg.checkpoint.checkpoint_suffix,
+        labelled,
     )
     model = model.eval().to(device, dtype)
     observer = Observer(model, names, cfg.common_eval.path)

@@ -2,21 +2,31 @@
 
 import logging
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from fairseq.checkpoint_utils import get_maybe_sharded_checkpoint_filename
 from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import TASK_DATACLASS_REGISTRY, FairseqTask, setup_task
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from fairseq_ecg.compat.checkpoint import (
+    WRITTEN_IN_TRAINING,
     CheckpointError,
+    damage_as_checkpoint_error,
     load_checkpoint,
     load_trained,
+)
+from fairseq_ecg.compat.stored_config import (
+    check_network,
+    literal,
     model_config,
+    stored_section,
 )
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.modules.architecture import NETWORKS
+from fairseq_ecg.modules.conv_extractor import told
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +35,15 @@ Overrides = dict[str, dict[str, Any]]
 
 OF_THE_MACHINE = {"backend": None, "compile": None}
 """Keys of the task that say where it was trained, and nothing of where it is used."""
+
+PATHS = {
+    "task": ("data", "label_file", "mean_path", "std_path"),
+    "criterion": ("weights_file",),
+}
+"""Options that name files, by section. Those of a checkpoint are another machine's, or were
+written by a stranger: they are opened where a user names them too. Only of ``label_file`` a
+checkpoint is believed, as published commands want it: it is an array, and nothing of it is shown
+but metrics."""
 
 
 def sorted_overrides(values: dict[str, Any]) -> Overrides:
@@ -43,7 +62,11 @@ def sorted_overrides(values: dict[str, Any]) -> Overrides:
 
 
 def restore(
-    path: str | os.PathLike, overrides: Overrides, seed: int = 1, suffix: str = ""
+    path: str | os.PathLike,
+    overrides: Overrides,
+    seed: int = 1,
+    suffix: str = "",
+    labelled: bool | None = None,
 ) -> tuple[BaseFairseqModel, DictConfig, FairseqTask]:
     """Build the model and the task of a checkpoint; neither YAML nor pre-trained file is needed.
 
@@ -52,34 +75,79 @@ def restore(
         overrides: what comes before the checkpoint's configuration.
         seed: of the task.
         suffix: ``checkpoint.checkpoint_suffix``, before the extension of the file's name.
+        labelled: whether data are read with labels, by the task; None: not at all.
 
     Returns:
         The model with its weights; the configuration, with sections ``task``, ``model`` and
-        ``criterion``; and the task.
+        ``criterion``; and the task. Configuration and task name no file that overrides do not
+        name.
 
     Raises:
         FileNotFoundError: there is no such file.
         CheckpointError: the file cannot be used.
-        DataError: an override names no option.
+        DataError: an override names no option, or the checkpoint a file that is to be read and
+            that no override names.
     """
     path = get_maybe_sharded_checkpoint_filename(os.fspath(path), suffix, 0, 1)
     logger.info("loading model from %s", path)
     state = load_checkpoint(path)
     saved = {"model": model_config(state, path)}
     for section in ("task", "criterion"):
-        if not state["cfg"].get(section):
-            raise CheckpointError(f"{path} has no cfg.{section}: it is no checkpoint of a training")
-        saved[section] = dict(state["cfg"][section])
+        saved[section] = stored_section(state, path, section)
+        if not isinstance(saved[section].get("_name"), str):
+            raise CheckpointError(
+                f"{path} has no cfg.{section}, it is no checkpoint of a training; "
+                f"{WRITTEN_IN_TRAINING}"
+            )
+    name = saved["model"].get("_name")
+    if isinstance(name, str) and name in NETWORKS:
+        check_network(saved["model"], state["model"], path)
+    saved = literal(saved, path)
     saved["task"] |= OF_THE_MACHINE
     for section, values in overrides.items():
         _override(saved, section, values)
+    named = _take_out_paths(saved, overrides, labelled)
+    for option in _files_to_read(saved, labelled):
+        if option in named:
+            raise DataError(
+                f"{path} was trained with {option}={told(named[option])}, and no file is opened "
+                f"because a checkpoint names it: give {option}, the same if you trust it"
+            )
     saved["model"] |= {"model_path": None, "no_pretrained_weights": True}
-    # Of one tree, as options of the task refer to others.
-    tree = OmegaConf.create({"common": {"seed": seed}, **saved})
-    task = setup_task(tree.task, from_checkpoint=True)
-    model = task.build_model(tree.model, from_checkpoint=True)
+    with damage_as_checkpoint_error(path, WRITTEN_IN_TRAINING):
+        # Of one tree, as options of the task refer to others.
+        tree = OmegaConf.create({"common": {"seed": seed}, **saved})
+        task = setup_task(tree.task, from_checkpoint=True)
+        model = task.build_model(tree.model, from_checkpoint=True)
     load_trained(model, state, path)
     return model, tree, task
+
+
+def _take_out_paths(
+    saved: Overrides, overrides: Overrides, labelled: bool | None
+) -> dict[str, Any]:
+    """Remove the options of `PATHS` that nobody overrides; return what the checkpoint said."""
+    named = {}
+    for section, keys in PATHS.items():
+        for key in keys:
+            if key == "label_file" and labelled:
+                continue
+            if key not in overrides[section] | overrides[""]:
+                value = saved[section].pop(key, None)
+                if value not in (None, MISSING):
+                    named[f"{section}.{key}"] = value
+    return named
+
+
+def _files_to_read(saved: Overrides, labelled: bool | None) -> Iterator[str]:
+    """Options, as ``section.key``, whose files will be opened."""
+    if labelled is None:
+        return
+    yield "task.data"
+    if saved["task"].get("normalize"):
+        yield from ("task.mean_path", "task.std_path")
+    if labelled and saved["criterion"].get("report_cinc_score"):
+        yield "criterion.weights_file"
 
 
 def _override(saved: Overrides, section: str, values: dict[str, Any]) -> None:
@@ -87,7 +155,7 @@ def _override(saved: Overrides, section: str, values: dict[str, Any]) -> None:
     if section:
         saved[section] |= values
         registries = {"task": TASK_DATACLASS_REGISTRY, "criterion": CRITERION_DATACLASS_REGISTRY}
-        known = registries.get(section, {}).get(saved[section]["_name"])
+        known = registries[section].get(saved[section]["_name"]) if section in registries else None
         for key in values if known is not None else ():
             if key not in known.__dataclass_fields__:
                 raise DataError(f"{section}.{key}: {saved[section]['_name']} has no such option")

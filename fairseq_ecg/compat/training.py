@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from numbers import Real
 from types import ModuleType
 
 import fairseq.checkpoint_utils
@@ -20,8 +21,16 @@ from fairseq.file_io import PathManager
 from fairseq.logging import metrics
 from omegaconf import OmegaConf
 
-from fairseq_ecg.compat.checkpoint import CheckpointError, load_checkpoint
+from fairseq_ecg.compat.checkpoint import (
+    WRITTEN_IN_TRAINING,
+    CheckpointError,
+    check_numbers,
+    damage_as_checkpoint_error,
+    load_checkpoint,
+    num_updates_of,
+)
 from fairseq_ecg.compat.csv_log import CsvLog
+from fairseq_ecg.compat.stored_config import literal
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +41,9 @@ def mend() -> None:
     PathManager.copy = staticmethod(copy_whole)
     _wrap(fairseq.distributed.utils, "all_gather_list", _without_gpus)
     _wrap(fairseq.logging.progress_bar, "progress_bar", _with_csv)
+    _wrap(fairseq.trainer.Trainer, "__init__", _with_all_parameters)
     _wrap(fairseq.trainer.Trainer, "load_checkpoint", _naming_what_does_not_match)
+    _wrap(fairseq.models.BaseFairseqModel, "load_state_dict", _refusing_what_is_no_number)
     _wrap(fairseq.trainer.Trainer, "clip_grad_norm", _checking_losses)
     _wrap(fairseq.trainer.Trainer, "_reduce_and_log_stats", _without_waiting)
     if "fairseq_cli.train" in sys.modules:
@@ -49,18 +60,26 @@ def load_checkpoint_to_cpu(path, arg_overrides=None, load_on_all_ranks=False):
         load_on_all_ranks: accepted as in fairseq; a local file may be read by all ranks at once.
 
     Returns:
-        The state with ``cfg`` as a ``DictConfig``.
+        The state with ``cfg`` as a ``DictConfig`` in which nothing is resolved.
+
+    Raises:
+        FileNotFoundError, CheckpointError: as :func:`load_checkpoint`.
+        CheckpointError: it is no state of a training.
     """
-    state = load_checkpoint(PathManager.get_local_path(path))
-    if state.get("cfg") is not None:
-        state["cfg"] = OmegaConf.create(state["cfg"], flags={"allow_objects": True})
-        if arg_overrides is not None:
-            overwrite_args_by_name(state["cfg"], arg_overrides)
-    state = fairseq.checkpoint_utils._upgrade_state_dict(state)
-    last = state["optimizer_history"][-1]
-    if last["optimizer_name"] == "FairseqAdam":
-        # The same optimizer and state under stock fairseq's class name.
-        last["optimizer_name"] = "Adam"
+    path = PathManager.get_local_path(path)
+    state = load_checkpoint(path)
+    num_updates_of(state, path)
+    with damage_as_checkpoint_error(path, WRITTEN_IN_TRAINING):
+        if state.get("cfg") is not None:
+            cfg = literal(state["cfg"], path)
+            state["cfg"] = OmegaConf.create(cfg, flags={"allow_objects": True})
+            if arg_overrides is not None:
+                overwrite_args_by_name(state["cfg"], arg_overrides)
+        state = fairseq.checkpoint_utils._upgrade_state_dict(state)
+        last = state["optimizer_history"][-1]
+        if last["optimizer_name"] == "FairseqAdam":
+            # The same optimizer and state under stock fairseq's class name.
+            last["optimizer_name"] = "Adam"
     return state
 
 
@@ -89,6 +108,31 @@ def copy_whole(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
     return True
 
 
+def leave_out_untrained(model: torch.nn.Module) -> None:
+    """Have a model not count as trained what no gradient reaches, until the trainer has it.
+
+    fairseq counts what requires a gradient. Its trainer is to have these parameters all the same:
+    the places of all others in a stored state of the optimizer depend on them.
+
+    Args:
+        model: with ``without_gradient``, which lists these parameters; others are left as they are.
+    """
+    untrained = getattr(model, "without_gradient", list)()
+    model.left_out = [parameter for parameter in untrained if parameter.requires_grad]
+    for parameter in model.left_out:
+        parameter.requires_grad_(False)
+
+
+def _with_all_parameters(init: Callable) -> Callable:
+    @functools.wraps(init)
+    def with_all(self, cfg, task, model, *args, **kwargs):
+        init(self, cfg, task, model, *args, **kwargs)
+        for parameter in getattr(model, "left_out", ()):
+            parameter.requires_grad_(True)
+
+    return with_all
+
+
 def _with_csv(progress_bar: Callable) -> Callable:
     @functools.wraps(progress_bar)
     def build(iterator, log_format=None, log_interval=100, *args, **kwargs):
@@ -105,14 +149,41 @@ def _with_csv(progress_bar: Callable) -> Callable:
 
 def _naming_what_does_not_match(load_checkpoint: Callable) -> Callable:
     @functools.wraps(load_checkpoint)
-    def load(self, *args, **kwargs):
-        try:
-            return load_checkpoint(self, *args, **kwargs)
-        except Exception as error:
-            if error.__context__ is None or not str(error).startswith("Cannot load model"):
-                raise
-            # fairseq keeps to itself which weights do not match.
-            raise CheckpointError(f"{error} {error.__context__}") from error.__context__
+    def load(self, filename, *args, **kwargs):
+        remedy = "go on from another checkpoint, or start anew in another checkpoint.save_dir"
+        with damage_as_checkpoint_error(filename, remedy):
+            try:
+                extra_state = load_checkpoint(self, filename, *args, **kwargs)
+                if extra_state is not None:
+                    _check_place(extra_state)
+            except Exception as error:
+                if error.__context__ is None or not str(error).startswith("Cannot load model"):
+                    raise
+                # fairseq keeps to itself which weights do not match.
+                raise CheckpointError(f"{error} {error.__context__}") from error.__context__
+        return extra_state
+
+    return load
+
+
+def _check_place(extra_state: dict) -> None:
+    """Check what fairseq reads of a state besides, where training goes on and what was best."""
+    place = extra_state.get("train_iterator")
+    told = [place.get("epoch"), place.get("iterations_in_epoch", 0)] if place else [None]
+    numbers = [extra_state.get(key, 0.0) for key in ("best", "previous_training_time")]
+    if not (
+        all(isinstance(number, int) and 0 <= number < 2**63 for number in told)
+        and all(isinstance(number, Real) for number in numbers)
+    ):
+        raise ValueError("its extra_state does not tell where training goes on")
+
+
+def _refusing_what_is_no_number(load_state_dict: Callable) -> Callable:
+    @functools.wraps(load_state_dict)
+    def load(self, state_dict, *args, **kwargs):
+        loaded = load_state_dict(self, state_dict, *args, **kwargs)
+        check_numbers(self, state_dict, "the checkpoint")
+        return loaded
 
     return load
 
@@ -191,6 +262,13 @@ def _on_any_device(distributed: type) -> Callable:
 
     @functools.wraps(distributed, updated=())
     def build(module, device_ids=None, output_device=None, **options):
+        # It waits for a gradient of every parameter that it is given.
+        untrained = {id(parameter) for parameter in getattr(module, "without_gradient", list)()}
+        distributed._set_params_and_buffers_to_ignore_for_model(
+            module, [name for name, value in module.named_parameters() if id(value) in untrained]
+        )
+        if getattr(module, "trains_in_turns", False):
+            options["find_unused_parameters"] = True
         if next(module.parameters()).device.type == "cpu":
             # torch accepts device ids for modules on GPUs alone, fairseq always gives them.
             device_ids = output_device = None

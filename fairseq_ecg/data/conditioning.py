@@ -24,10 +24,24 @@ class LeadStatistics:
     Args:
         mean: ``(12,)`` float64, in the unit of the ECGs.
         std: ``(12,)`` float64, in the unit of the ECGs.
+
+    Raises:
+        DataError: these are not twelve finite numbers each, or a standard deviation is not
+            positive.
     """
 
     mean: np.ndarray
     std: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values.shape != (len(LEADS),) or values.dtype.kind not in "fiu":
+                raise DataError(f"{name} of the leads: expected {len(LEADS)} numbers")
+            if not np.isfinite(values).all():
+                raise DataError(f"{name} of the leads: a number is not finite")
+        if not (self.std > 0).all():
+            lead = LEADS[int(np.argmin(self.std))]
+            raise DataError(f"the standard deviation of {lead} is not positive")
 
     @classmethod
     def read(cls, mean_path: str | os.PathLike, std_path: str | os.PathLike) -> "LeadStatistics":
@@ -37,10 +51,10 @@ class LeadStatistics:
             DataError: not twelve finite numbers, or a standard deviation that is not positive.
         """
         mean, std = _read_column(mean_path), _read_column(std_path)
-        if not (std > 0).all():
-            lead = LEADS[int(np.argmin(std))]
-            raise DataError(f"{std_path}: the standard deviation of {lead} is not positive")
-        return cls(mean, std)
+        try:
+            return cls(mean, std)
+        except DataError as error:
+            raise DataError(f"{std_path}: {error}") from error
 
 
 def _read_column(path: str | os.PathLike) -> np.ndarray:

@@ -49,6 +49,12 @@ LIMITS = {
     "elements": Limit(1_000_000, "tags"),
     "objects": Limit(100_000, "groups, data sets and cells"),
     "nodes": Limit(1_000_000, "values with what aliases repeat"),
+    "options": Limit(20_000, "values in a configuration"),
+    "layers": Limit(200, "layers"),
+    "width": Limit(100_000, "channels of a layer"),
+    "kernel": Limit(100_000, "samples or frames of a convolution"),
+    "parameters": Limit(2e9, "parameters"),
+    "segment": Limit(1e6, "samples of a segment"),
 }
 """Limits by name; the README of ``fairseq_ecg.formats`` says what they are far from."""
 

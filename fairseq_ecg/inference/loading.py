@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from fairseq_ecg.compat.checkpoint import CheckpointError
+from fairseq_ecg.data.conditioning import LeadStatistics
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.label_file import LABEL_DEFINITION, read_label_names
 from fairseq_ecg.inference.aggregation import ECG_FM_LABELS
@@ -18,6 +19,7 @@ from fairseq_ecg.inference.preprocessing import Preprocessing
 from fairseq_ecg.inference.pretrained import CONFIG, WEIGHTS, read_pretrained
 from fairseq_ecg.inference.stored import StoredModel, read_checkpoint
 from fairseq_ecg.modules import ECGTransformerClassifier
+from fairseq_ecg.modules.conv_extractor import told
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(?<!\.pt)")
 """``owner/name``; what ends in ``.pt`` is a path, whether it exists or not."""
@@ -34,16 +36,19 @@ def load_model(
     aggregation: Mapping[str, str] | str | None = None,
     preprocessing: Preprocessing | None = None,
     missing_leads: str | None = None,
+    mean_path: str | os.PathLike | None = None,
+    std_path: str | os.PathLike | None = None,
     filename: str | None = None,
     revision: str | None = None,
     untrained_seed: int | None = None,
+    allow_damaged: bool | None = None,
 ) -> ECGModel:
     """Read a trained network, ready to be given recordings.
 
     Checkpoints of fairseq_signals and of this package are alike, pre-trained (``wav2vec2``,
     ``wav2vec2_cmsc``, ``ecg_transformer``) and fine-tuned (``ecg_transformer_classifier``) ones.
-    The architecture is the one that the checkpoint records. Every weight must find its place, and
-    no code in the file is run.
+    The architecture is the one that the checkpoint records. Every weight must find its place, no
+    code in the file is run, and no file is opened because a checkpoint names it.
 
     Args:
         source: a ``.pt`` file, a folder that :meth:`ECGModel.save_pretrained` wrote or that holds
@@ -52,15 +57,19 @@ def load_model(
         dtype: to compute in, ``torch.bfloat16`` or ``"bfloat16"`` for instance; None: float32.
         labels: names of the labels in the order of the network, or a ``label_def.csv`` that has
             them. None: those stored with the network, else those in the ``label_def.csv`` beside
-            it, else those in the one it was trained with if that is still there; if there are none
-            labels are numbered, with a warning.
+            it; if there are none labels are numbered, with a warning.
         aggregation: see :meth:`ECGModel.predict`.
         preprocessing: in place of the one that the checkpoint tells.
         missing_leads: in place of that of the preprocessing.
+        mean_path: text file of the mean of each of the twelve leads, and
+        std_path: of the standard deviation, for a network that was trained on leads normalised by
+            them (``task.normalize``) and does not hold them itself.
         filename: of the ``.pt`` file in a folder or repository that holds several.
         revision: of a repository on the hub: branch, tag or commit.
         untrained_seed: if given, the weights are not those of the checkpoint, but drawn anew with
             this seed, as a baseline.
+        allow_damaged: read a ``.pt`` file although its checksums differ. None: whether the
+            environment variable ``FAIRSEQ_ECG_ALLOW_DAMAGED`` is ``1``.
 
     Returns:
         The model, in evaluation mode.
@@ -68,15 +77,20 @@ def load_model(
     Raises:
         FileNotFoundError: there is no such file.
         UnsafeCheckpointError: the file would run code.
-        CheckpointError: it cannot be read, or its weights do not fit its architecture; keys are
-            named.
-        DataError: the labels are not those of the network, its preprocessing cannot be known, or
-            there is no such device or dtype.
+        CheckpointError: it cannot be read or is damaged, or its weights do not fit its architecture
+            or are not finite; keys are named.
+        DataError: the labels are not those of the network, its preprocessing cannot be known, it
+            is larger than is plausible, or there is no such device or dtype.
     """
-    stored = _stored(source, filename, revision)
+    statistics = None
+    if mean_path is not None or std_path is not None:
+        if mean_path is None or std_path is None or preprocessing is not None:
+            raise DataError("mean_path and std_path need each other, and take no preprocessing")
+        statistics = LeadStatistics.read(mean_path, std_path)
+    stored = _stored(source, filename, revision, allow_damaged)
     network = stored.network(untrained_seed)
     n_labels = network.proj.out_features if isinstance(network, ECGTransformerClassifier) else 0
-    prepared = preprocessing or stored.preprocessing()
+    prepared = preprocessing or stored.preprocessing(statistics)
     if missing_leads is not None:
         prepared = replace(prepared, missing_leads=missing_leads)
     model = ECGModel(
@@ -100,16 +114,21 @@ def _floating(dtype: torch.dtype | str | None) -> torch.dtype | None:
     return found
 
 
-def _stored(source: str | os.PathLike, filename: str | None, revision: str | None) -> StoredModel:
+def _stored(
+    source: str | os.PathLike,
+    filename: str | None,
+    revision: str | None,
+    allow_damaged: bool | None,
+) -> StoredModel:
     """Read what a path or a repository holds."""
     path = Path(source)
     if isinstance(source, str) and not path.exists() and HUB_ID.fullmatch(source):
         path = _downloaded(source, filename, revision)
     if not path.is_dir():
-        return read_checkpoint(path)
+        return read_checkpoint(path, allow_damaged)
     if filename is None and (path / CONFIG).is_file() and (path / WEIGHTS).is_file():
         return read_pretrained(path)
-    return read_checkpoint(_only_checkpoint(path, filename))
+    return read_checkpoint(_only_checkpoint(path, filename), allow_damaged)
 
 
 def _only_checkpoint(folder: Path, filename: str | None) -> Path:
@@ -176,15 +195,14 @@ def _labels(
         return ()
     if stored.labels is not None:
         return _checked(stored.labels, n_labels, stored, "what is stored with it")
-    places = [stored.path.parent / LABEL_DEFINITION]
-    if stored.label_file:
-        places.append(Path(stored.label_file).parent / LABEL_DEFINITION)
-    for place in places:
-        if place.is_file():
-            return _checked(read_label_names(place), n_labels, stored, place)
+    place = stored.path.parent / LABEL_DEFINITION
+    if place.is_file():
+        return _checked(read_label_names(place), n_labels, stored, place)
     hint = ""
+    if isinstance(stored.label_file, str):
+        hint = f", which was {LABEL_DEFINITION} beside {told(stored.label_file)}"
     if n_labels == len(ECG_FM_LABELS):
-        hint = ", or if this is ECG-FM's mimic_iv_ecg_finetuned.pt labels=ECG_FM_LABELS of "
+        hint += ", or if this is ECG-FM's mimic_iv_ecg_finetuned.pt labels=ECG_FM_LABELS of "
         hint += "fairseq_ecg.inference"
     warnings.warn(
         f"{stored.path}: its labels have no names and are numbered. Put the label_def.csv it was "

@@ -129,10 +129,15 @@ def _part(
     mark = folder / f"{number:06}.json"
     identity = _identity(recordings, settings)
     if mark.is_file():
-        found = json.loads(mark.read_text(encoding="utf-8"))
-        if found["identity"] == identity and not (strict and found["errors"]):
+        try:
+            found = json.loads(mark.read_text(encoding="utf-8"))
+            left_out = dict(found["errors"])
+            is_same = found["identity"] == identity
+        except (ValueError, KeyError, TypeError):  # damaged: as if it were not there
+            is_same = False
+        if is_same and not (strict and left_out):
             bar.update(len(recordings))
-            return dict(found["errors"])
+            return left_out
         mark.unlink()
     tables, errors = compute(recordings, bar)
     for name, table in tables.items():

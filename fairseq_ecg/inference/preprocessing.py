@@ -15,6 +15,7 @@ from fairseq_ecg.data.recording import Recording
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.formats.leads import arrange, derive_limb_leads
 from fairseq_ecg.formats.units import check_millivolts
+from fairseq_ecg.modules.conv_extractor import told
 from fairseq_ecg.prepare.signals import RESAMPLERS, is_long, resample, standardisation
 
 QUICKSTART_EPSILON = 1e-8
@@ -24,6 +25,15 @@ MISSING_LEADS = ("derive", "zero", "error")
 SHORT = ("error", "pad")
 TAILS = ("drop", "overlap")
 NAN_POLICIES = ("error", "interpolate")
+
+_KINDS = {
+    bool: bool,
+    float: float | int,
+    str: str,
+    tuple: list | tuple,
+    type(None): list | tuple | None,
+}
+"""Of what type a stored value is, by the type of its default."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +81,15 @@ class Preprocessing:
             if not 0 < getattr(self, name) < np.inf:
                 raise DataError(f"preprocessing: {name}={getattr(self, name)} must be positive")
         check_rate("preprocessing", self.sample_rate)
-        check_limit("preprocessing", "samples", self.segment_seconds * self.sample_rate)
+        check_limit("preprocessing", "segment", self.segment_seconds * self.sample_rate)
         check_choice("missing_leads", self.missing_leads, MISSING_LEADS)
         check_choice("resampler", self.resampler, RESAMPLERS)
         if not 0 <= self.epsilon < np.inf:
             raise DataError(f"preprocessing: epsilon={self.epsilon} must not be negative")
         if (self.mean is None) != (self.std is None):
             raise DataError("preprocessing: mean and std need each other")
+        if self.mean is not None:
+            self._statistics()
         try:
             lead_indices(self.leads)
         except ValueError as error:
@@ -86,18 +98,26 @@ class Preprocessing:
             raise DataError("preprocessing: a segment is shorter than one sample")
 
     @classmethod
-    def of_task(cls, task: Mapping[str, Any], recorded: Mapping[str, Any] | None = None):
+    def of_task(
+        cls,
+        task: Mapping[str, Any],
+        recorded: Mapping[str, Any] | None = None,
+        statistics: LeadStatistics | None = None,
+    ) -> "Preprocessing":
         """Infer it from the configuration of the task that trained a network.
 
         Args:
-            task: ``cfg.task`` of a checkpoint of fairseq_signals or of this package.
-            recorded: what the training of this package noted of its data, ``sample_rate`` and
-                ``segment_seconds``; None of a checkpoint of fairseq_signals, for which 500 Hz and
-                5 s are taken where ``task.sample_rate`` and ``task.max_sample_size`` say nothing
-                else.
+            task: ``cfg.task`` of a checkpoint of fairseq_signals or of this package. Files that it
+                names are not opened.
+            recorded: what the training of this package noted of its data, see
+                `fairseq_ecg.compat.checkpoint.NOTES`; None of a checkpoint of fairseq_signals, for
+                which 500 Hz and 5 s are taken where ``task.sample_rate`` and
+                ``task.max_sample_size`` say nothing else.
+            statistics: with which leads are normalised, in place of those noted.
 
         Raises:
-            DataError: the network has no one input, or its statistics are not there.
+            DataError: the network has no one input, or its statistics are not there, or are given
+                although it was trained without.
         """
         if task.get("leads_bucket"):
             raise DataError(
@@ -111,14 +131,23 @@ class Preprocessing:
             seconds = min(seconds, task["max_sample_size"] / rate)
         mean = std = None
         if task.get("normalize"):
-            try:
-                statistics = LeadStatistics.read(task["mean_path"], task["std_path"])
-            except DataError as error:
+            if statistics is not None:
+                mean, std = statistics.mean, statistics.std
+            elif "mean" in known and "std" in known:
+                mean, std = known["mean"], known["std"]
+            else:
                 raise DataError(
-                    f"{error}. The network was trained on normalised leads: restore the files, or "
-                    "give load_model a preprocessing with mean and std"
-                ) from error
-            mean, std = (tuple(map(float, x)) for x in (statistics.mean, statistics.std))
+                    "the network was trained on leads normalised by statistics that the checkpoint "
+                    "does not hold, and no file is opened because a checkpoint names it "
+                    f"({told(task.get('mean_path'))}, {told(task.get('std_path'))}). Give both "
+                    "files: --mean-path and --std-path, in Python mean_path= and std_path="
+                )
+            mean, std = (tuple(map(float, values)) for values in (mean, std))
+        elif statistics is not None:
+            raise DataError(
+                "the network was trained on leads that were not normalised: leave out mean_path "
+                "and std_path"
+            )
         return cls(
             sample_rate=rate,
             segment_seconds=seconds,
@@ -136,7 +165,7 @@ class Preprocessing:
         """Make it of what :meth:`to_json` returned.
 
         Raises:
-            DataError: a key that is not known here.
+            DataError: a key that is not known here, or a value of another type.
         """
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
@@ -144,6 +173,10 @@ class Preprocessing:
                 f"preprocessing: {', '.join(unknown)} is not known here. The network was saved by "
                 "another version of fairseq-ecg: install a newer one"
             )
+        for field in fields(cls):
+            value, kind = values.get(field.name, field.default), _KINDS[type(field.default)]
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+                raise DataError(f"preprocessing: {field.name}={told(value)} is of a wrong type")
         lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
         return cls(**{**values, **lists})
 
@@ -166,15 +199,15 @@ class Preprocessing:
 
     def conditioning(self) -> Conditioning:
         """Return what is done to a segment that is standardised and cut already."""
-        statistics = None
-        if self.mean is not None:
-            statistics = LeadStatistics(np.array(self.mean), np.array(self.std))
         return Conditioning(
             pad_leads=self.pad_leads,
             sample_rate=self.sample_rate,
             filter=self.filter,
-            statistics=statistics,
+            statistics=None if self.mean is None else self._statistics(),
         )
+
+    def _statistics(self) -> LeadStatistics:
+        return LeadStatistics(np.array(self.mean), np.array(self.std))
 
     def segments(
         self,

@@ -5,13 +5,18 @@ The folder is one for Hugging Face's ``AutoModel`` too, see :mod:`fairseq_ecg.hu
 
 import json
 import os
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fairseq_ecg.compat.checkpoint import CheckpointError
+from fairseq_ecg.compat.checkpoint import CheckpointError, damage_as_checkpoint_error
 from fairseq_ecg.data.atomic import replacing
+from fairseq_ecg.data.conditioning import LeadStatistics
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.inference.aggregation import aggregation_of
 from fairseq_ecg.inference.preprocessing import Preprocessing
-from fairseq_ecg.inference.stored import StoredModel, TargetScale
+from fairseq_ecg.inference.stored import StoredModel, TargetScale, names_of
 from fairseq_ecg.modules.architecture import network_config
 
 if TYPE_CHECKING:
@@ -21,6 +26,11 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
 REMOTE_CODE = "modeling_ecg_fm.py"
+
+SAVE_AGAIN = "save the model again"
+
+MOST_BYTES = 16 * 2**20
+"""What a ``config.json`` may have; with names of 100,000 labels it has less."""
 
 PREFIX = "network."
 """In front of the names of weights: how the classes for Hugging Face name them."""
@@ -87,8 +97,12 @@ def config_of(model: "ECGModel") -> dict[str, Any]:
 def read_pretrained(folder: Path) -> StoredModel:
     """Read a folder that :func:`save_pretrained` wrote.
 
+    Safetensors have no checksum: a file that is shorter or longer than its header says is refused,
+    but values that changed can only be told where they are not finite.
+
     Raises:
         CheckpointError: it cannot be read, or is none of this package's.
+        DataError: what ``config.json`` says is not what it can be.
     """
     from safetensors.torch import load_file
 
@@ -103,19 +117,36 @@ def read_pretrained(folder: Path) -> StoredModel:
         ) from error
     strange = [name for name in weights if not name.startswith(PREFIX)]
     if strange:
-        raise CheckpointError(f"{weights_file} does not fit the model: left over {strange[0]}")
-    preprocessing = config["preprocessing"]
-    labels, targets = config.get("id2label"), config.get("targets")
-    return StoredModel(
-        path=weights_file,
-        cfg=config["network"],
-        weights={name.removeprefix(PREFIX): value for name, value in weights.items()},
-        has_heads=False,
-        preprocessing=lambda: Preprocessing.of_json(preprocessing),
-        labels=tuple(labels[str(number)] for number in range(len(labels))) if labels else None,
-        aggregation=config.get("aggregation"),
-        scale=TargetScale(tuple(targets["mean"]), tuple(targets["std"])) if targets else None,
-    )
+        raise CheckpointError(
+            f"{weights_file} does not fit the model: left over {strange[0]}; {SAVE_AGAIN}"
+        )
+    with damage_as_checkpoint_error(folder / CONFIG, SAVE_AGAIN):
+        labels, targets = config.get("id2label"), config.get("targets")
+        if labels:
+            labels = names_of([labels[str(number)] for number in range(len(labels))])
+        aggregation = config.get("aggregation")
+        if aggregation:
+            aggregation = aggregation_of(labels or (), dict(aggregation))
+        return StoredModel(
+            path=weights_file,
+            cfg=config["network"],
+            weights={name.removeprefix(PREFIX): value for name, value in weights.items()},
+            has_heads=False,
+            preprocessing=partial(_preprocessing, folder / CONFIG, config["preprocessing"]),
+            labels=labels or None,
+            aggregation=aggregation or None,
+            scale=TargetScale.of(targets["mean"], targets["std"], len(labels)) if targets else None,
+        )
+
+
+def _preprocessing(
+    path: Path, values: Mapping[str, Any], statistics: LeadStatistics | None
+) -> Preprocessing:
+    with damage_as_checkpoint_error(path, SAVE_AGAIN):
+        preprocessing = Preprocessing.of_json(values)
+    if statistics is not None:
+        raise DataError(f"{path} says all of the preprocessing: leave out mean_path and std_path")
+    return preprocessing
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -125,14 +156,16 @@ def read_config(path: Path) -> dict[str, Any]:
         CheckpointError: it cannot be read, or is none of this package's.
     """
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"of {path.stat().st_size:,} bytes")
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error})") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); {SAVE_AGAIN}") from error
     if not isinstance(config, dict) or config.get("model_type") != MODEL_TYPE:
         raise CheckpointError(f"{path} is no config of fairseq-ecg: model_type is not {MODEL_TYPE}")
     for key in ("network", "preprocessing"):
-        if key not in config:
-            raise CheckpointError(f"{path} has no {key!r}: save the model again")
+        if not isinstance(config.get(key), dict):
+            raise CheckpointError(f"{path} has no {key!r}: {SAVE_AGAIN}")
     return config
 
 

@@ -7,6 +7,7 @@ score is the macro AUROC on fold 10, with a 95 % interval of 1,000 bootstrap sam
 """
 
 import json
+import logging
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -25,6 +26,8 @@ from fairseq_ecg.inference.probe.fitting import Fitting
 from fairseq_ecg.inference.probe.report import MACRO, write_json, write_whole
 from fairseq_ecg.inference.probe.running import run_probe
 from fairseq_ecg.prepare.sources.ptb_xl import PTBXL
+
+logger = logging.getLogger(__name__)
 
 TASKS = {
     "all": "all",
@@ -137,9 +140,12 @@ def _task(
     key = json.loads(json.dumps({**settings, "labels": names, "checksum": str(checksum)}))
     done = out / DONE
     if done.is_file():
-        found = json.loads(done.read_text(encoding="utf-8"))
-        if found.get("key") == key:
-            return _row(found)
+        try:
+            found = json.loads(done.read_text(encoding="utf-8"))
+            if found["key"] == key:
+                return _row(found)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            logger.warning("%s is damaged, its task is scored anew", done)
     features = {}
     for split, wanted in FOLDS.items():
         chosen = labelled & np.isin(folds, list(wanted))

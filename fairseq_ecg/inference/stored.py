@@ -1,22 +1,34 @@
 """What a file says of a network, before the network is made of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from fairseq_ecg.compat.checkpoint import (
     NOTES,
-    CheckpointError,
+    WRITTEN_IN_TRAINING,
+    damage_as_checkpoint_error,
     load_checkpoint,
     load_strictly,
-    model_config,
+    num_updates_of,
 )
+from fairseq_ecg.compat.stored_config import (
+    check_network,
+    encoder_weights,
+    model_config,
+    stored_section,
+)
+from fairseq_ecg.data.conditioning import LeadStatistics
+from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.inference.preprocessing import Preprocessing
 from fairseq_ecg.modules import ECGTransformerClassifier, FrameEncoder, Wav2Vec2
-from fairseq_ecg.modules.architecture import build_network
+from fairseq_ecg.modules.architecture import CLASSIFIER, build_network
+from fairseq_ecg.modules.conv_extractor import told
 
 
 @dataclass(frozen=True)
@@ -37,7 +49,24 @@ class TargetScale:
         if criterion.get("_name") != "regression":
             return None
         mean, std = criterion.get("target_mean"), criterion.get("target_std")
-        return cls(tuple(mean or [0.0] * n_targets), tuple(std or [1.0] * n_targets))
+        return cls.of(mean or [0.0] * n_targets, std or [1.0] * n_targets, n_targets)
+
+    @classmethod
+    def of(cls, mean: Sequence[float], std: Sequence[float], n_targets: int) -> "TargetScale":
+        """Make it of what a file holds.
+
+        Raises:
+            DataError: these are no numbers, one for each target, or a standard deviation is not
+                positive.
+        """
+        scale = cls(tuple(map(float, mean)), tuple(map(float, std)))
+        fits = len(scale.mean) == len(scale.std) == n_targets
+        if not fits or not np.isfinite([*scale.mean, *scale.std]).all() or min(scale.std) <= 0:
+            raise DataError(
+                f"target_mean={told(mean)} and target_std={told(std)} are not a number and a "
+                f"positive one for each of {n_targets} targets"
+            )
+        return scale
 
     def known(self) -> list[tuple[float, float] | None]:
         """Return mean and standard deviation of each target; None where nobody has told them."""
@@ -55,9 +84,10 @@ class StoredModel:
         weights: by name.
         has_heads: whether the weights of a pre-trained network are those of the whole, and not of
             its encoder alone.
-        preprocessing: tells its preprocessing; raises DataError if that cannot be known.
+        preprocessing: tells its preprocessing, given statistics of leads or None; raises DataError
+            or CheckpointError if that cannot be known.
         labels: names of its labels, if they are stored with it.
-        label_file: what its labels were trained on, if it is known.
+        label_file: what its labels were trained on, if it says so; opened by nobody.
         aggregation: ``max`` or ``mean`` by label, if it is stored.
         scale: units of the targets, if it is a regression.
         num_updates: updates it was trained for.
@@ -67,7 +97,7 @@ class StoredModel:
     cfg: Mapping[str, Any]
     weights: Mapping[str, torch.Tensor]
     has_heads: bool
-    preprocessing: Callable[[], Preprocessing]
+    preprocessing: Callable[[LeadStatistics | None], Preprocessing]
     labels: tuple[str, ...] | None = None
     label_file: str | None = None
     aggregation: Mapping[str, str] | None = None
@@ -81,14 +111,17 @@ class StoredModel:
             untrained_seed: draw the weights with this seed, and do not load them.
 
         Raises:
-            CheckpointError: the network is not known here, or the weights do not fit it.
+            CheckpointError: the network is not known here, the weights do not fit it, or are no
+                numbers to compute with.
+            DataError: it is larger than is plausible.
         """
+        cfg = dict(self.cfg) | {"all_gather": False}
+        is_whole = self.has_heads or cfg.get("_name") == CLASSIFIER
+        weights = self.weights if is_whole else encoder_weights(self.weights)
+        check_network(cfg, weights, self.path, encoder_only=not is_whole)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(untrained_seed or 0)
-            try:
-                network = build_network(dict(self.cfg) | {"all_gather": False})
-            except (TypeError, ValueError) as error:
-                raise CheckpointError(f"{self.path}: {error}") from error
+            network = build_network(cfg)
         loads = untrained_seed is None
         if loads and self.has_heads:
             load_strictly(network, self.weights, self.path)
@@ -103,29 +136,55 @@ class StoredModel:
         return network.eval()
 
 
-def read_checkpoint(path: Path) -> StoredModel:
+def read_checkpoint(path: Path, allow_damaged: bool | None = None) -> StoredModel:
     """Read a ``.pt`` file of fairseq_signals or of this package.
+
+    Args:
+        path: the file.
+        allow_damaged: see :func:`fairseq_ecg.compat.checkpoint.load_checkpoint`.
 
     Raises:
         FileNotFoundError: there is no such file.
         UnsafeCheckpointError: the file would run code.
         CheckpointError: the file cannot be read, or does not tell its model.
+        DataError: what it says is larger than is plausible.
     """
-    state = load_checkpoint(path)
+    state = load_checkpoint(path, allow_damaged=allow_damaged)
     cfg = model_config(state, path)
-    task = dict(state["cfg"].get("task") or {})
-    notes = (state.get("task_state") or {}).get(NOTES) or {}
-    history = state.get("optimizer_history") or [{}]
-    return StoredModel(
-        path=path,
-        cfg=cfg,
-        weights=state["model"],
-        has_heads=True,
-        preprocessing=lambda: Preprocessing.of_task(task, notes),
-        labels=tuple(notes["labels"]) if notes.get("labels") else None,
-        label_file=task.get("label_file"),
-        scale=TargetScale.of_criterion(
-            dict(state["cfg"].get("criterion") or {}), cfg.get("num_labels", 0)
-        ),
-        num_updates=history[-1].get("num_updates", 0),
-    )
+    task, criterion = (stored_section(state, path, name) for name in ("task", "criterion"))
+    with damage_as_checkpoint_error(path, WRITTEN_IN_TRAINING):
+        notes = dict((state.get("task_state") or {}).get(NOTES) or {})
+        labels = notes.get("labels")
+        return StoredModel(
+            path=path,
+            cfg=cfg,
+            weights=state["model"],
+            has_heads=True,
+            preprocessing=partial(_preprocessing, path, task, notes),
+            labels=names_of(labels) if labels else None,
+            label_file=task.get("label_file"),
+            scale=TargetScale.of_criterion(criterion, cfg.get("num_labels", 0)),
+            num_updates=num_updates_of(state, path),
+        )
+
+
+def _preprocessing(
+    path: Path,
+    task: Mapping[str, Any],
+    notes: Mapping[str, Any],
+    statistics: LeadStatistics | None,
+) -> Preprocessing:
+    remedy = "give load_model a preprocessing"
+    with damage_as_checkpoint_error(path, remedy):
+        return Preprocessing.of_task(task, notes, statistics)
+
+
+def names_of(labels: Any) -> tuple[str, ...]:
+    """Return the names of labels that a file holds.
+
+    Raises:
+        DataError: they are no list of texts.
+    """
+    if not isinstance(labels, list | tuple) or not all(isinstance(name, str) for name in labels):
+        raise DataError(f"the names of its labels are {told(labels)}, not a list of texts")
+    return tuple(labels)

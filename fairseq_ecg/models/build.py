@@ -7,15 +7,19 @@ from fairseq.models import MODEL_DATACLASS_REGISTRY, MODEL_REGISTRY, BaseFairseq
 from omegaconf import OmegaConf
 
 from fairseq_ecg.compat.checkpoint import (
+    WRITTEN_IN_TRAINING,
     CheckpointError,
+    damage_as_checkpoint_error,
     load_checkpoint,
     load_trained,
-    model_config,
 )
+from fairseq_ecg.compat.stored_config import check_network, literal, model_config
+from fairseq_ecg.modules.architecture import NETWORKS
+from fairseq_ecg.modules.conv_extractor import told
 
 
 def build_model_from_checkpoint(
-    path: str | os.PathLike, pretrained: bool = True
+    path: str | os.PathLike, pretrained: bool = True, allow_damaged: bool | None = None
 ) -> BaseFairseqModel:
     """Build the model of a checkpoint with its weights, ready for inference.
 
@@ -25,6 +29,7 @@ def build_model_from_checkpoint(
     Args:
         path: the ``.pt`` file.
         pretrained: whether to load the weights; if not, they are drawn anew.
+        allow_damaged: see :func:`fairseq_ecg.compat.checkpoint.load_checkpoint`.
 
     Returns:
         The model in evaluation mode, on the CPU.
@@ -35,18 +40,23 @@ def build_model_from_checkpoint(
         CheckpointError: the file cannot be read, or its model is unknown or does not fit; keys
             are named.
     """
-    state = load_checkpoint(path)
+    state = load_checkpoint(path, allow_damaged=allow_damaged)
     stored = model_config(state, path)
     name = stored.pop("_name", None)
-    if name not in MODEL_DATACLASS_REGISTRY:
-        raise CheckpointError(f"{path} holds a model named {name!r}, which is not known here")
+    if not isinstance(name, str) or name not in MODEL_DATACLASS_REGISTRY:
+        raise CheckpointError(f"{path} holds a model named {told(name)}, which is not known here")
+    if name in NETWORKS:
+        check_network(stored | {"_name": name}, state["model"], path)
     for option, value in (("model_path", None), ("no_pretrained_weights", True)):
         if option in stored:
             stored[option] = value
-    cfg = merge_with_parent(
-        MODEL_DATACLASS_REGISTRY[name](), OmegaConf.create(stored), remove_missing=True
-    )
-    model = MODEL_REGISTRY[name].build_model(cfg, None)
+    with damage_as_checkpoint_error(path, WRITTEN_IN_TRAINING):
+        cfg = merge_with_parent(
+            MODEL_DATACLASS_REGISTRY[name](),
+            OmegaConf.create(literal(stored, path)),
+            remove_missing=True,
+        )
+        model = MODEL_REGISTRY[name].build_model(cfg, None)
     if pretrained:
         load_trained(model, state, path)
     return model.eval()

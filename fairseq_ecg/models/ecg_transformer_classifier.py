@@ -10,11 +10,11 @@ from omegaconf import MISSING, DictConfig, open_dict
 
 from fairseq_ecg.compat.checkpoint import CheckpointError
 from fairseq_ecg.compat.registration import register_model
-from fairseq_ecg.models.ecg_transformer import ECGTransformerModel
 from fairseq_ecg.models.finetuning import (
     ECGTransformerFinetuningConfig,
     ECGTransformerFinetuningModel,
     load_encoder,
+    untrained_encoder,
 )
 from fairseq_ecg.modules import POOLINGS, ECGTransformer, ECGTransformerClassifier
 from fairseq_ecg.modules.architecture import network_options
@@ -62,7 +62,7 @@ def leave_out_implied(cfg: DictConfig) -> None:
     Args:
         cfg: configuration of the classifier, changed in place.
     """
-    implied = ["freeze_layers"]  # of training, not of the network
+    implied = ["freeze_layers", "checkpoint_architecture"]  # of training, not of the network
     if str(cfg.get("pooling")) == "mean":
         implied.append("pooling")
     if not cfg.get("lora_rank"):
@@ -90,7 +90,10 @@ class ECGTransformerClassificationModel(ECGTransformerClassifier, ECGTransformer
     ):
         super().__init__(encoder, **network_options(ECGTransformerClassifier, cfg))
         self.architecture = architecture or {}
-        training = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        frozen = {id(parameter) for parameter in self.without_gradient()}
+        training = sum(
+            p.numel() for p in self.parameters() if p.requires_grad and id(p) not in frozen
+        )
         total = sum(p.numel() for p in self.parameters())
         logger.info("%d of %d parameters train", training, total)
 
@@ -119,7 +122,7 @@ class ECGTransformerClassificationModel(ECGTransformerClassifier, ECGTransformer
         if cfg.model_path and not cfg.no_pretrained_weights:
             encoder, architecture = load_encoder(cfg)
         else:
-            encoder, architecture = ECGTransformerModel.build_model(cfg), {}
+            encoder, architecture = untrained_encoder(cfg)
         for name, value in architecture.items():
             if cfg[name] != value:
                 logger.info("model.%s is %s, as in %s", name, value, cfg.model_path)

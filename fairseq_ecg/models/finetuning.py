@@ -2,6 +2,7 @@
 
 # ruff: noqa: UP045 (fairseq reads the types of options by their names in typing)
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -9,15 +10,24 @@ import torch
 from fairseq.dataclass import FairseqDataclass
 from fairseq.dataclass.utils import merge_with_parent
 from fairseq.models import BaseFairseqModel
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from fairseq_ecg.compat.checkpoint import (
+    WRITTEN_IN_TRAINING,
     CheckpointError,
+    damage_as_checkpoint_error,
     load_checkpoint,
     load_strictly,
-    model_config,
 )
+from fairseq_ecg.compat.stored_config import (
+    check_network,
+    encoder_weights,
+    literal,
+    model_config,
+    stored_section,
+)
+from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.models.ecg_transformer import (
     ECGTransformerConfig,
     ECGTransformerModel,
@@ -25,7 +35,11 @@ from fairseq_ecg.models.ecg_transformer import (
 )
 from fairseq_ecg.models.wav2vec2 import Wav2Vec2CMSCModel, Wav2Vec2Config, Wav2Vec2Model
 from fairseq_ecg.modules import ECGTransformer, merge_lora
+from fairseq_ecg.modules.architecture import CLASSIFIER
+from fairseq_ecg.modules.conv_extractor import told
 from fairseq_ecg.modules.wav2vec2 import PRETRAINING_MODULES
+
+logger = logging.getLogger(__name__)
 
 ARCHITECTURE = (
     "encoder_layers",
@@ -68,6 +82,13 @@ class FinetuningConfig(FairseqDataclass):
     )
     no_pretrained_weights: bool = field(
         default=False, metadata={"help": "start from random weights in spite of model_path"}
+    )
+    checkpoint_architecture: bool = field(
+        default=False,
+        metadata={
+            "help": "with no_pretrained_weights: the architecture of model_path, not of this "
+            "configuration"
+        },
     )
     freeze_finetune_updates: int = field(
         default=0, metadata={"help": "updates before the encoder trains"}
@@ -119,34 +140,70 @@ class ECGTransformerFinetuningModel(BaseFairseqModel):
         return self.encode(source, padding_mask)
 
 
-def encoder_config(cfg: ECGTransformerFinetuningConfig, state: dict[str, Any]) -> dict[str, Any]:
-    """Return the stored configuration of an encoder, with fine-tuning's regularisation.
+@dataclass(frozen=True)
+class StoredEncoder:
+    """A pre-trained encoder as it lies in a checkpoint.
+
+    Attributes:
+        name: of its kind, a key of :data:`ENCODERS`.
+        cfg: its configuration, with fine-tuning's regularisation.
+        weights: by name; those of heads of pre-training may be among them.
+        task: configuration of the task that trained it.
+    """
+
+    name: str
+    cfg: DictConfig
+    weights: dict[str, torch.Tensor]
+    task: dict[str, Any]
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """Value by name in :data:`ARCHITECTURE`."""
+        return {name: self.cfg[name] for name in ARCHITECTURE}
+
+
+def stored_encoder(cfg: ECGTransformerFinetuningConfig) -> StoredEncoder:
+    """Read the encoder at ``cfg.model_path``.
+
+    An already fine-tuned model gives its encoder, adapters merged into it.
 
     Args:
         cfg: configuration of the fine-tuned model.
-        state: the checkpoint at ``cfg.model_path``.
 
     Raises:
-        CheckpointError: the checkpoint holds no ECG encoder, or one trained on signals that were
-            normalised or filtered otherwise.
+        FileNotFoundError: there is no such file.
+        CheckpointError: the checkpoint does not hold such an encoder; keys are named.
+        DataError: the encoder is larger than is plausible.
     """
-    stored = model_config(state, cfg.model_path)
-    task = state["cfg"].get("task") or {}
-    for option in ("normalize", "filter"):
-        if bool(task.get(option, False)) != bool(cfg[option]):
-            raise CheckpointError(
-                f"{cfg.model_path} was trained with task.{option}={task.get(option, False)}; "
-                f"set task.{option} to the same"
-            )
-    return stored | {name: cfg[name] for name in REGULARISATION} | {"all_gather": False}
+    source = cfg.model_path
+    state = load_checkpoint(source)
+    stored, weights = model_config(state, source), state["model"]
+    name = stored.get("_name")
+    if not isinstance(name, str) or name not in (*ENCODERS, CLASSIFIER):
+        raise CheckpointError(
+            f"{source} holds a {told(name)}, whose encoder cannot be fine-tuned; "
+            f"known are {', '.join(ENCODERS)} and {CLASSIFIER}"
+        )
+    check_network(stored, weights, source, encoder_only=True)
+    regularised = literal(stored, source) | {key: cfg[key] for key in REGULARISATION}
+    with damage_as_checkpoint_error(source, WRITTEN_IN_TRAINING):
+        if name == CLASSIFIER:
+            name, weights = "ecg_transformer", encoder_weights(weights)
+            if stored.get("lora_rank"):
+                weights = merge_lora(weights, stored["lora_alpha"] / stored["lora_rank"])
+        merged = merge_with_parent(
+            ENCODERS[name][1](),
+            OmegaConf.create(regularised | {"all_gather": False}),
+            remove_missing=True,
+        )
+    return StoredEncoder(name, merged, weights, stored_section(state, source, "task"))
 
 
 def load_encoder(cfg: ECGTransformerFinetuningConfig) -> tuple[ECGTransformer, dict[str, Any]]:
     """Build the encoder of a checkpoint with its weights.
 
     The architecture is the checkpoint's; the class too, so that a pre-trained network goes on to
-    spend its random numbers as in fairseq_signals. An already fine-tuned model gives its encoder,
-    adapters merged into it.
+    spend its random numbers as in fairseq_signals.
 
     Args:
         cfg: configuration of the fine-tuned model, ``model_path`` set.
@@ -156,34 +213,85 @@ def load_encoder(cfg: ECGTransformerFinetuningConfig) -> tuple[ECGTransformer, d
         ``cfg.apply_mask``; and its architecture, value by name in :data:`ARCHITECTURE`.
 
     Raises:
-        CheckpointError: the checkpoint does not hold such an encoder; keys are named.
+        FileNotFoundError: there is no such file.
+        CheckpointError: the checkpoint does not hold such an encoder, or one trained on signals
+            that were normalised or filtered otherwise; keys are named.
+        DataError: the encoder is larger than is plausible.
     """
-    state = load_checkpoint(cfg.model_path)
-    stored = encoder_config(cfg, state)
-    weights = state["model"]
-    name = stored.get("_name")
-    if name == "ecg_transformer_classifier":
-        name = "ecg_transformer"
-        weights = {
-            key.removeprefix("encoder."): value
-            for key, value in weights.items()
-            if key.startswith("encoder.")
-        }
-        if stored.get("lora_rank"):
-            weights = merge_lora(weights, stored["lora_alpha"] / stored["lora_rank"])
-    if name not in ENCODERS:
-        raise CheckpointError(
-            f"{cfg.model_path} holds a {name!r}, whose encoder cannot be fine-tuned; "
-            f"known are {', '.join(ENCODERS)} and ecg_transformer_classifier"
-        )
-    model, dataclass_ = ENCODERS[name]
-    merged = merge_with_parent(dataclass_(), OmegaConf.create(stored | {}), remove_missing=True)
-    encoder = model.build_model(merged)
+    stored = stored_encoder(cfg)
+    for option in ("normalize", "filter"):
+        trained_with = bool(stored.task.get(option, False))
+        if trained_with != bool(cfg[option]):
+            raise CheckpointError(
+                f"{cfg.model_path} was trained with task.{option}={trained_with}; "
+                f"set task.{option} to the same"
+            )
+    encoder = ENCODERS[stored.name][0].build_model(stored.cfg)
     if hasattr(encoder, "remove_pretraining_modules"):
         encoder.remove_pretraining_modules()
-    load_strictly(encoder, weights, cfg.model_path, ignored=PRETRAINING_MODULES)
+    load_strictly(encoder, stored.weights, cfg.model_path, ignored=PRETRAINING_MODULES)
     if not cfg.apply_mask:
         encoder.mask_emb = None
     elif encoder.mask_emb is None:
         encoder.mask_emb = nn.Parameter(torch.empty(encoder.encoder_dim).uniform_())
-    return encoder, {name: merged[name] for name in ARCHITECTURE}
+    return encoder, stored.architecture
+
+
+def untrained_encoder(
+    cfg: ECGTransformerFinetuningConfig,
+) -> tuple[ECGTransformer, dict[str, Any]]:
+    """Build an encoder whose weights are drawn at random.
+
+    As in fairseq_signals its architecture is that of the configuration, also where there is a
+    ``cfg.model_path`` of another one; but that is said.
+
+    Args:
+        cfg: configuration of the fine-tuned model; with ``checkpoint_architecture`` the
+            architecture is that of the encoder at ``model_path``.
+
+    Returns:
+        The encoder, and its architecture where that is not what the configuration says.
+
+    Raises:
+        FileNotFoundError, CheckpointError, DataError: as :func:`stored_encoder`, if the
+            architecture is to be the checkpoint's.
+        DataError: there is no ``model_path`` then.
+    """
+    if cfg.checkpoint_architecture:
+        if not cfg.model_path:
+            raise DataError(
+                "model.checkpoint_architecture=true needs model.model_path, the checkpoint whose "
+                "architecture is meant"
+            )
+        architecture = stored_encoder(cfg).architecture
+        return ECGTransformerModel.build_model(OmegaConf.merge(cfg, architecture)), architecture
+    if cfg.model_path:
+        _say_what_is_built(cfg)
+    return ECGTransformerModel.build_model(cfg), {}
+
+
+def _say_what_is_built(cfg: ECGTransformerFinetuningConfig) -> None:
+    """Warn where ``no_pretrained_weights`` makes another network than the one at ``model_path``."""
+    try:
+        architecture = stored_encoder(cfg).architecture
+    except (FileNotFoundError, CheckpointError, DataError) as error:
+        logger.warning(
+            "model.no_pretrained_weights=true: not compared with a checkpoint: %s", error
+        )
+        return
+    here, there = (
+        ", ".join(
+            f"{name}={values[name]}" for name in ARCHITECTURE if cfg[name] != architecture[name]
+        )
+        for values in (cfg, architecture)
+    )
+    if here:
+        logger.warning(
+            "model.no_pretrained_weights=true: the network has the architecture of this "
+            "configuration (%s), not that of %s (%s). For the latter with new weights add "
+            "+model.checkpoint_architecture=true; for its weights too leave out "
+            "model.no_pretrained_weights",
+            here,
+            cfg.model_path,
+            there,
+        )

@@ -104,6 +104,16 @@ class ECGTransformerClassifier(nn.Module):
         with torch.no_grad() if frozen else contextlib.nullcontext():
             return self.encoder.extract_features(source, padding_mask)
 
+    @property
+    def trains_in_turns(self) -> bool:
+        """Whether parameters get a gradient in some updates and none in others."""
+        return self.freeze_finetune_updates > 0 or self.encoder.trains_in_turns
+
+    def without_gradient(self) -> list[nn.Parameter]:
+        """Parameters that no gradient reaches in training, whether they are frozen or not."""
+        unmasked = [] if self.encoder.mask_emb is None else [self.encoder.mask_emb]
+        return list({id(p): p for p in [*self.encoder.without_gradient(), *unmasked]}.values())
+
     def set_num_updates(self, num_updates: int) -> None:
         """Tell how many updates are done, for freezing and for parts that follow a schedule."""
         self.num_updates = num_updates

@@ -1,6 +1,7 @@
 """Convolutional feature extractor: samples to frames."""
 
 import ast
+import reprlib
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +12,10 @@ from fairseq_ecg.ops.frames import frame_count
 
 ConvLayer = tuple[int, int, int]
 """Channels, kernel width and stride of one convolution, widths in samples of its input."""
+
+
+MOST_LAYERS = 1_000
+"""Convolutions that a list may have, and numbers that a text may hold one by one."""
 
 
 def parse_conv_layers(text: str | Sequence[Sequence[int]]) -> list[ConvLayer]:
@@ -26,27 +31,60 @@ def parse_conv_layers(text: str | Sequence[Sequence[int]]) -> list[ConvLayer]:
         One ``(channels, kernel, stride)`` per layer.
 
     Raises:
-        ValueError: the text is no such list.
+        ValueError: the text is no such list, or has more than `MOST_LAYERS` layers.
     """
     try:
-        value = _evaluate(ast.parse(text, mode="eval").body) if isinstance(text, str) else text
-        layers = [tuple(int(number) for number in layer) for layer in value]
+        value = text
+        if isinstance(text, str):
+            # A parser of Python takes memory many times the length of a text.
+            value = _evaluate(ast.parse(text, mode="eval").body) if len(text) < 100_000 else ()
+        layers = [tuple(_whole(number) for number in layer) for layer in _short(value)]
         if layers and all(len(layer) == 3 and min(layer) > 0 for layer in layers):
             return layers
-    except (SyntaxError, TypeError, ValueError):
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
         pass
     raise ValueError(
-        f"conv_feature_layers={text!r} is not a list of (channels, kernel, stride), "
+        f"conv_feature_layers={told(text)} is not a list of (channels, kernel, stride), "
         'for example "[(256, 2, 2)] * 4"'
     )
 
 
-def _evaluate(node: ast.expr):
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return _evaluate(node.left) + _evaluate(node.right)
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
-        return _evaluate(node.left) * _evaluate(node.right)
-    return ast.literal_eval(node)
+def told(value: object) -> str:
+    """Write a value into a message: at a length that can be read, whatever it is."""
+    shortened = reprlib.Repr()
+    shortened.maxstring = shortened.maxother = 200
+    try:
+        return shortened.repr(value)
+    except ValueError:  # a number of too many digits
+        return f"a {type(value).__name__}"
+
+
+def _evaluate(node: ast.expr) -> int | Sequence:
+    match node:
+        case ast.BinOp(op=ast.Add()):
+            return _short(_evaluate(node.left)) + _short(_evaluate(node.right))
+        case ast.BinOp(op=ast.Mult()):
+            left, right = _evaluate(node.left), _evaluate(node.right)
+            if isinstance(left, int):
+                left, right = right, left
+            if len(_short(left)) * _whole(right) > MOST_LAYERS:
+                raise ValueError("too many layers")
+            return left * right
+        case ast.List() | ast.Tuple():
+            return _short([_evaluate(element) for element in node.elts])
+    return _whole(ast.literal_eval(node))
+
+
+def _short(value: object) -> list | tuple:
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) > MOST_LAYERS:
+        raise ValueError("no list, or too long a one")
+    return value
+
+
+def _whole(number: object) -> int:
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise TypeError("no whole number")
+    return number
 
 
 class ConvFeatureExtractor(nn.Module):

@@ -210,6 +210,23 @@ class ECGTransformer(nn.Module):
             if self.mask_emb is not None:
                 self.mask_emb.requires_grad_(False)
 
+    @property
+    def embeds_masks(self) -> bool:
+        """Whether frames are masked in training, so that the mask embedding is learnt."""
+        return False
+
+    @property
+    def trains_in_turns(self) -> bool:
+        """Whether parameters get a gradient in some updates and none in others."""
+        return self.encoder.layerdrop > 0
+
+    def without_gradient(self) -> list[nn.Parameter]:
+        """Parameters that no gradient reaches in training, whether they are frozen or not."""
+        found = list(self.feature_extractor.parameters()) if self.feature_grad_mult <= 0 else []
+        if self.mask_emb is not None and not self.embeds_masks:
+            found.append(self.mask_emb)
+        return found
+
     def get_logits(
         self, net_output: dict, normalize: bool = False, aggregate: bool = False, **_
     ) -> torch.Tensor:

@@ -262,6 +262,11 @@ class Wav2Vec2(ECGTransformer):
         return result
 
     @property
+    def embeds_masks(self) -> bool:
+        """See :attr:`ECGTransformer.embeds_masks`."""
+        return self.masking.frames is not None
+
+    @property
     def negatives_are_own_targets(self) -> bool:
         """Whether all negatives of a frame are targets of other frames of its recording."""
         others = self.cross_sample_negatives + self.codebook_negatives

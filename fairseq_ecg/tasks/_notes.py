@@ -5,7 +5,7 @@ import numpy as np
 from fairseq_ecg.data import ECGDataset
 
 
-def notes_of(recordings: ECGDataset) -> dict[str, float | list[str]]:
+def notes_of(recordings: ECGDataset) -> dict[str, float | list[str] | list[float]]:
     """Note what users of a network need to give it the like.
 
     Args:
@@ -13,12 +13,16 @@ def notes_of(recordings: ECGDataset) -> dict[str, float | list[str]]:
 
     Returns:
         ``sample_rate`` of the first segment in Hz, ``segment_seconds``, the length that most
-        segments have, in seconds, and ``labels``, their names, if a file beside the labels tells
-        them.
+        segments have, in seconds, ``labels``, their names, if a file beside the labels tells
+        them, and ``mean`` and ``std`` of the twelve leads, if these are normalised.
     """
     first = recordings[0]
     rate = float((first[0] if isinstance(first, list) else first)["sample_rate"])
     sizes, counts = np.unique(recordings.sizes, return_counts=True)
     notes = {"sample_rate": rate, "segment_seconds": float(sizes[counts.argmax()]) / rate}
     names = recordings.label_file.names() if recordings.label_file else None
-    return notes | ({"labels": names} if names else {})
+    notes |= {"labels": names} if names else {}
+    statistics = recordings.conditioning.statistics
+    if statistics is not None:
+        notes |= {"mean": statistics.mean.tolist(), "std": statistics.std.tolist()}
+    return notes

@@ -20,6 +20,7 @@ from omegaconf import II, MISSING, open_dict
 
 from fairseq_ecg.compat.checkpoint import NOTES
 from fairseq_ecg.compat.launch_dir import from_launch_dir
+from fairseq_ecg.compat.training import leave_out_untrained
 from fairseq_ecg.criterions import NonFiniteLossError
 from fairseq_ecg.data import CMSCECGDataset, ECGDataset, FileECGDataset
 from fairseq_ecg.data.store import is_store, stored_form
@@ -192,6 +193,7 @@ class ECGPretrainingTask(FairseqTask):
         That is the architecture it really has, without options that say nothing of it.
         """
         model = models.build_model(cfg, self, from_checkpoint)
+        leave_out_untrained(model)
         masking = getattr(model, "masking", None)
         if masking is not None:
             self._masking = dataclasses.replace(masking, number=self.cfg.masked_frames)

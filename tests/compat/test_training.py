@@ -2,11 +2,15 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from fairseq.logging import metrics
+from fairseq.models import BaseFairseqModel
 
+import fairseq_ecg.tasks  # noqa: F401
 from fairseq_ecg.compat import training
+from fairseq_ecg.compat.checkpoint import CheckpointError
 
 
 class Task:
@@ -76,3 +80,67 @@ def test_statistics_are_fairseqs_on_the_cpu():
     stand_in = trainer()
     stand_in.cuda = False
     assert log(stand_in, [], 3, 4) == (stand_in, [], 3, 4)
+
+
+class Net(BaseFairseqModel):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 2)
+        self.register_buffer("mask", torch.full((2,), -torch.inf))
+        self.register_buffer("num_updates", torch.zeros(1, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        (torch.tensor([1.0, torch.nan]), "layer.bias are NaN or infinite, 1 of 2"),
+        (torch.tensor([torch.inf, torch.nan]), "layer.bias are NaN or infinite, 2 of 2"),
+        (torch.tensor([1, 2]), "layer.bias are int64"),
+        (torch.tensor([1j, 2j]), "layer.bias are complex64"),
+    ],
+)
+def test_weights_that_are_no_numbers_are_not_resumed(value, fault):
+    net = Net()
+    net.load_state_dict(net.state_dict())
+    with pytest.raises(CheckpointError, match=f"the values of {fault}"):
+        net.load_state_dict(net.state_dict() | {"layer.bias": value})
+
+
+def resumed(extra_state):
+    load = training._naming_what_does_not_match(lambda self, filename: extra_state)
+    return load(object(), "last.pt")
+
+
+@pytest.mark.parametrize(
+    "extra_state",
+    [
+        {},
+        [],
+        {"train_iterator": None},
+        {"train_iterator": "here"},
+        {"train_iterator": {"epoch": "first"}},
+        {"train_iterator": {"epoch": -1}},
+        {"train_iterator": {"epoch": 1, "iterations_in_epoch": 1.5}},
+        {"train_iterator": {"epoch": 1}, "best": "good"},
+        {"train_iterator": {"epoch": 1}, "previous_training_time": [3]},
+    ],
+)
+def test_states_that_do_not_tell_where_training_was(extra_state):
+    with pytest.raises(CheckpointError, match=r"last\.pt"):
+        resumed(extra_state)
+
+
+def test_states_that_tell_where_training_was():
+    state = {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}, "best": np.float32(0.5)}
+    assert resumed(state) is state
+    assert resumed(None) is None
+
+
+def test_whatever_fails_on_a_state_names_the_file():
+    def fails(self, filename):
+        raise KeyError("lr_scheduler_state")
+
+    with pytest.raises(
+        CheckpointError, match=r"last\.pt cannot be used: KeyError.*go on from anot"
+    ):
+        training._naming_what_does_not_match(fails)(object(), "last.pt")

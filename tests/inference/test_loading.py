@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fairseq_ecg.compat.checkpoint import CheckpointError, load_checkpoint
+from fairseq_ecg.data.conditioning import LeadStatistics
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.inference import ECG_FM_LABELS, ECGModel, Preprocessing, load_model
 
@@ -209,13 +210,18 @@ def test_the_preprocessing_is_that_of_the_task(shared, tmp_path):
         "filter": False,
         "perturbation_mode": None,
     }
-    found = Preprocessing.of_task(task)
+    statistics = LeadStatistics.read(tmp_path / "mean", tmp_path / "std")
+    found = Preprocessing.of_task(task, statistics=statistics)
     assert (found.leads, found.mean[0], found.std[11]) == (("V1", "I"), 0.5, 2.0)
     assert (found.sample_rate, found.segment_seconds, found.standardise) == (250, 2, False)
     assert Preprocessing.of_json(found.to_json()) == found
     assert Preprocessing.of_task({}) == Preprocessing()
-    with pytest.raises(DataError, match=r"no such file\. .* give load_model a preprocessing"):
-        Preprocessing.of_task(task | {"mean_path": str(tmp_path / "none")})
+    noted = {name: list(getattr(statistics, name)) for name in ("mean", "std")}
+    assert Preprocessing.of_task(task, noted) == found
+    with pytest.raises(DataError, match=r"mean'.*std'\)\. Give both files: --mean-path"):
+        Preprocessing.of_task(task)
+    with pytest.raises(DataError, match="were not normalised: leave out mean_path"):
+        Preprocessing.of_task({}, statistics=statistics)
     with pytest.raises(DataError, match="leads_bucket"):
         Preprocessing.of_task({"leads_bucket": "['I', 'II']"})
     with pytest.raises(DataError, match="whitening is not known here"):

@@ -57,6 +57,17 @@ def test_what_is_there_is_not_computed_again(recordings, tmp_path):
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"errors": 3}', '{"errors": []}'])
+def test_damaged_marks_are_computed_again(content, recordings, tmp_path):
+    folder = tmp_path / "parts"
+    with pytest.raises(DataError, match="it fails"):
+        run(recordings(), folder, Computing(failing="e"))
+    (folder / "000000.json").write_text(content)
+    second = Computing()
+    assert run(recordings(), folder, second) == ("abcde", {})
+    assert second.seen == "abe"
+
+
 def test_other_settings_compute_everything(recordings, tmp_path):
     with pytest.raises(DataError, match="it fails"):
         run(recordings(), tmp_path / "parts", Computing(failing="e"))

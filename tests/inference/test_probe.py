@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import save_file
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -212,6 +213,38 @@ def test_files_that_are_no_probe(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"no")
     with pytest.raises(DataError, match="is no linear probe, or damaged"):
         LinearProbe.load(tmp_path / "bad.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "about"),
+    [
+        ({"weight": np.zeros((3, 4), np.float32)}, {}),
+        ({"weight": np.zeros(2, np.float32)}, {}),
+        ({"weight": np.full((2, 4), np.nan, np.float32)}, {}),
+        ({"weight": np.zeros((2, 4), np.int64)}, {}),
+        ({"bias": np.zeros(3, np.float32)}, {}),
+        ({"slope": np.array([1, np.inf])}, {}),
+        ({"threshold.f1": np.zeros(5)}, {}),
+        ({"more": np.zeros(2)}, {}),
+        ({}, {"labels": "ab"}),
+        ({}, {"labels": [1, 2]}),
+        ({}, {"labels": ["a"]}),
+        ({}, {"labels": None}),
+        ({}, {"aggregation": {"a": "median"}}),
+        ({}, {"aggregation": {"z": "max"}}),
+        ({}, {"aggregation": 3}),
+    ],
+)
+def test_probes_that_do_not_fit_themselves(arrays, about, tmp_path):
+    whole = {"weight": np.zeros((2, 4), np.float32), "bias": np.zeros(2, np.float32)}
+    whole |= {"slope": np.ones(2), "offset": np.zeros(2), "threshold.f1": np.array([0.5, np.nan])}
+    told = {"labels": ["a", "b"], "aggregation": {"a": "max", "b": "mean"}, "model": "x"}
+    path = tmp_path / "probe.safetensors"
+    save_file(whole, path, metadata={"probe": json.dumps(told)})
+    assert LinearProbe.load(path).aggregation == told["aggregation"]
+    save_file(whole | arrays, path, metadata={"probe": json.dumps(told | about)})
+    with pytest.raises(DataError, match=r"probe\.safetensors"):
+        LinearProbe.load(path)
 
 
 # On the real recordings

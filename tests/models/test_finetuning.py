@@ -4,8 +4,11 @@ from omegaconf import OmegaConf
 
 import fairseq_ecg.tasks  # noqa: F401
 from fairseq_ecg.compat.checkpoint import CheckpointError
+from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.models import ECGTransformerClassificationConfig, ECGTransformerClassificationModel
 from fairseq_ecg.modules import merge_lora
+from tests.conftest import TINY_CMSC_MODEL
+from tests.tiny_checkpoints import made
 
 
 def config(path, **options):
@@ -209,3 +212,56 @@ def change_adapters(model):
 @pytest.fixture
 def source():
     return torch.randn(2, 12, 500, generator=torch.Generator().manual_seed(0))
+
+
+class TestNewWeights:
+    """Without pre-trained weights it is said whose architecture the network has."""
+
+    @pytest.fixture
+    def checkpoint(self, tmp_path):
+        torch.save(made(TINY_CMSC_MODEL), tmp_path / "pretrained.pt")
+        return tmp_path / "pretrained.pt"
+
+    def build(self, path, **options):
+        torch.manual_seed(0)
+        small = {"encoder_layers": 2, "encoder_embed_dim": 32, "encoder_ffn_embed_dim": 16}
+        small |= {"encoder_attention_heads": 2, "conv_feature_layers": "[(8, 2, 2)] * 4"}
+        small |= {"conv_pos": 4, "conv_pos_groups": 2} | options
+        cfg = config(path, no_pretrained_weights=True, **small)
+        return ECGTransformerClassificationModel.build_model(cfg)
+
+    def test_that_of_the_configuration_is_said(self, checkpoint, caplog):
+        model = self.build(checkpoint)
+        assert (model.proj.in_features, model.architecture) == (32, {})
+        (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+        assert "configuration (encoder_layers=2, encoder_embed_dim=32), not" in record.message
+        assert f"{checkpoint} (encoder_layers=1, encoder_embed_dim=16)" in record.message
+        assert "+model.checkpoint_architecture=true" in record.message
+
+    def test_nothing_is_said_where_they_are_alike(self, checkpoint, caplog):
+        self.build(checkpoint, encoder_layers=1, encoder_embed_dim=16)
+        assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+    def test_a_checkpoint_that_is_not_there_is_said(self, tmp_path, caplog):
+        assert self.build(tmp_path / "none.pt").proj.in_features == 32
+        assert "none.pt does not exist" in caplog.text
+
+    def test_that_of_the_checkpoint_on_demand(self, checkpoint, caplog):
+        model = self.build(checkpoint, checkpoint_architecture=True)
+        assert model.architecture["encoder_embed_dim"] == 16
+        assert not [record for record in caplog.records if record.levelname == "WARNING"]
+        # The weights are those that its architecture in the configuration gives.
+        said = self.build(checkpoint, encoder_layers=1, encoder_embed_dim=16)
+        expected = said.state_dict()
+        assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())
+        trained = torch.load(checkpoint, weights_only=True)["model"]
+        key = "encoder.layers.0.fc1.weight"
+        assert not torch.equal(model.encoder.state_dict()[key], trained[key])
+
+    def test_it_needs_a_checkpoint(self, tmp_path):
+        with pytest.raises(
+            DataError, match=r"checkpoint_architecture=true needs model\.model_path"
+        ):
+            self.build("", checkpoint_architecture=True)
+        with pytest.raises(FileNotFoundError, match=r"none\.pt does not exist"):
+            self.build(tmp_path / "none.pt", checkpoint_architecture=True)

@@ -41,3 +41,11 @@ def test_pairs(folder):
     (folder / "pairs.tsv").write_text(f"{folder}/\nmat\np\t1250\t0\t1,2\n")
     notes = notes_of(CMSCECGDataset(folder / "pairs.tsv"))
     assert notes == {"sample_rate": 250.0, "segment_seconds": 5.0}
+
+
+def test_statistics_of_normalised_leads_are_noted(folder):
+    for name, value in (("mean", 0.5), ("std", 2.0)):
+        (folder / name).write_text(f"{value}\n" * 12)
+    statistics = {"mean_path": folder / "mean", "std_path": folder / "std"}
+    notes = notes_of(FileECGDataset(folder / "train.tsv", normalize=True, **statistics))
+    assert (notes["mean"], notes["std"]) == ([0.5] * 12, [2.0] * 12)

@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fairseq_ecg.compat.checkpoint import damage_as_checkpoint_error
 from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
+from fairseq_ecg.inference.aggregation import aggregation_of
 from fairseq_ecg.inference.calibration import probabilities_of
 from fairseq_ecg.inference.model import ECGModel
+from fairseq_ecg.inference.stored import names_of
 from fairseq_ecg.modules.architecture import CLASSIFIER, build_network, network_config
 
 PROBE = "probe.safetensors"
@@ -77,8 +80,10 @@ class LinearProbe:
 
         if not os.path.isfile(path):
             raise FileNotFoundError(f"{path}: no such file")
+        remedy = "Make it by fairseq-ecg probe"
         with (
-            damage_as_data_error(str(path), "linear probe", "Make it by fairseq-ecg probe"),
+            damage_as_checkpoint_error(path, remedy),
+            damage_as_data_error(str(path), "linear probe", remedy),
             safe_open(path, framework="numpy") as file,
         ):
             about = json.loads(file.metadata()["probe"])
@@ -88,13 +93,30 @@ class LinearProbe:
                 for name in sorted(arrays)
                 if name.startswith("threshold.")
             }
-            return cls(
-                labels=tuple(about["labels"]),
-                aggregation=about["aggregation"],
-                model=about["model"],
+            labels = names_of(about["labels"])
+            probe = cls(
+                labels=labels,
+                aggregation=aggregation_of(labels, dict(about["aggregation"])),
+                model=str(about["model"]),
                 thresholds=thresholds,
                 **arrays,
             )
+            probe._check()
+            return probe
+
+    def _check(self) -> None:
+        """Raise DataError unless there are numbers for each label; a threshold may be NaN."""
+        n_labels = len(self.labels)
+        arrays = {"weight": self.weight, "bias": self.bias, "slope": self.slope}
+        arrays["offset"] = self.offset
+        for name, values in {**arrays, **self.thresholds}.items():
+            n_axes = 2 if name == "weight" else 1
+            if values.dtype.kind != "f" or values.ndim != n_axes or len(values) != n_labels:
+                raise DataError(
+                    f"{name}, {values.dtype} of shape {values.shape}, is not of {n_labels} labels"
+                )
+            if name in arrays and not np.isfinite(values).all():
+                raise DataError(f"{name} holds NaN or infinite values")
 
     def classifier(self, model: ECGModel) -> ECGModel:
         """Put the probe, calibration included, on the network: a classifier like a fine-tuned one.
