@@ -45,6 +45,7 @@ class ECGTransformer(nn.Module):
     """
 
     masks_empty_rows = True
+    encoder_class = TransformerEncoder
 
     def __init__(
         self,
@@ -85,7 +86,7 @@ class ECGTransformer(nn.Module):
         )
         self.dropout_input = Dropout(dropout_input)
         self.dropout_features = Dropout(dropout_features)
-        self.encoder = TransformerEncoder(
+        self.encoder = self.encoder_class(
             encoder_layers,
             encoder_embed_dim,
             encoder_ffn_embed_dim,
@@ -177,7 +178,13 @@ class ECGTransformer(nn.Module):
 
         The positional convolution sees padded frames as they are; they are zeroed only after it.
         """
-        return self.encoder(x + self.conv_pos(x), frame_mask)
+        return self.run_encoder(x + self.conv_pos(x), frame_mask)
+
+    def run_encoder(
+        self, x: torch.Tensor, frame_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Call the transformer, see :meth:`TransformerEncoder.forward`."""
+        return self.encoder(x, frame_mask)
 
     def extract_features(
         self, source: torch.Tensor, padding_mask: torch.Tensor | None = None
