@@ -111,18 +111,24 @@ def load_strictly(
         raise CheckpointError(f"{source} does not fit the model: {', '.join(problems)}")
 
 
-def load_trained(module: nn.Module, state: dict[str, Any], source: str | os.PathLike) -> None:
+def load_trained(
+    module: nn.Module, state: dict[str, Any], source: str | os.PathLike, strict: bool = True
+) -> None:
     """Give a whole fairseq model the weights of a checkpoint and the place of its training.
 
     Args:
         module: the model.
         state: what :func:`load_checkpoint` returned.
         source: file name for messages.
+        strict: whether weights may neither be missing nor be left over.
 
     Raises:
         CheckpointError: the weights do not fit; keys are named.
     """
-    load_strictly(module, state["model"], source)
+    if strict:
+        load_strictly(module, state["model"], source)
+    else:
+        nn.Module.load_state_dict(module, state["model"], strict=False)
     history = state.get("optimizer_history") or [{}]
     module.set_num_updates(history[-1].get("num_updates", 0))
 

@@ -43,7 +43,14 @@ def sorted_overrides(values: dict[str, Any]) -> Overrides:
 
 
 def restore(
-    path: str | os.PathLike, overrides: Overrides, seed: int = 1, suffix: str = ""
+    path: str | os.PathLike,
+    overrides: Overrides,
+    seed: int = 1,
+    suffix: str = "",
+    *,
+    task: FairseqTask | None = None,
+    strict: bool = True,
+    state: dict[str, Any] | None = None,
 ) -> tuple[BaseFairseqModel, DictConfig, FairseqTask]:
     """Build the model and the task of a checkpoint; neither YAML nor pre-trained file is needed.
 
@@ -52,6 +59,9 @@ def restore(
         overrides: what comes before the checkpoint's configuration.
         seed: of the task.
         suffix: ``checkpoint.checkpoint_suffix``, before the extension of the file's name.
+        task: that builds the model; None: the one that the checkpoint describes.
+        strict: whether every weight must find its place, and no place may stay random.
+        state: what is in the file, if it was read before.
 
     Returns:
         The model with its weights; the configuration, with sections ``task``, ``model`` and
@@ -64,7 +74,7 @@ def restore(
     """
     path = get_maybe_sharded_checkpoint_filename(os.fspath(path), suffix, 0, 1)
     logger.info("loading model from %s", path)
-    state = load_checkpoint(path)
+    state = load_checkpoint(path) if state is None else state
     saved = {"model": model_config(state, path)}
     for section in ("task", "criterion"):
         if not state["cfg"].get(section):
@@ -76,9 +86,10 @@ def restore(
     saved["model"] |= {"model_path": None, "no_pretrained_weights": True}
     # Of one tree, as options of the task refer to others.
     tree = OmegaConf.create({"common": {"seed": seed}, **saved})
-    task = setup_task(tree.task, from_checkpoint=True)
+    if task is None:
+        task = setup_task(tree.task, from_checkpoint=True)
     model = task.build_model(tree.model, from_checkpoint=True)
-    load_trained(model, state, path)
+    load_trained(model, state, path, strict)
     return model, tree, task
 
 

@@ -132,6 +132,11 @@ class EncoderModel(TimeFirst):
         return cls(cfg)
 
     @property
+    def embed_dim(self) -> int:
+        """D, channels of a frame."""
+        return self.encoder_dim
+
+    @property
     def embed(self) -> int:
         """E, channels of the last convolution, by fairseq_signals' name."""
         return self.conv_dim
