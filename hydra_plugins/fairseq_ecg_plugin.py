@@ -161,10 +161,16 @@ def _after_user_dir(add_defaults):
 def _launching_here(call_main):
     @functools.wraps(call_main)
     def launch(cfg: DictConfig, main, **kwargs) -> None:
+        # Another job of a sweep shall find the environment as this one did.
+        environment = dict(os.environ)
         if cfg.common.get("wandb_entity"):
             os.environ.setdefault("WANDB_ENTITY", cfg.common.wandb_entity)
         choose_launch(cfg)
-        call_main(cfg, main, **kwargs)
+        try:
+            call_main(cfg, main, **kwargs)
+        finally:
+            os.environ.clear()
+            os.environ.update(environment)
 
     return launch
 

@@ -14,6 +14,7 @@ import fairseq.distributed.utils
 import fairseq.logging.progress_bar
 import fairseq.models.distributed_fairseq_model
 import fairseq.trainer
+import fairseq.utils
 import torch
 from fairseq.dataclass.utils import overwrite_args_by_name
 from fairseq.file_io import PathManager
@@ -22,6 +23,7 @@ from omegaconf import OmegaConf
 
 from fairseq_ecg.compat.checkpoint import CheckpointError, load_checkpoint
 from fairseq_ecg.compat.csv_log import CsvLog
+from fairseq_ecg.compat.sweeps import forgetting_earlier_runs, seeding_python_too
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,8 @@ def mend() -> None:
     if "fairseq_cli.train" in sys.modules:
         _wrap(sys.modules["fairseq_cli.train"], "get_valid_stats", _best_of_each_subset)
     _wrap(fairseq.models.distributed_fairseq_model, "DistributedDataParallel", _on_any_device)
+    _wrap(metrics, "reset", forgetting_earlier_runs)
+    _wrap(fairseq.utils, "set_torch_seed", seeding_python_too)
 
 
 def load_checkpoint_to_cpu(path, arg_overrides=None, load_on_all_ranks=False):
@@ -154,16 +158,17 @@ def _without_waiting(reduce_and_log_stats: Callable) -> Callable:
 
 
 def _best_of_each_subset(get_valid_stats: Callable) -> Callable:
-    best: dict[str, float] = {}
-    position = 0
-
     @functools.wraps(get_valid_stats)
     def with_best(cfg, trainer, stats, tracking_best):
         # fairseq logs the best value of the first subset alone, and not after its first validation.
-        nonlocal position
-        position = 0 if tracking_best else position + 1
+        # Kept by the trainer: another run has another.
+        if tracking_best:
+            trainer.subset_number = 0
+        else:
+            trainer.subset_number += 1
+        best = vars(trainer).setdefault("best_of_subsets", {})
         stats = get_valid_stats(cfg, trainer, stats, tracking_best)
-        subset = cfg.dataset.valid_subset.split(",")[position]
+        subset = cfg.dataset.valid_subset.split(",")[trainer.subset_number]
         metric = cfg.checkpoint.best_checkpoint_metric
         best_of = max if cfg.checkpoint.maximize_best_checkpoint_metric else min
         best[subset] = best_of(best.get(subset, stats[metric]), stats[metric])
