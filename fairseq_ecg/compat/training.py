@@ -24,6 +24,7 @@ from omegaconf import OmegaConf
 from fairseq_ecg.compat.checkpoint import CheckpointError, load_checkpoint
 from fairseq_ecg.compat.csv_log import CsvLog
 from fairseq_ecg.compat.sweeps import forgetting_earlier_runs, seeding_python_too
+from fairseq_ecg.data.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ def mend() -> None:
     PathManager.copy = staticmethod(copy_whole)
     _wrap(fairseq.distributed.utils, "all_gather_list", _without_gpus)
     _wrap(fairseq.logging.progress_bar, "progress_bar", _with_csv)
+    _wrap(fairseq.trainer.Trainer, "__init__", _refusing_half_precision_on_cpus)
     _wrap(fairseq.trainer.Trainer, "load_checkpoint", _naming_what_does_not_match)
     _wrap(fairseq.trainer.Trainer, "clip_grad_norm", _checking_losses)
     _wrap(fairseq.trainer.Trainer, "_reduce_and_log_stats", _without_waiting)
@@ -105,6 +107,20 @@ def _with_csv(progress_bar: Callable) -> Callable:
         return CsvLog(bar, log_interval)
 
     return build
+
+
+def _refusing_half_precision_on_cpus(init: Callable) -> Callable:
+    @functools.wraps(init)
+    def checked(self, cfg, *args, **kwargs):
+        if cfg.common.fp16 and (cfg.common.cpu or not torch.cuda.is_available()):
+            raise DataError(
+                "common.fp16=true trains on GPUs alone, and there is none here (or common.cpu=true "
+                "says not to use it): leave it out, or say common.bf16=true, which trains on CPUs "
+                "as well"
+            )
+        init(self, cfg, *args, **kwargs)
+
+    return checked
 
 
 def _naming_what_does_not_match(load_checkpoint: Callable) -> Callable:

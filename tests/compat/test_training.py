@@ -7,6 +7,7 @@ import torch
 from fairseq.logging import metrics
 
 from fairseq_ecg.compat import training
+from fairseq_ecg.data.errors import DataError
 
 
 class Task:
@@ -76,3 +77,23 @@ def test_statistics_are_fairseqs_on_the_cpu():
     stand_in = trainer()
     stand_in.cuda = False
     assert log(stand_in, [], 3, 4) == (stand_in, [], 3, 4)
+
+
+@pytest.mark.parametrize(("cpu", "gpus"), [(False, False), (True, True), (True, False)])
+def test_half_precision_without_a_gpu(cpu, gpus, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus)
+    built = []
+    init = training._refusing_half_precision_on_cpus(lambda *arguments: built.append(arguments))
+    with pytest.raises(DataError, match=r"common\.fp16=true trains on GPUs.*common\.bf16=true"):
+        init("trainer", trainer(fp16=True, cpu=cpu).cfg, "task")
+    without = trainer(fp16=False, cpu=cpu).cfg
+    init("trainer", without, "task")
+    assert built == [("trainer", without, "task")]
+
+
+def test_half_precision_with_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    built = []
+    init = training._refusing_half_precision_on_cpus(lambda *arguments: built.append(arguments))
+    init("trainer", trainer(fp16=True, cpu=False).cfg)
+    assert len(built) == 1
