@@ -11,6 +11,9 @@ Without that import, ``trust_remote_code=True`` does the same by a file in the f
 prepared ones: ``model.config.preprocessing`` says how, :class:`fairseq_ecg.ECGModel` does it.
 """
 
+import contextlib
+from collections.abc import Callable, Iterator
+
 import torch
 from torch import nn
 from transformers import (
@@ -21,14 +24,20 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+from transformers.utils import ModelOutput
 
 from fairseq_ecg.compat.checkpoint import check_numbers
 from fairseq_ecg.compat.stored_config import check_sizes
 from fairseq_ecg.compat.torchaudio import hide_broken_torchaudio
 from fairseq_ecg.inference.pretrained import MODEL_TYPE
-from fairseq_ecg.modules import ECGTransformerClassifier, FrameEncoder, Wav2Vec2
+from fairseq_ecg.modules import (
+    ECGTransformerClassifier,
+    FrameEncoder,
+    TransformerEncoder,
+    Wav2Vec2,
+)
 from fairseq_ecg.modules.architecture import CLASSIFIER, build_network
-from fairseq_ecg.ops.pooling import mean_of_nonzero
+from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
 
 hide_broken_torchaudio()
 
@@ -92,15 +101,32 @@ class _ECGFM(PreTrainedModel):
             nn.init.zeros_(module.bias)
 
     def _run(
-        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None, attentions: bool
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        output_attentions: bool | None,
+        output_hidden_states: bool | None,
     ) -> dict:
-        """Run the network on ``(B, L, T)`` samples, of which ``(B, T)`` says 1 where they count."""
+        """Run the network on ``(B, L, T)`` samples, of which ``(B, T)`` says 1 where they count.
+
+        What is not said whether to return it is returned as the configuration says.
+        """
         padding_mask = None if attention_mask is None else attention_mask == 0
         transformer = self.network.encoder.encoder
-        transformer.saliency = attentions
-        out = self.network(input_values, padding_mask)
-        out["attentions"] = tuple(out["saliency"].unbind(dim=1)) if attentions else None
+        transformer.saliency = _or(output_attentions, self.config.output_attentions)
+        if _or(output_hidden_states, self.config.output_hidden_states):
+            with _states_of(transformer) as states:
+                out = self.network(input_values, padding_mask)
+            out["hidden_states"] = tuple(zero_padding(x, out["padding_mask"]) for x in states())
+        else:
+            out = self.network(input_values, padding_mask) | {"hidden_states": None}
+        saliency = out["saliency"]
+        out["attentions"] = None if saliency is None else tuple(saliency.unbind(dim=1))
         return out
+
+    def _returned(self, output: ModelOutput, return_dict: bool | None) -> ModelOutput | tuple:
+        """Return an output by name, or as a tuple."""
+        return output if _or(return_dict, self.config.return_dict) else output.to_tuple()
 
 
 class ECGFMModel(_ECGFM):
@@ -121,8 +147,9 @@ class ECGFMModel(_ECGFM):
         self,
         input_values: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
-        output_attentions: bool = False,
-        return_dict: bool = True,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
         **_,
     ) -> BaseModelOutputWithPooling | tuple:
         """Encode.
@@ -130,20 +157,26 @@ class ECGFMModel(_ECGFM):
         Args:
             input_values: ``(B, L, T)`` float, prepared segments.
             attention_mask: ``(B, T)``, 0 where a sample is padding.
-            output_attentions: also return the attention weights of every layer.
+            output_attentions: also return the attention weights of every layer. None, here and
+                below: as the configuration says.
+            output_hidden_states: also return what every layer is given, and what the last gives.
             return_dict: return an output by name, not a tuple.
 
         Returns:
             ``last_hidden_state`` ``(B, T', D)``, ``pooler_output`` ``(B, D)`` as
-            :meth:`fairseq_ecg.ECGModel.embed` pools, and ``attentions``, ``(B, T', T')`` of every
-            layer, averaged over heads.
+            :meth:`fairseq_ecg.ECGModel.embed` pools; ``attentions``, ``(B, T', T')`` of every
+            layer, averaged over heads; and ``hidden_states``, ``(B, T', D)`` in front of every
+            layer and behind the last, which is ``last_hidden_state``. Padded frames are zero.
         """
-        out = self._run(input_values, attention_mask, output_attentions)
+        out = self._run(input_values, attention_mask, output_attentions, output_hidden_states)
         pooled = mean_of_nonzero(out["encoder_out"], out["padding_mask"])
         output = BaseModelOutputWithPooling(
-            last_hidden_state=out["encoder_out"], pooler_output=pooled, attentions=out["attentions"]
+            last_hidden_state=out["encoder_out"],
+            pooler_output=pooled,
+            hidden_states=out["hidden_states"],
+            attentions=out["attentions"],
         )
-        return output if return_dict else output.to_tuple()
+        return self._returned(output, return_dict)
 
 
 class ECGFMForSequenceClassification(_ECGFM):
@@ -164,8 +197,9 @@ class ECGFMForSequenceClassification(_ECGFM):
         input_values: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
-        output_attentions: bool = False,
-        return_dict: bool = True,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
         **_,
     ) -> SequenceClassifierOutput | tuple:
         """Classify; every label is told on its own.
@@ -175,15 +209,17 @@ class ECGFMForSequenceClassification(_ECGFM):
             attention_mask: ``(B, T)``, 0 where a sample is padding.
             labels: ``(B, C)`` of 0 and 1, for the loss; of a regression its targets, as its
                 outputs are: minus their mean, over their standard deviation.
-            output_attentions: also return the attention weights of every layer.
+            output_attentions: also return the attention weights of every layer. None, here and
+                below: as the configuration says.
+            output_hidden_states: also return what every layer is given, and what the last gives.
             return_dict: return an output by name, not a tuple.
 
         Returns:
             ``logits`` ``(B, C)``, ``loss``, the mean binary cross-entropy (of a regression the mean
             squared error), if there are labels, and
-            ``attentions``, ``(B, T', T')`` of every layer, averaged over heads.
+            ``attentions`` and ``hidden_states`` as of :class:`ECGFMModel`.
         """
-        out = self._run(input_values, attention_mask, output_attentions)
+        out = self._run(input_values, attention_mask, output_attentions, output_hidden_states)
         loss = None
         if labels is not None:
             is_regression = self.config.problem_type == "regression"
@@ -193,9 +229,44 @@ class ECGFMForSequenceClassification(_ECGFM):
                 else nn.functional.binary_cross_entropy_with_logits
             )(out["out"].float(), labels.float())
         output = SequenceClassifierOutput(
-            loss=loss, logits=out["out"], attentions=out["attentions"]
+            loss=loss,
+            logits=out["out"],
+            hidden_states=out["hidden_states"],
+            attentions=out["attentions"],
         )
-        return output if return_dict else output.to_tuple()
+        return self._returned(output, return_dict)
+
+
+def _or(given: bool | None, configured: bool) -> bool:
+    return configured if given is None else given
+
+
+@contextlib.contextmanager
+def _states_of(transformer: TransformerEncoder) -> Iterator[Callable[[], list[torch.Tensor]]]:
+    """Watch a run; give what tells the frames in front of every layer and behind the last."""
+    count = len(transformer.layers)
+    found: dict[int, torch.Tensor] = {}
+
+    def keep(place: int) -> Callable[..., None]:
+        return lambda _, args, output=None: found.update(
+            {place: args[0] if output is None else output[0]}
+        )
+
+    def states() -> list[torch.Tensor]:
+        for place in reversed(range(count)):  # a layer that was dropped changed nothing
+            found.setdefault(place, found[place + 1])
+        return [found[place] for place in range(count + 1)]
+
+    handles = [
+        layer.register_forward_pre_hook(keep(place))
+        for place, layer in enumerate(transformer.layers)
+    ]
+    handles.append(transformer.register_forward_hook(keep(count)))
+    try:
+        yield states
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _built(config: ECGFMConfig) -> nn.Module:

@@ -10,6 +10,7 @@ In fairseq's programs it
   it ``extract_format``) and ``common_eval.save_outputs``;
 - imports the user_dir before defaults are filled in, so that names which stock fairseq has taken
   (``wav2vec2``) get the defaults of the model that is meant;
+- says that the user_dir is missing where task, model or criterion are of it;
 - launches on the machine at hand: processes started by torchrun without GPUs, the fixed port of
   fairseq_signals' configs, and one clear line when more processes are asked for than there are
   GPUs.
@@ -31,6 +32,24 @@ from omegaconf import DictConfig, OmegaConf
 
 ROOT = Path(__file__).resolve().parents[1]
 TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK")
+
+
+REGISTERED = {
+    "task": ("ecg_pretraining", "ecg_classification"),
+    "model": ("ecg_transformer", "wav2vec2_cmsc", "ecg_transformer_classifier"),
+    "criterion": (
+        "wav2vec2_with_cmsc",
+        "cmsc",
+        "clocs",
+        "binary_cross_entropy",
+        "binary_cross_entropy_with_logits",
+        "multi_head_binary_cross_entropy",
+        "focal_loss",
+        "asymmetric_loss",
+        "regression",
+    ),
+}
+"""What the package registers under names that stock fairseq does not have."""
 
 
 class FairseqECGSearchPath(SearchPathPlugin):
@@ -153,18 +172,63 @@ def _after_user_dir(add_defaults):
                     cfg.common.user_dir = str(Path(base, user_dir))
                     break
         utils.import_user_module(cfg.common)
+        check_registered(cfg)
+        if "fairseq_ecg.tasks" in sys.modules:
+            _translate(cfg)
         add_defaults(cfg)
 
     return import_and_add
 
 
+def check_registered(cfg: DictConfig) -> None:
+    """See to it that a configuration of this package comes with its ``user_dir``.
+
+    Args:
+        cfg: as Hydra composed it, with the user_dir imported.
+
+    Raises:
+        SystemExit: task, model or criterion are this package's, and nobody has registered them.
+    """
+    from fairseq.criterions import CRITERION_REGISTRY
+    from fairseq.models import MODEL_REGISTRY
+    from fairseq.tasks import TASK_REGISTRY
+
+    registries = {"task": TASK_REGISTRY, "model": MODEL_REGISTRY, "criterion": CRITERION_REGISTRY}
+    for section, registry in registries.items():
+        options = cfg.get(section)
+        name = options.get("_name") if OmegaConf.is_dict(options) else options
+        if name in REGISTERED[section] and name not in registry:
+            given = cfg.common.user_dir
+            remedy = "add common.user_dir=fairseq_ecg to the command"
+            if given is not None:
+                remedy = f"common.user_dir={given} is not it: say common.user_dir=fairseq_ecg"
+            sys.exit(f"{section} {name} is fairseq-ecg's, which fairseq does not know of: {remedy}")
+
+
+def _translate(cfg: DictConfig) -> None:
+    """Bring what commands say into the form of fairseq_signals; refuse what only forks know."""
+    from fairseq_ecg.compat.other_keys import check_keys
+    from fairseq_ecg.data.leads import leads_as_text
+
+    check_keys(cfg)
+    for key in ("leads_to_load", "leads_bucket"):
+        if OmegaConf.is_dict(cfg.task) and cfg.task.get(key) is not None:
+            cfg.task[key] = leads_as_text(cfg.task[key])
+
+
 def _launching_here(call_main):
     @functools.wraps(call_main)
     def launch(cfg: DictConfig, main, **kwargs) -> None:
+        # Another job of a sweep shall find the environment as this one did.
+        environment = dict(os.environ)
         if cfg.common.get("wandb_entity"):
             os.environ.setdefault("WANDB_ENTITY", cfg.common.wandb_entity)
         choose_launch(cfg)
-        call_main(cfg, main, **kwargs)
+        try:
+            call_main(cfg, main, **kwargs)
+        finally:
+            os.environ.clear()
+            os.environ.update(environment)
 
     return launch
 

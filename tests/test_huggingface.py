@@ -68,6 +68,56 @@ def test_masks_and_attentions(models, source):
     assert loss.item() == pytest.approx(-logits.double().sigmoid().log().mean().item(), abs=1e-6)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("auto", [AutoModel, AutoModelForSequenceClassification])
+def test_hidden_states(models, source, auto):
+    model, folder = models["diagnosis"]
+    network = auto.from_pretrained(folder)
+    mask = torch.ones(3, 2500, dtype=torch.long)
+    mask[1, 2000:] = 0
+    assert network(source).hidden_states is None
+    out = network(source, attention_mask=mask, output_hidden_states=True)
+    states = out.hidden_states
+    assert [tuple(x.shape) for x in states] == [(3, 156, 64)] * 3
+    assert not any(x[1, 125:].any() for x in states)
+    assert all(x[1, :124].all(dim=-1).any() for x in states)
+    transformer = model.network.encoder.encoder
+    given = []
+    handle = transformer.layers[1].register_forward_pre_hook(lambda _, args: given.append(args[0]))
+    expected = model.network(source, mask == 0)["encoder_out"]
+    handle.remove()
+    assert torch.equal(states[2], expected)
+    assert torch.equal(states[1][0], given[0][0])
+    assert torch.equal(out[0], network(source, attention_mask=mask)[0])
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+    as_tuple = network(source, output_hidden_states=True, output_attentions=True, return_dict=False)
+    assert [len(part) for part in as_tuple[-2:]] == [3, 2]
+
+
+@torch.no_grad()
+def test_what_the_configuration_says_is_returned(models, source):
+    _, folder = models["pretrain"]
+    network = AutoModel.from_pretrained(
+        folder, output_hidden_states=True, output_attentions=True, return_dict=False
+    )
+    *_, states, attentions = network(source)
+    assert (len(states), len(attentions)) == (3, 2)
+    out = network(source, output_hidden_states=False, output_attentions=False, return_dict=True)
+    assert out.hidden_states is out.attentions is None
+
+
+def test_gradients_and_dropped_layers_of_hidden_states(models, source):
+    _, folder = models["diagnosis"]
+    classifier = AutoModelForSequenceClassification.from_pretrained(folder).train()
+    states = classifier(source, output_hidden_states=True).hidden_states
+    states[-1].sum().backward()
+    assert classifier.network.encoder.encoder.layers[0].fc1.weight.grad.any()
+    classifier.network.encoder.encoder.layerdrop = 1.0
+    states = classifier(source, output_hidden_states=True).hidden_states
+    assert len(states) == 3
+    assert torch.equal(states[0], states[2])
+
+
 def test_a_new_head_on_a_pre_trained_encoder(models, source, tmp_path):
     model, folder = models["pretrain"]
     torch.manual_seed(0)

@@ -1,6 +1,7 @@
 """The published steps of ECG-FM's notebooks and scripts, with one line added."""
 
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+from fairseq_ecg.cli import main
 from fairseq_ecg.formats.stores import MemmapReader
-from fairseq_ecg.signals import OFFERED
-from tests.conftest import environment
+from fairseq_ecg.signals import COUNTERPARTS, OFFERED
+from tests.conftest import TINY_CMSC_MODEL, environment
 
 QUICK_START = """
 import fairseq_ecg.signals
@@ -151,7 +154,7 @@ def test_what_is_not_offered_is_told(offered):
     with pytest.raises(ModuleNotFoundError) as error:
         offered("trainer")
     assert error.value.name == "fairseq_signals.trainer"
-    assert "fairseq_ecg.signals offers fairseq_signals.models, " in str(error.value)
+    assert "fairseq_ecg.signals offers fairseq_signals.data, " in str(error.value)
 
 
 def test_model_and_task_with_overrides(offered, shared):
@@ -163,6 +166,269 @@ def test_model_and_task_with_overrides(offered, shared):
     assert cfg.task.label_file == task.cfg.label_file == "mine.npy"
     assert model.final_dropout.p == 0.5
     assert model.encoder.encoder.need_weights
+
+
+@pytest.fixture
+def load_model_and_task(offered):
+    return offered("utils.checkpoint_utils").load_model_and_task
+
+
+def test_arguments_in_the_order_of_fairseq_signals(load_model_and_task, shared):
+    path = str(shared / "golden" / "diagnosis_small.pt")
+    model, _, task = load_model_and_task(path, {"final_dropout": 0.5}, {"saliency": True})
+    again, _, same = load_model_and_task(path, None, None, task, True, "", 1, None)
+    assert same is task
+    assert again.final_dropout.p == 0
+    for name, value in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value)
+
+
+def test_older_name_of_overrides(load_model_and_task, shared):
+    path = shared / "golden" / "diagnosis_small.pt"
+    overrides = {"label_file": "mine.npy", "final_dropout": 0.5}
+    model, cfg, task = load_model_and_task(path, arg_overrides=overrides)
+    assert cfg.task.label_file == task.cfg.label_file == "mine.npy"
+    assert model.final_dropout.p == 0.5
+
+
+def test_weights_that_are_missing_or_left_over(offered, load_model_and_task, shared):
+    path = shared / "golden" / "diagnosis_small.pt"
+    state = offered("utils.checkpoint_utils").load_checkpoint_to_cpu(path)
+    weight = state["model"].pop("proj.bias") + 1
+    state["model"]["of_another"] = weight
+    with pytest.raises(RuntimeError, match=r"missing proj.bias, left over of_another"):
+        load_model_and_task(path, state=state)
+    model, _, _ = load_model_and_task(path, strict=False, state=state)
+    assert not model.proj.bias.any()
+    assert torch.equal(model.proj.weight, state["model"]["proj.weight"])
+    assert model.num_updates == state["optimizer_history"][-1]["num_updates"]
+
+
+def test_names_with_a_suffix_and_files_in_shards(load_model_and_task, shared, tmp_path):
+    (tmp_path / "checkpoint_last-me.pt").symlink_to(shared / "golden" / "pretrain_small.pt")
+    model, _, _ = load_model_and_task(tmp_path / "checkpoint_last.pt", suffix="-me")
+    assert model.mask_prob == 0.65
+    with pytest.raises(ValueError, match="num_shards=2"):
+        load_model_and_task(tmp_path / "checkpoint_last.pt", strict=False, num_shards=2)
+
+
+def test_what_models_tell_of_themselves(offered, shared):
+    build = offered("models").build_model_from_checkpoint
+    model = build(shared / "golden" / "pretrain_small.pt")
+    stored = torch.load(shared / "golden" / "pretrain_small.pt", weights_only=True)["cfg"]["model"]
+    assert model.encoder.embed_dim == model.cfg.encoder_embed_dim == stored["encoder_embed_dim"]
+    assert model.encoder.layers[0].embed_dim == model.encoder.embed_dim
+    assert model.embed == model.conv_dim
+    masks = [key for key in stored if "mask_" in key and key != "apply_mask"]
+    assert len(masks) == 12
+    assert all(getattr(model, key) == stored[key] for key in masks)
+    classifier = build(shared / "golden" / "diagnosis_small.pt")
+    assert classifier.cfg.num_labels == classifier.proj.out_features
+    assert classifier.encoder.cfg.in_d == 12
+    assert all(hasattr(classifier.encoder, key) for key in masks)
+
+
+def test_masks_that_are_turned_off_after_building(offered):
+    """Public code sets ``model.mask_prob`` on a network that is there already."""
+    model = offered("models.wav2vec2").Wav2Vec2CMSCModel(TINY_CMSC_MODEL | {"final_dim": 8}).eval()
+    source = torch.randn(2, 12, 640)
+    masked = model(source=source)["contrast"].predictions
+    assert masked.shape[1] < 40
+    model.mask_prob = 0.0
+    assert model.masking.frames is None
+    assert model(source=source)["contrast"].predictions.shape[1] == 40
+
+
+def test_an_encoder_that_is_told_not_to_mask(offered, shared):
+    module = offered("models.ecg_transformer")
+    cfg = module.ECGTransformerConfig(encoder_layers=1, encoder_embed_dim=32)
+    cfg.encoder_attention_heads, cfg.conv_feature_layers = 2, "[(16, 2, 2)] * 4"
+    model = module.ECGTransformerModel(cfg).eval()
+    source = torch.randn(2, 12, 640)
+    expected = model(source)["x"]
+    assert torch.equal(model(source, mask=False, features_only=True)["x"], expected)
+    assert torch.equal(model(source=source, padding_mask=None, mask=False)["x"], expected)
+    assert torch.equal(model.extract_features(source, None, mask=False)["x"], expected)
+
+
+@pytest.fixture
+def finetuning(offered, shared):
+    """Public-style classes of one's own on an encoder, with configurations for them."""
+    module = offered("models.ecg_transformer")
+    classification = offered("models.classification")
+
+    class Estimator(module.ECGTransformerFinetuningModel):
+        def __init__(self, cfg, encoder):
+            super().__init__(cfg, encoder)
+            self.head = torch.nn.Linear(cfg.encoder_embed_dim, 3)
+
+        def forward(self, **kwargs):
+            found = super().forward(**kwargs)
+            frames = self.final_dropout(found["x"])
+            return self.head(self.get_logits(found, aggregate=True)), frames
+
+    class Classifier(classification.ECGTransformerClassificationModel):
+        def __init__(self, cfg, encoder):
+            super().__init__(cfg, encoder)
+            self.extra = torch.nn.Linear(cfg.encoder_embed_dim, 1)
+
+    values = {"model_path": str(shared / "golden" / "pretrain_small.pt"), "num_labels": 5}
+    cfg = classification.ECGTransformerClassificationConfig(**values)
+    open_cfg = OmegaConf.create(
+        {"task": {"normalize": False, "filter": False, "data": ""}, "model": cfg}
+    )
+    return {
+        "base": module.ECGTransformerFinetuningModel,
+        "estimator": Estimator,
+        "classifier": Classifier,
+        "configs": {"dataclass": cfg, "alone": OmegaConf.structured(cfg), "tree": open_cfg.model},
+        "encoder": module.ECGTransformerModel,
+    }
+
+
+@pytest.mark.parametrize("config", ["dataclass", "alone", "tree"])
+@pytest.mark.parametrize("kind", ["base", "estimator", "classifier"])
+def test_models_of_ones_own(finetuning, shared, kind, config):
+    cfg = finetuning["configs"][config]
+    model = finetuning[kind].build_model(cfg, task=None).eval()
+    assert type(model) is finetuning[kind]
+    stored = torch.load(cfg.model_path, weights_only=True)["model"]
+    weight = "encoder.layers.0.fc1.weight"
+    assert torch.equal(model.encoder.state_dict()[weight], stored[weight])
+    assert model.encoder.mask_emb is None
+    # The checkpoint decides the architecture, and heads are built for it.
+    assert model.cfg.encoder_embed_dim == model.encoder.embed_dim == stored[weight].shape[1]
+    assert cfg.encoder_embed_dim == 768  # of the one that was given nothing changes
+    source = torch.from_numpy(np.load(shared / "golden" / "pretrain_small.npz")["source"])
+    out = model(source=source, padding_mask=None)
+    if kind == "estimator":
+        assert out[0].shape == (len(source), 3)
+    elif kind == "classifier":
+        assert out["out"].shape == (len(source), 5)
+        assert model.extra.in_features == model.encoder.embed_dim
+    else:
+        frames = model.encoder.eval().extract_features(source)["x"]
+        assert torch.equal(out["x"], frames)
+    assert (
+        model.get_logits(out if kind != "estimator" else {"x": out[1], "padding_mask": None})
+        is not None
+    )
+    model.set_num_updates(7)
+    assert model.num_updates == 7
+
+
+def test_an_encoder_out_of_a_checkpoint(finetuning, shared):
+    cfg = finetuning["configs"]["dataclass"]
+    path, cfg.model_path = cfg.model_path, None
+    encoder = finetuning["encoder"].from_pretrained(path, cfg)
+    stored = torch.load(path, weights_only=True)["model"]
+    assert torch.equal(encoder.post_extract_proj.weight, stored["post_extract_proj.weight"])
+    cfg.encoder_embed_dim = encoder.embed_dim
+    assert finetuning["classifier"](cfg, encoder).encoder is encoder
+    cfg.encoder_embed_dim, cfg.encoder_layers = 768, 1
+    fresh = finetuning["base"].build_model(cfg, task=None)
+    assert fresh.encoder.embed_dim == 768
+
+
+def test_version_and_file(offered):
+    package = offered("")
+    assert package.__version__ == "1.0.0a0"
+    assert Path(package.__file__).is_file()
+    assert package.utils.checkpoint_utils.load_model_and_task
+    assert package.models.wav2vec2.Wav2Vec2Model
+    assert not hasattr(package, "trainer")
+
+
+def test_scripts_name_the_command_that_does_the_same(offered, monkeypatch, capsys):
+    for script, commands in COUNTERPARTS.items():
+        for command in commands.split(" and "):
+            program, *arguments = command.split()
+            assert program == "fairseq-ecg"
+            with pytest.raises(SystemExit) as stopped:
+                main([*arguments[:2], "--help"])
+            assert stopped.value.code == 0, script
+            options = capsys.readouterr().out
+            for argument in arguments[2:]:
+                assert argument in options, (script, command)
+    with pytest.raises(
+        ImportError, match=r"convert_to_cmsc_manifest\.py does is done by fairseq-ecg prepare cmsc"
+    ):
+        offered("data.ecg.preprocess.convert_to_cmsc_manifest")
+    monkeypatch.setattr(sys, "argv", ["scripts/preprocess/ecg/muse_records.py"])
+    with pytest.raises(
+        ImportError, match=r"muse_records\.py does is done by fairseq-ecg prepare records"
+    ):
+        offered("utils.file")
+    monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py"])
+    for module in ("utils.splits", "utils.pandas"):
+        with pytest.raises(ImportError, match="is done by fairseq-ecg prepare: "):
+            offered(module)
+    with pytest.raises(ImportError, match="is done by fairseq-ecg prepare: "):
+        exec("from fairseq_signals.data.ecg import ecg_utils")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["fairseq_signals.data.ecg.preprocess.manifest", "ROOT"], "fairseq-ecg prepare splits"),
+        (["fairseq_signals.data.ecg.preprocess.preprocess_ptbxl"], "--source ptb_xl"),
+        (["fairseq_signals.trainer"], "fairseq_ecg.signals offers fairseq_signals.data, "),
+        (["fairseq_signals.models"], "fairseq_signals.models is no program"),
+    ],
+)
+def test_modules_run_by_name(arguments, answer, tmp_path):
+    result = run("-m", "fairseq_ecg.signals", "-m", *arguments, cwd=tmp_path)
+    assert result.returncode == 1
+    assert answer in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_module_of_ones_own_run_by_name(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import sys\nfrom fairseq_signals.models import build_model\nprint(__name__, sys.argv[1:])"
+    )
+    result = run("-m", "fairseq_ecg.signals", "-m", "mine", "a", "--b", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "__main__ ['a', '--b']"
+
+
+@pytest.mark.parametrize("folder", [".", "scripts"])
+def test_scripts_of_a_clone(folder, tmp_path):
+    """In a clone Python finds the package of the working directory, which nobody installed."""
+    (tmp_path / "fairseq_signals" / "models").mkdir(parents=True)
+    for package in ("fairseq_signals", "fairseq_signals/models"):
+        (tmp_path / package / "__init__.py").write_text("raise RuntimeError('of the clone')")
+    (tmp_path / folder).mkdir(exist_ok=True)
+    script = tmp_path / folder / "script.py"
+    script.write_text(
+        "import helper\nfrom fairseq_signals.models import build_model as built\n"
+        "print(built.__module__)"
+    )
+    (tmp_path / folder / "helper.py").touch()
+    result = run("-m", "fairseq_ecg.signals", script.relative_to(tmp_path), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "fairseq.models"
+
+
+def test_an_installation_is_found_from_a_clone_too(tmp_path):
+    installed = tmp_path / "site"
+    for root in (installed, tmp_path):
+        (root / "fairseq_signals").mkdir(parents=True)
+        (root / "fairseq_signals" / "__init__.py").touch()
+    (tmp_path / "script.py").touch()
+    paths = os.pathsep.join([str(installed), environment()["PYTHONPATH"]])
+    result = run(
+        "-m", "fairseq_ecg.signals", "script.py", cwd=tmp_path, variables={"PYTHONPATH": paths}
+    )
+    assert result.returncode == 1
+    assert f"fairseq_signals itself is at {installed / 'fairseq_signals'}" in result.stderr
+
+
+def test_a_folder_of_that_name_is_no_installation(tmp_path):
+    (tmp_path / "fairseq_signals").mkdir()
+    program = "import fairseq_ecg.signals, fairseq_signals; print(fairseq_signals.__version__)"
+    result = run("-c", program, cwd=tmp_path)
+    assert (result.returncode, result.stdout.strip()) == (0, "1.0.0a0"), result.stderr
 
 
 def test_networks_as_public_code_builds_them(offered, shared):

@@ -317,18 +317,24 @@ def _module_of(key: str) -> str:
     return key.partition(".")[0]
 
 
-def load_trained(module: nn.Module, state: dict[str, Any], source: str | os.PathLike) -> None:
+def load_trained(
+    module: nn.Module, state: dict[str, Any], source: str | os.PathLike, strict: bool = True
+) -> None:
     """Give a whole fairseq model the weights of a checkpoint and the place of its training.
 
     Args:
         module: the model.
         state: what :func:`load_checkpoint` returned.
         source: file name for messages.
+        strict: whether weights may neither be missing nor be left over.
 
     Raises:
         CheckpointError: the weights do not fit; keys are named.
     """
-    load_strictly(module, state["model"], source)
+    if strict:
+        load_strictly(module, state["model"], source)
+    else:
+        nn.Module.load_state_dict(module, state["model"], strict=False)
     module.set_num_updates(num_updates_of(state, source))
 
 

@@ -67,6 +67,10 @@ def restore(
     seed: int = 1,
     suffix: str = "",
     labelled: bool | None = None,
+    *,
+    task: FairseqTask | None = None,
+    strict: bool = True,
+    state: dict[str, Any] | None = None,
 ) -> tuple[BaseFairseqModel, DictConfig, FairseqTask]:
     """Build the model and the task of a checkpoint; neither YAML nor pre-trained file is needed.
 
@@ -76,6 +80,9 @@ def restore(
         seed: of the task.
         suffix: ``checkpoint.checkpoint_suffix``, before the extension of the file's name.
         labelled: whether data are read with labels, by the task; None: not at all.
+        task: that builds the model; None: the one that the checkpoint describes.
+        strict: whether every weight must find its place, and no place may stay random.
+        state: what is in the file, if it was read before.
 
     Returns:
         The model with its weights; the configuration, with sections ``task``, ``model`` and
@@ -90,7 +97,7 @@ def restore(
     """
     path = get_maybe_sharded_checkpoint_filename(os.fspath(path), suffix, 0, 1)
     logger.info("loading model from %s", path)
-    state = load_checkpoint(path)
+    state = load_checkpoint(path) if state is None else state
     saved = {"model": model_config(state, path)}
     for section in ("task", "criterion"):
         saved[section] = stored_section(state, path, section)
@@ -117,9 +124,10 @@ def restore(
     with damage_as_checkpoint_error(path, WRITTEN_IN_TRAINING):
         # Of one tree, as options of the task refer to others.
         tree = OmegaConf.create({"common": {"seed": seed}, **saved})
-        task = setup_task(tree.task, from_checkpoint=True)
+        if task is None:
+            task = setup_task(tree.task, from_checkpoint=True)
         model = task.build_model(tree.model, from_checkpoint=True)
-    load_trained(model, state, path)
+    load_trained(model, state, path, strict)
     return model, tree, task
 
 

@@ -15,6 +15,7 @@ import fairseq.distributed.utils
 import fairseq.logging.progress_bar
 import fairseq.models.distributed_fairseq_model
 import fairseq.trainer
+import fairseq.utils
 import torch
 from fairseq.dataclass.utils import overwrite_args_by_name
 from fairseq.file_io import PathManager
@@ -31,6 +32,8 @@ from fairseq_ecg.compat.checkpoint import (
 )
 from fairseq_ecg.compat.csv_log import CsvLog
 from fairseq_ecg.compat.stored_config import literal
+from fairseq_ecg.compat.sweeps import forgetting_earlier_runs, seeding_python_too
+from fairseq_ecg.data.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +45,7 @@ def mend() -> None:
     _wrap(fairseq.distributed.utils, "all_gather_list", _without_gpus)
     _wrap(fairseq.logging.progress_bar, "progress_bar", _with_csv)
     _wrap(fairseq.trainer.Trainer, "__init__", _with_all_parameters)
+    _wrap(fairseq.trainer.Trainer, "__init__", _refusing_half_precision_on_cpus)
     _wrap(fairseq.trainer.Trainer, "load_checkpoint", _naming_what_does_not_match)
     _wrap(fairseq.models.BaseFairseqModel, "load_state_dict", _refusing_what_is_no_number)
     _wrap(fairseq.trainer.Trainer, "clip_grad_norm", _checking_losses)
@@ -49,6 +53,8 @@ def mend() -> None:
     if "fairseq_cli.train" in sys.modules:
         _wrap(sys.modules["fairseq_cli.train"], "get_valid_stats", _best_of_each_subset)
     _wrap(fairseq.models.distributed_fairseq_model, "DistributedDataParallel", _on_any_device)
+    _wrap(metrics, "reset", forgetting_earlier_runs)
+    _wrap(fairseq.utils, "set_torch_seed", seeding_python_too)
 
 
 def load_checkpoint_to_cpu(path, arg_overrides=None, load_on_all_ranks=False):
@@ -147,6 +153,20 @@ def _with_csv(progress_bar: Callable) -> Callable:
     return build
 
 
+def _refusing_half_precision_on_cpus(init: Callable) -> Callable:
+    @functools.wraps(init)
+    def checked(self, cfg, *args, **kwargs):
+        if cfg.common.fp16 and (cfg.common.cpu or not torch.cuda.is_available()):
+            raise DataError(
+                "common.fp16=true trains on GPUs alone, and there is none here (or common.cpu=true "
+                "says not to use it): leave it out, or say common.bf16=true, which trains on CPUs "
+                "as well"
+            )
+        init(self, cfg, *args, **kwargs)
+
+    return checked
+
+
 def _naming_what_does_not_match(load_checkpoint: Callable) -> Callable:
     @functools.wraps(load_checkpoint)
     def load(self, filename, *args, **kwargs):
@@ -225,16 +245,17 @@ def _without_waiting(reduce_and_log_stats: Callable) -> Callable:
 
 
 def _best_of_each_subset(get_valid_stats: Callable) -> Callable:
-    best: dict[str, float] = {}
-    position = 0
-
     @functools.wraps(get_valid_stats)
     def with_best(cfg, trainer, stats, tracking_best):
         # fairseq logs the best value of the first subset alone, and not after its first validation.
-        nonlocal position
-        position = 0 if tracking_best else position + 1
+        # Kept by the trainer: another run has another.
+        if tracking_best:
+            trainer.subset_number = 0
+        else:
+            trainer.subset_number += 1
+        best = vars(trainer).setdefault("best_of_subsets", {})
         stats = get_valid_stats(cfg, trainer, stats, tracking_best)
-        subset = cfg.dataset.valid_subset.split(",")[position]
+        subset = cfg.dataset.valid_subset.split(",")[trainer.subset_number]
         metric = cfg.checkpoint.best_checkpoint_metric
         best_of = max if cfg.checkpoint.maximize_best_checkpoint_metric else min
         best[subset] = best_of(best.get(subset, stats[metric]), stats[metric])

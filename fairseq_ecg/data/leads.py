@@ -1,7 +1,7 @@
 """The twelve leads: their names, selections of them, and the rows of an ECG they fill."""
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,28 +12,28 @@ _INDEX_OF_NAME = {name.lower(): index for index, name in enumerate(LEADS)}
 _EXAMPLE = "Give a list of lead names or of numbers from 0 to 11, such as \"['II', 'V1']\""
 
 
-def lead_indices(leads: str | Iterable[int | str] | None) -> list[int]:
+def lead_indices(leads: str | int | Iterable[int | str] | None) -> list[int]:
     """Standard positions of the leads a user names.
 
     Args:
-        leads: list of names (in any case) and positions 0 to 11, or such a list written as a
-            Python literal. None: all twelve.
+        leads: list of names (in any case) and positions 0 to 11, one of them alone, or text that
+            says so: a Python literal (``"['II', 'V1']"``, ``"0"``) or names and positions between
+            commas (``"II,V1"``, ``"[II, V1]"``). None: all twelve.
 
     Returns:
         Positions 0 to 11 in the order given.
 
     Raises:
-        ValueError: not such a list, an unknown lead, a lead named twice, or no lead at all.
+        ValueError: no such thing, an unknown lead, a lead named twice, or no lead at all.
     """
     if leads is None:
         return list(range(len(LEADS)))
     given = leads
     if isinstance(leads, str):
-        try:
-            leads = ast.literal_eval(leads)
-        except (ValueError, SyntaxError):
-            raise ValueError(f"{given!r} is not a list of leads. {_EXAMPLE}") from None
-    if isinstance(leads, str) or not isinstance(leads, Iterable):
+        leads = _parsed(leads)
+    if isinstance(leads, str | int | np.integer):
+        leads = [leads]
+    if not isinstance(leads, Iterable) or isinstance(leads, Mapping | bytes):
         raise ValueError(f"{given!r} is not a list of leads. {_EXAMPLE}")
     indices = [_lead_index(lead) for lead in leads]
     if not indices:
@@ -43,9 +43,39 @@ def lead_indices(leads: str | Iterable[int | str] | None) -> list[int]:
     return indices
 
 
+def leads_as_text(leads: str | int | Iterable[int | str] | None) -> str | None:
+    """Write leads as fairseq_signals reads them from a configuration: a list as Python's literal.
+
+    Args:
+        leads: as :func:`lead_indices` reads them.
+
+    Returns:
+        Such text as it is, what is no list of leads, too: whoever reads it will say so.
+    """
+    try:
+        if leads is None or isinstance(ast.literal_eval(str(leads)), list | tuple):
+            return leads if leads is None else str(leads)
+    except (ValueError, SyntaxError):
+        pass
+    try:
+        return str(lead_indices(leads))
+    except ValueError:
+        return str(leads)
+
+
+def _parsed(text: str) -> object:
+    """Read a Python literal, or else names and positions between commas."""
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError):
+        words = [word.strip(" '\"") for word in text.strip().strip("[]()").split(",")]
+        return [word for word in words if word]
+
+
 def _lead_index(lead: object) -> int:
     if isinstance(lead, str):
-        index = _INDEX_OF_NAME.get(lead.strip().lower())
+        name = lead.strip().lower()
+        index = int(name) if name.isdecimal() else _INDEX_OF_NAME.get(name)
     elif isinstance(lead, int | np.integer) and not isinstance(lead, bool):
         index = int(lead)
     else:

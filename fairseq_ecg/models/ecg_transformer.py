@@ -1,6 +1,6 @@
 """``ecg_transformer``: the plain encoder."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
@@ -8,6 +8,7 @@ from fairseq.models import BaseFairseqModel
 from omegaconf import II
 
 from fairseq_ecg.compat.registration import register_model
+from fairseq_ecg.compat.time_first import TimeFirst
 from fairseq_ecg.modules import ECGTransformer
 from fairseq_ecg.modules.architecture import network_options
 from fairseq_ecg.ops.masking import MASK_TYPES
@@ -114,18 +115,75 @@ class ECGTransformerConfig(TransformerConfig):
     )
 
 
+class EncoderModel(TimeFirst):
+    """What all encoders have that are built of a configuration.
+
+    Args:
+        cfg: configuration of the model.
+    """
+
+    def __init__(self, cfg: ECGTransformerConfig):
+        super().__init__(**network_options(type(self), cfg))
+        self.cfg = cfg
+
+    @classmethod
+    def build_model(cls, cfg: ECGTransformerConfig, task=None):
+        """Build the network that a configuration describes."""
+        return cls(cfg)
+
+    @property
+    def embed_dim(self) -> int:
+        """D, channels of a frame."""
+        return self.encoder_dim
+
+    @property
+    def embed(self) -> int:
+        """E, channels of the last convolution, by fairseq_signals' name."""
+        return self.conv_dim
+
+
 @register_model("ecg_transformer", dataclass=ECGTransformerConfig)
-class ECGTransformerModel(ECGTransformer, BaseFairseqModel):
+class ECGTransformerModel(EncoderModel, ECGTransformer, BaseFairseqModel):
     """:class:`fairseq_ecg.modules.ECGTransformer` as a fairseq model.
+
+    As in fairseq_signals it masks nothing, and yet has what its configuration says of masks
+    (``mask_prob`` and so on) among its attributes.
 
     Args:
         cfg: its configuration.
     """
 
     def __init__(self, cfg: ECGTransformerConfig):
-        super().__init__(**network_options(ECGTransformer, cfg))
+        super().__init__(cfg)
+        for option in fields(TransformerConfig):
+            if "mask_" in option.name and option.name != "apply_mask":
+                setattr(self, option.name, getattr(cfg, option.name))
+
+    def forward(self, source, padding_mask=None, **_):
+        """As :meth:`fairseq_ecg.modules.ECGTransformer.forward`, whatever else is given.
+
+        That is ``mask=False``, for instance, which the networks of pre-training know.
+        """
+        return super().forward(source, padding_mask)
+
+    def extract_features(self, source, padding_mask=None, **_):
+        """Do the same as :meth:`forward`."""
+        return self(source, padding_mask)
 
     @classmethod
-    def build_model(cls, cfg: ECGTransformerConfig, task=None) -> "ECGTransformerModel":
-        """Build the network that a configuration describes."""
-        return cls(cfg)
+    def from_pretrained(cls, model_path, cfg, **_) -> ECGTransformer:
+        """Take the encoder out of a checkpoint.
+
+        Args:
+            model_path: the ``.pt`` file.
+            cfg: configuration of the fine-tuned model, of which dropout is taken.
+
+        Returns:
+            The encoder, of the class that the checkpoint says.
+
+        Raises:
+            CheckpointError: the checkpoint does not hold such an encoder.
+        """
+        from fairseq_ecg.models.finetuning import pretrained_encoder
+
+        return pretrained_encoder(model_path, cfg)

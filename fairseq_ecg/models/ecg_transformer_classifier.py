@@ -3,7 +3,7 @@
 
 import logging
 from dataclasses import dataclass, field
-from typing import Any, List
+from typing import List
 
 from fairseq.dataclass import ChoiceEnum
 from omegaconf import MISSING, DictConfig, open_dict
@@ -13,8 +13,6 @@ from fairseq_ecg.compat.registration import register_model
 from fairseq_ecg.models.finetuning import (
     ECGTransformerFinetuningConfig,
     ECGTransformerFinetuningModel,
-    load_encoder,
-    untrained_encoder,
 )
 from fairseq_ecg.modules import POOLINGS, ECGTransformer, ECGTransformerClassifier
 from fairseq_ecg.modules.architecture import network_options
@@ -79,17 +77,11 @@ class ECGTransformerClassificationModel(ECGTransformerClassifier, ECGTransformer
     Args:
         cfg: configuration of the classifier.
         encoder: the encoder.
-        architecture: what the encoder's checkpoint says about it, value by name.
     """
 
-    def __init__(
-        self,
-        cfg: ECGTransformerClassificationConfig,
-        encoder: ECGTransformer,
-        architecture: dict[str, Any] | None = None,
-    ):
+    def __init__(self, cfg: ECGTransformerClassificationConfig, encoder: ECGTransformer):
         super().__init__(encoder, **network_options(ECGTransformerClassifier, cfg))
-        self.architecture = architecture or {}
+        self.cfg = cfg
         frozen = {id(parameter) for parameter in self.without_gradient()}
         training = sum(
             p.numel() for p in self.parameters() if p.requires_grad and id(p) not in frozen
@@ -109,21 +101,3 @@ class ECGTransformerClassificationModel(ECGTransformerClassifier, ECGTransformer
                 f"the checkpoint predicts {len(stored)} labels, but model.num_labels={expected}"
             )
         return super().load_state_dict(state_dict, strict, model_cfg, args)
-
-    @classmethod
-    def build_model(
-        cls, cfg: ECGTransformerClassificationConfig, task=None
-    ) -> "ECGTransformerClassificationModel":
-        """Build the classifier, on the encoder at ``cfg.model_path`` if there is one.
-
-        Raises:
-            CheckpointError: the checkpoint does not hold such an encoder.
-        """
-        if cfg.model_path and not cfg.no_pretrained_weights:
-            encoder, architecture = load_encoder(cfg)
-        else:
-            encoder, architecture = untrained_encoder(cfg)
-        for name, value in architecture.items():
-            if cfg[name] != value:
-                logger.info("model.%s is %s, as in %s", name, value, cfg.model_path)
-        return cls(cfg, encoder, architecture)

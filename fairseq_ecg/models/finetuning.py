@@ -3,14 +3,16 @@
 # ruff: noqa: UP045 (fairseq reads the types of options by their names in typing)
 
 import logging
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any, Optional
 
 import torch
 from fairseq.dataclass import FairseqDataclass
 from fairseq.dataclass.utils import merge_with_parent
 from fairseq.models import BaseFairseqModel
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import InterpolationResolutionError
 from torch import nn
 
 from fairseq_ecg.compat.checkpoint import (
@@ -34,10 +36,11 @@ from fairseq_ecg.models.ecg_transformer import (
     TransformerConfig,
 )
 from fairseq_ecg.models.wav2vec2 import Wav2Vec2CMSCModel, Wav2Vec2Config, Wav2Vec2Model
-from fairseq_ecg.modules import ECGTransformer, merge_lora
+from fairseq_ecg.modules import ECGTransformer, FinetunedEncoder, merge_lora
 from fairseq_ecg.modules.architecture import CLASSIFIER
 from fairseq_ecg.modules.conv_extractor import told
 from fairseq_ecg.modules.wav2vec2 import PRETRAINING_MODULES
+from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
 
 logger = logging.getLogger(__name__)
 
@@ -124,8 +127,50 @@ class ECGTransformerFinetuningConfig(TransformerFinetuningConfig, ECGTransformer
     )
 
 
-class ECGTransformerFinetuningModel(BaseFairseqModel):
-    """What all models on a pre-trained encoder have in common."""
+class ECGTransformerFinetuningModel(FinetunedEncoder, BaseFairseqModel):
+    """What all models on a pre-trained encoder have in common.
+
+    Args:
+        cfg: configuration of the model.
+        encoder: the encoder.
+    """
+
+    def __init__(self, cfg: ECGTransformerFinetuningConfig, encoder: ECGTransformer):
+        super().__init__(
+            encoder,
+            final_dropout=cfg.final_dropout,
+            freeze_finetune_updates=cfg.freeze_finetune_updates,
+        )
+        self.cfg = cfg
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """What the encoder's checkpoint says about it, value by name in :data:`ARCHITECTURE`."""
+        return getattr(self.encoder, "architecture", {})
+
+    @classmethod
+    def build_model(cls, cfg: ECGTransformerFinetuningConfig, task=None):
+        """Build the model, on the encoder at ``cfg.model_path`` if there is one.
+
+        Args:
+            cfg: its configuration, a plain dataclass or one of omegaconf's. What it takes over
+                from a task and cannot, as it was made without one, is off.
+            task: has no meaning here.
+
+        Raises:
+            CheckpointError: the checkpoint does not hold such an encoder.
+        """
+        cfg = _own_config(cfg)
+        if cfg.model_path and not cfg.no_pretrained_weights:
+            encoder, architecture = load_encoder(cfg)
+        else:
+            encoder, architecture = untrained_encoder(cfg)
+        encoder.architecture = architecture
+        for name, value in architecture.items():
+            if cfg[name] != value:
+                logger.info("model.%s is %s, as in %s", name, value, cfg.model_path)
+                cfg[name] = value
+        return cls(cfg, encoder)
 
     def forward(self, source, padding_mask=None, **_):
         """Return what the encoder says of each frame, before any pooling.
@@ -138,6 +183,52 @@ class ECGTransformerFinetuningModel(BaseFairseqModel):
             See :meth:`fairseq_ecg.modules.ECGTransformer.forward`.
         """
         return self.encode(source, padding_mask)
+
+    def get_logits(self, net_output, normalize=False, aggregate=False, **_):
+        """Encoder output as logits: frames ``(B, T', D)``, or their mean ``(B, D)`` (aggregate).
+
+        Args:
+            net_output: of a model on an encoder, with ``encoder_out``, or of :meth:`forward`.
+            normalize: return log probabilities over the last dimension in float32.
+            aggregate: pool the frames.
+        """
+        frames = net_output["encoder_out" if "encoder_out" in net_output else "x"]
+        pool = mean_of_nonzero if aggregate else zero_padding
+        logits = pool(frames, net_output["padding_mask"])
+        return logits.float().log_softmax(dim=-1) if normalize else logits
+
+
+def pretrained_encoder(
+    model_path: str | os.PathLike, cfg: ECGTransformerFinetuningConfig
+) -> ECGTransformer:
+    """Take the encoder out of a checkpoint, whatever ``cfg.model_path`` says.
+
+    Args:
+        model_path: the ``.pt`` file.
+        cfg: as of :meth:`ECGTransformerFinetuningModel.build_model`.
+
+    Returns:
+        See :func:`load_encoder`.
+
+    Raises:
+        CheckpointError: the checkpoint does not hold such an encoder.
+    """
+    cfg = _own_config(cfg)
+    with open_dict(cfg):
+        cfg.model_path = os.fspath(model_path)
+    encoder, encoder.architecture = load_encoder(cfg)
+    return encoder
+
+
+def _own_config(cfg: ECGTransformerFinetuningConfig) -> DictConfig:
+    """Copy a configuration, and turn off what no task can tell it."""
+    cfg = OmegaConf.structured(cfg) if is_dataclass(cfg) else cfg.copy()
+    for option in ("normalize", "filter"):
+        try:
+            _ = cfg[option]
+        except InterpolationResolutionError:
+            cfg[option] = False
+    return cfg
 
 
 @dataclass(frozen=True)

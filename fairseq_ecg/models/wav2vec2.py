@@ -8,9 +8,8 @@ from typing import Tuple
 from fairseq.models import BaseFairseqModel
 
 from fairseq_ecg.compat.registration import register_model
-from fairseq_ecg.models.ecg_transformer import ECGTransformerConfig
+from fairseq_ecg.models.ecg_transformer import ECGTransformerConfig, EncoderModel
 from fairseq_ecg.modules import Wav2Vec2
-from fairseq_ecg.modules.architecture import network_options
 
 
 @dataclass
@@ -60,20 +59,12 @@ class Wav2Vec2CMSCConfig(Wav2Vec2Config):
 
 
 @register_model("wav2vec2", dataclass=Wav2Vec2Config)
-class Wav2Vec2Model(Wav2Vec2, BaseFairseqModel):
+class Wav2Vec2Model(EncoderModel, Wav2Vec2, BaseFairseqModel):
     """:class:`fairseq_ecg.modules.Wav2Vec2` as a fairseq model.
 
     Args:
         cfg: its configuration.
     """
-
-    def __init__(self, cfg: Wav2Vec2Config):
-        super().__init__(**network_options(Wav2Vec2, cfg))
-
-    @classmethod
-    def build_model(cls, cfg: Wav2Vec2Config, task=None) -> "Wav2Vec2Model":
-        """Build the network that a configuration describes."""
-        return cls(cfg)
 
 
 @register_model("wav2vec2_cmsc", dataclass=Wav2Vec2CMSCConfig)

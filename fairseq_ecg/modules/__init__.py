@@ -1,7 +1,7 @@
 """Networks and their parts: ``nn.Module`` with plain arguments, on torch and the ops alone."""
 
 from fairseq_ecg.modules.attention import MultiHeadAttention
-from fairseq_ecg.modules.classifier import ECGTransformerClassifier
+from fairseq_ecg.modules.classifier import ECGTransformerClassifier, FinetunedEncoder
 from fairseq_ecg.modules.conv_extractor import ConvFeatureExtractor, parse_conv_layers
 from fairseq_ecg.modules.ecg_transformer import ECGTransformer
 from fairseq_ecg.modules.encoder import TransformerEncoder, TransformerEncoderLayer
@@ -22,6 +22,7 @@ __all__ = [
     "ConvPositionalEncoding",
     "ECGTransformer",
     "ECGTransformerClassifier",
+    "FinetunedEncoder",
     "FrameEncoder",
     "GumbelVectorQuantizer",
     "LoRA",

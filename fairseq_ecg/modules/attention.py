@@ -56,7 +56,18 @@ class MultiHeadAttention(nn.Module):
             ``(B, T, D)`` and, if asked for, ``(B, T, T)`` weights averaged over heads (query by
             key).
         """
-        q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        return self.attend(x, x, x, padding_mask, need_weights)
+
+    def attend(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        padding_mask: torch.Tensor | None,
+        need_weights: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Do what :meth:`forward` does where queries, keys and values may be of other frames."""
+        q, k, v = self.q_proj(query), self.k_proj(key), self.v_proj(value)
         if not need_weights:
             y = attention(q, k, v, self.heads, padding_mask, self.dropout, self.training)
             return self.out_proj(y), None

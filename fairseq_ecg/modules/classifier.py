@@ -13,7 +13,60 @@ from fairseq_ecg.modules.pooling import build_pooling
 from fairseq_ecg.ops.pooling import zero_padding
 
 
-class ECGTransformerClassifier(nn.Module):
+class FinetunedEncoder(nn.Module):
+    """An encoder that goes on to learn, perhaps only after some updates.
+
+    Args:
+        encoder: an :class:`ECGTransformer`, pre-trained or not. Its pre-training heads must be
+            gone; it is used without masking.
+        final_dropout: probability on the encoder output before pooling.
+        freeze_finetune_updates: updates during which the encoder gets no gradient.
+    """
+
+    def __init__(
+        self,
+        encoder: ECGTransformer,
+        *,
+        final_dropout: float = 0.0,
+        freeze_finetune_updates: int = 0,
+    ):
+        super().__init__()
+        self.freeze_finetune_updates = freeze_finetune_updates
+        self.num_updates = 0
+        self.encoder = encoder
+        self.final_dropout = Dropout(final_dropout)
+
+    def encode(
+        self, source: torch.Tensor, padding_mask: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor | None]:
+        """Run the encoder, without gradient as long as it is frozen.
+
+        Returns:
+            See :meth:`ECGTransformer.forward`.
+        """
+        frozen = self.num_updates < self.freeze_finetune_updates
+        with torch.no_grad() if frozen else contextlib.nullcontext():
+            return self.encoder.extract_features(source, padding_mask)
+
+    @property
+    def trains_in_turns(self) -> bool:
+        """Whether parameters get a gradient in some updates and none in others."""
+        return self.freeze_finetune_updates > 0 or self.encoder.trains_in_turns
+
+    def without_gradient(self) -> list[nn.Parameter]:
+        """Parameters that no gradient reaches in training, whether they are frozen or not."""
+        unmasked = [] if self.encoder.mask_emb is None else [self.encoder.mask_emb]
+        return list({id(p): p for p in [*self.encoder.without_gradient(), *unmasked]}.values())
+
+    def set_num_updates(self, num_updates: int) -> None:
+        """Tell how many updates are done, for freezing and for parts that follow a schedule."""
+        self.num_updates = num_updates
+        for module in self.encoder.modules():
+            if hasattr(module, "set_num_updates"):
+                module.set_num_updates(num_updates)
+
+
+class ECGTransformerClassifier(FinetunedEncoder):
     """One logit per label (or estimate per target of a regression) from the pooled encoder output.
 
     Args:
@@ -49,11 +102,13 @@ class ECGTransformerClassifier(nn.Module):
         lora_dropout: float = 0.0,
         lora_targets: Sequence[str] = ("q_proj", "v_proj"),
     ):
-        super().__init__()
-        self.freeze_finetune_updates = freeze_finetune_updates
-        self.num_updates = 0
-        self.encoder = encoder
-        self.final_dropout = Dropout(final_dropout)
+        # By name: behind fairseq's face, models with other arguments come next.
+        FinetunedEncoder.__init__(
+            self,
+            encoder,
+            final_dropout=final_dropout,
+            freeze_finetune_updates=freeze_finetune_updates,
+        )
         self.proj = nn.Linear(encoder.encoder_dim, num_labels)
         nn.init.xavier_uniform_(self.proj.weight)
         nn.init.zeros_(self.proj.bias)
@@ -91,35 +146,6 @@ class ECGTransformerClassifier(nn.Module):
             "padding_mask": frame_mask,
             "saliency": None if saliency is None else saliency.detach(),
         }
-
-    def encode(
-        self, source: torch.Tensor, padding_mask: torch.Tensor | None = None
-    ) -> dict[str, torch.Tensor | None]:
-        """Run the encoder, without gradient as long as it is frozen.
-
-        Returns:
-            See :meth:`ECGTransformer.forward`.
-        """
-        frozen = self.num_updates < self.freeze_finetune_updates
-        with torch.no_grad() if frozen else contextlib.nullcontext():
-            return self.encoder.extract_features(source, padding_mask)
-
-    @property
-    def trains_in_turns(self) -> bool:
-        """Whether parameters get a gradient in some updates and none in others."""
-        return self.freeze_finetune_updates > 0 or self.encoder.trains_in_turns
-
-    def without_gradient(self) -> list[nn.Parameter]:
-        """Parameters that no gradient reaches in training, whether they are frozen or not."""
-        unmasked = [] if self.encoder.mask_emb is None else [self.encoder.mask_emb]
-        return list({id(p): p for p in [*self.encoder.without_gradient(), *unmasked]}.values())
-
-    def set_num_updates(self, num_updates: int) -> None:
-        """Tell how many updates are done, for freezing and for parts that follow a schedule."""
-        self.num_updates = num_updates
-        for module in self.encoder.modules():
-            if hasattr(module, "set_num_updates"):
-                module.set_num_updates(num_updates)
 
     def get_logits(self, net_output: dict, normalize: bool = False, **_) -> torch.Tensor:
         """Logits ``(B, C)``, or their log softmax over labels in float32."""

@@ -13,6 +13,6 @@ class Dropout(nn.Dropout):
         p: probability of a zero.
     """
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Set numbers of ``x``, of any shape, to zero at random while training."""
-        return dropout(x, self.p, self.training)
+    def forward(self, x: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
+        """Set numbers of ``x``, of any shape, to zero at random while training; add a residual."""
+        return dropout(x, self.p, self.training, residual)

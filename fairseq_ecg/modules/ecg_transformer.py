@@ -11,6 +11,7 @@ from fairseq_ecg.modules.encoder import TransformerEncoder
 from fairseq_ecg.modules.gathering import gather_rows
 from fairseq_ecg.modules.gradient import scale_gradient
 from fairseq_ecg.modules.positional_conv import ConvPositionalEncoding
+from fairseq_ecg.ops import backends
 from fairseq_ecg.ops.frames import frame_ends
 from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
 
@@ -45,6 +46,7 @@ class ECGTransformer(nn.Module):
     """
 
     masks_empty_rows = True
+    encoder_class = TransformerEncoder
 
     def __init__(
         self,
@@ -85,7 +87,7 @@ class ECGTransformer(nn.Module):
         )
         self.dropout_input = Dropout(dropout_input)
         self.dropout_features = Dropout(dropout_features)
-        self.encoder = TransformerEncoder(
+        self.encoder = self.encoder_class(
             encoder_layers,
             encoder_embed_dim,
             encoder_ffn_embed_dim,
@@ -131,14 +133,35 @@ class ECGTransformer(nn.Module):
         return {"x": x, "padding_mask": frame_mask, "saliency": saliency}
 
     def extract_latents(self, source: torch.Tensor) -> torch.Tensor:
-        """Turn ``(B, L, T)`` samples into ``(B, E, T')`` latents with the scaled gradient."""
+        """Turn ``(B, L, T)`` samples into ``(B, E, T')`` latents with the scaled gradient.
+
+        Raises:
+            ValueError: there are more leads or fewer than the network is made for.
+        """
+        self._check_leads(source)
         if self.feature_grad_mult <= 0:
             with torch.no_grad():
                 return self.feature_extractor(source)
         latents = self.feature_extractor(source)
-        if self.feature_grad_mult != 1.0:
+        if self.feature_grad_mult != 1.0 and not backends.is_exporting():
             latents = scale_gradient(latents, self.feature_grad_mult)
         return latents
+
+    def _check_leads(self, source: torch.Tensor) -> None:
+        wanted = self.feature_extractor.conv_layers[0][0].in_channels
+        found = source.shape[1] if source.dim() == 3 else 1
+        if source.dim() in (2, 3) and found == wanted:
+            return
+        remedy = (
+            f"give all {wanted}, load them with task.enable_padding_leads=true, which puts zeros "
+            f"in the places of leads that are not there, or train a network of model.in_d={found}"
+        )
+        if source.dim() == 3 and source.shape[2] == wanted:
+            remedy = "exchange the last two dimensions"
+        raise ValueError(
+            f"segments are {tuple(source.shape)} and should be (recordings, leads, samples): they "
+            f"have {found} leads, but the network takes {wanted} (model.in_d={wanted}); {remedy}"
+        )
 
     def frame_padding_mask(
         self, padding_mask: torch.Tensor | None, frames: int
@@ -156,7 +179,8 @@ class ECGTransformer(nn.Module):
         """
         if padding_mask is None:
             return None
-        looks = padding_mask.device.type == "cpu" and not torch.compiler.is_compiling()
+        becomes_graph = torch.compiler.is_compiling() or backends.is_exporting()
+        looks = padding_mask.device.type == "cpu" and not becomes_graph
         if looks and not padding_mask.any():
             return None
         if padding_mask.dim() == 3:
@@ -177,7 +201,13 @@ class ECGTransformer(nn.Module):
 
         The positional convolution sees padded frames as they are; they are zeroed only after it.
         """
-        return self.encoder(x + self.conv_pos(x), frame_mask)
+        return self.run_encoder(x + self.conv_pos(x), frame_mask)
+
+    def run_encoder(
+        self, x: torch.Tensor, frame_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Call the transformer, see :meth:`TransformerEncoder.forward`."""
+        return self.encoder(x, frame_mask)
 
     def extract_features(
         self, source: torch.Tensor, padding_mask: torch.Tensor | None = None

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fairseq_ecg.modules.attention import MultiHeadAttention
+from fairseq_ecg.modules.dropout import Dropout
 from fairseq_ecg.ops.dropout import dropout as drop
 
 
@@ -22,6 +23,8 @@ class TransformerEncoderLayer(nn.Module):
         layer_norm_first: normalise the input of each part (pre-LN), not the sum (post-LN).
     """
 
+    attention_class = MultiHeadAttention
+
     def __init__(
         self,
         dim: int,
@@ -34,9 +37,10 @@ class TransformerEncoderLayer(nn.Module):
     ):
         super().__init__()
         self.layer_norm_first = layer_norm_first
-        self.self_attn = MultiHeadAttention(dim, heads, attention_dropout)
-        self.dropout = dropout
-        self.activation_dropout = activation_dropout
+        self.self_attn = self.attention_class(dim, heads, attention_dropout)
+        self.dropout1 = Dropout(dropout)
+        self.dropout2 = Dropout(activation_dropout)
+        self.dropout3 = Dropout(dropout)
         self.self_attn_layer_norm = nn.LayerNorm(dim)
         self.fc1 = nn.Linear(dim, ffn_dim)
         self.fc2 = nn.Linear(ffn_dim, dim)
@@ -49,23 +53,43 @@ class TransformerEncoderLayer(nn.Module):
         need_weights: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Map ``(B, T, D)`` to the same shape, and give ``(B, T, T)`` weights if asked for."""
+        x, weights, _ = self.transform(x, padding_mask, need_weights)
+        return x, weights
+
+    def transform(
+        self, x: torch.Tensor, padding_mask: torch.Tensor | None, need_weights: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """Do what :meth:`forward` does, and return what the perceptron gave as well."""
         residual = x
         if self.layer_norm_first:
-            x = self.self_attn_layer_norm(x)
-        x, weights = self.self_attn(x, padding_mask, need_weights)
-        x = drop(x, self.dropout, self.training, residual)
+            x = self.apply_part(self.self_attn_layer_norm, x)
+        x, weights = self.attend(x, padding_mask, need_weights)
+        x = self.apply_part(self.dropout1, x, residual)
         if not self.layer_norm_first:
-            x = self.self_attn_layer_norm(x)
+            x = self.apply_part(self.self_attn_layer_norm, x)
 
         residual = x
         if self.layer_norm_first:
-            x = self.final_layer_norm(x)
-        x = self.fc1(x)
-        x = drop(F.gelu(x.float()).type_as(x), self.activation_dropout, self.training)
-        x = drop(self.fc2(x), self.dropout, self.training, residual)
+            x = self.apply_part(self.final_layer_norm, x)
+        x = self.apply_part(self.fc1, x)
+        x = self.apply_part(self.dropout2, F.gelu(x.float()).type_as(x))
+        change = self.apply_part(self.fc2, x)
+        x = self.apply_part(self.dropout3, change, residual)
         if not self.layer_norm_first:
-            x = self.final_layer_norm(x)
-        return x, weights
+            x = self.apply_part(self.final_layer_norm, x)
+        return x, weights, change
+
+    def attend(
+        self, x: torch.Tensor, padding_mask: torch.Tensor | None, need_weights: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Call the attention, see :meth:`MultiHeadAttention.forward`."""
+        return self.self_attn(x, padding_mask, need_weights)
+
+    def apply_part(
+        self, part: nn.Module, x: torch.Tensor, residual: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Call another part on ``(B, T, D)``; only a dropout takes a residual."""
+        return part(x) if residual is None else part(x, residual)
 
 
 class TransformerEncoder(nn.Module):
@@ -85,6 +109,8 @@ class TransformerEncoder(nn.Module):
         saliency: whether to return the attention weights of all layers.
     """
 
+    layer_class = TransformerEncoderLayer
+
     def __init__(
         self,
         layers: int,
@@ -103,9 +129,8 @@ class TransformerEncoder(nn.Module):
         self.dropout = dropout
         self.layerdrop = layerdrop
         self.layer_norm_first = layer_norm_first
-        self.saliency = saliency
         self.layers = nn.ModuleList(
-            TransformerEncoderLayer(
+            self.layer_class(
                 dim,
                 ffn_dim,
                 heads,
@@ -117,6 +142,7 @@ class TransformerEncoder(nn.Module):
             for _ in range(layers)
         )
         self.layer_norm = nn.LayerNorm(dim)
+        self.saliency = saliency
         self.apply(_init_bert)
 
     @property
@@ -150,12 +176,18 @@ class TransformerEncoder(nn.Module):
         attention = []
         for layer in self.layers:
             if self._keeps_layer() or not self.training:
-                x, weights = layer(x, padding_mask, need_weights=self.saliency)
+                x, weights = self.run_layer(layer, x, padding_mask)
                 attention.append(weights)
         if self.layer_norm_first:
             x = self.layer_norm(x)
         saliency = torch.stack(attention, dim=1) if self.saliency and attention else None
         return x, saliency
+
+    def run_layer(
+        self, layer: nn.Module, x: torch.Tensor, padding_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Call a layer, see :meth:`TransformerEncoderLayer.forward`."""
+        return layer(x, padding_mask, need_weights=self.saliency)
 
     def _keeps_layer(self) -> bool:
         if self.layerdrop == 0 and torch.compiler.is_compiling():

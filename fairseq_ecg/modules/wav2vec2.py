@@ -116,29 +116,19 @@ class Wav2Vec2(ECGTransformer):
             raise ValueError(
                 f"model.mask_prob={mask_prob} masks frames, which needs model.apply_mask=true"
             )
-        frames = SpanMasking(
-            mask_prob,
-            mask_length,
-            mask_selection,
-            mask_other,
-            min_masks=2,
-            no_overlap=no_mask_overlap,
-            min_space=mask_min_space,
-        )
-        channels = SpanMasking(
-            mask_channel_prob,
-            mask_channel_length,
-            mask_channel_selection,
-            mask_channel_other,
-            no_overlap=no_mask_channel_overlap,
-            min_space=mask_channel_min_space,
-        )
-        self.masking = BatchMasking(
-            tuple(self.feature_extractor.strides),
-            frames if mask_prob > 0 else None,
-            channels if mask_channel_prob > 0 else None,
-            self.encoder_dim,
-        )
+        self.mask_prob = mask_prob
+        self.mask_length = mask_length
+        self.mask_selection = mask_selection
+        self.mask_other = mask_other
+        self.no_mask_overlap = no_mask_overlap
+        self.mask_min_space = mask_min_space
+        self.mask_channel_prob = mask_channel_prob
+        self.mask_channel_length = mask_channel_length
+        self.mask_channel_selection = mask_channel_selection
+        self.mask_channel_other = mask_channel_other
+        self.no_mask_channel_overlap = no_mask_channel_overlap
+        self.mask_channel_min_space = mask_channel_min_space
+        _ = self.masking  # an option that is wrong is an error now
         self.logit_temp = logit_temp
         self.num_negatives = num_negatives
         self.negatives_from_everywhere = negatives_from_everywhere
@@ -267,6 +257,33 @@ class Wav2Vec2(ECGTransformer):
         return self.masking.frames is not None
 
     @property
+    def masking(self) -> BatchMasking:
+        """How batches are masked."""
+        frames = SpanMasking(
+            self.mask_prob,
+            self.mask_length,
+            self.mask_selection,
+            self.mask_other,
+            min_masks=2,
+            no_overlap=self.no_mask_overlap,
+            min_space=self.mask_min_space,
+        )
+        channels = SpanMasking(
+            self.mask_channel_prob,
+            self.mask_channel_length,
+            self.mask_channel_selection,
+            self.mask_channel_other,
+            no_overlap=self.no_mask_channel_overlap,
+            min_space=self.mask_channel_min_space,
+        )
+        return BatchMasking(
+            tuple(self.feature_extractor.strides),
+            frames if self.mask_prob > 0 else None,
+            channels if self.mask_channel_prob > 0 else None,
+            self.encoder_dim,
+        )
+
+    @property
     def negatives_are_own_targets(self) -> bool:
         """Whether all negatives of a frame are targets of other frames of its recording."""
         others = self.cross_sample_negatives + self.codebook_negatives
@@ -291,7 +308,7 @@ class Wav2Vec2(ECGTransformer):
         """
         rows, frames, _ = x.shape
         if mask_indices is None:
-            if self.masking.frames is None:
+            if self.mask_prob == 0:
                 return None
             padding = None if frame_mask is None else frame_mask.cpu()
             drawn = compute_mask_indices((rows, frames), padding, self.masking.frames)
@@ -319,7 +336,7 @@ class Wav2Vec2(ECGTransformer):
         if masked_frames is not None:
             is_masked = _mask_of(masked_frames, frames).unsqueeze(-1)
             x = torch.where(is_masked, self.mask_emb.to(x.dtype), x)
-        if self.masking.channels is None:
+        if self.mask_channel_prob == 0:
             return x
         if masked_channels is None:
             drawn = compute_mask_indices((rows, channels), None, self.masking.channels)

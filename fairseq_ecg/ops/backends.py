@@ -6,7 +6,7 @@ compiled by Triton. Whichever is fastest on the device at hand is taken; one tha
 back to the next and says so once. The environment variable
 ``FAIRSEQ_ECG_BACKEND`` names one for every operation, and so does :func:`ask_for`, which the
 option ``task.backend`` calls, where the variable is not set; one that is asked for by name and is
-missing is an error.
+missing is an error. While a network is traced or exported ``reference`` runs.
 """
 
 import contextlib
@@ -72,8 +72,21 @@ def only(backend: str) -> Iterator[None]:
 
 
 def asked_for() -> str | None:
-    """Backend that :func:`only`, else the environment, else :func:`ask_for` names for all."""
+    """Backend that :func:`only`, else the environment, else :func:`ask_for` names for all.
+
+    While a network is traced or exported it is ``reference``: what is made of it shall run where
+    none of the others is.
+    """
+    if _only is None and is_exporting():
+        return "reference"
     return _only or os.environ.get(VARIABLE) or _configured
+
+
+def is_exporting() -> bool:
+    """Tell whether PyTorch traces or exports (``torch.jit.trace``, ``torch.export``, ONNX)."""
+    # Before PyTorch 2.7 there is no other way to tell exports from compilation.
+    of_compiler = getattr(torch.compiler, "is_exporting", torch.onnx.is_in_onnx_export)
+    return torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or of_compiler()
 
 
 @functools.cache

@@ -53,11 +53,14 @@ class ECGPretrainingConfig(FairseqDataclass):
             "that come over a network are always checked"
         },
     )
-    leads_to_load: Optional[str] = field(
+    leads_to_load: Any = field(
         default=None,
-        metadata={"help": "list of lead names or indices, in the order wanted; null: all 12"},
+        metadata={
+            "help": "list of lead names or indices, in the order wanted, or text of such a list; "
+            "null: all 12"
+        },
     )
-    leads_bucket: Optional[str] = field(
+    leads_bucket: Any = field(
         default=None, metadata={"help": "leads of which one at random is loaded per item"}
     )
     bucket_selection: BUCKET_SELECTIONS = field(

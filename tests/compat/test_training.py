@@ -11,6 +11,7 @@ from fairseq.models import BaseFairseqModel
 import fairseq_ecg.tasks  # noqa: F401
 from fairseq_ecg.compat import training
 from fairseq_ecg.compat.checkpoint import CheckpointError
+from fairseq_ecg.data.errors import DataError
 
 
 class Task:
@@ -144,3 +145,23 @@ def test_whatever_fails_on_a_state_names_the_file():
         CheckpointError, match=r"last\.pt cannot be used: KeyError.*go on from anot"
     ):
         training._naming_what_does_not_match(fails)(object(), "last.pt")
+
+
+@pytest.mark.parametrize(("cpu", "gpus"), [(False, False), (True, True), (True, False)])
+def test_half_precision_without_a_gpu(cpu, gpus, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus)
+    built = []
+    init = training._refusing_half_precision_on_cpus(lambda *arguments: built.append(arguments))
+    with pytest.raises(DataError, match=r"common\.fp16=true trains on GPUs.*common\.bf16=true"):
+        init("trainer", trainer(fp16=True, cpu=cpu).cfg, "task")
+    without = trainer(fp16=False, cpu=cpu).cfg
+    init("trainer", without, "task")
+    assert built == [("trainer", without, "task")]
+
+
+def test_half_precision_with_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    built = []
+    init = training._refusing_half_precision_on_cpus(lambda *arguments: built.append(arguments))
+    init("trainer", trainer(fp16=True, cpu=False).cfg)
+    assert len(built) == 1

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fairseq_ecg.data.leads import LEADS, LeadSelection, lead_indices
+from fairseq_ecg.data.leads import LEADS, LeadSelection, lead_indices, leads_as_text
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,19 @@ from fairseq_ecg.data.leads import LEADS, LeadSelection, lead_indices
         (("aVR", "avl", "AVF"), [3, 4, 5]),
         (np.array([5, 2]), [5, 2]),
         (LEADS, list(range(12))),
+        ([0], [0]),
+        (0, [0]),
+        (np.int64(3), [3]),
+        ("0", [0]),
+        (" [0] ", [0]),
+        ("(0,)", [0]),
+        ("II", [1]),
+        ("'II'", [1]),
+        ("[II]", [1]),
+        ("II, v1", [1, 6]),
+        ("II,3", [1, 3]),
+        ("[I, 'V6', 2]", [0, 11, 2]),
+        (["0"], [0]),
     ],
 )
 def test_leads_are_read(leads, indices):
@@ -22,11 +35,15 @@ def test_leads_are_read(leads, indices):
 @pytest.mark.parametrize(
     ("leads", "message"),
     [
-        ("II", "is not a list of leads"),
-        ("'II'", "is not a list of leads"),
-        ("3", "is not a list of leads"),
-        ("__import__('os').getcwd()", "is not a list of leads"),
-        ("[II]", "is not a list of leads"),
+        ("1.5", "is not a list of leads"),
+        ({"I": 0}, "is not a list of leads"),
+        (b"I", "is not a list of leads"),
+        ("__import__('os').getcwd()", "unknown lead"),
+        ("12", "unknown lead 12"),
+        (-1, "unknown lead -1"),
+        ("I;II", "unknown lead 'I;II'"),
+        ("", "names no lead"),
+        ("II,1", "names a lead twice"),
         ("['V7']", "unknown lead 'V7'; the leads are I, II"),
         ("[12]", "unknown lead 12"),
         ("[-1]", "unknown lead -1"),
@@ -39,6 +56,24 @@ def test_leads_are_read(leads, indices):
 def test_what_is_no_list_of_leads_is_refused(leads, message):
     with pytest.raises(ValueError, match=message):
         lead_indices(leads)
+
+
+@pytest.mark.parametrize(
+    ("leads", "text"),
+    [
+        (None, None),
+        ("['II', 'v1']", "['II', 'v1']"),
+        ([0], "[0]"),
+        (["I", 1], "['I', 1]"),
+        ("0", "[0]"),
+        (0, "[0]"),
+        ("II", "[1]"),
+        ("[I, V1]", "[0, 6]"),
+        ("V9", "V9"),
+    ],
+)
+def test_leads_are_written_as_fairseq_signals_evaluates_them(leads, text):
+    assert leads_as_text(leads) == text
 
 
 def test_without_bucket_leads_keep_the_order_given():

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -254,3 +256,29 @@ def test_reduced_precision(dtype):
     logits = network.get_logits(net)
     assert logits.dtype == dtype
     assert torch.isfinite(logits[:, 0]).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ((2, 1, 640), "they have 1 leads, but the network takes 12 (model.in_d=12); give all 12"),
+        ((2, 640), "they have 1 leads, but the network takes 12"),
+        ((2, 8, 640), "train a network of model.in_d=8"),
+        ((2, 640, 12), "exchange the last two dimensions"),
+        ((12,), "segments are (12,)"),
+    ],
+)
+def test_other_leads_than_the_network_takes(shape, told):
+    network = ECGTransformer(encoder_layers=1, encoder_embed_dim=16, encoder_attention_heads=2)
+    with pytest.raises(ValueError, match=re.escape(told)) as error:
+        network(torch.zeros(shape))
+    if told.startswith("they"):
+        assert "task.enable_padding_leads=true" in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 640), (2, 640)])
+def test_networks_of_one_lead(shape):
+    options = {"encoder_layers": 1, "encoder_embed_dim": 16, "encoder_attention_heads": 2}
+    assert ECGTransformer(in_d=1, **options)(torch.zeros(shape))["x"].shape == (2, 40, 16)
+    with pytest.raises(ValueError, match=r"they have 12 leads.*model\.in_d=12"):
+        ECGTransformer(in_d=1, **options)(torch.zeros(2, 12, 640))
