@@ -20,6 +20,7 @@ from fairseq_ecg.compat.checkpoint import (
 )
 from fairseq_ecg.compat.stored_config import (
     check_network,
+    check_sizes,
     literal,
     model_config,
     stored_section,
@@ -108,7 +109,10 @@ def restore(
             )
     name = saved["model"].get("_name")
     if isinstance(name, str) and name in NETWORKS:
-        check_network(saved["model"], state["model"], path)
+        if strict:
+            check_network(saved["model"], state["model"], path)
+        else:
+            check_sizes(saved["model"], path)
     saved = literal(saved, path)
     saved["task"] |= OF_THE_MACHINE
     for section, values in overrides.items():

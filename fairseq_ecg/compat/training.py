@@ -44,8 +44,11 @@ def mend() -> None:
     PathManager.copy = staticmethod(copy_whole)
     _wrap(fairseq.distributed.utils, "all_gather_list", _without_gpus)
     _wrap(fairseq.logging.progress_bar, "progress_bar", _with_csv)
-    _wrap(fairseq.trainer.Trainer, "__init__", _with_all_parameters)
-    _wrap(fairseq.trainer.Trainer, "__init__", _refusing_half_precision_on_cpus)
+    _wrap(
+        fairseq.trainer.Trainer,
+        "__init__",
+        lambda init: _with_all_parameters(_refusing_half_precision_on_cpus(init)),
+    )
     _wrap(fairseq.trainer.Trainer, "load_checkpoint", _naming_what_does_not_match)
     _wrap(fairseq.models.BaseFairseqModel, "load_state_dict", _refusing_what_is_no_number)
     _wrap(fairseq.trainer.Trainer, "clip_grad_norm", _checking_losses)

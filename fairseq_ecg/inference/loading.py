@@ -93,14 +93,12 @@ def load_model(
     prepared = preprocessing or stored.preprocessing(statistics)
     if missing_leads is not None:
         prepared = replace(prepared, missing_leads=missing_leads)
-    model = ECGModel(
-        network,
-        stored.cfg,
-        prepared,
-        _labels(labels, stored, n_labels),
-        stored.aggregation if aggregation is None else aggregation,
-        stored.scale,
-    )
+    labels = _labels(labels, stored, n_labels)
+    aggregation = stored.aggregation if aggregation is None else aggregation
+    try:
+        model = ECGModel(network, stored.cfg, prepared, labels, aggregation, stored.scale)
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from None
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return model.to(device, _floating(dtype))
