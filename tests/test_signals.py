@@ -204,6 +204,50 @@ def test_weights_that_are_missing_or_left_over(offered, load_model_and_task, sha
     assert model.num_updates == state["optimizer_history"][-1]["num_updates"]
 
 
+@pytest.mark.parametrize("strict", [True, False])
+def test_weights_that_are_no_numbers(offered, load_model_and_task, shared, strict):
+    path = shared / "golden" / "diagnosis_small.pt"
+    state = offered("utils.checkpoint_utils").load_checkpoint_to_cpu(path)
+    state["model"]["proj.weight"][0, 0] = torch.nan
+    with pytest.raises(RuntimeError, match=r"proj.weight are NaN or infinite, 1 of"):
+        load_model_and_task(path, strict=strict, state=state)
+
+
+def test_weights_of_another_shape_name_the_file(load_model_and_task, shared):
+    path = shared / "golden" / "diagnosis_small.pt"
+    with pytest.raises(RuntimeError, match=r"(?s)small.pt does not fit the model: .*proj"):
+        load_model_and_task(path, model_overrides={"num_labels": 3}, strict=False)
+
+
+def test_what_is_trained_by_ones_own_loop(load_model_and_task, shared):
+    """Public code chooses itself what trains, after the model is there."""
+    model, _, _ = load_model_and_task(shared / "golden" / "diagnosis_small.pt")
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    model.encoder.feature_grad_mult = 1.0
+    model(source=torch.randn(2, 12, 640))["out"].sum().backward()
+    assert all(p.grad is not None for p in model.encoder.feature_extractor.parameters())
+
+
+def test_batches_with_more_than_signals(offered, shared):
+    model = offered("models").build_model_from_checkpoint(shared / "golden" / "diagnosis_small.pt")
+    batch = {"source": torch.randn(2, 12, 640), "padding_mask": None}
+    expected = model(**batch)["out"]
+    assert torch.equal(model(**batch, id=torch.arange(2), age=[30, 40])["out"], expected)
+
+
+@pytest.mark.parametrize(
+    "head", [torch.nn.Identity, lambda: torch.nn.Sequential(torch.nn.Linear(64, 3))]
+)
+def test_another_module_in_place_of_the_head(offered, shared, head):
+    model = offered("models").build_model_from_checkpoint(shared / "golden" / "diagnosis_small.pt")
+    trained = model.state_dict()
+    model.proj = head()
+    model.load_state_dict(model.state_dict())
+    missing, left_over = model.load_state_dict(trained | {"steps": torch.tensor(3)}, strict=False)
+    assert set(left_over) == {"proj.weight", "proj.bias", "steps"}
+    assert all(name.startswith("proj.") for name in missing)
+
+
 def test_names_with_a_suffix_and_files_in_shards(load_model_and_task, shared, tmp_path):
     (tmp_path / "checkpoint_last-me.pt").symlink_to(shared / "golden" / "pretrain_small.pt")
     model, _, _ = load_model_and_task(tmp_path / "checkpoint_last.pt", suffix="-me")

@@ -229,13 +229,19 @@ def _check_weights(weights: object, source: object) -> None:
             )
 
 
-def check_numbers(module: nn.Module, weights: Mapping[str, torch.Tensor], source: object) -> None:
+def check_numbers(
+    module: nn.Module,
+    weights: Mapping[str, torch.Tensor],
+    source: object,
+    unused: Collection[str] = (),
+) -> None:
     """Check that weights are numbers that a network can compute with.
 
     Args:
         module: whose weights they are. Its buffers, masks and counts for instance, may be any.
         weights: plain tensors by name, of the shapes that the module has.
         source: file name for messages.
+        unused: names of weights that have no place in the module.
 
     Raises:
         CheckpointError: a weight is complex or of whole numbers, or has values that are NaN or
@@ -243,7 +249,7 @@ def check_numbers(module: nn.Module, weights: Mapping[str, torch.Tensor], source
     """
     buffers = dict(module.named_buffers())
     for name, value in weights.items():
-        if name in buffers:
+        if name in buffers or name in unused:
             continue
         fault = None
         if not value.is_floating_point():
@@ -280,10 +286,7 @@ def fit(
     Raises:
         CheckpointError: keys are missing, left over or of another shape; it names them.
     """
-    try:
-        missing, left_over = nn.Module.load_state_dict(module, weights, strict=False)
-    except RuntimeError as error:  # shapes that differ
-        raise CheckpointError(f"{source} does not fit the model: {error}") from error
+    missing, left_over = _load(module, weights, source)
     problems = [
         f"{fault} {key}"
         for fault, keys in (("missing", missing), ("left over", left_over))
@@ -295,6 +298,16 @@ def fit(
         if len(problems) > 10:
             named += f" and {len(problems) - 10} more"
         raise CheckpointError(f"{source} does not fit the model: {named}")
+
+
+def _load(
+    module: nn.Module, weights: Mapping[str, torch.Tensor], source: object
+) -> tuple[list[str], list[str]]:
+    """Load what has a place of its shape; return the names that are missing and left over."""
+    try:
+        return nn.Module.load_state_dict(module, weights, strict=False)
+    except RuntimeError as error:  # shapes that differ
+        raise CheckpointError(f"{source} does not fit the model: {error}") from error
 
 
 def load_strictly(
@@ -309,8 +322,8 @@ def load_strictly(
         CheckpointError: they do not fit, or are no numbers to compute with; keys are named.
     """
     fit(module, weights, source, ignored)
-    used = {name: value for name, value in weights.items() if _module_of(name) not in ignored}
-    check_numbers(module, used, source)
+    unused = [name for name in weights if _module_of(name) in ignored]
+    check_numbers(module, weights, source, unused)
 
 
 def _module_of(key: str) -> str:
@@ -329,12 +342,13 @@ def load_trained(
         strict: whether weights may neither be missing nor be left over.
 
     Raises:
-        CheckpointError: the weights do not fit; keys are named.
+        CheckpointError: the weights do not fit, or are no numbers to compute with; keys are named.
     """
     if strict:
         load_strictly(module, state["model"], source)
     else:
-        nn.Module.load_state_dict(module, state["model"], strict=False)
+        _, left_over = _load(module, state["model"], source)
+        check_numbers(module, state["model"], source, left_over)
     module.set_num_updates(num_updates_of(state, source))
 
 

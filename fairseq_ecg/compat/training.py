@@ -205,7 +205,7 @@ def _refusing_what_is_no_number(load_state_dict: Callable) -> Callable:
     @functools.wraps(load_state_dict)
     def load(self, state_dict, *args, **kwargs):
         loaded = load_state_dict(self, state_dict, *args, **kwargs)
-        check_numbers(self, state_dict, "the checkpoint")
+        check_numbers(self, state_dict, "the checkpoint", loaded.unexpected_keys)
         return loaded
 
     return load

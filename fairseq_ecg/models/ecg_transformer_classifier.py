@@ -5,6 +5,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import List
 
+import torch
 from fairseq.dataclass import ChoiceEnum
 from omegaconf import MISSING, DictConfig, open_dict
 
@@ -89,15 +90,24 @@ class ECGTransformerClassificationModel(ECGTransformerClassifier, ECGTransformer
         total = sum(p.numel() for p in self.parameters())
         logger.info("%d of %d parameters train", training, total)
 
+    def forward(self, source, padding_mask=None, **_):
+        """As :meth:`fairseq_ecg.modules.ECGTransformerClassifier.forward`, whatever else is given.
+
+        That is the rest of a batch, for instance: fairseq_signals' classifiers pass it over.
+        """
+        return super().forward(source, padding_mask)
+
     def load_state_dict(self, state_dict, strict=True, model_cfg=None, args=None):
         """Load weights as fairseq's models do.
 
         Raises:
             CheckpointError: the weights are those of another number of labels.
         """
-        stored, expected = state_dict.get("proj.bias"), self.proj.out_features
-        if stored is not None and len(stored) != expected:
+        # Whoever tunes further may have put any module in the place of the head.
+        stored, own = state_dict.get("proj.bias"), getattr(self.proj, "bias", None)
+        if torch.is_tensor(stored) and torch.is_tensor(own) and stored.shape != own.shape:
             raise CheckpointError(
-                f"the checkpoint predicts {len(stored)} labels, but model.num_labels={expected}"
+                f"the checkpoint predicts {stored.numel()} labels, but "
+                f"model.num_labels={own.numel()}"
             )
         return super().load_state_dict(state_dict, strict, model_cfg, args)

@@ -196,7 +196,8 @@ class ECGPretrainingTask(FairseqTask):
         That is the architecture it really has, without options that say nothing of it.
         """
         model = models.build_model(cfg, self, from_checkpoint)
-        leave_out_untrained(model)
+        if not from_checkpoint:
+            leave_out_untrained(model)
         masking = getattr(model, "masking", None)
         if masking is not None:
             self._masking = dataclasses.replace(masking, number=self.cfg.masked_frames)
