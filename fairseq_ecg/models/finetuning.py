@@ -317,7 +317,9 @@ def load_encoder(cfg: ECGTransformerFinetuningConfig) -> tuple[ECGTransformer, d
                 f"{cfg.model_path} was trained with task.{option}={trained_with}; "
                 f"set task.{option} to the same"
             )
-    encoder = ENCODERS[stored.name][0].build_model(stored.cfg)
+    with damage_as_checkpoint_error(cfg.model_path, WRITTEN_IN_TRAINING):
+        # Only now options are read that decide nothing of the weights, such as those of masks.
+        encoder = ENCODERS[stored.name][0].build_model(stored.cfg)
     if hasattr(encoder, "remove_pretraining_modules"):
         encoder.remove_pretraining_modules()
     load_strictly(encoder, stored.weights, cfg.model_path, ignored=PRETRAINING_MODULES)

@@ -8,7 +8,7 @@ from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.models import ECGTransformerClassificationConfig, ECGTransformerClassificationModel
 from fairseq_ecg.modules import merge_lora
 from tests.conftest import TINY_CMSC_MODEL
-from tests.tiny_checkpoints import made
+from tests.tiny_checkpoints import CLASSIFIER, made
 
 
 def config(path, **options):
@@ -88,6 +88,15 @@ def test_weights_that_contradict_the_configuration(pretrained, tmp_path):
     path = changed(pretrained, tmp_path, encoder_layers=3)
     with pytest.raises(CheckpointError, match=r"missing encoder\.layers\.2\."):
         ECGTransformerClassificationModel.build_model(config(path))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("mask_prob", "${oc.env:HOME}"), ("mask_selection", "${nowhere}")]
+)
+def test_options_that_cannot_be_read_name_the_file(tmp_path, option, value):
+    torch.save(made(CLASSIFIER | {option: value}), tmp_path / "odd.pt")
+    with pytest.raises(CheckpointError, match=r"odd.pt cannot be used"):
+        ECGTransformerClassificationModel.build_model(config(tmp_path / "odd.pt"))
 
 
 def test_old_names_of_normalised_weights(pretrained, tmp_path):
