@@ -289,15 +289,15 @@ def description_of(arguments: argparse.Namespace, split: str | None = None) -> "
 def _model(arguments: argparse.Namespace) -> "ECGModel":
     from fairseq_ecg.inference import load_model
 
-    tells_labels = "label_def" in arguments
+    names_labels = "label_def" in arguments
     with warnings.catch_warnings():
-        if not tells_labels:
+        if not names_labels:
             warnings.filterwarnings("ignore", message=".*: its labels have no names")
         return load_model(
             arguments.checkpoint,
             device=arguments.device,
             dtype=DTYPES[arguments.dtype],
-            labels=arguments.label_def if tells_labels else None,
+            labels=arguments.label_def if names_labels else None,
             missing_leads=arguments.missing_leads,
             **checkpoint_options(arguments),
         )

@@ -43,7 +43,7 @@ PATHS = {
 }
 """Options that name files, by section. Those of a checkpoint are another machine's, or were
 written by a stranger: they are opened where a user names them too. Only of ``label_file`` a
-checkpoint is believed, as published commands want it: it is an array, and nothing of it is shown
+checkpoint is accepted, as published commands want it: it is an array, and nothing of it is shown
 but metrics."""
 
 

@@ -63,6 +63,6 @@ def check_doubts(where: str, doubts: Sequence[str]) -> None:
     """
     if doubts:
         raise DataError(
-            f"{where}: {'; '.join(doubts)}. Get the recording again, or read it without verifying "
-            "it (verify, --verify)"
+            f"{where}: {'; '.join(doubts)}. Get the recording again, or leave out --verify "
+            "(in Python verify=True)"
         )

@@ -215,7 +215,7 @@ def _checked(
 ) -> tuple[str, ...]:
     if len(names) != n_labels:
         raise DataError(
-            f"{stored.path} tells {n_labels or 'no'} labels, {where} names {len(names)}. "
+            f"{stored.path} predicts {n_labels or 'no'} labels, {where} names {len(names)}. "
             "Give a fine-tuned checkpoint and the label_def.csv it was trained with"
         )
     return tuple(names)
