@@ -3,6 +3,9 @@
 import argparse
 from pathlib import Path
 
+EXIT_SOME_LEFT_OUT = 3
+"""Exit status of commands that left out recordings which cannot be used, and did the others."""
+
 
 def add_segment_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--sample-rate`` and ``--segment-seconds``."""
