@@ -31,7 +31,7 @@ def add_verify(parser: argparse._ActionsContainer) -> None:
         "--verify",
         action="store_true",
         help="leave out recordings that there is reason to doubt: other samples than the checksums "
-        "of the file say, or more of them (otherwise they are used, and the reasons told)",
+        "of the file say, or more of them (otherwise they are used, and the reasons reported)",
     )
 
 

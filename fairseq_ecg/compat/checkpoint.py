@@ -339,7 +339,7 @@ def load_trained(
 
 
 def num_updates_of(state: Mapping[str, Any], source: object) -> int:
-    """Return the number of updates that a network was trained for; 0 if nobody tells.
+    """Return the number of updates that a network was trained for; 0 if it is not stored.
 
     Args:
         state: what :func:`load_checkpoint` returned.

@@ -261,7 +261,7 @@ def _are_of_braveheart(rows: np.ndarray | StoredArray) -> bool:
 class _Columns:
     """Columns of a table: signals, times, and others.
 
-    What the columns hold is told by their names, of times without name by what is in them, and of
+    What the columns hold is known from their names, of times without name from their cells, and of
     signals that are no leads by whether they hold numbers alone.
     """
 
