@@ -21,6 +21,7 @@ from fairseq_ecg.formats.decimals import (
     is_number,
     number_formats,
 )
+from fairseq_ecg.formats.ecg import with_notes
 from fairseq_ecg.formats.leads import standard_lead
 from fairseq_ecg.formats.location import Location
 from fairseq_ecg.formats.stretches import Later, StoredArray
@@ -397,5 +398,5 @@ class _Columns:
                 Channel(columns[i], self._named[i][0], self._named[i][1] or block.unit, rate)
                 for i in signals
             ],
-            {"left_out": ", ".join(left_out)} if left_out else {},
+            with_notes({}, left_out),
         )
