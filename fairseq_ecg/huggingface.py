@@ -202,7 +202,7 @@ class ECGFMForSequenceClassification(_ECGFM):
         return_dict: bool | None = None,
         **_,
     ) -> SequenceClassifierOutput | tuple:
-        """Classify; every label is told on its own.
+        """Classify; every label is predicted on its own.
 
         Args:
             input_values: ``(B, L, T)`` float, prepared segments.

@@ -105,7 +105,8 @@ def run(arguments: argparse.Namespace) -> int:
         if model.scale or not model.labels:
             kind = "is a regression" if model.scale else "was pre-trained only"
             raise DataError(
-                f"{arguments.checkpoint}: {kind}, it tells no labels. Give a fine-tuned classifier"
+                f"{arguments.checkpoint}: {kind}, it predicts no labels. Give a fine-tuned "
+                "classifier"
             )
         if arguments.table:
             split = arguments.split

@@ -3,6 +3,9 @@
 import argparse
 from pathlib import Path
 
+EXIT_SOME_LEFT_OUT = 3
+"""Exit status of commands that left out recordings which cannot be used, and did the others."""
+
 
 def add_segment_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--sample-rate`` and ``--segment-seconds``."""
@@ -28,7 +31,7 @@ def add_verify(parser: argparse._ActionsContainer) -> None:
         "--verify",
         action="store_true",
         help="leave out recordings that there is reason to doubt: other samples than the checksums "
-        "of the file say, or more of them (otherwise they are used, and the reasons told)",
+        "of the file say, or more of them (otherwise they are used, and the reasons reported)",
     )
 
 

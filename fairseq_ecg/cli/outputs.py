@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from fairseq_ecg.cli.options import EXIT_SOME_LEFT_OUT
 from fairseq_ecg.data.names import in_one_line
-
-EXIT_SOME_LEFT_OUT = 3
 
 
 def output_files(names: Sequence[str], folder: Path, suffix: str) -> list[Path]:

@@ -198,7 +198,7 @@ class _Plotter:
         outputs = self.model.predict(asked).table.iloc[0].to_dict()
         if self.model.scale:
             if arguments.truth:
-                raise DataError("--truth: the network is a regression, it tells no labels")
+                raise DataError("--truth: the network is a regression, it predicts no labels")
             return Estimates(outputs, self.model.scale)
         true = None
         if arguments.truth:

@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         nonlocal thresholds
         if thresholds is not None and not isinstance(thresholds, dict):
             if model.scale:
-                raise DataError("--thresholds: the network is a regression, it tells no labels")
+                raise DataError("--thresholds: the network is a regression, it predicts no labels")
             thresholds = thresholds_of(model.labels, thresholds)
         prediction = model.predict(recordings, aggregation=aggregation, **options)
         tables = [prediction.recordings, prediction.table]

@@ -7,9 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fairseq_ecg.cli.options import add_checkpoint_options, add_verify, checkpoint_options
+from fairseq_ecg.cli.options import (
+    EXIT_SOME_LEFT_OUT,
+    add_checkpoint_options,
+    add_verify,
+    checkpoint_options,
+)
 from fairseq_ecg.cli.prepare.options import words
-from fairseq_ecg.cli.prepare.signals import EXIT_QUARANTINED
 from fairseq_ecg.data.names import in_one_line, printable
 
 if TYPE_CHECKING:
@@ -67,7 +71,7 @@ def add_policies(parser: argparse.ArgumentParser) -> None:
         choices=["error", "pad"],
         default="error",
         help="recordings shorter than a segment: leave them out, or fill them up with zeros that "
-        "the network is told to ignore (default: error)",
+        "attention and pooling leave out (default: error)",
     )
     group.add_argument(
         "--tail",
@@ -191,7 +195,7 @@ def use(
         f"{n_left_out} recordings cannot be used, see {printable(str(quarantine))}; the first: "
         f"{table['reason'].iloc[0]}"
     )
-    return EXIT_QUARANTINED
+    return EXIT_SOME_LEFT_OUT
 
 
 def writer_of_tables(
@@ -289,15 +293,15 @@ def description_of(arguments: argparse.Namespace, split: str | None = None) -> "
 def _model(arguments: argparse.Namespace) -> "ECGModel":
     from fairseq_ecg.inference import load_model
 
-    tells_labels = "label_def" in arguments
+    names_labels = "label_def" in arguments
     with warnings.catch_warnings():
-        if not tells_labels:
+        if not names_labels:
             warnings.filterwarnings("ignore", message=".*: its labels have no names")
         return load_model(
             arguments.checkpoint,
             device=arguments.device,
             dtype=DTYPES[arguments.dtype],
-            labels=arguments.label_def if tells_labels else None,
+            labels=arguments.label_def if names_labels else None,
             missing_leads=arguments.missing_leads,
             **checkpoint_options(arguments),
         )

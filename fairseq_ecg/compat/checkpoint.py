@@ -16,7 +16,7 @@ from torch import nn
 
 from fairseq_ecg.compat.pickled import check_tuples
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.modules.conv_extractor import told
+from fairseq_ecg.modules.conv_extractor import shortened
 
 logger = logging.getLogger(__name__)
 
@@ -224,7 +224,7 @@ def _check_weights(weights: object, source: object) -> None:
         )
         if not is_plain:
             raise CheckpointError(
-                f"{source}: its weight {told(name)} is no plain tensor "
+                f"{source}: its weight {shortened(name)} is no plain tensor "
                 f"but a {type(value).__name__}; {WRITTEN_IN_TRAINING}"
             )
 
@@ -353,7 +353,7 @@ def load_trained(
 
 
 def num_updates_of(state: Mapping[str, Any], source: object) -> int:
-    """Return the number of updates that a network was trained for; 0 if nobody tells.
+    """Return the number of updates that a network was trained for; 0 if it is not stored.
 
     Args:
         state: what :func:`load_checkpoint` returned.

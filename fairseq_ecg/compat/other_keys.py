@@ -1,4 +1,4 @@
-"""Keys of the best-known fork of fairseq_signals, HeartWise's, and what says the same here."""
+"""Keys of the best-known fork of fairseq_signals, HeartWise's, and what does the same here."""
 
 from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
 from fairseq.models import MODEL_DATACLASS_REGISTRY
@@ -46,7 +46,7 @@ def check_keys(cfg: DictConfig) -> None:
         cfg: as Hydra composed it. Keys that say nothing, as in HeartWise's files, are taken out.
 
     Raises:
-        DataError: such a key says something; the message tells what says it here.
+        DataError: such a key says something; the message says which key does here.
     """
     answers = []
     for theirs, ours in HEARTWISE.items():

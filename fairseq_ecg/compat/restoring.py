@@ -27,7 +27,7 @@ from fairseq_ecg.compat.stored_config import (
 )
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.modules.architecture import NETWORKS
-from fairseq_ecg.modules.conv_extractor import told
+from fairseq_ecg.modules.conv_extractor import shortened
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ PATHS = {
 }
 """Options that name files, by section. Those of a checkpoint are another machine's, or were
 written by a stranger: they are opened where a user names them too. Only of ``label_file`` a
-checkpoint is believed, as published commands want it: it is an array, and nothing of it is shown
+checkpoint is accepted, as published commands want it: it is an array, and nothing of it is shown
 but metrics."""
 
 
@@ -121,8 +121,8 @@ def restore(
     for option in _files_to_read(saved, labelled):
         if option in named:
             raise DataError(
-                f"{path} was trained with {option}={told(named[option])}, and no file is opened "
-                f"because a checkpoint names it: give {option}, the same if you trust it"
+                f"{path} was trained with {option}={shortened(named[option])}, and no file is "
+                f"opened because a checkpoint names it: give {option}, the same if you trust it"
             )
     saved["model"] |= {"model_path": None, "no_pretrained_weights": True}
     with damage_as_checkpoint_error(path, WRITTEN_IN_TRAINING):

@@ -1,4 +1,4 @@
-"""Focal loss: binary cross entropy that attends to what is still told wrongly."""
+"""Focal loss: binary cross entropy that attends to what is still predicted wrongly."""
 
 from dataclasses import dataclass, field
 

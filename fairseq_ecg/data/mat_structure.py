@@ -1,4 +1,4 @@
-"""Checking a ``.mat`` file before SciPy reads it, which believes what damaged ones say.
+"""Checking a ``.mat`` file before SciPy reads it, which trusts what damaged ones say.
 
 It crashes on types that do not exist, and allocates whatever a matrix says that it holds.
 

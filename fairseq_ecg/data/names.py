@@ -1,4 +1,4 @@
-"""Names of files: those that files of strangers give, and those that people are shown."""
+"""Names of files: those that files of any origin give, and those that people are shown."""
 
 import os
 import re

@@ -14,7 +14,7 @@ from fairseq_ecg.data.regular import require_file
 from fairseq_ecg.data.wfdb_header import NO_SEGMENT, WFDBHeader, WFDBSignal, header_bytes
 
 ASSUMED_GAIN = 200.0
-"""Counts per unit where a header states none, according to WFDB; here nobody has to believe it."""
+"""Counts per unit where a header states none, according to WFDB; here it is not assumed."""
 
 _WORDS = {"16": "<{}2", "61": ">{}2"}
 """Types of words of 16 bits by format, ``i`` for signed ones."""

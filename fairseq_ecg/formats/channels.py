@@ -10,7 +10,7 @@ import numpy as np
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.limits import check_limit, check_rate
-from fairseq_ecg.formats.ecg import ECG
+from fairseq_ecg.formats.ecg import ECG, with_notes
 from fairseq_ecg.formats.leads import is_ecg, standard_leads
 from fairseq_ecg.formats.stretches import Later, Stretches
 from fairseq_ecg.formats.units import (
@@ -142,10 +142,6 @@ def to_ecg(where: str, content: Content, given: Given, at_once: int | None = Non
         raise DataError(
             f"{where}: lead {', '.join(twice)} is there twice. Remove or rename one of them{remedy}"
         )
-    metadata = dict(content.metadata)
-    left_out = [*filter(None, [metadata.pop("left_out", None)]), *left_out]
-    if left_out:
-        metadata["left_out"] = ", ".join(left_out)
     signal = Stretches([channels[i].samples for i in kept], [factors[i] for i in kept], where)
     in_memory = at_once is None or first.samples.size <= at_once
     return ECG(
@@ -153,7 +149,7 @@ def to_ecg(where: str, content: Content, given: Given, at_once: int | None = Non
         signal[:, :] if in_memory else signal,
         tuple(names),
         _rate(where, first.sample_rate, given.sample_rate),
-        metadata,
+        with_notes(content.metadata, left_out),
         None if first.uncalibrated or not millivolts_per(first.unit or "") else first.unit,
     )
 

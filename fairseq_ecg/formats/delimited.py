@@ -21,6 +21,7 @@ from fairseq_ecg.formats.decimals import (
     is_number,
     number_formats,
 )
+from fairseq_ecg.formats.ecg import with_notes
 from fairseq_ecg.formats.leads import standard_lead
 from fairseq_ecg.formats.location import Location
 from fairseq_ecg.formats.stretches import Later, StoredArray
@@ -261,7 +262,7 @@ def _are_of_braveheart(rows: np.ndarray | StoredArray) -> bool:
 class _Columns:
     """Columns of a table: signals, times, and others.
 
-    What the columns hold is told by their names, of times without name by what is in them, and of
+    What the columns hold is known from their names, of times without name from their cells, and of
     signals that are no leads by whether they hold numbers alone.
     """
 
@@ -397,5 +398,5 @@ class _Columns:
                 Channel(columns[i], self._named[i][0], self._named[i][1] or block.unit, rate)
                 for i in signals
             ],
-            {"left_out": ", ".join(left_out)} if left_out else {},
+            with_notes({}, left_out),
         )

@@ -11,6 +11,9 @@ from fairseq_ecg.data.errors import DataError
 DOUBTS = "doubts"
 """Of metadata: reasons to doubt what was read."""
 
+LEFT_OUT = "left_out"
+"""Of metadata: signals of the file that are not in what was read."""
+
 
 @dataclass(frozen=True, eq=False)
 class ECG:
@@ -51,6 +54,22 @@ class ECG:
         return self.n_samples / self.sample_rate
 
 
+def with_notes(
+    metadata: Mapping[str, Any], left_out: Sequence[str] = (), doubts: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return metadata with further signals that are left out, and further doubts.
+
+    Args:
+        metadata: value by name, which may have some of either.
+        left_out: names of signals.
+        doubts: sentences.
+    """
+    noted = dict(metadata)
+    names = ", ".join([*filter(None, [noted.pop(LEFT_OUT, None)]), *left_out])
+    reasons = (*noted.pop(DOUBTS, ()), *doubts)
+    return noted | ({LEFT_OUT: names} if names else {}) | ({DOUBTS: reasons} if reasons else {})
+
+
 def check_doubts(where: str, doubts: Sequence[str]) -> None:
     """Refuse a recording that there is reason to doubt.
 
@@ -63,6 +82,6 @@ def check_doubts(where: str, doubts: Sequence[str]) -> None:
     """
     if doubts:
         raise DataError(
-            f"{where}: {'; '.join(doubts)}. Get the recording again, or read it without verifying "
-            "it (verify, --verify)"
+            f"{where}: {'; '.join(doubts)}. Get the recording again, or leave out --verify "
+            "(in Python verify=True)"
         )

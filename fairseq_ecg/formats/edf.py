@@ -11,6 +11,7 @@ import numpy as np
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.formats.channels import Channel, Content, Given
+from fairseq_ecg.formats.ecg import with_notes
 from fairseq_ecg.formats.location import LocalFile, Location
 from fairseq_ecg.formats.stretches import Frames, Later
 
@@ -289,14 +290,12 @@ class _Records:
         else:
             samples = self._samples(0, header.n_records)
         metadata = {"patient": header.file["patient"], "recording": header.file["recording"]}
-        if header.doubts:
-            metadata["doubts"] = header.doubts
         return Content(
             [
                 header.channel(number, row)
                 for number, row in zip(header.signal_numbers, samples, strict=True)
             ],
-            metadata,
+            with_notes(metadata, doubts=header.doubts),
         )
 
     def _part(self, start: int, stop: int) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.formats.channels import Channel, Content
+from fairseq_ecg.formats.ecg import with_notes
 from fairseq_ecg.formats.leads import standard_leads
 
 DERIVED = " (derived)"
@@ -74,15 +75,15 @@ def combined(where: str, groups: Sequence[Group]) -> Content:
             left_out.append(
                 f"{' '.join(rest)} of {group.name}{DERIVED if group.is_derived else ''}"
             )
-    metadata = {"left_out": ", ".join(left_out)} if left_out else {}
+    doubts = []
     starts = {groups[i].start for i in taken}
     if len(starts) > 1:
         times = "; ".join(
             f"{' '.join(names[i])} at {groups[i].start or '?'}" for i in sorted(taken)
         )
-        metadata["doubts"] = (f"its leads were not recorded at one time, but begin: {times}",)
+        doubts.append(f"its leads were not recorded at one time, but begin: {times}")
     channels = [groups[i].channels[place] for i in sorted(taken) for place in taken[i]]
-    return Content(channels, metadata)
+    return Content(channels, with_notes({}, left_out, doubts))
 
 
 def _with_own_leads(

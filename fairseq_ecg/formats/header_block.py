@@ -255,7 +255,7 @@ def _is_unit(value: str) -> bool:
 
 
 def _unit(lines: Sequence[str]) -> str | None:
-    """Unit of all signals; one that is only found beside an unknown key is not believed if V."""
+    """Unit of all signals; one that is only found beside an unknown key is not accepted if V."""
     units, others = [], []
     for key, value in _pairs(lines):
         values = [each.strip().strip("'\"") for each in re.split(r"[,;\t]", value)]

@@ -133,9 +133,9 @@ def standard_leads(names: Sequence[str], are_leads: bool = False) -> list[str]:
         are_leads: whether somebody says that they are leads, so that no names beside them have to.
     """
     parsed = [_parsed(name) for name in names]
-    believed = {letter for letter in "cdl" if _are_leads(letter, parsed, are_leads)}
+    accepted = {letter for letter in "cdl" if _are_leads(letter, parsed, are_leads)}
     return [
-        name.lead if not name.synonym or name.synonym[0] in believed else name.kept
+        name.lead if not name.synonym or name.synonym[0] in accepted else name.kept
         for name in parsed
     ]
 

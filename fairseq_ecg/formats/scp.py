@@ -10,6 +10,7 @@ import numpy as np
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.formats.channels import Channel, Content, Given
+from fairseq_ecg.formats.ecg import with_notes
 from fairseq_ecg.formats.groups import Group, combined
 from fairseq_ecg.formats.location import Location
 
@@ -62,14 +63,9 @@ def _read(location: Location, kind: str) -> Content:
             check_limit(where, "elements", path.read_bytes().count(b"<"))
         record = FileParser.parse(path)
         content = combined(where, _groups(record))
-    metadata = dict(content.metadata)
     texts = [str(warning.message) for warning in said]
-    left_out = [*filter(None, [metadata.get("left_out")]), *_unread(texts)]
-    if left_out:
-        metadata["left_out"] = ", ".join(left_out)
-    doubts = tuple(text for text in texts if "may be truncated" in text)
-    if doubts:
-        metadata["doubts"] = (*metadata.get("doubts", ()), *doubts)
+    doubts = [text for text in texts if "may be truncated" in text]
+    metadata = with_notes(content.metadata, _unread(texts), doubts)
     if record.patient.patient_id:
         metadata["patient"] = record.patient.patient_id
     return Content(content.channels, metadata)

@@ -153,7 +153,7 @@ class Layout:
 def find_table(text: Text, n_leads: int | None) -> Layout:
     """Find the table in a text.
 
-    Where the numbers begin is told from the lines further below: they have the same number of
+    Where the numbers begin follows from the lines further below: they have the same number of
     cells, and numbers in the same columns. The line above them, if it has as many cells and no
     numbers, names the columns; lines above that say what they say (`read_block`).
 

@@ -61,7 +61,7 @@ def _bare(cell: str) -> str:
 class Times:
     """Texts of a column of times, a part after another.
 
-    Which number of a date is the day is told from all dates; times of day go on over midnight.
+    Which number of a date is the day follows from all dates; times of day go on over midnight.
 
     Args:
         where: names the file in error messages.

@@ -13,6 +13,7 @@ from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.limits import check_limit, check_unpacked, limit_of
 from fairseq_ecg.formats.arrays import as_rows, check_npy, stored_npy
 from fairseq_ecg.formats.channels import RATE_TOLERANCE, Channel, Content, Given
+from fairseq_ecg.formats.ecg import with_notes
 from fairseq_ecg.formats.leads import standard_lead
 from fairseq_ecg.formats.location import LocalFile, Location
 
@@ -100,7 +101,7 @@ def content_of(where: str, variables: Mapping[Path, Any], given: Given) -> Conte
             Channel(row, leads[i] if leads else None, units[i], rate, gains[i])
             for i, row in enumerate(rows)
         ],
-        _left_out(found.others([path], rows.shape[1])),
+        with_notes({}, found.others([path], rows.shape[1])),
     )
 
 
@@ -114,15 +115,11 @@ def _content_by_lead(found: "_Variables", arrays: "_ByLead", given: Given) -> Co
         (gain,) = _for_each(found.where, "gain", found.numbers("gain", path), 1)
         channels.append(Channel(row, name, unit, found.rate(path, given), gain))
         chosen.append(path)
-    return Content(channels, _left_out(found.others(chosen, channels[0].samples.size)))
+    return Content(channels, with_notes({}, found.others(chosen, channels[0].samples.size)))
 
 
 _ByLead = Mapping[str, Sequence[tuple[str, Path]]]
 """Names and paths of arrays by the lead that they hold."""
-
-
-def _left_out(names: Sequence[str]) -> dict[str, str]:
-    return {"left_out": ", ".join(names)} if names else {}
 
 
 class _Variables:

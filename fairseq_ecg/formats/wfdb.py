@@ -11,7 +11,7 @@ from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.wfdb_header import NO_SEGMENT, WFDBHeader, header_bytes
 from fairseq_ecg.data.wfdb_record import WFDBRecord
 from fairseq_ecg.formats.channels import Channel, Content, Given
-from fairseq_ecg.formats.ecg import DOUBTS
+from fairseq_ecg.formats.ecg import with_notes
 from fairseq_ecg.formats.location import Location
 from fairseq_ecg.formats.stretches import Frames, Later
 
@@ -62,13 +62,11 @@ def _content(
     rate, metadata = record.header.rate, {}
     if record.header.comments:
         metadata["comments"] = "\n".join(record.header.comments)
-    if doubts:
-        metadata[DOUBTS] = doubts
     channels = [
         Channel(of_signal, signal.label, unit, rate and rate * signal.per_frame)
         for of_signal, signal, unit in zip(samples, record.signals, record.units, strict=True)
     ]
-    return Content(channels, metadata, verify)
+    return Content(channels, with_notes(metadata, doubts=doubts), verify)
 
 
 def header_of(location: Location) -> Location:

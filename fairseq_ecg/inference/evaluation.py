@@ -1,4 +1,4 @@
-"""How well a network tells labels of recordings it has not seen."""
+"""How well a network predicts labels of recordings it has not seen."""
 
 import csv
 import os
@@ -28,7 +28,7 @@ SEGMENT = re.compile(r"_\d+\.mat$")
 
 @dataclass(frozen=True)
 class Score:
-    """How well one label is told.
+    """How well one label is predicted.
 
     Attributes:
         label: its name.
@@ -126,7 +126,7 @@ def evaluate(
         labels = batch["label"].numpy()
         if labels.shape[1] != len(model.labels):
             raise DataError(
-                f"{where} has {labels.shape[1]} labels, the network tells "
+                f"{where} has {labels.shape[1]} labels, the network predicts "
                 f"{len(model.labels) or 'none'}. Give the y.npy and the label_def.csv it was "
                 "trained with"
             )

@@ -19,7 +19,7 @@ from fairseq_ecg.inference.preprocessing import Preprocessing
 from fairseq_ecg.inference.pretrained import CONFIG, WEIGHTS, read_pretrained
 from fairseq_ecg.inference.stored import StoredModel, read_checkpoint
 from fairseq_ecg.modules import ECGTransformerClassifier
-from fairseq_ecg.modules.conv_extractor import told
+from fairseq_ecg.modules.conv_extractor import shortened
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(?<!\.pt)")
 """``owner/name``; what ends in ``.pt`` is a path, whether it exists or not."""
@@ -198,7 +198,7 @@ def _labels(
         return _checked(read_label_names(place), n_labels, stored, place)
     hint = ""
     if isinstance(stored.label_file, str):
-        hint = f", which was {LABEL_DEFINITION} beside {told(stored.label_file)}"
+        hint = f", which was {LABEL_DEFINITION} beside {shortened(stored.label_file)}"
     if n_labels == len(ECG_FM_LABELS):
         hint += ", or if this is ECG-FM's mimic_iv_ecg_finetuned.pt labels=ECG_FM_LABELS of "
         hint += "fairseq_ecg.inference"
@@ -215,7 +215,7 @@ def _checked(
 ) -> tuple[str, ...]:
     if len(names) != n_labels:
         raise DataError(
-            f"{stored.path} tells {n_labels or 'no'} labels, {where} names {len(names)}. "
+            f"{stored.path} predicts {n_labels or 'no'} labels, {where} names {len(names)}. "
             "Give a fine-tuned checkpoint and the label_def.csv it was trained with"
         )
     return tuple(names)

@@ -1,4 +1,4 @@
-"""How well probabilities tell labels: areas under curves, bootstrap intervals, calibration.
+"""How well probabilities predict labels: areas under curves, bootstrap intervals, calibration.
 
 Labels are 0, 1 or NaN where nobody knows; rows of the latter do not count.
 """

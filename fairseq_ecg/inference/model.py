@@ -10,7 +10,6 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError
@@ -58,14 +57,14 @@ class ECGModel:
         scale: units of the targets of a regression; None: outputs are logits of labels.
 
     Raises:
-        DataError: there are not as many labels as the network tells, or two of the same name, or
+        DataError: there are not as many labels as the network predicts, or two of the same name, or
             the preprocessing makes other rows than the network reads.
 
     Attributes:
         network: the ``nn.Module`` itself: ``(B, L, T)`` prepared segments to a dict.
         cfg: as given.
         preprocessing: as given.
-        labels: as given; empty if the network tells none.
+        labels: as given; empty if the network predicts none.
         aggregation: ``max`` or ``mean`` for all labels.
         scale: as given.
     """
@@ -79,11 +78,11 @@ class ECGModel:
         aggregation: Mapping[str, str] | None = None,
         scale: TargetScale | None = None,
     ):
-        n_labels = network.proj.out_features if self._tells(network) else 0
+        n_labels = network.proj.out_features if isinstance(network, ECGTransformerClassifier) else 0
         if n_labels != len(labels):
             raise DataError(
-                f"the network tells {n_labels or 'no'} labels, but {len(labels)} are named. Give "
-                "the label_def.csv it was trained with"
+                f"the network predicts {n_labels or 'no'} labels, but {len(labels)} are named. "
+                "Give the label_def.csv it was trained with"
             )
         if len(set(labels)) < len(labels):
             raise DataError(f"labels {', '.join(labels)} name one twice")
@@ -108,10 +107,6 @@ class ECGModel:
             f"<ECGModel of {kind}: {labels}{leads} leads at {rate:g} Hz, segments of "
             f"{self.preprocessing.segment_seconds:g} s, {self.device}, {self.dtype}>"
         )
-
-    @staticmethod
-    def _tells(network: nn.Module) -> bool:
-        return isinstance(network, ECGTransformerClassifier)
 
     @property
     def device(self) -> torch.device:
@@ -166,9 +161,9 @@ class ECGModel:
         format: str | None = None,
         **policies,
     ) -> Prediction:
-        """Tell the probability of every label, for recordings and their segments.
+        """Predict the probability of every label, for recordings and their segments.
 
-        A regression tells estimates of its targets, in their units, in place of probabilities.
+        A regression estimates its targets, in their units, in place of probabilities.
 
         Args:
             ecg: one recording or many: an array ``(leads, samples)`` or ``(samples, leads)``, an
@@ -200,7 +195,8 @@ class ECGModel:
             The probabilities.
 
         Raises:
-            DataError: the network tells no labels, a recording cannot be used, a label is unknown.
+            DataError: the network predicts no labels, a recording cannot be used, or a label is
+                unknown.
         """
         self._require_labels()
         rules = aggregation_of(
@@ -278,7 +274,7 @@ class ECGModel:
             What :meth:`predict` and :meth:`embed` return.
 
         Raises:
-            DataError: the network tells no labels, or the recording cannot be used.
+            DataError: the network predicts no labels, or the recording cannot be used.
         """
         self._require_labels()
         run = self._run(
@@ -359,7 +355,7 @@ class ECGModel:
     def probabilities(
         self, source: torch.Tensor, padding_mask: torch.Tensor | None = None
     ) -> np.ndarray:
-        """Tell the probability of every label for prepared segments; a regression, estimates.
+        """Predict the probability of every label for prepared segments; a regression, estimates.
 
         Args:
             source: ``(B, L, T)`` float, as :meth:`Preprocessing.segments` or the data preparation
@@ -370,7 +366,7 @@ class ECGModel:
             ``(B, C)`` float64.
 
         Raises:
-            DataError: the network tells no labels.
+            DataError: the network predicts no labels.
         """
         self._require_labels()
         return self._told(self._forward(source, padding_mask))
@@ -451,7 +447,7 @@ class ECGModel:
     def _require_labels(self) -> None:
         if not self.labels:
             raise DataError(
-                "the network tells no labels, it was pre-trained only: fine-tune it first. "
+                "the network predicts no labels, it was pre-trained only: fine-tune it first. "
                 "Embeddings and saliency it has"
             )
 

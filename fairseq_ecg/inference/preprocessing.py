@@ -15,7 +15,7 @@ from fairseq_ecg.data.recording import Recording
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.formats.leads import arrange, derive_limb_leads
 from fairseq_ecg.formats.units import check_millivolts
-from fairseq_ecg.modules.conv_extractor import told
+from fairseq_ecg.modules.conv_extractor import shortened
 from fairseq_ecg.prepare.signals import RESAMPLERS, is_long, resample, standardisation
 
 QUICKSTART_EPSILON = 1e-8
@@ -139,8 +139,9 @@ class Preprocessing:
                 raise DataError(
                     "the network was trained on leads normalised by statistics that the checkpoint "
                     "does not hold, and no file is opened because a checkpoint names it "
-                    f"({told(task.get('mean_path'))}, {told(task.get('std_path'))}). Give both "
-                    "files: --mean-path and --std-path, in Python mean_path= and std_path="
+                    f"({shortened(task.get('mean_path'))}, {shortened(task.get('std_path'))}). "
+                    "Give both files: --mean-path and --std-path, in Python mean_path= and "
+                    "std_path="
                 )
             mean, std = (tuple(map(float, values)) for values in (mean, std))
         elif statistics is not None:
@@ -176,7 +177,9 @@ class Preprocessing:
         for field in fields(cls):
             value, kind = values.get(field.name, field.default), _KINDS[type(field.default)]
             if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-                raise DataError(f"preprocessing: {field.name}={told(value)} is of a wrong type")
+                raise DataError(
+                    f"preprocessing: {field.name}={shortened(value)} is of a wrong type"
+                )
         lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
         return cls(**{**values, **lists})
 
@@ -223,7 +226,7 @@ class Preprocessing:
         Args:
             ecg: the recording.
             short: what becomes of a recording shorter than a segment: ``error``, or ``pad``, which
-                fills it up with zeros that the network is told to ignore.
+                fills it up with zeros that attention and pooling leave out.
             tail: what becomes of the samples behind the last whole segment: ``drop``, as in
                 training, or ``overlap``, one more segment that ends with the recording.
             nan_policy: what becomes of samples without a value in a lead that has others:

@@ -178,9 +178,9 @@ def _remote_code() -> str:
 
 
 def _card(model: "ECGModel") -> str:
-    """Write the model card: what the model is, what it reads and what it tells."""
+    """Write the model card: what the model is, what it reads and what it predicts."""
     network, preprocessing = network_config(model.cfg), model.preprocessing
-    task = "fine-tuned to tell labels" if model.labels else "pre-trained"
+    task = "fine-tuned to predict labels" if model.labels else "pre-trained"
     if model.scale is not None:
         task = "fine-tuned to estimate numbers"
     rows = [

@@ -252,7 +252,7 @@ class _Measured(_InMillivolts):
 
 @dataclass(frozen=True, eq=False)
 class _OfFile:
-    """A file of which nobody knows what it holds before it is its turn."""
+    """A file that is not opened before it is its turn."""
 
     path: str
     description: Description
@@ -401,7 +401,7 @@ def _at_path(path: str, description: Description) -> Iterator[NamedRecording]:
 
 
 def _in_file(path: str, description: Description) -> Iterator[NamedRecording]:
-    """Yield what a file lists, or the recording in it; what is neither is told in its turn."""
+    """Yield what a file lists, or the recording in it; what is neither is an error in its turn."""
     try:
         with as_data_error(f"{path}: cannot be read"):
             yield from _listed_in(path, description)

@@ -25,7 +25,7 @@ FACTS = (
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What every use of a network tells.
+    """What every use of a network returns.
 
     Attributes:
         recordings: of each recording (the index) its ``sample_rate`` in Hz and number of

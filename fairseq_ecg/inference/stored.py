@@ -28,7 +28,7 @@ from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.inference.preprocessing import Preprocessing
 from fairseq_ecg.modules import ECGTransformerClassifier, FrameEncoder, Wav2Vec2
 from fairseq_ecg.modules.architecture import CLASSIFIER, build_network
-from fairseq_ecg.modules.conv_extractor import told
+from fairseq_ecg.modules.conv_extractor import shortened
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class TargetScale:
         fits = len(scale.mean) == len(scale.std) == n_targets
         if not fits or not np.isfinite([*scale.mean, *scale.std]).all() or min(scale.std) <= 0:
             raise DataError(
-                f"target_mean={told(mean)} and target_std={told(std)} are not a number and a "
-                f"positive one for each of {n_targets} targets"
+                f"target_mean={shortened(mean)} and target_std={shortened(std)} are not a number "
+                f"and a positive one for each of {n_targets} targets"
             )
         return scale
 
     def known(self) -> list[tuple[float, float] | None]:
-        """Return mean and standard deviation of each target; None where nobody has told them."""
+        """Return mean and standard deviation of each target; None where they are not stored."""
         pairs = zip(self.mean, self.std, strict=True)
         return [None if pair == (0, 1) else pair for pair in pairs]
 
@@ -186,5 +186,5 @@ def names_of(labels: Any) -> tuple[str, ...]:
         DataError: they are no list of texts.
     """
     if not isinstance(labels, list | tuple) or not all(isinstance(name, str) for name in labels):
-        raise DataError(f"the names of its labels are {told(labels)}, not a list of texts")
+        raise DataError(f"the names of its labels are {shortened(labels)}, not a list of texts")
     return tuple(labels)

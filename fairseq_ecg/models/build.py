@@ -15,7 +15,7 @@ from fairseq_ecg.compat.checkpoint import (
 )
 from fairseq_ecg.compat.stored_config import check_network, literal, model_config
 from fairseq_ecg.modules.architecture import NETWORKS
-from fairseq_ecg.modules.conv_extractor import told
+from fairseq_ecg.modules.conv_extractor import shortened
 
 
 def build_model_from_checkpoint(
@@ -44,7 +44,9 @@ def build_model_from_checkpoint(
     stored = model_config(state, path)
     name = stored.pop("_name", None)
     if not isinstance(name, str) or name not in MODEL_DATACLASS_REGISTRY:
-        raise CheckpointError(f"{path} holds a model named {told(name)}, which is not known here")
+        raise CheckpointError(
+            f"{path} holds a model named {shortened(name)}, which is not known here"
+        )
     if name in NETWORKS:
         check_network(stored | {"_name": name}, state["model"], path)
     for option, value in (("model_path", None), ("no_pretrained_weights", True)):

@@ -38,7 +38,7 @@ from fairseq_ecg.models.ecg_transformer import (
 from fairseq_ecg.models.wav2vec2 import Wav2Vec2CMSCModel, Wav2Vec2Config, Wav2Vec2Model
 from fairseq_ecg.modules import ECGTransformer, FinetunedEncoder, merge_lora
 from fairseq_ecg.modules.architecture import CLASSIFIER
-from fairseq_ecg.modules.conv_extractor import told
+from fairseq_ecg.modules.conv_extractor import shortened
 from fairseq_ecg.modules.wav2vec2 import PRETRAINING_MODULES
 from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
 
@@ -272,7 +272,7 @@ def stored_encoder(cfg: ECGTransformerFinetuningConfig) -> StoredEncoder:
     name = stored.get("_name")
     if not isinstance(name, str) or name not in (*ENCODERS, CLASSIFIER):
         raise CheckpointError(
-            f"{source} holds a {told(name)}, whose encoder cannot be fine-tuned; "
+            f"{source} holds a {shortened(name)}, whose encoder cannot be fine-tuned; "
             f"known are {', '.join(ENCODERS)} and {CLASSIFIER}"
         )
     check_network(stored, weights, source, encoder_only=True)

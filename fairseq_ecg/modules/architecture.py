@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from fairseq_ecg.modules.classifier import ECGTransformerClassifier
-from fairseq_ecg.modules.conv_extractor import parse_conv_layers, told
+from fairseq_ecg.modules.conv_extractor import parse_conv_layers, shortened
 from fairseq_ecg.modules.ecg_transformer import ECGTransformer
 from fairseq_ecg.modules.wav2vec2 import Wav2Vec2
 
@@ -121,7 +121,7 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
         expected = "a list of names"
         fits = _is_list(value) and all(isinstance(element, str) for element in value)
     if not fits:
-        raise ValueError(f"{name}={told(value)} is not {expected}")
+        raise ValueError(f"{name}={shortened(value)} is not {expected}")
     return value
 
 
@@ -162,7 +162,9 @@ def largest_sizes(cfg: Mapping[str, Any]) -> dict[str, int]:
 def _network_class(cfg: Mapping[str, Any]) -> type[nn.Module]:
     name = cfg.get("_name")
     if not isinstance(name, str) or name not in NETWORKS:
-        raise ValueError(f"model {told(name)} is not known here; known are {', '.join(NETWORKS)}")
+        raise ValueError(
+            f"model {shortened(name)} is not known here; known are {', '.join(NETWORKS)}"
+        )
     return NETWORKS[name]
 
 

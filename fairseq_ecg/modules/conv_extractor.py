@@ -44,17 +44,17 @@ def parse_conv_layers(text: str | Sequence[Sequence[int]]) -> list[ConvLayer]:
     except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
         pass
     raise ValueError(
-        f"conv_feature_layers={told(text)} is not a list of (channels, kernel, stride), "
+        f"conv_feature_layers={shortened(text)} is not a list of (channels, kernel, stride), "
         'for example "[(256, 2, 2)] * 4"'
     )
 
 
-def told(value: object) -> str:
-    """Write a value into a message: at a length that can be read, whatever it is."""
-    shortened = reprlib.Repr()
-    shortened.maxstring = shortened.maxother = 200
+def shortened(value: object) -> str:
+    """Return a value as a message shows it: at a length that can be read, whatever it is."""
+    limits = reprlib.Repr()
+    limits.maxstring = limits.maxother = 200
     try:
-        return shortened.repr(value)
+        return limits.repr(value)
     except ValueError:  # a number of too many digits
         return f"a {type(value).__name__}"
 

@@ -154,7 +154,7 @@ def prepare_record(
         record: its row of the table of records, with ``idx`` and ``save_file``.
 
     Returns:
-        What became of it. That a record cannot be used is told there, not raised.
+        What became of it. That a record cannot be used is noted there, not raised.
     """
     idx, save_file = record["idx"], record["save_file"]
     step = "org"

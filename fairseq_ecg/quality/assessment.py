@@ -93,7 +93,7 @@ def quality_of_standardised(
 ) -> Quality:
     """Judge a recording whose leads have been standardised, each by itself.
 
-    Amplitudes and sums of leads tell nothing then, and are not looked at.
+    Amplitudes and sums of leads mean nothing then, and are not looked at.
 
     Args:
         segments: of the recording, ``(n_leads, n_samples)`` each. Leads of zeros count as missing:

@@ -286,10 +286,10 @@ def test_labels_by_number_of_labels(network, shared, record, tmp_path, capsys):
     options = [f"--out={tmp_path / 'p.csv'}", f"--label-def={tmp_path / 'l.csv'}"]
     arguments = [network[0], named, *options]
     assert main(["predict", *arguments]) == 2
-    assert "tells 8 labels" in capsys.readouterr().err
+    assert "predicts 8 labels" in capsys.readouterr().err
     pretrained = str(shared / "golden" / "pretrain_small.pt")
     assert main(["predict", pretrained, *arguments[1:3]]) == 2
-    assert "tells no labels" in capsys.readouterr().err
+    assert "predicts no labels" in capsys.readouterr().err
     assert main(["predict", str(tmp_path / "none.pt"), *arguments[1:3]]) == 2
     assert "none.pt" in capsys.readouterr().err
 

@@ -7,6 +7,7 @@ from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.limits import VARIABLE
 from fairseq_ecg.formats.channels import Channel, Content, Given, to_ecg
+from fairseq_ecg.formats.ecg import with_notes
 
 RAMP = np.arange(500.0)
 
@@ -139,3 +140,13 @@ def test_limits_can_be_moved(monkeypatch):
 def test_too_many_signals_are_refused_at_once():
     with pytest.raises(DataError, match="200,000 channels"):
         made(*[channel("I")] * 200_000)
+
+
+def test_notes_are_added_to_those_that_are_there():
+    assert with_notes({"a": 1}) == {"a": 1}
+    once = with_notes({"a": 1}, ["resp", "SpO2"], ["too long"])
+    assert once == {"a": 1, "left_out": "resp, SpO2", "doubts": ("too long",)}
+    assert with_notes(once) == once
+    twice = with_notes(once, ["V7"], ["too old"])
+    assert twice["left_out"] == "resp, SpO2, V7"
+    assert twice["doubts"] == ("too long", "too old")

@@ -123,7 +123,7 @@ def test_evaluate_needs_labels_that_hold_or_not(code_15, tmp_path, capsys):
     state["cfg"]["criterion"] = {"_name": "regression", "target_mean": None, "target_std": None}
     torch.save(state, tmp_path / "regression.pt")
     assert main(["evaluate", str(tmp_path / "regression.pt"), *code_15[1:]]) == 2
-    assert "is a regression, it tells no labels" in capsys.readouterr().err
+    assert "is a regression, it predicts no labels" in capsys.readouterr().err
     assert main(["evaluate", *code_15, "--batch-size=0"]) == 2
     assert "batch_size=0: must be positive" in capsys.readouterr().err
 
@@ -149,5 +149,5 @@ def test_a_pre_trained_checkpoint_cannot_be_evaluated(code_15, shared, capsys):
     options = [str(shared / "golden" / "pretrain_small.pt"), *code_15[1:]]
     assert main(["evaluate", *options]) == 2
     error = capsys.readouterr().err
-    assert "tells no labels" in error
+    assert "predicts no labels" in error
     assert error.count("\n") == 1

@@ -93,7 +93,7 @@ def test_labels_of_other_data_are_refused(tmp_path):
     (tmp_path / "test.tsv").write_text(f"\t{tmp_path}/\na_0.mat\t8\n")
     np.save(tmp_path / "y.npy", np.zeros((1, 2)))
     dataset = FileECGDataset(tmp_path / "test.tsv", label=True, label_file=tmp_path / "y.npy")
-    with pytest.raises(DataError, match=r"y\.npy has 2 labels, the network tells 1"):
+    with pytest.raises(DataError, match=r"y\.npy has 2 labels, the network predicts 1"):
         evaluate(LevelModel(), dataset, batch_size=2)
 
 

@@ -28,7 +28,7 @@ from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.inference import load_model
 from fairseq_ecg.models import ECGTransformerClassificationConfig, build_model_from_checkpoint
 from fairseq_ecg.models.finetuning import load_encoder
-from fairseq_ecg.modules.conv_extractor import told
+from fairseq_ecg.modules.conv_extractor import shortened
 from tests.conftest import TINY_CMSC_MODEL
 from tests.tiny_checkpoints import CLASSIFIER, made
 
@@ -92,7 +92,7 @@ def put(*keys, value):
             place = place[key]
         place[keys[-1]] = value
 
-    change.__name__ = f"{'.'.join(map(str, keys))}={told(value)[:40]}"
+    change.__name__ = f"{'.'.join(map(str, keys))}={shortened(value)[:40]}"
     return change
 
 

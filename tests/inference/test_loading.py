@@ -58,11 +58,11 @@ def test_labels_are_those_given_stored_beside_or_numbered(shared, diagnosis, tmp
     assert load_model(tmp_path).labels == diagnosis.labels
     assert load_model(path, labels=list("abcdefgh")).labels == tuple("abcdefgh")
     (tmp_path / "label_def.csv").write_text("name\na\nb\n")
-    with pytest.raises(DataError, match=r"tells 8 labels, .*label_def\.csv names 2\."):
+    with pytest.raises(DataError, match=r"predicts 8 labels, .*label_def\.csv names 2\."):
         load_model(path)
-    with pytest.raises(DataError, match=r"tells 8 labels, the labels given names 17\."):
+    with pytest.raises(DataError, match=r"predicts 8 labels, the labels given names 17\."):
         load_model(path, labels=ECG_FM_LABELS)
-    with pytest.raises(DataError, match="tells no labels, the labels given names 1"):
+    with pytest.raises(DataError, match="predicts no labels, the labels given names 1"):
         load_model(shared / "golden" / "pretrain_small.pt", labels=["a"])
     state = load_checkpoint(path)
     state["task_state"] = {"fairseq_ecg": {"labels": list("hgfedcba"), "sample_rate": 250.0}}

@@ -109,7 +109,9 @@ def test_pre_trained_networks_encode_without_masking(pretrained, shared):
         x = model.extract_features(source)["x"]
     np.testing.assert_allclose(found, x.mean(dim=1), rtol=0, atol=ATOL)
     np.testing.assert_array_equal(found, pretrained.embeddings(source))
-    with pytest.raises(DataError, match="tells no labels, it was pre-trained only: fine-tune it"):
+    with pytest.raises(
+        DataError, match="predicts no labels, it was pre-trained only: fine-tune it"
+    ):
         pretrained.predict(source, sample_rate=500)
 
 
@@ -120,7 +122,7 @@ def test_one_pass_gives_the_numbers_of_two(diagnosis, pretrained, code_15_ecgs):
         pd.testing.assert_frame_equal(both.table, alone.table)
         pd.testing.assert_frame_equal(both.segments, alone.segments)
         pd.testing.assert_frame_equal(both.recordings, alone.recordings)
-    with pytest.raises(DataError, match="tells no labels"):
+    with pytest.raises(DataError, match="predicts no labels"):
         pretrained.predict_and_embed(ecg)
 
 
@@ -244,7 +246,7 @@ def test_progress_is_shown_if_asked(diagnosis, code_15_ecgs, capsys):
 
 
 def test_a_model_needs_names_for_its_labels_and_rows_for_its_leads(diagnosis):
-    with pytest.raises(DataError, match="tells 8 labels, but 2 are named"):
+    with pytest.raises(DataError, match="predicts 8 labels, but 2 are named"):
         ECGModel(diagnosis.network, diagnosis.cfg, diagnosis.preprocessing, ["a", "b"])
     with pytest.raises(DataError, match="name one twice"):
         ECGModel(diagnosis.network, diagnosis.cfg, diagnosis.preprocessing, ["a"] * 8)

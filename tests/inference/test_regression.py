@@ -54,7 +54,7 @@ def test_labels_that_hold_are_no_matter_of_a_regression(regression, shared, tmp_
     assert main(["predict", str(regression), ecg, f"--out={tmp_path / 'a.csv'}"]) == 0
     arguments = [str(regression), ecg, f"--out={tmp_path / 'b.csv'}", "--thresholds=0.5"]
     assert main(["predict", *arguments]) == 2
-    assert capsys.readouterr().err.count("is a regression, it tells no labels") == 2
+    assert capsys.readouterr().err.count("is a regression, it predicts no labels") == 2
 
 
 def test_an_exported_regression_carries_its_units(regression):

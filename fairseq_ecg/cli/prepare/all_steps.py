@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from fairseq_ecg.cli.prepare.signals import EXIT_QUARANTINED
+from fairseq_ecg.cli.options import EXIT_SOME_LEFT_OUT
 
 PLACES = ("source", "raw_root", "processed_root", "manifest_file")
 """Keys of the file beside the names of steps."""
@@ -87,8 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
             status = parsed.run(parsed)
         except _RefusalError as error:
             raise DataError(f"{configuration.where(step)}: {step}: {error}") from None
-        quarantined = quarantined or status == EXIT_QUARANTINED
-    return EXIT_QUARANTINED if quarantined else 0
+        quarantined = quarantined or status == EXIT_SOME_LEFT_OUT
+    return EXIT_SOME_LEFT_OUT if quarantined else 0
 
 
 def plan(configuration: Configuration) -> list[tuple[str, list[str], argparse.Namespace]]:

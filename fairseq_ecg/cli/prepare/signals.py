@@ -3,10 +3,8 @@
 import argparse
 from pathlib import Path
 
-from fairseq_ecg.cli.options import add_segment_options, add_verify
+from fairseq_ecg.cli.options import EXIT_SOME_LEFT_OUT, add_segment_options, add_verify
 from fairseq_ecg.cli.prepare.options import add_processed_root, words
-
-EXIT_QUARANTINED = 3
 
 
 def add(commands) -> None:
@@ -189,7 +187,7 @@ def run(arguments: argparse.Namespace) -> int:
         f"{arguments.processed_root / f'quarantine{arguments.results_suffix}.csv'}; the first: "
         f"{prepared.quarantine['reason'].iloc[0]}"
     )
-    return EXIT_QUARANTINED
+    return EXIT_SOME_LEFT_OUT
 
 
 def _leads(text: str) -> tuple[int, ...]:

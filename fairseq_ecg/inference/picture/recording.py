@@ -8,7 +8,7 @@ from fairseq_ecg.quality import Quality, quality, quality_of_standardised
 
 
 def read_shown(recording: NamedRecording) -> tuple[ECG, ECG | NamedRecording]:
-    """Read a recording whose amplitudes can be believed.
+    """Read a recording whose amplitudes are plausible.
 
     Returns:
         What is drawn, in mV, or what is in a store in standard deviations, as :func:`unit_of`

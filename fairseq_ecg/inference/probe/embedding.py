@@ -53,7 +53,7 @@ class Features:
             row, column = np.argwhere(wrong)[0]
             raise DataError(
                 f"{self.recordings[row]}: label {column} is {self.labels[row, column]:g}; a probe "
-                "tells labels that are 0 or 1 (or empty where unknown)"
+                "predicts labels that are 0 or 1 (or empty where unknown)"
             )
 
     @property

@@ -1,4 +1,4 @@
-"""What a probe tells, how well, and the files and pictures of that."""
+"""What a probe predicts, how well, and the files and pictures of that."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -55,7 +55,7 @@ class Told:
 
 
 def told(probe: LinearProbe, features: Features, split: str) -> dict[str, Told]:
-    """Return what a probe tells of recordings and of segments, by level."""
+    """Return what a probe predicts for recordings and of segments, by level."""
     values = probe.probabilities(features.embeddings)
     names, numbers = np.array(features.recordings, object), features.recording_of
     rules = [probe.aggregation[label] for label in probe.labels]

@@ -8,6 +8,7 @@ import pandas as pd
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats import ECG
+from fairseq_ecg.formats.ecg import LEFT_OUT, with_notes
 from fairseq_ecg.formats.groups import DERIVED
 from fairseq_ecg.prepare.sources.archive import (
     FAULT,
@@ -82,11 +83,9 @@ class MUSE(Source):
         recording = read_muse(self.raw_root / record["path"])
         metadata = dict(recording.metadata)
         metadata |= {"qrs_data": recording.qrs, "lead_data": recording.leads}
-        left_out = metadata.pop("left_out", "").split(", ")
+        left_out = metadata.pop(LEFT_OUT, "").split(", ")
         left_out = [name for name in left_out if name and not name.endswith(DERIVED)]
-        if left_out:
-            metadata["left_out"] = ", ".join(left_out)
-        return with_metadata(recording.ecg, metadata)
+        return with_metadata(recording.ecg, with_notes(metadata, left_out))
 
     def describe(self, meta: pd.DataFrame) -> pd.DataFrame:
         """Add what MUSE's fields mean.
