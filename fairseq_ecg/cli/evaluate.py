@@ -115,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
             return evaluate_recordings(
                 model, *parts[split], arguments.batch_size, description, on_error
             )
-        dataset = labelled_segments(model, arguments.manifest, arguments.labels)
+        dataset = labelled_segments(model, arguments.manifest, arguments.labels, arguments.verify)
         return evaluate(model, dataset, arguments.batch_size, on_error)
 
     trained = scores(None)

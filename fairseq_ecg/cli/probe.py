@@ -296,7 +296,7 @@ def _features(arguments: argparse.Namespace, out: Path):
         else:
             suffix = "" if _is_store(arguments.data) else ".tsv"
             manifest = f"{arguments.data.rstrip('/')}/{split}{suffix}"
-            features[split] = cache.of_manifest(manifest, arguments.labels)
+            features[split] = cache.of_manifest(manifest, arguments.labels, arguments.verify)
     if named is None:
         labels = LabelFile(arguments.labels)
         named = labels.names() or [str(number) for number in range(labels.n_labels)]

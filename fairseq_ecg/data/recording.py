@@ -191,7 +191,7 @@ def read_wfdb(record: str, where: str) -> Recording:
     )
     if not found.signals or not found.n_frames:
         raise DataError(f"{where}: holds no signals")
-    rate = found.header.rate or _ASSUMED_RATE
+    rate = found.rate or _ASSUMED_RATE
     check_rate(where, rate)
     signals = [
         samples.reshape(found.n_frames, -1).mean(axis=1) / (1.0 if signal.gain else ASSUMED_GAIN)

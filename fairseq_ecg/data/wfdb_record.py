@@ -1,5 +1,6 @@
 """WFDB records on this machine: their samples, and reasons to doubt these."""
 
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -57,6 +58,8 @@ class WFDBRecord:
         units: of each signal as `read` returns it; None: counts less their baseline, for no gain
             is stated.
         n_frames: length.
+        rate: of frames in Hz, according to the header, or else to all segments; None if neither
+            says it.
         doubts: reasons to doubt the record that its header and the sizes of its files give.
 
     Raises:
@@ -83,7 +86,9 @@ class WFDBRecord:
         self.n_frames = min(length, self.header.n_frames or length)
         per_frame = max((signal.per_frame for signal in self.signals), default=1)
         check_limit(where, "samples", self.n_frames * per_frame)
-        self.doubts = tuple(_first_of(list(self._doubts_of_length(length))))
+        own = {span.segment.rate for span in self._spans if span.segment} - {None}
+        self.rate = self.header.rate or (own.pop() if len(own) == 1 else None)
+        self.doubts = tuple(_first_of(list(self._doubts_of_headers(length))))
 
     def _unit(self, i: int) -> str | None:
         """Unit of a signal, which has to be the same in all segments."""
@@ -194,7 +199,7 @@ class WFDBRecord:
             + "; ".join(_first_of(wrong)),
         )
 
-    def _doubts_of_length(self, length: int) -> Iterator[str]:
+    def _doubts_of_headers(self, length: int) -> Iterator[str]:
         if self.header.segments and self.header.n_frames not in (None, length):
             yield f"the header says {self.header.n_frames} frames, its segments have {length}"
         ends: dict[Path, tuple[int, int]] = {}
@@ -202,6 +207,8 @@ class WFDBRecord:
             segment = span.segment
             if segment is None:
                 continue
+            if self.rate and not math.isclose(segment.rate or self.rate, self.rate, rel_tol=1e-3):
+                yield f"the header says {self.rate:g} Hz, {segment.name} says {segment.rate:g} Hz"
             if span.length < segment.n_frames:
                 yield (
                     f"the header says {span.length} frames of {segment.name}, which has "
@@ -329,6 +336,7 @@ class _Segment:
 
     Attributes:
         name: of the record.
+        rate: of frames in Hz; None if the header does not say it.
         signals: lines of the header.
         n_frames: length.
         files: that hold the signals.
@@ -336,6 +344,7 @@ class _Segment:
 
     def __init__(self, path: Path, where: str, header: WFDBHeader, remedy: str):
         self.name, self.signals, self._where = path.stem, header.signals, where
+        self.rate = header.rate
         rows: dict[str, list[int]] = {}
         for row, signal in enumerate(header.signals):
             rows.setdefault(signal.file, []).append(row)

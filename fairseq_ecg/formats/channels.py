@@ -19,6 +19,7 @@ from fairseq_ecg.formats.units import (
     is_of_another_kind,
     millivolts_per,
     says_nothing,
+    split_unit,
 )
 
 RATE_TOLERANCE = 1e-3
@@ -122,7 +123,7 @@ def to_ecg(where: str, content: Content, given: Given, at_once: int | None = Non
         raise DataError(f"{where}: holds no signals")
     check_limit(where, "samples", n_samples)
     channels = [
-        replace(channel, name=field_text(channel.name), unit=field_text(channel.unit))
+        replace(channel, name=field_text(channel.name), unit=_unit(channel))
         for channel in content.channels
     ]
     names = _names(where, channels, given)
@@ -152,6 +153,16 @@ def to_ecg(where: str, content: Content, given: Given, at_once: int | None = Non
         with_notes(content.metadata, left_out),
         None if first.uncalibrated or not millivolts_per(first.unit or "") else first.unit,
     )
+
+
+def _unit(channel: Channel) -> str | None:
+    """Unit that the file says, behind the name of the channel (``V1 (uV)``) if nowhere else."""
+    unit = field_text(channel.unit)
+    if says_nothing(unit) and channel.name is not None:
+        named = split_unit(channel.name)[1]
+        if named is not None and (millivolts_per(named) is not None or is_counts(named)):
+            return named
+    return unit
 
 
 def _names(where: str, channels: Sequence[Channel], given: Given) -> list[str]:

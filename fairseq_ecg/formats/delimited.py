@@ -25,7 +25,7 @@ from fairseq_ecg.formats.ecg import with_notes
 from fairseq_ecg.formats.leads import standard_lead
 from fairseq_ecg.formats.location import Location
 from fairseq_ecg.formats.stretches import Later, StoredArray
-from fairseq_ecg.formats.table_layout import NO_DELIMITER, Layout, Line, Text, find_table
+from fairseq_ecg.formats.table_layout import NO_DELIMITER, Layout, Line, Text, find_table, no_number
 from fairseq_ecg.formats.times import TIME_NAMES, Times, is_time, rate_of
 from fairseq_ecg.formats.units import SECONDS_PER, millivolts_per, split_unit
 
@@ -213,7 +213,7 @@ def _by_line(text: Text, layout: Layout, n_leads: int | None) -> Content:
         values, wrong = format.numbers(_column(row[has_names:], format.decimal))
         if wrong.any():
             cell = row[has_names + int(np.argmax(wrong))]
-            raise _no_number(text.where, number, cell, row[0])
+            raise no_number(text.where, number, cell, row[0])
         samples.append(values)
     unit, rate = layout.block.unit, layout.block.rate
     if has_names:
@@ -240,11 +240,6 @@ def _column(cells: Sequence[str], decimal: str) -> pd.Series:
         decimal=decimal,
     )[0]
     return parsed if pd.api.types.is_numeric_dtype(parsed) else pd.Series(cells, dtype=object)
-
-
-def _no_number(where: str, line: int, cell: object, column: str) -> DataError:
-    shown = repr(cell) if len(str(cell)) <= 60 else f"{str(cell)[:60]!r}..."
-    return DataError(f"{where}, line {line}: {shown} in {column[:60]} is no number")
 
 
 def _are_of_braveheart(rows: np.ndarray | StoredArray) -> bool:
@@ -347,7 +342,7 @@ class _Columns:
     ) -> DataError:
         row = int(np.argmax(wrong))
         name = _name(self._layout, place)
-        return _no_number(self._layout.where, lines[row], column.iloc[row], name)
+        return no_number(self._layout.where, lines[row], column.iloc[row], name)
 
     def _find_times(self, cells: pd.DataFrame) -> None:
         """Take a column of texts for times where all of them are, and no other is one."""

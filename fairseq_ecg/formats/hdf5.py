@@ -21,13 +21,18 @@ if TYPE_CHECKING:
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 """What an HDF5 file starts with."""
 
+_SCALE, _OFFSET = "scale_factor", "add_offset"
+_FILLS = ("_FillValue", "missing_value")
+"""Attributes of netCDF by which the numbers of a data set are packed, and of what stands in place
+of a sample without value."""
+
 
 def read_hdf5(location: Location, given: Given, at_once: int | None = None) -> Content:
     """Read an HDF5 file.
 
     Data sets and attributes at any depth are variables by the last part of their name. What
     describes the signal is looked for in its own attributes first, then in its group and in those
-    around it, then elsewhere.
+    around it, then elsewhere. Data sets that are packed as netCDF does it are unpacked.
     """
     where = str(location)
     local = None if at_once is None else location.local()
@@ -171,7 +176,8 @@ class DataSet:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         check_data_set(self.data_set, self.where)
-        array = np.asarray(self.data_set, dtype)
+        array = _unpacked(self.data_set, self.data_set[()], self.where)
+        array = np.asarray(array, dtype)
         return array.T if self.is_reversed else array
 
 
@@ -193,9 +199,40 @@ def stored_data_set(file: LocalFile, data_set: Any, where: str) -> StoredArray:
 
     def read(key: tuple[slice | int, ...]) -> np.ndarray:
         with damage_as_data_error(where, "HDF5 file"), h5py.File(file.path) as hdf5:
-            return hdf5[name][key]
+            return _unpacked(hdf5[name], hdf5[name][key], where)
 
-    return StoredArray(read, data_set.shape, data_set.dtype)
+    dtype = np.dtype(np.float64) if _packing(data_set, where) else data_set.dtype
+    return StoredArray(read, data_set.shape, dtype)
+
+
+def _packing(data_set: Any, where: str) -> dict[str, float]:
+    """Numbers by which a data set is packed, and those without value, by their attributes."""
+    if data_set.dtype.kind not in "fiu":
+        return {}
+    found = {}
+    for name in (_SCALE, _OFFSET, *_FILLS):
+        if name not in data_set.attrs:
+            continue
+        value = np.asarray(data_set.attrs[name])
+        if value.size != 1 or value.dtype.kind not in "fiu":
+            raise DataError(
+                f"{where}: {name} of {data_set.name} is {value.tolist()!r:.60}, not one number. "
+                "Correct the attribute"
+            )
+        found[name] = float(value.item())
+    return found
+
+
+def _unpacked(data_set: Any, stored: np.ndarray, where: str) -> np.ndarray:
+    """Numbers that are meant by those that are stored, of which some stand for no value."""
+    packing = _packing(data_set, where)
+    if not packing:
+        return stored
+    numbers = stored * packing.get(_SCALE, 1.0) + packing.get(_OFFSET, 0.0)
+    for name in _FILLS:
+        if name in packing:
+            numbers = np.where(stored == packing[name], np.nan, numbers)
+    return numbers
 
 
 def address(item: Any) -> int:

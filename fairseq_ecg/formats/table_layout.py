@@ -186,7 +186,7 @@ def find_table(text: Text, n_leads: int | None) -> Layout:
     n_cells = max(counts, key=lambda count: (counts[count], count == len(rows[0]), count))
     body = [row for row in body if len(row) == n_cells]
     start, numeric = _start(rows, body, n_cells)
-    names, units, n_above = _header(where, lines, rows, start, n_cells)
+    names, units, n_above = _header(where, lines, rows, start, numeric)
     if names is None and start == 0 and _are_column_numbers(rows[0]):
         names, start, n_above = rows[0], 1, 0
     is_trailed = _is_trailed(body, names, n_leads)
@@ -326,24 +326,61 @@ def _start(rows: list[list[str]], body: list[list[str]], n_cells: int) -> tuple[
 
 
 def _header(
-    where: str, lines: list[Line], rows: list[list[str]], start: int, n_cells: int
+    where: str, lines: list[Line], rows: list[list[str]], start: int, numeric: list[bool]
 ) -> tuple[list[str] | None, list[str] | None, int]:
     """Names and units above the numbers, and how many lines are above these."""
+    n_cells = len(numeric)
     region = rows[:start]
     fits = [len(row) == n_cells and _is_words(row) for row in region]
     if not region:
         return None, None, 0
+    _check_first_numbers(where, lines, region, fits, numeric)
     is_said = [says_something(lines[place][1]) for place in range(start)]
     if not fits[-1] or is_said[-1]:
         if fits[0] and not is_said[0] and start == 2 and n_cells > 1:
             raise DataError(
                 f"{where}, line {lines[1][0]}: has {len(rows[1])} cells, the first line has "
                 f"{n_cells}. The file may be cut off"
+                if len(rows[1]) != n_cells
+                else f"{where}, line {lines[1][0]}: is neither a line of numbers nor one of units. "
+                "Correct or remove it"
             )
         return None, None, start
     if start > 1 and fits[-2] and not is_said[-2] and (start == 2 or _are_units(region[-1])):
         return region[-2], region[-1], start - 2
     return region[-1], None, start - 1
+
+
+def _check_first_numbers(
+    where: str, lines: list[Line], region: list[list[str]], fits: list[bool], numeric: list[bool]
+) -> None:
+    """Refuse lines below a header that begin as those of numbers do, and hold something else."""
+    place = len(region)
+    while (
+        place and len(region[place - 1]) == len(numeric) and _begins_with_number(region[place - 1])
+    ):
+        place -= 1
+    if 0 < place < len(region) and fits[place - 1]:
+        for cell, name, is_one in zip(region[place], region[place - 1], numeric, strict=True):
+            if is_one and not (is_missing(cell) or is_number(cell) or is_time(cell)):
+                raise no_number(where, lines[place][0], cell, name)
+
+
+def _begins_with_number(row: list[str]) -> bool:
+    return not is_missing(row[0]) and (is_number(row[0]) or is_time(row[0]))
+
+
+def no_number(where: str, line: int, cell: object, column: str) -> DataError:
+    """Return the error of a cell of a signal or of times that is no number.
+
+    Args:
+        where: names the file.
+        line: number of the line in it.
+        cell: what is there.
+        column: its name.
+    """
+    shown = repr(cell) if len(str(cell)) <= 60 else f"{str(cell)[:60]!r}..."
+    return DataError(f"{where}, line {line}: {shown} in {column[:60]} is no number")
 
 
 def _is_words(row: list[str]) -> bool:

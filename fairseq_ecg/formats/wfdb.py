@@ -59,7 +59,7 @@ def _content(
     doubts: tuple[str, ...],
     verify: Callable[[], tuple[str, ...]] = tuple,
 ) -> Content:
-    rate, metadata = record.header.rate, {}
+    rate, metadata = record.rate, {}
     if record.header.comments:
         metadata["comments"] = "\n".join(record.header.comments)
     channels = [

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -69,7 +70,10 @@ class Evaluation:
 
 
 def labelled_segments(
-    model: ECGModel, manifest: str | os.PathLike, label_file: Path | None
+    model: ECGModel,
+    manifest: str | os.PathLike,
+    label_file: Path | None,
+    verify: bool = False,
 ) -> FileECGDataset | StoreECGDataset:
     """Return the prepared segments of a manifest, in its order, as the network needs them.
 
@@ -77,9 +81,12 @@ def labelled_segments(
         model: the network.
         manifest: ``<split>.tsv``, or a split of a store, ``STORE/<split>``.
         label_file: ``y.npy``; None: segments hold their own labels.
+        verify: whether the checksums of a store are compared.
     """
     folder = os.fspath(manifest).rpartition("/")[0]
-    form = StoreECGDataset if folder and is_store(folder) else FileECGDataset
+    form = FileECGDataset
+    if folder and is_store(folder):
+        form = partial(StoreECGDataset, verify=verify)
     dataset = form(
         manifest,
         leads_to_load=model.preprocessing.leads,

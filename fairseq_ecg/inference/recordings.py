@@ -383,9 +383,9 @@ def _is_array(items: Sequence) -> bool:
 def _at_path(path: str, description: Description) -> Iterator[NamedRecording]:
     if os.path.isdir(path):
         if is_store(path):
-            yield from _in_store(path, description.split)
+            yield from _in_store(path, description)
         elif description.split is not None:
-            yield from _in_manifest(os.path.join(path, f"{description.split}.tsv"))
+            yield from _in_manifest(os.path.join(path, f"{description.split}.tsv"), description)
         else:
             files = _files_in(Path(path))
             if not files:
@@ -393,7 +393,7 @@ def _at_path(path: str, description: Description) -> Iterator[NamedRecording]:
             for file in files:
                 yield from _in_file(str(file), description)
     elif is_url(path) and Location.of(f"{path.rstrip('/')}/{DESCRIPTION}").exists():
-        yield from _in_store(path, description.split)
+        yield from _in_store(path, description)
     elif description.split is not None:
         raise DataError(f"{path}: is no store and no folder of manifests, it has no splits")
     else:
@@ -415,7 +415,7 @@ def _listed_in(path: str, description: Description) -> Iterator[NamedRecording]:
     if is_there:
         require_file(path)
     if lower.endswith(".tsv") and _is_manifest(path):
-        yield from _in_manifest(path)
+        yield from _in_manifest(path, description)
         return
     if lower.endswith(TABLES) and is_there:
         table = _read_table(path)
@@ -462,25 +462,28 @@ def _is_manifest(path: str) -> bool:
     return _is_cmsc(rows) or bool(rows and len(rows[0]) == 2 and rows[0][1].isdecimal())
 
 
-def _in_manifest(path: str) -> Iterator[NamedRecording]:
+def _in_manifest(path: str, description: Description) -> Iterator[NamedRecording]:
     """Yield every segment of a manifest by itself; of a CMSC manifest, those of its pairs."""
+    # Prepared files, and the records that they name, say everything themselves.
+    description = Description(verify=description.verify)
     is_cmsc = _is_cmsc(_first_lines(path)[1:])
     manifest = read_cmsc_manifest(path) if is_cmsc else read_manifest(path)
     for entry in (manifest[index] for index in range(len(manifest))):
         if is_cmsc:
             for number in entry.segments:
-                yield _of_manifest(manifest.root, f"{entry.prefix}_{number}.{manifest.extension}")
+                name = f"{entry.prefix}_{number}.{manifest.extension}"
+                yield _of_manifest(manifest.root, name, description)
         else:
-            yield _of_manifest(manifest.root, entry.path)
+            yield _of_manifest(manifest.root, entry.path, description)
 
 
-def _of_manifest(root: str, name: str) -> NamedRecording:
-    return NamedRecording(name, _OfFile(os.path.join(root, name), Description()))
+def _of_manifest(root: str, name: str, description: Description) -> NamedRecording:
+    return NamedRecording(name, _OfFile(os.path.join(root, name), description))
 
 
-def _in_store(path: str, split: str | None) -> Iterator[NamedRecording]:
-    store = Store(path)
-    segments = store.segments(split)
+def _in_store(path: str, description: Description) -> Iterator[NamedRecording]:
+    store = Store(path, description.verify)
+    segments = store.segments(description.split)
     rows_of: dict[str, dict[int, int]] = {}
     for row, name in enumerate(segments.paths.to_pylist()):
         match = SEGMENT_FILE.search(name)

@@ -134,6 +134,28 @@ def test_urls_that_a_file_names_are_not_fetched(url, tmp_path, monkeypatch, netw
     with pytest.raises(DataError, match=r"row 1: .* is a URL, which is not fetched for a table"):
         named.read()
     assert len(recordings_in(pd.DataFrame({"path": [url]}), Description())) == 1
+    table = tmp_path / "labelled.csv"
+    labels = ["is_male", "1dAVb", "RBBB", "LBBB", "SB", "ST", "AF", "normal_ecg"]
+    named = pd.DataFrame({"path": ["x.mat", f"x.mat::{url}"], "split": "train"})
+    named.assign(**dict.fromkeys(labels, 1)).to_csv(table, index=False)
+    for command, options in (("evaluate", network), ("probe", network[:1])):
+        assert main([command, *options, f"--table={table}", f"--out={tmp_path / 'o'}"]) == 2
+        error = capsys.readouterr().err
+        assert f"line 3: x.mat::{url} is a URL, which is not fetched for a table" in error
+
+
+def test_tables_with_labels_name_what_is_called_anything(folder, network, capfd):
+    names = [os.fsdecode(name) for name in STRANGE if b"\xe9" not in name]
+    table = pd.DataFrame({"path": names, "AF": [0, 1] * 3, "split": ["train", "valid", "test"] * 2})
+    table.loc[len(names)] = [STRANGE[b"caf\xe9.mat"], 0, "train"]  # no such file
+    table.to_csv("labelled.csv", index=False)
+    options = [network[0], "--table=labelled.csv", "--label-columns=AF", "--out=p", "--skip-errors"]
+    main(["probe", *options])
+    shown = capfd.readouterr()
+    assert_plain(re.sub("\r|\x1b\\[A", "", shown.out + shown.err))
+    assert "is not one recording" not in shown.err
+    parts = [np.load(path) for path in (folder / "p" / "embeddings").rglob("*.npz")]
+    assert sorted(len(set(part["owner"])) for part in parts) == [2, 2, 2]
 
 
 def test_a_record_that_a_file_names_is_read(record, tmp_path):

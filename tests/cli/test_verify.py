@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.io
 
 from fairseq_ecg.cli import main
 
@@ -127,6 +128,53 @@ def test_prepare_reads_records_of_any_name(records, tmp_path):
         header.write_text(header.read_text().replace(f"{name} 12", f"ge/{name}.mat 12", 1))
     assert prepare(records, tmp_path / "out") == 0
     assert len(pd.read_csv(tmp_path / "out" / "meta.csv")) == 2
+
+
+def test_checksums_of_stores_are_compared_where_asked(shared, network, tmp_path, capsys):
+    store = tmp_path / "store"
+    (tmp_path / "plain").mkdir()
+    segments = shared / "ecg" / "code_15" / "segmented"
+    names = sorted(path.name for path in segments.glob("*.mat"))[:3]
+    for split, name in zip(("test", "train", "valid"), names, strict=True):
+        (tmp_path / "plain" / f"{split}.tsv").write_text(f"\t{segments}/\n{name}\t2500\n")
+    assert main(["store", "pack", str(tmp_path / "plain"), str(store)]) == 0
+    index = pd.read_parquet(next(store.glob("index*.parquet"))).set_index("path")
+    shard = store / f"shard-{index.loc[names[0], 'shard']:06}.npy"
+    content = bytearray(shard.read_bytes())
+    content[128 + 4 * index.loc[names[0], "offset"]] ^= 1
+    shard.write_bytes(content)
+    checkpoint, labels = network
+    out = tmp_path / "t.csv"
+    for command, options in (("predict", network), ("embed", network[:1])):
+        assert main([command, *options, str(store), f"--out={out}"]) == 0
+        assert len(pd.read_csv(out)) == 2
+        assert main([command, *options, str(store), f"--out={out}", "--verify"]) == 3
+        assert len(pd.read_csv(out)) == 1
+    truth = shared / "ecg" / "code_15" / "labels" / "y.npy"
+    told = f"the checksum of {names[0]} is wrong"
+    options = [checkpoint, labels, f"--manifest={store / 'test'}", f"--labels={truth}"]
+    capsys.readouterr()
+    assert main(["evaluate", *options]) == 0
+    assert main(["evaluate", *options, "--verify"]) == 2  # of none that is left
+    assert told in capsys.readouterr().err
+    options = [checkpoint, f"--data={store}", f"--labels={truth}", f"--out={tmp_path / 'probe'}"]
+    main(["probe", *options])  # which are embedded, if too few to fit anything
+    assert len(list((tmp_path / "probe" / "embeddings").rglob("*.npz"))) == 3
+    assert told not in capsys.readouterr().err
+    assert main(["probe", *options, "--verify"]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_records_that_a_manifest_names_are_verified(records, network, tmp_path):
+    (tmp_path / "mats").mkdir()
+    for name in ("a", "b"):
+        scipy.io.savemat(tmp_path / "mats" / f"{name}.mat", {"ecg_path": str(records / name)})
+    manifest = tmp_path / "test.tsv"
+    manifest.write_text(f"\t{tmp_path / 'mats'}/\na.mat\t5000\nb.mat\t5000\n")
+    options = [*network, str(manifest), f"--out={tmp_path / 't.csv'}"]
+    assert main(["predict", *options]) == 0
+    assert main(["predict", *options, "--verify"]) == 3
+    assert pd.read_csv(tmp_path / "t.csv")["recording"].tolist() == ["a.mat"]
 
 
 def test_the_option_is_that_of_every_command(capsys):

@@ -211,3 +211,21 @@ def test_millivolts_survive(tmp_path_factory, signal, delimiter):
     path.write_text(table(signal, ["I (mV)", "V6 (mV)"], delimiter))
     read = read_ecg(path, sample_rate=500)
     np.testing.assert_allclose(read.signal, signal, rtol=1e-15)
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "abc", "OVL", "1.0 mV", "0x1F"])
+@pytest.mark.parametrize("head", ["time,I", "time,I\ns,mV", "a: b\n\ntime,I"])
+@pytest.mark.parametrize("n_wrong", [1, 3])
+def test_first_lines_of_numbers_are_no_units_and_no_names(head, cell, n_wrong, tmp_path):
+    rows = [f"{i / 500},{cell if i < n_wrong else i / 1000}" for i in range(400)]
+    (tmp_path / "a.csv").write_text("\n".join([head, *rows]))
+    line = head.count("\n") + 2
+    column = "mV" if "mV" in head else "I"
+    with pytest.raises(DataError, match=rf"line {line}: '.*' in {column} is no number"):
+        read_ecg(tmp_path / "a.csv", units="mV")
+
+
+def test_a_line_below_the_header_that_is_neither_numbers_nor_units(tmp_path):
+    (tmp_path / "a.csv").write_text("time,I\nabc,1.0\n" + "0.002,0.5\n0.004,0.5\n" * 9)
+    with pytest.raises(DataError, match="line 2: is neither a line of numbers nor one of units"):
+        read_ecg(tmp_path / "a.csv", units="mV")

@@ -163,3 +163,25 @@ def test_a_file_of_too_many_objects_is_refused(tmp_path, monkeypatch):
     write(tmp_path / "a.h5", lambda file: [file.create_group(f"g{i}") for i in range(30)])
     with pytest.raises(DataError, match="says 21 groups"), open_hdf5(tmp_path / "a.h5", "a.h5"):
         pass
+
+
+@pytest.mark.parametrize("at_once", [None, 100])
+def test_numbers_that_netcdf_packed_are_unpacked(tmp_path, at_once):
+    counts = np.random.default_rng(2).integers(-900, 900, (2, 400)).astype(np.int16)
+    counts[1, 7] = -9999
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        data = file.create_dataset("ecg", data=counts)
+        data.attrs.update(fs=500, units="mV", leads=["I", "II"])
+        data.attrs["scale_factor"] = np.array([0.001])
+        data.attrs["add_offset"] = np.float32(0.5)
+        data.attrs["_FillValue"] = np.array([-9999], np.int16)
+    expected = counts / 1000 + 0.5
+    expected[1, 7] = np.nan
+    signal = read_ecg(tmp_path / "a.h5", at_once=at_once).signal
+    np.testing.assert_allclose(signal[:, :], expected)
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file["ecg"].attrs["scale_factor"] = "0.001"
+    with pytest.raises(
+        DataError, match=r"scale_factor of /ecg is '0.001', not one number\. Correct the attribute"
+    ):
+        read_ecg(tmp_path / "a.h5", at_once=at_once)

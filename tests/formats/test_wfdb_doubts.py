@@ -279,6 +279,36 @@ def test_lengths_of_segments_that_disagree_are_doubted(of_segments):
     assert doubt == "the header says 250 frames of s2, which has 300"
 
 
+@pytest.mark.parametrize("layout", ["fixed", "variable"])
+@pytest.mark.parametrize("at_once", [None, 100])
+def test_rates_of_segments_that_disagree_are_doubted(of_segments, layout, at_once):
+    path = of_segments(layout)
+    text = path.read_text()
+    path.write_text(text.replace(" 500 ", " 250 ", 1))
+    ecg = read_ecg(path, at_once=at_once)
+    assert ecg.sample_rate == 250
+    assert ecg.doubts == tuple(
+        f"the header says 250 Hz, {name} says 500 Hz" for name in ("s1", "s2")
+    )
+    with pytest.raises(DataError, match="the header says 250 Hz, s1 says 500 Hz"):
+        read_ecg(path, at_once=at_once, verify=True)
+    path.write_text(text.replace(" 500 ", " 500.01 ", 1))
+    assert read_ecg(path, at_once=at_once, verify=True).sample_rate == 500.01
+
+
+def test_the_rate_of_segments_counts_where_the_record_has_none(of_segments):
+    path = of_segments("variable")
+    first, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([first.split(" 500")[0], *lines]))
+    assert read_ecg(path, verify=True).sample_rate == 500
+    with pytest.raises(DataError, match="sampled at 500 Hz according to the file"):
+        read_ecg(path, sample_rate=250)
+    second = path.with_name("s2.hea")
+    second.write_text(second.read_text().replace(" 500 ", " 360 ", 1))
+    with pytest.raises(DataError, match="does not say its sampling rate"):
+        read_ecg(path)
+
+
 def test_signals_that_the_layout_lacks_are_doubted(of_segments, tmp_path):
     path = of_segments("variable")
     layout = tmp_path / "layout.hea"

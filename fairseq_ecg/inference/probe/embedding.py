@@ -19,6 +19,7 @@ from fairseq_ecg.data import ECGDataset
 from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.label_file import LabelFile
+from fairseq_ecg.data.names import printable
 from fairseq_ecg.data.store import StoreECGDataset
 from fairseq_ecg.inference.evaluation import SEGMENT, labelled_segments
 from fairseq_ecg.inference.model import ECGModel
@@ -148,12 +149,15 @@ class EmbeddingCache:
         self.batch_size = batch_size
         self.workers = workers
 
-    def of_manifest(self, manifest: str | os.PathLike, label_file: Path) -> Features:
+    def of_manifest(
+        self, manifest: str | os.PathLike, label_file: Path, verify: bool = False
+    ) -> Features:
         """Embed prepared segments.
 
         Args:
             manifest: ``<split>.tsv``, or a split of a store, ``STORE/<split>``.
             label_file: ``y.npy``, which segments point into by their ``idx``.
+            verify: whether the checksums of a store are compared.
 
         Returns:
             Segments in the order of the manifest, whose recordings are those of `evaluate`.
@@ -161,10 +165,10 @@ class EmbeddingCache:
         Raises:
             DataError: a segment or a label cannot be used.
         """
-        dataset = labelled_segments(self.model, manifest, None)
+        dataset = labelled_segments(self.model, manifest, None, verify)
         dataset.label_file = _Indices()
         names = dataset.names(range(len(dataset)))
-        states = _states(dataset, names)
+        states = [f"{state}{' verified' if verify else ''}" for state in _states(dataset, names)]
 
         def embed(part: range, bar: tqdm) -> dict[str, np.ndarray]:
             loader = DataLoader(
@@ -219,7 +223,7 @@ class EmbeddingCache:
         recordings = recordings_in(list(paths), description)
         names = [recording.name for recording in recordings]
         for path, name in zip_longest(paths, names):
-            if path != name:
+            if path is None or printable(path) != name:
                 raise DataError(
                     f"{path or name}: is not one recording, but several, or a segment of one. List "
                     "recordings one by one; prepared segments are listed by manifests"

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.store.layout import is_url
 from fairseq_ecg.inference.recordings import PATH
 from fairseq_ecg.prepare.tables import columns_of, line_of, read_table, truth_of
 
@@ -30,7 +31,7 @@ def read_labelled_recordings(
         the labels.
 
     Raises:
-        DataError: a column or split is missing, or a label is not 0 or 1.
+        DataError: a column or split is missing, a path is a URL, or a label is not 0 or 1.
     """
     if labels is None:
         labels = [name for name in columns_of(path) if name not in (PATH, SPLIT)]
@@ -40,6 +41,12 @@ def read_labelled_recordings(
     table = read_table(path, [PATH, *by_split, *labels])
     if table[PATH].isna().any():
         raise DataError(f"{path}, line {line_of(int(table[PATH].isna().argmax()))}: no path")
+    for row, name in enumerate(table[PATH]):
+        if is_url(str(name)):
+            raise DataError(
+                f"{path}, line {line_of(row)}: {name} is a URL, which is not fetched for a table "
+                "that names it. Download the file, and name that"
+            )
     values = pd.DataFrame({name: truth_of(table[name]) for name in labels})
     unclear = values.isna() & table[list(labels)].notna()
     if unclear.to_numpy().any():

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fairseq_ecg.data.errors import DataError, as_data_error
+from fairseq_ecg.data.names import plain_name, printable
 from fairseq_ecg.data.width import check_width
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.formats.ecg import DOUBTS
@@ -153,6 +154,8 @@ class Generic(Source):
             rows[ARRAY_ROW] = self._array_rows(table, where)
         else:
             paths = table[self._path_column(table, where)].astype(str)
+        faults = {row: fault for row, path in paths.items() if (fault := _fault_of_name(path))}
+        paths = paths.where(~paths.index.isin(list(faults)), paths.map(printable))
         suffix = [f"_{row}" for row in rows[ARRAY_ROW]] if rows else [""] * len(paths)
         records = {
             "path": paths,
@@ -176,7 +179,9 @@ class Generic(Source):
         others = others.rename(columns=lambda name: _apart(name, (*records, FAULT)))
         listed = pd.concat([pd.DataFrame(records, index=table.index), others], axis=1)
         named_by = self.row_column if self.array is not None else self._path_column(table, where)
-        return add_faults(listed, repetitions(table, named_by, Path(where)) if named_by else {})
+        if named_by:
+            faults = repetitions(table, named_by, Path(where)) | faults
+        return add_faults(listed, faults)
 
     def _files(self) -> pd.DataFrame:
         """Table of the files below the folder; a WFDB record is its header."""
@@ -333,7 +338,21 @@ def _in_one_word(path: str, root: Path) -> str:
     if Path(path).is_relative_to(root):
         path = str(Path(path).relative_to(root))
     stem, suffix = os.path.splitext(path)
-    return re.sub(r"[/\s]", "_", (stem if suffix.lower() in FORMAT_OF_SUFFIX else path).lstrip("/"))
+    return re.sub(
+        r"[/\\\s]", "_", (stem if suffix.lower() in FORMAT_OF_SUFFIX else path).lstrip("/")
+    )
+
+
+def _fault_of_name(path: str) -> str | None:
+    """Say why a file cannot be listed in a table, and give its name to another."""
+    try:
+        path.encode()
+        for part in PurePosixPath(re.sub(r"[\\\s]", "_", path)).parts:
+            if part not in ("/", ".."):
+                plain_name(path, part, "a part of it")
+    except (UnicodeEncodeError, DataError):
+        return f"{printable(path)}: cannot be listed by this name. Rename the file"
+    return None
 
 
 def _apart(name: str, taken: Collection[str], prefix: str = "table_") -> str:

@@ -1,3 +1,4 @@
+import os
 import shutil
 from dataclasses import replace
 
@@ -81,6 +82,24 @@ def test_links_are_followed_but_not_in_circles(tmp_path, signals):
     assert records["path"].tolist() == ["link/r1.hea", "link/t.csv.gz"]
     records = Generic(tmp_path / "raw", pattern="link/**/*.hea").records()
     assert records["path"].tolist() == ["link/r1.hea"]
+
+
+def test_names_that_no_table_can_hold_are_set_aside(tmp_path, signals):
+    write_wfdb(tmp_path / "raw", "good", signals[0])
+    for name in (b"caf\xe9.npz", b"a\x1b[2Jb.npz", b"one\\two.npz", b"two\nlines.npz"):
+        with open(os.fsencode(tmp_path / "raw") + b"/" + name, "wb") as file:
+            np.savez(file, feats=signals[1], curr_sample_rate=100)
+    folder = tmp_path / "processed"
+    write_records("generic", tmp_path / "raw", folder)
+    prepare_signals(read_source(folder), folder, Settings(sample_rate=100, segment_seconds=1))
+    assert {os.path.basename(path) for path in pd.read_csv(folder / "meta.csv")["path"]} == {
+        "good.hea", "one\\two.npz", "two\nlines.npz",
+    }  # fmt: skip
+    reasons = pd.read_csv(folder / "quarantine.csv")["reason"].tolist()
+    assert sorted(reasons) == [
+        f"{name}: cannot be listed by this name. Rename the file"
+        for name in (r"a\x1b[2Jb.npz", r"caf\xe9.npz")
+    ]
 
 
 def write_table(path, rows):
