@@ -195,13 +195,14 @@ def derive_limb_leads(ecg: ECG) -> ECG:
     missing = [lead for lead in LIMB_LEADS if lead not in ecg.leads]
     if len(present) < 2 or not missing:
         return ecg
-    first, second = (ecg.signal[ecg.leads.index(lead)] for lead in present[:2])
+    signal = ecg.signal[:, :]  # of a long recording: all of it is needed
+    first, second = (signal[ecg.leads.index(lead)] for lead in present[:2])
     basis = np.array([OF_I_AND_II[lead] for lead in present[:2]])
     derived = []
     for lead in missing:
         of_first, of_second = np.array(OF_I_AND_II[lead]) @ np.linalg.inv(basis)
         derived.append(float(of_first) * first + float(of_second) * second)
-    return replace(ecg, signal=np.concatenate([ecg.signal, derived]), leads=(*ecg.leads, *missing))
+    return replace(ecg, signal=np.concatenate([signal, derived]), leads=(*ecg.leads, *missing))
 
 
 def arrange(
@@ -238,5 +239,6 @@ def arrange(
     signal = np.full((len(names), ecg.n_samples), fill, dtype=source.signal.dtype)
     for row, name in enumerate(names):
         if name in row_of:
-            signal[row] = source.signal[row_of[name]]
+            of_lead = row_of[name]
+            signal[row] = source.signal[of_lead : of_lead + 1, :]
     return replace(ecg, signal=signal, leads=names)

@@ -147,8 +147,9 @@ def millivolt_doubt(ecg: ECG) -> str | None:
         The reason; None if there is no doubt, or nothing but flat or empty leads to go by.
     """
     amplitudes = []
-    for row in ecg.signal:
-        samples = row[np.isfinite(row)]
+    for row in range(len(ecg.leads)):
+        samples = ecg.signal[row : row + 1, :]  # of a long recording one lead is read at a time
+        samples = samples[np.isfinite(samples)]
         if samples.size:
             low, high = np.percentile(samples, _TAILS)
             amplitudes.append(high - low)

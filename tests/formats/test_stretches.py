@@ -14,7 +14,14 @@ import wfdb
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
-from fairseq_ecg.formats import delimited, ecg_from_array, edf, read_ecg
+from fairseq_ecg.formats import (
+    arrange,
+    delimited,
+    ecg_from_array,
+    edf,
+    millivolt_doubt,
+    read_ecg,
+)
 from fairseq_ecg.formats.stretches import Later, Stretches
 from tests.formats.test_dicom import group
 from tests.formats.test_dicom import write as write_dicom
@@ -316,3 +323,16 @@ def test_arrays_in_memory_are_converted_a_stretch_at_a_time(counts):
     assert isinstance(long.signal, Stretches)
     expected = ecg_from_array(counts, **given).signal
     np.testing.assert_array_equal(long.signal[:, 100:500], expected[:, 100:500])
+
+
+def test_long_recordings_are_arranged_derived_and_doubted_like_others(tmp_path, counts):
+    np.save(tmp_path / "a.npy", counts[:2])
+    given = {"leads": ["I", "II"], "sample_rate": RATE, "units": "uV"}
+    whole = read_ecg(tmp_path / "a.npy", **given)
+    long = read_ecg(tmp_path / "a.npy", at_once=AT_ONCE, **given)
+    for leads, missing in ((["II", "I"], "error"), (LEADS[:6], "derive")):
+        expected = arrange(whole, leads, missing).signal
+        np.testing.assert_array_equal(arrange(long, leads, missing).signal, expected)
+    assert millivolt_doubt(long) is None
+    as_mv = read_ecg(tmp_path / "a.npy", at_once=AT_ONCE, **given | {"units": "mV"})
+    assert "units='uV'" in millivolt_doubt(as_mv)
