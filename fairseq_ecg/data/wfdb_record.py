@@ -513,11 +513,13 @@ class _File:
             found = _sums(words[: counted - start].view(dtype.format("u")))
             sums[self.rows] += np.add.reduceat(found, firsts)
         baselines = np.repeat([float(signal.baseline) for signal in self._signals], widths)
-        samples = np.subtract(words.T, baselines[:, None], order="C")
+        by_column = np.ascontiguousarray(words.T)
+        samples = by_column.astype(np.float64)
+        samples -= baselines[:, None]
         samples /= np.repeat([signal.gain or 1.0 for signal in self._signals], widths)[:, None]
-        without_value = words == -(2**15)
+        without_value = by_column == -(2**15)
         if without_value.any():
-            samples[without_value.T] = np.nan
+            samples[without_value] = np.nan
         return [
             samples[first : first + width].T.reshape(-1)
             for first, width in zip(firsts, widths, strict=True)

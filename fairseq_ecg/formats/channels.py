@@ -123,12 +123,11 @@ def to_ecg(where: str, content: Content, given: Given, at_once: int | None = Non
         raise DataError(f"{where}: holds no signals")
     check_limit(where, "samples", n_samples)
     channels = [
-        replace(channel, name=field_text(channel.name), unit=_unit(channel))
-        for channel in content.channels
+        _called(channel, field_text(channel.name), _unit(channel)) for channel in content.channels
     ]
     names = _names(where, channels, given)
     channels = [
-        replace(channel, name=channel.name or name)
+        _called(channel, channel.name or name, channel.unit)
         for channel, name in zip(channels, names, strict=True)
     ]
     factors, kept = _kept(where, channels, names, given)
@@ -163,6 +162,13 @@ def _unit(channel: Channel) -> str | None:
         if named is not None and (millivolts_per(named) is not None or is_counts(named)):
             return named
     return unit
+
+
+def _called(channel: Channel, name: str | None, unit: str | None) -> Channel:
+    """Return a channel with this name and unit; most have them already, and a copy takes time."""
+    if (channel.name, channel.unit) == (name, unit):
+        return channel
+    return replace(channel, name=name, unit=unit)
 
 
 def _names(where: str, channels: Sequence[Channel], given: Given) -> list[str]:
