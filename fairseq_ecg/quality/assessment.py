@@ -362,7 +362,7 @@ def _backwards(seen: _Seen) -> Iterator[Reason]:
     beat = seen.beat
     odds = backwards(beat) if seen.rows(LEADS) else None
     # In fast rhythms P and T waves lie on each other; premature beats follow on a T wave.
-    if odds is not None and odds > 1 and beat.interval > 0.55 and beat.prematurity > PREMATURE:
+    if odds is not None and odds > 2 and beat.interval > 0.55 and beat.prematurity > PREMATURE:
         yield Reason("backwards", "beats look reversed in time", 0.4)
 
 
