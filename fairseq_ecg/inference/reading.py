@@ -24,6 +24,10 @@ where segments have 5 s, are read where they are used, segment by segment."""
 _AHEAD = 2
 """Recordings that a process is to read at a time."""
 
+_ATTEMPTS = 2
+"""To read a recording on which a process has died, which may have been for want of memory that
+others took."""
+
 _LOOKS = 5.0
 """Seconds after which a process that waits looks whether anyone is left to wait for."""
 
@@ -119,27 +123,34 @@ class _Reader:
         self._process.start()
         other.close()  # so that it is closed as soon as the process has ended
         for number in self._asked:
-            self._connection.send(number)
+            self._send(number)
 
     def _ask(self) -> None:
         number = next(self._to_come, None)
         if number is not None:
             self._asked.append(number)
+            self._send(number)
+
+    def _send(self, number: int) -> None:
+        with suppress(ConnectionError):  # the process has ended: `next` finds out what it left
             self._connection.send(number)
 
     def next(self) -> SegmentedRecording | DataError | None:
         """Return what `_Readable.sendable` does of the next recording."""
-        try:
-            found = self._connection.recv()
-            self._asked.popleft()
-        except (EOFError, ConnectionError):
-            name = self._readable.recordings[self._asked.popleft()].name
-            found = DataError(
-                f"{name}: the process that read it was killed, for want of memory or by a damaged "
-                "file that crashes its reader. Leave the recording out"
-            )
-            self.stop()
-            self._start()
+        for attempts_left in reversed(range(_ATTEMPTS)):
+            try:
+                found = self._connection.recv()
+                self._asked.popleft()
+                break
+            except (EOFError, ConnectionError):
+                if not attempts_left:
+                    name = self._readable.recordings[self._asked.popleft()].name
+                    found = DataError(
+                        f"{name}: the process that read it was killed, for want of memory or by a "
+                        "damaged file that crashes its reader. Leave the recording out"
+                    )
+                self.stop()
+                self._start()
         self._ask()
         return found
 

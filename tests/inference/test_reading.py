@@ -62,6 +62,28 @@ def test_a_process_that_is_killed_costs_one_recording(array, diagnosis):
         assert list(found.table.index) == [f"{array}[{row}]" for row in (0, 1, 2, 4)]
 
 
+class DeadlyOnce:
+    """Kills the first process that reads it, as one is killed for the memory of others."""
+
+    def __init__(self, mark, source):
+        self.mark, self.source = mark, source
+
+    def segmented(self, *arguments, **options):
+        if not self.mark.exists():
+            self.mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.source.segmented(*arguments, **options)
+
+
+def test_a_recording_is_read_again_by_another_process(array, tmp_path):
+    good = recordings_in(array, Description(sample_rate=500))
+    once = NamedRecording(good[1].name, DeadlyOnce(tmp_path / "mark", good[1].source))
+    recordings = [good[0], once, good[2]]
+    read = list(reading.read_segments(recordings, Preprocessing(), {}, 1))
+    assert (tmp_path / "mark").exists()
+    assert [len(found.spans) for found in read] == [2, 2, 2]
+
+
 def killed_while_it_reads(array: str, pids) -> None:
     recordings = recordings_in(array, Description(sample_rate=500))
     found = reading.read_segments(recordings, Preprocessing(), {}, 2)
