@@ -180,8 +180,8 @@ def use(
         remove_unfinished(*folders, names=names)
         quarantine = out.with_suffix(".quarantine.csv")
         if parts.errors:
-            table = pd.DataFrame(parts.errors.items(), columns=["recording", "reason"])
-            table["reason"] = table["reason"].map(in_one_line)
+            reasons = [(name, in_one_line(reason)) for name, reason in parts.errors.items()]
+            table = pd.DataFrame(reasons, columns=["recording", "reason"])
             write_table(quarantine, lambda: iter([table]), 1)
         else:
             quarantine.unlink(missing_ok=True)

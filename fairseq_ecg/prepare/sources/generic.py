@@ -150,12 +150,19 @@ class Generic(Source):
             table, where = self._files(), ""
         rows = {}
         if self.array is not None:
-            paths = pd.Series(str(self.array), index=table.index)
+            paths = [str(self.array)] * len(table)
             rows[ARRAY_ROW] = self._array_rows(table, where)
         else:
-            paths = table[self._path_column(table, where)].astype(str)
-        faults = {row: fault for row, path in paths.items() if (fault := _fault_of_name(path))}
-        paths = paths.where(~paths.index.isin(list(faults)), paths.map(printable))
+            paths = [str(path) for path in table[self._path_column(table, where)]]
+        faults = {
+            row: fault
+            for row, path in zip(table.index, paths, strict=True)
+            if (fault := _fault_of_name(path))
+        }
+        paths = [
+            printable(path) if row in faults else path
+            for row, path in zip(table.index, paths, strict=True)
+        ]
         suffix = [f"_{row}" for row in rows[ARRAY_ROW]] if rows else [""] * len(paths)
         records = {
             "path": paths,
@@ -204,7 +211,8 @@ class Generic(Source):
                 f"{self.raw_root}: no file with an extension of {', '.join(FORMAT_OF_SUFFIX)}"
                 + (f" that matches {self.pattern}" if self.pattern else "")
             )
-        return pd.DataFrame({"path": paths})
+        # As objects: text of pandas 3 holds no names that are not UTF-8.
+        return pd.DataFrame({"path": pd.Series(paths, dtype=object)})
 
     def _read_table(self) -> tuple[pd.DataFrame, str]:
         path = self.raw_root / self.table
