@@ -177,7 +177,7 @@ def _check_file(path: Path, allow_damaged: bool) -> None:
 
 
 def _say_unchecked(path: Path) -> None:
-    logger.warning("%s has no checksums: nobody can tell whether it is damaged", path)
+    logger.warning("%s has no checksums: damage cannot be detected", path)
 
 
 def _check_pickles(path: Path) -> None:
@@ -367,7 +367,7 @@ def num_updates_of(state: Mapping[str, Any], source: object) -> int:
     number = last.get("num_updates", 0) if isinstance(last, Mapping) else None
     if not isinstance(number, int) or not 0 <= number < 2**63:
         raise CheckpointError(
-            f"{source}: its optimizer_history does not tell a number of updates; "
+            f"{source}: its optimizer_history does not hold a number of updates; "
             f"{WRITTEN_IN_TRAINING}"
         )
     return number

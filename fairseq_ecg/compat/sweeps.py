@@ -51,7 +51,7 @@ def _close_logs() -> None:
 
 
 def forgetting_earlier_runs(reset: Callable) -> Callable:
-    """Wrap ``fairseq.logging.metrics.reset``, which begins every run, whoever starts it."""
+    """Wrap ``fairseq.logging.metrics.reset``, which begins every run, however it is started."""
 
     @functools.wraps(reset)
     def begin() -> None:

@@ -193,7 +193,7 @@ def _given_by(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 
 def _is_watched(module: nn.Module) -> bool:
-    """Tell whether a module, or every module of the process, has hooks."""
+    """Return whether a module, or every module of the process, has hooks."""
     return bool(
         module._forward_hooks
         or module._forward_pre_hooks

@@ -198,7 +198,7 @@ def _check_place(extra_state: dict) -> None:
         all(isinstance(number, int) and 0 <= number < 2**63 for number in told)
         and all(isinstance(number, Real) for number in numbers)
     ):
-        raise ValueError("its extra_state does not tell where training goes on")
+        raise ValueError("its extra_state does not say where training goes on")
 
 
 def _refusing_what_is_no_number(load_state_dict: Callable) -> Callable:

@@ -39,7 +39,7 @@ _LEVEL_4 = (8, 4, 4, 2, 2, 1)
 
 
 def byte_order(header: bytes) -> str | None:
-    """Tell the byte order of a file of level 5, as SciPy does.
+    """Return the byte order of a file of level 5, as SciPy does.
 
     Args:
         header: at least the first 128 bytes.

@@ -15,7 +15,7 @@ _KINDS = (
 
 
 def require_file(path: str | os.PathLike) -> None:
-    """Refuse what is no file before it is opened: a pipe waits for whoever writes to it.
+    """Refuse what is no file before it is opened: a pipe waits for a writer.
 
     Args:
         path: of this machine.

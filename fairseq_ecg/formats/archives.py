@@ -45,7 +45,7 @@ def refuse_packed(location: Location, start: bytes) -> None:
 
 
 def format_of_zip(location: Location) -> str:
-    """Tell the format of a recording in a zip archive.
+    """Return the format of a recording in a zip archive.
 
     Returns:
         ``npz`` or ``xlsx``.

@@ -136,7 +136,7 @@ class Location:
         try:
             file_system, path = url_to_fs(self.address)
             about = file_system.info(path)
-        except Exception:  # whoever opens it says what is wrong
+        except Exception:  # the error comes when it is opened
             return None
         return about.get("compress_size", about.get("size"))
 

@@ -236,7 +236,7 @@ def _split(line: str, delimiter: str | None, quote: str) -> list[str]:
 def _delimiter(
     text: Text, lines: list[str], below: list[str], quote: str, n_leads: int | None
 ) -> str | None:
-    """Tell what is between the cells of lines; None for blanks."""
+    """Return what is between the cells of lines; None for blanks."""
 
     def is_usual(mark: str) -> bool:
         return 2 * sum(mark in line for line in below) >= len(below)

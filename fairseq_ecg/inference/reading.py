@@ -164,7 +164,7 @@ class _Reader:
 def _serve(readable: _Readable, connection: Connection, other_end: Connection, parent: int) -> None:
     """Read recordings whose numbers are sent, as long as there is somebody who sends them."""
     other_end.close()  # open here too, it would hide that the parent has ended
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever is interrupted ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and ends this process
     torch.set_num_threads(1)
     with suppress(EOFError, ConnectionError):  # nobody is left
         while os.getppid() == parent:

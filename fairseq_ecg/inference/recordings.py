@@ -437,7 +437,7 @@ def _shape(path: str) -> tuple[int, ...]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         return array.shape if array.dtype.itemsize else ()
-    except Exception:  # whoever reads the recording says what is wrong
+    except Exception:  # the error comes when the recording is read
         return ()
 
 

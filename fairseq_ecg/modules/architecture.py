@@ -136,7 +136,7 @@ def _is_list(value: Any) -> bool:
 
 
 def largest_sizes(cfg: Mapping[str, Any]) -> dict[str, int]:
-    """Tell how large the network of a configuration becomes, before it is built.
+    """Return how large the network of a configuration becomes, before it is built.
 
     Args:
         cfg: as for :func:`build_network`.

@@ -83,7 +83,7 @@ def asked_for() -> str | None:
 
 
 def is_exporting() -> bool:
-    """Tell whether PyTorch traces or exports (``torch.jit.trace``, ``torch.export``, ONNX)."""
+    """Return whether PyTorch traces or exports (``torch.jit.trace``, ``torch.export``, ONNX)."""
     # Before PyTorch 2.7 there is no other way to tell exports from compilation.
     of_compiler = getattr(torch.compiler, "is_exporting", torch.onnx.is_in_onnx_export)
     return torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or of_compiler()

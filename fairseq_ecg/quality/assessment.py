@@ -11,6 +11,7 @@ from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.formats.ecg import ECG
 from fairseq_ecg.formats.leads import LIMB_LEADS
 from fairseq_ecg.quality.beats import Beat, Beats
+from fairseq_ecg.quality.chunk import Chunk, Spectrum
 from fairseq_ecg.quality.leads import (
     INDEPENDENT,
     MISTAKES,
@@ -20,14 +21,13 @@ from fairseq_ecg.quality.leads import (
     limb_explanation,
 )
 from fairseq_ecg.quality.reasons import Reason, listed
-from fairseq_ecg.quality.stretch import Spectrum, Stretch
 from fairseq_ecg.quality.timing import backwards, haste, polarity
 
 DOUBTED = 0.5
 """A recording of less quality is doubted."""
 
-STRETCH_SECONDS = 10.0
-MOST_STRETCHES = 12
+CHUNK_SECONDS = 10.0
+MOST_CHUNKS = 12
 """That are looked at; of a longer recording they are spread evenly over it."""
 
 LEAST_SECONDS = 2.0
@@ -57,7 +57,7 @@ class Quality:
 
     Attributes:
         score: 1 where there is no reason for doubt, 0 where there is nothing of an ECG; the
-            product of the factors of reasons, averaged over stretches of the recording.
+            product of the factors of reasons, averaged over chunks of the recording.
         reasons: why it is not 1, the weightiest first.
     """
 
@@ -80,12 +80,12 @@ def quality(ecg: ECG) -> Quality:
 
     Args:
         ecg: the recording, as it was read: in mV, gaps as NaN, any leads. Up to two minutes are
-            looked at, in stretches of about 10 s.
+            looked at, in chunks of about 10 s.
 
     Returns:
         The quality.
     """
-    return _assessed(_stretches(ecg.signal, ecg.sample_rate), ecg.leads, ecg.sample_rate, False)
+    return _assessed(_chunks(ecg.signal, ecg.sample_rate), ecg.leads, ecg.sample_rate, False)
 
 
 def quality_of_standardised(
@@ -105,36 +105,34 @@ def quality_of_standardised(
         The quality.
     """
     there = [row for row in range(len(leads)) if any(one[row].any() for one in segments)]
-    few = {round(place) for place in np.linspace(0, len(segments) - 1, MOST_STRETCHES)}
-    stretches = (
-        stretch
-        for number in sorted(few)
-        for stretch in _stretches(segments[number][there], sample_rate)
+    few = {round(place) for place in np.linspace(0, len(segments) - 1, MOST_CHUNKS)}
+    chunks = (
+        chunk for number in sorted(few) for chunk in _chunks(segments[number][there], sample_rate)
     )
-    return _assessed(stretches, [leads[row] for row in there], sample_rate, True)
+    return _assessed(chunks, [leads[row] for row in there], sample_rate, True)
 
 
 def _assessed(
-    stretches: Iterable[np.ndarray], leads: Sequence[str], rate: float, is_standardised: bool
+    chunks: Iterable[np.ndarray], leads: Sequence[str], rate: float, is_standardised: bool
 ) -> Quality:
-    found = [list(_reasons(Stretch(one, leads, rate), is_standardised)) for one in stretches]
+    found = [list(_reasons(Chunk(one, leads, rate), is_standardised)) for one in chunks]
     score = float(np.mean([np.prod([reason.factor for reason in one]) for one in found]))
     return Quality(round(score, 3), _merged(found))
 
 
-def _stretches(signal: np.ndarray, rate: float) -> Iterator[np.ndarray]:
+def _chunks(signal: np.ndarray, rate: float) -> Iterator[np.ndarray]:
     """Yield what is looked at of a signal, ``(n_leads, n)`` each."""
     n_samples = signal.shape[1]
-    count = max(ceil(n_samples / rate / STRETCH_SECONDS - 0.5), 1)
+    count = max(ceil(n_samples / rate / CHUNK_SECONDS - 0.5), 1)
     width = n_samples / count
-    if count > MOST_STRETCHES:
-        count, width = MOST_STRETCHES, STRETCH_SECONDS * rate
+    if count > MOST_CHUNKS:
+        count, width = MOST_CHUNKS, CHUNK_SECONDS * rate
     for start in np.linspace(0, n_samples - width, count):
         yield signal[:, round(start) : round(start + width)]
 
 
 def _merged(found: Sequence[Sequence[Reason]]) -> tuple[Reason, ...]:
-    """Put the same reasons of several stretches together, the weightiest first."""
+    """Put the same reasons of several chunks together, the weightiest first."""
     of_kind: dict[str, list[Reason]] = {}
     for one in found:
         for reason in one:
@@ -143,7 +141,7 @@ def _merged(found: Sequence[Sequence[Reason]]) -> tuple[Reason, ...]:
     for kind, reasons in of_kind.items():
         text = min(reasons, key=lambda reason: reason.factor).text
         if len(reasons) < len(found):
-            text = f"in {len(reasons)} of {len(found)} stretches: {text}"
+            text = f"in {len(reasons)} of {len(found)} chunks: {text}"
         clear = len(found) - len(reasons)
         factor = (sum(reason.factor for reason in reasons) + clear) / len(found)
         merged.append(Reason(kind, text, round(factor, 3)))
@@ -151,17 +149,17 @@ def _merged(found: Sequence[Sequence[Reason]]) -> tuple[Reason, ...]:
 
 
 class _Seen:
-    """A stretch with what is computed of it when a rule asks."""
+    """A chunk with what is computed of it when a rule asks."""
 
-    def __init__(self, stretch: Stretch, is_standardised: bool):
-        self.stretch = stretch
+    def __init__(self, chunk: Chunk, is_standardised: bool):
+        self.chunk = chunk
         self.is_standardised = is_standardised
-        self.kept = np.flatnonzero(stretch.moving)
-        self.leads = [stretch.leads[row] for row in self.kept]
+        self.kept = np.flatnonzero(chunk.moving)
+        self.leads = [chunk.leads[row] for row in self.kept]
 
     @cached_property
     def spectrum(self) -> Spectrum:
-        return Spectrum(self.stretch.samples[self.kept], self.stretch.rate)
+        return Spectrum(self.chunk.samples[self.kept], self.chunk.rate)
 
     @cached_property
     def beats(self) -> Beats:
@@ -178,17 +176,17 @@ class _Seen:
         return [self.leads.index(lead) for lead in leads]
 
 
-def _reasons(stretch: Stretch, is_standardised: bool) -> Iterator[Reason]:
-    if not stretch.leads:
+def _reasons(chunk: Chunk, is_standardised: bool) -> Iterator[Reason]:
+    if not chunk.leads:
         yield Reason("missing", "no sample has a value", 0.0)
         return
-    if stretch.seconds < LEAST_SECONDS:
-        yield Reason("short", f"{stretch.seconds:.2g} s are too short to see beats in", 0.2)
+    if chunk.seconds < LEAST_SECONDS:
+        yield Reason("short", f"{chunk.seconds:.2g} s are too short to see beats in", 0.2)
         return
-    if stretch.rate < LEAST_RATE:
-        yield Reason("rate", f"{stretch.rate:g} Hz are too slow a rate for QRS complexes", 0.1)
+    if chunk.rate < LEAST_RATE:
+        yield Reason("rate", f"{chunk.rate:g} Hz are too slow a rate for QRS complexes", 0.1)
         return
-    seen = _Seen(stretch, is_standardised)
+    seen = _Seen(chunk, is_standardised)
     for rule in SAMPLE_RULES:
         yield from rule(seen)
     if not len(seen.kept):
@@ -201,26 +199,26 @@ def _reasons(stretch: Stretch, is_standardised: bool) -> Iterator[Reason]:
 
 
 def _missing(seen: _Seen) -> Iterator[Reason]:
-    share = float(seen.stretch.missing.mean())
+    share = float(seen.chunk.missing.mean())
     if share > 0.01:
         yield Reason("missing", f"{share:.0%} of the samples have no value", 1 - share)
-    if seen.stretch.infinite:
+    if seen.chunk.infinite:
         yield Reason("infinite", "infinite values, as where a number overflows", 0.3)
-    straight = float(seen.stretch.straight.mean())
+    straight = float(seen.chunk.straight.mean())
     if straight > 0.1:
         text = f"{straight:.0%} of the samples lie on straight lines between others"
         yield Reason("straight", text, 1 - straight)
-    if seen.stretch.empty:
-        text = f"{listed(seen.stretch.empty)} without any value"
+    if seen.chunk.empty:
+        text = f"{listed(seen.chunk.empty)} without any value"
         yield Reason("empty", text, 0.95)
 
 
 def _flat(seen: _Seen) -> Iterator[Reason]:
-    flat = seen.stretch.flat
+    flat = seen.chunk.flat
     share = float(flat.mean())
     if share <= 0.01:
         return
-    whole = [lead for lead, one in zip(seen.stretch.leads, flat, strict=True) if one == 1]
+    whole = [lead for lead, one in zip(seen.chunk.leads, flat, strict=True) if one == 1]
     text = f"{share:.0%} of the samples are flat"
     if whole:
         text += f" (all of {listed(whole)})"
@@ -228,25 +226,25 @@ def _flat(seen: _Seen) -> Iterator[Reason]:
 
 
 def _clipped(seen: _Seen) -> Iterator[Reason]:
-    stretch = seen.stretch
-    coarse = stretch.moving & (stretch.steps < stretch.FEW_VALUES)
-    clipped = stretch.moving & (stretch.clipped > 0.1) & ~coarse
+    chunk = seen.chunk
+    coarse = chunk.moving & (chunk.steps < chunk.FEW_VALUES)
+    clipped = chunk.moving & (chunk.clipped > 0.1) & ~coarse
     for kind, which, what in (
         ("coarse", coarse, "has less than 10 different values"),
         ("clipped", clipped, "rests on its largest and least value"),
     ):
-        names = [lead for lead, one in zip(stretch.leads, which, strict=True) if one]
+        names = [lead for lead, one in zip(chunk.leads, which, strict=True) if one]
         if names:
-            share = len(names) / len(stretch.leads)
+            share = len(names) / len(chunk.leads)
             yield Reason(kind, f"{listed(names)}: {what}", 1 - min(1.0, 2 * share) * 0.8)
 
 
 def _wild(seen: _Seen) -> Iterator[Reason]:
-    stretch = seen.stretch
-    wild = [lead for lead, one in zip(stretch.leads, stretch.wild, strict=True) if one]
+    chunk = seen.chunk
+    wild = [lead for lead, one in zip(chunk.leads, chunk.wild, strict=True) if one]
     if wild:
         yield Reason("amplitude", f"{listed(wild)}: beyond what is recorded, over 10 V", 0.2)
-    offset = float(np.abs(stretch.offset).max())
+    offset = float(np.abs(chunk.offset).max())
     if not seen.is_standardised and offset > OFFSET_MILLIVOLTS:
         text = f"offset of {offset:.3g} mV, more than electrodes have"
         yield Reason("offset", text, 0.3)
@@ -275,7 +273,7 @@ def _beats(seen: _Seen) -> Iterator[Reason]:
     in_band = float(np.median(spectrum.energy(5, 25) / (spectrum.energy(0.67, 25) + 1e-300)))
     if count < 2:
         what = "no beats" if count == 0 else "only one beat"
-        yield Reason("beats", f"{what} in {seen.stretch.seconds:.3g} s", 0.0)
+        yield Reason("beats", f"{what} in {seen.chunk.seconds:.3g} s", 0.0)
     elif in_band < 0.005 or beats.contrast < 1.15:
         yield Reason("beats", "no beats that stand out", 0.0)
     elif np.isnan(beats.agreement):
@@ -316,7 +314,7 @@ def _laws(seen: _Seen) -> Iterator[Reason]:
     if seen.is_standardised or len(rows) < 3:
         return
     leads, beat = [seen.leads[row] for row in rows], seen.beat.around_mean(rows)
-    all_of_it = seen.stretch.samples[seen.kept[rows]]
+    all_of_it = seen.chunk.samples[seen.kept[rows]]
     if law_residual(leads, beat) > LAW_OF_BEATS or law_residual(leads, all_of_it) > LAW_OF_SAMPLES:
         what = limb_explanation(leads, beat, LAW_OF_BEATS)
         text = "limb leads do not obey Einthoven's and Goldberger's laws"
@@ -326,7 +324,7 @@ def _laws(seen: _Seen) -> Iterator[Reason]:
 def _same(seen: _Seen) -> Iterator[Reason]:
     rows = np.flatnonzero(seen.beats.likeness >= CLEAR)
     leads = [seen.leads[row] for row in rows]
-    names = doubles(leads, seen.stretch.samples[seen.kept[rows]], 1 - 1e-6)
+    names = doubles(leads, seen.chunk.samples[seen.kept[rows]], 1 - 1e-6)
     if names:
         yield Reason("same", f"{listed(names)}: the same as another lead", 0.3)
 

@@ -27,7 +27,7 @@ _RESIDUAL = np.eye(len(INDEPENDENT)) - DOWER @ np.linalg.pinv(DOWER)
 
 
 def law_residual(leads: Sequence[str], samples: np.ndarray) -> float:
-    """Tell how far limb leads are from Einthoven's and Goldberger's laws.
+    """Return how far limb leads are from Einthoven's and Goldberger's laws.
 
     Args:
         leads: names of limb leads, any of the six.
@@ -113,7 +113,7 @@ MISTAKES = _mistakes()
 
 
 def dipole_residual(samples: np.ndarray, mistake: np.ndarray | None = None) -> float:
-    """Tell which share of the energy of a beat no dipole explains.
+    """Return which share of the energy of a beat no dipole explains.
 
     Args:
         samples: of the `INDEPENDENT` leads, ``(8, n)``.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Reason:
-    """Why the quality of a recording, or of a stretch of it, is not the best.
+    """Why the quality of a recording, or of a chunk of it, is not the best.
 
     Attributes:
         kind: of the reason, one word; the same for all recordings.

@@ -1,18 +1,18 @@
-"""What a typical beat tells of polarity, direction of time and sampling rate."""
+"""What a typical beat says of polarity, direction of time and sampling rate."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from fairseq_ecg.quality.beats import Beat
-from fairseq_ecg.quality.stretch import RATE
+from fairseq_ecg.quality.chunk import RATE
 
 _UPRIGHT = {"I": 1.0, "II": 1.0, "V4": 1.0, "V5": 1.0, "V6": 1.0, "aVR": -1.0}
 """Where the waves of a heart in its place mostly point; in V1 the QRS complex points down."""
 
 
 def polarity(leads: Sequence[str], beat: Beat) -> float | None:
-    """Tell whether waves point where they do in nearly everybody.
+    """Return whether waves point where they do in nearly everybody.
 
     Args:
         leads: names of the rows of the beat.
@@ -28,7 +28,7 @@ def polarity(leads: Sequence[str], beat: Beat) -> float | None:
     rows, signs = [row[lead] for lead in chosen], np.array([_UPRIGHT[lead] for lead in chosen])
 
     def up(samples: np.ndarray) -> np.ndarray:
-        """Tell of each row how much larger its positive peak is than its negative one."""
+        """Return of each row how much larger its positive peak is than its negative one."""
         span = np.maximum(np.ptp(samples, axis=1), 1e-12)
         return (samples.max(axis=1) + samples.min(axis=1)) / span
 
@@ -36,8 +36,8 @@ def polarity(leads: Sequence[str], beat: Beat) -> float | None:
         return samples.mean(axis=1) / np.maximum(np.abs(samples).mean(axis=1), 1e-12)
 
     qrs = up(beat.qrs())
-    stretch = np.sqrt(beat.interval)
-    t_wave = above(beat.part(0.16 * stretch, 0.40 * stretch)[rows])
+    scale = np.sqrt(beat.interval)
+    t_wave = above(beat.part(0.16 * scale, 0.40 * scale)[rows])
     p_wave = beat.part(-0.22, -0.09)[[row["II"], row["aVF"]]]
     p_wave = p_wave - np.linspace(p_wave[:, 0], p_wave[:, -1], p_wave.shape[1]).T
     return float(
@@ -49,7 +49,7 @@ def polarity(leads: Sequence[str], beat: Beat) -> float | None:
 
 
 def backwards(beat: Beat) -> float | None:
-    """Tell whether a beat looks reversed in time: with its T wave before the QRS complex.
+    """Return whether a beat looks reversed in time: with its T wave before the QRS complex.
 
     Three differences between the time after the QRS complex and the time before it: how much
     moves there, when, and how large it is. A logistic regression of beats against the same beats
@@ -70,7 +70,7 @@ def backwards(beat: Beat) -> float | None:
 
 
 def haste(beat: Beat) -> float:
-    """Tell how fast the QRS complex is for the heart rate.
+    """Return how fast the QRS complex is for the heart rate.
 
     Returns:
         Frequency of the QRS complex in Hz, reduced to 60 beats per minute: fast hearts have

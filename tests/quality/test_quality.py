@@ -11,7 +11,7 @@ from benchmarks.quality_cases import NONSENSE, VARIANTS
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.quality import DOUBTED, Reason, quality, quality_of_standardised
-from fairseq_ecg.quality.assessment import MOST_STRETCHES, _merged
+from fairseq_ecg.quality.assessment import MOST_CHUNKS, _merged
 
 NOT_TOLD = {"rate half"}
 """A slow heart with a bundle branch block is as slow and as wide."""
@@ -193,7 +193,7 @@ def test_units_are_not_looked_at_where_leads_are_standardised(real):
     assert quality_of_standardised(segments, LEADS, 400.0).score == 1
     segments[1] = np.random.default_rng(0).normal(size=(12, 1400))
     found = quality_of_standardised(segments, LEADS, 400.0)
-    assert found.text.startswith("in 1 of 2 stretches: what looks like beats is not alike")
+    assert found.text.startswith("in 1 of 2 chunks: what looks like beats is not alike")
     single = [np.where(np.arange(12)[:, None] == 1, one, 0) for one in (standardised,)]
     assert quality_of_standardised(single, LEADS, 400.0).score == 1
 
@@ -206,16 +206,16 @@ class Counted:
         self.shape = (len(signal), times * signal.shape[1])
 
     def __getitem__(self, key):
-        _, stretch = key
-        places = np.arange(stretch.start, stretch.stop) % self.signal.shape[1]
+        _, chunk = key
+        places = np.arange(chunk.start, chunk.stop) % self.signal.shape[1]
         self.read += len(places)
         return self.signal[:, places]
 
 
-def test_of_a_long_recording_some_stretches_are_read(simulated):
+def test_of_a_long_recording_some_chunks_are_read(simulated):
     day = Counted(simulated[0].signal, 8640)
     assert not quality(ECG("day", day, LEADS, 500.0)).is_doubted
-    assert day.read == MOST_STRETCHES * 5000
+    assert day.read == MOST_CHUNKS * 5000
 
 
 def test_parts_of_a_recording_count_by_their_share(simulated):
@@ -223,14 +223,14 @@ def test_parts_of_a_recording_count_by_their_share(simulated):
     signal[:, 5000:10000] = np.random.default_rng(0).normal(size=(12, 5000))
     found = quality(ECG("one in four", signal, LEADS, 500.0))
     assert 0.7 < found.score < 0.9
-    assert "in 1 of 4 stretches: " in found.text
+    assert "in 1 of 4 chunks: " in found.text
 
 
 def test_the_weightiest_reason_comes_first():
     found = _merged([[Reason("a", "first", 0.9), Reason("b", "second", 0.2)], []])
     assert [(one.text, one.factor) for one in found] == [
-        ("in 1 of 2 stretches: second", 0.6),
-        ("in 1 of 2 stretches: first", 0.95),
+        ("in 1 of 2 chunks: second", 0.6),
+        ("in 1 of 2 chunks: first", 0.95),
     ]
 
 

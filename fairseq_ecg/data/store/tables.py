@@ -1,4 +1,4 @@
-"""The Parquet tables of a store: what they hold, and reading them whoever wrote them."""
+"""The Parquet tables of a store: what they hold, and reading them with checks."""
 
 from collections.abc import Iterator, Mapping
 
@@ -19,7 +19,7 @@ PLACES = {
     "position": pa.int8(),
     "pair_samples": pa.int32(),
 }
-"""Columns of the index that tell where a segment is in its split."""
+"""Columns of the index with the place of a segment in its split."""
 
 FILES = {
     "root": pa.string(),
@@ -34,7 +34,7 @@ FILES = {
     "idx": pa.int64(),
     "patient_id": pa.int64(),
 }
-"""Columns that tell of the segment itself; `LISTS` where the store has them."""
+"""Columns that describe the segment itself; `LISTS` where the store has them."""
 
 LISTS = ("steps", "label")
 """Columns of lists of numbers: of int16 what an integer counts, of each lead; and labels."""

@@ -1,4 +1,4 @@
-"""A stretch of a recording as numbers, before anything is known of beats."""
+"""A chunk of a recording as numbers, before anything is known of beats."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ WILD_MILLIVOLTS = 1e4
 """No amplifier of ECGs reaches so far from its middle: such leads are set aside."""
 
 
-class Stretch:
+class Chunk:
     """Some seconds of all leads.
 
     Args:
@@ -105,7 +105,7 @@ class Stretch:
 
 
 def _in_runs(breaks: np.ndarray, least: int) -> np.ndarray:
-    """Tell which samples are in a run that nothing breaks.
+    """Return which samples are in a run that nothing breaks.
 
     Args:
         breaks: ``(n_leads, n - 1)`` bool, whether one is before each sample but the first.
@@ -123,7 +123,7 @@ def _in_runs(breaks: np.ndarray, least: int) -> np.ndarray:
 
 
 class Spectrum:
-    """Frequencies of a stretch.
+    """Frequencies of a chunk.
 
     Args:
         samples: ``(n_leads, n_samples)``.
