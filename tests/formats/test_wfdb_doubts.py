@@ -8,6 +8,7 @@ from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.formats import read_ecg
 from fairseq_ecg.formats.wfdb import WFDBRecord
+from tests.formats.test_wfdb_headers import write_by_wfdb
 
 N = 300
 BITS = {"8": 7, "80": 8, "508": 8, "310": 10, "311": 10, "212": 12, "24": 24, "524": 24, "32": 32}
@@ -127,18 +128,7 @@ def test_all_samples_of_a_frame_are_summed(tmp_path, write, form):
 def test_compressed_signals_have_checksums_too(tmp_path, form):
     half = 2 ** (BITS.get(form, 16) - 1)
     counts = np.random.default_rng(1).integers(-half, half, (N, 2))
-    wfdb.wrsamp(
-        "rec",
-        fs=500,
-        units=["mV"] * 2,
-        sig_name=["I", "II"],
-        d_signal=counts,
-        fmt=[form] * 2,
-        adc_gain=[1000.0] * 2,
-        baseline=[0] * 2,
-        write_dir=str(tmp_path),
-    )
-    path = tmp_path / "rec.hea"
+    path = write_by_wfdb(tmp_path / "rec.hea", counts, form)
     verify(path)
     text = path.read_text()
     said = wfdb.rdheader(str(tmp_path / "rec")).checksum

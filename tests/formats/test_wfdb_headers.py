@@ -203,21 +203,26 @@ def test_a_length_that_is_not_said_is_that_of_the_file(write, length, form):
     )
 
 
-@pytest.mark.parametrize("form", ["508", "516", "524"])
-def test_a_length_that_is_not_said_is_that_of_a_compressed_file(tmp_path, form):
-    signals = (COUNTS[:, None] + [0, 1]).astype(np.int64)
+def write_by_wfdb(path, counts, form):
+    """Write two leads of 500 Hz, ``(N, 2)`` counts of 1000 per mV; return the header."""
     wfdb.wrsamp(
-        "a",
+        path.stem,
         fs=500,
         units=["mV"] * 2,
         sig_name=["I", "II"],
-        d_signal=signals,
+        d_signal=counts,
         fmt=[form] * 2,
         adc_gain=[1000.0] * 2,
         baseline=[0] * 2,
-        write_dir=str(tmp_path),
+        write_dir=str(path.parent),
     )
-    path = tmp_path / "a.hea"
+    return path
+
+
+@pytest.mark.parametrize("form", ["508", "516", "524"])
+def test_a_length_that_is_not_said_is_that_of_a_compressed_file(tmp_path, form):
+    signals = (COUNTS[:, None] + [0, 1]).astype(np.int64)
+    path = write_by_wfdb(tmp_path / "a.hea", signals, form)
     path.write_text(path.read_text().replace("500 100", "500 0"))
     np.testing.assert_allclose(read_ecg(path).signal, signals.T / 1000)
 
