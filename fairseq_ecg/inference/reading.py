@@ -110,11 +110,10 @@ class _Reader:
 
     def __init__(self, readable: _Readable, numbers: Sequence[int]):
         self._readable = readable
-        self._to_come = iter(numbers)
+        self._to_come = deque(numbers)
         self._asked: deque[int] = deque()
         self._start()
-        for _ in range(_AHEAD):
-            self._ask()
+        self._ask(_AHEAD)
 
     def _start(self) -> None:
         self._connection, other = multiprocessing.Pipe()
@@ -122,18 +121,12 @@ class _Reader:
         self._process = multiprocessing.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         other.close()  # so that it is closed as soon as the process has ended
-        for number in self._asked:
-            self._send(number)
 
-    def _ask(self) -> None:
-        number = next(self._to_come, None)
-        if number is not None:
-            self._asked.append(number)
-            self._send(number)
-
-    def _send(self, number: int) -> None:
-        with suppress(ConnectionError):  # the process has ended: `next` finds out what it left
-            self._connection.send(number)
+    def _ask(self, ahead: int) -> None:
+        while self._to_come and len(self._asked) < ahead:
+            self._asked.append(self._to_come.popleft())
+            with suppress(ConnectionError):  # the process has ended: `next` finds out what it left
+                self._connection.send(self._asked[-1])
 
     def next(self) -> SegmentedRecording | DataError | None:
         """Return what `_Readable.sendable` does of the next recording."""
@@ -143,15 +136,19 @@ class _Reader:
                 self._asked.popleft()
                 break
             except (EOFError, ConnectionError):
+                self._to_come.extendleft(reversed(self._asked))
+                self._asked.clear()
                 if not attempts_left:
-                    name = self._readable.recordings[self._asked.popleft()].name
+                    name = self._readable.recordings[self._to_come.popleft()].name
                     found = DataError(
                         f"{name}: the process that read it was killed, for want of memory or by a "
                         "damaged file that crashes its reader. Leave the recording out"
                     )
                 self.stop()
                 self._start()
-        self._ask()
+                if attempts_left:
+                    self._ask(1)  # alone, so that no other one can end the process in its place
+        self._ask(_AHEAD)
         return found
 
     def stop(self) -> None:

@@ -57,7 +57,7 @@ def test_a_process_that_is_killed_costs_one_recording(array, diagnosis):
     recordings = good[:2] + [NamedRecording("c.mat", Deadly())] * 2 + good[2:]
     for workers in (1, 2, 3):
         found = diagnosis.predict(recordings, on_error="skip", workers=workers, batch_size=3)
-        assert list(found.errors) == ["c.mat", "c.mat (2)", f"{array}[3]"]
+        assert list(found.errors) == ["c.mat", "c.mat (2)", f"{array}[3]"], found.errors
         assert "c.mat: the process that read it was killed" in found.errors["c.mat"]
         assert list(found.table.index) == [f"{array}[{row}]" for row in (0, 1, 2, 4)]
 
