@@ -110,6 +110,7 @@ class _Reader:
 
     def __init__(self, readable: _Readable, numbers: Sequence[int]):
         self._readable = readable
+        self._pid = os.getpid()
         self._to_come = deque(numbers)
         self._asked: deque[int] = deque()
         self._start()
@@ -117,7 +118,7 @@ class _Reader:
 
     def _start(self) -> None:
         self._connection, other = multiprocessing.Pipe()
-        arguments = self._readable, other, self._connection, os.getpid()
+        arguments = self._readable, other, self._connection, self._pid
         self._process = multiprocessing.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         other.close()  # so that it is closed as soon as the process has ended
@@ -152,7 +153,9 @@ class _Reader:
         return found
 
     def stop(self) -> None:
-        """End the process."""
+        """End the process; of a copy in a forked process, which does not own it, nothing."""
+        if os.getpid() != self._pid:
+            return
         self._process.kill()
         self._process.join()
         self._connection.close()

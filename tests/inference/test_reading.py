@@ -84,6 +84,23 @@ def test_a_recording_is_read_again_by_another_process(array, tmp_path):
     assert [len(found.spans) for found in read] == [2, 2, 2]
 
 
+def test_a_copy_of_a_reader_in_another_process_ends_nothing(array):
+    good = recordings_in(array, Description(sample_rate=500))
+    read = reading.read_segments(good, Preprocessing(), {}, 1)
+    next(read)
+    if not (pid := os.fork()):
+        try:
+            read.close()  # as the garbage collector does with one that is left unfinished
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    (process,) = multiprocessing.active_children()
+    assert process.is_alive()
+    assert len([found for found in read if not isinstance(found, DataError)]) == 3
+    assert not multiprocessing.active_children()
+
+
 def killed_while_it_reads(array: str, pids) -> None:
     recordings = recordings_in(array, Description(sample_rate=500))
     found = reading.read_segments(recordings, Preprocessing(), {}, 2)
