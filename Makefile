@@ -22,9 +22,10 @@ test: lint ## lint, then run all tests; PYTEST_ARGS="-m 'not slow'" leaves out t
 newest: venv ## install the wheel with the newest dependencies, run the demonstration and fast tests
 	PYTHON=$(PYTHON) JOBS=$(JOBS) .ci/newest
 
-lint: venv ## check style and the layers of the package
+lint: venv ## check style, types and the layers of the package
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 demo: venv ## run the demonstration
@@ -36,7 +37,7 @@ benchmarks: venv ## time everything on the CPU, see benchmarks/README.md
 	done
 
 clean: ## remove .venv and whatever was built
-	rm -rf .venv build dist *.egg-info fairseq_ecg/_C*.so .pytest_cache .ruff_cache \
+	rm -rf .venv build dist *.egg-info fairseq_ecg/_C*.so .pytest_cache .ruff_cache .mypy_cache \
 		.import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -5,6 +5,7 @@ criterions register once fairseq is given the folder as its ``user_dir``.
 """
 
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
 
 from fairseq_ecg.compat.user_dir import register_when_named_as_user_dir
 
@@ -13,10 +14,15 @@ try:
 except PackageNotFoundError:  # a checkout that was not installed
     __version__ = "0.0.0"
 
+if TYPE_CHECKING:
+    from fairseq_ecg.inference import ECGModel, load_model
+
+__all__ = ["ECGModel", "__version__", "load_model"]
+
 register_when_named_as_user_dir()
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """Import what takes time when it is asked for (PEP 562)."""
     if name in ("ECGModel", "load_model"):
         from fairseq_ecg import inference

@@ -4,6 +4,7 @@ Hydra imports every module of this namespace at start-up, in any program. So thi
 neither torch nor fairseq_ecg, and outside fairseq's own programs it adds a search path at most.
 
 In fairseq's programs it
+- silences what Hydra says of the way in which fairseq calls it;
 - serves the published configs, so that ``--config-name w2v_cmsc_rlm`` needs no ``--config-dir``;
 - lets the schema accept what fairseq_signals' commands and YAMLs contain and stock fairseq
   refuses: ``common.log_format=csv``, ``common.wandb_entity``, ``common_eval.extract`` (and with
@@ -19,10 +20,12 @@ In fairseq's programs it
 # ruff: noqa: UP006, UP035, UP045 (fairseq reads the types of options by their names in typing)
 
 import functools
+import logging
 import os
 import sys
+import warnings
 from dataclasses import field, make_dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, List, Optional
 
 from hydra.core.config_search_path import ConfigSearchPath
@@ -58,8 +61,27 @@ class FairseqECGSearchPath(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append the folder of configs, and prepare fairseq if this is its program."""
         search_path.append(provider="fairseq-ecg", path=f"file://{config_folder()}")
+        silence()
         if "fairseq.dataclass.configs" in sys.modules:
             prepare_fairseq()
+
+
+def silence() -> None:
+    """Filter what Hydra warns of and logs when fairseq's programs start; no user can act on it.
+
+    In other programs it does nothing. What is said while ``fairseq_cli.hydra_train`` is imported
+    comes before any plugin, and stays.
+    """
+    program = PurePath(sys.argv[0] if sys.argv else "")
+    if not (program.name.startswith("fairseq-") or "fairseq_cli" in program.parts):
+        return
+    for message in (
+        r"\s*The version_base parameter is not specified",
+        r"\s*'.*' is validated against ConfigStore schema with the same name",
+        r"\s*Future Hydra versions will no longer change working directory",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("hydra.core.utils").setLevel(logging.INFO)
 
 
 def config_folder() -> Path:

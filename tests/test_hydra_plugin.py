@@ -13,8 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
-from hydra_plugins import fairseq_ecg_quiet
-from hydra_plugins.fairseq_ecg_plugin import choose_launch, config_folder
+from hydra_plugins.fairseq_ecg_plugin import choose_launch, config_folder, silence
 from tests.conftest import ROOT, environment
 
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
@@ -154,7 +153,7 @@ def test_only_programs_of_fairseq_are_quiet(program, silenced, monkeypatch):
     monkeypatch.setattr("sys.argv", [program])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fairseq_ecg_quiet.silence()
+        silence()
         warnings.warn("\nThe version_base parameter is not specified.", stacklevel=1)
         warnings.warn("something else", stacklevel=1)
     assert len(caught) == (1 if silenced else 2)

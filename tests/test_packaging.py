@@ -4,6 +4,7 @@ import ast
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from setuptools import Distribution, find_namespace_packages
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.conftest import ROOT, environment
+
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 
@@ -65,6 +67,8 @@ def test_version_is_the_same_everywhere():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == PROJECT["version"]
     assert citation["license"] == PROJECT["license"]
+    releases = re.findall(r"^## \[(\d.*?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert releases[0] == PROJECT["version"]
 
 
 def test_installed_version_is_the_one_of_the_checkout():
@@ -134,6 +138,26 @@ def test_every_module_is_packaged():
     modules = [*ROOT.glob("fairseq_ecg/**/*.py"), *ROOT.glob("hydra_plugins/**/*.py")]
     assert {".".join(path.relative_to(ROOT).parent.parts) for path in modules} <= packages
     assert not any("__pycache__" in package for package in packages)
+
+
+def test_the_package_says_that_it_has_types():
+    assert (ROOT / "fairseq_ecg" / "py.typed").exists()
+    assert "py.typed" in PYPROJECT["tool"]["setuptools"]["package-data"]["fairseq_ecg"]
+
+
+def test_programs_that_import_torch_load_nothing_of_this_package():
+    assert "entry-points" not in PROJECT
+    program = (
+        "import sys, torch\n"
+        "names = [name.partition('.')[0] for name in sys.modules]\n"
+        "assert not {'fairseq_ecg', 'hydra_plugins'} & {*names}"
+    )
+    subprocess.run([sys.executable, "-c", program], env=environment(), check=True, timeout=60)
+
+
+def test_commits_are_checked_as_make_lint_does():
+    (repo,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [(repo["repo"], hook["entry"]) for hook in repo["hooks"]] == [("local", "make lint")]
 
 
 def test_hydra_plugins_stays_a_namespace():

@@ -171,7 +171,7 @@ class Extraction:
         like: arrays of one batch in which ECGs are as long as they get, whose rows tell the shape
             of those in the stores.
         dtype: of the numbers, ``float32`` or ``float16``.
-        form: see :data:`fairseq_ecg.formats.stores.FORMS`.
+        form: see :data:`fairseq_ecg.formats.stores.FILE_FORMATS`.
     """
 
     def __init__(

@@ -4,6 +4,9 @@ Stock fairseq has the first as a module without a program, and not the second. M
 criterion come from the checkpoint, what is read and written from the command line.
 """
 
+import fairseq_ecg.compat.quiet_import  # noqa: F401 (before fairseq logs what it lacks)
+
+# isort: split
 import ast
 import contextlib
 import logging
@@ -30,7 +33,7 @@ from fairseq_ecg.compat.extraction import Extraction, Observer, in_turns, parse_
 from fairseq_ecg.compat.launch_dir import from_launch_dir
 from fairseq_ecg.compat.restoring import PATHS, Overrides, restore, sorted_overrides
 from fairseq_ecg.data.errors import DataError
-from hydra_plugins.fairseq_ecg_plugin import widen_schema
+from hydra_plugins.fairseq_ecg_plugin import silence, widen_schema
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +69,7 @@ def inference() -> None:
 def _start(labelled: bool) -> None:
     from hydra._internal.utils import get_args
 
+    silence()
     named = get_args().config_name is not None
     name = get_args().config_name if named else WITHOUT_YAML
     fairseq.dataclass.initialize.hydra_init(name)

@@ -75,10 +75,10 @@ def check_structure(content: bytes | mmap.mmap, where: str = ".mat file") -> Non
             _check_level_4(view)
         return
     unpack_from = struct.Struct(f"{order}II").unpack_from
-    place, n_unpacked = HEADER_BYTES, 0
-    while place + 8 <= len(view):
-        kind, n_bytes = unpack_from(view, place)
-        body = view[place + 8 : place + 8 + n_bytes]
+    offset, n_unpacked = HEADER_BYTES, 0
+    while offset + 8 <= len(view):
+        kind, n_bytes = unpack_from(view, offset)
+        body = view[offset + 8 : offset + 8 + n_bytes]
         if kind == COMPRESSED:
             unpacking = zlib.decompressobj()
             tag = unpacking.decompress(body, 8)
@@ -89,27 +89,27 @@ def check_structure(content: bytes | mmap.mmap, where: str = ".mat file") -> Non
             if not unpacking.eof:  # where a checksum is
                 raise ValueError(f"a compressed element that is cut off, or of over {size} bytes")
         if kind != MATRIX:
-            raise ValueError(f"an element of type {kind} at byte {place}")
+            raise ValueError(f"an element of type {kind} at byte {offset}")
         _check_matrix(_words(body, order), where)
-        place += 8 + n_bytes
+        offset += 8 + n_bytes
 
 
 def _check_level_4(view: memoryview) -> None:
     """Compare the dimensions of each matrix with the bytes that are left for it."""
     (kind,) = struct.unpack_from("<i", view) if len(view) >= 4 else (0,)
     order = "<" if 0 <= kind <= 5000 else ">"
-    place = 0
-    while place < len(view):
-        if place + 20 > len(view):
+    offset = 0
+    while offset < len(view):
+        if offset + 20 > len(view):
             raise ValueError("a matrix that is cut off")
         kind, n_rows, n_columns, is_complex, n_letters = struct.unpack_from(
-            f"{order}5i", view, place
+            f"{order}5i", view, offset
         )
         n_bytes = kind // 10 % 10
         if min(n_rows, n_columns, n_letters) < 0 or n_bytes >= len(_LEVEL_4):
             raise ValueError(f"a matrix of type {kind} with {n_rows} x {n_columns} elements")
-        place += 20 + n_letters + _LEVEL_4[n_bytes] * n_rows * n_columns * (1 + (is_complex == 1))
-        if place > len(view):
+        offset += 20 + n_letters + _LEVEL_4[n_bytes] * n_rows * n_columns * (1 + (is_complex == 1))
+        if offset > len(view):
             raise ValueError(f"a matrix of {n_rows} x {n_columns} elements that is cut off")
 
 
@@ -127,50 +127,50 @@ def _check_matrix(words: Sequence[int], where: str) -> None:
     """Look at the elements of a matrix, and at those of the matrices in it, one after another."""
     _check_size(words, 0, len(words))
     ends = [len(words)]
-    place = 0
+    offset = 0
     while ends:
-        if place + 2 > ends[-1]:
-            place = max(place, ends.pop())
+        if offset + 2 > ends[-1]:
+            offset = max(offset, ends.pop())
             continue
-        kind, n_words = words[place], 2
+        kind, n_words = words[offset], 2
         if kind >> 16:  # short: the content lies in the tag
             kind &= 0xFFFF
         elif kind == MATRIX:
-            end = min(place + 2 + (words[place + 1] + 3) // 4, ends[-1])
-            _check_size(words, place + 2, end)
+            end = min(offset + 2 + (words[offset + 1] + 3) // 4, ends[-1])
+            _check_size(words, offset + 2, end)
             ends.append(end)
             check_limit(where, "nesting", len(ends))
         else:
-            n_words += (words[place + 1] + 7) // 8 * 2
+            n_words += (words[offset + 1] + 7) // 8 * 2
         if kind not in _TYPES:
             raise ValueError(f"an element of type {kind} in a matrix")
-        place += n_words
+        offset += n_words
 
 
-def _check_size(words: Sequence[int], place: int, end: int) -> None:
+def _check_size(words: Sequence[int], offset: int, end: int) -> None:
     """Compare the dimensions of a matrix, which come after its flags, with its length."""
-    if place + 6 > end or words[place + 4] != _INT32:
+    if offset + 6 > end or words[offset + 4] != _INT32:
         return
-    dimensions = words[place + 6 : min(place + 6 + words[place + 5] // 4, end)]
-    if words[place + 2] & 0xFF == _SPARSE:
-        _check_sparse(words, place, end, dimensions)
+    dimensions = words[offset + 6 : min(offset + 6 + words[offset + 5] // 4, end)]
+    if words[offset + 2] & 0xFF == _SPARSE:
+        _check_sparse(words, offset, end, dimensions)
         return
     n_elements = math.prod(dimensions)
-    if n_elements > 4 * (end - place):
-        raise ValueError(f"a matrix of {n_elements} elements in {4 * (end - place)} bytes")
+    if n_elements > 4 * (end - offset):
+        raise ValueError(f"a matrix of {n_elements} elements in {4 * (end - offset)} bytes")
 
 
-def _check_sparse(words: Sequence[int], place: int, end: int, dimensions: Sequence[int]) -> None:
-    """Look at the places of elements in a sparse matrix, which SciPy follows unseen."""
+def _check_sparse(words: Sequence[int], offset: int, end: int, dimensions: Sequence[int]) -> None:
+    """Look at the indices of elements in a sparse matrix, which SciPy follows unseen."""
     contents = []
-    while len(contents) < 5 and place + 2 <= end:  # flags, dimensions, name, rows, columns
-        if words[place] >> 16:
-            contents.append(words[place + 1 : place + 1 + (words[place] >> 18)])
-            place += 2
+    while len(contents) < 5 and offset + 2 <= end:  # flags, dimensions, name, rows, columns
+        if words[offset] >> 16:
+            contents.append(words[offset + 1 : offset + 1 + (words[offset] >> 18)])
+            offset += 2
         else:
-            n_words = words[place + 1] // 4
-            contents.append(words[place + 2 : min(place + 2 + n_words, end)])
-            place += 2 + (words[place + 1] + 7) // 8 * 2
+            n_words = words[offset + 1] // 4
+            contents.append(words[offset + 2 : min(offset + 2 + n_words, end)])
+            offset += 2 + (words[offset + 1] + 7) // 8 * 2
     if len(contents) < 5 or len(dimensions) != 2:
         raise ValueError("a sparse matrix that is cut off")
     rows, starts = (np.asarray(content, np.int64) for content in contents[3:])

@@ -174,8 +174,8 @@ class WFDBRecord:
             )
             for signal, samples, row in zip(self.signals, signals, span.rows, strict=True):
                 if row is not None:
-                    place = slice(*(signal.per_frame * (n - start) for n in (first, last)))
-                    samples[place] = found[row]
+                    span = slice(*(signal.per_frame * (n - start) for n in (first, last)))
+                    samples[span] = found[row]
         return signals
 
     def _no_sums(self) -> list[np.ndarray]:
@@ -531,8 +531,8 @@ class _File:
 
         lines = [f"record {len(self._signals)} 1 {self.n_frames}"]
         for i, signal in enumerate(self._signals):
-            form = f"{signal.format}x{signal.per_frame}+{self._signals[0].start}"
-            lines.append(f"samples {form} 1 0 0 {signal.first} 0 0 signal {i}")
+            format = f"{signal.format}x{signal.per_frame}+{self._signals[0].start}"
+            lines.append(f"samples {format} 1 0 0 {signal.first} 0 0 signal {i}")
         with tempfile.TemporaryDirectory() as folder:
             os.symlink(self.path.absolute(), os.path.join(folder, "samples"))
             Path(folder, "record.hea").write_text("\n".join(lines))

@@ -39,8 +39,8 @@ def refuse_packed(location: Location, start: bytes) -> None:
     Raises:
         DataError: it is one of those, with what to do.
     """
-    for place, signature, what in _OTHERS:
-        if start[place : place + len(signature)] == signature:
+    for offset, signature, what in _OTHERS:
+        if start[offset : offset + len(signature)] == signature:
             raise DataError(f"{location}: {what}")
 
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from fairseq_ecg.data.errors import DataError, as_data_error, damage_as_data_error
 from fairseq_ecg.data.limits import check_limit
-from fairseq_ecg.formats.channels import Channel, Content, Given, to_ecg
+from fairseq_ecg.formats.channels import Channel, Given, ParsedRecord, to_ecg
+from fairseq_ecg.formats.chunks import StoredArray
 from fairseq_ecg.formats.ecg import ECG
 from fairseq_ecg.formats.location import LocalFile, Location
-from fairseq_ecg.formats.stretches import StoredArray
 
 _NAME_THEM = (
     "Give leads, the names of its leads in their order ('I', 'II', ... for the standard one)"
@@ -34,7 +34,7 @@ def ecg_from_array(
     Args:
         values: ``(n_leads, n_samples)`` or ``(n_samples, n_leads)`` real, ``(n_samples,)`` of one
             lead, or nested sequences of that shape, such as a cell of a Parquet table; the number
-            of ``leads`` tells which.
+            of ``leads`` says which.
         leads: their names, in order.
         sample_rate: in Hz.
         units: of the values (``mV``, ``uV``, ``V``, ``nV``, ``counts``), of all leads or of each.
@@ -52,7 +52,7 @@ def ecg_from_array(
     given = Given(leads, sample_rate, units, gain)
     with as_data_error(f"{where}: cannot be read"):
         rows = as_rows(values, len(given.leads), where)
-        return to_ecg(where, Content([Channel(row) for row in rows]), given, at_once)
+        return to_ecg(where, ParsedRecord([Channel(row) for row in rows]), given, at_once)
 
 
 def as_rows(values: Any, n_leads: int | None, where: str) -> np.ndarray | StoredArray:
@@ -68,7 +68,7 @@ def as_rows(values: Any, n_leads: int | None, where: str) -> np.ndarray | Stored
         ``(n_leads, n_samples)`` real; of what is stored, stored.
 
     Raises:
-        DataError: it cannot be told which axis is which, or there is no such array.
+        DataError: it is not clear which axis is which, or there is no such array.
     """
     shape = getattr(values, "shape", ())
     if 0 in shape:
@@ -121,7 +121,7 @@ def _as_array(values: Any, where: str) -> np.ndarray | StoredArray:
     return array[None] if array.ndim == 1 else array
 
 
-def read_npy(location: Location, given: Given, at_once: int | None = None) -> Content:
+def read_npy(location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:
     """Read a ``.npy`` file; leads, rate and units must be given."""
     where = str(location)
     n_leads = None if given.leads is None else len(given.leads)
@@ -132,7 +132,7 @@ def read_npy(location: Location, given: Given, at_once: int | None = None) -> Co
             array = np.load(file, allow_pickle=False)
     else:
         array = stored_npy(location.local(), where)
-    return Content([Channel(row) for row in as_rows(array, n_leads, where)])
+    return ParsedRecord([Channel(row) for row in as_rows(array, n_leads, where)])
 
 
 def check_npy(file: BinaryIO, where: str, n_bytes: int) -> tuple[int, ...]:

@@ -10,9 +10,9 @@ import numpy as np
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.limits import check_limit, check_rate
+from fairseq_ecg.formats.chunks import ChunkedSignal, LazyArray
 from fairseq_ecg.formats.ecg import ECG, with_notes
 from fairseq_ecg.formats.leads import is_ecg, standard_leads
-from fairseq_ecg.formats.stretches import Later, Stretches
 from fairseq_ecg.formats.units import (
     field_text,
     is_counts,
@@ -32,16 +32,16 @@ class Channel:
     """One signal of a file, with what the file says of it.
 
     Args:
-        samples: ``(n_samples,)`` real, in ``unit``; `Later` where the reader reads stretches.
+        samples: ``(n_samples,)`` real, in ``unit``; `LazyArray` where the reader reads chunks.
         name: None where the file has none.
         unit: as the file writes it; None where it has none.
-        sample_rate: in Hz; None where the file does not tell.
+        sample_rate: in Hz; None where the file does not say.
         gain: counts per mV; None where the file has none, or was scaled by it.
         uncalibrated: why ``samples`` are counts in a format that has a scale, as what the signal
             does in a sentence; None where they are not.
     """
 
-    samples: np.ndarray | Later
+    samples: np.ndarray | LazyArray
     name: str | None = None
     unit: str | None = None
     sample_rate: float | None = None
@@ -50,7 +50,7 @@ class Channel:
 
 
 @dataclass(frozen=True, eq=False)
-class Content:
+class ParsedRecord:
     """What a reader finds in a file.
 
     Args:
@@ -96,7 +96,7 @@ class Given:
             check_rate("sample_rate", self.sample_rate)
 
 
-def to_ecg(where: str, content: Content, given: Given, at_once: int | None = None) -> ECG:
+def to_ecg(where: str, record: ParsedRecord, given: Given, at_once: int | None = None) -> ECG:
     """Make an ECG of channels.
 
     Beside any of the twelve leads, signals of other kinds (no voltages, of another rate or length,
@@ -106,9 +106,9 @@ def to_ecg(where: str, content: Content, given: Given, at_once: int | None = Non
 
     Args:
         where: names the file in error messages.
-        content: what the file holds.
+        record: what the file holds.
         given: fills in what it does not say.
-        at_once: of a longer recording, in samples, the signal is `Stretches`; None: of none.
+        at_once: of a longer recording, in samples, the signal is `ChunkedSignal`; None: of none.
 
     Returns:
         The ECG.
@@ -117,13 +117,13 @@ def to_ecg(where: str, content: Content, given: Given, at_once: int | None = Non
         DataError: something is neither said nor given, what is given contradicts the file, a lead
             is there twice, there are no samples, or more of anything than is plausible.
     """
-    check_limit(where, "channels", len(content.channels))
-    n_samples = max((channel.samples.size for channel in content.channels), default=0)
+    check_limit(where, "channels", len(record.channels))
+    n_samples = max((channel.samples.size for channel in record.channels), default=0)
     if not n_samples:
         raise DataError(f"{where}: holds no signals")
     check_limit(where, "samples", n_samples)
     channels = [
-        _called(channel, field_text(channel.name), _unit(channel)) for channel in content.channels
+        _called(channel, field_text(channel.name), _unit(channel)) for channel in record.channels
     ]
     names = _names(where, channels, given)
     channels = [
@@ -142,14 +142,14 @@ def to_ecg(where: str, content: Content, given: Given, at_once: int | None = Non
         raise DataError(
             f"{where}: lead {', '.join(twice)} is there twice. Remove or rename one of them{remedy}"
         )
-    signal = Stretches([channels[i].samples for i in kept], [factors[i] for i in kept], where)
+    signal = ChunkedSignal([channels[i].samples for i in kept], [factors[i] for i in kept], where)
     in_memory = at_once is None or first.samples.size <= at_once
     return ECG(
         where,
         signal[:, :] if in_memory else signal,
         tuple(names),
         _rate(where, first.sample_rate, given.sample_rate),
-        with_notes(content.metadata, left_out),
+        with_notes(record.metadata, left_out),
         None if first.uncalibrated or not millivolts_per(first.unit or "") else first.unit,
     )
 
@@ -189,11 +189,11 @@ def _names(where: str, channels: Sequence[Channel], given: Given) -> list[str]:
         raise DataError(
             f"{where}: {len(names)} leads are given, the file has {len(stated)} signals{listed}"
         )
-    for place, (name, said) in enumerate(zip(names, stated, strict=True)):
+    for index, (name, said) in enumerate(zip(names, stated, strict=True)):
         # A name such as "ch1" says nothing about the lead, so that there is nothing to contradict.
         if said in LEADS and said != name:
             raise DataError(
-                f"{where}: signal {place + 1} is lead {said} according to the file, and {name} "
+                f"{where}: signal {index + 1} is lead {said} according to the file, and {name} "
                 "according to the leads given. Leave out leads: the file names them"
             )
     return names

@@ -12,7 +12,8 @@ from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.formats.arrays import as_rows
-from fairseq_ecg.formats.channels import RATE_TOLERANCE, Channel, Content, Given
+from fairseq_ecg.formats.channels import RATE_TOLERANCE, Channel, Given, ParsedRecord
+from fairseq_ecg.formats.chunks import LazyArray, StoredArray
 from fairseq_ecg.formats.decimals import (
     MISSING,
     Evidence,
@@ -24,7 +25,6 @@ from fairseq_ecg.formats.decimals import (
 from fairseq_ecg.formats.ecg import with_notes
 from fairseq_ecg.formats.leads import standard_lead
 from fairseq_ecg.formats.location import Location
-from fairseq_ecg.formats.stretches import Later, StoredArray
 from fairseq_ecg.formats.table_layout import NO_DELIMITER, Layout, Line, Text, find_table, no_number
 from fairseq_ecg.formats.times import TIME_NAMES, Times, is_time, rate_of
 from fairseq_ecg.formats.units import SECONDS_PER, millivolts_per, split_unit
@@ -52,7 +52,7 @@ _LAWS_TOLERANCE = 0.02
 """Of the limb leads: by how much they may miss Einthoven's and Goldberger's laws."""
 
 
-def read_delimited(location: Location, given: Given, at_once: int | None = None) -> Content:
+def read_delimited(location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:
     """Read a table with a column for each lead, or a line for each.
 
     A header names the leads, a second line of it their units, and a column of times gives the
@@ -70,7 +70,7 @@ def read_delimited(location: Location, given: Given, at_once: int | None = None)
     return read_table(text, given, at_once)
 
 
-def read_table(text: Text, given: Given, at_once: int | None = None) -> Content:
+def read_table(text: Text, given: Given, at_once: int | None = None) -> ParsedRecord:
     """Read a table in a text, see `read_delimited`."""
     n_leads = None if given.leads is None else len(given.leads)
     layout = find_table(text, n_leads)
@@ -79,19 +79,19 @@ def read_table(text: Text, given: Given, at_once: int | None = None) -> Content:
     formats = _formats(text, layout)
     columns = _Columns(layout, formats)
     is_long = at_once is not None and text.n_lines > at_once
-    rows = _Rows(len(columns.places), is_long)
+    rows = _Rows(len(columns.positions), is_long)
     for part in _parts(text, layout):
         rows.add(columns.numbers(_parse(layout, part, formats), [number for number, _ in part]))
     if not rows.n_rows:
         raise DataError(f"{text.where}: holds a header, but no samples")
     stored = rows.array()
     if layout.names is not None or columns.has_times:
-        return columns.content(list(stored.T))
+        return columns.record(list(stored.T))
     rate, names, unit = layout.block.rate, None, layout.block.unit
     if layout.block.is_of_rate_alone and _are_of_braveheart(stored):
         names, unit = _NAMES_OF_BRAVEHEART, "mV"
     channels = as_rows(stored, len(names) if names else n_leads, text.where)
-    return Content(
+    return ParsedRecord(
         [Channel(row, names[i] if names else None, unit, rate) for i, row in enumerate(channels)]
     )
 
@@ -196,7 +196,7 @@ class _Rows:
         return StoredArray(read, (n_rows, n_columns), np.dtype(np.float64))
 
 
-def _by_line(text: Text, layout: Layout, n_leads: int | None) -> Content:
+def _by_line(text: Text, layout: Layout, n_leads: int | None) -> ParsedRecord:
     """Read a table with a line for each lead, which may start with its name."""
     lines = [line for part in _parts(text, layout) for line in part]
     check_limit(text.where, "channels", len(lines))
@@ -218,14 +218,14 @@ def _by_line(text: Text, layout: Layout, n_leads: int | None) -> Content:
     unit, rate = layout.block.unit, layout.block.rate
     if has_names:
         named = [split_unit(row[0]) for row in rows]
-        return Content(
+        return ParsedRecord(
             [
                 Channel(values, name, own or unit, rate)
                 for values, (name, own) in zip(samples, named, strict=True)
             ]
         )
     leads = as_rows(np.array(samples), n_leads, text.where)
-    return Content([Channel(values, None, unit, rate) for values in leads])
+    return ParsedRecord([Channel(values, None, unit, rate) for values in leads])
 
 
 def _column(cells: Sequence[str], decimal: str) -> pd.Series:
@@ -269,21 +269,21 @@ class _Columns:
         self._has_begun = False
         names = layout.names if layout.names is not None else [None] * layout.n_cells
         self._named: list[tuple[str | None, str | None]] = []
-        self.places: list[int] = []
+        self.positions: list[int] = []
         """Columns that are read."""
         self._passed_over: list[str] = []
-        for place, name in enumerate(names):
+        for position, name in enumerate(names):
             name, unit = (None, None) if name is None else split_unit(name[:_LONGEST_NAME])
-            if layout.units is not None and layout.units[place] is not None:
-                unit = layout.units[place].strip("()[]").strip()
-            scale = self._seconds_per(place, name, unit)
+            if layout.units is not None and layout.units[position] is not None:
+                unit = layout.units[position].strip("()[]").strip()
+            scale = self._seconds_per(position, name, unit)
             if scale is not None:
-                self._scales[len(self.places)] = scale
+                self._scales[len(self.positions)] = scale
             elif name is not None and name.lower() in _ROW_NUMBERS:
                 continue
             elif name is None and layout.names is not None:
                 continue  # what the lines above say is no signal
-            self.places.append(place)
+            self.positions.append(position)
             self._named.append((name, unit))
 
     @property
@@ -291,10 +291,10 @@ class _Columns:
         """Whether there is a column of times."""
         return bool(self._scales)
 
-    def _seconds_per(self, place: int, name: str | None, unit: str | None) -> float | None:
+    def _seconds_per(self, position: int, name: str | None, unit: str | None) -> float | None:
         """Seconds of a unit of a column of times; None for other columns."""
         folded, of_time = (name or "").lower(), (unit or "").lower()
-        if folded in SECONDS_PER and (place == 0 or folded not in _AMBIGUOUS):
+        if folded in SECONDS_PER and (position == 0 or folded not in _AMBIGUOUS):
             return SECONDS_PER[folded]
         number, _, of_number = of_time.rpartition(" ")
         if of_number in SECONDS_PER and is_number(number):  # the interval of row numbers
@@ -304,7 +304,7 @@ class _Columns:
         return 1.0 if folded in TIME_NAMES else None
 
     def numbers(self, cells: pd.DataFrame, lines: Sequence[int]) -> np.ndarray:
-        """Numbers of the columns in `places`, ``(n_lines, n_columns)`` float64; times in s.
+        """Numbers of the columns in `positions`, ``(n_lines, n_columns)`` float64; times in s.
 
         Args:
             cells: of a part of the table.
@@ -313,12 +313,12 @@ class _Columns:
         if not self._has_begun:
             self._has_begun = True
             self._find_times(cells)
-        values = np.full((len(cells), len(self.places)), np.nan)
-        for i, place in enumerate(self.places):
+        values = np.full((len(cells), len(self.positions)), np.nan)
+        for i, position in enumerate(self.positions):
             if i in self._texts:
                 continue
-            column = cells[place]
-            format = self._formats.get(place, NumberFormat())
+            column = cells[position]
+            format = self._formats.get(position, NumberFormat())
             if pd.api.types.is_numeric_dtype(column):
                 values[:, i] = column.to_numpy(np.float64)
                 wrong = np.zeros(0, bool)
@@ -327,29 +327,29 @@ class _Columns:
             else:
                 values[:, i], wrong = format.numbers(column.astype(object))
             if wrong.any() and not wrong.all() and i in self._scales:
-                raise self._fault(place, column, lines, wrong)
+                raise self._fault(position, column, lines, wrong)
             if i in self._scales:
                 values[:, i] = self._seconds(i, column, values[:, i], wrong.any())
             elif wrong.any():
-                fault = self._fault(place, column, lines, wrong)
+                fault = self._fault(position, column, lines, wrong)
                 if self._is_signal(i):
                     raise fault
                 self._texts[i] = fault
         return values
 
     def _fault(
-        self, place: int, column: pd.Series, lines: Sequence[int], wrong: np.ndarray
+        self, position: int, column: pd.Series, lines: Sequence[int], wrong: np.ndarray
     ) -> DataError:
         row = int(np.argmax(wrong))
-        name = _name(self._layout, place)
+        name = _name(self._layout, position)
         return no_number(self._layout.where, lines[row], column.iloc[row], name)
 
     def _find_times(self, cells: pd.DataFrame) -> None:
         """Take a column of texts for times where all of them are, and no other is one."""
         if self._scales:
             return
-        for i, place in enumerate(self.places):
-            texts = cells[place]
+        for i, position in enumerate(self.positions):
+            texts = cells[position]
             if all(isinstance(text, str) and is_time(text) for text in texts):
                 self._scales[i] = 1.0
                 return
@@ -369,7 +369,7 @@ class _Columns:
             or (unit is not None and millivolts_per(unit) is not None)
         )
 
-    def content(self, columns: Sequence[np.ndarray | Later]) -> Content:
+    def record(self, columns: Sequence[np.ndarray | LazyArray]) -> ParsedRecord:
         """Make channels of columns, of which all lines were seen."""
         where, block = self._layout.where, self._layout.block
         rates = [rate_of(where, columns[i], self._times.get(i)) for i in sorted(self._scales)]
@@ -388,7 +388,7 @@ class _Columns:
             (fault, *_) = self._texts.values()
             raise DataError(f"{where}: holds no signals. {fault}")
         left_out = [self._named[i][0] for i in self._texts]
-        return Content(
+        return ParsedRecord(
             [
                 Channel(columns[i], self._named[i][0], self._named[i][1] or block.unit, rate)
                 for i in signals

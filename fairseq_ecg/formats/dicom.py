@@ -12,12 +12,12 @@ import numpy as np
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.limits import check_limit, check_unpacked
-from fairseq_ecg.formats.channels import Channel, Content, Given
+from fairseq_ecg.formats.channels import Channel, Given, ParsedRecord
+from fairseq_ecg.formats.chunks import Frames, LazyArray
 from fairseq_ecg.formats.groups import Group, combined
 from fairseq_ecg.formats.leads import standard_lead
 from fairseq_ecg.formats.location import Location
 from fairseq_ecg.formats.padding import Padding
-from fairseq_ecg.formats.stretches import Frames, Later
 from fairseq_ecg.formats.units import field_text, millivolts_per
 
 _LEAD_OF_CODE = {1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"} | {
@@ -51,7 +51,7 @@ _FIRST_GROUPS = (b"\x02\0", b"\x08\0", b"\0\x08")
 _INFLATED_AT_ONCE = 2**24
 
 
-def read_dicom(location: Location, given: Given, at_once: int | None = None) -> Content:
+def read_dicom(location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:
     """Read the rhythm of a DICOM waveform object, with file meta information or without.
 
     Of its multiplex groups those are taken that are not derived (as median beats are) and make one
@@ -65,13 +65,13 @@ def read_dicom(location: Location, given: Given, at_once: int | None = None) -> 
     if not groups:
         raise DataError(f"{where}: a DICOM file without waveforms. An ECG has a WaveformSequence")
     with damage_as_data_error(where, "DICOM waveform"):
-        content = combined(
+        record = combined(
             where,
             [_group(where, group, i, byte_order) for i, group in enumerate(groups, 1)],
         )
         said = {name: field_text(dataset.get(name)) for name in _METADATA}
         metadata = {name: text for name, text in said.items() if text is not None}
-        return Content(content.channels, metadata | dict(content.metadata))
+        return ParsedRecord(record.channels, metadata | dict(record.metadata))
 
 
 def _dataset(where: str, path: Path) -> tuple[Any, str]:
@@ -120,7 +120,7 @@ def _group(where: str, group: Any, number: int, byte_order: str) -> Group:
     frames = Frames(lambda start, stop: _samples(counts, scales, padding, start, stop))
     channels = [
         Channel(
-            Later(frames, i, len(counts), np.dtype(np.float64)),
+            LazyArray(frames, i, len(counts), np.dtype(np.float64)),
             _name(each),
             _unit(each),
             rate,
@@ -137,10 +137,10 @@ def _counts(where: str, group: Any, byte_order: str) -> np.ndarray:
     shape = group.NumberOfWaveformSamples, group.NumberOfWaveformChannels
     check_limit(where, "samples", shape[0])
     check_limit(where, "channels", shape[1])
-    form = (group.WaveformBitsAllocated, group.WaveformSampleInterpretation)
-    if form not in _DTYPES:
-        raise ValueError(f"samples of {form[0]} bits that are {form[1]}")
-    dtype = np.dtype(_DTYPES[form]).newbyteorder(byte_order)
+    kind = (group.WaveformBitsAllocated, group.WaveformSampleInterpretation)
+    if kind not in _DTYPES:
+        raise ValueError(f"samples of {kind[0]} bits that are {kind[1]}")
+    dtype = np.dtype(_DTYPES[kind]).newbyteorder(byte_order)
     return np.frombuffer(group.WaveformData, dtype, shape[0] * shape[1]).reshape(shape)
 
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.limits import check_limit
-from fairseq_ecg.formats.channels import Channel, Content, Given
+from fairseq_ecg.formats.channels import Channel, Given, ParsedRecord
+from fairseq_ecg.formats.chunks import Frames, LazyArray
 from fairseq_ecg.formats.ecg import with_notes
 from fairseq_ecg.formats.location import LocalFile, Location
-from fairseq_ecg.formats.stretches import Frames, Later
 
 _FILE_FIELDS = {
     "version": 8,
@@ -51,23 +51,23 @@ _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 """Numbers with a comma that may part thousands as well as decimals."""
 
 
-def read_edf(location: Location, given: Given, at_once: int | None = None) -> Content:
+def read_edf(location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:
     """Read an EDF or EDF+ file."""
     return _read(location, "EDF", given, at_once)
 
 
-def read_bdf(location: Location, given: Given, at_once: int | None = None) -> Content:
+def read_bdf(location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:
     """Read a BDF or BDF+ file."""
     return _read(location, "BDF", given, at_once)
 
 
-def _read(location: Location, kind: str, given: Given, at_once: int | None) -> Content:
+def _read(location: Location, kind: str, given: Given, at_once: int | None) -> ParsedRecord:
     where = str(location)
     file = location.local()
     with damage_as_data_error(where, f"{kind} file"):
         with open(file.path, "rb") as opened:
             header = _Header(where, kind, opened)
-        return _Records(where, file, header).content(given, at_once)
+        return _Records(where, file, header).record(given, at_once)
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class _Header:
 
     @property
     def signal_numbers(self) -> list[int]:
-        """Places of the signals that are not annotations."""
+        """Indices of the signals that are not annotations."""
         return [i for i in range(len(self.signals)) if not self._is_annotation(i)]
 
     def _is_annotation(self, signal: int) -> bool:
@@ -173,7 +173,7 @@ class _Header:
             ]
         return "".join(texts).encode("latin-1")
 
-    def channel(self, signal: int, samples: np.ndarray | Later) -> Channel:
+    def channel(self, signal: int, samples: np.ndarray | LazyArray) -> Channel:
         """Return a signal with what the header says of it."""
         return Channel(
             samples,
@@ -238,13 +238,13 @@ def _fields(content: bytes, widths: dict[str, int], n: int) -> list[dict[str, st
     if len(content) < n * _FIELD_BYTES:
         raise ValueError("the file ends within its header")
     texts: list[dict[str, str]] = [{} for _ in range(n)]
-    place = 0
+    offset = 0
     for name, width in widths.items():
         for each in texts:
             # Latin-1 holds ASCII, which the format asks for, and the micro sign of devices.
-            field = content[place : place + width].partition(b"\0")[0].decode("latin-1")
+            field = content[offset : offset + width].partition(b"\0")[0].decode("latin-1")
             each[name] = field.rstrip() if width > 8 else field.strip()
-            place += width
+            offset += width
     return texts
 
 
@@ -268,7 +268,7 @@ class _Records:
     def __init__(self, where: str, file: LocalFile, header: _Header):
         self._where, self._file, self._header = where, file, header
 
-    def content(self, given: Given, at_once: int | None) -> Content:
+    def record(self, given: Given, at_once: int | None) -> ParsedRecord:
         """Return channels; those of a long file are read as they are asked for.
 
         Raises:
@@ -284,13 +284,13 @@ class _Records:
         if at_once is not None and header.longest > at_once:
             frames = Frames(self._samples)
             samples = [
-                Later(frames, place, n * header.n_records, np.dtype(np.float64), n)
-                for place, n in enumerate(header.samples[i] for i in header.signal_numbers)
+                LazyArray(frames, i, n * header.n_records, np.dtype(np.float64), n)
+                for i, n in enumerate(header.samples[k] for k in header.signal_numbers)
             ]
         else:
             samples = self._samples(0, header.n_records)
         metadata = {"patient": header.file["patient"], "recording": header.file["recording"]}
-        return Content(
+        return ParsedRecord(
             [
                 header.channel(number, row)
                 for number, row in zip(header.signal_numbers, samples, strict=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
-from fairseq_ecg.formats.channels import Channel, Content
+from fairseq_ecg.formats.channels import Channel, ParsedRecord
 from fairseq_ecg.formats.ecg import with_notes
 from fairseq_ecg.formats.leads import standard_leads
 
@@ -31,7 +31,7 @@ class Group:
     start: str | None = None
 
 
-def combined(where: str, groups: Sequence[Group]) -> Content:
+def combined(where: str, groups: Sequence[Group]) -> ParsedRecord:
     """Take the groups that make one recording.
 
     These are groups of one rate and length, of which each adds leads of its own. Of several such
@@ -70,7 +70,7 @@ def combined(where: str, groups: Sequence[Group]) -> Content:
             taken, most = picked, extent
     left_out = []
     for i, group in enumerate(groups):
-        rest = [name for place, name in enumerate(names[i]) if place not in taken.get(i, ())]
+        rest = [name for index, name in enumerate(names[i]) if index not in taken.get(i, ())]
         if rest:
             left_out.append(
                 f"{' '.join(rest)} of {group.name}{DERIVED if group.is_derived else ''}"
@@ -82,18 +82,18 @@ def combined(where: str, groups: Sequence[Group]) -> Content:
             f"{' '.join(names[i])} at {groups[i].start or '?'}" for i in sorted(taken)
         )
         doubts.append(f"its leads were not recorded at one time, but begin: {times}")
-    channels = [groups[i].channels[place] for i in sorted(taken) for place in taken[i]]
-    return Content(channels, with_notes({}, left_out, doubts))
+    channels = [groups[i].channels[index] for i in sorted(taken) for index in taken[i]]
+    return ParsedRecord(channels, with_notes({}, left_out, doubts))
 
 
 def _with_own_leads(
     members: Sequence[int], names: Sequence[Sequence[str]]
 ) -> tuple[dict[int, list[int]], set[str]]:
-    """Places of the channels of each group that no group with more leads has, and their names."""
+    """Indices of the channels of each group that no group with more leads has, and their names."""
     picked, has = {}, set()
     for i in sorted(members, key=lambda i: -len(set(names[i]) & set(LEADS))):
-        places = [place for place, name in enumerate(names[i]) if name not in has]
-        if places:
-            picked[i] = places
+        indices = [index for index, name in enumerate(names[i]) if name not in has]
+        if indices:
+            picked[i] = indices
             has |= set(names[i])
     return picked, has

@@ -10,10 +10,10 @@ import numpy as np
 
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.limits import check_limit, check_unpacked
-from fairseq_ecg.formats.channels import Content, Given
+from fairseq_ecg.formats.channels import Given, ParsedRecord
+from fairseq_ecg.formats.chunks import StoredArray
 from fairseq_ecg.formats.location import LocalFile, Location
-from fairseq_ecg.formats.stretches import StoredArray
-from fairseq_ecg.formats.variables import DESCRIBES, content_of
+from fairseq_ecg.formats.variables import DESCRIBES, parse_variables
 
 if TYPE_CHECKING:
     import h5py
@@ -27,7 +27,7 @@ _FILLS = ("_FillValue", "missing_value")
 of a sample without value."""
 
 
-def read_hdf5(location: Location, given: Given, at_once: int | None = None) -> Content:
+def read_hdf5(location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:
     """Read an HDF5 file.
 
     Data sets and attributes at any depth are variables by the last part of their name. What
@@ -50,7 +50,7 @@ def read_hdf5(location: Location, given: Given, at_once: int | None = None) -> C
             for name in item.attrs:
                 is_known = name.lower() in DESCRIBES
                 variables.setdefault((*path, name), item.attrs[name] if is_known else None)
-        return content_of(where, variables, given)
+        return parse_variables(where, variables, given)
 
 
 @contextmanager
@@ -108,9 +108,9 @@ def objects(where: str, hdf5: "h5py.File") -> Iterator[tuple[tuple[str, ...], An
             continue
         for name in group:
             link = group.get(name, getlink=True)
-            place = (*path, name)
+            inner = (*path, name)
             if isinstance(link, h5py.ExternalLink):
-                raise DataError(_elsewhere(where, f"/{'/'.join(place)}", "a link to another file"))
+                raise DataError(_elsewhere(where, f"/{'/'.join(inner)}", "a link to another file"))
             if not isinstance(link, h5py.HardLink):
                 continue
             item = group[name]
@@ -120,8 +120,8 @@ def objects(where: str, hdf5: "h5py.File") -> Iterator[tuple[tuple[str, ...], An
                 _refuse_other_files(item, where)
             seen.add(address(item))
             check_limit(where, "objects", len(seen))
-            check_limit(where, "nesting", len(place))
-            waiting.append((place, item))
+            check_limit(where, "nesting", len(inner))
+            waiting.append((inner, item))
 
 
 def check_data_set(data_set: Any, where: str) -> None:
@@ -236,7 +236,7 @@ def _unpacked(data_set: Any, stored: np.ndarray, where: str) -> np.ndarray:
 
 
 def address(item: Any) -> int:
-    """Place of an object in its HDF5 file, which tells it from others whatever its name."""
+    """Address of an object in its HDF5 file, whatever it is called there."""
     import h5py
 
     return h5py.h5o.get_info(item.id).addr

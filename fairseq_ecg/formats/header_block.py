@@ -349,12 +349,12 @@ def _of_opensignals(
             for key in ("label", "sensor"):  # what is measured, where that is said
                 found = device.get(key)
                 if isinstance(found, list) and 0 < len(found) <= len(listed):
-                    places = range(len(listed) - len(found), len(listed))
-                    for place, name in zip(places, found, strict=True):
+                    positions = range(len(listed) - len(found), len(listed))
+                    for position, name in zip(positions, found, strict=True):
                         if isinstance(name, str) and name.upper() not in ("RAW", "CUSTOM", ""):
-                            listed[place] = name
-                        elif listed[place] is None:
-                            listed[place] = str(device["column"][place])
+                            listed[position] = name
+                        elif listed[position] is None:
+                            listed[position] = str(device["column"][position])
             columns += listed
     return Block(rate, None, columns) if columns and len(columns) == n_columns else None
 

@@ -70,7 +70,7 @@ class Location:
         try:
             file_system, path = url_to_fs(self.address)
             return file_system.isfile(path)
-        except Exception:  # out of reach: `open` tells why
+        except Exception:  # out of reach: `open` says why
             return False
 
     def open(self) -> BinaryIO:
@@ -128,7 +128,7 @@ class Location:
                 target.write(part)
 
     def _size(self) -> int | None:
-        """Bytes that it takes where it lies, packed; None where a URL does not tell."""
+        """Bytes that it takes where it lies, packed; None where a URL does not say."""
         if not self.is_url:
             return os.path.getsize(self.address)
         from fsspec.core import url_to_fs

@@ -9,7 +9,8 @@ import numpy as np
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.data.recording import read_mat as read_variables
-from fairseq_ecg.formats.channels import Content, Given
+from fairseq_ecg.formats.channels import Given, ParsedRecord
+from fairseq_ecg.formats.chunks import StoredArray
 from fairseq_ecg.formats.hdf5 import (
     SIGNATURE,
     DataSet,
@@ -22,8 +23,7 @@ from fairseq_ecg.formats.hdf5 import (
 )
 from fairseq_ecg.formats.location import LocalFile, Location
 from fairseq_ecg.formats.mat_files import part_long_matrices
-from fairseq_ecg.formats.stretches import StoredArray
-from fairseq_ecg.formats.variables import DESCRIBES, Path, content_of
+from fairseq_ecg.formats.variables import DESCRIBES, Path, parse_variables
 from fairseq_ecg.formats.wfdb import read_wfdb
 
 _IN_ITSELF = object()
@@ -32,7 +32,7 @@ _USER_BLOCK = 512
 """Bytes before the HDF5 file that MATLAB 7.3 writes."""
 
 
-def read_mat(location: Location, given: Given, at_once: int | None = None) -> Content:
+def read_mat(location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:
     """Read a ``.mat`` file of any version.
 
     Fields of structs are variables as well. Challenge records (a variable ``val``, and a WFDB
@@ -48,20 +48,20 @@ def read_mat(location: Location, given: Given, at_once: int | None = None) -> Co
                 if "val" in mat and header.exists():
                     return read_wfdb(header, given, at_once)
                 variables = _Version73(where, mat, local, at_once or 0).variables()
-                return content_of(where, dict(variables), given)
+                return parse_variables(where, dict(variables), given)
         stored: dict[str, StoredArray] = {}
-        content: BinaryIO = file
-        content.seek(0)
+        stream: BinaryIO = file
+        stream.seek(0)
         if local is not None:
             rest, stored = part_long_matrices(local, where, at_once)
-            content = io.BytesIO(rest)
+            stream = io.BytesIO(rest)
         loaded = read_variables(
-            content, where, required=(), optional=None, remedy="Get or write it again"
+            stream, where, required=(), optional=None, remedy="Get or write it again"
         )
     loaded = {name: loaded[name] for name in loaded if not name.startswith("__")} | stored
     if "val" in loaded and header.exists():
         return read_wfdb(header, given, at_once)
-    return content_of(where, dict(_fields(where, (), loaded)), given)
+    return parse_variables(where, dict(_fields(where, (), loaded)), given)
 
 
 def _fields(where: str, path: Path, values: dict[str, Any]) -> Iterator[tuple[Path, Any]]:
@@ -118,11 +118,11 @@ class _Version73:
         """Return what a cell holds. Many may hold the same, and damaged ones themselves."""
         check_limit(self._where, "nesting", depth)
         item = self._mat[reference]
-        place = address(item)
-        if place not in self._cells:
+        key = address(item)
+        if key not in self._cells:
             check_limit(self._where, "objects", len(self._cells))
-            self._cells[place] = _IN_ITSELF
-            self._cells[place] = self._value(item, True, depth)
-        if self._cells[place] is _IN_ITSELF:
+            self._cells[key] = _IN_ITSELF
+            self._cells[key] = self._value(item, True, depth)
+        if self._cells[key] is _IN_ITSELF:
             raise DataError(f"{self._where}: has a cell array that holds itself. Write it again")
-        return self._cells[place]
+        return self._cells[key]

@@ -15,8 +15,8 @@ import scipy.io
 from fairseq_ecg.data.errors import damage_as_data_error
 from fairseq_ecg.data.limits import check_unpacked
 from fairseq_ecg.data.mat_structure import COMPRESSED, HEADER_BYTES, MATRIX, byte_order
+from fairseq_ecg.formats.chunks import StoredArray
 from fairseq_ecg.formats.location import LocalFile
-from fairseq_ecg.formats.stretches import StoredArray
 
 _NUMERIC_CLASSES = range(6, 16)
 _COMPLEX, _LOGICAL = 0x0800, 0x0200
@@ -86,12 +86,12 @@ def without_variable(content: bytes, name: str) -> tuple[bytes, int, bool] | Non
 
 
 def with_variable(
-    content: bytes, name: str, value: np.ndarray, place: int, is_compressed: bool
+    content: bytes, name: str, value: np.ndarray, offset: int, is_compressed: bool
 ) -> bytes:
     """Undo `without_variable`, with a value of its own."""
     buffer = io.BytesIO()
     scipy.io.savemat(buffer, {name: value}, do_compression=is_compressed)
-    return content[:place] + buffer.getvalue()[HEADER_BYTES:] + content[place:]
+    return content[:offset] + buffer.getvalue()[HEADER_BYTES:] + content[offset:]
 
 
 def _variables(content: bytes | mmap.mmap, order: str) -> Iterator[tuple[int, int, bool, str]]:
@@ -115,26 +115,26 @@ def _beginning(content: bytes | mmap.mmap, start: int, stop: int, is_compressed:
 
 def _name(matrix: bytes, order: str) -> tuple[str, int]:
     """Name of a variable, which comes after tag, flags and dimensions, and where it ends."""
-    place = 8 + 16
-    (n_bytes,) = struct.unpack_from(f"{order}I", matrix, place + 4)
-    place += 8 + -(-n_bytes // 8) * 8
-    tag, n_bytes = struct.unpack_from(f"{order}II", matrix, place)
+    offset = 8 + 16
+    (n_bytes,) = struct.unpack_from(f"{order}I", matrix, offset + 4)
+    offset += 8 + -(-n_bytes // 8) * 8
+    tag, n_bytes = struct.unpack_from(f"{order}II", matrix, offset)
     if tag >> 16:  # a short name lies in its tag
-        return matrix[place + 4 : place + 4 + (tag >> 16)].decode("latin-1"), place + 8
-    name = matrix[place + 8 : place + 8 + n_bytes].decode("latin-1")
-    return name, place + 8 + -(-n_bytes // 8) * 8
+        return matrix[offset + 4 : offset + 4 + (tag >> 16)].decode("latin-1"), offset + 8
+    name = matrix[offset + 8 : offset + 8 + n_bytes].decode("latin-1")
+    return name, offset + 8 + -(-n_bytes // 8) * 8
 
 
 def _stored(
     file: LocalFile,
     where: str,
     content: mmap.mmap,
-    place: tuple[int, int],
+    offset: tuple[int, int],
     is_compressed: bool,
     order: str,
 ) -> StoredArray | None:
     """Refer to the numbers of a matrix; None if it does not hold real numbers alone."""
-    start, stop = place
+    start, stop = offset
     beginning = _beginning(content, start, stop, is_compressed)
     (flags,) = struct.unpack_from(f"{order}I", beginning, 16)
     (n_bytes,) = struct.unpack_from(f"{order}I", beginning, 28)
@@ -165,14 +165,14 @@ class _Unpacked:
     """The first bytes of what is compressed in a part of a file, to be read once."""
 
     def __init__(self, content: mmap.mmap, start: int, stop: int, n_bytes: int):
-        self._content, self._place, self._stop, self._left = content, start, stop, n_bytes
+        self._content, self._offset, self._stop, self._left = content, start, stop, n_bytes
         self._unpacking = zlib.decompressobj()
 
     def read(self, n_bytes: int) -> bytes:
         packed = self._unpacking.unconsumed_tail
         if not packed:
-            stop = min(self._place + _BYTES_AT_ONCE, self._stop)
-            packed, self._place = self._content[self._place : stop], stop
+            stop = min(self._offset + _BYTES_AT_ONCE, self._stop)
+            packed, self._offset = self._content[self._offset : stop], stop
         if not self._left:
             return b""
         unpacked = self._unpacking.decompress(packed, min(n_bytes, self._left))

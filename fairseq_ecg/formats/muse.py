@@ -243,8 +243,8 @@ def _whole(where: object, name: str, text: str) -> int:
 
 def _qrs(path: Path, root: etree._Element) -> pd.DataFrame:
     rows = []
-    for place, element in enumerate(root.iterfind("QRSTimesTypes/QRS"), 1):
-        number = _text(element, "Number") or element.get("Number") or str(place)
+    for index, element in enumerate(root.iterfind("QRSTimesTypes/QRS"), 1):
+        number = _text(element, "Number") or element.get("Number") or str(index)
         texts = (number, _text(element, "Type"), _text(element, "Time"))
         rows.append([text and _whole(path, "a field of QRS", text) for text in texts])
     return pd.DataFrame(rows, columns=["Number", "Type", "Time"], dtype="Int64")

@@ -1,4 +1,4 @@
-"""Values that stand for samples which are not there, told from samples that have this value."""
+"""Values that stand for samples which are not there, as against samples that have this value."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Padding:
 
     Args:
         value: of the samples; None where nothing is padding.
-        gaps: first frame and the one behind the last of each stretch in which all samples are
+        gaps: first frame and the one behind the last of each range in which all samples are
             padding; None where every sample of the value is.
     """
 

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.formats.archives import ZIP, format_of_zip, refuse_packed
-from fairseq_ecg.formats.channels import Channel, Content, Given, to_ecg
+from fairseq_ecg.formats.channels import Channel, Given, ParsedRecord, to_ecg
 from fairseq_ecg.formats.ecg import DOUBTS, ECG, check_doubts
 from fairseq_ecg.formats.hdf5 import SIGNATURE
 from fairseq_ecg.formats.location import Location
@@ -53,7 +53,7 @@ FORMAT_OF_SUFFIX = {
     ".hdf": "hdf5",
     ".hd5": "hdf5",
 }
-"""Format by extension, for files whose first bytes do not tell."""
+"""Format by extension, for files whose first bytes do not identify it."""
 
 _SIGNATURES = (
     (0, b"0       ", "edf"),
@@ -65,10 +65,10 @@ _SIGNATURES = (
     (0, b"MATLAB ", "mat"),
     (0, SIGNATURE, "hdf5"),
 )
-"""Place, bytes and the format that they tell."""
+"""Offset, bytes and the format that they identify."""
 _AECG = re.compile(rb"<(?:\w+:)?AnnotatedECG\b")
 _START = 4096
-"""Bytes of a file that tell its format."""
+"""Bytes of a file by which its format is recognised."""
 _PARQUET = b"PAR1"
 
 
@@ -92,14 +92,14 @@ def read_ecg(
     Args:
         path: file, WFDB record with or without extension, or URL of either (anything fsspec
             opens, such as ``s3://bucket/a.edf``).
-        format: one of `FORMATS`; told from the first bytes or the extension if not given.
+        format: one of `FORMATS`; recognised by the first bytes or the extension if not given.
         leads: names of the file's leads, in its order.
         sample_rate: in Hz.
         units: ``mV``, ``uV``, ``V``, ``nV`` or ``counts``, of all leads or of each.
         gain: counts of the converter per mV, of all leads or of each.
-        at_once: of a recording with more samples than this, ``signal`` is `Stretches`, which reads
-            what is asked of it, where the format allows that. None: the whole is read.
-        verify: refuse what there is reason to doubt, which is otherwise read and told in
+        at_once: of a recording with more samples than this, ``signal`` is a `ChunkedSignal`, which
+            reads what is asked of it, where the format allows that. None: the whole is read.
+        verify: refuse what there is reason to doubt, which is otherwise read and listed in
             ``metadata["doubts"]``: samples that do not have the checksum that the file says, or
             another number of them. Checksums of a recording that is not read at once are compared
             only now, for which all of it is read.
@@ -121,14 +121,14 @@ def read_ecg(
         format = format or format_of(location)
         if format == "wfdb":
             location = header_of(location)
-        content = _reader(format)(location, given, at_once)
+        record = _reader(format)(location, given, at_once)
         if verify:
-            check_doubts(str(location), (*content.metadata.get(DOUBTS, ()), *content.verify()))
-        return to_ecg(str(location), content, given, at_once)
+            check_doubts(str(location), (*record.metadata.get(DOUBTS, ()), *record.verify()))
+        return to_ecg(str(location), record, given, at_once)
 
 
 def format_of(path: str | os.PathLike) -> str:
-    """Tell the format of a file from its first bytes, or else from its extension.
+    """Recognise the format of a file by its first bytes, or else by its extension.
 
     Raises:
         DataError: it is missing, empty, or of no format known here.
@@ -145,8 +145,8 @@ def format_of(path: str | os.PathLike) -> str:
         return format_of_zip(location)
     if location.suffix != ".dat":  # whose samples may be any bytes
         refuse_packed(location, start)
-    for place, signature, format in _SIGNATURES:
-        if start[place : place + len(signature)] == signature:
+    for offset, signature, format in _SIGNATURES:
+        if start[offset : offset + len(signature)] == signature:
             return format
     if location.suffix in FORMAT_OF_SUFFIX:
         format = FORMAT_OF_SUFFIX[location.suffix]
@@ -169,18 +169,18 @@ def _is_record(location: Location) -> bool:
     )
 
 
-def _reader(format: str) -> Callable[[Location, Given, int | None], Content]:
+def _reader(format: str) -> Callable[[Location, Given, int | None], ParsedRecord]:
     module, function = FORMATS[format]
     return getattr(import_module(f"fairseq_ecg.formats.{module}"), function)
 
 
-def read_muse(location: Location, given: Given, at_once: int | None = None) -> Content:
+def read_muse(location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:
     """Read a MUSE XML file."""
     from fairseq_ecg.formats import muse
 
     with location.on_disk() as path:
         ecg = muse.read_muse(path).ecg
-    return Content(
+    return ParsedRecord(
         [
             Channel(row, lead, "mV", ecg.sample_rate)
             for lead, row in zip(ecg.leads, ecg.signal, strict=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.limits import check_limit
-from fairseq_ecg.formats.channels import Channel, Content, Given
+from fairseq_ecg.formats.channels import Channel, Given, ParsedRecord
 from fairseq_ecg.formats.ecg import with_notes
 from fairseq_ecg.formats.groups import Group, combined
 from fairseq_ecg.formats.location import Location
@@ -25,22 +25,22 @@ _FAULT = -(2**15)
 """Count that stands for a faulty lead in ISHNE files."""
 
 
-def read_scp(location: Location, given: Given, at_once: int | None = None) -> Content:
+def read_scp(location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:
     """Read the rhythm of an SCP-ECG file, Huffman-coded or not, with reference beats added."""
     return _read(location, "SCP-ECG")
 
 
-def read_aecg(location: Location, given: Given, at_once: int | None = None) -> Content:
+def read_aecg(location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:
     """Read the first rhythm series of an HL7 aECG file."""
     return _read(location, "HL7 aECG")
 
 
-def read_ishne(location: Location, given: Given, at_once: int | None = None) -> Content:
+def read_ishne(location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:
     """Read an ISHNE Holter file; all of it is in memory."""
     return _read(location, "ISHNE Holter")
 
 
-def _read(location: Location, kind: str) -> Content:
+def _read(location: Location, kind: str) -> ParsedRecord:
     where = str(location)
     try:
         from ecgdatakit import ChecksumWarning, FileParser
@@ -62,13 +62,13 @@ def _read(location: Location, kind: str) -> Content:
         if kind == "HL7 aECG":
             check_limit(where, "elements", path.read_bytes().count(b"<"))
         record = FileParser.parse(path)
-        content = combined(where, _groups(record))
+        parsed = combined(where, _groups(record))
     texts = [str(warning.message) for warning in said]
     doubts = [text for text in texts if "may be truncated" in text]
-    metadata = with_notes(content.metadata, _unread(texts), doubts)
+    metadata = with_notes(parsed.metadata, _unread(texts), doubts)
     if record.patient.patient_id:
         metadata["patient"] = record.patient.patient_id
-    return Content(content.channels, metadata)
+    return ParsedRecord(parsed.channels, metadata)
 
 
 def _groups(record: Any) -> list[Group]:
@@ -76,11 +76,11 @@ def _groups(record: Any) -> list[Group]:
     times = record.raw_metadata.get("rhythm_time", {})  # of aECG, where leads have rounded rates
     codes = record.raw_metadata.get("lead_spec")  # of ISHNE, where leads without name are "Lead 1"
     of_time: dict[tuple[str, int], list[Channel]] = {}
-    for place, lead in enumerate(record.leads):
+    for index, lead in enumerate(record.leads):
         samples, name = lead.samples, lead.label
         if codes is not None:
-            if codes[place] not in _LEADS_OF_ISHNE:
-                name = f"signal {place + 1}"
+            if codes[index] not in _LEADS_OF_ISHNE:
+                name = f"signal {index + 1}"
             fault = _FAULT * (lead.resolution / 1000 if lead.units else 1)
             samples = np.where(np.isclose(samples, fault, rtol=1e-9, atol=0), np.nan, samples)
         rate = times.get("sampling_rate_exact", lead.sampling_rate)

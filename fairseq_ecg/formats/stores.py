@@ -2,8 +2,8 @@
 
 ``outputs_test.npy`` holds raw numbers in C order, in spite of its name without NumPy's header;
 ``outputs_test_header.pkl`` beside it is a pickled dict of ``shape``, ``dtype`` and further
-arguments of :class:`numpy.memmap`. fairseq_ecg/compat/README.md has more on both, and on the form
-that ``np.load`` reads too.
+arguments of :class:`numpy.memmap`. fairseq_ecg/compat/README.md has more on both, and
+on the file format that ``np.load`` reads too.
 """
 
 import io
@@ -24,7 +24,7 @@ from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.data.names import printable
 
-FORMS = ("raw", "npy")
+FILE_FORMATS = ("raw", "npy")
 """Without NumPy's header, as fairseq_signals writes, or with it, so that ``np.load`` reads."""
 
 _HEADER_KEYS = {"shape", "dtype", "offset", "order"}
@@ -251,18 +251,23 @@ class RowStore:
         file: ``*.npy``.
         shape: of the array.
         dtype: of the array, by name.
-        form: one of :data:`FORMS`.
+        file_format: one of :data:`FILE_FORMATS`.
         token: what the processes that write it have in common, and no others.
     """
 
     def __init__(
-        self, file: Path, shape: Sequence[int], dtype: str, form: str = "raw", token: str = ""
+        self,
+        file: Path,
+        shape: Sequence[int],
+        dtype: str,
+        file_format: str = "raw",
+        token: str = "",
     ):
         self.file = Path(_with_extension(file))
         self.unfinished = self.file.with_name(f".unfinished-{token or os.getpid()}-{file.name}")
         self.shape = tuple(shape)
         self.dtype = np.dtype(dtype)
-        self._npy_header = npy_header(self.shape, self.dtype) if form == "npy" else b""
+        self._npy_header = npy_header(self.shape, self.dtype) if file_format == "npy" else b""
         self._row_bytes = _bytes_of(self.shape[1:], self.dtype)
 
     def allocate(self) -> None:
@@ -276,14 +281,14 @@ class RowStore:
         with open(self.unfinished, "r+b") as file:
             file.write(self._npy_header)
 
-    def write(self, places: Sequence[int], rows: np.ndarray) -> None:
+    def write(self, positions: Sequence[int], rows: np.ndarray) -> None:
         """Write rows.
 
         Not through memory maps: on a network's file system two machines that write to one page
         would each take the other's rows back.
 
         Args:
-            places: numbers of the B rows.
+            positions: numbers of the B rows.
             rows: ``(B, ...)``.
 
         Raises:
@@ -293,12 +298,12 @@ class RowStore:
             raise ValueError(f"{self.file}: rows of {rows.shape[1:]}, not of {self.shape[1:]}")
         rows = np.ascontiguousarray(rows, self.dtype)
         with open(self.unfinished, "r+b", buffering=0) as file:
-            for place, row in zip(places, rows, strict=True):
-                file.seek(len(self._npy_header) + int(place) * self._row_bytes)
+            for position, row in zip(positions, rows, strict=True):
+                file.seek(len(self._npy_header) + int(position) * self._row_bytes)
                 _write_all(file, row)
 
     def publish(self) -> None:
-        """Put the finished file in its place, its header last; one process does."""
+        """Put the finished file under its own name, its header last; one process does."""
         header_file = Path(MemmapReader.file_to_default_header(self.file))
         header: dict[str, Any] = {"shape": self.shape, "dtype": self.dtype.name}
         if self._npy_header:
@@ -448,7 +453,7 @@ def _checked_header(header: object, where: str) -> dict[str, Any]:
 
 
 class _Dtype:
-    """A type of NumPy as pickles hold it: a name, and a state that tells the order of its bytes."""
+    """A type of NumPy as pickles hold it: a name, and a state that says the order of its bytes."""
 
     def __init__(self, name: object, align: object = False, copy: object = True):
         self.name, self.order = name, "="

@@ -88,7 +88,7 @@ class Layout:
         n_cells: of a line.
         is_trailed: whether each line ends with a delimiter that has no cell behind it.
         names: of the columns; None where the table has no header.
-        units: of the columns; None where no line tells them.
+        units: of the columns; None where no line says them.
         first_line: number of the first line that is below the header.
         is_by_line: whether a line is a lead: its first cell is a text, or it has many.
         block: what the lines above say.
@@ -306,8 +306,8 @@ def _names_two(line: str) -> bool:
 def _start(rows: list[list[str]], body: list[list[str]], n_cells: int) -> tuple[int, list[bool]]:
     """Which line is the first of numbers, and which columns hold them."""
     numeric = []
-    for place in range(n_cells):
-        cells = [row[place] for row in body if not is_missing(row[place])]
+    for index in range(n_cells):
+        cells = [row[index] for row in body if not is_missing(row[index])]
         n_numbers = sum(is_number(cell) or is_time(cell) for cell in cells)
         numeric.append(2 * n_numbers >= len(cells))
 
@@ -320,9 +320,9 @@ def _start(rows: list[list[str]], body: list[list[str]], n_cells: int) -> tuple[
             if is_one
         )
 
-    places = (place for place, row in enumerate(rows) if is_of_numbers(row))
+    indices = (index for index, row in enumerate(rows) if is_of_numbers(row))
     default = next((p + 1 for p, row in enumerate(rows) if len(row) == n_cells), len(rows))
-    return next(places, default), numeric
+    return next(indices, default), numeric
 
 
 def _header(
@@ -335,7 +335,7 @@ def _header(
     if not region:
         return None, None, 0
     _check_first_numbers(where, lines, region, fits, numeric)
-    is_said = [says_something(lines[place][1]) for place in range(start)]
+    is_said = [says_something(lines[index][1]) for index in range(start)]
     if not fits[-1] or is_said[-1]:
         if fits[0] and not is_said[0] and start == 2 and n_cells > 1:
             raise DataError(
@@ -355,15 +355,15 @@ def _check_first_numbers(
     where: str, lines: list[Line], region: list[list[str]], fits: list[bool], numeric: list[bool]
 ) -> None:
     """Refuse lines below a header that begin as those of numbers do, and hold something else."""
-    place = len(region)
+    index = len(region)
     while (
-        place and len(region[place - 1]) == len(numeric) and _begins_with_number(region[place - 1])
+        index and len(region[index - 1]) == len(numeric) and _begins_with_number(region[index - 1])
     ):
-        place -= 1
-    if 0 < place < len(region) and fits[place - 1]:
-        for cell, name, is_one in zip(region[place], region[place - 1], numeric, strict=True):
+        index -= 1
+    if 0 < index < len(region) and fits[index - 1]:
+        for cell, name, is_one in zip(region[index], region[index - 1], numeric, strict=True):
             if is_one and not (is_missing(cell) or is_number(cell) or is_time(cell)):
-                raise no_number(where, lines[place][0], cell, name)
+                raise no_number(where, lines[index][0], cell, name)
 
 
 def _begins_with_number(row: list[str]) -> bool:

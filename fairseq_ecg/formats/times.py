@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.formats.chunks import LazyArray
 from fairseq_ecg.formats.decimals import clean
-from fairseq_ecg.formats.stretches import Later
 
 TIME_NAMES = frozenset(
     [
@@ -39,7 +39,7 @@ _MOMENT = re.compile(
 )
 _DAY, _HOUR = 86_400, 3_600
 _SPAN = 10 * _DAY
-"""Between the numbers of two dates: dates are told apart however the zone shifts their hours."""
+"""Between the numbers of two dates: dates are distinguished however the zone shifts their hours."""
 
 _SLOWEST = 20.0
 """Hz; a slower time column is not in the unit that it seems to be in."""
@@ -106,9 +106,9 @@ class Times:
         nanoseconds = int(f"{match['fraction'] or '':0<9}"[:9])
         whole = hour * _HOUR + int(match["minute"]) * 60 + int(match["second"])
         now = (whole - _zone(match["zone"])) * 10**9 + nanoseconds
-        for place in ("before", "behind"):
-            if match[f"{place}1"]:
-                date = match[f"{place}1"], match[f"{place}2"], match[f"{place}3"]
+        for side in ("before", "behind"):
+            if match[f"{side}1"]:
+                date = match[f"{side}1"], match[f"{side}2"], match[f"{side}3"]
                 number = self._dates.setdefault(date, len(self._dates))
                 if hour > 24 or abs(_zone(match["zone"])) > 14 * _HOUR:
                     raise self._no_time(match.string)
@@ -161,7 +161,7 @@ def _ordinal(first: int, second: int, third: int, is_year_first: bool, order: st
     return datetime.date(year, month, day).toordinal()
 
 
-def rate_of(where: str, seconds: np.ndarray | Later, times: Times | None = None) -> float:
+def rate_of(where: str, seconds: np.ndarray | LazyArray, times: Times | None = None) -> float:
     """Sampling rate in Hz from the times of samples.
 
     Args:
@@ -182,8 +182,9 @@ def rate_of(where: str, seconds: np.ndarray | Later, times: Times | None = None)
         raise DataError(f"{where}: its times do not increase. Remove the column of times")
     for start in range(0, n_samples - 1, _AT_ONCE):
         part = decode(seconds[start : min(start + _AT_ONCE + 1, n_samples)])
-        places = first + step * np.arange(start + 1, start + len(part))
-        even = (np.abs(np.diff(part) - step) <= step * _UNEVEN) & (np.abs(part[1:] - places) < step)
+        expected = first + step * np.arange(start + 1, start + len(part))
+        even = np.abs(np.diff(part) - step) <= step * _UNEVEN
+        even &= np.abs(part[1:] - expected) < step
         if not even.all():
             raise DataError(
                 f"{where}: its times are not evenly spaced (sample {start + np.argmin(even) + 1}). "

@@ -12,7 +12,7 @@ from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.limits import check_limit, check_unpacked, limit_of
 from fairseq_ecg.formats.arrays import as_rows, check_npy, stored_npy
-from fairseq_ecg.formats.channels import RATE_TOLERANCE, Channel, Content, Given
+from fairseq_ecg.formats.channels import RATE_TOLERANCE, Channel, Given, ParsedRecord
 from fairseq_ecg.formats.ecg import with_notes
 from fairseq_ecg.formats.leads import standard_lead
 from fairseq_ecg.formats.location import LocalFile, Location
@@ -53,7 +53,7 @@ Path = tuple[str, ...]
 """Names of the groups or structs that hold a variable, and its own."""
 
 
-def content_of(where: str, variables: Mapping[Path, Any], given: Given) -> Content:
+def parse_variables(where: str, variables: Mapping[Path, Any], given: Given) -> ParsedRecord:
     """Find an ECG among variables.
 
     The signal is the variable with one of `NAMES`, the arrays that are named as leads are, or the
@@ -96,7 +96,7 @@ def content_of(where: str, variables: Mapping[Path, Any], given: Given) -> Conte
     units = _for_each(where, "units", units, len(rows))
     gains = _for_each(where, "gain", found.numbers("gain", path), len(rows))
     rate = found.rate(path, given)
-    return Content(
+    return ParsedRecord(
         [
             Channel(row, leads[i] if leads else None, units[i], rate, gains[i])
             for i, row in enumerate(rows)
@@ -105,7 +105,7 @@ def content_of(where: str, variables: Mapping[Path, Any], given: Given) -> Conte
     )
 
 
-def _content_by_lead(found: "_Variables", arrays: "_ByLead", given: Given) -> Content:
+def _content_by_lead(found: "_Variables", arrays: "_ByLead", given: Given) -> ParsedRecord:
     """Make channels of arrays that each hold a lead."""
     channels, chosen = [], []
     for lead in filter(arrays.__contains__, LEADS):
@@ -115,7 +115,7 @@ def _content_by_lead(found: "_Variables", arrays: "_ByLead", given: Given) -> Co
         (gain,) = _for_each(found.where, "gain", found.numbers("gain", path), 1)
         channels.append(Channel(row, name, unit, found.rate(path, given), gain))
         chosen.append(path)
-    return Content(channels, with_notes({}, found.others(chosen, channels[0].samples.size)))
+    return ParsedRecord(channels, with_notes({}, found.others(chosen, channels[0].samples.size)))
 
 
 _ByLead = Mapping[str, Sequence[tuple[str, Path]]]
@@ -149,9 +149,9 @@ class _Variables:
             if n_axes < 1 or max(np.shape(value)) <= _FEW:
                 continue
             has_matrix |= n_axes > 1
-            place = _lead_in(path) if n_axes == 1 else None
-            if place is not None:
-                pattern, name = place
+            found = _lead_in(path) if n_axes == 1 else None
+            if found is not None:
+                pattern, name = found
                 leads = sets.setdefault(pattern, {})
                 leads.setdefault(standard_lead(name), []).append((name, path))
 
@@ -248,7 +248,7 @@ class _Variables:
         return None if value is None else _numbers(self.where, what, value)
 
     def rate(self, path: Path, given: Given) -> float | None:
-        """Sampling rate of a signal in Hz; None where the file does not tell.
+        """Sampling rate of a signal in Hz; None where the file does not say.
 
         Raises:
             DataError: it is no rate, or there are several, and none is the one given.
@@ -302,11 +302,11 @@ def _lead_in(path: Path) -> tuple[Path, str] | None:
     In HDF5 files of ml4h it is a part of its own (``strip/I``), or the end of one (``strip_I``),
     with numbers of recordings below it.
     """
-    for place in reversed(range(len(path))):
-        prefix, _, end = path[place].rpartition("_")
-        for rest, name in (("", path[place]), (prefix, end)):
+    for index in reversed(range(len(path))):
+        prefix, _, end = path[index].rpartition("_")
+        for rest, name in (("", path[index]), (prefix, end)):
             if standard_lead(name) in LEADS:
-                return (*path[:place], f"{rest}*", *path[place + 1 :]), name
+                return (*path[:index], f"{rest}*", *path[index + 1 :]), name
     return None
 
 
@@ -369,7 +369,7 @@ def _for_each(where: str, what: str, values: list | None, n: int) -> list:
     return values
 
 
-def read_npz(location: Location, given: Given, at_once: int | None = None) -> Content:
+def read_npz(location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:
     """Read a ``.npz`` file: a signal, and leads, rate, units and gain where they are in it."""
     where = str(location)
     with (
@@ -392,4 +392,4 @@ def read_npz(location: Location, given: Given, at_once: int | None = None) -> Co
             with archive.zip.open(f"{name}.npy") as member:
                 file = LocalFile.copy_of(member, f"{location.stem}.npy")
             variables[name,] = stored_npy(file, where)
-        return content_of(where, variables, given)
+        return parse_variables(where, variables, given)

@@ -10,15 +10,15 @@ import numpy as np
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.wfdb_header import NO_SEGMENT, WFDBHeader, header_bytes
 from fairseq_ecg.data.wfdb_record import WFDBRecord
-from fairseq_ecg.formats.channels import Channel, Content, Given
+from fairseq_ecg.formats.channels import Channel, Given, ParsedRecord
+from fairseq_ecg.formats.chunks import Frames, LazyArray
 from fairseq_ecg.formats.ecg import with_notes
 from fairseq_ecg.formats.location import Location
-from fairseq_ecg.formats.stretches import Frames, Later
 
 _SIGNAL_FILES = (".dat", ".mat")
 
 
-def read_wfdb(location: Location, given: Given, at_once: int | None = None) -> Content:
+def read_wfdb(location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:
     """Read a WFDB record.
 
     Args:
@@ -44,21 +44,21 @@ def read_wfdb(location: Location, given: Given, at_once: int | None = None) -> C
         return _content(record, *record.read_all())
 
 
-def _later(record: WFDBRecord) -> list[Later]:
+def _later(record: WFDBRecord) -> list[LazyArray]:
     """Samples of each signal, which are read as they are asked for."""
     frames = Frames(record.read)
     return [
-        Later(frames, i, each.per_frame * record.n_frames, np.dtype(np.float64), each.per_frame)
+        LazyArray(frames, i, each.per_frame * record.n_frames, np.dtype(np.float64), each.per_frame)
         for i, each in enumerate(record.signals)
     ]
 
 
 def _content(
     record: WFDBRecord,
-    samples: Sequence[np.ndarray | Later],
+    samples: Sequence[np.ndarray | LazyArray],
     doubts: tuple[str, ...],
     verify: Callable[[], tuple[str, ...]] = tuple,
-) -> Content:
+) -> ParsedRecord:
     rate, metadata = record.rate, {}
     if record.header.comments:
         metadata["comments"] = "\n".join(record.header.comments)
@@ -66,7 +66,7 @@ def _content(
         Channel(of_signal, signal.label, unit, rate and rate * signal.per_frame)
         for of_signal, signal, unit in zip(samples, record.signals, record.units, strict=True)
     ]
-    return Content(channels, with_notes(metadata, doubts=doubts), verify)
+    return ParsedRecord(channels, with_notes(metadata, doubts=doubts), verify)
 
 
 def header_of(location: Location) -> Location:
@@ -95,9 +95,9 @@ def _files_on_disk(location: Location, header: WFDBHeader) -> Iterator[Path]:
             segment = location.beside(f"{name}.hea")
             if name != NO_SEGMENT and segment not in headers:
                 headers[segment] = _header(segment)
-        for place, part in headers.items():
-            place.copy_to(Path(folder))
+        for each, part in headers.items():
+            each.copy_to(Path(folder))
             for file in dict.fromkeys(signal.file for signal in part.signals):
                 if file != NO_SEGMENT:
-                    location.beside(file).copy_to(Path(folder))
+                    each.beside(file).copy_to(Path(folder))
         yield Path(folder) / location.name

@@ -8,7 +8,7 @@ import pandas as pd
 
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.limits import check_limit, check_unpacked
-from fairseq_ecg.formats.channels import Content, Given
+from fairseq_ecg.formats.channels import Given, ParsedRecord
 from fairseq_ecg.formats.delimited import read_table
 from fairseq_ecg.formats.location import Location
 from fairseq_ecg.formats.table_layout import Text
@@ -18,7 +18,7 @@ _FEW_LINES = 64
 """Lines of a sheet that is about another, which has more."""
 
 
-def read_xlsx(location: Location, given: Given, at_once: int | None = None) -> Content:
+def read_xlsx(location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:
     """Read the sheet of a workbook that holds a table.
 
     Raises:

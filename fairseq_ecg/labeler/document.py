@@ -23,8 +23,8 @@ class Items(list):
     line: int
     lines: list[int]
 
-    def place(self, index: int) -> str:
-        """Name the place of an item: file and line."""
+    def location(self, index: int) -> str:
+        """Name the location of an item: file and line."""
         return f"{self.path}, line {self.lines[index]}"
 
 
@@ -35,36 +35,36 @@ class Fields(dict):
     line: int = 0
     lines: Mapping[Any, int] = MappingProxyType({})
 
-    def place(self, key: Any = None) -> str:
-        """Name the place of a key, or of the whole: file and line."""
+    def location(self, key: Any = None) -> str:
+        """Name the location of a key, or of the whole: file and line."""
         return f"{self.path}, line {self.lines.get(key, self.line)}"
 
     def expect(self, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
         """Refuse keys that are missing or unknown.
 
         Raises:
-            DataError: naming the place, the key and those there are.
+            DataError: naming the location, the key and those there are.
         """
         for key in required:
             if key not in self:
-                raise DataError(f"{self.place()}: {key!r} is missing")
+                raise DataError(f"{self.location()}: {key!r} is missing")
         for key in self:
             if key not in required + optional:
                 known = ", ".join(required + optional)
-                raise DataError(f"{self.place(key)}: unknown key {key!r}; there are {known}")
+                raise DataError(f"{self.location(key)}: unknown key {key!r}; there are {known}")
 
     def text(self, key: str) -> str:
         """Return a value that must be text; DataError otherwise."""
         value = self[key]
         if not isinstance(value, str) or not value:
-            raise DataError(f"{self.place(key)}: {key} is {value!r}; it must be text (quote it)")
+            raise DataError(f"{self.location(key)}: {key} is {value!r}; it must be text (quote it)")
         return value
 
     def flag(self, key: str) -> bool:
         """Return a value that must be true or false, false where absent; DataError otherwise."""
         value = self.get(key, False)
         if not isinstance(value, bool):
-            raise DataError(f"{self.place(key)}: {key} is {value!r}; it must be true or false")
+            raise DataError(f"{self.location(key)}: {key} is {value!r}; it must be true or false")
         return value
 
     def texts(self, key: str) -> tuple[str, ...]:
@@ -73,26 +73,26 @@ class Fields(dict):
         if value is None:
             return ()
         if not isinstance(value, Items):
-            raise DataError(f"{self.place(key)}: {key} must be a list of texts")
+            raise DataError(f"{self.location(key)}: {key} must be a list of texts")
         for i, item in enumerate(value):
             if not isinstance(item, str) or not item:
-                raise DataError(f"{value.place(i)}: {item!r} in {key} must be text (quote it)")
+                raise DataError(f"{value.location(i)}: {item!r} in {key} must be text (quote it)")
         return tuple(value)
 
     def records(self, key: str) -> Iterator["Fields"]:
         """Yield the mappings of a list of mappings, none where absent; DataError otherwise."""
-        yield from records(self.get(key), self.place(key))
+        yield from records(self.get(key), self.location(key))
 
 
-def records(value: Any, place: str) -> Iterator[Fields]:
+def records(value: Any, location: str) -> Iterator[Fields]:
     """Yield the mappings of a list of mappings; DataError if it is something else."""
     if value is None:
         return
     if not isinstance(value, Items):
-        raise DataError(f"{place}: must be a list")
+        raise DataError(f"{location}: must be a list")
     for i, item in enumerate(value):
         if not isinstance(item, Fields):
-            raise DataError(f"{value.place(i)}: {item!r} must be a mapping of keys to values")
+            raise DataError(f"{value.location(i)}: {item!r} must be a mapping of keys to values")
         yield item
 
 

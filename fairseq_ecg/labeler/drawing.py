@@ -45,7 +45,7 @@ def draw_graph(graph: KnowledgeGraph, entity: str, path: Path) -> None:
         (name, parent) for name in names for parent in graph.parents[name] if parent in network
     )
     layers = list(nx.topological_generations(network.reverse(copy=False)))
-    places = _places(network, layers)
+    positions = _positions(network, layers)
     columns, rows = len(layers), max(map(len, layers))
     figure = Figure(figsize=(_COLUMN_INCHES * columns, _ROW_INCHES * rows + 0.6))
     canvas = FigureCanvasAgg(figure)
@@ -55,7 +55,7 @@ def draw_graph(graph: KnowledgeGraph, entity: str, path: Path) -> None:
     axes.set_ylim(-(rows - 1) / 2 - 1, (rows - 1) / 2 + 1)
     right_of = {}
     to_data = axes.transData.inverted()
-    for name, (x, y) in places.items():
+    for name, (x, y) in positions.items():
         selected = name == entity
         color, weight = (_SELECTED, "bold") if selected else (_OTHER, "normal")
         style = {"va": "center", "zorder": 2, "bbox": _PAPER}
@@ -68,8 +68,8 @@ def draw_graph(graph: KnowledgeGraph, entity: str, path: Path) -> None:
     for name, parent in network.edges:
         axes.annotate(
             "",
-            xy=(right_of[parent] + 0.02, places[parent][1]),
-            xytext=(places[name][0] - 0.02, places[name][1]),
+            xy=(right_of[parent] + 0.02, positions[parent][1]),
+            xytext=(positions[name][0] - 0.02, positions[name][1]),
             arrowprops={"arrowstyle": "->", "color": _ARROW, "linewidth": 0.8},
             zorder=1,
         )
@@ -80,16 +80,16 @@ def draw_graph(graph: KnowledgeGraph, entity: str, path: Path) -> None:
         figure.savefig(unfinished, format=kind, metadata=metadata)
 
 
-def _places(network, layers: list[list[str]]) -> dict[str, tuple[float, float]]:
+def _positions(network, layers: list[list[str]]) -> dict[str, tuple[float, float]]:
     """Place every layer in a column, each name near its parents."""
-    places: dict[str, tuple[float, float]] = {}
+    positions: dict[str, tuple[float, float]] = {}
     for x, layer in enumerate(layers):
 
         def height(name: str) -> tuple[float, str]:
-            parents = [places[parent][1] for parent in network.successors(name)]
+            parents = [positions[parent][1] for parent in network.successors(name)]
             return -sum(parents) / len(parents) if parents else 0.0, name
 
         ordered = sorted(layer, key=height)
         for i, name in enumerate(ordered):
-            places[name] = x, (len(ordered) - 1) / 2 - i
-    return places
+            positions[name] = x, (len(ordered) - 1) / 2 - i
+    return positions

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.labeler.document import Fields, Items, read_document, records
-from fairseq_ecg.labeler.parts import by_name
+from fairseq_ecg.labeler.parts import by_name, read_mentions
 from fairseq_ecg.labeler.rules import read_rules
 from fairseq_ecg.labeler.terms import (
     AFTER,
@@ -19,7 +19,6 @@ from fairseq_ecg.labeler.terms import (
     Compound,
     Descriptor,
     Entity,
-    Mention,
     Pattern,
     Travelling,
     Vocabulary,
@@ -90,7 +89,7 @@ def _rows(folder: Path, name: str, required: bool = False) -> Iterator[Fields]:
 def _entities(folder: Path) -> Iterator[Entity]:
     for row in _rows(folder, ENTITIES, required=True):
         if "name" not in row:
-            raise DataError(f"{row.place()}: 'name' is missing")
+            raise DataError(f"{row.location()}: 'name' is missing")
         yield Entity(
             name=row.text("name"),
             parents=row.texts("sup"),
@@ -98,7 +97,7 @@ def _entities(folder: Path) -> Iterator[Entity]:
             requires_descriptors=row.flag("require_descriptors"),
             certain=row["name"] == CERTAIN,
             tags=row.texts("tags"),
-            place=row.place(),
+            location=row.location(),
         )
 
 
@@ -117,35 +116,17 @@ def _descriptors(folder: Path) -> Iterator[Descriptor]:
             creates=row.texts("create_entities"),
             negates=name == NEGATION,
             tags=row.texts("tags"),
-            place=row.place(),
+            location=row.location(),
         )
     for name in sorted(unknown):
-        raise DataError(f"{probabilities.place(name)}: there is no descriptor {name!r}")
-
-
-def _mentions(row: Fields, key: str) -> tuple[Mention, ...]:
-    value = row.get(key)
-    if value is None:
-        return ()
-    if not isinstance(value, Items):
-        raise DataError(f"{row.place(key)}: {key} must be a list")
-    mentions = []
-    for i, item in enumerate(value):
-        if isinstance(item, str):
-            mentions.append(Mention(item))
-        elif isinstance(item, Fields):
-            item.expect(("tem",), ("descriptors",))
-            mentions.append(Mention(item.text("tem"), item.texts("descriptors")))
-        else:
-            raise DataError(f"{value.place(i)}: {item!r} must be a name, or a mapping with 'tem'")
-    return tuple(mentions)
+        raise DataError(f"{probabilities.location(name)}: there is no descriptor {name!r}")
 
 
 def _entity_patterns(folder: Path) -> Iterator[Pattern]:
     for row in _rows(folder, "entity_pat.json", required=True):
         row.expect(("pattern", "entities"))
-        entities = _mentions(row, "entities")
-        yield Pattern(row.text("pattern"), ENTITY, entities=entities, place=row.place())
+        entities = read_mentions(row, "entities", "tem")
+        yield Pattern(row.text("pattern"), ENTITY, entities=entities, location=row.location())
 
 
 def _descriptor_patterns(folder: Path) -> Iterator[Pattern]:
@@ -154,14 +135,14 @@ def _descriptor_patterns(folder: Path) -> Iterator[Pattern]:
         row.expect(("pattern", "descriptors"), ("before_after", "parse_before_entities"))
         side = row.get("before_after", "b")
         if side not in _SIDES:
-            raise DataError(f"{row.place('before_after')}: before_after is {side!r}, not a or b")
-        names = [mention.entity for mention in _mentions(row, "descriptors")]
+            raise DataError(f"{row.location('before_after')}: before_after is {side!r}, not a or b")
+        names = [mention.entity for mention in read_mentions(row, "descriptors", "tem")]
         yield Pattern(
             row.text("pattern"),
             _SIDES[side],
             descriptors=tuple(part for name in names for part in parts.get(name, (name,))),
             first=row.flag("parse_before_entities"),
-            place=row.place(),
+            location=row.location(),
         )
 
 
@@ -170,7 +151,9 @@ def _connectives(folder: Path) -> Iterator[Pattern]:
         row.expect(("pattern", "descriptors"), ("tags",))
         sides = row["descriptors"]
         if not isinstance(sides, Items) or len(sides) != 2:
-            raise DataError(f"{row.place('descriptors')}: give a list for the left and the right")
+            raise DataError(
+                f"{row.location('descriptors')}: give a list for the left and the right"
+            )
         text = row.text("pattern")
         yield Pattern(
             text,
@@ -179,26 +162,29 @@ def _connectives(folder: Path) -> Iterator[Pattern]:
             right=tuple(sides[1]),
             # The file does not say which ones list things alike.
             coordinates=text in ("and", "or", "and/or"),
-            place=row.place(),
+            location=row.location(),
         )
 
 
 def _compounds(folder: Path) -> Iterator[Compound]:
     for row in _rows(folder, "compound_tem.json"):
         row.expect(("entity", "including", "excluding"))
-        including, excluding = _mentions(row, "including"), _mentions(row, "excluding")
-        yield Compound(row.text("entity"), including, excluding, row.place())
+        including, excluding = (
+            read_mentions(row, "including", "tem"),
+            read_mentions(row, "excluding", "tem"),
+        )
+        yield Compound(row.text("entity"), including, excluding, row.location())
 
 
 def _attachments(folder: Path) -> Iterator[Attachment]:
     for row in _rows(folder, "attached_desc_tem.json"):
         row.expect(("resulting_entity", "entity", "descriptor"))
         yield Attachment(
-            row.text("entity"), row.text("descriptor"), row.text("resulting_entity"), row.place()
+            row.text("entity"), row.text("descriptor"), row.text("resulting_entity"), row.location()
         )
 
 
 def _travelling(folder: Path) -> Iterator[Travelling]:
     for row in _rows(folder, "traveling_desc_tem.json"):
         row.expect(("entity", "descriptors"))
-        yield Travelling(row.text("entity"), row.texts("descriptors"), row.place())
+        yield Travelling(row.text("entity"), row.texts("descriptors"), row.location())

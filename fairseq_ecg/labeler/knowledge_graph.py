@@ -14,7 +14,7 @@ class KnowledgeGraph:
         vocabulary: with entities, attachments and compounds.
 
     Raises:
-        DataError: Some entities are kinds of each other; the message names them and their places.
+        DataError: Some entities are kinds of each other; the message names them and where they are.
     """
 
     def __init__(self, vocabulary: Vocabulary):
@@ -28,9 +28,9 @@ class KnowledgeGraph:
             TopologicalSorter(self.parents).prepare()
         except CycleError as error:
             cycle = error.args[1]
-            places = ", ".join(f"{name!r} in {entities[name].place}" for name in cycle[1:])
+            locations = ", ".join(f"{name!r} in {entities[name].location}" for name in cycle[1:])
             raise DataError(
-                f"parents form a cycle, {' -> '.join(cycle)}: remove one of them ({places})"
+                f"parents form a cycle, {' -> '.join(cycle)}: remove one of them ({locations})"
             ) from None
 
         self.rules: dict[str, list[str]] = {name: [] for name in entities}

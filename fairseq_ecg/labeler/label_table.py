@@ -98,8 +98,8 @@ def read_label_set(source: str | None, vocabulary: Vocabulary) -> LabelSet:
     else:
         rows = list(_read_rows(Path(source), vocabulary))
     sources: dict[str, list[str]] = {}
-    for place, name, label in rows:
-        vocabulary.require_label(name, place)
+    for location, name, label in rows:
+        vocabulary.require_label(name, location)
         sources.setdefault(label, []).append(name)
     if not sources:
         raise DataError(f"{source}: names no label")

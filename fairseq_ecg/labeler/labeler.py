@@ -58,7 +58,7 @@ class Labeler:
             mode: ``default``; ``compatible``: what ECG-FM's labeler makes of its vocabulary, its
                 faults included; ``mended``: without the two worst of them.
             semantics: choices one by one, instead of those of the mode.
-            corrected: mend what is wrong in ECG-FM's vocabulary; None: in the default mode.
+            corrected: correct what is wrong in ECG-FM's vocabulary; None: in the default mode.
             overlay: file of changes to the vocabulary.
 
         Raises:
@@ -97,7 +97,7 @@ class Labeler:
         if not series.index.is_unique:
             twice = series.index[series.index.duplicated()].tolist()[0]
             raise DataError(
-                f"index {twice!r} of the texts occurs twice; results could not be told apart: "
+                f"index {twice!r} of the texts occurs twice; results could not be distinguished: "
                 "reset the index"
             )
         words = [_as_text(value) for value in series.tolist()]

@@ -229,11 +229,11 @@ class Attribution:
 def _neighbours(
     targets: Sequence[bool], ends: Sequence[int]
 ) -> list[tuple[int | None, int | None]]:
-    """Return for each position the nearest target on either side, within its stretch.
+    """Return for each position the nearest target on either side, within its range.
 
     Args:
         targets: whether a position is one.
-        ends: of the stretches, in their order, the last one included.
+        ends: of the ranges, in their order, the last one included.
     """
     around: list[tuple[int | None, int | None]] = []
     start = 0

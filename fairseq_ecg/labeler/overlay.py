@@ -81,7 +81,7 @@ def _section(document: Fields, name: str, also: tuple[str, ...] = ()) -> Fields:
     if section is None:
         return Fields()
     if not isinstance(section, Fields):
-        raise DataError(f"{document.place(name)}: {name} is a mapping with add or remove")
+        raise DataError(f"{document.location(name)}: {name} is a mapping with add or remove")
     section.expect((), ("add", *also, "remove"))
     return section
 
@@ -91,8 +91,8 @@ def _removals(section: Fields, there: Iterable[str], kind: str) -> set[str]:
     removed = set(section.texts("remove"))
     for i, name in enumerate(section.texts("remove")):
         if name not in there:
-            place = section["remove"].place(i)
-            raise DataError(f"{place}: there is no {kind} {name!r} to remove")
+            location = section["remove"].location(i)
+            raise DataError(f"{location}: there is no {kind} {name!r} to remove")
     return removed
 
 
@@ -100,14 +100,14 @@ def _changes(section: Fields, there: Iterable[str], removed: set[str], kind: str
     there, seen = set(there), set()
     for row in section.records("change"):
         if "name" not in row:
-            raise DataError(f"{row.place()}: 'name' is missing")
+            raise DataError(f"{row.location()}: 'name' is missing")
         name = row.text("name")
         if name in removed:
-            raise DataError(f"{row.place()}: {kind} {name!r} is both changed and removed")
+            raise DataError(f"{row.location()}: {kind} {name!r} is both changed and removed")
         if name not in there:
-            raise DataError(f"{row.place()}: there is no {kind} {name!r} to change; add it")
+            raise DataError(f"{row.location()}: there is no {kind} {name!r} to change; add it")
         if name in seen:
-            raise DataError(f"{row.place()}: {kind} {name!r} is changed twice")
+            raise DataError(f"{row.location()}: {kind} {name!r} is changed twice")
         seen.add(name)
         yield name, row
 
@@ -117,11 +117,11 @@ def _additions(items: Iterable[Any], there: dict, removed: set[str], kind: str) 
     for name, item in added.items():
         if name in removed:
             raise DataError(
-                f"{item.place}: {kind} {name!r} is both added and removed; change it instead"
+                f"{item.location}: {kind} {name!r} is both added and removed; change it instead"
             )
         if name in there:
             raise DataError(
-                f"{item.place}: {kind} {name!r} is already in {there[name].place}; change it "
+                f"{item.location}: {kind} {name!r} is already in {there[name].location}; change it "
                 "instead"
             )
     return added
@@ -150,21 +150,21 @@ def _with_entities(vocabulary: Vocabulary, section: Fields) -> Vocabulary:
 def _changed_entity(entity: Entity, row: Fields) -> Entity:
     if "parents" in row and ("add_parents" in row or "remove_parents" in row):
         raise DataError(
-            f"{row.place('parents')}: parents says all of them; it contradicts add_parents and "
+            f"{row.location('parents')}: parents says all of them; it contradicts add_parents and "
             "remove_parents"
         )
     parents = row.texts("parents") if "parents" in row else entity.parents
     for i, name in enumerate(row.texts("remove_parents")):
         if name not in parents:
-            place = row["remove_parents"].place(i)
-            raise DataError(f"{place}: {name!r} is no parent of {entity.name!r}")
+            location = row["remove_parents"].location(i)
+            raise DataError(f"{location}: {name!r} is no parent of {entity.name!r}")
         parents = tuple(parent for parent in parents if parent != name)
     for i, name in enumerate(row.texts("add_parents")):
         if name in parents:
-            place = row["add_parents"].place(i)
-            raise DataError(f"{place}: {name!r} is already a parent of {entity.name!r}")
+            location = row["add_parents"].location(i)
+            raise DataError(f"{location}: {name!r} is already a parent of {entity.name!r}")
         parents = (*parents, name)
-    changes: dict[str, Any] = {"parents": parents, "place": row.place()}
+    changes: dict[str, Any] = {"parents": parents, "location": row.location()}
     changes |= {key: row.texts(key) for key in ("aka", "tags") if key in row}
     changes |= {key: row.flag(key) for key in ("requires_descriptors", "certain") if key in row}
     if "codes" in row:
@@ -207,7 +207,7 @@ def _with_descriptors(vocabulary: Vocabulary, section: Fields) -> Vocabulary:
 
 
 def _changed_descriptor(descriptor: Descriptor, row: Fields) -> Descriptor:
-    changes: dict[str, Any] = {"place": row.place()}
+    changes: dict[str, Any] = {"location": row.location()}
     changes |= {key: row.texts(key) for key in ("creates", "tags") if key in row}
     if "category" in row:
         changes["category"] = row["category"]

@@ -33,7 +33,7 @@ def by_name(items: Iterable[Any], kind: str) -> dict[str, Any]:
     for item in items:
         if item.name in found:
             raise DataError(
-                f"{item.place}: {kind} {item.name!r} is already in {found[item.name].place}"
+                f"{item.location}: {kind} {item.name!r} is already in {found[item.name].location}"
             )
         found[item.name] = item
     return found
@@ -53,7 +53,7 @@ def read_entities(rows: Iterable[Fields], patterns: list[Pattern]) -> Iterator[E
             requires_descriptors=row.flag("requires_descriptors"),
             certain=row.flag("certain"),
             tags=row.texts("tags"),
-            place=row.place(),
+            location=row.location(),
         )
 
 
@@ -63,18 +63,18 @@ def entity_patterns(row: Fields, name: str) -> Iterator[Pattern]:
     if listed is None:
         return
     if not isinstance(listed, Items):
-        raise DataError(f"{row.place('patterns')}: patterns must be a list")
+        raise DataError(f"{row.location('patterns')}: patterns must be a list")
     for i, item in enumerate(listed):
         if isinstance(item, str) and item:
-            yield Pattern(item, ENTITY, (Mention(name),), place=listed.place(i))
+            yield Pattern(item, ENTITY, (Mention(name),), location=listed.location(i))
         elif isinstance(item, Fields):
             item.expect(("text", "descriptors"))
             mention = Mention(name, item.texts("descriptors"))
-            yield Pattern(item.text("text"), ENTITY, (mention,), place=item.place())
+            yield Pattern(item.text("text"), ENTITY, (mention,), location=item.location())
         else:
             raise DataError(
-                f"{listed.place(i)}: {item!r} must be text (quote it), or a mapping with text and "
-                "descriptors"
+                f"{listed.location(i)}: {item!r} must be text (quote it), or a mapping with text "
+                "and descriptors"
             )
 
 
@@ -84,14 +84,14 @@ def read_codes(row: Fields) -> dict[str, tuple[str, ...]]:
     if codes is None:
         return {}
     if not isinstance(codes, Fields):
-        raise DataError(f"{row.place('codes')}: codes is a mapping of coding systems to codes")
+        raise DataError(f"{row.location('codes')}: codes is a mapping of coding systems to codes")
     found = {}
     for system, value in codes.items():
         listed = value if isinstance(value, Items) else [value]
         # A SNOMED CT identifier needs no quotes: it has no leading zeros.
         found[system] = tuple(str(code) for code in listed if isinstance(code, str | int))
         if len(found[system]) != len(listed):
-            raise DataError(f"{codes.place(system)}: {value!r} is no code")
+            raise DataError(f"{codes.location(system)}: {value!r} is no code")
     return found
 
 
@@ -108,7 +108,7 @@ def read_descriptors(rows: Iterable[Fields], patterns: list[Pattern]) -> Iterato
             creates=row.texts("creates"),
             negates=row.flag("negates"),
             tags=row.texts("tags"),
-            place=row.place(),
+            location=row.location(),
         )
 
 
@@ -118,7 +118,7 @@ def read_probability(row: Fields) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise DataError(f"{row.place('probability')}: {value!r} is no probability, 0 to 1")
+        raise DataError(f"{row.location('probability')}: {value!r} is no probability, 0 to 1")
     return float(value)
 
 
@@ -126,10 +126,10 @@ def descriptor_patterns(row: Fields, name: str) -> Iterator[Pattern]:
     """Read the patterns of a descriptor, for the entity or list that they stand beside."""
     for side, kind in _SIDES.items():
         for i, text in enumerate(row.texts(side)):
-            yield Pattern(text, kind, descriptors=(name,), place=row[side].place(i))
+            yield Pattern(text, kind, descriptors=(name,), location=row[side].location(i))
     for i, text in enumerate(row.texts(OF_ALL)):
-        place = row[OF_ALL].place(i)
-        yield Pattern(text, AFTER, descriptors=(name,), of_all=True, place=place)
+        location = row[OF_ALL].location(i)
+        yield Pattern(text, AFTER, descriptors=(name,), of_all=True, location=location)
 
 
 def read_patterns(rows: Iterable[Fields]) -> Iterator[Pattern]:
@@ -138,36 +138,38 @@ def read_patterns(rows: Iterable[Fields]) -> Iterator[Pattern]:
         if "entities" in row:
             row.expect(("text", "entities"))
             mentions = read_mentions(row, "entities")
-            yield Pattern(row.text("text"), ENTITY, mentions, place=row.place())
+            yield Pattern(row.text("text"), ENTITY, mentions, location=row.location())
             continue
         row.expect(("text", "descriptors", "side"), ("first",))
         if row["side"] not in _SIDES:
-            raise DataError(f"{row.place('side')}: side is {row['side']!r}, not before or after")
+            raise DataError(f"{row.location('side')}: side is {row['side']!r}, not before or after")
         yield Pattern(
             row.text("text"),
             _SIDES[row["side"]],
             descriptors=row.texts("descriptors"),
             first=row.flag("first"),
-            place=row.place(),
+            location=row.location(),
         )
 
 
-def read_mentions(row: Fields, key: str) -> tuple[Mention, ...]:
-    """Read entities, each a name, or a mapping with ``entity`` and ``descriptors``."""
+def read_mentions(row: Fields, key: str, entity_key: str = "entity") -> tuple[Mention, ...]:
+    """Read entities, each a name, or a mapping with ``entity_key`` and ``descriptors``."""
     value = row.get(key)
     if value is None:
         return ()
     if not isinstance(value, Items):
-        raise DataError(f"{row.place(key)}: {key} must be a list")
+        raise DataError(f"{row.location(key)}: {key} must be a list")
     mentions = []
     for i, item in enumerate(value):
         if isinstance(item, Fields):
-            item.expect(("entity",), ("descriptors",))
-            mentions.append(Mention(item.text("entity"), item.texts("descriptors")))
+            item.expect((entity_key,), ("descriptors",))
+            mentions.append(Mention(item.text(entity_key), item.texts("descriptors")))
         elif isinstance(item, str) and item:
             mentions.append(Mention(item))
         else:
-            raise DataError(f"{value.place(i)}: {item!r} must be a name, or a mapping with entity")
+            raise DataError(
+                f"{value.location(i)}: {item!r} must be a name, or a mapping with {entity_key}"
+            )
     return tuple(mentions)
 
 
@@ -181,7 +183,7 @@ def read_connectives(rows: Iterable[Fields]) -> Iterator[Pattern]:
             left=row.texts("left"),
             right=row.texts("right"),
             coordinates=row.flag("coordinates"),
-            place=row.place(),
+            location=row.location(),
         )
 
 
@@ -191,8 +193,10 @@ def read_compounds(rows: Iterable[Fields]) -> Iterator[Compound]:
         row.expect(("entity", "including"), ("excluding",))
         including = read_mentions(row, "including")
         if not including:
-            raise DataError(f"{row.place('including')}: a compound includes something")
-        yield Compound(row.text("entity"), including, read_mentions(row, "excluding"), row.place())
+            raise DataError(f"{row.location('including')}: a compound includes something")
+        yield Compound(
+            row.text("entity"), including, read_mentions(row, "excluding"), row.location()
+        )
 
 
 def read_attachments(rows: Iterable[Fields]) -> Iterator[Attachment]:
@@ -200,7 +204,7 @@ def read_attachments(rows: Iterable[Fields]) -> Iterator[Attachment]:
     for row in rows:
         row.expect(("entity", "descriptor", "result"))
         yield Attachment(
-            row.text("entity"), row.text("descriptor"), row.text("result"), row.place()
+            row.text("entity"), row.text("descriptor"), row.text("result"), row.location()
         )
 
 
@@ -208,7 +212,7 @@ def read_travelling(rows: Iterable[Fields]) -> Iterator[Travelling]:
     """Read rules for descriptors that go up to parents."""
     for row in rows:
         row.expect(("entity", "descriptors"))
-        yield Travelling(row.text("entity"), row.texts("descriptors"), row.place())
+        yield Travelling(row.text("entity"), row.texts("descriptors"), row.location())
 
 
 def read_label_sets(document: Fields) -> dict[str, tuple[str, ...]]:
@@ -217,7 +221,7 @@ def read_label_sets(document: Fields) -> dict[str, tuple[str, ...]]:
     if sets is None:
         return {}
     if not isinstance(sets, Fields):
-        raise DataError(f"{document.place('labels')}: labels is a mapping of names to lists")
+        raise DataError(f"{document.location('labels')}: labels is a mapping of names to lists")
     return {name: sets.texts(name) for name in sets}
 
 
@@ -225,4 +229,4 @@ def check_label_sets(document: Fields, vocabulary: Vocabulary) -> None:
     """Raise DataError, naming file and line, if a list of labels has a name that is unknown."""
     for name, labels in read_label_sets(document).items():
         for i, label in enumerate(labels):
-            vocabulary.require_label(label, document["labels"][name].place(i))
+            vocabulary.require_label(label, document["labels"][name].location(i))

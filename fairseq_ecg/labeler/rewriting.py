@@ -162,9 +162,9 @@ class Spelling(Rule):
         return by_part
 
     def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
-        return _LONG_WORD.sub(self._mended, text)
+        return _LONG_WORD.sub(self._corrected, text)
 
-    def _mended(self, match: re.Match) -> str:
+    def _corrected(self, match: re.Match) -> str:
         word = match.group()
         if word in self._known:
             return word
@@ -239,7 +239,7 @@ class LeadList(Rule):
         return text
 
 
-# Of endless lists, which no report has, each lead is told once.
+# Of endless lists, which no report has, each lead is listed once.
 _MANY_LEADS = 2000
 
 

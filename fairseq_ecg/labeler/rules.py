@@ -49,7 +49,7 @@ def _rule(fields: Fields, tables: Path) -> Rule:
     kind = next(iter(fields), None)
     if kind not in _KINDS:
         raise DataError(
-            f"{fields.place(kind)}: {kind!r} is no rule; its first key is one of "
+            f"{fields.location(kind)}: {kind!r} is no rule; its first key is one of "
             f"{', '.join(_KINDS)}"
         )
     return _KINDS[kind](fields, tables)
@@ -86,12 +86,12 @@ def _regex(fields: Fields, tables: Path) -> Rule:
     fields.expect(("regex",))
     table = _table(fields, "regex", tables)
     for regex, replacement in table:
-        place = fields["regex"].place(regex) if isinstance(fields["regex"], Fields) else ""
-        _check_regex(regex, place or fields.place("regex"))
+        location = fields["regex"].location(regex) if isinstance(fields["regex"], Fields) else ""
+        _check_regex(regex, location or fields.location("regex"))
         try:
             re.sub(regex, replacement, "")
         except (re.error, IndexError) as error:
-            raise DataError(f"{place}: replacement {replacement!r}: {error}") from None
+            raise DataError(f"{location}: replacement {replacement!r}: {error}") from None
     return Regex(table)
 
 
@@ -100,8 +100,8 @@ def _spelling(fields: Fields, tables: Path) -> Rule:
     words = fields.texts("spelling")
     for i, word in enumerate(words):
         if not (word.isascii() and word.isalpha() and word.islower() and len(word) >= 5):
-            place = fields["spelling"].place(i)
-            raise DataError(f"{place}: {word!r} must be five lower-case letters or more")
+            location = fields["spelling"].location(i)
+            raise DataError(f"{location}: {word!r} must be five lower-case letters or more")
     return Spelling(words)
 
 
@@ -109,10 +109,10 @@ def _lead_list(fields: Fields, tables: Path) -> Rule:
     fields.expect(("lead_list", "before"), ("after",))
     after = fields.text("after") if "after" in fields else ""
     for regex in (fields.text("before"), after):
-        _check_regex(regex, fields.place())
+        _check_regex(regex, fields.location())
     each = fields.text("lead_list")
     if "{lead}" not in each:
-        raise DataError(f"{fields.place('lead_list')}: {each!r} lacks {{lead}}")
+        raise DataError(f"{fields.location('lead_list')}: {each!r} lacks {{lead}}")
     return LeadList(fields.text("before"), after, each)
 
 
@@ -120,13 +120,15 @@ def _measurement(fields: Fields, tables: Path) -> Rule:
     fields.expect(("measurement", "ranges"), ("after",))
     after = fields.text("after") if "after" in fields else ""
     for regex in (fields.text("measurement"), after):
-        _check_regex(regex, fields.place())
+        _check_regex(regex, fields.location())
     ranges = []
     for row in fields.records("ranges"):
         row.expect(("text",), ("from", "below"))
         low, high = row.get("from", float("-inf")), row.get("below", float("inf"))
         if not all(isinstance(limit, int | float) for limit in (low, high)) or low >= high:
-            raise DataError(f"{row.place()}: 'from' and 'below' must be numbers, the lower first")
+            raise DataError(
+                f"{row.location()}: 'from' and 'below' must be numbers, the lower first"
+            )
         ranges.append((low, high, row.text("text")))
     return Measurement(fields.text("measurement"), after, tuple(ranges))
 
@@ -134,40 +136,40 @@ def _measurement(fields: Fields, tables: Path) -> Rule:
 def _family(fields: Fields, tables: Path) -> Rule:
     reference = fields["family"]
     if not isinstance(reference, Fields):
-        raise DataError(f"{fields.place()}: a family is a mapping with groups and templates")
+        raise DataError(f"{fields.location()}: a family is a mapping with groups and templates")
     if "file" in reference:
         reference.expect(("file", "groups", "templates"))
         document = _referred(reference, tables)
         for key in ("groups", "templates"):
             if reference[key] not in document:
                 raise DataError(
-                    f"{reference.place(key)}: {document.path} has no {reference[key]!r}"
+                    f"{reference.location(key)}: {document.path} has no {reference[key]!r}"
                 )
         groups, templates = document[reference["groups"]], document[reference["templates"]]
-        place = f"{document.path}, {reference['groups']}"
+        location = f"{document.path}, {reference['groups']}"
     else:
         reference.expect(("groups", "templates"))
         groups, templates = reference["groups"], reference["templates"]
-        place = reference.place("groups")
+        location = reference.location("groups")
     if not isinstance(groups, Items) or not isinstance(templates, Fields):
-        raise DataError(f"{place}: groups are a list, templates a mapping")
-    words = tuple(_group(group, place) for group in groups)
+        raise DataError(f"{location}: groups are a list, templates a mapping")
+    words = tuple(_group(group, location) for group in groups)
     for template, replacement in templates.items():
         slots = [int(slot) for slot in re.findall(r"\[(\d+)\]", template)]
-        places = [int(slot) for slot in re.findall(r"\[(\d+)\]", replacement)]
-        if any(slot >= len(words) for slot in slots) or any(k >= len(slots) for k in places):
+        indices = [int(index) for index in re.findall(r"\[(\d+)\]", replacement)]
+        if any(slot >= len(words) for slot in slots) or any(k >= len(slots) for k in indices):
             raise DataError(
-                f"{templates.place(template)}: {template!r} -> {replacement!r} has a number "
+                f"{templates.location(template)}: {template!r} -> {replacement!r} has a number "
                 "for which there is no group, or no slot"
             )
     return Family(words, tuple(templates.items()))
 
 
-def _group(group: object, place: str) -> dict[str, str]:
+def _group(group: object, location: str) -> dict[str, str]:
     if isinstance(group, Items):
         return {word: word for word in group}
     if not isinstance(group, Fields):
-        raise DataError(f"{place}: a group is a list of words, or a mapping to what they become")
+        raise DataError(f"{location}: a group is a list of words, or a mapping to what they become")
     return dict(group)
 
 
@@ -178,19 +180,19 @@ def _table(fields: Fields, key: str, tables: Path) -> tuple[tuple[str, str], ...
         table.expect(("file", "key"))
         document = _referred(table, tables)
         if table["key"] not in document:
-            raise DataError(f"{table.place('key')}: {document.path} has no {table['key']!r}")
+            raise DataError(f"{table.location('key')}: {document.path} has no {table['key']!r}")
         table = document[table["key"]]
     if isinstance(table, Fields):
-        rows = [(table.place(phrase), phrase, text) for phrase, text in table.items()]
+        rows = [(table.location(phrase), phrase, text) for phrase, text in table.items()]
     elif isinstance(table, Items) and all(
         isinstance(row, Items) and len(row) == 2 for row in table
     ):
-        rows = [(table.place(i), *row) for i, row in enumerate(table)]
+        rows = [(table.location(i), *row) for i, row in enumerate(table)]
     else:
-        raise DataError(f"{fields.place(key)}: {key} is a mapping or a list of pairs")
-    for place, phrase, text in rows:
+        raise DataError(f"{fields.location(key)}: {key} is a mapping or a list of pairs")
+    for location, phrase, text in rows:
         if not (isinstance(phrase, str) and phrase and isinstance(text, str)):
-            raise DataError(f"{place}: {phrase!r} and {text!r} must be text (quote them)")
+            raise DataError(f"{location}: {phrase!r} and {text!r} must be text (quote them)")
     return tuple((phrase, text) for _, phrase, text in rows)
 
 
@@ -201,11 +203,11 @@ def _referred(reference: Fields, tables: Path) -> Fields:
     return document
 
 
-def _check_regex(regex: str, place: str) -> None:
+def _check_regex(regex: str, location: str) -> None:
     try:
         re.compile(regex)
     except re.error as error:
-        raise DataError(f"{place}: {regex!r} is no regular expression: {error}") from None
+        raise DataError(f"{location}: {regex!r} is no regular expression: {error}") from None
 
 
 _KINDS: dict[str, Callable[[Fields, Path], Rule]] = {

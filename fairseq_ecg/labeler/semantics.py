@@ -65,22 +65,10 @@ COMPATIBLE = Semantics(
 )
 """What ECG-FM's labeler does, its faults included."""
 
-MENDED = Semantics(
-    attribution="report",
-    touching=False,
-    trailing_descriptors=False,
-    negation="nearest",
-    shared_certainty=False,
-    parent_gain=0.3,
-    certain_compounds=True,
-    kinds_in_compounds=False,
-    certain_descriptors=True,
-    every_path=True,
-    clean=False,
-)
+CORRECTED = replace(COMPATIBLE, attribution="report", negation="nearest")
 """``COMPATIBLE`` with descriptors attributed in every report, and negated entities left out."""
 
-MODES = {"default": DEFAULT, "compatible": COMPATIBLE, "mended": MENDED}
+MODES = {"default": DEFAULT, "compatible": COMPATIBLE, "mended": CORRECTED}
 
 
 def choose(mode: str, choices: Iterable[str] = ()) -> Semantics:
@@ -91,7 +79,7 @@ def choose(mode: str, choices: Iterable[str] = ()) -> Semantics:
         choices: such as ``negation=nearest``, ``parent_gain=0.3`` and ``clean=false``.
 
     Raises:
-        DataError: There is no such mode, choice or value; the message tells those there are.
+        DataError: There is no such mode, choice or value; the message names those there are.
     """
     if mode not in MODES:
         raise DataError(f"there is no mode {mode!r}; choose one of {', '.join(MODES)}")

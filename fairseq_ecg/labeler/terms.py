@@ -28,7 +28,7 @@ class Entity:
         certain: it holds for certain where it is mentioned, however uncertain what it comes with:
             "Needs clinical correlation".
         tags: for readers.
-        place: file and line.
+        location: file and line.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Entity:
     requires_descriptors: bool = False
     certain: bool = False
     tags: tuple[str, ...] = ()
-    place: str = ""
+    location: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Descriptor:
         creates: entities that it brings with it, as "Rule out" brings "Needs clinical correlation".
         negates: the entity is said to be absent.
         tags: for readers.
-        place: file and line.
+        location: file and line.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Descriptor:
     creates: tuple[str, ...] = ()
     negates: bool = False
     tags: tuple[str, ...] = ()
-    place: str = ""
+    location: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Pattern:
         coordinates: the connective lists things alike, as "or": negation and doubt go on behind it.
         of_all: an ``AFTER`` that is said of all of a list, as "are no longer present".
         first: a descriptor that is looked for before entities are.
-        place: file and line.
+        location: file and line.
     """
 
     text: str
@@ -99,7 +99,7 @@ class Pattern:
     coordinates: bool = False
     of_all: bool = False
     first: bool = False
-    place: str = ""
+    location: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Compound:
     entity: str
     including: tuple[Mention, ...]
     excluding: tuple[Mention, ...] = ()
-    place: str = ""
+    location: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Attachment:
     entity: str
     descriptor: str
     result: str
-    place: str = ""
+    location: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Travelling:
 
     entity: str
     descriptors: tuple[str, ...]
-    place: str = ""
+    location: str = ""
 
 
 @dataclass(frozen=True)
@@ -166,33 +166,37 @@ class Vocabulary:
         for entity in self.entities.values():
             if DESCRIBED in entity.name:
                 raise DataError(
-                    f"{entity.place}: entity {entity.name!r} must not have {DESCRIBED!r} in it, "
+                    f"{entity.location}: entity {entity.name!r} must not have {DESCRIBED!r} in it, "
                     "which labels have between an entity and a descriptor"
                 )
             for parent in entity.parents:
-                self._known_entity(parent, entity.place, f"parent of {entity.name!r}")
+                self._known_entity(parent, entity.location, f"parent of {entity.name!r}")
         for descriptor in self.descriptors.values():
             for name in descriptor.creates:
-                self._known_entity(name, descriptor.place, f"created by {descriptor.name!r}")
+                self._known_entity(name, descriptor.location, f"created by {descriptor.name!r}")
         self._check_patterns()
         for compound in self.compounds:
-            self._known_entity(compound.entity, compound.place, "entity of a compound")
+            self._known_entity(compound.entity, compound.location, "entity of a compound")
             for mention in compound.including + compound.excluding:
-                self._known_mention(mention, compound.place, f"compound {compound.entity!r}")
+                self._known_mention(mention, compound.location, f"compound {compound.entity!r}")
         for rule in self.attachments:
             for name in (rule.entity, rule.result):
-                self._known_entity(name, rule.place, "entity of an attachment")
-            self._known_descriptors((rule.descriptor,), rule.place, f"attached to {rule.entity!r}")
+                self._known_entity(name, rule.location, "entity of an attachment")
+            self._known_descriptors(
+                (rule.descriptor,), rule.location, f"attached to {rule.entity!r}"
+            )
         for rule in self.travelling:
-            self._known_entity(rule.entity, rule.place, "entity of travelling descriptors")
-            self._known_descriptors(rule.descriptors, rule.place, f"travelling in {rule.entity!r}")
+            self._known_entity(rule.entity, rule.location, "entity of travelling descriptors")
+            self._known_descriptors(
+                rule.descriptors, rule.location, f"travelling in {rule.entity!r}"
+            )
 
-    def require_label(self, name: str, place: str) -> tuple[str, str]:
+    def require_label(self, name: str, location: str) -> tuple[str, str]:
         """Take a label apart.
 
         Args:
             name: of an entity, or ``<Entity> - <Descriptor>``.
-            place: where it stands, for the message.
+            location: where it stands, for the message.
 
         Returns:
             Entity and descriptor, the latter empty where there is none.
@@ -201,40 +205,40 @@ class Vocabulary:
             DataError: There is no such entity or descriptor.
         """
         entity, _, descriptor = name.partition(DESCRIBED)
-        self._known_entity(entity, place, f"label {name!r}")
+        self._known_entity(entity, location, f"label {name!r}")
         if descriptor:
-            self._known_descriptors((descriptor,), place, f"label {name!r}")
+            self._known_descriptors((descriptor,), location, f"label {name!r}")
         return entity, descriptor
 
     def _check_patterns(self) -> None:
-        place_of: dict[str, str] = {}
+        location_of: dict[str, str] = {}
         for pattern in self.patterns:
-            text, place = pattern.text, pattern.place
-            if text in place_of:
-                raise DataError(f"{place}: pattern {text!r} is already in {place_of[text]}")
-            place_of[text] = place
+            text, location = pattern.text, pattern.location
+            if text in location_of:
+                raise DataError(f"{location}: pattern {text!r} is already in {location_of[text]}")
+            location_of[text] = location
             if text != text.lower() or text != text.strip() or STATEMENT_END in text:
                 raise DataError(
-                    f"{place}: pattern {text!r} can never be found: write it in lower case, "
+                    f"{location}: pattern {text!r} can never be found: write it in lower case, "
                     f"without blanks around it and without {STATEMENT_END!r}"
                 )
             for mention in pattern.entities:
-                self._known_mention(mention, place, f"pattern {text!r}")
+                self._known_mention(mention, location, f"pattern {text!r}")
             names = pattern.descriptors + pattern.left + pattern.right
-            self._known_descriptors(names, place, f"pattern {text!r}")
+            self._known_descriptors(names, location, f"pattern {text!r}")
 
-    def _known_mention(self, mention: Mention, place: str, what: str) -> None:
-        self._known_entity(mention.entity, place, what)
-        self._known_descriptors(mention.descriptors, place, what)
+    def _known_mention(self, mention: Mention, location: str, what: str) -> None:
+        self._known_entity(mention.entity, location, what)
+        self._known_descriptors(mention.descriptors, location, what)
 
-    def _known_entity(self, name: str, place: str, what: str) -> None:
+    def _known_entity(self, name: str, location: str, what: str) -> None:
         if name not in self.entities:
-            raise DataError(f"{place}: {what}: there is no entity {name!r}{self._like(name)}")
+            raise DataError(f"{location}: {what}: there is no entity {name!r}{self._like(name)}")
 
-    def _known_descriptors(self, names: tuple[str, ...], place: str, what: str) -> None:
+    def _known_descriptors(self, names: tuple[str, ...], location: str, what: str) -> None:
         for name in names:
             if name not in self.descriptors:
-                raise DataError(f"{place}: {what}: there is no descriptor {name!r}")
+                raise DataError(f"{location}: {what}: there is no descriptor {name!r}")
 
     def _like(self, name: str) -> str:
         from difflib import get_close_matches

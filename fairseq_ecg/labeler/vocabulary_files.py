@@ -26,7 +26,7 @@ def read_vocabulary(
 
     Args:
         source: its folder, of this project's format or ECG-FM's; ``default``: the package's own.
-        corrected: mend what is wrong in ECG-FM's with the overlay ``compatible/corrections.yaml``.
+        corrected: apply the overlay ``compatible/corrections.yaml`` to ECG-FM's.
         overlay: file of changes to it.
 
     Returns:

@@ -20,10 +20,10 @@ from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.limits import check_limit, check_rate
 from fairseq_ecg.data.recording import read_integer, read_mat, recording_from_mat
 from fairseq_ecg.formats import ECG
+from fairseq_ecg.formats.chunks import ChunkedSignal
 from fairseq_ecg.formats.ecg import DOUBTS, check_doubts
 from fairseq_ecg.formats.location import LocalFile
 from fairseq_ecg.formats.mat_files import part_long_matrices
-from fairseq_ecg.formats.stretches import Stretches
 from fairseq_ecg.prepare import signals
 from fairseq_ecg.prepare.mat import write_mat
 from fairseq_ecg.prepare.signals import (
@@ -329,7 +329,7 @@ def _load(path: Path) -> dict[str, Any]:
     mat = read_mat(io.BytesIO(content), where, required=required, optional=("mean", "std"))
     feats = recording_from_mat(mat | stored, where).feats
     if stored:
-        feats = Stretches(list(feats), [1.0] * len(feats), where)
+        feats = ChunkedSignal(list(feats), [1.0] * len(feats), where)
         feats = feats if signals.is_long(feats.shape[1]) else feats[:, :]
         feats = _as_from_a_file(feats)
     variables = {name: _number(mat[name].item()) for name in numbers}

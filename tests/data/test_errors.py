@@ -26,7 +26,7 @@ def test_data_errors_and_those_that_are_named_pass_as_they_are():
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_whoever_ends_the_program_ends_it(error):
+def test_what_ends_the_program_passes(error):
     with pytest.raises(error), as_data_error("a.edf: cannot be read"):
         raise error
 

@@ -77,9 +77,9 @@ def test_no_byte_that_is_wrong_crashes_the_reader(compress):
     """SciPy looks the type of numbers up without looking whether there is one."""
     content = mat_file(do_compression=compress)
     rng = np.random.default_rng(0)
-    for place in rng.choice(np.arange(128, len(content)), 200, replace=False):
+    for offset in rng.choice(np.arange(128, len(content)), 200, replace=False):
         damaged = bytearray(content)
-        damaged[place] ^= int(rng.integers(1, 256))
+        damaged[offset] ^= int(rng.integers(1, 256))
         try:
             read_mat(io.BytesIO(damaged), "a.mat", required=("idx",), optional=None)
         except DataError as error:
@@ -94,8 +94,8 @@ def test_no_header_that_is_wrong_crashes_the_reader():
     rng = np.random.default_rng(0)
     for content in contents * 60:
         damaged = bytearray(content)
-        for place in rng.integers(0, 140, 4) % len(content):
-            damaged[place] = rng.choice([0, 1, 2, 73, 77, 255, int(rng.integers(256))])
+        for offset in rng.integers(0, 140, 4) % len(content):
+            damaged[offset] = rng.choice([0, 1, 2, 73, 77, 255, int(rng.integers(256))])
         try:
             read_mat(io.BytesIO(damaged), "a.mat", required=(), optional=None)
         except DataError as error:
@@ -115,13 +115,13 @@ def test_the_byte_order_is_that_which_scipy_takes(version, order):
     assert byte_order(b" " * 10) is None
 
 
-@pytest.mark.parametrize("place", ["rows", "starts"])
-def test_elements_outside_a_sparse_matrix_are_found(place):
+@pytest.mark.parametrize("field", ["rows", "starts"])
+def test_elements_outside_a_sparse_matrix_are_found(field):
     matrix = scipy.sparse.csc_array(([1.0, 2.0], ([0, 3], [5, 7])), shape=(11, 9))
     buffer = io.BytesIO()
     scipy.io.savemat(buffer, {"sparse": matrix})
     check_structure(buffer.getvalue())
-    old, new = ((0, 3), (0, 11)) if place == "rows" else ((1, 1, 2, 2), (1, 1, 7, 2))
+    old, new = ((0, 3), (0, 11)) if field == "rows" else ((1, 1, 2, 2), (1, 1, 7, 2))
     written = struct.pack(f"<{len(old)}i", *old)
     assert buffer.getvalue().count(written) == 1
     damaged = buffer.getvalue().replace(written, struct.pack(f"<{len(new)}i", *new))

@@ -1,4 +1,4 @@
-"""Archives and workbooks, which are told from ``.npz`` by what is in them."""
+"""Archives and workbooks, which are distinguished from ``.npz`` by what is in them."""
 
 import bz2
 import gzip

@@ -6,7 +6,7 @@ import pytest
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.limits import VARIABLE
-from fairseq_ecg.formats.channels import Channel, Content, Given, to_ecg
+from fairseq_ecg.formats.channels import Channel, Given, ParsedRecord, to_ecg
 from fairseq_ecg.formats.ecg import with_notes
 
 RAMP = np.arange(500.0)
@@ -17,7 +17,7 @@ def channel(name, unit="mV", rate=250, n=500, **more):
 
 
 def made(*channels, at_once=None, **given):
-    return to_ecg("a.edf", Content(channels), Given(**given), at_once)
+    return to_ecg("a.edf", ParsedRecord(channels), Given(**given), at_once)
 
 
 @pytest.mark.parametrize("name", ["ECG", "EKG", "MCL1", "ECG1", "MLII", "EcgWaveform"])
@@ -107,7 +107,7 @@ def test_fields_of_fixed_width_end_at_nul():
 
 
 def test_what_a_reader_left_out_stays_named():
-    content = Content(
+    content = ParsedRecord(
         [channel("I"), channel("SpO2", "%")], {"left_out": "II of group 2", "doubts": ("short",)}
     )
     assert to_ecg("a", content, Given()).metadata == {

@@ -31,7 +31,7 @@ def write_record(folder, signal, *, names=LEADS, units="mV", fs=500, gain=1000.0
 
 @pytest.fixture
 def counts():
-    """Digital values that tell the leads apart."""
+    """Digital values that differ from lead to lead."""
     return np.arange(12)[:, None] * 100 + np.arange(20)
 
 

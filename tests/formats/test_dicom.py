@@ -197,7 +197,7 @@ def test_leads_in_several_groups_are_one_recording(tmp_path, counts):
             assert set(read.leads) == set(LEADS)
             assert not {"left_out", "doubts"} & set(read.metadata)
             for lead, row in zip(read.leads, read.signal[:, :], strict=True):
-                # Baselines are the places of the channels in their groups.
+                # Baselines are the indices of the channels in their groups.
                 shift = LEADS.index(lead) % 6 - LEADS.index(lead)
                 expected = whole.signal[LEADS.index(lead)] + shift / 1000
                 np.testing.assert_allclose(row, expected, atol=1e-12)

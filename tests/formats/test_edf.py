@@ -174,7 +174,7 @@ def change(path, signal=None, **texts):
     for name, text in texts.items():
         field = text.encode("latin-1") if isinstance(text, str) else text
         if name in OF_FILE:
-            places, width = [OF_FILE[name][0]], OF_FILE[name][1]
+            offsets, width = [OF_FILE[name][0]], OF_FILE[name][1]
         else:
             start = 256
             for width, each in FIELDS:
@@ -182,15 +182,15 @@ def change(path, signal=None, **texts):
                     break
                 start += width * n_signals
             chosen = range(n_signals) if signal is None else [signal]
-            places = [start + width * i for i in chosen]
-        for place in places:
-            content[place : place + width] = field.ljust(width)[:width]
+            offsets = [start + width * i for i in chosen]
+        for offset in offsets:
+            content[offset : offset + width] = field.ljust(width)[:width]
     path.write_bytes(content)
     return path
 
 
 def agree(path, **given):
-    """Read the whole and in stretches, which raise the same."""
+    """Read the whole and in chunks, which raise the same."""
     errors = []
     for at_once in (None, 100):
         try:

@@ -37,8 +37,8 @@ def virtual_of_its_own(file, secret):
 
 
 def external_storage(file, secret):
-    places = [(str(secret), 0, SIGNAL.nbytes)]
-    file.create_dataset("signal", SIGNAL.shape, "f8", external=places)
+    files = [(str(secret), 0, SIGNAL.nbytes)]
+    file.create_dataset("signal", SIGNAL.shape, "f8", external=files)
 
 
 def external_link(file, secret):
@@ -93,8 +93,8 @@ def test_what_is_written_into_one_file_is_read(tmp_path, secret):
 def test_an_object_that_only_a_cell_refers_to_is_refused_as_well(tmp_path, secret):
     def make(file):
         file["signal"] = SIGNAL.T
-        places = [(str(secret), 0, 24)]
-        hidden = file.create_dataset("hidden", (12, 1), "u2", external=places)
+        files = [(str(secret), 0, 24)]
+        hidden = file.create_dataset("hidden", (12, 1), "u2", external=files)
         hidden.attrs["MATLAB_class"] = np.bytes_("char")
         file.create_dataset("leads", data=[hidden.ref] * 12, dtype=h5py.ref_dtype)
         file["leads"].attrs["MATLAB_class"] = np.bytes_("cell")

@@ -17,10 +17,10 @@ def mat_file(variables, **options) -> bytes:
 
 
 @pytest.mark.parametrize("is_compressed", [False, True])
-@pytest.mark.parametrize("place", [0, 2, 4])
-def test_a_variable_is_cut_out_and_put_back(is_compressed, place):
+@pytest.mark.parametrize("index", [0, 2, 4])
+def test_a_variable_is_cut_out_and_put_back(is_compressed, index):
     items = list(OTHERS.items())
-    variables = dict([*items[:place], ("feats", FEATS), *items[place:]])
+    variables = dict([*items[:index], ("feats", FEATS), *items[index:]])
     content = mat_file(variables, do_compression=is_compressed)
     rest, start, was_compressed = without_variable(content, "feats")
     assert was_compressed == is_compressed

@@ -231,12 +231,12 @@ def test_hostile_files_are_refused_at_once(path, old, new, message):
         read_muse(path)
 
 
-@pytest.mark.parametrize("place", ["text", "attribute"])
-def test_entities_do_not_multiply(path, place):
+@pytest.mark.parametrize("where", ["text", "attribute"])
+def test_entities_do_not_multiply(path, where):
     text = muse_xml(muse_counts(1, 5)).replace(
         '<!DOCTYPE RestingECG SYSTEM "restecg.dtd">', f"<!DOCTYPE RestingECG [{LAUGHS}]>"
     )
-    if place == "text":
+    if where == "text":
         text = text.replace(">EMERGENCY<", ">&e9;<")
     else:
         text = text.replace('<QRS Number="1">', '<QRS Number="&e9;">')

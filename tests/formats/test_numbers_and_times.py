@@ -19,7 +19,7 @@ ZEROS = np.concatenate([np.zeros(50), WAVE[50:]])
 
 @pytest.fixture(autouse=True)
 def few_lines_at_once(monkeypatch):
-    """Formats are told from several parts."""
+    """Formats are recognised by several parts."""
     monkeypatch.setattr(delimited, "_LINES_AT_ONCE", 130)
 
 
@@ -31,13 +31,13 @@ def whole(values):
     return [f"{value:g}" for value in values]
 
 
-def comma(values, form="{:.1f}"):
-    return [form.format(value).replace(".", ",") for value in values]
+def comma(values, spec="{:.1f}"):
+    return [spec.format(value).replace(".", ",") for value in values]
 
 
-def grouped(values, thousands=",", decimal=".", form="{:,.1f}"):
+def grouped(values, thousands=",", decimal=".", spec="{:,.1f}"):
     swapped = {",": thousands, ".": decimal}
-    return ["".join(swapped.get(letter, letter) for letter in form.format(v)) for v in values]
+    return ["".join(swapped.get(letter, letter) for letter in spec.format(v)) for v in values]
 
 
 @pytest.mark.parametrize("name", ["ECG", "ECG1", "I"])
@@ -68,11 +68,11 @@ def test_signs_between_thousands(write, name, thousands, decimal):
 
 def test_signs_between_the_thousands_of_whole_numbers(write):
     values = np.round(ZEROS)
-    text = "I (uV);II (uV)\n" + rows(grouped(values, form="{:,.0f}"), whole(values / 1e3))
+    text = "I (uV);II (uV)\n" + rows(grouped(values, spec="{:,.0f}"), whole(values / 1e3))
     np.testing.assert_allclose(
         read(write(text), sample_rate=250).signal, [values / 1000, values / 1e6]
     )
-    text = "I (uV)\n" + rows(grouped(values, form="{:,.0f}"))
+    text = "I (uV)\n" + rows(grouped(values, spec="{:,.0f}"))
     np.testing.assert_allclose(read(write(text), sample_rate=250).signal, [values / 1000])
 
 

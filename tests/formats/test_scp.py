@@ -27,11 +27,11 @@ def section(number: int, body: bytes) -> bytes:
 def write(path, counts, codes=LEAD_CODES, microseconds=2000, starts=None):
     """Write an SCP-ECG file whose rhythm (section 6) is not compressed."""
     n_leads, n_samples = counts.shape
-    places = b"".join(
+    offsets = b"".join(
         struct.pack("<IIB", start, start + n_samples - 1, code)
         for start, code in zip(starts or [1] * n_leads, codes, strict=True)
     )
-    leads = section(3, struct.pack("<BB", n_leads, n_leads << 3 | 4) + places)
+    leads = section(3, struct.pack("<BB", n_leads, n_leads << 3 | 4) + offsets)
     sizes = struct.pack(f"<{n_leads}H", *[2 * n_samples] * n_leads)
     samples = counts.astype("<i2").tobytes()
     rhythm = section(6, struct.pack("<HHBB", NANOVOLTS, microseconds, 0, 0) + sizes + samples)
@@ -111,8 +111,8 @@ def test_without_scale_samples_are_counts(decoder, tmp_path, counts, monkeypatch
 def test_lengths_that_lie_are_refused_at_once(decoder, tmp_path, counts, start):
     path = write(tmp_path / "a.scp", counts)
     content = bytearray(path.read_bytes())
-    place = content.index(struct.pack("<IIB", 1, 514, 1))
-    content[place : place + 8] = struct.pack("<II", start % 2, start or 2**32 - 1)
+    offset = content.index(struct.pack("<IIB", 1, 514, 1))
+    content[offset : offset + 8] = struct.pack("<II", start % 2, start or 2**32 - 1)
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"a\.scp: "):
         read_ecg(path)

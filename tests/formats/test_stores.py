@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 
 from fairseq_ecg.data import DataError
 from fairseq_ecg.formats.stores import (
-    FORMS,
+    FILE_FORMATS,
     MemmapBatchWriter,
     MemmapReader,
     RowStore,
@@ -160,21 +160,23 @@ def test_batches_are_processed_in_order(progress, values, capsys):
         arrays.array_shapes(min_dims=1, max_dims=4, max_side=5),
         elements={"allow_nan": False},
     ),
-    form=st.sampled_from(FORMS),
+    file_format=st.sampled_from(FILE_FORMATS),
     data=st.data(),
 )
-def test_rows_in_any_order_by_several_writers(values, form, data, tmp_path_factory):
+def test_rows_in_any_order_by_several_writers(values, file_format, data, tmp_path_factory):
     file = tmp_path_factory.mktemp("stores") / "x.npy"
-    writers = [RowStore(file, values.shape, values.dtype.name, form, "one") for _ in range(2)]
+    writers = [
+        RowStore(file, values.shape, values.dtype.name, file_format, "one") for _ in range(2)
+    ]
     writers[0].allocate()
-    places = data.draw(st.permutations(range(len(values))))
+    positions = data.draw(st.permutations(range(len(values))))
     middle = data.draw(st.integers(0, len(values)))
-    for writer, chosen in zip(writers, (places[:middle], places[middle:]), strict=True):
+    for writer, chosen in zip(writers, (positions[:middle], positions[middle:]), strict=True):
         writer.write(chosen, values[chosen])
     assert not file.exists()
     writers[0].publish()
     np.testing.assert_array_equal(MemmapReader.from_header(file)[:], values)
-    if form == "npy":
+    if file_format == "npy":
         np.testing.assert_array_equal(np.load(file), values)
     else:
         assert file.read_bytes() == values.tobytes()

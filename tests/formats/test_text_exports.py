@@ -25,7 +25,7 @@ def write(tmp_path):
 
 
 def read(path, **given):
-    """Read a file whole, and compare that with stretches."""
+    """Read a file whole, and compare that with chunks."""
     whole = read_ecg(path, **given)
     long = read_ecg(path, at_once=100, **given)
     assert (long.leads, long.sample_rate, long.metadata) == (
@@ -151,11 +151,11 @@ def twelve_leads():
     return np.array([*limbs, *(one * factor for factor in (-0.5, 0.3, 0.8, 1.1, 1, 0.9))])
 
 
-@pytest.mark.parametrize("form", ["%.3f", "%.5f"])
-def test_unformatted_text_of_braveheart(write, form, tmp_path):
+@pytest.mark.parametrize("spec", ["%.3f", "%.5f"])
+def test_unformatted_text_of_braveheart(write, spec, tmp_path):
     path = tmp_path / "a.txt"
     rows = twelve_leads()
-    np.savetxt(path, rows.T, form, header="500", comments="")
+    np.savetxt(path, rows.T, spec, header="500", comments="")
     ecg = read(path)
     assert ecg.leads == ("I", "II", "III", "aVR", "aVF", "aVL", *LEADS[6:])
     assert ecg.sample_rate == 500

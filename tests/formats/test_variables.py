@@ -411,19 +411,19 @@ def test_arrays_of_an_archive_that_are_not_there_take_no_memory(tmp_path, at_onc
         read_ecg(path, leads=LEADS, sample_rate=500, units="mV", at_once=at_once)
 
 
-@pytest.mark.parametrize("form", ["mat", "npz", "h5"])
+@pytest.mark.parametrize("format", ["mat", "npz", "h5"])
 @pytest.mark.parametrize("is_by_lead", [True, False])
-def test_units_in_the_names_of_leads_count(form, is_by_lead, tmp_path):
+def test_units_in_the_names_of_leads_count(format, is_by_lead, tmp_path):
     signal = np.random.default_rng(1).normal(0, 500, (2, 400))
     names = ["I_uV", "II_uV"] if is_by_lead else ["I (uV)", "II [uV]"]
     variables = {"fs": 500}
     variables |= (
         dict(zip(names, signal, strict=True)) if is_by_lead else {"ecg": signal, "leads": names}
     )
-    path = tmp_path / f"a.{form}"
-    if form == "mat":
+    path = tmp_path / f"a.{format}"
+    if format == "mat":
         scipy.io.savemat(path, variables)
-    elif form == "npz":
+    elif format == "npz":
         np.savez(path, **variables)
     else:
         with h5py.File(path, "w") as file:

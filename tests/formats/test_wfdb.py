@@ -226,8 +226,8 @@ def test_words_of_16_bits_are_what_wfdb_reads(tmp_path_factory, lines, offset, s
     (folder / "r.dat").write_bytes(bytes(offset) + words.astype("<i2").tobytes())
     start = f"+{offset}" if offset else ""
     signals = [
-        f"r.dat {form}{start}{gain}{baseline}{unit}{rest}" + (f"lead {lead}" if rest else "")
-        for (form, gain, baseline, unit, rest), lead in zip(lines, LEADS, strict=False)
+        f"r.dat {format}{start}{gain}{baseline}{unit}{rest}" + (f"lead {lead}" if rest else "")
+        for (format, gain, baseline, unit, rest), lead in zip(lines, LEADS, strict=False)
     ]
     (folder / "r.hea").write_text(
         f"r {len(lines)} 257.5 30 1:02:03 1/2/2020\n" + "\n".join(signals)

@@ -15,55 +15,55 @@ BITS = {"8": 7, "80": 8, "508": 8, "310": 10, "311": 10, "212": 12, "24": 24, "5
 
 
 def checksum(counts) -> int:
-    """As header(5) tells: the sum as a signed number of 16 bits."""
+    """As header(5) says: the sum as a signed number of 16 bits."""
     return int((np.sum(counts, dtype=np.int64) + 2**15) % 2**16 - 2**15)
 
 
-def encode(form, counts):
-    """Bytes of counts, (samples,), as signal(5) tells."""
-    if form == "8":
+def encode(format, counts):
+    """Bytes of counts, (samples,), as signal(5) says."""
+    if format == "8":
         return np.diff(counts, prepend=counts[0]).astype("i1").tobytes()
-    if form in ("310", "311"):
+    if format in ("310", "311"):
         a, b, c = (counts[i::3] & 0x3FF for i in range(3))
-        if form == "310":
+        if format == "310":
             words = [(a << 1 & 0x7FE) | (c & 0x1F) << 11, (b << 1 & 0x7FE) | (c & 0x3E0) << 6]
             return np.stack(words, axis=1).astype("<u2").tobytes()
         return (a | b << 10 | c << 20).astype("<u4").tobytes()
-    if form == "212":
+    if format == "212":
         a, b = counts[::2] & 0xFFF, counts[1::2] & 0xFFF
         return np.stack([a & 0xFF, a >> 8 | b >> 8 << 4, b & 0xFF], axis=1).astype("u1").tobytes()
-    if form == "24":
+    if format == "24":
         return (counts[:, None] >> [0, 8, 16] & 0xFF).astype("u1").tobytes()
-    if form in ("80", "160"):
-        half = {"80": 2**7, "160": 2**15}[form]
-        return (counts + half).astype({"80": "u1", "160": "<u2"}[form]).tobytes()
-    return counts.astype({"16": "<i2", "61": ">i2", "32": "<i4"}[form]).tobytes()
+    if format in ("80", "160"):
+        half = {"80": 2**7, "160": 2**15}[format]
+        return (counts + half).astype({"80": "u1", "160": "<u2"}[format]).tobytes()
+    return counts.astype({"16": "<i2", "61": ">i2", "32": "<i4"}[format]).tobytes()
 
 
 @pytest.fixture
 def write(tmp_path):
     """Write two signals with right checksums; ``per_frame`` and ``skew`` of the first."""
 
-    def write(form="16", per_frame=1, skew=0, name="rec", seed=0, extra="", length=N):
+    def write(format="16", per_frame=1, skew=0, name="rec", seed=0, extra="", length=N):
         rng = np.random.default_rng(seed)
-        half = 2 ** (BITS.get(form, 16) - 1)
+        half = 2 ** (BITS.get(format, 16) - 1)
         frames = rng.integers(-half, half, (N, per_frame + 1))
-        if form == "8":
+        if format == "8":
             frames = np.cumsum(rng.integers(-40, 40, frames.shape), axis=0) + 1000
             frames = frames.astype(np.int64)
         else:
             frames[7] = -half  # without value, and counted all the same
         own = [frames[:, :per_frame].ravel(), frames[:, per_frame]]
         lines = []
-        if form == "8":
+        if format == "8":
             diffs = [np.diff(one, prepend=one[0]) for one in own]
             mixed = np.concatenate([diffs[0].reshape(N, per_frame), diffs[1].reshape(N, 1)], axis=1)
             data = mixed.astype("i1").tobytes()
         else:
-            data = encode(form, frames.ravel())
+            data = encode(format, frames.ravel())
         (tmp_path / f"{name}.dat").write_bytes(data)
         for lead, counts in zip(LEADS, own, strict=False):
-            field = form if lead == "II" else f"{form}x{per_frame}:{skew}"
+            field = format if lead == "II" else f"{format}x{per_frame}:{skew}"
             rest = f"16 0 {counts[0]} {checksum(counts)} 0 {lead}"
             lines.append(f"{name}.dat {field}{extra} 1000/mV {rest}")
         text = "\n".join([f"{name} 2 500 {length}", *lines])
@@ -73,10 +73,10 @@ def write(tmp_path):
     return write
 
 
-def change(path, place=-12):
+def change(path, offset=-12):
     """Flip a bit of a file, of the lowest byte of a sample."""
     data = bytearray(path.read_bytes())
-    data[place] ^= 1 << 3
+    data[offset] ^= 1 << 3
     path.write_bytes(data)
 
 
@@ -98,16 +98,16 @@ def verify(path, at_once=None):
 FORMATS = ["8", "16", "24", "32", "61", "80", "160", "212", "310", "311"]
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("skew", [0, 4])
-def test_a_changed_sample_is_doubted_in_every_format(write, form, skew):
-    path = write(form, 1, skew)
+def test_a_changed_sample_is_doubted_in_every_format(write, format, skew):
+    path = write(format, 1, skew)
     for at_once in (None, 50):
         verify(path, at_once)
     change(path.with_suffix(".dat"))
     (doubt,) = doubts_of(path)
     assert doubt.startswith("the samples do not have the checksum that the header says: I")
-    is_later = form != "8"  # whose samples are read from the first on, all at once
+    is_later = format != "8"  # whose samples are read from the first on, all at once
     assert doubts_of(path, at_once=50) == (() if is_later else (doubt,))
     for at_once in (None, 50):
         refused = refusal_of(path, at_once)
@@ -115,20 +115,20 @@ def test_a_changed_sample_is_doubted_in_every_format(write, form, skew):
         assert "--verify" in refused
 
 
-@pytest.mark.parametrize("form", ["16", "61", "80", "212"])
-def test_all_samples_of_a_frame_are_summed(tmp_path, write, form):
-    path = write(form, 3, 5)
+@pytest.mark.parametrize("format", ["16", "61", "80", "212"])
+def test_all_samples_of_a_frame_are_summed(tmp_path, write, format):
+    path = write(format, 3, 5)
     record = WFDBRecord(path, "here")
     assert record.read_all()[1] == record.doubts_of_checksums() == ()
     change(path.with_suffix(".dat"))
     assert len(record.read_all()[1]) == len(record.doubts_of_checksums()) == 1
 
 
-@pytest.mark.parametrize("form", ["508", "516", "524"])
-def test_compressed_signals_have_checksums_too(tmp_path, form):
-    half = 2 ** (BITS.get(form, 16) - 1)
+@pytest.mark.parametrize("format", ["508", "516", "524"])
+def test_compressed_signals_have_checksums_too(tmp_path, format):
+    half = 2 ** (BITS.get(format, 16) - 1)
     counts = np.random.default_rng(1).integers(-half, half, (N, 2))
-    path = write_by_wfdb(tmp_path / "rec.hea", counts, form)
+    path = write_by_wfdb(tmp_path / "rec.hea", counts, format)
     verify(path)
     text = path.read_text()
     said = wfdb.rdheader(str(tmp_path / "rec")).checksum
@@ -178,10 +178,10 @@ EXTRA = {"8": 1, "16": 1, "24": 1, "32": 1, "61": 1, "80": 1, "160": 1, "212": 3
 """Bytes behind the last sample that are no padding of a block."""
 
 
-@pytest.mark.parametrize(("form", "extra"), EXTRA.items())
+@pytest.mark.parametrize(("format", "extra"), EXTRA.items())
 @pytest.mark.parametrize("at_once", [None, 50])
-def test_a_file_that_is_longer_than_said_is_doubted(write, form, extra, at_once):
-    path = write(form)
+def test_a_file_that_is_longer_than_said_is_doubted(write, format, extra, at_once):
+    path = write(format)
     data = path.with_suffix(".dat")
     data.write_bytes(data.read_bytes() + bytes(extra))
     expected = ("rec.dat is longer than the header says",)
@@ -207,13 +207,13 @@ def test_what_fills_a_block_is_no_doubt(write, tmp_path):
     assert "longer" in doubts_of(path)[0]
 
 
-@pytest.mark.parametrize(("form", "n"), [("212", 7), ("310", 7), ("311", 8), ("310", 8)])
-def test_a_last_block_that_is_whole_is_no_doubt(tmp_path, form, n):
+@pytest.mark.parametrize(("format", "n"), [("212", 7), ("310", 7), ("311", 8), ("310", 8)])
+def test_a_last_block_that_is_whole_is_no_doubt(tmp_path, format, n):
     counts = np.zeros(12, np.int64)
     counts[:n] = np.arange(n) * 10
-    whole = {"212": 8, "310": 9, "311": 9}[form]
-    (tmp_path / "rec.dat").write_bytes(encode(form, counts[:whole]))
-    line = f"rec.dat {form} 1000/mV 16 0 0 {checksum(counts[:n])} 0 II"
+    whole = {"212": 8, "310": 9, "311": 9}[format]
+    (tmp_path / "rec.dat").write_bytes(encode(format, counts[:whole]))
+    line = f"rec.dat {format} 1000/mV 16 0 0 {checksum(counts[:n])} 0 II"
     (tmp_path / "rec.hea").write_text(f"rec 1 500 {n}\n{line}\n")
     read = read_ecg(tmp_path / "rec", verify=True)
     np.testing.assert_allclose(read.signal[0], counts[:n] / 1000)

@@ -45,20 +45,20 @@ ENCODINGS = {
 
 
 @pytest.mark.parametrize("unit", ENCODINGS.values(), ids=ENCODINGS)
-@pytest.mark.parametrize("form", ["16", "61", "80", "212", "16x1", "16:2"])
-def test_the_micro_sign_is_read_in_every_encoding_and_format(tmp_path, unit, form):
+@pytest.mark.parametrize("format", ["16", "61", "80", "212", "16x1", "16:2"])
+def test_the_micro_sign_is_read_in_every_encoding_and_format(tmp_path, unit, format):
     data = {"61": COUNTS.astype(">i2"), "80": (COUNTS + 128).astype("u1")}
-    if form == "212":
+    if format == "212":
         low, high = COUNTS[::2] & 0xFFF, COUNTS[1::2] & 0xFFF
         triples = [low & 0xFF, low >> 8 | high >> 8 << 4, high & 0xFF]
         data["212"] = np.stack(triples, axis=1).astype("u1")
-    data.get(form, COUNTS.astype("<i2")).tofile(tmp_path / "a.dat")
+    data.get(format, COUNTS.astype("<i2")).tofile(tmp_path / "a.dat")
     comment = "# Größe: 1,80 m\n".encode() + b"# na\xefve\n"
-    header = b"a 1 500 100\na.dat " + form.encode() + b" 0.5/" + unit + b" 16 0 0 0 0 II\n"
+    header = b"a 1 500 100\na.dat " + format.encode() + b" 0.5/" + unit + b" 16 0 0 0 0 II\n"
     (tmp_path / "a.hea").write_bytes(header + comment)
     for at_once in (None, 30):
         read = read_ecg(tmp_path / "a", at_once=at_once)
-        shift = 2 if form == "16:2" else 0
+        shift = 2 if format == "16:2" else 0
         expected = np.append(COUNTS[shift:] * 2e-3, [np.nan] * shift)
         np.testing.assert_allclose(read.signal[:, :][0], expected)
         assert read.metadata["comments"] == "Größe: 1,80 m\nnaïve"
@@ -107,9 +107,9 @@ def test_what_is_no_rate_is_refused(write, text):
 
 
 @pytest.mark.parametrize("text", ["1e9", "1e-300", "1e-7", "0.001", "1", "1e999", "9" * 400])
-@pytest.mark.parametrize("form", ["16", "80"])
-def test_a_rate_that_is_not_plausible_is_refused(write, text, form):
-    path = write(f"a 1 {text} 100", f"a.dat {form} 1000/mV 16 0 0 0 0 II")
+@pytest.mark.parametrize("format", ["16", "80"])
+def test_a_rate_that_is_not_plausible_is_refused(write, text, format):
+    path = write(f"a 1 {text} 100", f"a.dat {format} 1000/mV 16 0 0 0 0 II")
     for read in (read_ecg, lambda path: read_wfdb(str(path.with_suffix("")), "x.mat")):
         with pytest.raises(DataError, match=r"plausible|which cannot be"):
             read(path)
@@ -163,9 +163,9 @@ def test_a_name_that_is_a_number_is_no_number_of_segments(write):
 
 
 @pytest.mark.parametrize("name", ["two.dots.dat", "a-b_c.d1", "a", "Aufnahme_ä.dat"])
-@pytest.mark.parametrize("form", ["16", "16x2"])
-def test_files_may_be_called_anything(write, name, form):
-    path = write("a 1 500", f"{name} {form} 1000/mV 16 0 0 0 0 II", file=name)
+@pytest.mark.parametrize("format", ["16", "16x2"])
+def test_files_may_be_called_anything(write, name, format):
+    path = write("a 1 500", f"{name} {format} 1000/mV 16 0 0 0 0 II", file=name)
     np.testing.assert_allclose(read_ecg(path).signal[0], COUNTS / 1000)
 
 
@@ -173,10 +173,10 @@ ELSEWHERE = ["../x.dat", "/etc/passwd", "sub/x.dat", "..", "sub\\x.dat", "C:x.da
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)
-@pytest.mark.parametrize("form", ["16", "212", "516"])
-def test_files_of_other_folders_are_refused(write, tmp_path, name, form):
+@pytest.mark.parametrize("format", ["16", "212", "516"])
+def test_files_of_other_folders_are_refused(write, tmp_path, name, format):
     (tmp_path.parent / "x.dat").write_bytes(bytes(300))
-    path = write("a 1 500 100", f"{name} {form} 1000/mV 16 0 0 0 0 II")
+    path = write("a 1 500 100", f"{name} {format} 1000/mV 16 0 0 0 0 II")
     with pytest.raises(DataError, match=r"a\.hea: the file of a signal is '.*', which "):
         read_ecg(path)
     with pytest.raises(DataError, match="the file of a signal is"):
@@ -195,15 +195,15 @@ def test_the_folder_of_a_record_leads_nowhere_else(write, folder):
 
 
 @pytest.mark.parametrize("length", [" 0", " 0 12:00:00", ""])
-@pytest.mark.parametrize("form", ["16", "16x2", "80", "212", "32", "61"])
-def test_a_length_that_is_not_said_is_that_of_the_file(write, length, form):
-    path = write(f"a 1 500{length}", f"a.dat {form} 1000/mV 16 0 0 0 0 II")
-    assert read_ecg(path).n_samples == {"80": 200, "212": 132, "32": 50}.get(form, 100) + (
-        form == "212"
+@pytest.mark.parametrize("format", ["16", "16x2", "80", "212", "32", "61"])
+def test_a_length_that_is_not_said_is_that_of_the_file(write, length, format):
+    path = write(f"a 1 500{length}", f"a.dat {format} 1000/mV 16 0 0 0 0 II")
+    assert read_ecg(path).n_samples == {"80": 200, "212": 132, "32": 50}.get(format, 100) + (
+        format == "212"
     )
 
 
-def write_by_wfdb(path, counts, form):
+def write_by_wfdb(path, counts, format):
     """Write two leads of 500 Hz, ``(N, 2)`` counts of 1000 per mV; return the header."""
     wfdb.wrsamp(
         path.stem,
@@ -211,7 +211,7 @@ def write_by_wfdb(path, counts, form):
         units=["mV"] * 2,
         sig_name=["I", "II"],
         d_signal=counts,
-        fmt=[form] * 2,
+        fmt=[format] * 2,
         adc_gain=[1000.0] * 2,
         baseline=[0] * 2,
         write_dir=str(path.parent),
@@ -219,10 +219,10 @@ def write_by_wfdb(path, counts, form):
     return path
 
 
-@pytest.mark.parametrize("form", ["508", "516", "524"])
-def test_a_length_that_is_not_said_is_that_of_a_compressed_file(tmp_path, form):
+@pytest.mark.parametrize("format", ["508", "516", "524"])
+def test_a_length_that_is_not_said_is_that_of_a_compressed_file(tmp_path, format):
     signals = (COUNTS[:, None] + [0, 1]).astype(np.int64)
-    path = write_by_wfdb(tmp_path / "a.hea", signals, form)
+    path = write_by_wfdb(tmp_path / "a.hea", signals, format)
     path.write_text(path.read_text().replace("500 100", "500 0"))
     np.testing.assert_allclose(read_ecg(path).signal, signals.T / 1000)
 
@@ -361,9 +361,9 @@ CHANGES = st.tuples(st.integers(0, len(BASE)), st.integers(0, 6), st.sampled_fro
 @given(st.lists(CHANGES, min_size=1, max_size=4))
 def test_changed_headers_are_refused_or_read_with_what_is_in_the_file(tmp_path_factory, changes):
     text = BASE
-    for place, n_removed, piece in changes:
-        place = min(place, len(text))
-        text = text[:place] + piece + text[place + n_removed :]
+    for offset, n_removed, piece in changes:
+        offset = min(offset, len(text))
+        text = text[:offset] + piece + text[offset + n_removed :]
     folder = tmp_path_factory.mktemp("fuzz")
     np.arange(80, dtype="<i2").tofile(folder / "rec.dat")
     (folder / "rec.hea").write_text(text, encoding="utf-8")

@@ -26,9 +26,9 @@ def test_numbers_and_flags(read):
 def test_json_is_read_with_its_lines(read):
     document = read('{\n "a": [\n  "x",\n  {"b": "y"}\n ]\n}')
     assert document == {"a": ["x", {"b": "y"}]}
-    assert document.place("a").endswith("a.yaml, line 2")
-    assert document["a"].place(0).endswith("line 3")
-    assert document["a"][1].place("b").endswith("line 4")
+    assert document.location("a").endswith("a.yaml, line 2")
+    assert document["a"].location(0).endswith("line 3")
+    assert document["a"][1].location("b").endswith("line 4")
 
 
 @pytest.mark.parametrize(

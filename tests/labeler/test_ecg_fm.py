@@ -28,9 +28,9 @@ def cases(shared, name):
 def check(labeler, recorded):
     for n, case in enumerate(recorded):
         expected = case["output"]
-        # The texts were labelled together with others; sources name the place of each.
-        place = re.search(r"\[\(?(\d+)", " ".join(row["source"] for row in expected["entities"]))
-        sample = int(place[1]) if place else n
+        # The texts were labelled together with others; sources name the position of each.
+        position = re.search(r"\[\(?(\d+)", " ".join(row["source"] for row in expected["entities"]))
+        sample = int(position[1]) if position else n
         results = labeler.label(pd.Series([case["text"]], index=[sample]))
         row = results.text_results.loc[sample]
         assert row["text"] == expected["preprocessed"]

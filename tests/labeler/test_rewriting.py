@@ -113,7 +113,7 @@ WORDS = ("atrial", "fibrillation", "infarct", "ischemia", "ischemic", "complete"
         ("infarcts", "infarct"),
         ("ischemiac", "ischemiac"),  # one slip from two words
         ("complement", "complement"),
-        ("trial", "trial"),  # too short to tell
+        ("trial", "trial"),  # too short to say
         ("arterial", "arterial"),  # two slips
         ("infarct1", "infarct1"),
         ("rhythmrhythm" * 5, "rhythmrhythm" * 5),
@@ -134,7 +134,7 @@ def slips(word):
             yield word[:i] + word[i + 1] + word[i] + word[i + 2 :]
 
 
-def test_every_slip_is_mended_unless_two_words_are_near():
+def test_every_slip_is_corrected_unless_two_words_are_near():
     rule = Spelling(WORDS)
     near = {word: set(slips(word)) - {word} for word in WORDS}
     for word, texts in near.items():

@@ -1,7 +1,8 @@
-"""Long recordings, of which a stretch is read at a time.
+"""Long recordings, of which a chunk is read at a time.
 
-A reader gives channels whose samples are `Later`, or an array of the file as a `StoredArray`, whose
-rows are; `Stretches` makes the signal in mV of them, or of arrays in memory.
+A reader gives channels whose samples are a `LazyArray` each, or an array of the file as a
+`StoredArray`, whose rows are; `ChunkedSignal` makes the signal in mV of them, or of arrays in
+memory.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from fairseq_ecg.data.errors import as_data_error
 class Frames:
     """What is read of a file that holds the samples of all channels frame after frame.
 
-    The last stretch is kept, for channels are asked for one by one.
+    The last chunk is kept, for channels are asked for one by one.
 
     Args:
         read: returns the samples of each channel from a frame to the one to stop before.
@@ -24,20 +25,20 @@ class Frames:
 
     def __init__(self, read: Callable[[int, int], Sequence[np.ndarray]]):
         self._read = read
-        self._place: tuple[int, int] | None = None
+        self._span: tuple[int, int] | None = None
         self._kept: Sequence[np.ndarray] = ()
 
     def __call__(self, start: int, stop: int) -> Sequence[np.ndarray]:
         """Samples of each channel in the frames ``start`` to ``stop``."""
-        if self._place != (start, stop):
-            self._place, self._kept = None, ()  # not two stretches at a time
+        if self._span != (start, stop):
+            self._span, self._kept = None, ()  # not two chunks at a time
             self._kept = self._read(start, stop)
-            self._place = start, stop
+            self._span = start, stop
         return self._kept
 
 
 @dataclass(frozen=True, eq=False)
-class Later:
+class LazyArray:
     """Samples of one channel, which are read as they are asked for.
 
     Args:
@@ -74,7 +75,7 @@ class StoredArray:
     """An array in a file, which is read in parts.
 
     Args:
-        read: returns the part that a tuple of slices and numbers tells, one for each axis.
+        read: returns the part that a tuple of slices and numbers selects, one for each axis.
         shape: of the array.
         dtype: of the array.
     """
@@ -105,24 +106,24 @@ class StoredArray:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __iter__(self) -> Iterator[Later]:
+    def __iter__(self) -> Iterator[LazyArray]:
         """Rows of a matrix."""
         n_rows, n_columns = self.shape
         frames = Frames(lambda start, stop: self.read((slice(None), slice(start, stop))))
-        return (Later(frames, row, n_columns, self.dtype) for row in range(n_rows))
+        return (LazyArray(frames, row, n_columns, self.dtype) for row in range(n_rows))
 
 
 @dataclass(frozen=True, eq=False)
-class Stretches:
+class ChunkedSignal:
     """Signal in mV that is made as it is asked for.
 
     Args:
-        samples: of each lead, an array or `Later`; all of one length.
+        samples: of each lead, an array or `LazyArray`; all of one length.
         factors: of each lead, from its samples to mV.
         where: names the file in error messages.
     """
 
-    samples: Sequence[np.ndarray | Later]
+    samples: Sequence[np.ndarray | LazyArray]
     factors: Sequence[float]
     where: str = "recording"
 
@@ -149,11 +150,11 @@ class Stretches:
         start, stop, _ = key[1].indices(self.shape[1])
         with as_data_error(f"{self.where}: samples {start} to {stop} cannot be read"):
             signal = np.empty((len(rows), max(stop - start, 0)), self.dtype)
-            for place, row in enumerate(rows):
+            for i, row in enumerate(rows):
                 samples = self.samples[row][start:stop]
                 if samples.size != signal.shape[1]:
                     raise ValueError(f"{samples.size} of {signal.shape[1]} are there")
-                signal[place] = _in_millivolts(samples, self.factors[row])
+                signal[i] = _in_millivolts(samples, self.factors[row])
             return signal
 
 

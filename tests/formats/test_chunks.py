@@ -1,4 +1,4 @@
-"""Long recordings are read in stretches, whatever their format, with the numbers of the whole."""
+"""Long recordings are read in chunks, whatever their format, with the numbers of the whole."""
 
 import gzip
 import struct
@@ -22,7 +22,7 @@ from fairseq_ecg.formats import (
     millivolt_doubt,
     read_ecg,
 )
-from fairseq_ecg.formats.stretches import Later, Stretches
+from fairseq_ecg.formats.chunks import ChunkedSignal, LazyArray
 from tests.formats.test_dicom import group
 from tests.formats.test_dicom import write as write_dicom
 
@@ -38,11 +38,11 @@ def counts():
 
 
 def check(path, *, later=True, **given):
-    """Compare stretches with the whole."""
+    """Compare chunks with the whole."""
     whole, long = read_ecg(path, **given), read_ecg(path, at_once=AT_ONCE, **given)
     assert isinstance(whole.signal, np.ndarray)
-    assert isinstance(long.signal, Stretches)
-    assert all(isinstance(each, Later) == later for each in long.signal.samples)
+    assert isinstance(long.signal, ChunkedSignal)
+    assert all(isinstance(each, LazyArray) == later for each in long.signal.samples)
     assert (long.signal.shape, long.signal.dtype) == (whole.signal.shape, whole.signal.dtype)
     assert (long.leads, long.sample_rate) == (whole.leads, whole.sample_rate)
     assert long.metadata == whole.metadata
@@ -65,14 +65,14 @@ def write_header(folder, signals, n_samples, name="long"):
 
 
 @pytest.mark.parametrize(
-    "form",
+    "format",
     ["16", "24", "32", "61", "80", "160", "212", "310", "311", "16+24", "16x2", "212x3", "8"],
 )
-def test_wfdb(tmp_path, form):
+def test_wfdb(tmp_path, format):
     samples = np.random.default_rng(0).integers(0, 256, 60_000, dtype=np.uint8)
     samples.tofile(tmp_path / "long.dat")  # of any bytes each format makes samples
-    lines = [f"long.dat {form} 200/uV 16 0 0 0 0 {lead}" for lead in LEADS[:3]]
-    check(write_header(tmp_path, lines, N), later=form != "8")
+    lines = [f"long.dat {format} 200/uV 16 0 0 0 0 {lead}" for lead in LEADS[:3]]
+    check(write_header(tmp_path, lines, N), later=format != "8")
 
 
 def test_wfdb_with_samples_without_value_and_skewed_signals(tmp_path, counts):
@@ -84,15 +84,15 @@ def test_wfdb_with_samples_without_value_and_skewed_signals(tmp_path, counts):
     assert np.isnan(long.signal[:, 600:]).sum() == 1 + 4
 
 
-@pytest.mark.parametrize("form", ["508", "516", "524"])
-def test_wfdb_compressed_by_flac(tmp_path, counts, form):
+@pytest.mark.parametrize("format", ["508", "516", "524"])
+def test_wfdb_compressed_by_flac(tmp_path, counts, format):
     wfdb.wrsamp(
         "long",
         fs=RATE,
         units=["mV"] * 2,
         sig_name=["I", "V1"],
-        d_signal=counts[:2].T // (32 if form == "508" else 1),
-        fmt=[form] * 2,
+        d_signal=counts[:2].T // (32 if format == "508" else 1),
+        fmt=[format] * 2,
         adc_gain=[200.0] * 2,
         baseline=[5] * 2,
         write_dir=str(tmp_path),
@@ -218,23 +218,23 @@ def test_hdf5(tmp_path, counts, options, transposed):
     check(path)
 
 
-@pytest.mark.parametrize("form", ["4", "5", "5 compressed", "5 of the other order", "7.3"])
+@pytest.mark.parametrize("format", ["4", "5", "5 compressed", "5 of the other order", "7.3"])
 @pytest.mark.parametrize("dtype", [np.int16, np.float32, np.float64])
-def test_mat(tmp_path, counts, form, dtype):
+def test_mat(tmp_path, counts, format, dtype):
     path = tmp_path / "long.mat"
     signal = counts.astype(dtype)
-    if form == "7.3":
+    if format == "7.3":
         with h5py.File(path, "w", userblock_size=512) as file:
             file["val"] = signal.T
             file["fs"] = [[float(RATE)]]
         path.write_bytes(b"MATLAB 7.3 MAT-file".ljust(512) + path.read_bytes()[512:])
     else:
         variables = {"a_long_name_of_something": np.ones((2, 500)) * 1j, "val": signal, "fs": RATE}
-        if form == "5 of the other order":
+        if format == "5 of the other order":
             path.write_bytes(big_endian(variables))
         else:
-            scipy.io.savemat(path, variables, format=form[0], do_compression=" " in form)
-    check(path, later=form != "4", leads=LEADS, units="uV")
+            scipy.io.savemat(path, variables, format=format[0], do_compression=" " in format)
+    check(path, later=format != "4", leads=LEADS, units="uV")
 
 
 def big_endian(variables):
@@ -317,10 +317,10 @@ def test_a_long_csv_names_the_line_of_what_is_wrong(tmp_path, counts, monkeypatc
             read_ecg(path, at_once=at_once)
 
 
-def test_arrays_in_memory_are_converted_a_stretch_at_a_time(counts):
+def test_arrays_in_memory_are_converted_a_chunk_at_a_time(counts):
     given = {"leads": LEADS, "sample_rate": RATE, "gain": 200}
     long = ecg_from_array(counts, at_once=AT_ONCE, **given)
-    assert isinstance(long.signal, Stretches)
+    assert isinstance(long.signal, ChunkedSignal)
     expected = ecg_from_array(counts, **given).signal
     np.testing.assert_array_equal(long.signal[:, 100:500], expected[:, 100:500])
 
