@@ -28,9 +28,10 @@ def as_data_error(
     Raises:
         DataError: the body failed.
     """
+    passing: tuple[type[Exception], ...] = (DataError, *but)
     try:
         yield
-    except (DataError, *but):
+    except passing:
         raise
     except Exception as error:
         raise DataError(

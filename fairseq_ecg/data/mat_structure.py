@@ -14,6 +14,7 @@ import sys
 import zlib
 from array import array
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -38,7 +39,7 @@ _LEVEL_4 = (8, 4, 4, 2, 2, 1)
 """Bytes of a number by its type in level 4."""
 
 
-def byte_order(header: bytes) -> str | None:
+def byte_order(header: bytes) -> Literal["<", ">"] | None:
     """Return the byte order of a file of level 5, as SciPy does.
 
     Args:
@@ -162,7 +163,7 @@ def _check_size(words: Sequence[int], offset: int, end: int) -> None:
 
 def _check_sparse(words: Sequence[int], offset: int, end: int, dimensions: Sequence[int]) -> None:
     """Look at the indices of elements in a sparse matrix, which SciPy follows unseen."""
-    contents = []
+    contents: list[Sequence[int]] = []
     while len(contents) < 5 and offset + 2 <= end:  # flags, dimensions, name, rows, columns
         if words[offset] >> 16:
             contents.append(words[offset + 1 : offset + 1 + (words[offset] >> 18)])

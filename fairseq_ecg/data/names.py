@@ -4,6 +4,7 @@ import os
 import re
 import unicodedata
 from pathlib import PurePosixPath
+from typing import Any
 
 from fairseq_ecg.data.errors import DataError
 
@@ -14,7 +15,7 @@ _SHOWN = 60
 """Characters of a refused name that its message shows."""
 
 
-def plain_name(where: str, name: object, what: str) -> str:
+def plain_name(where: str, name: Any, what: str) -> str:
     """Return a name that a file gives, once it is known to stay in the folder it is used in.
 
     Args:
@@ -38,7 +39,7 @@ def plain_name(where: str, name: object, what: str) -> str:
     return name
 
 
-def path_below(where: str, path: object, what: str, folder: str) -> str:
+def path_below(where: str, path: Any, what: str, folder: str) -> str:
     """Return a path that a file gives, once it is known to stay below the folder it is used in.
 
     Args:

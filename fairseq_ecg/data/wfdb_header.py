@@ -9,7 +9,7 @@ import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.limits import check_limit, limit_of
@@ -112,7 +112,7 @@ class WFDBHeader:
             raise DataError(f"{where}: an empty WFDB header")
         with damage_as_data_error(where, "WFDB header", "Get it again, or correct it"):
             first, *others = lines
-            return cls(*_parse(first.split(), others, where, record), tuple(comments))
+            return cls(**_parse(first.split(), others, where, record), comments=tuple(comments))
 
 
 def header_bytes() -> int:
@@ -127,8 +127,8 @@ def _decoded(line: bytes) -> str:
         return line.decode("latin-1")
 
 
-def _parse(first: list[str], lines: list[str], where: str, record: str) -> tuple:
-    """Return number of signals, rate, length, signals and segments."""
+def _parse(first: list[str], lines: list[str], where: str, record: str) -> dict[str, Any]:
+    """Return what the lines say, but for comments, by the name of its attribute."""
     name, n_segments = _name(first[0], record)
     if len(first) < 2 or not first[1].isdecimal():
         raise ValueError(f"line {_shown(first)} does not say how many signals there are")
@@ -150,7 +150,8 @@ def _parse(first: list[str], lines: list[str], where: str, record: str) -> tuple
             "correct it"
         )
     folder = name.rpartition("/")[0]
-    signals = segments = ()
+    signals: tuple[WFDBSignal, ...] = ()
+    segments: tuple[tuple[str, int], ...] = ()
     if n_segments is None:
         signals = tuple(_signal(line, where, folder) for line in lines)
         if not any(signal.checksum for signal in signals):
@@ -161,7 +162,13 @@ def _parse(first: list[str], lines: list[str], where: str, record: str) -> tuple
     else:
         segments = tuple(_segment(line, where, folder) for line in lines)
         check_limit(where, "samples", sum(length for _, length in segments))
-    return n_signals, rate, n_frames, signals, segments
+    return {
+        "n_signals": n_signals,
+        "rate": rate,
+        "n_frames": n_frames,
+        "signals": signals,
+        "segments": segments,
+    }
 
 
 def _name(text: str, record: str) -> tuple[str, int | None]:
@@ -194,7 +201,8 @@ def _signal(line: str, where: str, folder: str) -> WFDBSignal:
             break
         whole.append(int(text))
     described = line.split(None, 3 + len(whole))[3 + len(whole) :]
-    _, zero, first, checksum, block = [*whole, *[None] * (_N_WHOLE - len(whole))]
+    numbers: list[int | None] = [*whole, *[None] * (_N_WHOLE - len(whole))]
+    _, zero, first, checksum, block = numbers
     # The signals of a record mostly share these: they are taken apart once.
     format, per_frame, skew, start = _format(fields[1])
     gain, baseline, unit = _gain(fields[2] if len(fields) > 2 else "")
@@ -232,7 +240,7 @@ def _gain(text: str) -> tuple[float | None, int | None, str]:
     """Return counts per unit and baseline, None where they are not stated, and the unit."""
     match = _GAIN.fullmatch(text)
     gain = float(match[1] or 0) if match else math.nan
-    if gain and not 0 < 2 * _LARGEST_COUNT / abs(gain) < math.inf:
+    if match is None or (gain and not 0 < 2 * _LARGEST_COUNT / abs(gain) < math.inf):
         raise ValueError(f"{_shown(text)} is no gain")
     return gain or None, int(match[2]) if match[2] else None, match[3] or "mV"
 

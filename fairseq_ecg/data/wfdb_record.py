@@ -174,8 +174,8 @@ class WFDBRecord:
             )
             for signal, samples, row in zip(self.signals, signals, span.rows, strict=True):
                 if row is not None:
-                    span = slice(*(signal.per_frame * (n - start) for n in (first, last)))
-                    samples[span] = found[row]
+                    begin, end = (signal.per_frame * (n - start) for n in (first, last))
+                    samples[begin:end] = found[row]
         return signals
 
     def _no_sums(self) -> list[np.ndarray]:
@@ -284,18 +284,19 @@ def _spans(
             return (), []
         segment = _Segment(path, where, header, remedy)
         return segment.signals, [_Span(0, segment.n_frames, segment, range(len(segment.signals)))]
-    signals: Sequence[WFDBSignal] | None = None
+    signals: Sequence[WFDBSignal] = ()
     by_name = header.segments[0][1] == 0
     known: dict[str, _Segment] = {}
     spans, start = [], 0
     for name, length in header.segments:
-        segment, rows = None, ()
+        part: _Segment | None = None
+        rows: Sequence[int | None] = ()
         if name != NO_SEGMENT and name not in known:
             own = path.with_name(f"{name}.hea")
             found = _read_header(own, str(own), remedy)
             if found.segments:
                 raise ValueError(f"its segment {name} has segments")
-            if signals is None:
+            if not signals:
                 signals = found.signals
                 if len(signals) != header.n_signals:
                     raise ValueError(
@@ -305,13 +306,13 @@ def _spans(
                     continue
             known[name] = _Segment(own, str(own), found, remedy)
         if name != NO_SEGMENT:
-            segment = known[name]
-            if length > segment.n_frames:
-                raise ValueError(f"it says {length} frames of {name}, which has {segment.n_frames}")
-            rows = _rows(signals, segment, by_name)
-        spans.append(_Span(start, length, segment, rows))
+            part = known[name]
+            if length > part.n_frames:
+                raise ValueError(f"it says {length} frames of {name}, which has {part.n_frames}")
+            rows = _rows(signals, part, by_name)
+        spans.append(_Span(start, length, part, rows))
         start += length
-    return signals or (), spans
+    return signals, spans
 
 
 def _rows(

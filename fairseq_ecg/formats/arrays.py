@@ -51,7 +51,7 @@ def ecg_from_array(
     """
     given = Given(leads, sample_rate, units, gain)
     with as_data_error(f"{where}: cannot be read"):
-        rows = as_rows(values, len(given.leads), where)
+        rows = as_rows(values, len(leads), where)
         return to_ecg(where, ParsedRecord([Channel(row) for row in rows]), given, at_once)
 
 
@@ -104,7 +104,8 @@ def _as_array(values: Any, where: str) -> np.ndarray | StoredArray:
     """Return what is to be a matrix of real numbers, without axes of length 1 in front."""
     try:
         array = values if isinstance(values, StoredArray) else np.asarray(values)
-        if array.dtype == object:  # rows of a table's cell, or of MATLAB's, are arrays themselves
+        if isinstance(array, np.ndarray) and array.dtype == object:
+            # Rows of a table's cell, or of MATLAB's, are arrays themselves.
             rows = array.ravel() if 1 in array.shape else array
             array = np.stack([np.squeeze(np.asarray(row, dtype=np.float64)) for row in rows])
     except DataError:
@@ -112,7 +113,8 @@ def _as_array(values: Any, where: str) -> np.ndarray | StoredArray:
     except (TypeError, ValueError) as error:
         raise DataError(f"{where}: is no array of numbers with rows of one length") from error
     if array.dtype.kind not in "fiu":
-        kind = f"a table of {len(array.dtype)} columns" if array.dtype.names else f"{array.dtype}"
+        names = array.dtype.names
+        kind = f"a table of {len(names)} columns" if names else f"{array.dtype}"
         raise DataError(f"{where}: holds {kind}, not real numbers")
     if isinstance(array, StoredArray):
         return array.as_matrix()

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -130,8 +130,9 @@ def to_ecg(where: str, record: ParsedRecord, given: Given, at_once: int | None =
         _called(channel, channel.name or name, channel.unit)
         for channel, name in zip(channels, names, strict=True)
     ]
-    factors, kept = _kept(where, channels, names, given)
-    left_out = [channels[i].name for i in range(len(channels)) if i not in kept]
+    factors = _kept(where, channels, names, given)
+    kept = list(factors)
+    left_out = [f"{channels[i].name}" for i in range(len(channels)) if i not in factors]
     first = channels[kept[0]]
     names = [names[i] for i in kept]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -142,11 +143,11 @@ def to_ecg(where: str, record: ParsedRecord, given: Given, at_once: int | None =
         raise DataError(
             f"{where}: lead {', '.join(twice)} is there twice. Remove or rename one of them{remedy}"
         )
-    signal = ChunkedSignal([channels[i].samples for i in kept], [factors[i] for i in kept], where)
+    signal = ChunkedSignal([channels[i].samples for i in kept], list(factors.values()), where)
     in_memory = at_once is None or first.samples.size <= at_once
     return ECG(
         where,
-        signal[:, :] if in_memory else signal,
+        signal[:, :] if in_memory else cast(np.ndarray, signal),
         tuple(names),
         _rate(where, first.sample_rate, given.sample_rate),
         with_notes(record.metadata, left_out),
@@ -201,8 +202,8 @@ def _names(where: str, channels: Sequence[Channel], given: Given) -> list[str]:
 
 def _kept(
     where: str, channels: Sequence[Channel], names: Sequence[str], given: Given
-) -> tuple[list[float | None], list[int]]:
-    """Factor to mV of each channel, None for what is no voltage, and which of them are the ECG."""
+) -> dict[int, float]:
+    """Factor to mV of each channel of the ECG, by index."""
     everything = range(len(names))
     leads = [i for i in everything if names[i] in LEADS]
     ecgs = [] if leads else [i for i in everything if is_ecg(names[i])]
@@ -230,7 +231,7 @@ def _kept(
             if i in wanted
             or (i not in faults and _are_alike(channels[i], first) and names.count(names[i]) == 1)
         ]
-    return factors, list(wanted)
+    return {i: factors[i] for i in wanted}
 
 
 def _are_alike(one: Channel, other: Channel) -> bool:
@@ -239,17 +240,16 @@ def _are_alike(one: Channel, other: Channel) -> bool:
 
 def _factors(
     where: str, channels: Sequence[Channel], wanted: Collection[int], given: Given
-) -> tuple[list[float | None], dict[int, str]]:
-    """Factor to mV of each channel; why it has none, by number of the channel."""
+) -> tuple[dict[int, float], dict[int, str]]:
+    """Factor to mV of each channel that has one, by index; why the others have none."""
     units = _of_each("units", given.units, len(channels), where)
     gains = _of_each("gain", given.gain, len(channels), where)
     is_for_each = not isinstance(given.units, str)
-    factors, faults = [], {}
+    factors, faults = {}, {}
     for i, channel in enumerate(channels):
         try:
-            factors.append(_factor(channel, units[i], gains[i], i in wanted or is_for_each))
+            factors[i] = _factor(channel, units[i], gains[i], i in wanted or is_for_each)
         except ValueError as fault:
-            factors.append(None)
             faults[i] = str(fault)
     return factors, faults
 
@@ -267,7 +267,7 @@ def _factor(channel: Channel, unit: str | None, gain: float | None, is_meant: bo
 
     ``is_meant``: whether what is given is for this channel, too, if the file's unit is not known.
     """
-    stated = channel.unit
+    stated = channel.unit or ""
     if channel.gain is not None and gain is not None and not math.isclose(channel.gain, gain):
         raise ValueError(
             f"has {channel.gain:g} counts per mV according to the file, and {gain:g} according to "
@@ -316,9 +316,9 @@ def _factor(channel: Channel, unit: str | None, gain: float | None, is_meant: bo
 
 
 def _rate(where: str, stated: float | None, given: float | None) -> float:
-    if stated is None and given is None:
-        raise DataError(f"{where}: does not say its sampling rate. Give sample_rate in Hz")
     if stated is None:
+        if given is None:
+            raise DataError(f"{where}: does not say its sampling rate. Give sample_rate in Hz")
         return float(given)
     if not 0 < stated < math.inf:
         raise DataError(f"{where}: says a sampling rate of {stated} Hz, which cannot be")

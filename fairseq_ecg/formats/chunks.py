@@ -109,7 +109,7 @@ class StoredArray:
     def __iter__(self) -> Iterator[LazyArray]:
         """Rows of a matrix."""
         n_rows, n_columns = self.shape
-        frames = Frames(lambda start, stop: self.read((slice(None), slice(start, stop))))
+        frames = Frames(lambda start, stop: [*self.read((slice(None), slice(start, stop)))])
         return (LazyArray(frames, row, n_columns, self.dtype) for row in range(n_rows))
 
 

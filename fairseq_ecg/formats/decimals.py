@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -67,7 +68,7 @@ class NumberFormat:
         wrong = np.array([number is None for number in numbers])
         return np.array([np.nan if number is None else number for number in numbers]), wrong
 
-    def _number(self, cell: object) -> float | None:
+    def _number(self, cell: Any) -> float | None:
         if not isinstance(cell, str):
             return float(cell) if pd.notna(cell) else np.nan
         text = clean(cell)

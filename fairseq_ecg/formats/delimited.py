@@ -4,6 +4,7 @@ import io
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -157,7 +158,8 @@ def _has_foreign_comma(text: Text, layout: Layout) -> bool:
 
 
 def _name(layout: Layout, column: int) -> str:
-    return (layout.names and layout.names[column]) or f"column {column + 1}"
+    name = layout.names[column] if layout.names else None
+    return name or f"column {column + 1}"
 
 
 class _Rows:
@@ -188,7 +190,7 @@ class _Rows:
         file, n_columns, n_rows = self._file, self._n_columns, self.n_rows
 
         def read(key: tuple[slice | int, ...]) -> np.ndarray:
-            start, stop, _ = key[0].indices(n_rows)
+            start, stop, _ = cast(slice, key[0]).indices(n_rows)
             file.seek(start * n_columns * 8)
             rows = np.frombuffer(file.read((stop - start) * n_columns * 8))
             return rows.reshape(-1, n_columns)[:, key[1]]
@@ -274,8 +276,9 @@ class _Columns:
         self._passed_over: list[str] = []
         for position, name in enumerate(names):
             name, unit = (None, None) if name is None else split_unit(name[:_LONGEST_NAME])
-            if layout.units is not None and layout.units[position] is not None:
-                unit = layout.units[position].strip("()[]").strip()
+            stated = layout.units[position] if layout.units is not None else None
+            if stated is not None:
+                unit = stated.strip("()[]").strip()
             scale = self._seconds_per(position, name, unit)
             if scale is not None:
                 self._scales[len(self.positions)] = scale
@@ -329,7 +332,7 @@ class _Columns:
             if wrong.any() and not wrong.all() and i in self._scales:
                 raise self._fault(position, column, lines, wrong)
             if i in self._scales:
-                values[:, i] = self._seconds(i, column, values[:, i], wrong.any())
+                values[:, i] = self._seconds(i, column, values[:, i], bool(wrong.any()))
             elif wrong.any():
                 fault = self._fault(position, column, lines, wrong)
                 if self._is_signal(i):
@@ -387,7 +390,7 @@ class _Columns:
         if not signals and self._texts:
             (fault, *_) = self._texts.values()
             raise DataError(f"{where}: holds no signals. {fault}")
-        left_out = [self._named[i][0] for i in self._texts]
+        left_out = [f"{self._named[i][0]}" for i in self._texts]
         return ParsedRecord(
             [
                 Channel(columns[i], self._named[i][0], self._named[i][1] or block.unit, rate)

@@ -5,7 +5,7 @@ import math
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -74,7 +74,7 @@ def read_dicom(location: Location, given: Given, at_once: int | None = None) -> 
         return ParsedRecord(record.channels, metadata | dict(record.metadata))
 
 
-def _dataset(where: str, path: Path) -> tuple[Any, str]:
+def _dataset(where: str, path: Path) -> tuple[Any, Literal["<", ">"]]:
     """Return the data set of a file and its byte order."""
     import pydicom
     from pydicom.filereader import read_dataset
@@ -104,7 +104,7 @@ def _inflated(where: str, data: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _group(where: str, group: Any, number: int, byte_order: str) -> Group:
+def _group(where: str, group: Any, number: int, byte_order: Literal["<", ">"]) -> Group:
     """Return a multiplex group; of a derived one the names alone."""
     definitions = group.get("ChannelDefinitionSequence") or []
     is_derived = field_text(group.get("WaveformOriginality")) == "DERIVED"
@@ -124,15 +124,15 @@ def _group(where: str, group: Any, number: int, byte_order: str) -> Group:
             _name(each),
             _unit(each),
             rate,
-            uncalibrated=scales[i] if isinstance(scales[i], str) else None,
+            uncalibrated=scale if isinstance(scale, str) else None,
         )
-        for i, each in enumerate(definitions)
+        for i, (each, scale) in enumerate(zip(definitions, scales, strict=True))
     ]
     offset = group.get("MultiplexGroupTimeOffset")
     return Group(name, channels, start=None if offset is None else f"{float(offset):g} ms")
 
 
-def _counts(where: str, group: Any, byte_order: str) -> np.ndarray:
+def _counts(where: str, group: Any, byte_order: Literal["<", ">"]) -> np.ndarray:
     """Counts of a multiplex group as they are stored, ``(n_samples, n_channels)``."""
     shape = group.NumberOfWaveformSamples, group.NumberOfWaveformChannels
     check_limit(where, "samples", shape[0])
@@ -166,16 +166,17 @@ def _samples(
 
 def _scale(channel: Any) -> tuple[float, float, float] | str:
     """Sensitivity, its correction and baseline of a channel, or why these cannot be."""
-    numbers = []
-    for name, default in _SCALE.items():
-        value = channel.get(name)
-        numbers.append(default if value is None else float(value))
-    factor = numbers[0] * numbers[1]
-    if factor == 0 or not all(map(math.isfinite, (factor, *numbers))):
+    values = [channel.get(name) for name in _SCALE]
+    sensitivity, correction, baseline = (
+        default if value is None else float(value)
+        for value, default in zip(values, _SCALE.values(), strict=True)
+    )
+    factor = sensitivity * correction
+    if factor == 0 or not all(map(math.isfinite, (factor, sensitivity, correction, baseline))):
         return (
-            f"has no calibration (its sensitivity is {numbers[0]:g}, corrected by {numbers[1]:g})"
+            f"has no calibration (its sensitivity is {sensitivity:g}, corrected by {correction:g})"
         )
-    return tuple(numbers)
+    return sensitivity, correction, baseline
 
 
 def _padding(group: Any, counts: np.ndarray, sample_rate: float) -> Padding:

@@ -3,6 +3,7 @@
 import io
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,7 +113,7 @@ class _Header:
             raise ValueError("data records without samples")
         self.record_bytes = sum(self.samples) * _SAMPLE_BYTES[kind]
         self.duration = self._number(self.file["duration"])
-        if self.duration is None or not 0 <= self.duration < math.inf:
+        if not 0 <= self.duration < math.inf:
             raise ValueError(f"data records that last {self.file['duration']!r} s")
         self.n_records, self.doubts = self._extent(file.seek(0, io.SEEK_END) - self.n_bytes)
         if self.file["reserved"].startswith(f"{kind}+D") and not self.has_times:
@@ -185,8 +186,8 @@ class _Header:
 
     def scale(self, signal: int) -> "_Scale":
         """Return what turns counts of a signal into its unit."""
-        least, most = (self._number(self.signals[signal][f"digital_{end}"]) for end in _ENDS)
         low, high = (self._number(self.signals[signal][f"physical_{end}"]) for end in _ENDS)
+        least, most = (self._number(self.signals[signal][f"digital_{end}"]) for end in _ENDS)
         fault = self._fault(signal, low, high, least, most)
         if fault is None:
             factor = (high - low) / (most - least)
@@ -194,15 +195,14 @@ class _Header:
             if math.isfinite(factor) and math.isfinite(offset):
                 return _Scale(factor, offset)
             fault = "its physical range is out of all proportion"
-        is_range = least is not None and most is not None and least < most
-        middle = (least + most + 1) // 2 if is_range else 0.0
+        middle = (least + most + 1) // 2 if least < most else 0.0
         return _Scale(1.0, -middle, f"has no calibration ({fault})")
 
-    def _fault(self, signal: int, *ends: float | None) -> str | None:
+    def _fault(self, signal: int, *ends: float) -> str | None:
         """Say why the ends of the physical and the digital range make no calibration."""
         for kind, (low, high) in (("physical", ends[:2]), ("digital", ends[2:])):
             for end, number in zip(_ENDS, (low, high), strict=True):
-                if number is None:
+                if math.isnan(number):
                     text = self.signals[signal][f"{kind}_{end}"]
                     said = f"{text!r}, which is no clear number" if text else "missing"
                     return f"its {kind} {end}imum is {said}"
@@ -212,16 +212,16 @@ class _Header:
             return "its digital maximum is below its digital minimum"
         return None
 
-    def _number(self, text: str) -> float | None:
-        """Return a number with decimal point or comma; None for anything else."""
+    def _number(self, text: str) -> float:
+        """Return a number with decimal point or comma; NaN for anything else."""
         if _THOUSANDS.fullmatch(text) and not self._has_decimal_commas:
-            return None  # 5,000 may be 5 and 5000
+            return math.nan  # 5,000 may be 5 and 5000
         if _DECIMAL_COMMA.fullmatch(text):
             text = text.replace(",", ".")
         try:
             return _finite(text)
         except ValueError:
-            return None
+            return math.nan
 
     @property
     def _has_decimal_commas(self) -> bool:
@@ -281,6 +281,7 @@ class _Records:
                 "rate. Give sample_rate in Hz"
             )
         self._check_continuous()
+        samples: Sequence[np.ndarray | LazyArray]
         if at_once is not None and header.longest > at_once:
             frames = Frames(self._samples)
             samples = [
@@ -302,7 +303,7 @@ class _Records:
         """Parse the data records ``start`` to ``stop`` with edfio."""
         import edfio
 
-        read = {"EDF": edfio.read_edf, "BDF": edfio.read_bdf}[self._header.kind]
+        read: Any = {"EDF": edfio.read_edf, "BDF": edfio.read_bdf}[self._header.kind]
         with damage_as_data_error(self._where, f"{self._header.kind} file"):
             with open(self._file.path, "rb") as file:
                 file.seek(self._header.n_bytes + start * self._header.record_bytes)

@@ -43,10 +43,10 @@ def read_hdf5(location: Location, given: Given, at_once: int | None = None) -> P
         variables: dict[tuple[str, ...], Any] = {}
         for path, item in objects(where, hdf5):
             if is_data_set(item):
-                is_long = local is not None and max(item.shape or (0,)) > at_once
-                variables[path] = (
-                    stored_data_set(local, item, where) if is_long else DataSet(item, where)
-                )
+                if local is not None and max(item.shape or (0,)) > (at_once or 0):
+                    variables[path] = stored_data_set(local, item, where)
+                else:
+                    variables[path] = DataSet(item, where)
             for name in item.attrs:
                 is_known = name.lower() in DESCRIBES
                 variables.setdefault((*path, name), item.attrs[name] if is_known else None)

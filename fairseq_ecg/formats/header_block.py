@@ -117,11 +117,11 @@ def read_block(
     """
     lines = [line.strip().lstrip("#%/;*! ").strip() for line in lines[:_MANY]]
     lines = [line for line in lines if _is_short(line) or line.startswith("{")]
-    rates = list(_rates(lines, decimal, n_columns))
-    for rate in rates[1:]:
-        if abs(rate - rates[0]) > RATE_TOLERANCE * rates[0]:
+    rates = _rates(lines, decimal, n_columns)
+    for other in rates[1:]:
+        if abs(other - rates[0]) > RATE_TOLERANCE * rates[0]:
             raise DataError(
-                f"{where}: says several sampling rates ({rates[0]:g} and {rate:g} Hz). Remove the "
+                f"{where}: says several sampling rates ({rates[0]:g} and {other:g} Hz). Remove the "
                 "lines that are about others"
             )
     rate = rates[0] if rates else None
@@ -170,7 +170,7 @@ def _pairs(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
                 yield _folded(match[1]), match[2].strip().strip("'\"").strip()
 
 
-def _rates(lines: Sequence[str], decimal: str, n_columns: int) -> Iterator[float]:
+def _rates(lines: Sequence[str], decimal: str, n_columns: int) -> list[float]:
     """Sampling rates in Hz that lines state."""
     found = [_sampling_rate(key, value, decimal) for key, value in _pairs(lines)]
     found += [rate for line in lines for rate in _rates_in_json(line)]
@@ -179,19 +179,18 @@ def _rates(lines: Sequence[str], decimal: str, n_columns: int) -> Iterator[float
             seconds = SECONDS_PER.get(match[2].lower())
             found.append(None if seconds is None else _rate_of_interval(match[1], seconds))
         found += [_plausible(match[1], 1.0, decimal) for match in _PER_SECOND.finditer(line)]
-    found = [rate for rate in found if rate is not None]
-    if not found and n_columns == 1 and _unit(lines) is not None:
-        # A language that is not known here: the one value in Hz, beside a unit of voltage.
-        values = [_in_hertz(key, value, decimal) for key, value in _pairs(lines)]
-        values = [value for value in values if value is not None]
-        found = values if len(values) == 1 and values[0] >= _SLOWEST_UNKNOWN else []
-    yield from found
+    rates = [rate for rate in found if rate is not None]
+    if rates or n_columns > 1 or _unit(lines) is None:
+        return rates
+    # A language that is not known here: the one value in Hz, beside a unit of voltage.
+    values = [_in_hertz(key, value, decimal) for key, value in _pairs(lines)]
+    rates = [value for value in values if value is not None]
+    return rates if len(rates) == 1 and rates[0] >= _SLOWEST_UNKNOWN else []
 
 
 def _in_hertz(key: str, value: str, decimal: str) -> float | None:
     match = _VALUE.fullmatch(value)
-    factor = _hertz(_folded(match[2] or "")) if match else None
-    if factor is None or _FILTER.search(key):
+    if match is None or (factor := _hertz(_folded(match[2] or ""))) is None or _FILTER.search(key):
         return None
     return _plausible(match[1], factor, decimal)
 
@@ -294,7 +293,7 @@ def _of_labchart(
     lines: Sequence[str], names: Sequence[str] | None, n_columns: int, rate: float | None
 ) -> Block | None:
     """Read ``ChannelTitle=`` and ``UnitName=``, or ``Range=`` with its unit behind a number."""
-    values = {}
+    values: dict[str, list[str]] = {}
     for line in lines:
         key, equals, value = line.partition("=")
         if equals:
@@ -345,7 +344,7 @@ def _of_opensignals(
         for device in _parsed(line).values():
             if not isinstance(device, dict) or not isinstance(device.get("column"), list):
                 continue
-            listed = [None] * len(device["column"])
+            listed: list[str | None] = [None] * len(device["column"])
             for key in ("label", "sensor"):  # what is measured, where that is said
                 found = device.get(key)
                 if isinstance(found, list) and 0 < len(found) <= len(listed):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.data.limits import check_unpacked
@@ -32,9 +32,9 @@ class Location:
     address: str
 
     @classmethod
-    def of(cls, path: str | os.PathLike) -> "Location":
+    def of(cls, path: "str | os.PathLike | Location") -> "Location":
         """Take a path or URL as a user writes it."""
-        return path if isinstance(path, cls) else cls(os.fspath(path))
+        return path if isinstance(path, Location) else cls(os.fspath(path))
 
     @property
     def is_url(self) -> bool:
@@ -87,7 +87,7 @@ class Location:
             if not self._is_copied:
                 require_file(self.address)
                 return open(self.address, "rb")
-            copy = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115
+            copy = cast(BinaryIO, tempfile.SpooledTemporaryFile(_IN_MEMORY))  # noqa: SIM115
             self._copy(copy)
             copy.seek(0)
             return copy
@@ -109,7 +109,7 @@ class Location:
         """Whether what is read is not the file as it lies on this machine."""
         return self.is_url or self.address.endswith(_COMPRESSED)
 
-    def _stream(self) -> AbstractContextManager[BinaryIO]:
+    def _stream(self) -> AbstractContextManager[Any]:
         """Open the file for reading from its beginning to its end, unpacked."""
         if self.is_url:
             import fsspec
@@ -222,7 +222,7 @@ class LocalFile:
         return cls(folder / name, folder)
 
     @classmethod
-    def copy_of(cls, file: BinaryIO, name: str) -> "LocalFile":
+    def copy_of(cls, file: Any, name: str) -> "LocalFile":
         """Copy what is left of an open file into one of that name."""
         copy = cls.new(name)
         with open(copy.path, "wb") as target:

@@ -53,12 +53,12 @@ def read_mat(location: Location, given: Given, at_once: int | None = None) -> Pa
         stream: BinaryIO = file
         stream.seek(0)
         if local is not None:
-            rest, stored = part_long_matrices(local, where, at_once)
+            rest, stored = part_long_matrices(local, where, at_once or 0)
             stream = io.BytesIO(rest)
-        loaded = read_variables(
+        read = read_variables(
             stream, where, required=(), optional=None, remedy="Get or write it again"
         )
-    loaded = {name: loaded[name] for name in loaded if not name.startswith("__")} | stored
+    loaded = {name: read[name] for name in read if not name.startswith("__")} | stored
     if "val" in loaded and header.exists():
         return read_wfdb(header, given, at_once)
     return parse_variables(where, dict(_fields(where, (), loaded)), given)

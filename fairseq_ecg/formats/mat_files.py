@@ -8,6 +8,7 @@ import mmap
 import struct
 import zlib
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import scipy.io
@@ -129,12 +130,12 @@ def _stored(
     file: LocalFile,
     where: str,
     content: mmap.mmap,
-    offset: tuple[int, int],
+    span: tuple[int, int],
     is_compressed: bool,
-    order: str,
+    order: Literal["<", ">"],
 ) -> StoredArray | None:
     """Refer to the numbers of a matrix; None if it does not hold real numbers alone."""
-    start, stop = offset
+    start, stop = span
     beginning = _beginning(content, start, stop, is_compressed)
     (flags,) = struct.unpack_from(f"{order}I", beginning, 16)
     (n_bytes,) = struct.unpack_from(f"{order}I", beginning, 28)

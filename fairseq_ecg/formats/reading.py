@@ -127,7 +127,7 @@ def read_ecg(
         return to_ecg(str(location), record, given, at_once)
 
 
-def format_of(path: str | os.PathLike) -> str:
+def format_of(path: str | os.PathLike | Location) -> str:
     """Recognise the format of a file by its first bytes, or else by its extension.
 
     Raises:

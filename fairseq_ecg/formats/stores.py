@@ -14,7 +14,7 @@ import pickletools
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from tqdm import tqdm
@@ -59,7 +59,7 @@ class MemmapReader:
         self.memmap_kwargs = memmap_kwargs
         self._array = self._open()
 
-    def _open(self) -> np.ndarray:
+    def _open(self) -> np.memmap:
         if np.dtype(self.dtype).hasobject:
             raise DataError(f"{self.file}: arrays of Python objects are not read: {self.dtype}")
         if os.path.exists(self.file) and not os.path.isfile(self.file):
@@ -157,7 +157,7 @@ class MemmapBatchWriter(MemmapReader):
         self._is_closed = False
         self.save_header()
 
-    def _open(self) -> np.ndarray:
+    def _open(self) -> np.memmap:
         n_bytes = _bytes_of(self.shape, np.dtype(self.dtype)) + self.memmap_kwargs.get("offset", 0)
         # Without its room on the disk, writing to the map would end the process.
         reserve(Path(os.path.realpath(self.file)), max(n_bytes, 1))
@@ -203,7 +203,7 @@ class MemmapBatchWriter(MemmapReader):
     def close(self) -> None:
         """Bring what is written to the disk and refuse to write more."""
         if not self._is_closed:
-            self.array.flush()
+            self._array.flush()
         self._is_closed = True
 
     def is_closed(self, raise_err: bool = False) -> bool:
@@ -424,7 +424,7 @@ def _check_instructions(content: bytes) -> None:
                 raise DataError("it numbers more parts than headers have")
             remembered[number] = is_text
             continue
-        if "GET" in name and not remembered.get(argument):
+        if "GET" in name and not remembered.get(argument or 0):
             raise DataError("it uses a part twice that is no text")
         is_text = "UNICODE" in name or "STRING" in name or "GET" in name
 
@@ -466,7 +466,7 @@ class _Dtype:
             r"[<>=|]?[A-Za-z]\w{0,15}", self.name
         ):
             raise TypeError("no name of a type")
-        return np.dtype(self.name).newbyteorder(self.order)
+        return np.dtype(self.name).newbyteorder(cast(Any, self.order))  # what a pickle holds
 
 
 class _HeaderUnpickler(pickle.Unpickler):

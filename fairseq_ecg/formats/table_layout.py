@@ -113,7 +113,7 @@ class Layout:
         """Return a line without its end, if that is no cell: a delimiter, or a remark."""
         if self.delimiter is not None and f"{self.delimiter}{_COMMENT}" in line:
             line = line[: line.index(f"{self.delimiter}{_COMMENT}")]
-        elif self.is_trailed:
+        elif self.delimiter is not None and self.is_trailed:
             line = line.rstrip(" ").removesuffix(self.delimiter)
         return line
 
@@ -202,11 +202,24 @@ def find_table(text: Text, n_leads: int | None) -> Layout:
     if block.has_counts and start < len(lines):
         start += 1
         first_line = lines[start][0] if start < len(lines) else first_line + 1
-    if block.names is not None:
-        names, units = block.names, block.units
-    is_by_line = names is None and n_cells > 2 and not numeric[0] and all(numeric[1:])
+    is_by_line = (
+        names is None
+        and block.names is None
+        and n_cells > 2
+        and not numeric[0]
+        and all(numeric[1:])
+    )
     return Layout(
-        where, delimiter, quote, n_cells, is_trailed, names, units, first_line, is_by_line, block
+        where,
+        delimiter,
+        quote,
+        n_cells,
+        is_trailed,
+        names if block.names is None else block.names,
+        units if block.names is None else block.units,
+        first_line,
+        is_by_line,
+        block,
     )
 
 

@@ -83,8 +83,9 @@ class Times:
         """
         texts = [_bare(str(cell)) for cell in cells]
         matches = [_MOMENT.fullmatch(text) for text in texts]
-        if self._origin is None and all(matches):
-            return np.array([self._seconds(match) for match in matches])
+        found = [match for match in matches if match is not None]
+        if self._origin is None and len(found) == len(matches):
+            return np.array([self._seconds(match) for match in found])
         wrong = next((i for i, match in enumerate(matches) if match is None), 0)
         try:  # names of months, and whatever else pandas knows
             moments = pd.to_datetime(pd.Series(texts), format="mixed", utc=True)
@@ -135,7 +136,7 @@ class Times:
         found = []
         for order in ("day", "month"):
             try:
-                days = [_ordinal(*map(int, date), len(date[0]) > 2, order) for date in self._dates]
+                days = [_ordinal(date, order) for date in self._dates]
             except ValueError:
                 continue
             if days == sorted(days):
@@ -153,8 +154,9 @@ def _zone(zone: str | None) -> int:
     return -seconds if "-" in (zone or "") else seconds
 
 
-def _ordinal(first: int, second: int, third: int, is_year_first: bool, order: str) -> int:
-    if is_year_first:
+def _ordinal(date: tuple[str, str, str], order: str) -> int:
+    first, second, third = map(int, date)
+    if len(date[0]) > 2:
         return datetime.date(first, second, third).toordinal()
     year = third + 2000 if third < 100 else third
     day, month = (first, second) if order == "day" else (second, first)

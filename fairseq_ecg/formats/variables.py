@@ -389,7 +389,7 @@ def read_npz(location: Location, given: Given, at_once: int | None = None) -> Pa
             if at_once is None or max(shape, default=0) <= at_once:
                 variables[name,] = archive[name]
                 continue
-            with archive.zip.open(f"{name}.npy") as member:
-                file = LocalFile.copy_of(member, f"{location.stem}.npy")
-            variables[name,] = stored_npy(file, where)
+            with archive.zip.open(f"{name}.npy") as packed:
+                copy = LocalFile.copy_of(packed, f"{location.stem}.npy")
+            variables[name,] = stored_npy(copy, where)
         return parse_variables(where, variables, given)
