@@ -32,9 +32,15 @@ def test_recorded_numbers_by_triton(checkpoint, padded, shared):
         pytest.skip(reason)
     variables = {backends.VARIABLE: "triton", "TRITON_INTERPRET": "1"}
     golden = shared / "golden"
-    command = [sys.executable, "-m", "tests.golden_replay"]
+    program = (
+        "from tests.triton_interpreter import quicken; quicken(); "
+        "from tests.golden_replay import main; raise SystemExit(main())"
+    )
     result = subprocess.run(
-        [*command, golden / f"{checkpoint}.pt", golden / f"{checkpoint}{padded}.npz"],
+        [
+            *(sys.executable, "-c", program),
+            *(golden / f"{checkpoint}.pt", golden / f"{checkpoint}{padded}.npz"),
+        ],
         cwd=ROOT,
         env=environment() | variables,
         capture_output=True,

@@ -12,6 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fairseq_ecg.ops.backends import missing
 from tests.conftest import ROOT
+from tests.triton_interpreter import quicken
+
+quicken()
 
 
 def skip_if_missing(backend: str) -> None:
