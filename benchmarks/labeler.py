@@ -24,10 +24,11 @@ import pandas as pd
 import torch
 
 from benchmarks import common, plain_labeler
+from fairseq_ecg.jobs.pool import available_cores
 from fairseq_ecg.labeler import Labeler
 from fairseq_ecg.labeler.ecg_fm import ENTITIES
 from fairseq_ecg.labeler.label_table import read_label_set
-from fairseq_ecg.labeler.reports import available_cores, label_reports
+from fairseq_ecg.labeler.reports import label_reports
 from fairseq_ecg.labeler.vocabulary_files import DEFAULT_FOLDER
 
 RHYTHMS = (

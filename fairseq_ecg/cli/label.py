@@ -126,8 +126,9 @@ def _add_reports(below) -> None:
 
 def run_reports(arguments: argparse.Namespace) -> int:
     """Label and say how much was understood."""
+    from fairseq_ecg.jobs.pool import available_cores
     from fairseq_ecg.labeler.label_table import THRESHOLD, read_code_set, read_label_set
-    from fairseq_ecg.labeler.reports import available_cores, label_reports
+    from fairseq_ecg.labeler.reports import label_reports
 
     labeler = _labeler(arguments)
     if arguments.codes is None:

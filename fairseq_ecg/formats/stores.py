@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from fairseq_ecg.data.atomic import reserve
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.data.names import printable
+from fairseq_ecg.jobs.files import reserve
 
 FORMS = ("raw", "npy")
 """Without NumPy's header, as fairseq_signals writes, or with it, so that ``np.load`` reads."""

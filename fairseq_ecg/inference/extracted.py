@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats.stores import MemmapReader
+from fairseq_ecg.jobs.files import replacing
 from fairseq_ecg.ops.pooling import mean_of_nonzero
 
 ROWS_AT_ONCE = 256

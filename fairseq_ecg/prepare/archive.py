@@ -12,14 +12,14 @@ from typing import Any, TextIO
 import pandas as pd
 from tqdm import tqdm
 
-from fairseq_ecg.data.atomic import remove_unfinished, replacing
 from fairseq_ecg.data.cells import as_cells
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.names import in_one_line
+from fairseq_ecg.jobs.files import open_replacing, remove_unfinished, replacing
+from fairseq_ecg.jobs.journal import Journal, checksum
+from fairseq_ecg.jobs.locks import locked
+from fairseq_ecg.jobs.pool import in_parallel
 from fairseq_ecg.prepare.ids import allot_ids, enter_prepared
-from fairseq_ecg.prepare.journal import Journal, checksum
-from fairseq_ecg.prepare.locks import locked
-from fairseq_ecg.prepare.parallel import in_parallel
 from fairseq_ecg.prepare.records import read_records
 from fairseq_ecg.prepare.sources import Source
 from fairseq_ecg.prepare.stages import (
@@ -107,16 +107,16 @@ def prepare_signals(
             failures = _prepare(source, folder, settings, records, journal, strict)
             remove_unfinished(*folders)  # of workers that outlived an earlier run
             journal.tidy()
-            places = {idx: place for idx, (_, place) in journal.places().items()}
+            positions = {idx: position for idx, (_, position) in journal.positions().items()}
             failed = {failure.idx: failure for failure in failures}
             prepared = records[~records["idx"].isin(failed)]
-            places = [places[idx] for idx in prepared["idx"]]
+            positions = [positions[idx] for idx in prepared["idx"]]
             labels_path = labels_path or folder / "labels" / f"labels{suffix}.csv"
             tables = _Tables(source, folder, settings, suffix, labels_path)
             quarantine = tables.write_quarantine(records, failed)
-            if not places:
+            if not positions:
                 raise DataError(f"none of {len(records)} records can be used: {failures[0].reason}")
-            found = _read_journal(journal, places)
+            found = _read_journal(journal, positions)
             summary = tables.write_summary(records, prepared, found)
             doubts = tables.write_doubts(prepared, found)
             _remove_stale_files(folder, settings, records, prepared, found)
@@ -125,7 +125,7 @@ def prepare_signals(
             if "org" not in settings.skip or not tables.path("meta").is_file():
                 tables.write_meta(prepared, located, found)
                 if found.tables:
-                    tables.write_others(journal, prepared, places)
+                    tables.write_others(journal, prepared, positions)
             if "segmented" not in settings.skip:
                 tables.write_segmented(prepared, found)
         size = found.meta[["sample_rate", "sample_size"]]
@@ -188,18 +188,18 @@ def _done(
     folder: Path, settings: Settings, records: pd.DataFrame, journal: Journal, verify: bool
 ) -> frozenset[int]:
     """Ids of records that need not be prepared: all their files are there, and verified."""
-    places = journal.places()
-    if not places:
+    positions = journal.positions()
+    if not positions:
         return frozenset()
     names = {
         stage: frozenset(os.listdir(folder / stage)) if (folder / stage).is_dir() else frozenset()
         for stage in STAGES
         if settings.written(stage)
     }
-    rows = (row for row in _rows(records) if places.get(row["idx"], ("",))[0] == checksum(row))
+    rows = (row for row in _rows(records) if positions.get(row["idx"], ("",))[0] == checksum(row))
     done = []
     while part := list(islice(rows, _ROWS_AT_ONCE)):
-        entries = journal.entries(places[row["idx"]][1] for row in part)
+        entries = journal.entries(positions[row["idx"]][1] for row in part)
         for row, entry in zip(part, entries, strict=True):
             save_file = row["save_file"]
             files = {stage: [save_file] for stage in names}
@@ -230,7 +230,7 @@ class _Found:
     doubts: dict[int, list[str]]
 
 
-def _read_journal(journal: Journal, places: list[int]) -> _Found:
+def _read_journal(journal: Journal, positions: list[int]) -> _Found:
     groups: dict[str, list[pd.DataFrame]] = {
         "counts": [],
         "size": [],
@@ -238,7 +238,7 @@ def _read_journal(journal: Journal, places: list[int]) -> _Found:
         "features": [],
     }
     single, tables, doubts, n_read = [], False, {}, 0
-    entries = journal.entries(places)
+    entries = journal.entries(positions)
     while part := list(islice(entries, _ROWS_AT_ONCE)):
         for entry in part:
             entry["counts"] = {"n_segments": entry["n_segments"], "dropped": entry["dropped"]}
@@ -303,20 +303,19 @@ class _Tables:
             with replacing(self.labels_path) as path:
                 labels.to_csv(path, index=False)
 
-    def write_others(self, journal: Journal, prepared: pd.DataFrame, places: list[int]) -> None:
+    def write_others(self, journal: Journal, prepared: pd.DataFrame, positions: list[int]) -> None:
         """Write the tables of the source's own, a record at a time."""
         with ExitStack() as stack:
             files: dict[str, TextIO] = {}
             for save_file, idx, entry in zip(
-                prepared["save_file"], prepared["idx"], journal.entries(places), strict=True
+                prepared["save_file"], prepared["idx"], journal.entries(positions), strict=True
             ):
                 for name, rows in entry["tables"].items():
                     if not rows:
                         continue
                     first = name not in files
                     if first:
-                        path = stack.enter_context(replacing(self.path(name)))
-                        files[name] = stack.enter_context(open(path, "w", encoding="utf-8"))
+                        files[name] = stack.enter_context(open_replacing(self.path(name)))
                     table = pd.DataFrame(rows).assign(save_file=save_file, idx=idx)
                     table.to_csv(files[name], index=False, header=first)
 

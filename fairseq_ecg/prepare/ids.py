@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fairseq_ecg.data.atomic import replacing
-from fairseq_ecg.prepare.locks import locked
+from fairseq_ecg.jobs.files import replacing
+from fairseq_ecg.jobs.locks import locked
 
 COLUMNS = ["idx", "source", "source_path", "save_file", "sample_rate", "sample_size"]
 """Of the manifest."""

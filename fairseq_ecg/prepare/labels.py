@@ -13,9 +13,9 @@ import yaml
 from pandas.api.types import is_numeric_dtype
 from tqdm import tqdm
 
-from fairseq_ecg.data.atomic import replacing, reserve
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats.stores import npy_header
+from fairseq_ecg.jobs.files import replacing, reserve, write_file
 from fairseq_ecg.prepare.tables import (
     columns_of,
     line_of,
@@ -138,8 +138,7 @@ class LabelCounts:
             return
         # NumPy's rounding, which is not Python's: of 0.0890625 it makes 0.089062.
         weights = ",".join(map(str, definition["pos_weight_train"].round(6)))
-        with replacing(weights_file) as path:
-            path.write_text(f"[{weights}]", encoding="utf-8")
+        write_file(weights_file, f"[{weights}]")
 
     def untrainable(self) -> tuple[str, ...]:
         """Return the labels that hold in no recording of the training split."""
@@ -357,8 +356,7 @@ def _values(part: pd.DataFrame, path: Path) -> np.ndarray:
 def _write_arguments(path: Path, **arguments) -> None:
     """Write how the labels were made: text, lists of text and nulls, nothing to be trusted."""
     plain = {name: _plain(value) for name, value in arguments.items()}
-    with replacing(path) as unfinished:
-        unfinished.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+    write_file(path, yaml.safe_dump(plain, sort_keys=False))
 
 
 def _plain(value: object) -> str | list[str] | None:

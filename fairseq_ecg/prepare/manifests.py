@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.names import plain_name
+from fairseq_ecg.jobs.files import open_replacing
 from fairseq_ecg.prepare.tables import line_of, read_in_parts
 
 SEGMENT_FILE = re.compile(r"(?P<stem>.*)_(?P<segment>\d+)\.(?P<extension>[^./]+)")
@@ -132,7 +132,7 @@ def write_lines(path: Path, header: Iterable[str], rows: Iterable[str]) -> int:
     Returns:
         The number of rows.
     """
-    with replacing(path) as unfinished, open(unfinished, "w", encoding="utf-8") as file:
+    with open_replacing(path) as file:
         file.writelines(f"{line}\n" for line in header)
         return sum(1 for row in rows if file.write(f"{row}\n"))
 
@@ -240,8 +240,7 @@ def write_manifests(
     with ExitStack() as files:
         file_of = {}
         for split in sorted(counts):
-            path = files.enter_context(replacing(save_dir / f"{split}.tsv"))
-            file_of[split] = files.enter_context(open(path, "w", encoding="utf-8"))
+            file_of[split] = files.enter_context(open_replacing(save_dir / f"{split}.tsv"))
             file_of[split].write(f"{HEADERS[header](common)}\n")
         with tqdm(total=counts.total(), desc="manifests", unit="segment") as progress:
             for part in segments():

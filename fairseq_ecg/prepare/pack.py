@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet
 from tqdm import tqdm
 
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
@@ -37,7 +36,8 @@ from fairseq_ecg.data.store.reader import Store
 from fairseq_ecg.data.store.tables import FILES, PLACES, VARIABLES, faults_of_index, read_table
 from fairseq_ecg.formats.mat_files import without_variable
 from fairseq_ecg.formats.stores import npy_header
-from fairseq_ecg.prepare.locks import locked
+from fairseq_ecg.jobs.files import open_replacing, replacing, write_file
+from fairseq_ecg.jobs.locks import locked
 
 PENDING = "pending.json"
 """What of an interrupted run is there already. No reader looks at it."""
@@ -288,18 +288,14 @@ class _Run:
             for name in (f"shard-{i:06d}" for i in count(number))
             if not {f"{name}.npy", f"{name}.parquet"} & taken
         )
-        with (
-            replacing(self.store / f"{name}.npy") as unfinished,
-            open(unfinished, "wb") as file,
-        ):
+        with open_replacing(self.store / f"{name}.npy", "wb") as file:
             file.write(npy_header((part.n_values,), part.samples[0].dtype))
             start = file.tell()
             for samples in part.samples:
                 file.write(samples.data)
         variables = _parquet(pa.Table.from_pylist(part.variables, pa.schema(VARIABLES)))
         shard = Shard(f"{name}.npy", part.n_values, start, f"{name}.parquet", zlib.crc32(variables))
-        with replacing(self.store / shard.variables) as unfinished:
-            unfinished.write_bytes(variables)
+        write_file(self.store / shard.variables, variables)
         name = f"pending-{number:06d}.parquet"
         with replacing(self.store / name) as unfinished:
             rows = [row | {"shard": number} for row in part.rows]
@@ -312,8 +308,7 @@ class _Run:
             "shards": [asdict(shard) for shard in new],
             "parts": self._parts,
         }
-        with replacing(self.store / PENDING) as unfinished:
-            unfinished.write_text(json.dumps(pending), encoding="utf-8")
+        write_file(self.store / PENDING, json.dumps(pending))
 
     def publish(self, rows: pa.Table) -> None:
         """Make the store hold further rows, at once."""
@@ -328,10 +323,8 @@ class _Run:
         description = Description(self.dtype, name, zlib.crc32(content), tuple(self.shards))
         for fault in faults_of_index(table, description, str(self.store / PENDING)):
             raise DataError(f"{fault}. {_remedy(self.store)}")
-        with replacing(self.store / name) as unfinished:
-            unfinished.write_bytes(content)
-        with replacing(self.store / DESCRIPTION) as unfinished:
-            unfinished.write_text(description.to_json(), encoding="utf-8")
+        write_file(self.store / name, content)
+        write_file(self.store / DESCRIPTION, description.to_json())
         (self.store / PENDING).unlink(missing_ok=True)
         self._clear({name, previous})
 

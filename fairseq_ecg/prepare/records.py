@@ -9,11 +9,11 @@ from typing import Any, TextIO
 import pandas as pd
 import yaml
 
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.documents import load_yaml
 from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.data.names import plain_name
 from fairseq_ecg.data.width import check_width
+from fairseq_ecg.jobs.files import open_replacing, replacing, write_file
 from fairseq_ecg.prepare.sources import Source, open_source
 from fairseq_ecg.prepare.sources.source import FOUND, RESERVED
 
@@ -50,9 +50,8 @@ def write_records(
         records.insert(list(records).index("path") + 1, "save_file", names)
     _check_files(records, str(source.raw_root))
     _write_tables(source, folder)
-    with replacing(folder / SOURCE) as path:
-        content = {"source": name, "raw_root": str(raw_root.absolute()), **_plain(options or {})}
-        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    content = {"source": name, "raw_root": str(raw_root.absolute()), **_plain(options or {})}
+    write_file(folder / SOURCE, yaml.safe_dump(content, sort_keys=False))
     with replacing(folder / "records.csv") as path:
         records.to_csv(path, index=False)
     return records
@@ -65,8 +64,7 @@ def _write_tables(source: Source, folder: Path) -> None:
         for name, rows in source.tables():
             first = name not in files
             if first:
-                path = stack.enter_context(replacing(folder / f"{name}.csv"))
-                files[name] = stack.enter_context(open(path, "w", encoding="utf-8"))
+                files[name] = stack.enter_context(open_replacing(folder / f"{name}.csv"))
             rows.to_csv(files[name], index=False, header=first)
 
 

@@ -16,13 +16,13 @@ import pyarrow.parquet
 import scipy.io
 from tqdm import tqdm
 
-from fairseq_ecg.data.atomic import remove_unfinished, replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.names import path_below, plain_name, printable
 from fairseq_ecg.data.store import Segments, Store
 from fairseq_ecg.data.store.reader import MISSING
 from fairseq_ecg.data.store.tables import VARIABLES, read_table
 from fairseq_ecg.formats.mat_files import with_variable
+from fairseq_ecg.jobs.files import remove_unfinished, write_file
 
 _RESTORE = (
     "Training does not need it, unpacking does: restore it from a copy, or pack the store again"
@@ -85,8 +85,7 @@ def unpack(store: str | os.PathLike, out: Path) -> Unpacked:
                 rows.tolist(), _ecgs(opened, segments, rows), variables, strict=True
             ):
                 content = _mat_file(segments, row, ecg, kept)
-                with replacing(files[row]) as unfinished:
-                    unfinished.write_bytes(content)
+                write_file(files[row], content)
                 identical += zlib.crc32(content) == kept["file_crc32"]
             progress.update(len(rows))
     for split, rows in rows_of.items():
@@ -274,8 +273,7 @@ def _write_manifests(
         (folder / f"{split}.tsv", plain),
         (folder / "cmsc" / f"{split}.tsv", pairs),
     ):
-        with replacing(path) as unfinished:
-            unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_file(path, "\n".join(lines) + "\n")
 
 
 def describe(store: str | os.PathLike) -> str:

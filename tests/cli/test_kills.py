@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from fairseq_ecg.cli import main
-from fairseq_ecg.data.atomic import is_unfinished
 from fairseq_ecg.inference.recordings import Description, recordings_in
+from fairseq_ecg.jobs.files import is_unfinished
 from fairseq_ecg.prepare.pack import pack
 from fairseq_ecg.prepare.unpack import unpack, verify
 from tests.conftest import environment

@@ -38,7 +38,7 @@ class Computing:
 
 
 def run(recordings, folder, computing, settings="same", strict=False) -> tuple[str, dict]:
-    with computed_in_parts(recordings, folder, settings, computing, strict=strict) as parts:
+    with computed_in_parts(recordings, folder, lambda: settings, computing, strict=strict) as parts:
         assert parts.n_recordings == 5
         if parts.is_empty:
             return "", parts.errors
@@ -92,7 +92,7 @@ def test_nothing_that_can_be_used(recordings, tmp_path):
         run(recordings(), tmp_path / "parts", Computing(left_out="abcde"))
     with (
         pytest.raises(DataError, match=r"^because$"),
-        computed_in_parts(recordings()[:1], tmp_path / "parts", "", Computing(left_out="a")),
+        computed_in_parts(recordings()[:1], tmp_path / "parts", str, Computing(left_out="a")),
     ):
         pass
 

@@ -7,8 +7,8 @@ import scipy.io
 
 from fairseq_ecg.data import DataError
 from fairseq_ecg.data.store import Store, StoreCMSCECGDataset, StoreECGDataset
+from fairseq_ecg.jobs.locks import locked
 from fairseq_ecg.prepare import pack as packing
-from fairseq_ecg.prepare.locks import locked
 from fairseq_ecg.prepare.pack import PENDING, pack
 from tests.segment_files import write_segment_files
 

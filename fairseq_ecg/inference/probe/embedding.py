@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from fairseq_ecg.data import ECGDataset
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.label_file import LabelFile
 from fairseq_ecg.data.names import printable
@@ -24,6 +23,7 @@ from fairseq_ecg.data.store import StoreECGDataset
 from fairseq_ecg.inference.evaluation import SEGMENT, labelled_segments
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.recordings import Description, recordings_in
+from fairseq_ecg.jobs.files import open_replacing
 from fairseq_ecg.modules.architecture import network_config
 
 logger = logging.getLogger(__name__)
@@ -281,7 +281,7 @@ class EmbeddingCache:
             if path.is_file():
                 bar.update(len(part))
             else:
-                with replacing(path) as unfinished, open(unfinished, "wb") as file:
+                with open_replacing(path, "wb") as file:
                     np.savez(file, **embed(part, bar))
             with (
                 damage_as_data_error(str(path), "part of a cache", "Delete it"),

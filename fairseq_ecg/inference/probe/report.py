@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.inference.aggregation import aggregate
 from fairseq_ecg.inference.calibration import decisions
 from fairseq_ecg.inference.metrics import (
@@ -24,6 +23,7 @@ from fairseq_ecg.inference.metrics import (
 from fairseq_ecg.inference.probe.embedding import Features
 from fairseq_ecg.inference.probe.linear import LinearProbe
 from fairseq_ecg.inference.writing import write_table
+from fairseq_ecg.jobs.files import open_replacing, write_file
 
 LEVELS = ("recording", "segment")
 MACRO = "macro"
@@ -176,8 +176,7 @@ def write_whole(path: Path, table: pd.DataFrame) -> None:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write plain values; what is not a number becomes null."""
-    with replacing(path) as unfinished:
-        unfinished.write_text(json.dumps(_plain(values), indent=2) + "\n", encoding="utf-8")
+    write_file(path, json.dumps(_plain(values), indent=2) + "\n")
 
 
 def _plain(value: Any) -> Any:
@@ -249,6 +248,6 @@ def unit_square(x_label: str, y_label: str, title: str):
 
 def save_picture(figure, path: Path) -> Path:
     """Write a figure as PNG."""
-    with replacing(path) as unfinished, open(unfinished, "wb") as file:
+    with open_replacing(path, "wb") as file:
         figure.savefig(file, format="png", dpi=150)
     return path

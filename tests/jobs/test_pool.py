@@ -7,7 +7,7 @@ import joblib
 import pytest
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.prepare.parallel import in_parallel, workers
+from fairseq_ecg.jobs.pool import in_parallel, workers
 
 
 def square(number):
