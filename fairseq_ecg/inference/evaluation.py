@@ -10,7 +10,6 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from tqdm import tqdm
 
 from fairseq_ecg.data.cells import cell
 from fairseq_ecg.data.errors import DataError
@@ -23,6 +22,7 @@ from fairseq_ecg.inference.model import ON_ERROR, ECGModel
 from fairseq_ecg.inference.preprocessing import check_choice
 from fairseq_ecg.inference.recordings import Description, recordings_in
 from fairseq_ecg.jobs.files import open_replacing
+from fairseq_ecg.jobs.progress import progress_bar
 
 SEGMENT = re.compile(r"_\d+\.mat$")
 
@@ -141,7 +141,7 @@ def evaluate(
 
     probabilities, labels, used, errors = [], [], [], {}
     starts = range(0, len(dataset), batch_size)
-    for start in tqdm(starts, desc="evaluate", unit="batch", disable=None):
+    for start in progress_bar(starts, "evaluate", "batch"):
         batch = list(range(start, min(start + batch_size, len(dataset))))
         for places, found in computed_apart(batch, outputs, names.__getitem__):
             if isinstance(found, DataError):

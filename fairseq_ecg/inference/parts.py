@@ -21,7 +21,7 @@ from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.recordings import NamedRecording
 from fairseq_ecg.jobs.ledger import Ledger, ledger
-from fairseq_ecg.jobs.progress import progress as progress_bar
+from fairseq_ecg.jobs.progress import progress_bar
 
 RECORDINGS = 256
 """In a part."""

@@ -99,7 +99,7 @@ def unfinished_path(path: Path, writer: object) -> Path:
 
     Args:
         path: of the file once it is whole.
-        writer: what tells its writer from others, without ``-``.
+        writer: identifies its writer, without ``-``.
     """
     return path.with_name(f"{_PREFIX}{writer}-{path.name}")
 

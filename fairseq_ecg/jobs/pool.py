@@ -237,7 +237,7 @@ class _Process(Generic[Result]):
                 self.stop()
                 self._start()
                 if attempts_left:
-                    self._ask(1)  # alone, so that no other one can end the process in its place
+                    self._ask(1)  # alone, so that no other item can be what kills the process
         self._ask(_AHEAD)
         return found
 

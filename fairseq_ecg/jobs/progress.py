@@ -7,15 +7,20 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
-def progress(
-    items: Iterable | int | None, name: str, unit: str, *, show: bool | None = None, **options: Any
+def progress_bar(
+    items: Iterable | int | None,
+    name: str | None,
+    unit: str,
+    *,
+    show: bool | None = None,
+    **options: Any,
 ) -> "tqdm":
     """Make a bar.
 
     Args:
-        items: to go through, the bar beside; or how many there are, None where that is not known,
-            of which the caller tells the bar by ``update``.
-        name: of the work.
+        items: to iterate over; or how many there are, None where that is not known: the caller
+            updates the bar then.
+        name: of the work, if it has one.
         unit: what is counted.
         show: whether the bar is shown; None: where there is a terminal.
         options: of :class:`tqdm.tqdm`.

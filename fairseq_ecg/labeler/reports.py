@@ -22,7 +22,7 @@ from fairseq_ecg.jobs.files import open_replacing, write_file
 from fairseq_ecg.jobs.ledger import Ledger, ledger
 from fairseq_ecg.jobs.pool import Shared, in_parallel
 from fairseq_ecg.jobs.pool import workers as processes
-from fairseq_ecg.jobs.progress import progress as progress_bar
+from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.labeler.label_table import IDX, LabelSet, check_threshold
 from fairseq_ecg.labeler.labeler import Labeler
 from fairseq_ecg.labeler.results import Finding

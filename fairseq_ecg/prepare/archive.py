@@ -1,4 +1,4 @@
-"""From the records of an archive to segments, and to the tables that tell of them."""
+"""From the records of an archive to segments, and to the tables that describe them."""
 
 import os
 import sys
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import pandas as pd
-from tqdm import tqdm
 
 from fairseq_ecg.data.cells import as_cells
 from fairseq_ecg.data.errors import DataError
@@ -19,6 +18,7 @@ from fairseq_ecg.jobs.files import open_replacing, remove_unfinished, replacing
 from fairseq_ecg.jobs.journal import Journal, checksum
 from fairseq_ecg.jobs.locks import locked
 from fairseq_ecg.jobs.pool import in_parallel
+from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.prepare.ids import allot_ids, enter_prepared
 from fairseq_ecg.prepare.records import read_records
 from fairseq_ecg.prepare.sources import Source
@@ -169,9 +169,9 @@ def _prepare(
                 yield source, settings, folder, row
 
     failures = []
-    with tqdm(
-        total=len(records), initial=len(done), desc=f"{source.name}: signals", unit="record"
-    ) as progress:
+    with progress_bar(
+        len(records), f"{source.name}: signals", "record", show=True, initial=len(done)
+    ) as bar:
         for outcome in in_parallel(prepare_record, arguments()):
             checked = checksums.pop(outcome.idx)
             if outcome.reason:
@@ -180,7 +180,7 @@ def _prepare(
                 failures.append(outcome)
             else:
                 journal.add(outcome.idx, checked, outcome.entry)
-            progress.update()
+            bar.update()
     return failures
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import yaml
 from pandas.api.types import is_numeric_dtype
-from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats.stores import npy_header
 from fairseq_ecg.jobs.files import replacing, reserve, write_file
+from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.prepare.tables import (
     columns_of,
     line_of,
@@ -228,7 +228,7 @@ def prepare_labels(
         reserve(path, len(header) + 8 * int(rows) * len(names))
         with open(path, "r+b") as file:
             file.write(header)
-        with tqdm(total=len(idx), desc="labels", unit="recording") as progress:
+        with progress_bar(len(idx), "labels", "recording", show=True) as bar:
             for part in read_in_parts(labels, names, typed=True):
                 places = idx[part.index]
                 values = _values(part, labels)[places >= 0]
@@ -239,7 +239,7 @@ def prepare_labels(
                 labelled[places] = whole
                 counts.add(values[whole], split_of[places[whole]])
                 kinds |= {dtype.kind for dtype in part.dtypes}
-                progress.update(len(part))
+                bar.update(len(part))
         # As in fairseq_signals' file: for pandas, integers beside missing values are floats.
         missing = not labelled[meta_idx].all()
         counts.write(output, as_floats="f" in kinds or ("i" in kinds and missing))

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.names import plain_name
 from fairseq_ecg.jobs.files import open_replacing
+from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.prepare.tables import line_of, read_in_parts
 
 SEGMENT_FILE = re.compile(r"(?P<stem>.*)_(?P<segment>\d+)\.(?P<extension>[^./]+)")
@@ -242,12 +242,12 @@ def write_manifests(
         for split in sorted(counts):
             file_of[split] = files.enter_context(open_replacing(save_dir / f"{split}.tsv"))
             file_of[split].write(f"{HEADERS[header](common)}\n")
-        with tqdm(total=counts.total(), desc="manifests", unit="segment") as progress:
+        with progress_bar(counts.total(), "manifests", "segment", show=True) as bar:
             for part in segments():
                 columns = (part["split"], part["path"], part["sample_size"])
                 for split, path, n_samples in zip(*columns, strict=True):
                     file_of[split].write(f"{path[len(common) :]}\t{n_samples}\n")
-                progress.update(len(part))
+                bar.update(len(part))
     return {split: counts[split] for split in sorted(counts)}
 
 
@@ -338,7 +338,7 @@ def write_cmsc_manifests(
         DataError: There are no manifests, one has not two columns, or a file in it is no segment.
     """
     counts = {}
-    for path in tqdm(manifests_in(manifest_dir), desc="cmsc", unit="manifest"):
+    for path in progress_bar(manifests_in(manifest_dir), "cmsc", "manifest", show=True):
         lines = read_lines(path)
         rows = _pairs(lines, extension.lstrip("."), consecutive)
         header = [lines.root, extension.lstrip(".")]

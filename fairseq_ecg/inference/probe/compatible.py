@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats.stores import RowStore
@@ -18,6 +17,7 @@ from fairseq_ecg.inference.metrics import Ranking, mean_of_defined
 from fairseq_ecg.inference.probe.embedding import Features
 from fairseq_ecg.inference.probe.report import save_picture
 from fairseq_ecg.jobs.files import replacing
+from fairseq_ecg.jobs.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def train_probe(
         probe.parameters(), lr=settings.lr, betas=settings.betas, eps=settings.eps
     )
     history, best = History(), None
-    bar = tqdm(range(1, settings.n_epochs + 1), desc="probe", unit="epoch", disable=None)
+    bar = progress_bar(range(1, settings.n_epochs + 1), "probe", "epoch")
     for epoch in bar:
         history.train_losses.append(
             _train_epoch(probe, optimizer, data[train], settings, generator)
