@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError
@@ -23,10 +23,13 @@ from fairseq_ecg.inference.recordings import NamedRecording
 from fairseq_ecg.jobs.ledger import Ledger, ledger
 from fairseq_ecg.jobs.progress import progress_bar
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 RECORDINGS = 256
 """In a part."""
 
-Tables = Mapping[str, pd.DataFrame]
+Tables = Mapping[str, "pd.DataFrame"]
 """Of a part, by name; the columns are the same for all parts."""
 
 Errors = Mapping[str | int, str]
@@ -43,21 +46,17 @@ class Parts:
     Attributes:
         n_recordings: that were asked for.
         errors: why recordings were left out.
-        tables: given a name, yields the table of each part.
+        tables: given the name of a table, yields that of each part that has rows.
     """
 
     n_recordings: int
     errors: Errors
-    _read: Callable[[str], Iterator[pd.DataFrame]]
+    tables: "Callable[[str], Iterator[pd.DataFrame]]"
 
     @property
     def is_empty(self) -> bool:
         """Whether no recording could be used."""
         return len(self.errors) == self.n_recordings
-
-    def tables(self, name: str) -> Iterator[pd.DataFrame]:
-        """Yield a table of each part that has rows in it."""
-        return (table for table in self._read(name) if len(table))
 
 
 @contextmanager
@@ -116,11 +115,15 @@ def _parts(
         part = recordings[start : start + RECORDINGS]
         errors |= _part(finished, number, part, settings, compute, strict, bar)
 
-    def read(name: str) -> Iterator[pd.DataFrame]:
-        files = (finished.file(_name(number), _suffix(name)) for number in range(len(starts)))
-        return map(pd.read_parquet, files)
+    def tables(name: str) -> "Iterator[pd.DataFrame]":
+        import pandas as pd
 
-    return Parts(len(recordings), errors, read)
+        for number in range(len(starts)):
+            table = pd.read_parquet(finished.file(_name(number), _suffix(name)))
+            if len(table):
+                yield table
+
+    return Parts(len(recordings), errors, tables)
 
 
 def _part(
@@ -133,6 +136,8 @@ def _part(
     bar: tqdm,
 ) -> Errors:
     """Compute a part if it is not there; return why recordings were left out."""
+    import pandas as pd
+
     part, identity = _name(number), _identity(recordings, settings)
     left_out = _left_out(finished.note(part), identity)
     if left_out is not None and not (strict and left_out):
@@ -142,7 +147,7 @@ def _part(
     tables, errors = compute(recordings, bar)
     for name, table in tables.items():
         with finished.writing(part, _suffix(name)) as path:
-            table.to_parquet(path, index=False)
+            pd.DataFrame(table).to_parquet(path, index=False)
     # Names are texts or numbers: pairs, for the keys of an object are texts only.
     finished.finish(part, {"identity": identity, "errors": list(errors.items())})
     return errors

@@ -22,8 +22,8 @@ from fairseq_ecg.inference.metrics import RESAMPLES
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.probe.embedding import EmbeddingCache, Features
 from fairseq_ecg.inference.probe.fitting import Fitting
-from fairseq_ecg.inference.probe.report import MACRO, write_json, write_whole
 from fairseq_ecg.inference.probe.running import run_probe
+from fairseq_ecg.inference.probe.scoring import MACRO, write_json, write_whole
 from fairseq_ecg.jobs.files import write_file
 from fairseq_ecg.prepare.sources.ptb_xl import PTBXL
 

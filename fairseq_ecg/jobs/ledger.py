@@ -1,7 +1,8 @@
 """Finished parts of a long run, in a folder beside its result, so that the run can go on.
 
 A part is some files and a note in JSON, ``<part>.json``, which is written last: where there is a
-note, the files are whole, after ``kill -9`` and after a loss of power.
+note, the files are whole, after ``kill -9`` and after a loss of power. A part of one file needs no
+note.
 """
 
 import json
@@ -20,10 +21,10 @@ _RUN = "run"
 
 @dataclass(frozen=True)
 class Ledger:
-    """The finished parts of one run; picklable, for processes that finish some of them.
+    """Finished parts in a folder; picklable, for processes that finish some of them.
 
     Args:
-        folder: of the files; see `ledger`.
+        folder: of the files.
     """
 
     folder: Path

@@ -23,7 +23,7 @@ from fairseq_ecg.inference.probe import (
 )
 from fairseq_ecg.inference.probe.embedding import fingerprint
 from fairseq_ecg.inference.probe.fitting import PENALTIES, fit_lines
-from fairseq_ecg.inference.probe.report import score, told
+from fairseq_ecg.inference.probe.scoring import score, told
 from fairseq_ecg.inference.probe.tables import read_labelled_recordings
 from fairseq_ecg.prepare.pack import pack
 

@@ -15,7 +15,7 @@ from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats.stores import RowStore
 from fairseq_ecg.inference.metrics import Ranking, mean_of_defined
 from fairseq_ecg.inference.probe.embedding import Features
-from fairseq_ecg.inference.probe.report import save_picture
+from fairseq_ecg.inference.probe.scoring import save_picture
 from fairseq_ecg.jobs.files import replacing
 from fairseq_ecg.jobs.progress import progress_bar
 

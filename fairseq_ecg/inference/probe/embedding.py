@@ -23,7 +23,7 @@ from fairseq_ecg.data.store import StoreECGDataset
 from fairseq_ecg.inference.evaluation import SEGMENT, labelled_segments
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.recordings import Description, recordings_in
-from fairseq_ecg.jobs.files import open_replacing
+from fairseq_ecg.jobs.ledger import Ledger
 from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.modules.architecture import network_config
 
@@ -275,17 +275,18 @@ class EmbeddingCache:
         unit: str,
     ) -> dict[str, np.ndarray]:
         """Join the parts, computing those that are not there."""
+        finished = Ledger(self.folder)
         parts: list[dict[str, np.ndarray]] = []
         bar = progress_bar(len(states), f"embed {what}", unit)
         for start in range(0, len(states), per_part):
             part = range(start, min(start + per_part, len(states)))
             key = hashlib.blake2b("\n".join(states[start : part.stop]).encode(), digest_size=16)
-            path = self.folder / f"{key.hexdigest()}.npz"
+            path = finished.file(key.hexdigest(), ".npz")
             if path.is_file():
                 bar.update(len(part))
             else:
-                with open_replacing(path, "wb") as file:
-                    np.savez(file, **embed(part, bar))
+                with finished.writing(key.hexdigest(), ".npz") as unfinished:
+                    np.savez(unfinished, **embed(part, bar))
             with (
                 damage_as_data_error(str(path), "part of a cache", "Delete it"),
                 np.load(path) as file,
