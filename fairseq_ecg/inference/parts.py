@@ -9,8 +9,9 @@ go on with, keeps it in memory.
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,45 +86,24 @@ def computed_in_parts(
     Raises:
         DataError: another run is writing there; or, behind the block, no recording could be used.
     """
-    n_recordings = len(recordings)
+    n_recordings, starts = len(recordings), range(0, len(recordings), RECORDINGS)
     with ledger(folder) as finished:
         with progress_bar(n_recordings, "recordings", "recording", show=progress) as bar:
-            if n_recordings <= RECORDINGS and finished.note(_name(0)) is None:
+            if len(starts) == 1 and finished.note(_name(0)) is None:
                 tables, errors = compute(recordings, bar)
                 parts = Parts(n_recordings, errors, lambda name: iter([tables[name]]))
             else:
-                parts = _parts(finished, recordings, settings(), compute, strict, bar)
+                errors, run = {}, settings()
+                for number, start in enumerate(starts):
+                    part = recordings[start : start + RECORDINGS]
+                    errors |= _part(finished, number, part, run, compute, strict, bar)
+                parts = Parts(n_recordings, errors, partial(_tables, finished, len(starts)))
         yield parts
     if parts.is_empty:
         reason = next(iter(parts.errors.values()))
         if n_recordings > 1:
             reason = f"none of {n_recordings} recordings can be used; the first: {reason}"
         raise DataError(reason)
-
-
-def _parts(
-    finished: Ledger,
-    recordings: Sequence[NamedRecording],
-    settings: str,
-    compute: Compute,
-    strict: bool,
-    bar: tqdm,
-) -> Parts:
-    errors: dict[str | int, str] = {}
-    starts = range(0, len(recordings), RECORDINGS)
-    for number, start in enumerate(starts):
-        part = recordings[start : start + RECORDINGS]
-        errors |= _part(finished, number, part, settings, compute, strict, bar)
-
-    def tables(name: str) -> "Iterator[pd.DataFrame]":
-        import pandas as pd
-
-        for number in range(len(starts)):
-            table = pd.read_parquet(finished.file(_name(number), _suffix(name)))
-            if len(table):
-                yield table
-
-    return Parts(len(recordings), errors, tables)
 
 
 def _part(
@@ -139,35 +119,33 @@ def _part(
     import pandas as pd
 
     part, identity = _name(number), _identity(recordings, settings)
-    left_out = _left_out(finished.note(part), identity)
-    if left_out is not None and not (strict and left_out):
-        bar.update(len(recordings))
-        return left_out
+    with suppress(ValueError, KeyError, TypeError):  # of a note that is damaged, or not there
+        note = finished.note(part)
+        errors = dict(note["errors"])
+        if note["identity"] == identity and not (strict and errors):
+            bar.update(len(recordings))
+            return errors
     finished.forget(part)
     tables, errors = compute(recordings, bar)
     for name, table in tables.items():
-        with finished.writing(part, _suffix(name)) as path:
+        with finished.writing(part, f"-{name}.parquet") as path:
             pd.DataFrame(table).to_parquet(path, index=False)
     # Names are texts or numbers: pairs, for the keys of an object are texts only.
     finished.finish(part, {"identity": identity, "errors": list(errors.items())})
     return errors
 
 
-def _left_out(note: object, identity: str) -> Errors | None:
-    """Return why recordings of a finished part were left out; None where it is of other ones."""
-    try:
-        errors = dict(note["errors"])
-        return errors if note["identity"] == identity else None
-    except (ValueError, KeyError, TypeError):
-        return None
+def _tables(finished: Ledger, n_parts: int, name: str) -> "Iterator[pd.DataFrame]":
+    import pandas as pd
+
+    for number in range(n_parts):
+        table = pd.read_parquet(finished.file(_name(number), f"-{name}.parquet"))
+        if len(table):
+            yield table
 
 
 def _name(number: int) -> str:
     return f"{number:06}"
-
-
-def _suffix(table: str) -> str:
-    return f"-{table}.parquet"
 
 
 def _identity(recordings: Sequence[NamedRecording], settings: str) -> str:

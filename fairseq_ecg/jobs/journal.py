@@ -6,7 +6,6 @@ and what was found, separated by tabs. A line that was cut off is as if it were 
 """
 
 import json
-import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -45,26 +44,15 @@ class Journal:
         if again or not self._belongs():
             write_file(path, self._head)
         self._file = open(path, "r+b")  # noqa: SIM115
-        self._file.truncate(self._end())
-        self._file.seek(0, os.SEEK_END)
+        end = sum(len(line) for line in self._file if line.endswith(b"\n"))  # not one cut off
+        self._file.truncate(end)
+        self._file.seek(end)
 
     def _belongs(self) -> bool:
         if not self.path.is_file():
             return False
         with open(self.path, "rb") as file:
             return file.readline() == self._head
-
-    def _end(self) -> int:
-        """Return where the last whole line ends."""
-        self._file.seek(0, os.SEEK_END)
-        position = self._file.tell()
-        while position:
-            start = max(position - 2**16, 0)
-            self._file.seek(start)
-            if (found := self._file.read(position - start).rfind(b"\n")) >= 0:
-                return start + found + 1
-            position = start
-        return 0
 
     def __enter__(self) -> "Journal":
         return self

@@ -9,15 +9,13 @@ item it was killed; so `in_order` has processes of its own.
 import logging
 import multiprocessing
 import os
-import pickle
 import signal
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cached_property, lru_cache
 from multiprocessing.connection import Connection
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from fairseq_ecg.data.errors import DataError
 
@@ -78,25 +76,6 @@ def workers(jobs: int, backend: str = "loky", scheduler: str | None = None) -> I
     finally:
         if client is not None:
             client.close()
-
-
-class Shared:
-    """A value that many calls of `in_parallel` are given, which a process unpickles once."""
-
-    def __init__(self, value: Any):
-        self.value = value
-
-    @cached_property
-    def _pickled(self) -> bytes:
-        return pickle.dumps(self.value)
-
-    def __reduce__(self):
-        return _shared, (self._pickled,)
-
-
-@lru_cache(maxsize=1)
-def _shared(pickled: bytes) -> Shared:
-    return Shared(pickle.loads(pickled))
 
 
 def in_parallel(function: Callable[..., Result], arguments: Iterable[tuple]) -> Iterator[Result]:
@@ -195,17 +174,9 @@ class _Process(Generic[Result]):
         lost: gives the result of an item on which processes were killed.
     """
 
-    def __init__(
-        self,
-        function: Callable[[int], Result],
-        numbers: Sequence[int],
-        lost: Callable[[int], Result],
-    ):
-        self._function = function
-        self._lost = lost
-        self._parent = os.getpid()
-        self._to_come = deque(numbers)
-        self._in_hand: deque[int] = deque()
+    def __init__(self, function: Callable, numbers: Sequence[int], lost: Callable):
+        self._function, self._lost, self._parent = function, lost, os.getpid()
+        self._to_come, self._in_hand = deque(numbers), deque[int]()
         self._start()
         self._ask(_AHEAD)
 
@@ -260,9 +231,3 @@ def _serve(
         while os.getppid() == parent:
             if connection.poll(_PARENT_CHECK_SECONDS):
                 connection.send(function(connection.recv()))
-
-
-def available_cores() -> int:
-    """Return on how many cores this process may run."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -20,7 +20,7 @@ from fairseq_ecg.data.report_lines import joined_lines
 from fairseq_ecg.data.width import check_width
 from fairseq_ecg.jobs.files import open_replacing, write_file
 from fairseq_ecg.jobs.ledger import Ledger, ledger
-from fairseq_ecg.jobs.pool import Shared, in_parallel
+from fairseq_ecg.jobs.pool import in_parallel
 from fairseq_ecg.jobs.pool import workers as processes
 from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.labeler.label_table import IDX, LabelSet, check_threshold
@@ -121,26 +121,22 @@ def label_reports(
 
 def _label_parts(job: _Job, tables: Iterable[pd.DataFrame], workers: int, bar: "tqdm") -> int:
     """Label the parts that are not finished; return how many parts there are."""
-    number, shared = 0, Shared(job)
+    number = 0
 
-    def unfinished() -> Iterator[tuple[Shared, int, pd.DataFrame]]:
+    def unfinished() -> Iterator[tuple[_Job, int, pd.DataFrame]]:
         nonlocal number
         for number, table in enumerate(tables, start=1):
             if job.parts.note(str(number)) is None:
-                yield shared, number, table
+                yield job, number, table
             bar.update(len(table))
 
     arguments = unfinished()
     first = list(islice(arguments, 2))
     # A single part is not worth another process.
     with processes(max(workers, 1) if len(first) > 1 else 1):
-        for _ in in_parallel(_run, chain(first, arguments)):
+        for _ in in_parallel(_label_part, chain(first, arguments)):
             pass
     return number
-
-
-def _run(job: Shared, number: int, table: pd.DataFrame) -> None:
-    _label_part(job.value, number, table)
 
 
 def _tables(

@@ -9,7 +9,7 @@ import joblib
 import pytest
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.jobs.pool import Shared, in_order, in_parallel, workers
+from fairseq_ecg.jobs.pool import in_order, in_parallel, workers
 
 
 def square(number):
@@ -121,30 +121,6 @@ def test_an_error_of_the_arguments_ends_the_work(jobs):
     with workers(jobs), pytest.raises(DataError, match="the arguments are damaged"):
         found.extend(in_parallel(square, failing_arguments()))
     assert len(found) == 20
-
-
-class Counted:
-    """Counts in its process how often it is unpickled."""
-
-    count = 0
-
-    def __getstate__(self):
-        return "what makes pickle call __setstate__"
-
-    def __setstate__(self, state):
-        Counted.count += 1
-
-
-def counted(shared, number):
-    return shared.value.count, os.getpid()
-
-
-def test_what_calls_share_is_unpickled_once_a_process():
-    shared = Shared(Counted())
-    with workers(2):
-        found = list(in_parallel(counted, ((shared, number) for number in range(8))))
-    assert {count for count, _ in found} == {1}
-    assert os.getpid() not in {pid for _, pid in found}
 
 
 def squared_or_killed(number):
