@@ -3,24 +3,23 @@
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import pandas as pd
 
 from fairseq_ecg.data.cells import as_cells
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.names import in_one_line
-from fairseq_ecg.jobs.files import open_replacing, remove_unfinished, replacing
+from fairseq_ecg.jobs.files import remove_unfinished, replacing
 from fairseq_ecg.jobs.journal import Journal, checksum
 from fairseq_ecg.jobs.locks import locked
 from fairseq_ecg.jobs.pool import in_parallel
 from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.prepare.ids import allot_ids, enter_prepared
-from fairseq_ecg.prepare.records import read_records
+from fairseq_ecg.prepare.records import read_records, write_tables
 from fairseq_ecg.prepare.sources import Source
 from fairseq_ecg.prepare.stages import (
     STAGES,
@@ -73,7 +72,7 @@ def prepare_signals(
     then ``meta.csv``, ``labels/labels.csv``, ``segmented.csv``, tables of the source's own,
     ``summary.csv``, ``quarantine.csv`` if a record could not be used, and ``doubts.csv`` if there
     is reason to doubt one that was. A run that was ended at any point is gone on with, and ends
-    with the same bytes. Records are prepared where `parallel.workers` says.
+    with the same bytes. Records are prepared where :func:`fairseq_ecg.jobs.pool.workers` says.
 
     Args:
         source: the archive. Where its ``verify`` is set, records that an earlier run did not
@@ -305,19 +304,14 @@ class _Tables:
 
     def write_others(self, journal: Journal, prepared: pd.DataFrame, positions: list[int]) -> None:
         """Write the tables of the source's own, a record at a time."""
-        with ExitStack() as stack:
-            files: dict[str, TextIO] = {}
-            for save_file, idx, entry in zip(
-                prepared["save_file"], prepared["idx"], journal.entries(positions), strict=True
-            ):
-                for name, rows in entry["tables"].items():
-                    if not rows:
-                        continue
-                    first = name not in files
-                    if first:
-                        files[name] = stack.enter_context(open_replacing(self.path(name)))
-                    table = pd.DataFrame(rows).assign(save_file=save_file, idx=idx)
-                    table.to_csv(files[name], index=False, header=first)
+        entries = journal.entries(positions)
+        records = zip(prepared["save_file"], prepared["idx"], entries, strict=True)
+        write_tables(
+            (self.path(name), pd.DataFrame(rows).assign(save_file=save_file, idx=idx))
+            for save_file, idx, entry in records
+            for name, rows in entry["tables"].items()
+            if rows
+        )
 
     def write_segmented(self, prepared: pd.DataFrame, found: _Found) -> None:
         """Write ``segmented.csv``, by path in the order of texts.

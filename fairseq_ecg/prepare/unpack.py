@@ -23,6 +23,7 @@ from fairseq_ecg.data.store.tables import VARIABLES, read_table
 from fairseq_ecg.formats.mat_files import with_variable
 from fairseq_ecg.jobs.files import remove_unfinished, write_file
 from fairseq_ecg.jobs.progress import progress_bar
+from fairseq_ecg.prepare.manifests import HEADERS, cmsc_row, write_lines
 
 _RESTORE = (
     "Training does not need it, unpacking does: restore it from a copy, or pack the store again"
@@ -259,21 +260,18 @@ def _write_manifests(
     folder: Path, split: str, root: Path, segments: Segments, rows: np.ndarray, names: list[str]
 ) -> None:
     """Write the plain manifest of a split and, where it has pairs, its CMSC manifest."""
-    plain = [f"\t{root.resolve()}/"]
-    for row in rows[np.argsort(segments.item[rows], kind="stable")].tolist():
-        plain.append(f"{names[row]}\t{segments.n_samples[row]}")
-    pairs = [f"{root.resolve()}/", "mat"]
+    base = f"{root.resolve()}/"
+    rows_in_order = rows[np.argsort(segments.item[rows], kind="stable")].tolist()
+    plain = (f"{names[row]}\t{segments.n_samples[row]}" for row in rows_in_order)
+    write_lines(folder / f"{split}.tsv", [HEADERS["tab"](base)], plain)
     paired = rows[segments.pair[rows] >= 0]
     order = np.lexsort([segments.position[paired], segments.pair[paired]])
+    pairs = []
     for first, second in paired[order].reshape(-1, 2).tolist():
-        prefix, _, number = names[first].removesuffix(".mat").rpartition("_")
+        stem, _, number = names[first].removesuffix(".mat").rpartition("_")
         partner = names[second].removesuffix(".mat").rpartition("_")[2]
-        pairs.append(f"{prefix}\t{segments.pair_samples[first]}\t0\t{number},{partner}")
-    for path, lines in (
-        (folder / f"{split}.tsv", plain),
-        (folder / "cmsc" / f"{split}.tsv", pairs),
-    ):
-        write_file(path, "\n".join(lines) + "\n")
+        pairs.append(cmsc_row(stem, segments.pair_samples[first], number, partner))
+    write_lines(folder / "cmsc" / f"{split}.tsv", [base, "mat"], pairs)
 
 
 def describe(store: str | os.PathLike) -> str:
