@@ -386,35 +386,6 @@ class Division:
             logger.warning("%s", message)
 
 
-def split(
-    meta: pd.DataFrame,
-    strategy: str,
-    fractions: Sequence[float] = FRACTIONS,
-    labels: Sequence[str] = SPLITS,
-    seed: int = 1,
-    **options,
-) -> pd.DataFrame:
-    """Divide recordings.
-
-    Args:
-        meta: see ``Division.divide``.
-        strategy: one of ``STRATEGIES``.
-        fractions: of the splits.
-        labels: names of the splits.
-        seed: of all drawing.
-        **options: others of ``Division``.
-
-    Returns:
-        The recordings that are in a split, see ``Division.divide``.
-
-    Raises:
-        DataError: The options or the table are not as they should be, or a patient is in two
-            splits.
-    """
-    division = Division(strategy=strategy, fractions=fractions, labels=labels, seed=seed, **options)
-    return division.divide(meta)[0]
-
-
 def write_splits(
     processed_root: Path,
     division: Division,
