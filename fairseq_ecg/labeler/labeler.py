@@ -103,11 +103,7 @@ class Labeler:
             )
         words = [_as_text(value) for value in series.tolist()]
         unique = dict.fromkeys(words)
-        if progress:
-            unique_texts: Iterable[str] = progress_bar(list(unique), "labeling", "text", show=True)
-        else:
-            unique_texts = list(unique)
-        for text in unique_texts:
+        for text in progress_bar(list(unique), "labeling", "text", show=progress):
             unique[text] = self.find(text)
         return LabelerResults(series, [unique[text] for text in words], self.vocabulary.patterns)
 

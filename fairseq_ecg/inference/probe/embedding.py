@@ -190,9 +190,7 @@ class EmbeddingCache:
             [SEGMENT.sub("", name) for name in names], return_index=True, return_inverse=True
         )
         labels = LabelFile(label_file, missing=True)
-        rows = [
-            labels.row(int(found["idx"][position]), names[position]).numpy() for position in first
-        ]
+        rows = [labels.row(int(found["idx"][row]), names[row]).numpy() for row in first]
         return Features(
             found["embeddings"], recording_of, tuple(recordings), np.array(rows, np.float64)
         )
@@ -255,7 +253,7 @@ class EmbeddingCache:
         if len(lost) and on_error == "raise":
             raise DataError(
                 f"{paths[lost[0]]}: was left out by an earlier run, because it cannot be used. "
-                "Leave it out again, or mend the file"
+                "Leave it out again, or correct the file"
             )
         if len(lost):
             logger.warning(

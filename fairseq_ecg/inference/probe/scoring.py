@@ -232,7 +232,9 @@ def draw(predicted: Predictions, labels: Sequence[str], out: Path) -> list[Path]
     }
     paths = []
     for name, (x_label, y_label, add, diagonal) in pictures.items():
-        figure, axes = unit_square(x_label, y_label, f"{predicted.split}, per {predicted.level}")
+        figure, axes = new_figure(6.5, 4.5)
+        title = f"{predicted.split}, per {predicted.level}"
+        axes.set(xlabel=x_label, ylabel=y_label, title=title, xlim=(0, 1), ylim=(0, 1.01))
         if diagonal:
             axes.plot([0, 1], [0, 1], color="0.8", linewidth=1)
         for number in shown:
@@ -243,14 +245,13 @@ def draw(predicted: Predictions, labels: Sequence[str], out: Path) -> list[Path]
     return paths
 
 
-def unit_square(x_label: str, y_label: str, title: str):
-    """Make a figure whose axes go from 0 to 1."""
+def new_figure(width: float, height: float):
+    """Return a figure of a size in inches, and its axes."""
     from matplotlib.figure import Figure  # no window, no state
 
-    figure = Figure((6.5, 4.5), layout="constrained")
+    figure = Figure((width, height), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set(xlabel=x_label, ylabel=y_label, title=title, xlim=(0, 1), ylim=(0, 1.01))
     return figure, axes
 
 
