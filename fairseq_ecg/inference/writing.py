@@ -30,7 +30,7 @@ def check_form(path: Path, *, arrays: bool) -> None:
 
 
 def write_table(path: Path, tables: Tables, n_keys: int) -> list[Path]:
-    """Write a table in the form that the extension says.
+    """Write a table in the file format that the extension says.
 
     Texts of CSV and TSV are written by `fairseq_ecg.data.cells.cell`. As an array its values are
     float32 ``(rows, columns)``, and the columns that say what a row is go to ``<name>.rows.csv``
@@ -44,16 +44,16 @@ def write_table(path: Path, tables: Tables, n_keys: int) -> list[Path]:
     Returns:
         The files that were written.
     """
-    form = path.suffix.lower()
-    if form == NPY:
+    suffix = path.suffix.lower()
+    if suffix == NPY:
         rows = path.with_suffix(".rows.csv")
         _write_text(rows, (table.iloc[:, :n_keys] for table in tables()), ",")
         _write_array(path, lambda: (table.iloc[:, n_keys:] for table in tables()))
         return [path, rows]
-    if form == PARQUET:
+    if suffix == PARQUET:
         _write_parquet(path, tables())
     else:
-        _write_text(path, tables(), "\t" if form == TSV else ",")
+        _write_text(path, tables(), "\t" if suffix == TSV else ",")
     return [path]
 
 

@@ -230,14 +230,14 @@ def prepare_labels(
             file.write(header)
         with progress_bar(len(idx), "labels", "recording", show=True) as bar:
             for part in read_in_parts(labels, names, typed=True):
-                places = idx[part.index]
-                values = _values(part, labels)[places >= 0]
-                places = places[places >= 0]
+                at = idx[part.index]
+                values = _values(part, labels)[at >= 0]
+                at = at[at >= 0]
                 whole = ~np.isnan(values).any(axis=1)
                 # Mapped anew each time, so that what is written does not stay in memory.
-                np.lib.format.open_memmap(path, "r+")[places] = values
-                labelled[places] = whole
-                counts.add(values[whole], split_of[places[whole]])
+                np.lib.format.open_memmap(path, "r+")[at] = values
+                labelled[at] = whole
+                counts.add(values[whole], split_of[at[whole]])
                 kinds |= {dtype.kind for dtype in part.dtypes}
                 bar.update(len(part))
         # As in fairseq_signals' file: for pandas, integers beside missing values are floats.
