@@ -152,9 +152,9 @@ def test_everything_is_written(features, tmp_path):
     metrics = pd.read_csv(tmp_path / "metrics.csv")
     assert len(metrics) == 2 * 2 * 4
     assert metrics["auroc"].max() <= 1
-    told_json = json.loads((tmp_path / "metrics.json").read_text())
-    assert told_json["recordings"] == {"train": 80, "valid": 80, "test": 80}
-    assert told_json["metrics"][2]["auroc"] is None
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert written["recordings"] == {"train": 80, "valid": 80, "test": 80}
+    assert written["metrics"][2]["auroc"] is None
     predictions = pd.read_parquet(tmp_path / "predictions.parquet")
     assert len(predictions) == 2 * (80 + 160)
     mine = predictions[(predictions["split"] == "test") & (predictions["level"] == "recording")]
@@ -238,11 +238,11 @@ def test_files_that_are_no_probe(tmp_path):
 def test_probes_that_do_not_fit_themselves(arrays, about, tmp_path):
     whole = {"weight": np.zeros((2, 4), np.float32), "bias": np.zeros(2, np.float32)}
     whole |= {"slope": np.ones(2), "offset": np.zeros(2), "threshold.f1": np.array([0.5, np.nan])}
-    predict = {"labels": ["a", "b"], "aggregation": {"a": "max", "b": "mean"}, "model": "x"}
+    stored = {"labels": ["a", "b"], "aggregation": {"a": "max", "b": "mean"}, "model": "x"}
     path = tmp_path / "probe.safetensors"
-    save_file(whole, path, metadata={"probe": json.dumps(predict)})
-    assert LinearProbe.load(path).aggregation == predict["aggregation"]
-    save_file(whole | arrays, path, metadata={"probe": json.dumps(predict | about)})
+    save_file(whole, path, metadata={"probe": json.dumps(stored)})
+    assert LinearProbe.load(path).aggregation == stored["aggregation"]
+    save_file(whole | arrays, path, metadata={"probe": json.dumps(stored | about)})
     with pytest.raises(DataError, match=r"probe\.safetensors"):
         LinearProbe.load(path)
 
