@@ -19,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 import torch
@@ -27,7 +28,7 @@ from benchmarks import common, plain_labeler
 from fairseq_ecg.labeler import Labeler
 from fairseq_ecg.labeler.ecg_fm import ENTITIES
 from fairseq_ecg.labeler.label_table import read_label_set
-from fairseq_ecg.labeler.reports import available_cores, label_reports
+from fairseq_ecg.labeler.reports import label_reports
 from fairseq_ecg.labeler.vocabulary_files import DEFAULT_FOLDER
 
 RHYTHMS = (
@@ -254,7 +255,7 @@ def main() -> None:
     )
     parser.add_argument("--compared", type=int, default=2000, help="reports that are compared")
     parser.add_argument("--reports", type=int, default=800_000, help="reports of the stream")
-    parser.add_argument("--workers", type=int, default=available_cores(), help="processes")
+    parser.add_argument("--workers", type=int, default=joblib.cpu_count(), help="processes")
     parser.add_argument("--out", type=Path, default=common.ROOT / "benchmarks" / "results")
     arguments = parser.parse_args()
     cpu = torch.device("cpu")

@@ -27,11 +27,7 @@ from omegaconf import OmegaConf
 
 import fairseq_ecg.tasks  # noqa: F401  (registers the tasks)
 from benchmarks import common
-from fairseq_ecg.prepare.manifests import (
-    SegmentedRecording,
-    write_cmsc_manifest,
-    write_manifest,
-)
+from benchmarks.manifests import SegmentedRecording, write_cmsc_manifest, write_manifest
 from fairseq_ecg.prepare.pack import pack
 
 SOURCES = ("mat", "float32", "float16", "int16")

@@ -126,8 +126,10 @@ def _add_reports(below) -> None:
 
 def run_reports(arguments: argparse.Namespace) -> int:
     """Label and say how much was understood."""
+    import joblib
+
     from fairseq_ecg.labeler.label_table import THRESHOLD, read_code_set, read_label_set
-    from fairseq_ecg.labeler.reports import available_cores, label_reports
+    from fairseq_ecg.labeler.reports import label_reports
 
     labeler = _labeler(arguments)
     if arguments.codes is None:
@@ -145,7 +147,7 @@ def run_reports(arguments: argparse.Namespace) -> int:
         text_columns=arguments.text_column,
         id_column=arguments.id_column,
         threshold=threshold,
-        workers=arguments.workers or available_cores(),
+        workers=arguments.workers or joblib.cpu_count(),
         progress=True,
     )
     print(

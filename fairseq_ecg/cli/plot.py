@@ -123,8 +123,8 @@ def _draw_all(arguments: argparse.Namespace, recordings: list) -> int:
     """Draw a picture of each recording that has none yet."""
     from tqdm import tqdm
 
-    from fairseq_ecg.data.atomic import remove_unfinished
     from fairseq_ecg.data.errors import DataError, as_data_error
+    from fairseq_ecg.jobs.files import remove_unfinished
 
     files = output_files([r.name for r in recordings], arguments.out, arguments.suffix)
     remove_unfinished(*{file.parent for file in files})

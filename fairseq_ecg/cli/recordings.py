@@ -153,16 +153,16 @@ def use(
     """
     import pandas as pd
 
-    from fairseq_ecg.data.atomic import remove_unfinished
     from fairseq_ecg.inference.parts import computed_in_parts, identity_of
     from fairseq_ecg.inference.writing import write_table
+    from fairseq_ecg.jobs.files import remove_unfinished
 
     recordings, description = recordings_of(arguments)
     model = _model(arguments)
     names = ("short", "tail", "nan_policy", "min_quality")
     policies = {name: getattr(arguments, name) for name in names}
     common = policies | {"batch_size": arguments.batch_size}
-    identity = repr((identity_of(model), description, sorted(common.items()), settings))
+    facts = (description, sorted(common.items()), settings)
     common |= {
         "workers": arguments.workers,
         "on_error": "raise" if arguments.strict else "skip",
@@ -171,7 +171,7 @@ def use(
     with computed_in_parts(
         recordings,
         out.with_name(f".{out.name}.parts"),
-        identity,
+        lambda: repr((identity_of(model), *facts)),
         lambda part, bar: compute(model, part, common | {"progress": bar}),
         strict=arguments.strict,
     ) as parts:

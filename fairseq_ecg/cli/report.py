@@ -96,8 +96,8 @@ def _model(arguments: argparse.Namespace):
 
 def _make(arguments: argparse.Namespace, model, recordings: list, file: Path, progress):
     """Write a page."""
-    from fairseq_ecg.data.atomic import replacing
     from fairseq_ecg.inference.report import report
+    from fairseq_ecg.jobs.files import write_file
 
     page = report(
         recordings,
@@ -111,6 +111,5 @@ def _make(arguments: argparse.Namespace, model, recordings: list, file: Path, pr
         seed=arguments.seed,
         progress=progress,
     )
-    with replacing(file) as unfinished:
-        unfinished.write_text(page.html, encoding="utf-8")
+    write_file(file, page.html)
     return page

@@ -1,12 +1,13 @@
 """``common.log_format=csv``."""
 
 import csv
-import os
 from numbers import Number
 from pathlib import Path
 
 from fairseq.logging.meters import AverageMeter
 from fairseq.logging.progress_bar import BaseProgressBar
+
+from fairseq_ecg.jobs.files import open_replacing
 
 
 class CsvLog(BaseProgressBar):
@@ -76,11 +77,9 @@ def append_row(path: Path, row: dict[str, object]) -> None:
             with path.open(newline="") as file:
                 older = list(csv.DictReader(file))
         header += new
-        widened = path.with_name(path.name + ".tmp")
-        with widened.open("w", newline="") as file:
+        with open_replacing(path, newline="") as file:
             writer = csv.DictWriter(file, header, restval="")
             writer.writeheader()
             writer.writerows(older)
-        os.replace(widened, path)
     with path.open("a", newline="") as file:
         csv.DictWriter(file, header, restval="").writerow(row)

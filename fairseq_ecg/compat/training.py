@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from numbers import Real
+from pathlib import Path
 from types import ModuleType
 
 import fairseq.checkpoint_utils
@@ -34,6 +35,7 @@ from fairseq_ecg.compat.csv_log import CsvLog
 from fairseq_ecg.compat.stored_config import literal
 from fairseq_ecg.compat.sweeps import forgetting_earlier_runs, seeding_python_too
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.jobs.files import remove_unfinished, replacing
 
 logger = logging.getLogger(__name__)
 
@@ -109,11 +111,10 @@ def copy_whole(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
     if not overwrite and os.path.exists(dst_path):
         logger.error("not copied: %s exists", dst_path)
         return False
-    part = f"{dst_path}.tmp"
-    shutil.copyfile(src_path, part)
-    with open(part, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(part, dst_path)
+    path = Path(dst_path)
+    remove_unfinished(path.parent, names={path.name})
+    with replacing(path, durable=True) as unfinished:
+        shutil.copyfile(src_path, unfinished)
     return True
 
 

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from tqdm import tqdm
 
-from fairseq_ecg.data.atomic import reserve
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.data.names import printable
+from fairseq_ecg.jobs.files import reserve, unfinished_path, write_file
+from fairseq_ecg.jobs.progress import progress_bar
 
 FILE_FORMATS = ("raw", "npy")
 """Without NumPy's header, as fairseq_signals writes, or with it, so that ``np.load`` reads."""
@@ -237,7 +237,7 @@ def memmap_batch_process(
     return np.concatenate(
         [
             func(array[start : start + batch_size], **kwargs)
-            for start in tqdm(starts, disable=not progress, unit="batch")
+            for start in progress_bar(starts, None, "batch", show=progress)
         ]
     )
 
@@ -264,7 +264,7 @@ class RowStore:
         token: str = "",
     ):
         self.file = Path(_with_extension(file))
-        self.unfinished = self.file.with_name(f".unfinished-{token or os.getpid()}-{file.name}")
+        self.unfinished = unfinished_path(self.file, token or os.getpid())
         self.shape = tuple(shape)
         self.dtype = np.dtype(dtype)
         self._npy_header = npy_header(self.shape, self.dtype) if file_format == "npy" else b""
@@ -311,10 +311,7 @@ class RowStore:
         # Between the two nobody must read the new numbers by the old header.
         header_file.unlink(missing_ok=True)
         os.replace(self.unfinished, self.file)
-        unfinished = header_file.with_name(f"{self.unfinished.name}-header")
-        unfinished.unlink(missing_ok=True)
-        unfinished.write_bytes(pickle.dumps(header, protocol=4))
-        os.replace(unfinished, header_file)
+        write_file(header_file, pickle.dumps(header, protocol=4))
 
     def discard(self) -> None:
         """Remove the unfinished file."""

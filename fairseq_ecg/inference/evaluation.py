@@ -10,9 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from tqdm import tqdm
 
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.cells import cell
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.file_dataset import FileECGDataset
@@ -23,6 +21,8 @@ from fairseq_ecg.inference.metrics import Ranking, mean_of_defined
 from fairseq_ecg.inference.model import ON_ERROR, ECGModel
 from fairseq_ecg.inference.preprocessing import check_choice
 from fairseq_ecg.inference.recordings import Description, recordings_in
+from fairseq_ecg.jobs.files import open_replacing
+from fairseq_ecg.jobs.progress import progress_bar
 
 SEGMENT = re.compile(r"_\d+\.mat$")
 
@@ -141,7 +141,7 @@ def evaluate(
 
     probabilities, labels, used, errors = [], [], [], {}
     starts = range(0, len(dataset), batch_size)
-    for start in tqdm(starts, desc="evaluate", unit="batch", disable=None):
+    for start in progress_bar(starts, "evaluate", "batch"):
         batch = list(range(start, min(start + batch_size, len(dataset))))
         for places, found in computed_apart(batch, outputs, names.__getitem__):
             if isinstance(found, DataError):
@@ -238,10 +238,7 @@ def write_scores(path: Path, evaluation: Evaluation, baseline: Evaluation | None
         evaluation: of the trained network.
         baseline: of the untrained one, adds the column ``auroc_untrained``.
     """
-    with (
-        replacing(path) as unfinished,
-        open(unfinished, "w", newline="", encoding="utf-8") as file,
-    ):
+    with open_replacing(path, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*COLUMNS, *(["auroc_untrained"] if baseline else [])])
         writer.writerows([cell(name), *rest] for name, *rest in _rows(evaluation, baseline))

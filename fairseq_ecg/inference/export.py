@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.jobs.files import replacing
 from fairseq_ecg.ops import backends
 from fairseq_ecg.ops.pooling.reference import mean_of_nonzero
 

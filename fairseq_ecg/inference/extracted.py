@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats.stores import MemmapReader
+from fairseq_ecg.jobs.files import replacing
+from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.ops.pooling import mean_of_nonzero
 
 ROWS_AT_ONCE = 256
@@ -88,7 +88,7 @@ def _row_by_row(
             "different extractions. Extract both again"
         )
     rows = []
-    for start in tqdm(range(0, len(store), ROWS_AT_ONCE), desc=result, unit="batch"):
+    for start in progress_bar(range(0, len(store), ROWS_AT_ONCE), result, "batch", show=True):
         chosen = slice(start, start + ROWS_AT_ONCE)
         rows.append(function(store[chosen], None if mask is None else np.array(mask[chosen])))
     path = directory / f"{result}_{split}.npy"

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
+
+from fairseq_ecg.jobs.progress import progress_bar
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -206,8 +207,7 @@ def bootstrap(
     auroc = np.full((n_resamples, len(rankings)), np.nan)
     auprc = auroc.copy()
     block = max(1, BLOCK_WEIGHTS // max(1, len(unit_of)))
-    disable = None if progress is None else not progress
-    with tqdm(total=n_resamples, desc="bootstrap", unit="resample", disable=disable) as bar:
+    with progress_bar(n_resamples, "bootstrap", "resample", show=progress) as bar:
         for start in range(0, n_resamples, block):
             rows = slice(start, min(start + block, n_resamples))
             drawn = np.zeros((rows.stop - start, n_units), np.int32)

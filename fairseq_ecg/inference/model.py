@@ -32,6 +32,7 @@ from fairseq_ecg.inference.results import (
 )
 from fairseq_ecg.inference.segmented import SegmentedRecording
 from fairseq_ecg.inference.stored import TargetScale
+from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.modules import ECGTransformerClassifier, FrameEncoder
 from fairseq_ecg.ops.frames import receptive_field
 from fairseq_ecg.ops.pooling import mean_of_nonzero
@@ -577,8 +578,8 @@ def _bar(progress: bool | tqdm | None, n_recordings: int) -> AbstractContextMana
     """Return the bar that is there, which stays open, or one of the run."""
     if isinstance(progress, tqdm):
         return nullcontext(progress)
-    disable = (None if n_recordings > 1 else True) if progress is None else not progress
-    return tqdm(total=n_recordings, desc="recordings", unit="recording", disable=disable)
+    show = False if progress is None and n_recordings <= 1 else progress
+    return progress_bar(n_recordings, "recordings", "recording", show=show)
 
 
 @dataclass(frozen=True, eq=False)

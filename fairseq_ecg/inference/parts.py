@@ -1,75 +1,70 @@
 """Results of many recordings, in parts, so that memory is bounded and a run can go on.
 
-Each part is a few Parquet files in a folder beside the result, and a file that says of what it is
-made, which is written last. A run that finds a part of the same recordings, network and options
-does not compute it again. Parts do not depend on how a run went, and neither does what they are put
-together to.
+Each part is a few Parquet files and a note of what it is made of. A run that finds a part of the
+same recordings, network and options does not compute it again. Parts do not depend on how a run
+went, and neither does what they are put together to. A run of a single part, which has nothing to
+go on with, keeps it in memory.
 """
 
 import hashlib
-import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
-from fairseq_ecg.data.atomic import remove_unfinished, replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.recordings import NamedRecording
-from fairseq_ecg.prepare.locks import locked
+from fairseq_ecg.jobs.ledger import Ledger, ledger
+from fairseq_ecg.jobs.progress import progress_bar
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RECORDINGS = 256
 """In a part."""
 
-Compute = Callable[
-    [Sequence[NamedRecording], tqdm], tuple[Mapping[str, pd.DataFrame], Mapping[str | int, str]]
-]
-"""Computes the tables of a part by name, and why recordings were left out by theirs."""
+Tables = Mapping[str, "pd.DataFrame"]
+"""Of a part, by name; the columns are the same for all parts."""
+
+Errors = Mapping[str | int, str]
+"""Why recordings were left out, by their names, in order."""
+
+Compute = Callable[[Sequence[NamedRecording], tqdm], tuple[Tables, Errors]]
+"""Computes a part."""
 
 
+@dataclass(frozen=True)
 class Parts:
     """The finished parts of a run.
 
-    Args:
-        folder: where they are.
-        recordings: numbers of recordings in each.
-        errors: why recordings were left out, by their names, in order.
+    Attributes:
+        n_recordings: that were asked for.
+        errors: why recordings were left out.
+        tables: given the name of a table, yields that of each part that has rows.
     """
 
-    def __init__(self, folder: Path, counts: Sequence[int], errors: Mapping[str | int, str]):
-        self._folder = folder
-        self._counts = counts
-        self.errors = errors
-
-    @property
-    def n_recordings(self) -> int:
-        """Recordings that were asked for."""
-        return sum(self._counts)
+    n_recordings: int
+    errors: Errors
+    tables: "Callable[[str], Iterator[pd.DataFrame]]"
 
     @property
     def is_empty(self) -> bool:
         """Whether no recording could be used."""
         return len(self.errors) == self.n_recordings
 
-    def tables(self, name: str) -> Iterator[pd.DataFrame]:
-        """Yield a table of each part that has rows in it."""
-        for number in range(len(self._counts)):
-            table = pd.read_parquet(_table(self._folder, number, name))
-            if len(table):
-                yield table
-
 
 @contextmanager
 def computed_in_parts(
     recordings: Sequence[NamedRecording],
     folder: Path,
-    settings: str,
+    settings: Callable[[], str],
     compute: Compute,
     *,
     strict: bool = False,
@@ -80,8 +75,8 @@ def computed_in_parts(
     Args:
         recordings: all of them.
         folder: of the parts. It stays when the run or the caller fails.
-        settings: everything but the recordings that the results depend on.
-        compute: of a part. The columns of its tables are the same for all parts.
+        settings: says everything but the recordings that the results depend on.
+        compute: of a part.
         strict: parts in which recordings were left out are computed again.
         progress: whether to show a progress bar; None: where there is a terminal.
 
@@ -91,67 +86,66 @@ def computed_in_parts(
     Raises:
         DataError: another run is writing there; or, behind the block, no recording could be used.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / "run", wait=False):
-        remove_unfinished(folder)
-        counts: list[int] = []
-        errors: dict[str | int, str] = {}
-        with tqdm(
-            total=len(recordings),
-            desc="recordings",
-            unit="recording",
-            disable=None if progress is None else not progress,
-        ) as bar:
-            for number, start in enumerate(range(0, len(recordings), RECORDINGS)):
-                part = recordings[start : start + RECORDINGS]
-                errors |= _part(folder, number, part, settings, compute, strict, bar)
-                counts.append(len(part))
-        parts = Parts(folder, counts, errors)
+    n_recordings, starts = len(recordings), range(0, len(recordings), RECORDINGS)
+    with ledger(folder) as finished:
+        with progress_bar(n_recordings, "recordings", "recording", show=progress) as bar:
+            if len(starts) == 1 and finished.note(_name(0)) is None:
+                tables, errors = compute(recordings, bar)
+                parts = Parts(n_recordings, errors, lambda name: iter([tables[name]]))
+            else:
+                errors, run = {}, settings()
+                for number, start in enumerate(starts):
+                    part = recordings[start : start + RECORDINGS]
+                    errors |= _part(finished, number, part, run, compute, strict, bar)
+                parts = Parts(n_recordings, errors, partial(_tables, finished, len(starts)))
         yield parts
-        shutil.rmtree(folder)
-        if parts.is_empty:
-            reason = next(iter(errors.values()))
-            if len(recordings) > 1:
-                reason = f"none of {len(recordings)} recordings can be used; the first: {reason}"
-            raise DataError(reason)
+    if parts.is_empty:
+        reason = next(iter(parts.errors.values()))
+        if n_recordings > 1:
+            reason = f"none of {n_recordings} recordings can be used; the first: {reason}"
+        raise DataError(reason)
 
 
 def _part(
-    folder: Path,
+    finished: Ledger,
     number: int,
     recordings: Sequence[NamedRecording],
     settings: str,
     compute: Compute,
     strict: bool,
     bar: tqdm,
-) -> dict[str | int, str]:
+) -> Errors:
     """Compute a part if it is not there; return why recordings were left out."""
-    mark = folder / f"{number:06}.json"
-    identity = _identity(recordings, settings)
-    if mark.is_file():
-        try:
-            found = json.loads(mark.read_text(encoding="utf-8"))
-            left_out = dict(found["errors"])
-            is_same = found["identity"] == identity
-        except (ValueError, KeyError, TypeError):  # damaged: as if it were not there
-            is_same = False
-        if is_same and not (strict and left_out):
+    import pandas as pd
+
+    part, identity = _name(number), _identity(recordings, settings)
+    with suppress(ValueError, KeyError, TypeError):  # of a note that is damaged, or not there
+        note = finished.note(part)
+        errors = dict(note["errors"])
+        if note["identity"] == identity and not (strict and errors):
             bar.update(len(recordings))
-            return left_out
-        mark.unlink()
+            return errors
+    finished.forget(part)
     tables, errors = compute(recordings, bar)
     for name, table in tables.items():
-        with replacing(_table(folder, number, name)) as unfinished:
-            table.to_parquet(unfinished, index=False)
-    with replacing(mark) as unfinished:
-        # Names are texts or numbers: pairs, for the keys of an object are texts only.
-        content = {"identity": identity, "errors": list(errors.items())}
-        unfinished.write_text(json.dumps(content), encoding="utf-8")
-    return dict(errors)
+        with finished.writing(part, f"-{name}.parquet") as path:
+            pd.DataFrame(table).to_parquet(path, index=False)
+    # Names are texts or numbers: pairs, for the keys of an object are texts only.
+    finished.finish(part, {"identity": identity, "errors": list(errors.items())})
+    return errors
 
 
-def _table(folder: Path, number: int, name: str) -> Path:
-    return folder / f"{number:06}-{name}.parquet"
+def _tables(finished: Ledger, n_parts: int, name: str) -> "Iterator[pd.DataFrame]":
+    import pandas as pd
+
+    for number in range(n_parts):
+        table = pd.read_parquet(finished.file(_name(number), f"-{name}.parquet"))
+        if len(table):
+            yield table
+
+
+def _name(number: int) -> str:
+    return f"{number:06}"
 
 
 def _identity(recordings: Sequence[NamedRecording], settings: str) -> str:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fairseq_ecg.compat.checkpoint import CheckpointError, damage_as_checkpoint_error
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.conditioning import LeadStatistics
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.inference.aggregation import aggregation_of
 from fairseq_ecg.inference.preprocessing import Preprocessing
 from fairseq_ecg.inference.stored import StoredModel, TargetScale, names_of
+from fairseq_ecg.jobs.files import replacing, write_file
 from fairseq_ecg.modules.architecture import network_config
 
 if TYPE_CHECKING:
@@ -60,12 +60,9 @@ def save_pretrained(model: "ECGModel", folder: str | os.PathLike) -> None:
     }
     with replacing(folder / WEIGHTS) as path:
         save_file(weights, path, metadata={"format": "pt"})
-    with replacing(folder / REMOTE_CODE) as path:
-        path.write_text(_remote_code(), encoding="utf-8")
-    with replacing(folder / CARD) as path:
-        path.write_text(_card(model), encoding="utf-8")
-    with replacing(folder / CONFIG) as path:
-        path.write_text(json.dumps(config_of(model), indent=2) + "\n", encoding="utf-8")
+    write_file(folder / REMOTE_CODE, _remote_code())
+    write_file(folder / CARD, _card(model))
+    write_file(folder / CONFIG, json.dumps(config_of(model), indent=2) + "\n")
 
 
 def config_of(model: "ECGModel") -> dict[str, Any]:

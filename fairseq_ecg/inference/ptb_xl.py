@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.inference.metrics import RESAMPLES
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.probe.embedding import EmbeddingCache, Features
 from fairseq_ecg.inference.probe.fitting import Fitting
-from fairseq_ecg.inference.probe.report import MACRO, write_json, write_whole
 from fairseq_ecg.inference.probe.running import run_probe
+from fairseq_ecg.inference.probe.scoring import MACRO, write_json, write_whole
+from fairseq_ecg.jobs.files import write_file
 from fairseq_ecg.prepare.sources.ptb_xl import PTBXL
 
 logger = logging.getLogger(__name__)
@@ -114,8 +114,7 @@ def benchmark(
         rows.append(_task(task, labels, records, every, model, out / task, settings, fitting))
         results = pd.DataFrame(rows)
         write_whole(out / "results.csv", results)
-        with replacing(out / "results.md") as unfinished:
-            unfinished.write_text(as_markdown(results), encoding="utf-8")
+        write_file(out / "results.md", as_markdown(results))
     return results
 
 

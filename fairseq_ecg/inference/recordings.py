@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fairseq_ecg.data.atomic import is_unfinished
 from fairseq_ecg.data.errors import DataError, as_data_error, damage_as_data_error
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
@@ -45,6 +44,7 @@ from fairseq_ecg.inference.prepared import (
 )
 from fairseq_ecg.inference.preprocessing import Preprocessing
 from fairseq_ecg.inference.segmented import SegmentedRecording
+from fairseq_ecg.jobs.files import is_unfinished
 from fairseq_ecg.prepare.stages import recording_of_segment
 
 logger = logging.getLogger(__name__)

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.cells import as_cells
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats.stores import npy_header
+from fairseq_ecg.jobs.files import open_replacing, replacing
 
 CSV, TSV, PARQUET, NPY = ".csv", ".tsv", ".parquet", ".npy"
 
@@ -30,7 +30,7 @@ def check_form(path: Path, *, arrays: bool) -> None:
 
 
 def write_table(path: Path, tables: Tables, n_keys: int) -> list[Path]:
-    """Write a table in the form that the extension says.
+    """Write a table in the file format that the extension says.
 
     Texts of CSV and TSV are written by `fairseq_ecg.data.cells.cell`. As an array its values are
     float32 ``(rows, columns)``, and the columns that say what a row is go to ``<name>.rows.csv``
@@ -44,24 +44,21 @@ def write_table(path: Path, tables: Tables, n_keys: int) -> list[Path]:
     Returns:
         The files that were written.
     """
-    form = path.suffix.lower()
-    if form == NPY:
+    suffix = path.suffix.lower()
+    if suffix == NPY:
         rows = path.with_suffix(".rows.csv")
         _write_text(rows, (table.iloc[:, :n_keys] for table in tables()), ",")
         _write_array(path, lambda: (table.iloc[:, n_keys:] for table in tables()))
         return [path, rows]
-    if form == PARQUET:
+    if suffix == PARQUET:
         _write_parquet(path, tables())
     else:
-        _write_text(path, tables(), "\t" if form == TSV else ",")
+        _write_text(path, tables(), "\t" if suffix == TSV else ",")
     return [path]
 
 
 def _write_text(path: Path, tables: Iterable[pd.DataFrame], separator: str) -> None:
-    with (
-        replacing(path) as unfinished,
-        open(unfinished, "w", newline="", encoding="utf-8") as file,
-    ):
+    with open_replacing(path, newline="") as file:
         for number, table in enumerate(tables):
             table = as_cells(table)
             table.to_csv(file, sep=separator, index=False, header=not number, lineterminator="\n")
@@ -87,7 +84,7 @@ def _write_parquet(path: Path, tables: Iterable[pd.DataFrame]) -> None:
 def _write_array(path: Path, tables: Tables) -> None:
     shapes = [table.shape for table in tables()]
     shape = (sum(rows for rows, _ in shapes), shapes[0][1])
-    with replacing(path) as unfinished, open(unfinished, "wb") as file:
+    with open_replacing(path, "wb") as file:
         file.write(npy_header(shape, np.dtype(np.float32)))
         for table in tables():
             file.write(table.to_numpy(np.float32).tobytes())

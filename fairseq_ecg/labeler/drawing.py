@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.jobs.files import replacing
 from fairseq_ecg.labeler.knowledge_graph import KnowledgeGraph
 
 _ROW_INCHES = 0.32

@@ -9,6 +9,7 @@ from typing import Literal
 import pandas as pd
 
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.labeler.inference import Block, Inference
 from fairseq_ecg.labeler.knowledge_graph import KnowledgeGraph
 from fairseq_ecg.labeler.mentions import Attribution
@@ -102,13 +103,7 @@ class Labeler:
             )
         words = [_as_text(value) for value in series.tolist()]
         unique = dict.fromkeys(words)
-        if progress:
-            from tqdm import tqdm
-
-            unique_texts: Iterable[str] = tqdm(list(unique), unit="text", desc="labeling")
-        else:
-            unique_texts = list(unique)
-        for text in unique_texts:
+        for text in progress_bar(list(unique), "labeling", "text", show=progress):
             unique[text] = self.find(text)
         return LabelerResults(series, [unique[text] for text in words], self.vocabulary.patterns)
 

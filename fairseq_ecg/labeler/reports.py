@@ -3,29 +3,32 @@
 import csv
 import hashlib
 import json
-import os
-import pickle
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
-from joblib.externals.loky import ProcessPoolExecutor
 
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.cells import cell
 from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.data.report_lines import joined_lines
 from fairseq_ecg.data.width import check_width
+from fairseq_ecg.jobs.files import open_replacing, write_file
+from fairseq_ecg.jobs.ledger import Ledger, ledger
+from fairseq_ecg.jobs.pool import in_parallel
+from fairseq_ecg.jobs.pool import workers as processes
+from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.labeler.label_table import IDX, LabelSet, check_threshold
 from fairseq_ecg.labeler.labeler import Labeler
 from fairseq_ecg.labeler.results import Finding
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 LABELS = "labels.csv"
 FINDINGS = "findings.jsonl"
@@ -67,7 +70,7 @@ class _Job:
     labeler: Labeler
     labels: LabelSet
     threshold: float
-    parts: Path
+    parts: Ledger
 
 
 def label_reports(
@@ -108,20 +111,32 @@ def label_reports(
             no probability.
     """
     check_threshold(threshold)
-    parts = out / _PARTS
-    job = _Job(labeler, labels, threshold, parts)
-    _continue_or_clear(parts, _fingerprint(path, job, text_columns, id_column, rows))
-    seen: set[str] = set()
+    run = _fingerprint(path, labeler, labels, threshold, text_columns, id_column, rows)
+    with ledger(out / _PARTS, run) as parts:
+        job = _Job(labeler, labels, threshold, parts)
+        with progress_bar(None, path.name, "report", show=progress) as bar:
+            n_parts = _label_parts(job, _tables(path, text_columns, id_column, rows), workers, bar)
+        return _joined(out, parts, n_parts, labels)
+
+
+def _label_parts(job: _Job, tables: Iterable[pd.DataFrame], workers: int, bar: "tqdm") -> int:
+    """Label the parts that are not finished; return how many parts there are."""
     number = 0
-    with _bar(path, progress) as bar, _Pool(job, workers) as pool:
-        for number, table in enumerate(_tables(path, text_columns, id_column, rows), start=1):
-            _require_new(table[IDX], seen, path, id_column)
-            if not (parts / f"{number}.json").is_file():
-                pool.submit(number, table)
-            if bar is not None:
-                bar.update(len(table))
-        pool.finish()
-    return _joined(out, parts, number, labels)
+
+    def unfinished() -> Iterator[tuple[_Job, int, pd.DataFrame]]:
+        nonlocal number
+        for number, table in enumerate(tables, start=1):
+            if job.parts.note(str(number)) is None:
+                yield job, number, table
+            bar.update(len(table))
+
+    arguments = unfinished()
+    first = list(islice(arguments, 2))
+    # A single part is not worth another process.
+    with processes(max(workers, 1) if len(first) > 1 else 1):
+        for _ in in_parallel(_label_part, chain(first, arguments)):
+            pass
+    return number
 
 
 def _tables(
@@ -129,7 +144,7 @@ def _tables(
 ) -> Iterator[pd.DataFrame]:
     """Yield the reports in parts: ``idx`` and ``text``."""
     columns = [*text_columns, *([] if id_column is None else [id_column])]
-    start = 0
+    start, seen = 0, set()
     for table in _read(path, columns, rows):
         missing = [name for name in columns if name not in table]
         if missing:
@@ -141,7 +156,10 @@ def _tables(
             for values in zip(*(map(_text, table[name]) for name in text_columns), strict=True)
         ]
         ids = range(start, start + len(table)) if id_column is None else table[id_column]
-        yield pd.DataFrame({IDX: list(map(_text, ids)), "text": pd.Series(texts, dtype=object)})
+        ids = list(map(_text, ids))
+        if id_column is not None:
+            _require_new(ids, seen, path, id_column)
+        yield pd.DataFrame({IDX: ids, "text": pd.Series(texts, dtype=object)})
         start += len(table)
 
 
@@ -203,9 +221,7 @@ def _read_csv(path: Path, rows: int) -> Iterator[pd.DataFrame]:
             yield table
 
 
-def _require_new(ids: Iterable[str], seen: set[str], path: Path, column: str | None) -> None:
-    if column is None:
-        return
+def _require_new(ids: Iterable[str], seen: set[str], path: Path, column: str) -> None:
     for value in ids:
         if not value or value in seen:
             fault = "occurs twice" if value else "is empty in a row"
@@ -214,98 +230,24 @@ def _require_new(ids: Iterable[str], seen: set[str], path: Path, column: str | N
 
 
 def _fingerprint(
-    path: Path, job: _Job, text_columns: Sequence[str], id_column: str | None, rows: int
+    path: Path,
+    labeler: Labeler,
+    labels: LabelSet,
+    threshold: float,
+    text_columns: Sequence[str],
+    id_column: str | None,
+    rows: int,
 ) -> str:
+    """Return a checksum of all that labels depend on: the table by its size and time."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     status = path.stat()
-    labeler = job.labeler
     facts = (
         (str(path.resolve()), status.st_size, status.st_mtime_ns, rows),
-        (list(text_columns), id_column, job.threshold, dict(job.labels.sources)),
+        (list(text_columns), id_column, threshold, dict(labels.sources)),
         (repr(labeler.vocabulary), repr(labeler.semantics)),
     )
     return hashlib.sha256(repr(facts).encode()).hexdigest()
-
-
-def _continue_or_clear(parts: Path, fingerprint: str) -> None:
-    """Keep the parts of the same run, and remove those of another."""
-    path = parts / "run"
-    if not path.is_file() or path.read_text() != fingerprint:
-        shutil.rmtree(parts, ignore_errors=True)
-        with replacing(path) as unfinished:
-            unfinished.write_text(fingerprint)
-
-
-def _bar(path: Path, progress: bool):
-    if not progress:
-        return nullcontext()
-    from tqdm import tqdm
-
-    return tqdm(unit="report", desc=path.name)
-
-
-_job: _Job | None = None
-
-
-def _start(pickled: bytes) -> None:
-    global _job
-    _job = pickle.loads(pickled)
-
-
-def _run(number: int, table: pd.DataFrame) -> None:
-    _label_part(_job, number, table)
-
-
-class _Pool:
-    """Labels parts, in this process or in others, and never holds more than a few."""
-
-    def __init__(self, job: _Job, workers: int):
-        self._job = job
-        self._workers = workers
-        self._first: tuple[int, pd.DataFrame] | None = None
-        self._executor: ProcessPoolExecutor | None = None
-        self._running: set[Future] = set()
-
-    def __enter__(self) -> "_Pool":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(kill_workers=True)
-
-    def submit(self, number: int, table: pd.DataFrame) -> None:
-        """Label a part, now or soon; raise what an earlier one has raised."""
-        if self._workers <= 1:
-            _label_part(self._job, number, table)
-            return
-        if self._executor is None:
-            if self._first is None:
-                self._first = number, table  # a single part is not worth another process
-                return
-            # Not the standard library's: forks of a process in which PyTorch has used threads
-            # hang, and so do processes that it spawns from a script on standard input.
-            self._executor = ProcessPoolExecutor(
-                self._workers,
-                initializer=_start,
-                initargs=(pickle.dumps(self._job),),
-            )
-            self._running.add(self._executor.submit(_run, *self._first))
-        if len(self._running) > 2 * self._workers:
-            self._wait(FIRST_COMPLETED)
-        self._running.add(self._executor.submit(_run, number, table))
-
-    def finish(self) -> None:
-        """Label what is left, and wait for everything."""
-        if self._first is not None and self._executor is None:
-            _label_part(self._job, *self._first)
-        while self._running:
-            self._wait(FIRST_COMPLETED)
-
-    def _wait(self, how: str) -> None:
-        done, self._running = wait(self._running, return_when=how)
-        for future in done:
-            future.result()
 
 
 class _Written(NamedTuple):
@@ -326,8 +268,8 @@ def _label_part(job: _Job, number: int, table: pd.DataFrame) -> None:
     statements: Counter[str] = Counter()
     counts, positive, uncertain = Counter(reports=len(table)), Counter(), Counter()
     with (
-        replacing(job.parts / f"{number}.csv") as labels_path,
-        replacing(job.parts / f"{number}.jsonl") as findings_path,
+        job.parts.writing(str(number), ".csv") as labels_path,
+        job.parts.writing(str(number), ".jsonl") as findings_path,
         open(labels_path, "w", encoding="utf-8") as labels_file,
         open(findings_path, "w", encoding="utf-8") as findings_file,
     ):
@@ -342,18 +284,9 @@ def _label_part(job: _Job, number: int, table: pd.DataFrame) -> None:
             statements.update(written.statements)
             positive.update(written.positive)
             uncertain.update(written.uncertain)
-    with replacing(job.parts / f"{number}.json") as path, open(path, "w", encoding="utf-8") as file:
-        json.dump(
-            {
-                "counts": counts,
-                "positive": positive,
-                "uncertain": uncertain,
-                "statements": [
-                    [text, count, *job.labeler.covered(text)] for text, count in statements.items()
-                ],
-            },
-            file,
-        )
+    understood = [[text, count, *job.labeler.covered(text)] for text, count in statements.items()]
+    note = {"counts": counts, "positive": positive, "uncertain": uncertain}
+    job.parts.finish(str(number), note | {"statements": understood})
 
 
 def _written(job: _Job, text: str) -> _Written:
@@ -407,12 +340,12 @@ def _as_json(labeler: Labeler, text: str, finding: Finding) -> str:
     return _encode(document)[1:]
 
 
-def _joined(out: Path, parts: Path, n_parts: int, labels: LabelSet) -> Coverage:
-    """Put the parts together, then remove them."""
+def _joined(out: Path, parts: Ledger, n_parts: int, labels: LabelSet) -> Coverage:
+    """Put the parts together."""
     counts, positive, uncertain = Counter(), Counter(), Counter()
     statements: dict[str, list] = {}
-    for number in range(1, n_parts + 1):
-        part = json.loads((parts / f"{number}.json").read_text(encoding="utf-8"))
+    names = [str(number) for number in range(1, n_parts + 1)]
+    for part in map(parts.note, names):
         counts.update(part["counts"])
         positive.update(part["positive"])
         uncertain.update(part["uncertain"])
@@ -430,18 +363,15 @@ def _joined(out: Path, parts: Path, n_parts: int, labels: LabelSet) -> Coverage:
             for name in labels.names
         },
     )
-    with replacing(out / STATEMENTS) as path, open(path, "w", newline="", encoding="utf-8") as file:
+    with open_replacing(out / STATEMENTS, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["statement", "count", "patterns", "unmatched"])
         for text, row in sorted(statements.items(), key=lambda item: (-item[1][0], item[0])):
             writer.writerow([cell(text), *row])
-    with replacing(out / COVERAGE) as path, open(path, "w", encoding="utf-8") as file:
-        json.dump(asdict(coverage), file, indent=1)
-        file.write("\n")
+    write_file(out / COVERAGE, json.dumps(asdict(coverage), indent=1) + "\n")
     header = ",".join(_quoted(name) for name in (IDX, *labels.names)) + "\n"
-    _concatenate(out / FINDINGS, "", [parts / f"{i}.jsonl" for i in range(1, n_parts + 1)])
-    _concatenate(out / LABELS, header, [parts / f"{i}.csv" for i in range(1, n_parts + 1)])
-    shutil.rmtree(parts)
+    _concatenate(out / FINDINGS, "", [parts.file(name, ".jsonl") for name in names])
+    _concatenate(out / LABELS, header, [parts.file(name, ".csv") for name in names])
     return coverage
 
 
@@ -451,14 +381,8 @@ def _quoted(name: str) -> str:
 
 
 def _concatenate(path: Path, header: str, parts: Iterable[Path]) -> None:
-    with replacing(path) as unfinished, open(unfinished, "wb") as file:
+    with open_replacing(path, "wb") as file:
         file.write(header.encode())
         for part in parts:
             with open(part, "rb") as source:
                 shutil.copyfileobj(source, file)
-
-
-def available_cores() -> int:
-    """Return on how many cores this process may run."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -1,26 +1,25 @@
-"""From the records of an archive to segments, and to the tables that tell of them."""
+"""From the records of an archive to segments, and to the tables that describe them."""
 
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
-from fairseq_ecg.data.atomic import remove_unfinished, replacing
 from fairseq_ecg.data.cells import as_cells
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.names import in_one_line
+from fairseq_ecg.jobs.files import remove_unfinished, replacing
+from fairseq_ecg.jobs.journal import Journal, checksum
+from fairseq_ecg.jobs.locks import locked
+from fairseq_ecg.jobs.pool import in_parallel
+from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.prepare.ids import allot_ids, enter_prepared
-from fairseq_ecg.prepare.journal import Journal, checksum
-from fairseq_ecg.prepare.locks import locked
-from fairseq_ecg.prepare.parallel import in_parallel
-from fairseq_ecg.prepare.records import read_records
+from fairseq_ecg.prepare.records import read_records, write_tables
 from fairseq_ecg.prepare.sources import Source
 from fairseq_ecg.prepare.stages import (
     STAGES,
@@ -73,7 +72,7 @@ def prepare_signals(
     then ``meta.csv``, ``labels/labels.csv``, ``segmented.csv``, tables of the source's own,
     ``summary.csv``, ``quarantine.csv`` if a record could not be used, and ``doubts.csv`` if there
     is reason to doubt one that was. A run that was ended at any point is gone on with, and ends
-    with the same bytes. Records are prepared where `parallel.workers` says.
+    with the same bytes. Records are prepared where :func:`fairseq_ecg.jobs.pool.workers` says.
 
     Args:
         source: the archive. Where its ``verify`` is set, records that an earlier run did not
@@ -107,16 +106,16 @@ def prepare_signals(
             failures = _prepare(source, folder, settings, records, journal, strict)
             remove_unfinished(*folders)  # of workers that outlived an earlier run
             journal.tidy()
-            places = {idx: place for idx, (_, place) in journal.places().items()}
+            positions = {idx: position for idx, (_, position) in journal.positions().items()}
             failed = {failure.idx: failure for failure in failures}
             prepared = records[~records["idx"].isin(failed)]
-            places = [places[idx] for idx in prepared["idx"]]
+            positions = [positions[idx] for idx in prepared["idx"]]
             labels_path = labels_path or folder / "labels" / f"labels{suffix}.csv"
             tables = _Tables(source, folder, settings, suffix, labels_path)
             quarantine = tables.write_quarantine(records, failed)
-            if not places:
+            if not positions:
                 raise DataError(f"none of {len(records)} records can be used: {failures[0].reason}")
-            found = _read_journal(journal, places)
+            found = _read_journal(journal, positions)
             summary = tables.write_summary(records, prepared, found)
             doubts = tables.write_doubts(prepared, found)
             _remove_stale_files(folder, settings, records, prepared, found)
@@ -125,7 +124,7 @@ def prepare_signals(
             if "org" not in settings.skip or not tables.path("meta").is_file():
                 tables.write_meta(prepared, located, found)
                 if found.tables:
-                    tables.write_others(journal, prepared, places)
+                    tables.write_others(journal, prepared, positions)
             if "segmented" not in settings.skip:
                 tables.write_segmented(prepared, found)
         size = found.meta[["sample_rate", "sample_size"]]
@@ -169,9 +168,9 @@ def _prepare(
                 yield source, settings, folder, row
 
     failures = []
-    with tqdm(
-        total=len(records), initial=len(done), desc=f"{source.name}: signals", unit="record"
-    ) as progress:
+    with progress_bar(
+        len(records), f"{source.name}: signals", "record", show=True, initial=len(done)
+    ) as bar:
         for outcome in in_parallel(prepare_record, arguments()):
             checked = checksums.pop(outcome.idx)
             if outcome.reason:
@@ -180,7 +179,7 @@ def _prepare(
                 failures.append(outcome)
             else:
                 journal.add(outcome.idx, checked, outcome.entry)
-            progress.update()
+            bar.update()
     return failures
 
 
@@ -188,18 +187,18 @@ def _done(
     folder: Path, settings: Settings, records: pd.DataFrame, journal: Journal, verify: bool
 ) -> frozenset[int]:
     """Ids of records that need not be prepared: all their files are there, and verified."""
-    places = journal.places()
-    if not places:
+    positions = journal.positions()
+    if not positions:
         return frozenset()
     names = {
         stage: frozenset(os.listdir(folder / stage)) if (folder / stage).is_dir() else frozenset()
         for stage in STAGES
         if settings.written(stage)
     }
-    rows = (row for row in _rows(records) if places.get(row["idx"], ("",))[0] == checksum(row))
+    rows = (row for row in _rows(records) if positions.get(row["idx"], ("",))[0] == checksum(row))
     done = []
     while part := list(islice(rows, _ROWS_AT_ONCE)):
-        entries = journal.entries(places[row["idx"]][1] for row in part)
+        entries = journal.entries(positions[row["idx"]][1] for row in part)
         for row, entry in zip(part, entries, strict=True):
             save_file = row["save_file"]
             files = {stage: [save_file] for stage in names}
@@ -230,7 +229,7 @@ class _Found:
     doubts: dict[int, list[str]]
 
 
-def _read_journal(journal: Journal, places: list[int]) -> _Found:
+def _read_journal(journal: Journal, positions: list[int]) -> _Found:
     groups: dict[str, list[pd.DataFrame]] = {
         "counts": [],
         "size": [],
@@ -238,7 +237,7 @@ def _read_journal(journal: Journal, places: list[int]) -> _Found:
         "features": [],
     }
     single, tables, doubts, n_read = [], False, {}, 0
-    entries = journal.entries(places)
+    entries = journal.entries(positions)
     while part := list(islice(entries, _ROWS_AT_ONCE)):
         for entry in part:
             entry["counts"] = {"n_segments": entry["n_segments"], "dropped": entry["dropped"]}
@@ -303,22 +302,16 @@ class _Tables:
             with replacing(self.labels_path) as path:
                 labels.to_csv(path, index=False)
 
-    def write_others(self, journal: Journal, prepared: pd.DataFrame, places: list[int]) -> None:
+    def write_others(self, journal: Journal, prepared: pd.DataFrame, positions: list[int]) -> None:
         """Write the tables of the source's own, a record at a time."""
-        with ExitStack() as stack:
-            files: dict[str, TextIO] = {}
-            for save_file, idx, entry in zip(
-                prepared["save_file"], prepared["idx"], journal.entries(places), strict=True
-            ):
-                for name, rows in entry["tables"].items():
-                    if not rows:
-                        continue
-                    first = name not in files
-                    if first:
-                        path = stack.enter_context(replacing(self.path(name)))
-                        files[name] = stack.enter_context(open(path, "w", encoding="utf-8"))
-                    table = pd.DataFrame(rows).assign(save_file=save_file, idx=idx)
-                    table.to_csv(files[name], index=False, header=first)
+        entries = journal.entries(positions)
+        records = zip(prepared["save_file"], prepared["idx"], entries, strict=True)
+        write_tables(
+            (self.path(name), pd.DataFrame(rows).assign(save_file=save_file, idx=idx))
+            for save_file, idx, entry in records
+            for name, rows in entry["tables"].items()
+            if rows
+        )
 
     def write_segmented(self, prepared: pd.DataFrame, found: _Found) -> None:
         """Write ``segmented.csv``, by path in the order of texts.

@@ -1,6 +1,6 @@
 """The ids of records, which never change, and the manifest of all sources.
 
-A record is told from others by its source and the name of its file, wherever archives lie. Two
+A record is identified by its source and the name of its file, wherever archives lie. Two
 files belong together: ``manifest.csv``, in fairseq_signals' format, has the records that were
 prepared, and ``manifest_ids.csv`` beside it every id that was ever given.
 """
@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fairseq_ecg.data.atomic import replacing
-from fairseq_ecg.prepare.locks import locked
+from fairseq_ecg.jobs.files import replacing
+from fairseq_ecg.jobs.locks import locked
 
 COLUMNS = ["idx", "source", "source_path", "save_file", "sample_rate", "sample_size"]
 """Of the manifest."""

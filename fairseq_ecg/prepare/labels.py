@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import yaml
 from pandas.api.types import is_numeric_dtype
-from tqdm import tqdm
 
-from fairseq_ecg.data.atomic import replacing, reserve
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats.stores import npy_header
+from fairseq_ecg.jobs.files import replacing, reserve, write_file
+from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.prepare.tables import (
     columns_of,
     line_of,
@@ -138,8 +138,7 @@ class LabelCounts:
             return
         # NumPy's rounding, which is not Python's: of 0.0890625 it makes 0.089062.
         weights = ",".join(map(str, definition["pos_weight_train"].round(6)))
-        with replacing(weights_file) as path:
-            path.write_text(f"[{weights}]", encoding="utf-8")
+        write_file(weights_file, f"[{weights}]")
 
     def untrainable(self) -> tuple[str, ...]:
         """Return the labels that hold in no recording of the training split."""
@@ -229,18 +228,18 @@ def prepare_labels(
         reserve(path, len(header) + 8 * int(rows) * len(names))
         with open(path, "r+b") as file:
             file.write(header)
-        with tqdm(total=len(idx), desc="labels", unit="recording") as progress:
+        with progress_bar(len(idx), "labels", "recording", show=True) as bar:
             for part in read_in_parts(labels, names, typed=True):
-                places = idx[part.index]
-                values = _values(part, labels)[places >= 0]
-                places = places[places >= 0]
+                at = idx[part.index]
+                values = _values(part, labels)[at >= 0]
+                at = at[at >= 0]
                 whole = ~np.isnan(values).any(axis=1)
                 # Mapped anew each time, so that what is written does not stay in memory.
-                np.lib.format.open_memmap(path, "r+")[places] = values
-                labelled[places] = whole
-                counts.add(values[whole], split_of[places[whole]])
+                np.lib.format.open_memmap(path, "r+")[at] = values
+                labelled[at] = whole
+                counts.add(values[whole], split_of[at[whole]])
                 kinds |= {dtype.kind for dtype in part.dtypes}
-                progress.update(len(part))
+                bar.update(len(part))
         # As in fairseq_signals' file: for pandas, integers beside missing values are floats.
         missing = not labelled[meta_idx].all()
         counts.write(output, as_floats="f" in kinds or ("i" in kinds and missing))
@@ -357,8 +356,7 @@ def _values(part: pd.DataFrame, path: Path) -> np.ndarray:
 def _write_arguments(path: Path, **arguments) -> None:
     """Write how the labels were made: text, lists of text and nulls, nothing to be trusted."""
     plain = {name: _plain(value) for name, value in arguments.items()}
-    with replacing(path) as unfinished:
-        unfinished.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+    write_file(path, yaml.safe_dump(plain, sort_keys=False))
 
 
 def _plain(value: object) -> str | list[str] | None:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
 
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.names import plain_name
+from fairseq_ecg.jobs.files import open_replacing
+from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.prepare.tables import line_of, read_in_parts
 
 SEGMENT_FILE = re.compile(r"(?P<stem>.*)_(?P<segment>\d+)\.(?P<extension>[^./]+)")
@@ -25,14 +25,6 @@ HEADERS: dict[str, Callable[[str], str]] = {
 }
 """First line of a manifest, of a root that ends in ``/``: as fairseq_signals' scripts write it
 now, and as its older ones did."""
-
-
-@dataclass(frozen=True)
-class SegmentedRecording:
-    """The segment files ``<stem>_0.mat`` to ``<stem>_<n_segments - 1>.mat`` of one recording."""
-
-    stem: str
-    n_segments: int
 
 
 @dataclass(frozen=True)
@@ -132,52 +124,12 @@ def write_lines(path: Path, header: Iterable[str], rows: Iterable[str]) -> int:
     Returns:
         The number of rows.
     """
-    with replacing(path) as unfinished, open(unfinished, "w", encoding="utf-8") as file:
+    with open_replacing(path) as file:
         file.writelines(f"{line}\n" for line in header)
         return sum(1 for row in rows if file.write(f"{row}\n"))
 
 
-def write_manifest(
-    path: Path, root: Path, recordings: Sequence[SegmentedRecording], segment_samples: int
-) -> None:
-    """Write a manifest of single segments: the root, then file and number of samples.
-
-    Args:
-        path: ``<split>.tsv``.
-        root: folder of the segment files.
-        recordings: in the order of the manifest.
-        segment_samples: length of a segment in samples.
-    """
-    rows = (
-        f"{recording.stem}_{i}.mat\t{segment_samples}"
-        for recording in recordings
-        for i in range(recording.n_segments)
-    )
-    write_lines(path, [HEADERS["tab"](f"{root.resolve()}/")], rows)
-
-
-def write_cmsc_manifest(
-    path: Path, root: Path, recordings: Sequence[SegmentedRecording], segment_samples: int
-) -> None:
-    """Write a manifest of pairs of neighbouring segments, for contrastive learning.
-
-    The third field is always 0. An odd last segment has no partner and is left out.
-
-    Args:
-        path: ``cmsc/<split>.tsv``.
-        root: folder of the segment files.
-        recordings: in the order of the manifest.
-        segment_samples: length of a segment in samples.
-    """
-    rows = (
-        cmsc_row(recording.stem, segment_samples, i, i + 1)
-        for recording in recordings
-        for i in range(0, recording.n_segments - 1, 2)
-    )
-    write_lines(path, [f"{root.resolve()}/", "mat"], rows)
-
-
-def cmsc_row(stem: str, n_samples: int | str, first: int, second: int) -> str:
+def cmsc_row(stem: str, n_samples: int | str, first: int | str, second: int | str) -> str:
     """Return the line of a pair of segments.
 
     Args:
@@ -240,15 +192,14 @@ def write_manifests(
     with ExitStack() as files:
         file_of = {}
         for split in sorted(counts):
-            path = files.enter_context(replacing(save_dir / f"{split}.tsv"))
-            file_of[split] = files.enter_context(open(path, "w", encoding="utf-8"))
+            file_of[split] = files.enter_context(open_replacing(save_dir / f"{split}.tsv"))
             file_of[split].write(f"{HEADERS[header](common)}\n")
-        with tqdm(total=counts.total(), desc="manifests", unit="segment") as progress:
+        with progress_bar(counts.total(), "manifests", "segment", show=True) as bar:
             for part in segments():
                 columns = (part["split"], part["path"], part["sample_size"])
                 for split, path, n_samples in zip(*columns, strict=True):
                     file_of[split].write(f"{path[len(common) :]}\t{n_samples}\n")
-                progress.update(len(part))
+                bar.update(len(part))
     return {split: counts[split] for split in sorted(counts)}
 
 
@@ -339,7 +290,7 @@ def write_cmsc_manifests(
         DataError: There are no manifests, one has not two columns, or a file in it is no segment.
     """
     counts = {}
-    for path in tqdm(manifests_in(manifest_dir), desc="cmsc", unit="manifest"):
+    for path in progress_bar(manifests_in(manifest_dir), "cmsc", "manifest", show=True):
         lines = read_lines(path)
         rows = _pairs(lines, extension.lstrip("."), consecutive)
         header = [lines.root, extension.lstrip(".")]

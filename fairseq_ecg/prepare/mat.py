@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.jobs.files import open_replacing
 from fairseq_ecg.prepare.signals import blocks
 
 DESCRIPTION = b"MATLAB 5.0 MAT-file"
@@ -36,7 +36,7 @@ def write_mat(path: Path, variables: Mapping[str, Any]) -> None:
     Raises:
         DataError: an array is larger than the format allows (4 GiB).
     """
-    with replacing(path) as unfinished, open(unfinished, "wb") as file:
+    with open_replacing(path, "wb") as file:
         file.write(DESCRIPTION.ljust(116) + struct.pack("<8xH2s", 0x0100, b"IM"))
         for name, value in variables.items():
             array = value if hasattr(value, "dtype") and value.shape else _scalar(value)

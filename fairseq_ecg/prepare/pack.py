@@ -14,9 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-from tqdm import tqdm
 
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
@@ -37,7 +35,9 @@ from fairseq_ecg.data.store.reader import Store
 from fairseq_ecg.data.store.tables import FILES, PLACES, VARIABLES, faults_of_index, read_table
 from fairseq_ecg.formats.mat_files import without_variable
 from fairseq_ecg.formats.stores import npy_header
-from fairseq_ecg.prepare.locks import locked
+from fairseq_ecg.jobs.files import open_replacing, remove_unfinished, replacing, write_file
+from fairseq_ecg.jobs.locks import locked
+from fairseq_ecg.jobs.progress import progress_bar
 
 PENDING = "pending.json"
 """What of an interrupted run is there already. No reader looks at it."""
@@ -65,7 +65,7 @@ class _Member:
     """A segment that a manifest lists.
 
     Of a plain manifest ``n_samples`` is its length; of a CMSC manifest that of the recording's last
-    segment, and ``pair`` is the number of its pair, the place in which alternates.
+    segment, and ``pair`` is the number of its pair, the position in which alternates.
     """
 
     split: str
@@ -87,9 +87,9 @@ def pack(
 ) -> Packed:
     """Pack the segments of all splits into a store, or add them to it.
 
-    What is in the store keeps its place. A file that several splits list is stored once. The store
-    is the old one until, at the very end, it is the new one; a run that was killed is continued by
-    the next one with the same arguments.
+    What is in the store keeps its position. A file that several splits list is stored once. The
+    store is the old one until, at the very end, it is the new one; a run that was killed is
+    continued by the next one with the same arguments.
 
     Args:
         manifests: folder of ``<split>.tsv``, plain manifests or CMSC manifests.
@@ -188,7 +188,7 @@ class _Run:
             )
         self.shards = [] if self.old is None else list(self.old.description.shards)
         self.n_old = len(self.shards)
-        self._parts: list[str] = []
+        self._tables: list[str] = []
         old = "" if self.old is None else self.old.description.to_json()
         fingerprint = zlib.crc32(f"{VERSION} {self.dtype} {shard_bytes} {old}".encode())
         for path in manifests:
@@ -197,31 +197,33 @@ class _Run:
         self._resume()
 
     def _resume(self) -> None:
-        place = self.store / PENDING
-        if not place.exists():
+        path = self.store / PENDING
+        if not path.exists():
             return
-        check_limit(str(place), "description", place.stat().st_size)
+        check_limit(str(path), "description", path.stat().st_size)
         remedy = _remedy(self.store)
-        pending = read_json(place.read_bytes(), str(place), "note of an interrupted run", remedy)
+        pending = read_json(path.read_bytes(), str(path), "note of an interrupted run", remedy)
         if isinstance(pending, dict) and pending.get("fingerprint") == self._fingerprint:
             try:
-                self._take_up(str(place), pending.get("shards"), pending.get("parts"))
+                self._take_up(str(path), pending.get("shards"), pending.get("parts"))
             except DataError as error:
                 raise DataError(f"{error}. {remedy}") from error
         elif self.old is not None and _shards_of(pending) <= self._taken():
-            place.unlink()  # they are in the store: the run was killed between the two
+            path.unlink()  # they are in the store: the run was killed between the two
 
-    def _take_up(self, where: str, shards: object, parts: object) -> None:
+    def _take_up(self, where: str, shards: object, tables: object) -> None:
         """Go on behind the shards of an interrupted run, once they are known to be there."""
-        if not (isinstance(shards, list) and isinstance(parts, list) and len(shards) == len(parts)):
+        if not (
+            isinstance(shards, list) and isinstance(tables, list) and len(shards) == len(tables)
+        ):
             raise DataError(f"{where}: does not have a table for each shard")
         for content in shards:
             shard = Shard.from_content(content, where)
             if {shard.name, shard.variables} & self._taken() or not self._is_whole(shard):
                 raise DataError(f"{where}: {shard.name} is not as it says")
             self.shards.append(shard)
-        self._parts = [plain_name(where, part, "the table of a shard") for part in parts]
-        for name in self._parts:
+        self._tables = [plain_name(where, table, "the table of a shard") for table in tables]
+        for name in self._tables:
             if not (self.store / name).is_file():
                 raise DataError(f"{where}: {name} is no file")
 
@@ -249,15 +251,15 @@ class _Run:
 
     def files(self) -> pa.Table:
         """What is known of every file that is stored, published or not."""
-        parts = [
+        tables = [
             read_table(
                 (self.store / name).read_bytes(), FILES, str(self.store / name), _remedy(self.store)
             )
-            for name in self._parts
+            for name in self._tables
         ]
         names = [name for name in self.index.column_names if name not in PLACES]
         return pa.concat_tables(
-            [self.index.select(names), *parts],
+            [self.index.select(names), *tables],
             promote_options="permissive",
         )
 
@@ -270,16 +272,16 @@ class _Run:
             for member in members
             if (member.root, member.path) not in stored
         }
-        part = _Part()
-        for member in tqdm(lacking.values(), desc="pack", unit="segment"):
-            part.add(member, self.dtype)
-            if part.n_bytes >= self.shard_bytes:
-                self._write(part)
-                part = _Part()
-        if part.rows:
-            self._write(part)
+        new = _NewShard()
+        for member in progress_bar(lacking.values(), "pack", "segment", show=True):
+            new.add(member, self.dtype)
+            if new.n_bytes >= self.shard_bytes:
+                self._write(new)
+                new = _NewShard()
+        if new.rows:
+            self._write(new)
 
-    def _write(self, part: "_Part") -> None:
+    def _write(self, new: "_NewShard") -> None:
         """Write a shard, and note that it is there."""
         number = len(self.shards)
         taken = self._taken()
@@ -288,32 +290,27 @@ class _Run:
             for name in (f"shard-{i:06d}" for i in count(number))
             if not {f"{name}.npy", f"{name}.parquet"} & taken
         )
-        with (
-            replacing(self.store / f"{name}.npy") as unfinished,
-            open(unfinished, "wb") as file,
-        ):
-            file.write(npy_header((part.n_values,), part.samples[0].dtype))
+        with open_replacing(self.store / f"{name}.npy", "wb") as file:
+            file.write(npy_header((new.n_values,), new.samples[0].dtype))
             start = file.tell()
-            for samples in part.samples:
+            for samples in new.samples:
                 file.write(samples.data)
-        variables = _parquet(pa.Table.from_pylist(part.variables, pa.schema(VARIABLES)))
-        shard = Shard(f"{name}.npy", part.n_values, start, f"{name}.parquet", zlib.crc32(variables))
-        with replacing(self.store / shard.variables) as unfinished:
-            unfinished.write_bytes(variables)
+        variables = _parquet(pa.Table.from_pylist(new.variables, pa.schema(VARIABLES)))
+        shard = Shard(f"{name}.npy", new.n_values, start, f"{name}.parquet", zlib.crc32(variables))
+        write_file(self.store / shard.variables, variables)
         name = f"pending-{number:06d}.parquet"
         with replacing(self.store / name) as unfinished:
-            rows = [row | {"shard": number} for row in part.rows]
+            rows = [row | {"shard": number} for row in new.rows]
             pyarrow.parquet.write_table(_table(rows), unfinished)
         self.shards.append(shard)
-        self._parts.append(name)
+        self._tables.append(name)
         new = self.shards[self.n_old :]
         pending = {
             "fingerprint": self._fingerprint,
-            "shards": [asdict(shard) for shard in new],
-            "parts": self._parts,
+            "shards": [asdict(shard) for shard in self.shards[self.n_old :]],
+            "parts": self._tables,
         }
-        with replacing(self.store / PENDING) as unfinished:
-            unfinished.write_text(json.dumps(pending), encoding="utf-8")
+        write_file(self.store / PENDING, json.dumps(pending))
 
     def publish(self, rows: pa.Table) -> None:
         """Make the store hold further rows, at once."""
@@ -328,10 +325,8 @@ class _Run:
         description = Description(self.dtype, name, zlib.crc32(content), tuple(self.shards))
         for fault in faults_of_index(table, description, str(self.store / PENDING)):
             raise DataError(f"{fault}. {_remedy(self.store)}")
-        with replacing(self.store / name) as unfinished:
-            unfinished.write_bytes(content)
-        with replacing(self.store / DESCRIPTION) as unfinished:
-            unfinished.write_text(description.to_json(), encoding="utf-8")
+        write_file(self.store / name, content)
+        write_file(self.store / DESCRIPTION, description.to_json())
         (self.store / PENDING).unlink(missing_ok=True)
         self._clear({name, previous})
 
@@ -343,10 +338,11 @@ class _Run:
     def _clear(self, indices: set[str | None]) -> None:
         """Delete what killed runs left, and all indices but the new one and the one before.
 
-        Whoever opened the store just now may still ask for the latter.
+        A reader that has just opened the store may still ask for the latter.
         """
         kept = indices | {name for s in self.shards for name in (s.name, s.variables)}
-        for pattern in ("shard-*", "index-*", "pending-*", ".unfinished-*"):
+        remove_unfinished(self.store)
+        for pattern in ("shard-*", "index-*", "pending-*"):
             for path in self.store.glob(pattern):
                 if path.name not in kept:
                     path.unlink()
@@ -358,7 +354,7 @@ def _parquet(table: pa.Table) -> bytes:
     return buffer.getvalue()
 
 
-class _Part:
+class _NewShard:
     """Files that become one shard."""
 
     def __init__(self):
@@ -403,12 +399,12 @@ class _Part:
         if "label" in mat:
             row["label"] = _label(mat["label"], where)
         self.rows.append(row)
-        rest, place, is_compressed = without_variable(content, "feats") or (None, None, None)
+        rest, position, is_compressed = without_variable(content, "feats") or (None, None, None)
         self.variables.append(
             {
                 "offset": self.n_values,
                 "content": rest,
-                "place": place,
+                "place": position,
                 "is_compressed": is_compressed,
                 "dtype": recording.feats.dtype.str,
                 "file_crc32": zlib.crc32(content),
@@ -475,7 +471,7 @@ def _pairs(members: Sequence[_Member]) -> list[tuple[int, int, int]]:
     in the order given (fairseq_signals).
 
     Returns:
-        Of each segment the number of its pair or -1, its place in it, and the pair's size.
+        Of each segment the number of its pair or -1, its position in it, and the pair's size.
     """
     recordings: dict[tuple[str, str] | int, list[tuple[int, int]]] = {}
     for row, member in enumerate(members):
@@ -486,12 +482,12 @@ def _pairs(members: Sequence[_Member]) -> list[tuple[int, int, int]]:
         if number.isdecimal():
             recording = (member.root, str(Path(member.path).with_name(prefix)))
             recordings.setdefault(recording, []).append((int(number), row))
-    places = [(-1, 0, 0)] * len(members)
+    positions = [(-1, 0, 0)] * len(members)
     n_pairs = 0
     for segments in recordings.values():
         size = members[segments[-1][1]].n_samples
         rows = [row for _, row in sorted(segments)]
         for first, second in zip(rows[::2], rows[1::2], strict=False):
-            places[first], places[second] = (n_pairs, 0, size), (n_pairs, 1, size)
+            positions[first], positions[second] = (n_pairs, 0, size), (n_pairs, 1, size)
             n_pairs += 1
-    return places
+    return positions

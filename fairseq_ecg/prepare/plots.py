@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.jobs.files import open_replacing
 
 MOST_LABELS = 40
 """Labels that are drawn, the most frequent ones."""
@@ -116,6 +116,6 @@ def _figure(width: float, height: float):
 
 
 def _save(figure, path: Path) -> Path:
-    with replacing(path) as unfinished, open(unfinished, "wb") as file:
+    with open_replacing(path, "wb") as file:
         figure.savefig(file, format="png", dpi=150)
     return path

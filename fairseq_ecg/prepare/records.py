@@ -1,7 +1,7 @@
 """The table of an archive's records, ``records.csv``: what there is before a signal is read."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path, PurePath
 from typing import Any, TextIO
@@ -9,11 +9,11 @@ from typing import Any, TextIO
 import pandas as pd
 import yaml
 
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.documents import load_yaml
 from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.data.names import plain_name
 from fairseq_ecg.data.width import check_width
+from fairseq_ecg.jobs.files import open_replacing, replacing, write_file
 from fairseq_ecg.prepare.sources import Source, open_source
 from fairseq_ecg.prepare.sources.source import FOUND, RESERVED
 
@@ -49,25 +49,23 @@ def write_records(
         names = [save_file(source, path) for path in records["path"].astype(str)]
         records.insert(list(records).index("path") + 1, "save_file", names)
     _check_files(records, str(source.raw_root))
-    _write_tables(source, folder)
-    with replacing(folder / SOURCE) as path:
-        content = {"source": name, "raw_root": str(raw_root.absolute()), **_plain(options or {})}
-        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    write_tables((folder / f"{name}.csv", rows) for name, rows in source.tables())
+    content = {"source": name, "raw_root": str(raw_root.absolute()), **_plain(options or {})}
+    write_file(folder / SOURCE, yaml.safe_dump(content, sort_keys=False))
     with replacing(folder / "records.csv") as path:
         records.to_csv(path, index=False)
     return records
 
 
-def _write_tables(source: Source, folder: Path) -> None:
-    """Write what the archive holds besides records, a piece at a time."""
+def write_tables(pieces: Iterable[tuple[Path, pd.DataFrame]]) -> None:
+    """Write what an archive holds besides records, a piece of a table at a time, to its file."""
     with ExitStack() as stack:
-        files: dict[str, TextIO] = {}
-        for name, rows in source.tables():
-            first = name not in files
+        files: dict[Path, TextIO] = {}
+        for path, rows in pieces:
+            first = path not in files
             if first:
-                path = stack.enter_context(replacing(folder / f"{name}.csv"))
-                files[name] = stack.enter_context(open(path, "w", encoding="utf-8"))
-            rows.to_csv(files[name], index=False, header=first)
+                files[path] = stack.enter_context(open_replacing(path))
+            rows.to_csv(files[path], index=False, header=first)
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

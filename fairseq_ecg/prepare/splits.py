@@ -386,35 +386,6 @@ class Division:
             logger.warning("%s", message)
 
 
-def split(
-    meta: pd.DataFrame,
-    strategy: str,
-    fractions: Sequence[float] = FRACTIONS,
-    labels: Sequence[str] = SPLITS,
-    seed: int = 1,
-    **options,
-) -> pd.DataFrame:
-    """Divide recordings.
-
-    Args:
-        meta: see ``Division.divide``.
-        strategy: one of ``STRATEGIES``.
-        fractions: of the splits.
-        labels: names of the splits.
-        seed: of all drawing.
-        **options: others of ``Division``.
-
-    Returns:
-        The recordings that are in a split, see ``Division.divide``.
-
-    Raises:
-        DataError: The options or the table are not as they should be, or a patient is in two
-            splits.
-    """
-    division = Division(strategy=strategy, fractions=fractions, labels=labels, seed=seed, **options)
-    return division.divide(meta)[0]
-
-
 def write_splits(
     processed_root: Path,
     division: Division,
@@ -481,7 +452,7 @@ def _counts(splits: pd.Series, labels: Sequence[str]) -> dict[str, int]:
 
 
 def _drop(dropped: Counter[str], reason: str, kept: np.ndarray) -> None:
-    """Count, and tell of, what is dropped."""
+    """Count and log what is dropped."""
     count = int((~kept).sum())
     if count:
         dropped[reason] += count
@@ -531,9 +502,9 @@ def _draw_groups(
             f"{n_groups} groups are too few for the fractions {list(fractions)}: divide more "
             "recordings, or into fewer splits (--fractions, --split-labels)"
         )
-    for place, i in enumerate(positive[:-1]):
-        share = fractions[i] / sum(fractions[j] for j in positive[place:])
-        n_drawn = min(int(share * len(left)), len(left) - len(positive[place + 1 :]))
+    for n_before, i in enumerate(positive[:-1]):
+        share = fractions[i] / sum(fractions[j] for j in positive[n_before:])
+        n_drawn = min(int(share * len(left)), len(left) - len(positive[n_before + 1 :]))
         shuffle = ShuffleSplit(1, train_size=max(n_drawn, 1), random_state=state)
         ((drawn, others),) = shuffle.split(left)
         splits[left[drawn]] = labels[i]

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.data.width import check_width
+from fairseq_ecg.jobs.files import open_replacing
 
 ROWS_AT_ONCE = 50_000
 """Rows of a table that are in memory at once where it need not fit."""
@@ -122,10 +122,7 @@ def writing(path: Path, columns: Sequence[str]) -> Iterator[Callable[[pd.DataFra
     Yields:
         A function that appends the rows of a part, whose columns are ``columns`` in their order.
     """
-    with (
-        replacing(path) as unfinished,
-        open(unfinished, "w", newline="", encoding="utf-8") as file,
-    ):
+    with open_replacing(path, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
 

@@ -14,15 +14,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import scipy.io
-from tqdm import tqdm
 
-from fairseq_ecg.data.atomic import remove_unfinished, replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.names import path_below, plain_name, printable
 from fairseq_ecg.data.store import Segments, Store
 from fairseq_ecg.data.store.reader import MISSING
 from fairseq_ecg.data.store.tables import VARIABLES, read_table
 from fairseq_ecg.formats.mat_files import with_variable
+from fairseq_ecg.jobs.files import remove_unfinished, write_file
+from fairseq_ecg.jobs.progress import progress_bar
+from fairseq_ecg.prepare.manifests import HEADERS, cmsc_row, write_lines
 
 _RESTORE = (
     "Training does not need it, unpacking does: restore it from a copy, or pack the store again"
@@ -79,16 +80,15 @@ def unpack(store: str | os.PathLike, out: Path) -> Unpacked:
     files = [folder / name for name in names]
     remove_unfinished(*{file.parent for file in files}, manifests, manifests / "cmsc")
     identical = 0
-    with tqdm(total=len(first), desc="unpack", unit="segment") as progress:
+    with progress_bar(len(first), "unpack", "segment", show=True) as bar:
         for rows, variables in _with_variables(opened, segments, first):
             for row, ecg, kept in zip(
                 rows.tolist(), _ecgs(opened, segments, rows), variables, strict=True
             ):
                 content = _mat_file(segments, row, ecg, kept)
-                with replacing(files[row]) as unfinished:
-                    unfinished.write_bytes(content)
+                write_file(files[row], content)
                 identical += zlib.crc32(content) == kept["file_crc32"]
-            progress.update(len(rows))
+            bar.update(len(rows))
     for split, rows in rows_of.items():
         _write_manifests(manifests, split, folder, segments, rows, names)
     counts = {split: len(rows) for split, rows in rows_of.items()}
@@ -114,14 +114,14 @@ def verify(store: str | os.PathLike) -> list[str]:
         return faults
     segments = opened.segments()
     rows = _stored_once(segments)
-    with tqdm(total=len(rows), desc="verify", unit="segment") as progress:
+    with progress_bar(len(rows), "verify", "segment", show=True) as bar:
         for number in range(len(opened.description.shards)):
             own = rows[segments.shard[rows] == number]
             try:
                 opened.check_shard(number)
                 for some in _batches(own):
                     faults += opened.faults(segments, some)
-                    progress.update(len(some))
+                    bar.update(len(some))
                 _kept(opened, segments, own, _variables(opened, number))
             except DataError as error:
                 faults.append(str(error))
@@ -162,7 +162,7 @@ def _ecgs(store: Store, segments: Segments, rows: np.ndarray) -> Iterable[np.nda
 
 
 def _variables(store: Store, number: int) -> dict[int, dict]:
-    """What else the files of a shard held, by the place of their samples in it."""
+    """What else the files of a shard held, by the position of their samples in it."""
     shard = store.description.shards[number]
     content = store.read_file(shard.variables)
     if shard.variables_crc32 != zlib.crc32(content):
@@ -190,8 +190,8 @@ def _is_usable(kept: Mapping[str, Any]) -> bool:
         return False
     if kept["content"] is None:
         return True
-    place = -1 if kept["place"] is None else kept["place"]
-    return kept["is_compressed"] is not None and 0 <= place <= len(kept["content"])
+    position = -1 if kept["place"] is None else kept["place"]
+    return kept["is_compressed"] is not None and 0 <= position <= len(kept["content"])
 
 
 def _with_variables(
@@ -208,8 +208,8 @@ def _mat_file(segments: Segments, row: int, ecg: np.ndarray, kept: dict) -> byte
     """Content of the file of a segment."""
     feats = ecg.astype(kept["dtype"])
     if kept["content"] is not None:
-        rest, place, is_compressed = kept["content"], kept["place"], kept["is_compressed"]
-        return with_variable(rest, "feats", feats, place, is_compressed)
+        rest, position, is_compressed = kept["content"], kept["place"], kept["is_compressed"]
+        return with_variable(rest, "feats", feats, position, is_compressed)
     # The packed file was of a level that is no longer written; what training reads is known.
     variables = {"feats": feats, "curr_sample_rate": segments.sample_rate[row]}
     for name, column in (("idx", segments.idx), ("patient_id", segments.patient_id)):
@@ -260,22 +260,18 @@ def _write_manifests(
     folder: Path, split: str, root: Path, segments: Segments, rows: np.ndarray, names: list[str]
 ) -> None:
     """Write the plain manifest of a split and, where it has pairs, its CMSC manifest."""
-    plain = [f"\t{root.resolve()}/"]
-    for row in rows[np.argsort(segments.item[rows], kind="stable")].tolist():
-        plain.append(f"{names[row]}\t{segments.n_samples[row]}")
-    pairs = [f"{root.resolve()}/", "mat"]
+    base = f"{root.resolve()}/"
+    rows_in_order = rows[np.argsort(segments.item[rows], kind="stable")].tolist()
+    plain = (f"{names[row]}\t{segments.n_samples[row]}" for row in rows_in_order)
+    write_lines(folder / f"{split}.tsv", [HEADERS["tab"](base)], plain)
     paired = rows[segments.pair[rows] >= 0]
     order = np.lexsort([segments.position[paired], segments.pair[paired]])
+    pairs = []
     for first, second in paired[order].reshape(-1, 2).tolist():
-        prefix, _, number = names[first].removesuffix(".mat").rpartition("_")
+        stem, _, number = names[first].removesuffix(".mat").rpartition("_")
         partner = names[second].removesuffix(".mat").rpartition("_")[2]
-        pairs.append(f"{prefix}\t{segments.pair_samples[first]}\t0\t{number},{partner}")
-    for path, lines in (
-        (folder / f"{split}.tsv", plain),
-        (folder / "cmsc" / f"{split}.tsv", pairs),
-    ):
-        with replacing(path) as unfinished:
-            unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        pairs.append(cmsc_row(stem, segments.pair_samples[first], number, partner))
+    write_lines(folder / "cmsc" / f"{split}.tsv", [base, "mat"], pairs)
 
 
 def describe(store: str | os.PathLike) -> str:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from fairseq_ecg.cli import main
-from fairseq_ecg.data.atomic import is_unfinished
+from fairseq_ecg.inference import parts
 from fairseq_ecg.inference.recordings import Description, recordings_in
+from fairseq_ecg.jobs.files import is_unfinished
+from fairseq_ecg.labeler.reports import label_reports
 from fairseq_ecg.prepare.pack import pack
 from fairseq_ecg.prepare.unpack import unpack, verify
 from tests.conftest import environment
@@ -20,7 +22,11 @@ KILLING = """
 import json, os, signal, sys
 
 from fairseq_ecg.cli import main
-import fairseq_ecg.inference.parts, fairseq_ecg.prepare.unpack, fairseq_ecg.prepare.pack
+from fairseq_ecg.inference import parts
+from fairseq_ecg.labeler.reports import label_reports
+import fairseq_ecg.prepare.unpack, fairseq_ecg.prepare.pack
+
+parts.RECORDINGS = label_reports.__kwdefaults__["rows"] = 1
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
@@ -130,6 +136,7 @@ def test_unpack(folders, tmp_path):
 
 
 def test_predict(folders, network, shared, monkeypatch):
+    monkeypatch.setattr(parts, "RECORDINGS", 1)
     source = sorted((shared / "ecg" / "code_15" / "org").glob("*.mat"))[:2]
     for folder in folders:
         for file in source:
@@ -142,3 +149,15 @@ def test_predict(folders, network, shared, monkeypatch):
         monkeypatch.chdir(folder)
         assert main(argv) == 0
         assert contents(folder) == contents(folders[0])
+
+
+def test_label(folders, tmp_path, monkeypatch):
+    monkeypatch.setitem(label_reports.__kwdefaults__, "rows", 1)
+    (tmp_path / "in.csv").write_text("text\nSinus rhythm\nold inferior infarct\n,\nSinus rhythm\n")
+    argv = ["label", str(tmp_path / "in.csv"), "--text-column=text", "--out=out", "--workers=1"]
+    for folder in killed(argv, folders[:6]):
+        whole, there = contents(folders[0]), contents(folder)
+        assert all(there.get(name, whole[name]) == whole[name] for name in whole)
+        monkeypatch.chdir(folder)
+        assert main(argv) == 0
+        assert contents(folder) == whole

@@ -346,3 +346,16 @@ def test_a_killed_run_goes_on_where_it_was(network, tmp_path, monkeypatch):
         pd.read_parquet(tmp_path / "ks.parquet"), pd.read_parquet(tmp_path / "ws.parquet")
     )
     assert not folder.exists()
+
+
+def test_a_single_recording_needs_no_parts(network, record, tmp_path, monkeypatch):
+    """Neither a file of its own nor a checksum of all weights: there is nothing to go on with."""
+
+    def refused(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(parts, "identity_of", refused)
+    monkeypatch.setattr(parts.Ledger, "writing", refused)
+    assert main(["predict", *network, record("r", SIGNAL), f"--out={tmp_path / 'p.csv'}"]) == 0
+    assert len(pd.read_csv(tmp_path / "p.csv")) == 1
+    assert not (tmp_path / ".p.csv.parts").exists()

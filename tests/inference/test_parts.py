@@ -38,7 +38,7 @@ class Computing:
 
 
 def run(recordings, folder, computing, settings="same", strict=False) -> tuple[str, dict]:
-    with computed_in_parts(recordings, folder, settings, computing, strict=strict) as parts:
+    with computed_in_parts(recordings, folder, lambda: settings, computing, strict=strict) as parts:
         assert parts.n_recordings == 5
         if parts.is_empty:
             return "", parts.errors
@@ -92,9 +92,38 @@ def test_nothing_that_can_be_used(recordings, tmp_path):
         run(recordings(), tmp_path / "parts", Computing(left_out="abcde"))
     with (
         pytest.raises(DataError, match=r"^because$"),
-        computed_in_parts(recordings()[:1], tmp_path / "parts", "", Computing(left_out="a")),
+        computed_in_parts(recordings()[:1], tmp_path / "parts", str, Computing(left_out="a")),
     ):
         pass
+
+
+def test_a_run_of_one_part_stays_in_memory(recordings, tmp_path, monkeypatch):
+    folder = tmp_path / "parts"
+    monkeypatch.setattr(module, "RECORDINGS", 5)
+
+    def settings():
+        raise AssertionError("nothing is compared")
+
+    def computing(part, bar):
+        return Computing(left_out="b")(part, bar)
+
+    with computed_in_parts(recordings(), folder, settings, computing) as parts:
+        assert [path.name for path in folder.iterdir()] == [".run.lock"]
+        (table,) = parts.tables("t")
+        assert "".join(table["recording"]) == "acde"
+        assert parts.errors == {"b": "because"}
+    assert not folder.exists()
+
+
+def test_a_single_part_that_is_finished_is_not_computed_again(recordings, tmp_path, monkeypatch):
+    folder = tmp_path / "parts"
+    monkeypatch.setattr(module, "RECORDINGS", 4)
+    with pytest.raises(DataError, match="it fails"):
+        run(recordings(), folder, Computing(failing="e"))
+    again = Computing()
+    with computed_in_parts(recordings()[:4], folder, lambda: "same", again) as parts:
+        assert "".join(pd.concat(parts.tables("t"))["recording"]) == "abcd"
+    assert again.seen == ""
 
 
 def test_two_runs_do_not_write_there_at_once(recordings, tmp_path):

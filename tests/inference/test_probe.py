@@ -23,7 +23,7 @@ from fairseq_ecg.inference.probe import (
 )
 from fairseq_ecg.inference.probe.embedding import fingerprint
 from fairseq_ecg.inference.probe.fitting import PENALTIES, fit_lines
-from fairseq_ecg.inference.probe.report import score, told
+from fairseq_ecg.inference.probe.scoring import predict, score
 from fairseq_ecg.inference.probe.tables import read_labelled_recordings
 from fairseq_ecg.prepare.pack import pack
 
@@ -71,7 +71,7 @@ def test_the_optimum_is_that_of_scikit_learn():
 def test_both_solvers_learn_what_there_is(features, solver):
     fitting = replace(FAST, solver=solver, epochs=5)
     probe, trials = fit_probe(features["train"], features["valid"], LABELS, fitting)
-    said = told(probe, features["test"], "test")["recording"]
+    said = predict(probe, features["test"], "test")["recording"]
     assert roc_auc_score(said.truth[:, 0], said.probabilities[:, 0]) > 0.98
     assert 0.6 < roc_auc_score(said.truth[:, 1], said.probabilities[:, 1]) < 0.98
     # (0 + 1) / (N + 2) of a label that never holds in the N segments of train
@@ -115,7 +115,7 @@ def test_a_penalty_is_chosen_on_valid(features):
 
 def test_scores_of_recordings_and_segments(features):
     probe, _ = fit_probe(features["train"], features["valid"], LABELS, FAST)
-    said = told(probe, features["test"], "test")
+    said = predict(probe, features["test"], "test")
     segments = probe.probabilities(features["test"].embeddings)
     np.testing.assert_allclose(segments, expit(probe.logits(features["test"].embeddings)))
     np.testing.assert_allclose(
@@ -140,7 +140,7 @@ def test_maximum_over_segments(features):
     fitting = replace(FAST, aggregation="max")
     probe, _ = fit_probe(features["train"], features["valid"], LABELS, fitting)
     segments = probe.probabilities(features["test"].embeddings)
-    said = told(probe, features["test"], "test")["recording"]
+    said = predict(probe, features["test"], "test")["recording"]
     np.testing.assert_allclose(said.probabilities, np.maximum(segments[0::2], segments[1::2]))
 
 
@@ -152,9 +152,9 @@ def test_everything_is_written(features, tmp_path):
     metrics = pd.read_csv(tmp_path / "metrics.csv")
     assert len(metrics) == 2 * 2 * 4
     assert metrics["auroc"].max() <= 1
-    told_json = json.loads((tmp_path / "metrics.json").read_text())
-    assert told_json["recordings"] == {"train": 80, "valid": 80, "test": 80}
-    assert told_json["metrics"][2]["auroc"] is None
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert written["recordings"] == {"train": 80, "valid": 80, "test": 80}
+    assert written["metrics"][2]["auroc"] is None
     predictions = pd.read_parquet(tmp_path / "predictions.parquet")
     assert len(predictions) == 2 * (80 + 160)
     mine = predictions[(predictions["split"] == "test") & (predictions["level"] == "recording")]
@@ -238,11 +238,11 @@ def test_files_that_are_no_probe(tmp_path):
 def test_probes_that_do_not_fit_themselves(arrays, about, tmp_path):
     whole = {"weight": np.zeros((2, 4), np.float32), "bias": np.zeros(2, np.float32)}
     whole |= {"slope": np.ones(2), "offset": np.zeros(2), "threshold.f1": np.array([0.5, np.nan])}
-    told = {"labels": ["a", "b"], "aggregation": {"a": "max", "b": "mean"}, "model": "x"}
+    stored = {"labels": ["a", "b"], "aggregation": {"a": "max", "b": "mean"}, "model": "x"}
     path = tmp_path / "probe.safetensors"
-    save_file(whole, path, metadata={"probe": json.dumps(told)})
-    assert LinearProbe.load(path).aggregation == told["aggregation"]
-    save_file(whole | arrays, path, metadata={"probe": json.dumps(told | about)})
+    save_file(whole, path, metadata={"probe": json.dumps(stored)})
+    assert LinearProbe.load(path).aggregation == stored["aggregation"]
+    save_file(whole | arrays, path, metadata={"probe": json.dumps(stored | about)})
     with pytest.raises(DataError, match=r"probe\.safetensors"):
         LinearProbe.load(path)
 

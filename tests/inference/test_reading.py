@@ -11,6 +11,7 @@ from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.inference import reading
 from fairseq_ecg.inference.preprocessing import Preprocessing
 from fairseq_ecg.inference.recordings import Description, NamedRecording, recordings_in
+from fairseq_ecg.jobs import pool
 
 SIGNALS = np.random.default_rng(0).normal(0, 0.5, (5, 12, 5200))
 
@@ -110,7 +111,7 @@ def killed_while_it_reads(array: str, pids) -> None:
 
 
 def test_processes_that_read_end_with_the_one_they_read_for(array, monkeypatch):
-    monkeypatch.setattr(reading, "_LOOKS", 0.1)
+    monkeypatch.setattr(pool, "_PARENT_CHECK_SECONDS", 0.1)
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
     process = context.Process(target=killed_while_it_reads, args=(array, theirs))

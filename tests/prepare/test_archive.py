@@ -11,11 +11,11 @@ from scipy.io import loadmat
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.jobs.locks import locked
+from fairseq_ecg.jobs.pool import workers
 from fairseq_ecg.prepare import archive as archive_module
 from fairseq_ecg.prepare import signals
 from fairseq_ecg.prepare.archive import JOURNAL, prepare_signals
-from fairseq_ecg.prepare.locks import locked
-from fairseq_ecg.prepare.parallel import workers
 from fairseq_ecg.prepare.records import read_source, write_records
 from fairseq_ecg.prepare.signals import resample, standardisation
 from fairseq_ecg.prepare.stages import Settings

@@ -15,8 +15,8 @@ import pytest
 from fairseq_ecg.cli import main
 from fairseq_ecg.data import DataError
 from fairseq_ecg.data.store import Store, StoreCMSCECGDataset, StoreECGDataset
+from fairseq_ecg.jobs.locks import locked
 from fairseq_ecg.prepare import pack as packing
-from fairseq_ecg.prepare.locks import locked
 from fairseq_ecg.prepare.pack import PENDING, pack
 from fairseq_ecg.prepare.unpack import describe, unpack, verify
 from tests.segment_files import write_segment_files

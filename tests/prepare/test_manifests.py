@@ -3,16 +3,14 @@ import pandas as pd
 import pytest
 from scipy.io import loadmat
 
+from benchmarks.manifests import SegmentedRecording, write_cmsc_manifest, write_manifest
 from fairseq_ecg.data.cmsc_dataset import CMSCECGDataset
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.file_dataset import FileECGDataset
 from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
 from fairseq_ecg.prepare.manifests import (
-    SegmentedRecording,
     read_lines,
-    write_cmsc_manifest,
     write_cmsc_manifests,
-    write_manifest,
     write_manifests,
 )
 

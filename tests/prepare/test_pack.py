@@ -7,8 +7,8 @@ import scipy.io
 
 from fairseq_ecg.data import DataError
 from fairseq_ecg.data.store import Store, StoreCMSCECGDataset, StoreECGDataset
+from fairseq_ecg.jobs.locks import locked
 from fairseq_ecg.prepare import pack as packing
-from fairseq_ecg.prepare.locks import locked
 from fairseq_ecg.prepare.pack import PENDING, pack
 from tests.segment_files import write_segment_files
 
@@ -123,9 +123,9 @@ def test_a_killed_run_is_continued_and_leaves_the_old_store_alone(
             pack(manifests, store, shard_bytes=SHARD)
     assert samples(StoreECGDataset(store / "train")) == before
     read = []
-    original = packing._Part.add
+    original = packing._NewShard.add
     monkeypatch.setattr(
-        packing._Part, "add", lambda part, *rest: read.append(rest) or original(part, *rest)
+        packing._NewShard, "add", lambda part, *rest: read.append(rest) or original(part, *rest)
     )
     pack(manifests, store, shard_bytes=SHARD)
     assert len(read) == 19 - 5 * min(n_files // 4, 3) - (4 if n_files == 16 else 0)

@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.prepare.splits import (
+    FRACTIONS,
+    SPLITS,
     Division,
     complete_fractions,
     parse_fractions,
-    split,
     write_splits,
 )
 
@@ -17,6 +18,11 @@ from fairseq_ecg.prepare.splits import (
 def recordings(n=20, **columns):
     meta = {"idx": np.arange(n), "save_file": [f"r{i}.mat" for i in range(n)]}
     return pd.DataFrame(meta | columns)
+
+
+def split(meta, strategy, fractions=FRACTIONS, labels=SPLITS, seed=1, **options):
+    division = Division(strategy=strategy, fractions=fractions, labels=labels, seed=seed, **options)
+    return division.divide(meta)[0]
 
 
 def sizes(table):

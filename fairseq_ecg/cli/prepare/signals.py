@@ -134,8 +134,8 @@ def add(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prepare the signals and say what became of the records."""
+    from fairseq_ecg.jobs.pool import workers
     from fairseq_ecg.prepare.archive import prepare_signals
-    from fairseq_ecg.prepare.parallel import workers
     from fairseq_ecg.prepare.records import read_source
     from fairseq_ecg.prepare.stages import Settings
 

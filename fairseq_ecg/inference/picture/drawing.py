@@ -11,7 +11,6 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference.picture.findings import Estimates, Findings
@@ -35,6 +34,7 @@ from fairseq_ecg.inference.picture.paper import (
 )
 from fairseq_ecg.inference.picture.recording import unit_of
 from fairseq_ecg.inference.thresholds import DEFAULT
+from fairseq_ecg.jobs.files import replacing
 from fairseq_ecg.quality import Quality
 
 PIXELS_PER_MM = 8

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from tqdm import tqdm
 
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats.stores import RowStore
 from fairseq_ecg.inference.metrics import Ranking, mean_of_defined
 from fairseq_ecg.inference.probe.embedding import Features
-from fairseq_ecg.inference.probe.report import save_picture
+from fairseq_ecg.inference.probe.scoring import new_figure, save_picture
+from fairseq_ecg.jobs.files import replacing
+from fairseq_ecg.jobs.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def train_probe(
         probe.parameters(), lr=settings.lr, betas=settings.betas, eps=settings.eps
     )
     history, best = History(), None
-    bar = tqdm(range(1, settings.n_epochs + 1), desc="probe", unit="epoch", disable=None)
+    bar = progress_bar(range(1, settings.n_epochs + 1), "probe", "epoch")
     for epoch in bar:
         history.train_losses.append(
             _train_epoch(probe, optimizer, data[train], settings, generator)
@@ -264,8 +264,6 @@ def _write_store(path: Path, rows: np.ndarray) -> None:
 
 def _write_history(out: Path, best: Mapping[str, Any]) -> None:
     """Write the epochs up to the checkpoint as a table and as pictures."""
-    from matplotlib.figure import Figure  # no window, no state
-
     columns = ("train_loss", "valid_loss", "valid_auroc", "valid_auprc")
     keys = ("train_losses", "valid_losses", "valid_aurocs", "valid_auprcs")
     table = pd.DataFrame({name: best[key] for name, key in zip(columns, keys, strict=True)})
@@ -273,9 +271,7 @@ def _write_history(out: Path, best: Mapping[str, Any]) -> None:
     with replacing(out / "train.csv") as unfinished:
         table.to_csv(unfinished, lineterminator="\n")
     for name in ("loss", "auroc", "auprc"):
-        figure = Figure((6, 3.5), layout="constrained")
-        axes = figure.subplots()
-        axes.spines[["top", "right"]].set_visible(False)
+        figure, axes = new_figure(6, 3.5)
         for column in columns:
             if column.endswith(f"_{name}"):
                 axes.plot(table.index, table[column], label=column.partition("_")[0])

@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from fairseq_ecg.data import ECGDataset
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.label_file import LabelFile
 from fairseq_ecg.data.names import printable
@@ -24,6 +23,8 @@ from fairseq_ecg.data.store import StoreECGDataset
 from fairseq_ecg.inference.evaluation import SEGMENT, labelled_segments
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.recordings import Description, recordings_in
+from fairseq_ecg.jobs.ledger import Ledger
+from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.modules.architecture import network_config
 
 logger = logging.getLogger(__name__)
@@ -67,14 +68,14 @@ class Features:
 
         Args:
             chosen: numbers of the recordings, ascending.
-            labels: of them, in place of theirs, ``(len(chosen), C')``.
+            labels: of them, instead of theirs, ``(len(chosen), C')``.
         """
-        place = np.full(len(self.recordings), -1)
-        place[chosen] = np.arange(len(chosen))
-        kept = place[self.recording_of] >= 0
+        position = np.full(len(self.recordings), -1)
+        position[chosen] = np.arange(len(chosen))
+        kept = position[self.recording_of] >= 0
         return Features(
             self.embeddings[kept],
-            place[self.recording_of[kept]],
+            position[self.recording_of[kept]],
             tuple(self.recordings[number] for number in chosen),
             self.labels[chosen] if labels is None else labels,
         )
@@ -108,10 +109,10 @@ class Features:
 
 
 def fingerprint(model: ECGModel) -> str:
-    """Return what tells a network with its preprocessing from others, 32 hexadecimal digits.
+    """Return what identifies a network with its preprocessing, 32 hexadecimal digits.
 
     Weights of the encoder, how they are used, the floating-point type and the preprocessing count;
-    a head on top and the place of the file do not.
+    a head on top and where the file lies do not.
     """
     digest = hashlib.blake2b(digest_size=16)
     cfg = {
@@ -189,7 +190,7 @@ class EmbeddingCache:
             [SEGMENT.sub("", name) for name in names], return_index=True, return_inverse=True
         )
         labels = LabelFile(label_file, missing=True)
-        rows = [labels.row(int(found["idx"][place]), names[place]).numpy() for place in first]
+        rows = [labels.row(int(found["idx"][row]), names[row]).numpy() for row in first]
         return Features(
             found["embeddings"], recording_of, tuple(recordings), np.array(rows, np.float64)
         )
@@ -201,7 +202,7 @@ class EmbeddingCache:
         on_error: str = "raise",
         description: Description | None = None,
     ) -> Features:
-        """Embed recordings as they are: files of any form that `ECGModel.embed` reads.
+        """Embed recordings as they are: files of any format that `ECGModel.embed` reads.
 
         Args:
             paths: of the R recordings.
@@ -240,8 +241,8 @@ class EmbeddingCache:
             )
             for path, reason in run.errors.items():
                 logger.warning("%s cannot be used: %s", path, reason)
-            place = {names[number]: number - part.start for number in part}
-            owners = [place[name] for name in run.segments.index.get_level_values(0)]
+            position = {names[number]: number - part.start for number in part}
+            owners = [position[name] for name in run.segments.index.get_level_values(0)]
             values = run.segments[list(range(self.model.embed_dim))].to_numpy(np.float32)
             return {"embeddings": values, "owner": np.array(owners, np.int64)}
 
@@ -252,7 +253,7 @@ class EmbeddingCache:
         if len(lost) and on_error == "raise":
             raise DataError(
                 f"{paths[lost[0]]}: was left out by an earlier run, because it cannot be used. "
-                "Leave it out again, or mend the file"
+                "Leave it out again, or correct the file"
             )
         if len(lost):
             logger.warning(
@@ -272,17 +273,18 @@ class EmbeddingCache:
         unit: str,
     ) -> dict[str, np.ndarray]:
         """Join the parts, computing those that are not there."""
+        finished = Ledger(self.folder)
         parts: list[dict[str, np.ndarray]] = []
-        bar = tqdm(total=len(states), desc=f"embed {what}", unit=unit, disable=None)
+        bar = progress_bar(len(states), f"embed {what}", unit)
         for start in range(0, len(states), per_part):
             part = range(start, min(start + per_part, len(states)))
             key = hashlib.blake2b("\n".join(states[start : part.stop]).encode(), digest_size=16)
-            path = self.folder / f"{key.hexdigest()}.npz"
+            path = finished.file(key.hexdigest(), ".npz")
             if path.is_file():
                 bar.update(len(part))
             else:
-                with replacing(path) as unfinished, open(unfinished, "wb") as file:
-                    np.savez(file, **embed(part, bar))
+                with finished.writing(key.hexdigest(), ".npz") as unfinished:
+                    np.savez(unfinished, **embed(part, bar))
             with (
                 damage_as_data_error(str(path), "part of a cache", "Delete it"),
                 np.load(path) as file,
@@ -311,7 +313,7 @@ class _Indices(LabelFile):
 
 
 def _states(dataset: ECGDataset, names: Sequence[str]) -> list[str]:
-    """Tell of each segment its name and what changes when it is written anew."""
+    """Return of each segment its name and what changes when it is written anew."""
     if isinstance(dataset, StoreECGDataset):
         checksums = dataset.segments.crc32[dataset.manifest.rows[:, 0]]
         return [f"{name} {checksum}" for name, checksum in zip(names, checksums, strict=True)]
@@ -319,7 +321,7 @@ def _states(dataset: ECGDataset, names: Sequence[str]) -> list[str]:
 
 
 def _state(name: str, files: Sequence[str | os.PathLike]) -> str:
-    """Tell a recording from what it was before: its place, and size and time of its files.
+    """Return what identifies the content of a recording: path, and size and time of its files.
 
     Of what is behind a URL the address alone is known.
     """

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 from scipy.special import expit
-from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.inference.aggregation import aggregate, aggregation_of
@@ -15,6 +14,7 @@ from fairseq_ecg.inference.calibration import calibrate
 from fairseq_ecg.inference.metrics import Ranking, mean_of_defined
 from fairseq_ecg.inference.probe.embedding import Features
 from fairseq_ecg.inference.probe.linear import LinearProbe
+from fairseq_ecg.jobs.progress import progress_bar
 
 SOLVERS = ("lbfgs", "sgd")
 PENALTIES = (1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5)
@@ -143,7 +143,7 @@ def fit_probe(
         )
     mean = train.embeddings.mean(axis=0, dtype=np.float64)
     std = train.embeddings.std(axis=0, dtype=np.float64)
-    std[std == 0] = 1  # a channel that is constant tells nothing
+    std[std == 0] = 1  # a channel that is constant says nothing
     x = ((train.embeddings - mean) / std).astype(np.float32)
     x_valid = ((valid.embeddings - mean) / std).astype(np.float32)
     best: tuple[Trial, Lines] | None = None
@@ -201,12 +201,12 @@ def _candidates(
     """Yield fits with their penalty, seed and epoch."""
     if fitting.solver == "lbfgs":
         lines = None
-        for penalty in tqdm(fitting.penalties, desc="fit", unit="penalty", disable=None):
+        for penalty in progress_bar(fitting.penalties, "fit", "penalty"):
             lines = fit_lines(x, truth, penalty, lines)
             yield penalty, 0, 0, lines
         return
     for seed in fitting.seeds:
-        for penalty in tqdm(fitting.penalties, desc=f"seed {seed}", unit="penalty", disable=None):
+        for penalty in progress_bar(fitting.penalties, f"seed {seed}", "penalty"):
             for epoch, lines in enumerate(descend(x, truth, penalty, seed, fitting), 1):
                 yield penalty, seed, epoch, lines
 

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from fairseq_ecg.compat.checkpoint import damage_as_checkpoint_error
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.inference.aggregation import aggregation_of
 from fairseq_ecg.inference.calibration import probabilities_of
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.stored import names_of
+from fairseq_ecg.jobs.files import replacing
 from fairseq_ecg.modules.architecture import CLASSIFIER, build_network, network_config
 
 PROBE = "probe.safetensors"

@@ -13,14 +13,14 @@ from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.probe.embedding import Features
 from fairseq_ecg.inference.probe.fitting import Fitting, Trial, fit_probe
 from fairseq_ecg.inference.probe.linear import PROBE, LinearProbe
-from fairseq_ecg.inference.probe.report import (
+from fairseq_ecg.inference.probe.scoring import (
     LEVELS,
     MACRO,
     draw,
-    predictions,
+    predict,
+    prediction_table,
     score,
     score_thresholds,
-    told,
     write_json,
     write_whole,
 )
@@ -35,8 +35,8 @@ class ProbeResult:
     Attributes:
         probe: the probe.
         trials: what was tried.
-        metrics: see :func:`fairseq_ecg.inference.probe.report.score`, of valid and test.
-        thresholds: see :func:`fairseq_ecg.inference.probe.report.score_thresholds`.
+        metrics: see :func:`fairseq_ecg.inference.probe.scoring.score`, of valid and test.
+        thresholds: see :func:`fairseq_ecg.inference.probe.scoring.score_thresholds`.
     """
 
     probe: LinearProbe
@@ -88,23 +88,23 @@ def run_probe(
         raise DataError(f"no recordings of {', '.join(missing)}: a probe needs all three splits")
     kept = {split: features[split].usable(split) for split in SPLITS}
     probe, trials = fit_probe(kept["train"], kept["valid"], labels, fitting, model_fingerprint)
-    said = {split: told(probe, kept[split], split) for split in SPLITS[1:]}
+    predicted = {split: predict(probe, kept[split], split) for split in SPLITS[1:]}
     metrics = pd.concat(
         [
-            score(said[split][level], labels, n_resamples=n_resamples, seed=fitting.seeds[0])
-            for split in said
+            score(predicted[split][level], labels, n_resamples=n_resamples, seed=fitting.seeds[0])
+            for split in predicted
             for level in LEVELS
         ],
         ignore_index=True,
     )
     chosen = {
-        level: choose_thresholds(part.truth, part.probabilities, fitting.sensitivity)
-        for level, part in said["valid"].items()
+        level: choose_thresholds(one.truth, one.probabilities, fitting.sensitivity)
+        for level, one in predicted["valid"].items()
     }
     thresholds = pd.concat(
         [
-            score_thresholds(said[split][level], labels, chosen[level])
-            for split in said
+            score_thresholds(predicted[split][level], labels, chosen[level])
+            for split in predicted
             for level in LEVELS
         ],
         ignore_index=True,
@@ -115,9 +115,9 @@ def run_probe(
     write_whole(out / "metrics.csv", metrics)
     write_whole(out / "thresholds.csv", thresholds)
     write_whole(out / "trials.csv", tried)
-    every = [said[split][level] for split in said for level in LEVELS]
-    write_whole(out / f"predictions.{table_format}", predictions(every, labels))
-    draw(said["test"]["recording"], labels, out)
+    every = [predicted[split][level] for split in predicted for level in LEVELS]
+    write_whole(out / f"predictions.{table_format}", prediction_table(every, labels))
+    draw(predicted["test"]["recording"], labels, out)
     probe.save(out / PROBE)
     if model is not None:
         probe.classifier(model).save_pretrained(out / "model")

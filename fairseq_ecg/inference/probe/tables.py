@@ -37,8 +37,8 @@ def read_labelled_recordings(
         labels = [name for name in columns_of(path) if name not in (PATH, SPLIT)]
     if not labels:
         raise DataError(f"{path}: has no column of labels besides {PATH} and {SPLIT}")
-    by_split = [] if None in splits else [SPLIT]
-    table = read_table(path, [PATH, *by_split, *labels])
+    split_column = [] if None in splits else [SPLIT]
+    table = read_table(path, [PATH, *split_column, *labels])
     if table[PATH].isna().any():
         raise DataError(f"{path}, line {line_of(int(table[PATH].isna().argmax()))}: no path")
     for row, name in enumerate(table[PATH]):
@@ -57,7 +57,7 @@ def read_labelled_recordings(
             "1, or empty. Name the columns of labels where there are others"
         )
     truth = values.astype(float).to_numpy(np.float64)
-    parts = {}
+    by_split = {}
     for split in splits:
         rows = np.arange(len(table))
         if split is not None:
@@ -66,5 +66,5 @@ def read_labelled_recordings(
             found = ", ".join(sorted(map(str, table[SPLIT].dropna().unique())))
             raise DataError(f"{path}: no recording is of split {split!r} (there are {found})")
         paths = [os.path.join(path.parent, table[PATH].iloc[row]) for row in rows]
-        parts[split] = paths, truth[rows]
-    return parts, list(labels)
+        by_split[split] = paths, truth[rows]
+    return by_split, list(labels)

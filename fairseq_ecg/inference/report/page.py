@@ -10,7 +10,6 @@ from string import Template
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.data.names import in_one_line, printable
@@ -24,6 +23,7 @@ from fairseq_ecg.inference.report.embedding_map import map_embeddings
 from fairseq_ecg.inference.report.packing import pack_saliency, pack_signal
 from fairseq_ecg.inference.results import END, START
 from fairseq_ecg.inference.thresholds import DEFAULT, thresholds_of
+from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.quality import DOUBTED
 
 EMBEDDED_SECONDS = 60.0
@@ -86,8 +86,7 @@ def report(
     labels = model.labels
     limits = thresholds_of(() if model.scale else labels, thresholds)
     entries, errors, segments = [], {}, []
-    disable = None if progress is None else not progress
-    for recording in tqdm(recordings, desc="recordings", unit="recording", disable=disable):
+    for recording in progress_bar(recordings, "recordings", "recording", show=progress):
         name = printable(recording.where) if isinstance(recording, ECG) else str(recording.name)
         try:
             with as_data_error(f"{name}: cannot be shown"):

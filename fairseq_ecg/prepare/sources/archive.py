@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.data.names import path_below
 from fairseq_ecg.data.width import check_width
 from fairseq_ecg.formats import ECG, read_ecg
 from fairseq_ecg.formats.ecg import DOUBTS
+from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.prepare import signals
 from fairseq_ecg.prepare.sources.source import Source
 
@@ -95,13 +95,13 @@ def read_pieces(
     """
     with (
         _damage_of(path),
-        tqdm(desc=path.name, unit=" rows", unit_scale=True) as progress,
+        progress_bar(None, path.name, " rows", show=True, unit_scale=True) as bar,
         pd.read_csv(path, chunksize=rows, **options) as pieces,
     ):
         for piece in pieces:
             _require_columns(path, piece, columns)
             yield piece
-            progress.update(len(piece))
+            bar.update(len(piece))
 
 
 @contextmanager

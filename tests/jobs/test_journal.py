@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairseq_ecg.prepare.journal import Journal, checksum
+from fairseq_ecg.jobs.journal import Journal, checksum
 
 SETTINGS = {"sample_rate": 500}
 
@@ -20,9 +20,9 @@ def fill(tmp_path, *ids):
 def test_what_was_noted_is_there_again(tmp_path):
     fill(tmp_path, 3, 1)
     with open_journal(tmp_path) as journal:
-        places = journal.places()
-        assert {idx: checked for idx, (checked, _) in places.items()} == {1: "c1", 3: "c3"}
-        (entry,) = journal.entries([places[1][1]])
+        positions = journal.positions()
+        assert {idx: checked for idx, (checked, _) in positions.items()} == {1: "c1", 3: "c3"}
+        (entry,) = journal.entries([positions[1][1]])
         assert entry == {"n": 1, "text": "a\tb\nc"}
 
 
@@ -32,27 +32,27 @@ def test_a_line_that_was_cut_off_is_forgotten(tmp_path, lost):
     path = tmp_path / "journal"
     path.write_bytes(path.read_bytes()[:-lost])
     with open_journal(tmp_path) as journal:
-        assert set(journal.places()) == {1}
+        assert set(journal.positions()) == {1}
         journal.add(5, "c", {})
-        assert set(journal.places()) == {1, 5}
+        assert set(journal.positions()) == {1, 5}
 
 
 def test_the_last_entry_of_a_record_counts(tmp_path):
     with open_journal(tmp_path) as journal:
         journal.add(1, "old", {"n": 1})
         journal.add(1, "new", {"n": 2})
-        checked, place = journal.places()[1]
+        checked, position = journal.positions()[1]
         assert checked == "new"
-        assert next(journal.entries([place])) == {"n": 2}
+        assert next(journal.entries([position])) == {"n": 2}
 
 
 def test_other_settings_begin_anew(tmp_path):
     fill(tmp_path, 1)
     with open_journal(tmp_path, {"sample_rate": 250}) as journal:
-        assert journal.places() == {}
+        assert journal.positions() == {}
     fill(tmp_path, 1)
     with open_journal(tmp_path, again=True) as journal:
-        assert journal.places() == {}
+        assert journal.positions() == {}
 
 
 def test_tidy_journals_do_not_tell_in_which_order_records_ended(tmp_path):

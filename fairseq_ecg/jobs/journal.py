@@ -6,13 +6,12 @@ and what was found, separated by tabs. A line that was cut off is as if it were 
 """
 
 import json
-import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fairseq_ecg.data.atomic import replacing
+from fairseq_ecg.jobs.files import open_replacing, write_file
 
 
 def checksum(record: Mapping[str, Any]) -> str:
@@ -43,29 +42,17 @@ class Journal:
         self._head = json.dumps(settings, sort_keys=True).encode() + b"\n"
         path.parent.mkdir(parents=True, exist_ok=True)
         if again or not self._belongs():
-            with replacing(path) as unfinished:
-                unfinished.write_bytes(self._head)
+            write_file(path, self._head)
         self._file = open(path, "r+b")  # noqa: SIM115
-        self._file.truncate(self._end())
-        self._file.seek(0, os.SEEK_END)
+        end = sum(len(line) for line in self._file if line.endswith(b"\n"))  # not one cut off
+        self._file.truncate(end)
+        self._file.seek(end)
 
     def _belongs(self) -> bool:
         if not self.path.is_file():
             return False
         with open(self.path, "rb") as file:
             return file.readline() == self._head
-
-    def _end(self) -> int:
-        """Return where the last whole line ends."""
-        self._file.seek(0, os.SEEK_END)
-        position = self._file.tell()
-        while position:
-            start = max(position - 2**16, 0)
-            self._file.seek(start)
-            if (found := self._file.read(position - start).rfind(b"\n")) >= 0:
-                return start + found + 1
-            position = start
-        return 0
 
     def __enter__(self) -> "Journal":
         return self
@@ -79,7 +66,7 @@ class Journal:
         self._file.flush()
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
-        """Place and content of each line but the first."""
+        """Position and content of each line but the first."""
         self._file.flush()
         with open(self.path, "rb") as file:
             position = len(file.readline())
@@ -87,35 +74,35 @@ class Journal:
                 yield position, line
                 position += len(line)
 
-    def places(self) -> dict[int, tuple[str, int]]:
-        """Return checksum and place of the last entry of each record, by its id."""
-        places = {}
+    def positions(self) -> dict[int, tuple[str, int]]:
+        """Return checksum and position of the last entry of each record, by its id."""
+        positions = {}
         for position, line in self._lines():
             idx, checksum, _ = line.split(b"\t", 2)
-            places[int(idx)] = checksum.decode(), position
-        return places
+            positions[int(idx)] = checksum.decode(), position
+        return positions
 
-    def entries(self, places: Iterable[int]) -> Iterator[dict[str, Any]]:
+    def entries(self, positions: Iterable[int]) -> Iterator[dict[str, Any]]:
         """Read entries.
 
         Args:
-            places: of the entries, in the order in which they are wanted.
+            positions: of the entries, in the order in which they are wanted.
 
         Yields:
             What was noted.
         """
         self._file.flush()
         with open(self.path, "rb") as file:
-            for place in places:
-                file.seek(place)
+            for position in positions:
+                file.seek(position)
                 yield json.loads(file.readline().split(b"\t", 2)[2])
 
     def tidy(self) -> None:
         """Order the entries by id, so that the file does not depend on how a run went."""
-        places = self.places()
-        with replacing(self.path) as unfinished, open(unfinished, "wb") as tidy:
+        positions = self.positions()
+        with open_replacing(self.path, "wb") as tidy:
             tidy.write(self._head)
             with open(self.path, "rb") as file:
-                for idx in sorted(places):
-                    file.seek(places[idx][1])
+                for idx in sorted(positions):
+                    file.seek(positions[idx][1])
                     tidy.write(file.readline())

@@ -1,10 +1,14 @@
-"""Files that are either whole or absent."""
+"""Files that are either whole or absent, also after ``kill -9``.
+
+``atomicwrites``, which did this, is no longer kept.
+"""
 
 import errno
 import os
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 _PREFIX = ".unfinished-"
 
@@ -14,21 +18,26 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Let the caller write beside ``path``, and put the result in its place at the end.
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Let the caller write beside ``path``, and rename the result to it at the end.
 
     Args:
-        path: file to write; its folder is made where absent.
+        path: file to write; its folder is made where absent. A link is replaced, and not followed.
+        durable: bring the content to the disk before the file gets its name, so that the name
+            stands for all of it after a loss of power, too.
 
     Yields:
         The path to write to, where nothing is. Nothing is left of it when the caller fails. A full
         disk is an error that names ``path``, which it is not by itself.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{_PREFIX}{os.getpid()}-{path.name}")
+    unfinished = unfinished_path(path, os.getpid())
     try:
         unfinished.unlink(missing_ok=True)  # a link that lies there would be written through
         yield unfinished
+        if durable:
+            with open(unfinished, "rb") as file:
+                os.fsync(file.fileno())
         os.replace(unfinished, path)
     except OSError as error:
         if error.filename is None and error.errno in _NO_ROOM:
@@ -38,8 +47,29 @@ def replacing(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+@contextmanager
+def open_replacing(path: Path, mode: str = "w", **options: Any) -> Iterator[IO]:
+    """Open the file that `replacing` lets the caller write.
+
+    Args:
+        path: file to write.
+        mode: as of :func:`open`; text is UTF-8.
+        options: of :func:`open`.
+    """
+    if "b" not in mode:
+        options["encoding"] = "utf-8"
+    with replacing(path) as unfinished, open(unfinished, mode, **options) as file:
+        yield file
+
+
+def write_file(path: Path, content: str | bytes, *, durable: bool = False) -> None:
+    """Write a whole file as `replacing` does; text in UTF-8."""
+    with replacing(path, durable=durable) as unfinished:
+        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
 def reserve(path: Path, n_bytes: int) -> None:
-    """Make a file of zeros that has its room on the disk, or put one in the place of a file.
+    """Make a file of zeros whose room on the disk is taken, in place of what is there.
 
     What is written to it later cannot fail for want of room: in a memory map that would end the
     process, and not as an error.
@@ -62,6 +92,16 @@ def reserve(path: Path, n_bytes: int) -> None:
     except OSError as error:
         path.unlink(missing_ok=True)
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
+def unfinished_path(path: Path, writer: object) -> Path:
+    """Return where a file lies while it is written.
+
+    Args:
+        path: of the file once it is whole.
+        writer: identifies its writer, without ``-``.
+    """
+    return path.with_name(f"{_PREFIX}{writer}-{path.name}")
 
 
 def is_unfinished(name: str) -> bool:

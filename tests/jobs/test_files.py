@@ -4,7 +4,7 @@ import resource
 
 import pytest
 
-from fairseq_ecg.data.atomic import remove_unfinished, replacing, reserve
+from fairseq_ecg.jobs.files import remove_unfinished, replacing, reserve
 
 
 def write_half(path):

@@ -1,13 +1,15 @@
+import multiprocessing
 import os
 import signal
 import sys
+import time
 import types
 
 import joblib
 import pytest
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.prepare.parallel import in_parallel, workers
+from fairseq_ecg.jobs.pool import in_order, in_parallel, workers
 
 
 def square(number):
@@ -105,3 +107,73 @@ def kill_the_process(number):
 def test_a_process_that_is_killed_is_told():
     with workers(2), pytest.raises(DataError, match="a process was killed"):
         list(in_parallel(kill_the_process, [(0,), (1,)]))
+
+
+def failing_arguments():
+    yield from ((number,) for number in range(20))
+    raise DataError("the arguments are damaged")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_error_of_the_arguments_ends_the_work(jobs):
+    """joblib takes them in threads of its own, where an error would be lost."""
+    found = []
+    with workers(jobs), pytest.raises(DataError, match="the arguments are damaged"):
+        found.extend(in_parallel(square, failing_arguments()))
+    assert len(found) == 20
+
+
+def squared_or_killed(number):
+    if number in (3, 4):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number**2
+
+
+@pytest.mark.parametrize("n_workers", [1, 2, 9])
+def test_results_are_in_order_and_a_process_that_is_killed_costs_one(n_workers):
+    found = in_order(squared_or_killed, 7, n_workers, lost=lambda number: -number)
+    assert list(found) == [0, 1, 4, -3, -4, 25, 36]
+
+
+def test_without_processes_this_one_works():
+    def here(number):
+        return number, os.getpid()
+
+    assert list(in_order(here, 2, 0, lost=here)) == [(0, os.getpid()), (1, os.getpid())]
+    assert list(in_order(here, 0, 3, lost=here)) == []
+    with pytest.raises(DataError, match="workers=-1: must not be negative"):
+        next(in_order(here, 2, -1, lost=here))
+
+
+def nested(number):
+    return list(in_order(lambda inner: (number, inner, os.getpid()), 2, 2, lost=print))
+
+
+def test_a_process_that_may_start_none_works_itself():
+    for number, found in enumerate(in_order(nested, 2, 2, lost=print)):
+        assert [one[:2] for one in found] == [(number, 0), (number, 1)]
+        assert found[0][2] == found[1][2] != os.getpid()
+
+
+def slow(number):
+    time.sleep(0.2)
+    return number
+
+
+def test_an_interrupt_ends_the_processes():
+    """Ctrl-C goes to all processes of a terminal."""
+    processes = []
+
+    def work():
+        for number in in_order(slow, 100, 2, lost=print):
+            if number == 2:
+                processes.extend(
+                    child for child in multiprocessing.active_children() if child.daemon
+                )
+                for pid in (*(process.pid for process in processes), os.getpid()):
+                    os.kill(pid, signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert len(processes) == 2
+    assert not any(process.is_alive() for process in processes)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.inference.aggregation import aggregate
 from fairseq_ecg.inference.calibration import decisions
 from fairseq_ecg.inference.metrics import (
@@ -24,6 +23,7 @@ from fairseq_ecg.inference.metrics import (
 from fairseq_ecg.inference.probe.embedding import Features
 from fairseq_ecg.inference.probe.linear import LinearProbe
 from fairseq_ecg.inference.writing import write_table
+from fairseq_ecg.jobs.files import open_replacing, write_file
 
 LEVELS = ("recording", "segment")
 MACRO = "macro"
@@ -34,7 +34,7 @@ MOST_CURVES = 20
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
+class Predictions:
     """Probabilities of a probe for a split, and the truth.
 
     Attributes:
@@ -54,13 +54,13 @@ class Told:
     probabilities: np.ndarray
 
 
-def told(probe: LinearProbe, features: Features, split: str) -> dict[str, Told]:
+def predict(probe: LinearProbe, features: Features, split: str) -> dict[str, Predictions]:
     """Return what a probe predicts for recordings and of segments, by level."""
     values = probe.probabilities(features.embeddings)
     names, numbers = np.array(features.recordings, object), features.recording_of
     rules = [probe.aggregation[label] for label in probe.labels]
     return {
-        "recording": Told(
+        "recording": Predictions(
             split,
             "recording",
             names,
@@ -68,15 +68,19 @@ def told(probe: LinearProbe, features: Features, split: str) -> dict[str, Told]:
             features.labels,
             aggregate(values, numbers, rules),
         ),
-        "segment": Told(split, "segment", names[numbers], numbers, features.segment_labels, values),
+        "segment": Predictions(
+            split, "segment", names[numbers], numbers, features.segment_labels, values
+        ),
     }
 
 
-def score(said: Told, labels: Sequence[str], *, n_resamples: int, seed: int) -> pd.DataFrame:
+def score(
+    predicted: Predictions, labels: Sequence[str], *, n_resamples: int, seed: int
+) -> pd.DataFrame:
     """Score the probabilities of every label and, in the last row, the mean of all labels.
 
     Args:
-        said: probabilities and truth.
+        predicted: probabilities and truth.
         labels: names.
         n_resamples: of the bootstrap; whole recordings are drawn.
         seed: of the bootstrap.
@@ -87,12 +91,14 @@ def score(said: Told, labels: Sequence[str], *, n_resamples: int, seed: int) -> 
         interval, ``resamples`` (in which the areas are defined; those of the mean are of labels
         that are), ``brier`` and ``ece``. NaN where a label holds in all rows or in none.
     """
-    rankings = [Ranking(*pair) for pair in zip(said.truth.T, said.probabilities.T, strict=True)]
-    drawn = bootstrap(rankings, said.unit_of, n_resamples=n_resamples, seed=seed)
+    rankings = [
+        Ranking(*pair) for pair in zip(predicted.truth.T, predicted.probabilities.T, strict=True)
+    ]
+    drawn = bootstrap(rankings, predicted.unit_of, n_resamples=n_resamples, seed=seed)
     areas = [ranking.areas() for ranking in rankings]
     rows = []
     for number, (label, ranking) in enumerate(zip(labels, rankings, strict=True)):
-        truth, probabilities = said.truth[:, number], said.probabilities[:, number]
+        truth, probabilities = predicted.truth[:, number], predicted.probabilities[:, number]
         row = {
             "label": label,
             "rows": ranking.positives + ranking.negatives,
@@ -106,7 +112,7 @@ def score(said: Told, labels: Sequence[str], *, n_resamples: int, seed: int) -> 
         rows.append(row)
     macro = {
         "label": MACRO,
-        "rows": len(said.truth),
+        "rows": len(predicted.truth),
         "positives": sum(row["positives"] for row in rows),
     }
     for area in AREAS:
@@ -115,8 +121,8 @@ def score(said: Told, labels: Sequence[str], *, n_resamples: int, seed: int) -> 
     for name in ("brier", "ece"):
         macro[name] = float(mean_of_defined(np.array([row[name] for row in rows])))
     table = pd.DataFrame([*rows, macro])
-    table.insert(0, "level", said.level)
-    table.insert(0, "split", said.split)
+    table.insert(0, "level", predicted.level)
+    table.insert(0, "split", predicted.split)
     return table
 
 
@@ -126,30 +132,32 @@ def _with_interval(area: str, value: float, resampled: np.ndarray) -> dict[str, 
 
 
 def score_thresholds(
-    said: Told, labels: Sequence[str], thresholds: Mapping[str, np.ndarray]
+    predicted: Predictions, labels: Sequence[str], thresholds: Mapping[str, np.ndarray]
 ) -> pd.DataFrame:
     """Score the decisions by thresholds.
 
     Args:
-        said: probabilities and truth.
+        predicted: probabilities and truth.
         labels: names of the C labels.
         thresholds: ``(C,)`` by rule, of the same level.
 
     Returns:
         Columns ``split``, ``level``, ``rule``, ``label``, ``threshold``, and what
-        :func:`fairseq_ecg.inference.calibration.decisions` tells.
+        :func:`fairseq_ecg.inference.calibration.decisions` says.
     """
     rows = []
     for rule, values in thresholds.items():
         for number, label in enumerate(labels):
             threshold = float(values[number])
-            row = {"split": said.split, "level": said.level, "rule": rule, "label": label}
-            found = decisions(said.truth[:, number], said.probabilities[:, number], threshold)
+            row = {"split": predicted.split, "level": predicted.level, "rule": rule, "label": label}
+            found = decisions(
+                predicted.truth[:, number], predicted.probabilities[:, number], threshold
+            )
             rows.append(row | {"threshold": threshold} | found)
     return pd.DataFrame(rows)
 
 
-def predictions(said: Sequence[Told], labels: Sequence[str]) -> pd.DataFrame:
+def prediction_table(predicted: Sequence[Predictions], labels: Sequence[str]) -> pd.DataFrame:
     """Return probabilities and truth as a table.
 
     Returns:
@@ -157,14 +165,14 @@ def predictions(said: Sequence[Told], labels: Sequence[str]) -> pd.DataFrame:
         probability of every label under its name, and the truth under ``true: <label>``.
     """
     tables = []
-    for part in said:
-        table = pd.DataFrame({"split": part.split, "level": part.level, "recording": part.names})
+    for one in predicted:
+        table = pd.DataFrame({"split": one.split, "level": one.level, "recording": one.names})
         table["segment"] = -1
-        if part.level == "segment":
+        if one.level == "segment":
             table["segment"] = table.groupby("recording").cumcount()
         columns = [f"true: {label}" for label in labels]
-        probabilities = pd.DataFrame(part.probabilities, columns=list(labels))
-        truth = pd.DataFrame(part.truth, columns=columns)
+        probabilities = pd.DataFrame(one.probabilities, columns=list(labels))
+        truth = pd.DataFrame(one.truth, columns=columns)
         tables.append(pd.concat([table, probabilities, truth], axis=1))
     return pd.concat(tables, ignore_index=True)
 
@@ -176,8 +184,7 @@ def write_whole(path: Path, table: pd.DataFrame) -> None:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write plain values; what is not a number becomes null."""
-    with replacing(path) as unfinished:
-        unfinished.write_text(json.dumps(_plain(values), indent=2) + "\n", encoding="utf-8")
+    write_file(path, json.dumps(_plain(values), indent=2) + "\n")
 
 
 def _plain(value: Any) -> Any:
@@ -190,18 +197,18 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def draw(said: Told, labels: Sequence[str], out: Path) -> list[Path]:
+def draw(predicted: Predictions, labels: Sequence[str], out: Path) -> list[Path]:
     """Draw the curves of a split: ``roc.png``, ``pr.png`` and ``reliability.png``.
 
     Args:
-        said: probabilities and truth.
+        predicted: probabilities and truth.
         labels: names; the :data:`MOST_CURVES` most frequent ones that have an AUROC are drawn.
         out: folder.
 
     Returns:
         The pictures.
     """
-    truth, probabilities = said.truth.T, said.probabilities.T
+    truth, probabilities = predicted.truth.T, predicted.probabilities.T
     curves = [curve(*pair) for pair in zip(truth, probabilities, strict=True)]
     defined = [number for number, found in enumerate(curves) if found.positives and found.negatives]
     shown = sorted(defined, key=lambda number: -curves[number].positives)[:MOST_CURVES]
@@ -225,7 +232,9 @@ def draw(said: Told, labels: Sequence[str], out: Path) -> list[Path]:
     }
     paths = []
     for name, (x_label, y_label, add, diagonal) in pictures.items():
-        figure, axes = unit_square(x_label, y_label, f"{said.split}, per {said.level}")
+        figure, axes = new_figure(6.5, 4.5)
+        title = f"{predicted.split}, per {predicted.level}"
+        axes.set(xlabel=x_label, ylabel=y_label, title=title, xlim=(0, 1), ylim=(0, 1.01))
         if diagonal:
             axes.plot([0, 1], [0, 1], color="0.8", linewidth=1)
         for number in shown:
@@ -236,19 +245,18 @@ def draw(said: Told, labels: Sequence[str], out: Path) -> list[Path]:
     return paths
 
 
-def unit_square(x_label: str, y_label: str, title: str):
-    """Make a figure whose axes go from 0 to 1."""
+def new_figure(width: float, height: float):
+    """Return a figure of a size in inches, and its axes."""
     from matplotlib.figure import Figure  # no window, no state
 
-    figure = Figure((6.5, 4.5), layout="constrained")
+    figure = Figure((width, height), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set(xlabel=x_label, ylabel=y_label, title=title, xlim=(0, 1), ylim=(0, 1.01))
     return figure, axes
 
 
 def save_picture(figure, path: Path) -> Path:
     """Write a figure as PNG."""
-    with replacing(path) as unfinished, open(unfinished, "wb") as file:
+    with open_replacing(path, "wb") as file:
         figure.savefig(file, format="png", dpi=150)
     return path

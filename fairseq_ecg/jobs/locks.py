@@ -1,4 +1,8 @@
-"""Locks between processes; the system lets go of them when a process ends, however it ends."""
+"""Locks between processes; the system releases them when a process ends, however it ends.
+
+Not ``filelock``: versions of it that PyTorch may have installed empty the file that they lock, and
+follow links.
+"""
 
 import fcntl
 import os
@@ -15,7 +19,7 @@ def locked(path: Path, wait: bool = True, file: Path | None = None) -> Iterator[
 
     Args:
         path: what is guarded.
-        wait: for another process to let go.
+        wait: for another process to release it.
         file: the lock, which stays, and whose content is left as it is; None: ``.<name>.lock``
             beside what is guarded.
 
@@ -29,14 +33,14 @@ def locked(path: Path, wait: bool = True, file: Path | None = None) -> Iterator[
     if file.is_symlink():
         raise DataError(f"{file}: is a symbolic link, and no lock. Remove it")
     # Whatever is there by now: nothing that a link leads to is opened or emptied.
-    number = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         try:
-            fcntl.flock(number, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise DataError(
                 f"{path}: another run is writing there. Wait for it to end, or end it"
             ) from None
         yield
     finally:
-        os.close(number)
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""What long work has in common: whole files, locks, finished parts, processes, progress."""
