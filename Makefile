@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 
 BIN := .venv/bin
 TORCH := $(shell grep '^torch==' requirements.txt)
-BUILT_FROM := pyproject.toml setup.py $(wildcard csrc/*.cpp csrc/*.h csrc/*/*)
+BUILT_FROM := pyproject.toml setup.py $(wildcard csrc/*.cpp csrc/*/*)
 
 .PHONY: help venv test newest lint demo benchmarks clean
 .DEFAULT_GOAL := help

@@ -55,11 +55,10 @@ def extension(root: Path, kind: str) -> tuple[Extension, type[build_ext]]:
         Unavailable: Sources, PyTorch or a compiler are missing.
     """
 
-    def sources(*patterns: str) -> list[str]:
-        found = (path for pattern in patterns for path in root.glob(pattern))
-        return sorted(str(path.relative_to(root)) for path in found)
+    def sources(pattern: str) -> list[str]:
+        return sorted(str(path.relative_to(root)) for path in root.glob(pattern))
 
-    host = sources("csrc/*.cpp", "csrc/cpu/*.cpp")
+    host = sources("csrc/**/*.cpp")
     if not host:
         raise Unavailable("csrc/ holds no sources")
     try:
@@ -74,11 +73,11 @@ def extension(root: Path, kind: str) -> tuple[Extension, type[build_ext]]:
 
     # A header or a flag that changes must have everything compiled again; setuptools looks only at
     # what is named here, and then ninja (where there is one) at what has really changed.
-    depends = [*sources("csrc/*.h", "csrc/*/*.h"), "setup.py"]
-    device = sources("csrc/cuda/*.cu", "csrc/cuda/*.cpp")
+    depends = [*sources("csrc/**/*.h"), "setup.py"]
+    device = sources("csrc/**/*.cu")
     has_toolkit = torch.version.cuda is not None and cpp_extension.CUDA_HOME is not None
     if kind == "cuda" and not (device and has_toolkit):
-        raise Unavailable("CUDA kernels need csrc/cuda, PyTorch for CUDA and a CUDA toolkit")
+        raise Unavailable("CUDA kernels need csrc/*/*.cu, PyTorch for CUDA and a CUDA toolkit")
     if kind != "cpu" and device and has_toolkit:
         os.environ.setdefault("TORCH_CUDA_ARCH_LIST", ARCHITECTURES)
         module = cpp_extension.CUDAExtension(

@@ -1,8 +1,8 @@
-"""What ``ops.py`` times: a function for each room of ``fairseq_ecg.ops``, found in ``CASES``.
+"""What ``ops.py`` times: a function for each operation of ``fairseq_ecg.ops``, in ``CASES``.
 
-To add a room, write a function that yields its cases and put it into ``CASES``. Backends are chosen
-by the environment variable, so that a case only calls the room's public function; which backends
-the room has is seen from what it chooses.
+To add an operation, write a function that yields its cases and put it into ``CASES``. Backends are
+chosen by the environment variable, so that a case only calls the operation's public function; which
+backends it has is read from ``fairseq_ecg.ops.backends.OPERATIONS``.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,18 +17,21 @@ from fairseq_ecg.ops.attention import attention
 from fairseq_ecg.ops.augment import apply_batch, augment, build_augmentations, draw_batch
 from fairseq_ecg.ops.augment import reference as augment_reference
 from fairseq_ecg.ops.augment.batch import describe
-from fairseq_ecg.ops.cmsc import allpairs as cmsc_allpairs
 from fairseq_ecg.ops.cmsc import cmsc_loss
 from fairseq_ecg.ops.cmsc import reference as cmsc_reference
+from fairseq_ecg.ops.cmsc import torch_kernel as cmsc_torch
 from fairseq_ecg.ops.dropout import dropout
-from fairseq_ecg.ops.infonce import allpairs, infonce
+from fairseq_ecg.ops.infonce import infonce
+from fairseq_ecg.ops.infonce import torch_kernel as infonce_torch
 from fairseq_ecg.ops.infonce_over_pool import infonce_over_pool
 from fairseq_ecg.ops.negatives import sample_negatives
 from fairseq_ecg.ops.philox import origin
 from fairseq_ecg.ops.pooling import mean_of_nonzero
-from fairseq_ecg.ops.positional_conv import positional_conv, spectral
+from fairseq_ecg.ops.positional_conv import positional_conv
 from fairseq_ecg.ops.positional_conv import reference as conv_reference
-from fairseq_ecg.ops.quantize import gather, quantize
+from fairseq_ecg.ops.positional_conv import torch_kernel as conv_torch
+from fairseq_ecg.ops.quantize import quantize
+from fairseq_ecg.ops.quantize import torch_kernel as quantize_torch
 from tests.ops.test_attention import by_the_definition as attention_by_the_definition
 from tests.ops.test_infonce import by_the_definition
 from tests.ops.test_infonce_over_pool import by_the_definition as over_pool_by_the_definition
@@ -49,18 +52,18 @@ class Case:
     """One operation at one shape.
 
     Attributes:
-        operation: name of the room.
+        operation: its name.
         shape: the sizes, for people.
         inputs: floating-point tensors that the operation is differentiated by.
         run: gives the outputs from the inputs, those with a gradient first.
-        slopes: what each differentiable output is multiplied by in backward; none where there is
-            no gradient.
+        grad_outputs: gradients by the differentiable outputs, where backward begins; none where
+            there is no gradient.
         definition: gives in float64, from inputs, the outputs and the gradients to be found.
         parts: takes from what was found the part that ``definition`` speaks of.
         tolerance: largest error of outputs and gradients, relative to the largest number there.
         bytes: that must be read or written at least, forward, and forward and backward.
         operations: floating-point operations likewise.
-        plain: the fastest form in plain torch as two functions for ``torch.compile``, forward,
+        plain: the fastest way in plain torch as two functions for ``torch.compile``, forward,
             and forward and backward; None: the public function under the backend ``reference``.
         upstream: fairseq_signals' own way where the reference is another one. Its random numbers
             are its own, so that nothing can be compared.
@@ -70,7 +73,7 @@ class Case:
     shape: str
     inputs: Sequence[Tensor]
     run: Callable[..., Outputs]
-    slopes: Sequence[Tensor]
+    grad_outputs: Sequence[Tensor]
     definition: Callable[[], tuple[Outputs, Sequence[Tensor]]]
     parts: Callable[[Both], tuple[Outputs, Sequence[Tensor]]]
     tolerance: float
@@ -83,12 +86,12 @@ class Case:
         self, *inputs: Tensor, run: Callable | None = None
     ) -> tuple[Outputs, Sequence[Tensor]]:
         """Run forward and backward; return outputs and gradients by the inputs."""
-        leaves = [tensor.detach().requires_grad_(bool(self.slopes)) for tensor in inputs]
+        leaves = [tensor.detach().requires_grad_(bool(self.grad_outputs)) for tensor in inputs]
         outputs = (run or self.run)(*leaves)
-        if not self.slopes:
+        if not self.grad_outputs:
             return outputs, ()
-        differentiable = outputs[: len(self.slopes)]
-        gradients = torch.autograd.grad(differentiable, leaves, self.slopes)
+        differentiable = outputs[: len(self.grad_outputs)]
+        gradients = torch.autograd.grad(differentiable, leaves, self.grad_outputs)
         return tuple(output.detach() for output in outputs), gradients
 
 
@@ -103,8 +106,8 @@ def _infonce_case(device: torch.device, batch: int, frames: int) -> Case:
     generator = torch.Generator().manual_seed(frames)
     # As many targets are equal as when two codebooks are in full use: some of a row.
     codes = torch.randn(WORDS, CHANNELS, generator=generator)
-    words = torch.randint(WORDS, (batch, frames), generator=generator)
-    targets = codes[words]
+    chosen = torch.randint(WORDS, (batch, frames), generator=generator)
+    targets = codes[chosen]
     noise = torch.randn(targets.shape, generator=generator)
     torch.manual_seed(frames)
     negatives = sample_negatives(batch, frames, NEGATIVES)
@@ -117,12 +120,12 @@ def _infonce_case(device: torch.device, batch: int, frames: int) -> Case:
     given = indices, None, NEGATIVES, TEMPERATURE
 
     def plain(x: Tensor, y: Tensor) -> Outputs:
-        losses, hits, _, _ = allpairs.infonce(x, y, *given, gradient=False)
-        return losses.sum(), hits.sum()
+        losses, correct, _, _ = infonce_torch.infonce(x, y, *given, gradient=False)
+        return losses.sum(), correct.sum()
 
     def plain_both(x: Tensor, y: Tensor) -> tuple[Outputs, Sequence[Tensor]]:
-        losses, hits, by_x, by_y = allpairs.infonce(x, y, *given, gradient=True)
-        return (losses.sum(), hits.sum()), (by_x, by_y)
+        losses, correct, grad_x, grad_y = infonce_torch.infonce(x, y, *given, gradient=True)
+        return (losses.sum(), correct.sum()), (grad_x, grad_y)
 
     # Rows do not depend on one another: the first and the last tell of all.
     rows = [0, batch - 1]
@@ -209,8 +212,8 @@ def _quantize_case(device: torch.device, batch: int, frames: int) -> Case:
     generator = torch.Generator().manual_seed(frames)
     logits = torch.randn(count, GROUPS, WORDS, generator=generator).to(device)
     codebook = torch.rand(GROUPS, WORDS, width, generator=generator).to(device)
-    by_codes = torch.randn(count, CHANNELS, generator=generator).to(device)
-    by_perplexity = torch.ones((), device=device)
+    grad_codes = torch.randn(count, CHANNELS, generator=generator).to(device)
+    grad_perplexity = torch.ones((), device=device)
     temperature = 2.0
 
     def run(logits: Tensor, codebook: Tensor) -> Outputs:
@@ -220,36 +223,38 @@ def _quantize_case(device: torch.device, batch: int, frames: int) -> Case:
     tau = torch.full((), temperature, device=device)
 
     def choose(logits: Tensor, codebook: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        draws = torch.empty_like(logits).exponential_()
-        return draws, gather.quantize(logits, codebook, draws, tau)
+        noise = torch.empty_like(logits).exponential_()
+        return noise, quantize_torch.quantize(logits, codebook, noise, tau)
 
     def plain(logits: Tensor, codebook: Tensor) -> Outputs:
         codes, _, perplexities, _ = choose(logits, codebook)[1]
         return codes.flatten(1), perplexities[1], perplexities[0]
 
     def plain_both(logits: Tensor, codebook: Tensor) -> tuple[Outputs, Sequence[Tensor]]:
-        draws, (codes, choices, perplexities, slopes) = choose(logits, codebook)
-        of_groups = by_codes.view_as(codes)
-        by_choices = torch.bmm(of_groups.transpose(0, 1), codebook.mT)
-        by_logits = gather.by_logits(logits, draws, by_choices, slopes, by_perplexity, tau)
-        by_codebook = gather.by_codebook(choices, of_groups, WORDS)
-        return (codes.flatten(1), perplexities[1], perplexities[0]), (by_logits, by_codebook)
+        noise, (codes, choices, perplexities, grad_probs) = choose(logits, codebook)
+        of_groups = grad_codes.view_as(codes)
+        grad_choices = torch.bmm(of_groups.transpose(0, 1), codebook.mT)
+        grad_logits = quantize_torch.quantize_grad_logits(
+            logits, noise, grad_choices, grad_probs, grad_perplexity, tau
+        )
+        grad_codebook = quantize_torch.quantize_grad_codebook(choices, of_groups, WORDS)
+        return (codes.flatten(1), perplexities[1], perplexities[0]), (grad_logits, grad_codebook)
 
     def perplexity(shares: Tensor) -> Tensor:
         return torch.exp(-(shares * (shares + 1e-7).log()).sum(dim=-1)).sum()
 
     def definition() -> tuple[Outputs, Sequence[Tensor]]:
-        scores, words = (t.double().requires_grad_() for t in (logits, codebook))
+        scores, codewords = (t.double().requires_grad_() for t in (logits, codebook))
         torch.manual_seed(0)
-        draws = torch.empty(count * GROUPS, WORDS, device=device).exponential_()
-        noisy = scores - draws.log().double().view_as(scores)
+        noise = torch.empty(count * GROUPS, WORDS, device=device).exponential_()
+        noisy = scores - noise.log().double().view_as(scores)
         soft = (noisy / temperature).softmax(dim=-1)
         choice = F.one_hot(soft.argmax(dim=-1), WORDS) - soft.detach() + soft
-        codes = torch.einsum("ngv,gvd->ngd", choice, words).flatten(1)
+        codes = torch.einsum("ngv,gvd->ngd", choice, codewords).flatten(1)
         hard = F.one_hot(scores.argmax(dim=-1), WORDS).double()
         probable = perplexity(scores.softmax(dim=-1).mean(dim=0))
         gradients = torch.autograd.grad(
-            (codes, probable), (scores, words), (by_codes.double(), by_perplexity.double())
+            (codes, probable), (scores, codewords), (grad_codes.double(), grad_perplexity.double())
         )
         return (codes.detach(), probable.detach(), perplexity(hard.mean(dim=0))), gradients
 
@@ -257,14 +262,14 @@ def _quantize_case(device: torch.device, batch: int, frames: int) -> Case:
         torch.manual_seed(0)
         return both(logits, codebook)
 
-    scores, words, codes = (FLOAT * t.numel() for t in (logits, codebook, by_codes))
-    forward = scores + words + codes
+    scores, codewords, codes = (FLOAT * t.numel() for t in (logits, codebook, grad_codes))
+    forward = scores + codewords + codes
     return Case(
         "quantize",
         f"B={batch} M={frames}",
         (logits, codebook),
         run,
-        [by_codes, by_perplexity],
+        [grad_codes, grad_perplexity],
         definition,
         parts,
         tolerance=1e-5,
@@ -289,11 +294,11 @@ def cmsc_cases(device: torch.device, batches: Sequence[int] = ()) -> Iterator[Ca
         given = patient.long(), segment.long(), TEMPERATURE, LEAST_NORM
 
         def plain(features: Tensor, given=given) -> Outputs:
-            return (cmsc_allpairs.cmsc_loss(features, *given, gradient=False)[0],)
+            return (cmsc_torch.cmsc_loss(features, *given, gradient=False)[0],)
 
         def plain_both(features: Tensor, given=given) -> tuple[Outputs, Sequence[Tensor]]:
-            loss, by_features = cmsc_allpairs.cmsc_loss(features, *given, gradient=True)
-            return (loss,), (by_features,)
+            loss, grad_features = cmsc_torch.cmsc_loss(features, *given, gradient=True)
+            return (loss,), (grad_features,)
 
         def definition(features=features, patient=patient, segment=segment):
             leaf = features.double().requires_grad_()
@@ -326,16 +331,16 @@ def pooling_cases(device: torch.device, batches: Sequence[int] = ()) -> Iterator
         x = torch.randn(batch, FRAMES, FEATURES, generator=generator).to(device)
         lengths = torch.randint(FRAMES // 2, FRAMES + 1, (batch, 1), generator=generator)
         padding = (torch.arange(FRAMES) >= lengths).to(device)
-        by_means = torch.randn(batch, FEATURES, generator=generator).to(device)
+        grad_means = torch.randn(batch, FEATURES, generator=generator).to(device)
 
         def run(x: Tensor, padding=padding) -> Outputs:
             return (mean_of_nonzero(x, padding),)
 
-        def definition(x=x, padding=padding, by_means=by_means):
+        def definition(x=x, padding=padding, grad_means=grad_means):
             leaf = x.double().requires_grad_()
             kept = leaf.masked_fill(padding.unsqueeze(-1), 0)
             means = kept.sum(dim=1) / (kept != 0).sum(dim=1)
-            return (means.detach(),), torch.autograd.grad(means, leaf, by_means.double())
+            return (means.detach(),), torch.autograd.grad(means, leaf, grad_means.double())
 
         def parts(both: Both, x=x):
             return both(x)
@@ -345,7 +350,7 @@ def pooling_cases(device: torch.device, batches: Sequence[int] = ()) -> Iterator
             f"B={batch}",
             (x,),
             run,
-            [by_means],
+            [grad_means],
             definition,
             parts,
             tolerance=1e-5,
@@ -360,16 +365,16 @@ def attention_cases(device: torch.device, batches: Sequence[int] = ()) -> Iterat
     for batch in batches or BATCHES:
         generator = torch.Generator().manual_seed(batch)
         shape = (batch, FRAMES, FEATURES)
-        q, k, v, by_y = (torch.randn(shape, generator=generator).to(device) for _ in "qkvy")
+        q, k, v, grad_y = (torch.randn(shape, generator=generator).to(device) for _ in "qkvy")
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> Outputs:
             return (attention(q, k, v, heads, training=True),)
 
         # Rows do not depend on one another.
-        def definition(q=q, k=k, v=v, by_y=by_y):
+        def definition(q=q, k=k, v=v, grad_y=grad_y):
             leaves = [t[:1].double().requires_grad_() for t in (q, k, v)]
             y = attention_by_the_definition(*leaves, heads)
-            return (y.detach(),), torch.autograd.grad(y, leaves, by_y[:1].double())
+            return (y.detach(),), torch.autograd.grad(y, leaves, grad_y[:1].double())
 
         def parts(both: Both, q=q, k=k, v=v):
             (y,), gradients = both(q, k, v)
@@ -381,7 +386,7 @@ def attention_cases(device: torch.device, batches: Sequence[int] = ()) -> Iterat
             f"B={batch}",
             (q, k, v),
             run,
-            [by_y],
+            [grad_y],
             definition,
             parts,
             tolerance=1e-5,
@@ -396,28 +401,28 @@ def dropout_cases(device: torch.device, batches: Sequence[int] = ()) -> Iterator
     for batch in batches or BATCHES:
         generator = torch.Generator().manual_seed(batch)
         shape = (batch, FRAMES, FEATURES)
-        x, residual, by_y = (torch.randn(shape, generator=generator).to(device) for _ in "xyz")
+        x, residual, grad_y = (torch.randn(shape, generator=generator).to(device) for _ in "xyz")
 
         def run(x: Tensor, residual: Tensor) -> Outputs:
             return (dropout(x, p, True, residual),)
 
-        def definition(x=x, residual=residual, by_y=by_y):
+        def definition(x=x, residual=residual, grad_y=grad_y):
             kept = residual.double() + x.double() / (1 - p)
-            return (kept,), (by_y.double() / (1 - p), by_y.double())
+            return (kept,), (grad_y.double() / (1 - p), grad_y.double())
 
-        def parts(both: Both, x=x, residual=residual, by_y=by_y):
+        def parts(both: Both, x=x, residual=residual, grad_y=grad_y):
             """Put in what was dropped, in gradients where it was dropped in the output."""
-            (y,), (by_x, by_residual) = both(x, residual)
+            (y,), (grad_x, grad_residual) = both(x, residual)
             was_dropped = y == residual
             y = torch.where(was_dropped, residual + x / (1 - p), y)
-            return (y,), (torch.where(was_dropped, by_y / (1 - p), by_x), by_residual)
+            return (y,), (torch.where(was_dropped, grad_y / (1 - p), grad_x), grad_residual)
 
         yield Case(
             "dropout",
             f"B={batch}",
             (x, residual),
             run,
-            [by_y],
+            [grad_y],
             definition,
             parts,
             tolerance=1e-6,
@@ -431,7 +436,7 @@ def positional_conv_cases(device: torch.device, batches: Sequence[int] = ()) -> 
     groups, kernel = 16, 128
     for batch in batches or BATCHES:
         generator = torch.Generator().manual_seed(batch)
-        x, by_y = (torch.randn(batch, FRAMES, FEATURES, generator=generator) for _ in "xy")
+        x, grad_y = (torch.randn(batch, FRAMES, FEATURES, generator=generator) for _ in "xy")
         weight = torch.randn(FEATURES, FEATURES // groups, kernel, generator=generator)
         weight, bias = weight * 0.006, torch.randn(FEATURES, generator=generator)
         inputs = tuple(tensor.to(device) for tensor in (x, weight, bias))
@@ -440,27 +445,27 @@ def positional_conv_cases(device: torch.device, batches: Sequence[int] = ()) -> 
             return (positional_conv(x, weight, bias, groups),)
 
         def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Outputs:
-            return (spectral.positional_conv(x, weight, bias, groups),)
+            return (conv_torch.positional_conv(x, weight, bias, groups),)
 
         # Rows do not depend on one another, and a whole batch in float64 takes minutes.
-        def definition(inputs=inputs, by_y=by_y):
+        def definition(inputs=inputs, grad_y=grad_y):
             row, *others = (tensor.double() for tensor in (inputs[0][:1], *inputs[1:]))
             row.requires_grad_()
             y = conv_reference.positional_conv(row, *others, groups)
-            return (y.detach(),), torch.autograd.grad(y, row, by_y[:1].to(device).double())
+            return (y.detach(),), torch.autograd.grad(y, row, grad_y[:1].to(device).double())
 
         def parts(both: Both, inputs=inputs):
             (y,), gradients = both(*inputs)
             return (y[:1],), (gradients[0][:1],)
 
         products = 2 * kernel * FRAMES * batch * FEATURES**2 // groups
-        moved = sum(tensor.numel() for tensor in (*inputs, by_y)) * FLOAT
+        moved = sum(tensor.numel() for tensor in (*inputs, grad_y)) * FLOAT
         yield Case(
             "positional_conv",
             f"B={batch}",
             inputs,
             run,
-            [by_y.to(device)],
+            [grad_y.to(device)],
             definition,
             parts,
             tolerance=1e-5,

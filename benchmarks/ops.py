@@ -3,7 +3,7 @@
     python -m benchmarks.ops [--device cuda] [--operations NAME ...] [--batches 8 128]
 
 Providers are the backends of ``fairseq_ecg.ops.backends`` (``reference`` is fairseq_signals'
-formulation, ``torch`` the fastest form in plain torch), ``compiled``, the plain form by
+formulation, ``torch`` the fastest way in plain torch), ``compiled``, the plain way by
 ``torch.compile``, and ``upstream``, fairseq_signals' own way where the reference is another one.
 One that differs from the definition in float64 is not timed, and the command
 fails.
@@ -19,7 +19,6 @@ from benchmarks import common
 from benchmarks.cases import CASES, Both, Case, Outputs
 from fairseq_ecg.ops import backends
 
-BACKENDS = ("reference", "torch", "cpu", "cuda", "triton")
 COLUMNS = (
     "operation",
     "shape",
@@ -45,7 +44,7 @@ class Provider:
     def __init__(self, case: Case, name: str):
         self.case = case
         self.name = name
-        self.backend = name if name in BACKENDS else "reference"
+        self.backend = name if name in backends.BACKENDS else "reference"
         self._run, self._both = case.run, case.both
         if name == "compiled":
             run, both = case.plain or (case.run, None)
@@ -95,38 +94,19 @@ def _compile(function: Callable) -> Callable:
 
 
 def providers(case: Case, wanted: Sequence[str]) -> list[Provider]:
-    """Find the implementations of a case that its room has and this machine can run."""
+    """Find the implementations of a case that this machine can run."""
     device = case.inputs[0].device.type
     found = []
-    for name in BACKENDS:
+    for name in backends.OPERATIONS[case.operation]:
         is_elsewhere = name in ("cpu", "cuda") and name != device
         is_slow = name == "triton" and device == "cpu"  # its interpreter says nothing of speed
         if name in wanted and not is_elsewhere and not is_slow and backends.missing(name) is None:
-            provider = Provider(case, name)
-            if _chosen(provider) == name:
-                found.append(provider)
+            found.append(Provider(case, name))
     if "compiled" in wanted:
         found.append(Provider(case, "compiled"))
     if "upstream" in wanted and case.upstream is not None:
         found.append(Provider(case, "upstream"))
     return found
-
-
-def _chosen(provider: Provider) -> str:
-    """Tell which backend a room takes for the one it is asked for."""
-    chosen = ["reference"]  # also what a room without a choice has
-    choose = backends.choose
-
-    def recording(*arguments, **options) -> str:
-        chosen.append(choose(*arguments, **options))
-        return chosen[-1]
-
-    backends.choose = recording
-    try:
-        provider.both()  # some kernels serve training alone
-    finally:
-        backends.choose = choose
-    return chosen[-1]
 
 
 def measure(
@@ -150,7 +130,7 @@ def measure(
         if provider.name != "upstream":
             provider.check()
     rows = []
-    modes = ("forward", "forward+backward") if case.slopes else ("forward",)
+    modes = ("forward", "forward+backward") if case.grad_outputs else ("forward",)
     for index, mode in enumerate(modes):
         works: dict[str, Callable | Both] = {
             provider.name: provider.forward if index == 0 else provider.both for provider in found
@@ -179,7 +159,7 @@ def main() -> None:
     parser.add_argument("--device", type=torch.device, default="cpu")
     parser.add_argument("--operations", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--batches", nargs="+", type=int, default=[], help="segments in a batch")
-    every = [*BACKENDS, "compiled", "upstream"]
+    every = [*backends.BACKENDS, "compiled", "upstream"]
     parser.add_argument("--providers", nargs="+", choices=every, default=every)
     parser.add_argument("--budget", type=float, default=2.0, help="seconds for each measurement")
     arguments = parser.parse_args()

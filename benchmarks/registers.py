@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks import common
 
-SOURCES = sorted((common.ROOT / "csrc" / "cuda").glob("*.cu"))
+SOURCES = sorted(common.ROOT.glob("csrc/*/*.cu"))
 ARCHITECTURES = ("sm_80", "sm_90")
 FLAGS = ("-std=c++17", "-O3", "-Werror", "all-warnings", "-Xptxas", "-v")
 
@@ -75,7 +75,7 @@ def compile_kernels(source: Path, architecture: str, report: Path | None = None)
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(words)
     parts = words.split("Compiling entry function '")[1:]
-    return [_parse(source.name, architecture, part) for part in parts]
+    return [_parse(f"{source.parent.name}/{source.name}", architecture, part) for part in parts]
 
 
 def _parse(source: str, architecture: str, words: str) -> Kernel:

@@ -49,7 +49,7 @@ def setup_script():
 @pytest.fixture
 def sources(tmp_path: Path) -> Path:
     """A folder with setup.py, a package and kernel sources that compile."""
-    for folder in ("csrc/cpu", "fairseq_ecg", "configs"):
+    for folder in ("csrc/answer", "fairseq_ecg", "configs"):
         (tmp_path / folder).mkdir(parents=True)
     shutil.copy(ROOT / "setup.py", tmp_path)
     (tmp_path / "pyproject.toml").write_text(
@@ -57,9 +57,9 @@ def sources(tmp_path: Path) -> Path:
     )
     (tmp_path / "fairseq_ecg" / "__init__.py").touch()
     (tmp_path / "csrc" / "binding.cpp").write_text(BINDING)
-    (tmp_path / "csrc" / "cpu" / "answer.h").write_text("constexpr int kAnswer = 42;\n")
+    (tmp_path / "csrc" / "answer" / "answer.h").write_text("constexpr int kAnswer = 42;\n")
     answer = '#include "answer.h"\nint answer() { return kAnswer; }\n'
-    (tmp_path / "csrc" / "cpu" / "answer.cpp").write_text(answer)
+    (tmp_path / "csrc" / "answer" / "cpu.cpp").write_text(answer)
     return tmp_path
 
 
@@ -230,7 +230,7 @@ def cuda(monkeypatch):
     return pretend
 
 
-HOST = ["csrc/binding.cpp", "csrc/cpu/answer.cpp"]
+HOST = ["csrc/answer/cpu.cpp", "csrc/binding.cpp"]
 
 
 @pytest.mark.parametrize("kind", ["auto", "cpu"])
@@ -239,7 +239,7 @@ def test_without_cuda_the_cpu_kernels_are_built(setup_script, sources, cuda, kin
     module, command = setup_script.extension(sources, kind)
     assert module.name == "fairseq_ecg._C"
     assert module.sources == HOST
-    assert module.depends == ["csrc/cpu/answer.h", "setup.py"]
+    assert module.depends == ["csrc/answer/answer.h", "setup.py"]
     assert command.__name__ == "BuildExtension"
 
 
@@ -251,7 +251,7 @@ def test_cuda_kernels_need_cuda(setup_script, sources, cuda):
 
 def test_cuda_kernels_need_sources(setup_script, sources, cuda):
     cuda(there=True)
-    with pytest.raises(setup_script.Unavailable, match="csrc/cuda"):
+    with pytest.raises(setup_script.Unavailable, match=r"csrc/\*/\*\.cu"):
         setup_script.extension(sources, "cuda")
 
 
@@ -264,10 +264,9 @@ def test_with_cuda_its_kernels_are_built_unless_cpu_is_asked_for(
     setup_script, sources, cuda, kind, device
 ):
     cuda(there=True)
-    (sources / "csrc" / "cuda").mkdir()
-    (sources / "csrc" / "cuda" / "kernel.cu").touch()
+    (sources / "csrc" / "answer" / "cuda.cu").touch()
     module, _ = setup_script.extension(sources, kind)
-    assert module.sources == sorted(HOST + (["csrc/cuda/kernel.cu"] if device else []))
+    assert module.sources == sorted(HOST + (["csrc/answer/cuda.cu"] if device else []))
     assert (("FAIRSEQ_ECG_CUDA", None) in module.define_macros) == device
     assert os.environ.get("TORCH_CUDA_ARCH_LIST") == (
         setup_script.ARCHITECTURES if device else None
@@ -277,8 +276,7 @@ def test_with_cuda_its_kernels_are_built_unless_cpu_is_asked_for(
 def test_architectures_of_gpus_can_be_chosen(setup_script, sources, cuda, monkeypatch):
     cuda(there=True)
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "9.0")
-    (sources / "csrc" / "cuda").mkdir()
-    (sources / "csrc" / "cuda" / "kernel.cu").touch()
+    (sources / "csrc" / "answer" / "cuda.cu").touch()
     setup_script.extension(sources, "cuda")
     assert os.environ["TORCH_CUDA_ARCH_LIST"] == "9.0"
 
@@ -342,7 +340,7 @@ def test_kernels_compile_and_import(sources):
 @needs_compiler
 def test_a_header_that_changes_has_kernels_built_again(sources):
     assert build(sources, "cpu").returncode == 0
-    header = sources / "csrc" / "cpu" / "answer.h"
+    header = sources / "csrc" / "answer" / "answer.h"
     header.write_text("constexpr int kAnswer = 43;\n")
     later = time.time() + 10
     os.utime(header, (later, later))  # clocks of file systems are coarse
@@ -374,7 +372,7 @@ def test_a_source_distribution_holds_all_of_csrc(tmp_path):
 
 @needs_compiler
 def test_kernels_that_do_not_compile_are_left_out_unless_asked_for(sources):
-    (sources / "csrc" / "cpu" / "answer.cpp").write_text("int answer() { return }\n")
+    (sources / "csrc" / "answer" / "cpu.cpp").write_text("int answer() { return }\n")
     result = build(sources, "auto")
     assert result.returncode == 0, result.stderr
     assert "without compiled kernels: they do not compile" in result.stdout

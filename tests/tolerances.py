@@ -6,7 +6,7 @@ Tolerance = tuple[float, float, str]
 
 _SUMS = "float32 sums in another order; gradients are held to the largest of a tensor"
 _POLYNOMIALS = "polynomials of single precision for logarithm, cosine and sine"
-_ONE_AND_ZERO = "the straight-through weight of a code word, (1 - p) + p, is one to rounding"
+_ONE_AND_ZERO = "the straight-through weight of a codeword, (1 - p) + p, is one to rounding"
 _ONE_DIVISION = "a weight over a whole number, rounded once"
 _FLOAT32_NOISE = (
     "two units in the last place of a batch's largest number (times the power of two below it): "

@@ -20,7 +20,7 @@ from fairseq_ecg.criterions.criterion import (
     total,
 )
 from fairseq_ecg.modules.wav2vec2 import Contrast
-from fairseq_ecg.ops.infonce import InfoNCE, count_hits, infonce
+from fairseq_ecg.ops.infonce import InfoNCE, count_correct, infonce
 from fairseq_ecg.ops.infonce_over_pool import infonce_over_pool
 
 _OWN_METRICS = {"loss", "nsignals", "sample_size", "skipped", "correct", "count"}
@@ -84,7 +84,7 @@ class Wav2Vec2Criterion(ECGCriterion):
                 loss, log["correct"], _ = _infonce(contrast, model.logit_temp)
             else:
                 loss = F.cross_entropy(logits, target, reduction="sum")
-                log["correct"] = count_hits(logits)
+                log["correct"] = count_correct(logits)
             log["count"] = float(target.numel())
             sample_size = self.sample_size(sample, target.numel())
         else:

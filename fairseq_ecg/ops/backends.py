@@ -1,8 +1,9 @@
-"""Which implementation of an operation runs.
+"""Which implementation of an operation runs: the one place where backends are known and chosen.
 
-``reference`` is plain torch and the definition, ``torch`` the fastest form in plain torch (most
-operations have but one), ``cpu`` the C++ extension, ``cuda`` its CUDA part and ``triton`` kernels
-compiled by Triton. Whichever is fastest on the device at hand is taken; one that is missing falls
+``reference`` is plain torch and the definition, ``torch`` the fastest way in plain torch where the
+reference is not, ``cpu`` the C++ extension, ``cuda`` its CUDA part and ``triton`` kernels compiled
+by Triton. :data:`OPERATIONS` lists which of them each operation has. Whichever is fastest on the
+device at hand is taken; one that is missing falls
 back to the next and says so once. The environment variable
 ``FAIRSEQ_ECG_BACKEND`` names one for every operation, and so does :func:`ask_for`, which the
 option ``task.backend`` calls, where the variable is not set; one that is asked for by name and is
@@ -14,9 +15,11 @@ import functools
 import importlib.util
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
+from torch._ops import OpOverload
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +31,22 @@ PREFERENCE = {
 }
 """Backends by type of device, the fastest first."""
 
+OPERATIONS = {
+    "attention": ("reference", "cpu"),
+    "augment": ("reference", "cpu", "cuda", "triton"),
+    "cmsc": ("reference", "torch", "cpu", "cuda", "triton"),
+    "dropout": ("reference", "cpu"),
+    "infonce": ("reference", "torch", "cpu", "cuda", "triton"),
+    "infonce_over_pool": ("reference", "torch", "cpu", "cuda", "triton"),
+    "masking": ("reference", "cpu"),
+    "philox": ("reference", "cpu", "cuda", "triton"),
+    "pooling": ("reference", "cpu", "cuda", "triton"),
+    "positional_conv": ("reference", "torch"),
+    "quantize": ("reference", "torch", "cpu", "cuda", "triton"),
+}
+"""Backends of every operation; its package and its folder in ``csrc/`` have its name."""
+
+_MODULES = {"reference": "reference", "torch": "torch_kernel", "triton": "triton_kernel"}
 
 _configured: str | None = None
 _only: str | None = None
@@ -119,22 +138,28 @@ def missing(backend: str) -> str | None:
     return None
 
 
-def choose(
-    operation: str,
-    device: torch.device,
-    backend: str | None = None,
-    has_torch: bool = False,
-) -> str:
-    """Choose the backend of an operation.
+def constant_when_compiled(function: Callable) -> Callable:
+    """Have ``torch.compile`` call a function once, while it compiles, and keep what it returns.
+
+    :func:`torch.compiler.assume_constant_result` does the same, but imports the compiler, which
+    takes two seconds, also in processes that never compile. All it does is to set this attribute.
+    """
+    function._dynamo_marked_constant = True
+    return function
+
+
+@constant_when_compiled
+def choose(operation: str, device: str, backend: str | None = None) -> str:
+    """Choose the backend of an operation, once where it is compiled.
 
     Args:
-        operation: its name, for messages.
-        device: where the tensors are.
+        operation: its name in :data:`OPERATIONS`.
+        device: type of the device where the tensors are.
         backend: a backend asked for by name; None: the environment's, or the fastest there is.
-        has_torch: whether the operation has a form in plain torch besides its reference.
 
     Returns:
-        ``reference``, ``cpu``, ``cuda``, ``triton``, or ``torch`` with ``has_torch``.
+        A backend that the operation has: where it does not have the one that was found,
+        ``torch``, or else ``reference``.
 
     Raises:
         BackendError: the backend asked for is missing, or is not for this device.
@@ -142,17 +167,63 @@ def choose(
     backend = backend or asked_for()
     if backend is not None:
         reason = missing(backend)
-        if reason is None and backend in ("cpu", "cuda") and backend != device.type:
-            reason = f"the tensors are on {device.type}"
+        if reason is None and backend in ("cpu", "cuda") and backend != device:
+            reason = f"the tensors are on {device}"
         if reason is not None:
             raise BackendError(f"backend {backend} of {operation} was asked for, but {reason}")
     else:
         backend = _fastest(device)
-    return "reference" if backend == "torch" and not has_torch else backend
+    there = OPERATIONS[operation]
+    return next(name for name in (backend, "torch", "reference") if name in there)
 
 
-def _fastest(device: torch.device) -> str:
-    for candidate in PREFERENCE.get(device.type, ()):
+def implementation(operation: str, backend: str) -> Any:
+    """Import what has the functions of an operation in one backend.
+
+    Args:
+        operation: its name in :data:`OPERATIONS`.
+        backend: what :func:`choose` returned.
+
+    Returns:
+        The module ``reference``, ``torch_kernel`` or ``triton_kernel`` of the operation's package.
+        For ``cpu`` and ``cuda`` the extension, whose operators have the names, arguments and
+        results of these modules' functions; it takes contiguous tensors.
+    """
+    if backend in ("cpu", "cuda"):
+        return torch.ops.fairseq_ecg_c
+    return importlib.import_module(f"fairseq_ecg.ops.{operation}.{_MODULES[backend]}")
+
+
+def operator(name: str) -> Callable[[Callable], OpOverload]:
+    """Make a function of tensors an operator, one node of what is compiled or traced.
+
+    :func:`torch.library.custom_op` does the same, but its operators import the compiler, which
+    takes two seconds, when they are first called, also where nothing is compiled.
+
+    Args:
+        name: of ``torch.ops.fairseq_ecg``.
+
+    Returns:
+        A decorator, which returns the operator.
+    """
+
+    def register(function: Callable) -> OpOverload:
+        schema = torch.library.infer_schema(function, mutates_args=())
+        qualified = f"fairseq_ecg::{name}"
+        torch.library.define(qualified, schema, tags=torch.Tag.pt2_compliant_tag)
+        torch.library.impl(qualified, "default", function)
+        return getattr(torch.ops.fairseq_ecg, name).default
+
+    return register
+
+
+def contiguous(*tensors: torch.Tensor | None) -> Iterator[torch.Tensor | None]:
+    """Make tensors contiguous, as kernels want them; None stays None."""
+    return (None if tensor is None else tensor.contiguous() for tensor in tensors)
+
+
+def _fastest(device: str) -> str:
+    for candidate in PREFERENCE.get(device, ()):
         reason = missing(candidate)
         if reason is None:
             return candidate

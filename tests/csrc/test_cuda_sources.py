@@ -1,6 +1,7 @@
 """The CUDA kernels compile without warnings, without PyTorch's headers and without spills."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +9,7 @@ from benchmarks.registers import ARCHITECTURES, SOURCES, CompilationError, compi
 from tests.conftest import ROOT
 
 # Bytes of a thread that a kernel may write to memory for want of registers: none, but where more
-# blocks on a multiprocessor are worth it, see csrc/cuda/augment.cu.
+# blocks on a multiprocessor are worth it, see csrc/augment/cuda.cu.
 SPILLED_BYTES = {"augment_block": 48}
 
 pytestmark = pytest.mark.skipif(
@@ -16,10 +17,14 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+def name_of(source: Path) -> str:
+    return f"{source.parent.name}_{source.stem}"
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("source", SOURCES, ids=name_of)
 def test_kernels_compile_and_fit_into_registers(source, architecture):
-    report = ROOT / "build" / "registers" / f"{source.stem}.{architecture}.txt"
+    report = ROOT / "build" / "registers" / f"{name_of(source)}.{architecture}.txt"
     kernels = compile_kernels(source, architecture, report)
     assert kernels, "a source without a kernel"
     for kernel in kernels:

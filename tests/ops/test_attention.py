@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fairseq_ecg.ops.attention import attention
+from fairseq_ecg.ops.backends import OPERATIONS
 from tests.ops import kernels
 from tests.tolerances import TOLERANCES
 
@@ -19,7 +20,7 @@ SHAPES = [
 ]
 
 
-@pytest.fixture(params=["reference", "cpu"])
+@pytest.fixture(params=OPERATIONS["attention"])
 def backend(request) -> str:
     kernels.skip_if_missing(request.param)
     return request.param

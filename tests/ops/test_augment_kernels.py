@@ -19,7 +19,7 @@ from fairseq_ecg.ops.augment import (
     pack_draws,
 )
 from fairseq_ecg.ops.augment.batch import describe
-from fairseq_ecg.ops.backends import missing
+from fairseq_ecg.ops.backends import OPERATIONS, missing
 from tests.ops import kernels
 from tests.ops.test_augment import RECORDED
 from tests.tolerances import TOLERANCES
@@ -46,7 +46,7 @@ RECIPES = {
 }
 
 
-@pytest.fixture(params=["reference", "cpu", "cuda", "triton"])
+@pytest.fixture(params=OPERATIONS["augment"])
 def backend(request) -> str:
     kernels.skip_if_missing(request.param)
     return request.param

@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from fairseq_ecg.ops.cmsc import allpairs, cmsc_loss, positive_pairs, reference
+from fairseq_ecg.ops.backends import OPERATIONS
+from fairseq_ecg.ops.cmsc import cmsc_loss, positive_pairs, reference, torch_kernel
 from tests.ops import kernels
 from tests.tolerances import TOLERANCES
 
 
-@pytest.fixture(params=["reference", "torch", "cpu", "cuda", "triton"])
+@pytest.fixture(params=OPERATIONS["cmsc"])
 def backend(request) -> str:
     kernels.skip_if_missing(request.param)
     return request.param
@@ -52,12 +53,12 @@ def run(backend, features, patient_id, segment, temperature=0.1, eps=1e-8):
     device = kernels.device_of(backend)
     batch = [tensor.to(device) for tensor in (features, patient_id, segment)]
     with kernels.nan_in_new_memory():
-        loss, by_features = gradient(cmsc_loss, *batch, temperature, eps, backend)
-    return loss.cpu(), by_features.cpu()
+        loss, grad_features = gradient(cmsc_loss, *batch, temperature, eps, backend)
+    return loss.cpu(), grad_features.cpu()
 
 
 def check(backend, features, patient_id, segment, temperature=0.1, eps=1e-8):
-    loss, by_features = run(backend, features, patient_id, segment, temperature, eps)
+    loss, grad_features = run(backend, features, patient_id, segment, temperature, eps)
     expected, expected_gradient = gradient(
         by_the_definition, features.double(), patient_id, segment, temperature, eps
     )
@@ -65,7 +66,7 @@ def check(backend, features, patient_id, segment, temperature=0.1, eps=1e-8):
     torch.testing.assert_close(loss.double(), expected, rtol=rtol, atol=atol)
     rtol, atol, _ = TOLERANCES["cmsc", backend, "gradient"]
     atol *= expected_gradient.abs().max().item()
-    torch.testing.assert_close(by_features.double(), expected_gradient, rtol=rtol, atol=atol)
+    torch.testing.assert_close(grad_features.double(), expected_gradient, rtol=rtol, atol=atol)
 
 
 @pytest.mark.parametrize(
@@ -119,18 +120,18 @@ def test_ids_of_any_integer_type_and_layout(backend):
 )
 def test_without_positive_pair(backend, patients, segments):
     features = batch(len(patients))[0]
-    loss, by_features = run(backend, features, torch.tensor(patients), torch.tensor(segments))
+    loss, grad_features = run(backend, features, torch.tensor(patients), torch.tensor(segments))
     assert loss.isnan()
-    assert not by_features.any()
+    assert not grad_features.any()
 
 
 @pytest.mark.parametrize("row", [0, 3])
 def test_nan_stays_visible(backend, row):
     features, *ids = batch(8)
     features[row, 2] = torch.nan
-    loss, by_features = run(backend, features, *ids)
+    loss, grad_features = run(backend, features, *ids)
     assert loss.isnan()
-    assert by_features[row].isnan().all()
+    assert grad_features[row].isnan().all()
 
 
 def test_without_gradient(backend):
@@ -150,18 +151,18 @@ def test_gradient_follows_what_the_loss_is_multiplied_by(backend):
         return -0.25 * cmsc_loss(*arguments)
 
     arguments = features, *ids, 0.1, 1e-8, backend
-    _, by_features = gradient(cmsc_loss, *arguments)
-    torch.testing.assert_close(gradient(scaled, *arguments)[1], -0.25 * by_features)
+    _, grad_features = gradient(cmsc_loss, *arguments)
+    torch.testing.assert_close(gradient(scaled, *arguments)[1], -0.25 * grad_features)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_other_types_are_computed_in_float32(backend, dtype):
     features, *ids = batch()
     features = features.to(dtype)
-    loss, by_features = run(backend, features, *ids)
+    loss, grad_features = run(backend, features, *ids)
     expected, expected_gradient = run(backend, features.float(), *ids)
     torch.testing.assert_close(loss, expected.to(dtype), rtol=0, atol=0)
-    torch.testing.assert_close(by_features, expected_gradient.to(dtype), rtol=0, atol=0)
+    torch.testing.assert_close(grad_features, expected_gradient.to(dtype), rtol=0, atol=0)
 
 
 def test_autocast_changes_nothing(backend):
@@ -193,9 +194,9 @@ def test_second_derivative_is_refused():
     features, *ids = batch()
     weight = torch.ones((), requires_grad=True)
     loss = weight * cmsc_loss(features.requires_grad_(), *ids, backend="torch")
-    (by_features,) = torch.autograd.grad(loss, features, create_graph=True)
+    (grad_features,) = torch.autograd.grad(loss, features, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
-        by_features.sum().backward()
+        grad_features.sum().backward()
 
 
 @pytest.mark.parametrize("wanted", [True, False])
@@ -224,7 +225,7 @@ def test_compiles_as_one_graph_for_any_number_of_rows():
 def test_no_device_is_waited_for():
     features, *ids = batch(8, patients=3)
     with kernels.WaitsForNoDevice():
-        allpairs.cmsc_loss(features, *ids, 0.1, 1e-8, True)
+        torch_kernel.cmsc_loss(features, *ids, 0.1, 1e-8, True)
         positive_pairs(*ids).sum()
     with pytest.raises(AssertionError, match="index"), kernels.WaitsForNoDevice():
         reference.cmsc_loss(features, *ids, 0.1, 1e-8)

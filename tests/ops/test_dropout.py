@@ -65,9 +65,9 @@ class TestCPUKernel:
         y = dropout(x.mT, 0.5, True, residual.mT, backend="cpu")  # of any layout in memory
         kept = (y != residual.mT).detach()
         gradient = numbers(9, 33)
-        by_x, by_residual = torch.autograd.grad(y, (x, residual), gradient, retain_graph=True)
-        assert torch.equal(by_x.mT, torch.where(kept, 2 * gradient, 0))
-        assert torch.equal(by_residual.mT, gradient)
+        grad_x, grad_residual = torch.autograd.grad(y, (x, residual), gradient, retain_graph=True)
+        assert torch.equal(grad_x.mT, torch.where(kept, 2 * gradient, 0))
+        assert torch.equal(grad_residual.mT, gradient)
 
     def test_masks_follow_pytorchs_seed_and_not_the_threads(self):
         x = numbers(100_000)

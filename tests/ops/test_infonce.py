@@ -41,7 +41,7 @@ def by_the_definition(predictions, targets, negatives, temperature) -> InfoNCE:
 
 
 def gradients(function, *inputs):
-    """The function's loss, its hits, and the gradients by predictions and targets."""
+    """The function's loss, its correct, and the gradients by predictions and targets."""
     x, y = (tensor.detach().clone().requires_grad_() for tensor in inputs[:2])
     result = function(x, y, *inputs[2:])
     result.loss.backward()
@@ -70,14 +70,14 @@ def test_one_frame_by_hand(backend):
 def test_other_types_are_computed_in_float32(backend, dtype):
     x, y, negatives = batch()
     x, y = x.to(dtype), y.to(dtype)
-    result, by_x, by_y = gradients(infonce, x, y, negatives, 0.1, backend)
+    result, grad_x, grad_y = gradients(infonce, x, y, negatives, 0.1, backend)
     in_float32, float_by_x, float_by_y = gradients(
         infonce, x.float(), y.float(), negatives, 0.1, backend
     )
     assert result.loss.dtype == torch.float32
     torch.testing.assert_close(tuple(result), tuple(in_float32), rtol=0, atol=0)
-    torch.testing.assert_close(by_x, float_by_x.to(dtype), rtol=0, atol=0)
-    torch.testing.assert_close(by_y, float_by_y.to(dtype), rtol=0, atol=0)
+    torch.testing.assert_close(grad_x, float_by_x.to(dtype), rtol=0, atol=0)
+    torch.testing.assert_close(grad_y, float_by_y.to(dtype), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("backend", PLAIN)
@@ -104,19 +104,19 @@ def test_gradient_follows_what_the_loss_is_multiplied_by():
         return result._replace(loss=-0.25 * result.loss)
 
     inputs = (*batch(), 0.1, "torch")
-    _, by_x, by_y = gradients(infonce, *inputs)
+    _, grad_x, grad_y = gradients(infonce, *inputs)
     _, scaled_by_x, scaled_by_y = gradients(scaled, *inputs)
-    torch.testing.assert_close(scaled_by_x, -0.25 * by_x)
-    torch.testing.assert_close(scaled_by_y, -0.25 * by_y)
+    torch.testing.assert_close(scaled_by_x, -0.25 * grad_x)
+    torch.testing.assert_close(scaled_by_y, -0.25 * grad_y)
 
 
 def test_second_derivative_is_refused():
     x, y, negatives = batch()
     factor = torch.ones((), requires_grad=True)
     loss = factor * infonce(x.requires_grad_(), y, negatives, 0.1, "torch").loss
-    (by_x,) = torch.autograd.grad(loss, x, create_graph=True)
+    (grad_x,) = torch.autograd.grad(loss, x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
-        by_x.sum().backward()
+        grad_x.sum().backward()
 
 
 @pytest.mark.parametrize("gradient", [True, False])

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from fairseq_ecg.ops.backends import OPERATIONS
 from fairseq_ecg.ops.infonce import infonce
 from fairseq_ecg.ops.negatives import DrawnNegatives, drawn_indices
 from tests.ops.kernels import (
@@ -15,7 +16,7 @@ from tests.ops.test_infonce import batch, by_the_definition, gradients, undrawn
 from tests.tolerances import TOLERANCES
 
 
-@pytest.fixture(params=["reference", "torch", "cpu", "cuda", "triton"])
+@pytest.fixture(params=OPERATIONS["infonce"])
 def backend(request) -> str:
     skip_if_missing(request.param)
     return request.param
@@ -30,8 +31,8 @@ def run(backend, predictions, targets, negatives, temperature=0.1):
     else:
         negatives = negatives.to(device)
     with nan_in_new_memory():
-        result, by_x, by_y = gradients(infonce, x, y, negatives, temperature, backend)
-    return result.loss.detach().cpu(), result.correct.item(), by_x.cpu(), by_y.cpu()
+        result, grad_x, grad_y = gradients(infonce, x, y, negatives, temperature, backend)
+    return result.loss.detach().cpu(), result.correct.item(), grad_x.cpu(), grad_y.cpu()
 
 
 def assert_close(actual, expected, backend, quantity):
@@ -43,13 +44,13 @@ def assert_close(actual, expected, backend, quantity):
 
 
 def check(backend, predictions, targets, negatives, temperature=0.1):
-    loss, correct, by_x, by_y = run(backend, predictions, targets, negatives, temperature)
+    loss, correct, grad_x, grad_y = run(backend, predictions, targets, negatives, temperature)
     expected, *expected_gradients = gradients(
         by_the_definition, predictions.double(), targets.double(), negatives, temperature
     )
     assert correct == expected.correct
     assert_close(loss, expected.loss.detach(), backend, "loss")
-    for actual, gradient in zip((by_x, by_y), expected_gradients, strict=True):
+    for actual, gradient in zip((grad_x, grad_y), expected_gradients, strict=True):
         assert_close(actual, gradient, backend, "gradient")
 
 
@@ -131,7 +132,7 @@ def test_hit_is_the_largest_logit_but_not_the_smallest_too(backend):
         ([0, 1, 3], False),  # all logits are zero
     ]
     for frame, (drawn, is_hit) in enumerate(rules):
-        negatives = torch.arange(6).repeat_interleave(3).view(6, 3)  # own targets: five hits
+        negatives = torch.arange(6).repeat_interleave(3).view(6, 3)  # own targets: five correct
         negatives[frame] = torch.tensor(drawn)
         _, correct, *_ = run(backend, predictions, targets, negatives.view(1, -1))
         assert correct == 5 + is_hit, frame
@@ -140,10 +141,10 @@ def test_hit_is_the_largest_logit_but_not_the_smallest_too(backend):
 def test_without_unequal_negatives_there_is_no_loss(backend):
     x, y, negatives = batch()
     y[:] = y[:, :1]
-    loss, correct, by_x, by_y = run(backend, x, y, negatives)
+    loss, correct, grad_x, grad_y = run(backend, x, y, negatives)
     assert (loss, correct) == (0, 21)
-    assert not by_x.any()
-    assert not by_y.any()
+    assert not grad_x.any()
+    assert not grad_y.any()
 
 
 def test_negative_zero_equals_zero(backend):

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from fairseq_ecg.ops.infonce import InfoNCE
-from fairseq_ecg.ops.infonce_over_pool import chunked, infonce_over_pool
+from fairseq_ecg.ops.infonce_over_pool import infonce_over_pool, torch_kernel
 
 PLAIN = ["reference", "torch"]
 
@@ -35,7 +35,7 @@ def by_the_definition(predictions, targets, pool, negatives, temperature) -> Inf
 
 
 def gradients(function, *inputs):
-    """The function's loss and hits, and the gradients by predictions, targets and pool."""
+    """The function's loss and correct, and the gradients by predictions, targets and pool."""
     x, y, z = (tensor.detach().clone().requires_grad_() for tensor in inputs[:3])
     result = function(x, y, z, *inputs[3:])
     result.loss.backward()
@@ -69,7 +69,7 @@ def test_chunks_change_nothing(monkeypatch):
     inputs = batch()
     expected = gradients(infonce_over_pool, *inputs, 0.1, "torch")
     for gathered in (1, 2 * 9 * 5, 4 * 9 * 5):
-        monkeypatch.setattr(chunked, "_GATHERED", gathered)
+        monkeypatch.setattr(torch_kernel, "_GATHERED", gathered)
         torch.testing.assert_close(gradients(infonce_over_pool, *inputs, 0.1, "torch"), expected)
 
 
@@ -95,9 +95,9 @@ def test_second_derivative_is_refused():
     x, y, z, negatives = batch()
     factor = torch.ones((), requires_grad=True)
     loss = factor * infonce_over_pool(x.requires_grad_(), y, z, negatives, 0.1, "torch").loss
-    (by_x,) = torch.autograd.grad(loss, x, create_graph=True)
+    (grad_x,) = torch.autograd.grad(loss, x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
-        by_x.sum().backward()
+        grad_x.sum().backward()
 
 
 @pytest.mark.parametrize("gradient", [True, False])

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from fairseq_ecg.ops.backends import OPERATIONS
 from fairseq_ecg.ops.infonce_over_pool import infonce_over_pool
 from tests.ops.kernels import (
     device_of,
@@ -14,7 +15,7 @@ from tests.ops.test_infonce_over_pool import batch, by_the_definition, gradients
 from tests.tolerances import TOLERANCES
 
 
-@pytest.fixture(params=["reference", "torch", "cpu", "cuda", "triton"])
+@pytest.fixture(params=OPERATIONS["infonce_over_pool"])
 def backend(request) -> str:
     skip_if_missing(request.param)
     return request.param

@@ -246,5 +246,5 @@ def test_the_kernel_refuses_what_it_cannot_read():
             cpp_kernel.draw_masked(valid, [masking], keys, [None])
     with pytest.raises(ValueError, match="keys must not be negative"):
         cpp_kernel.draw_masked([[30]], [SPANS], Streams(np.array([[-1]])), [None])
-    with pytest.raises(ValueError, match="fewer than 31 places"):
+    with pytest.raises(ValueError, match="fewer than 31 positions"):
         cpp_kernel.draw_masked([[30]], [SPANS], keys, [31])

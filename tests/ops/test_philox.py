@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from fairseq_ecg.ops.backends import OPERATIONS
 from fairseq_ecg.ops.philox import Stream, origin, random_numbers, random_words, reference
 from tests.ops import kernels
 from tests.tolerances import TOLERANCES
@@ -20,7 +21,7 @@ KNOWN_ANSWERS = [
 ]
 
 
-@pytest.fixture(params=["reference", "cpu", "cuda", "triton"])
+@pytest.fixture(params=OPERATIONS["philox"])
 def backend(request) -> str:
     kernels.skip_if_missing(request.param)
     return request.param

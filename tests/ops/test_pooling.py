@@ -3,11 +3,12 @@
 import pytest
 import torch
 
+from fairseq_ecg.ops.backends import OPERATIONS
 from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
 from tests.ops import kernels
 from tests.tolerances import TOLERANCES
 
-BACKENDS = ["reference", "cpu", "cuda", "triton"]
+BACKENDS = OPERATIONS["pooling"]
 
 
 @pytest.fixture(params=BACKENDS)
@@ -41,12 +42,12 @@ def run(backend, x, frame_mask):
     device = kernels.device_of(backend)
     frame_mask = None if frame_mask is None else frame_mask.to(device)
     with kernels.nan_in_new_memory():
-        means, by_x = gradient(mean_of_nonzero, x.to(device), frame_mask, backend)
-    return means.cpu(), by_x.cpu()
+        means, grad_x = gradient(mean_of_nonzero, x.to(device), frame_mask, backend)
+    return means.cpu(), grad_x.cpu()
 
 
 def check(backend, x, frame_mask):
-    means, by_x = run(backend, x, frame_mask)
+    means, grad_x = run(backend, x, frame_mask)
     expected = torch.empty_like(means, dtype=torch.float64)
     expected_by_x = torch.zeros_like(x, dtype=torch.float64)
     for row, of_row in enumerate(x.double()):
@@ -55,7 +56,7 @@ def check(backend, x, frame_mask):
         expected[row] = present.sum(0) / count
         weights = torch.arange(1.0, x.shape[2] + 1) + row * x.shape[2]
         expected_by_x[row, : len(present)] = weights / count
-    for quantity, one, other in (("mean", means, expected), ("gradient", by_x, expected_by_x)):
+    for quantity, one, other in (("mean", means, expected), ("gradient", grad_x, expected_by_x)):
         rtol, atol, _ = TOLERANCES["pooling", backend, quantity]
         torch.testing.assert_close(one.double(), other, rtol=rtol, atol=atol)
 
@@ -84,9 +85,9 @@ def test_channels_that_are_zero_throughout_are_nan(backend):
 def test_row_of_padding_alone(backend):
     x, frame_mask = batch()
     frame_mask[1] = True
-    means, by_x = run(backend, x, frame_mask)
+    means, grad_x = run(backend, x, frame_mask)
     assert means[1].isnan().all()
-    assert not by_x[1].any()
+    assert not grad_x[1].any()
 
 
 def test_nan_stays_visible(backend):
@@ -106,10 +107,10 @@ def test_any_layout_of_memory(backend):
 def test_other_types_are_computed_in_float32(backend, dtype):
     x, frame_mask = batch()
     x = x.to(dtype)
-    means, by_x = run(backend, x, frame_mask)
+    means, grad_x = run(backend, x, frame_mask)
     expected, expected_by_x = run(backend, x.float(), frame_mask)
     torch.testing.assert_close(means, expected.to(dtype), rtol=0, atol=0)
-    torch.testing.assert_close(by_x, expected_by_x.to(dtype), rtol=1e-2, atol=0)
+    torch.testing.assert_close(grad_x, expected_by_x.to(dtype), rtol=1e-2, atol=0)
 
 
 def test_double_precision_is_kept_unless_a_backend_is_named():
@@ -152,9 +153,9 @@ def test_second_derivative_is_refused():
     x = batch()[0].nan_to_num(nan=1.0).requires_grad_()
     weight = torch.ones((), requires_grad=True)
     total = (weight * mean_of_nonzero(x, backend="cpu")).sum()
-    (by_x,) = torch.autograd.grad(total, x, create_graph=True)
+    (grad_x,) = torch.autograd.grad(total, x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
-        by_x.sum().backward()
+        grad_x.sum().backward()
 
 
 @pytest.mark.parametrize("masked", [True, False])

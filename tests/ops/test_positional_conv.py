@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from fairseq_ecg.ops import positional_conv as room
-from fairseq_ecg.ops.positional_conv import positional_conv, reference, spectral
+from fairseq_ecg.ops import positional_conv as package
+from fairseq_ecg.ops.positional_conv import positional_conv, reference, torch_kernel
 from tests.tolerances import TOLERANCES
 
 
@@ -20,8 +20,8 @@ def gradients(function, *tensors, groups):
     tensors = [tensor.detach().requires_grad_() for tensor in tensors]
     y = function(*tensors, groups)
     generator = torch.Generator().manual_seed(1)
-    by_y = torch.randn(y.shape, generator=generator, dtype=torch.float64).to(y.dtype)
-    return y.detach(), *torch.autograd.grad(y, tensors, by_y)
+    grad_y = torch.randn(y.shape, generator=generator, dtype=torch.float64).to(y.dtype)
+    return y.detach(), *torch.autograd.grad(y, tensors, grad_y)
 
 
 def test_one_channel_by_hand():
@@ -30,8 +30,8 @@ def test_one_channel_by_hand():
     bias = torch.tensor([0.5])
     # Frame t: 2 x[t - 2] + 3 x[t - 1] + 5 x[t] + 7 x[t + 1].
     expected = [5 + 70 + 0.5, 3 + 50 + 700 + 0.5, 2 + 30 + 500 + 0.5]
-    for form in (reference, spectral):
-        y = form.positional_conv(x, weight, bias, 1)
+    for module in (reference, torch_kernel):
+        y = module.positional_conv(x, weight, bias, 1)
         assert y.flatten().tolist() == pytest.approx(expected, rel=1e-6)
 
 
@@ -50,7 +50,7 @@ def test_spectra_give_the_numbers_and_gradients_of_the_convolution(
     rows, frames, channels, groups, kernel
 ):
     given = inputs(rows, frames, channels, groups, kernel)
-    found = gradients(spectral.positional_conv, *given, groups=groups)
+    found = gradients(torch_kernel.positional_conv, *given, groups=groups)
     exact = [tensor.double() for tensor in given]
     expected = gradients(reference.positional_conv, *exact, groups=groups)
     rtol, atol, _ = TOLERANCES["positional_conv", "torch", "all"]
@@ -63,7 +63,7 @@ def test_spectra_give_the_numbers_and_gradients_of_the_convolution(
 def test_long_kernels_on_the_cpu_take_spectra(monkeypatch, kernel, is_spectral):
     monkeypatch.delenv("FAIRSEQ_ECG_BACKEND", raising=False)
     calls = []
-    monkeypatch.setattr(room.spectral, "positional_conv", lambda *a: calls.append(a) or a[0])
+    monkeypatch.setattr(package.torch_kernel, "positional_conv", lambda *a: calls.append(a) or a[0])
     positional_conv(*inputs(1, 20, 4, 2, kernel), 2)
     positional_conv(*inputs(1, 20, 4, 2, kernel), 2, backend="reference")
     assert len(calls) == is_spectral
@@ -71,7 +71,7 @@ def test_long_kernels_on_the_cpu_take_spectra(monkeypatch, kernel, is_spectral):
 
 def test_half_precision_is_computed_in_float32():
     given = inputs(2, 50, 8, 2, 64, torch.bfloat16)
-    exact = spectral.positional_conv(*(tensor.float() for tensor in given), 2)
+    exact = torch_kernel.positional_conv(*(tensor.float() for tensor in given), 2)
     with torch.autocast("cpu", torch.bfloat16):
         y = positional_conv(*given, 2, backend="torch")
     assert y.dtype == torch.bfloat16

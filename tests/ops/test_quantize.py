@@ -84,33 +84,33 @@ def test_autocast_changes_nothing(backend, training):
 def test_second_derivative_is_refused():
     logits, codebook = inputs()
     codes = quantize(logits, codebook, 2.0, True, "torch").codes
-    (by_codebook,) = torch.autograd.grad(codes.pow(2).sum(), codebook, create_graph=True)
+    (grad_codebook,) = torch.autograd.grad(codes.pow(2).sum(), codebook, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
-        by_codebook.sum().backward()
+        grad_codebook.sum().backward()
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_operators_are_registered_soundly(training):
     logits, codebook = inputs()
-    draws = torch.empty(logits.shape).exponential_() if training else None
+    noise = torch.empty(logits.shape).exponential_() if training else None
     operators = torch.ops.fairseq_ecg
-    arguments = logits, codebook, draws, torch.tensor(2.0), "torch"
+    arguments = logits, codebook, noise, torch.tensor(2.0), "torch"
     torch.library.opcheck(operators.quantize.default, arguments)
-    codes, choices, _, perplexity, slopes = operators.quantize(*arguments)
+    codes, choices, _, perplexity, grad_probs = operators.quantize(*arguments)
     logits, codebook, codes = logits.detach(), codebook.detach(), codes.detach()
     arguments = (
         logits,
         codebook,
-        draws,
+        noise,
         codes,
-        slopes,
+        grad_probs,
         perplexity.detach(),
         torch.tensor(2.0),
         "torch",
     )
-    torch.library.opcheck(operators.quantize_by_logits.default, arguments)
+    torch.library.opcheck(operators.quantize_grad_logits.default, arguments)
     arguments = choices, codes, 5, "torch"
-    torch.library.opcheck(operators.quantize_by_codebook.default, arguments)
+    torch.library.opcheck(operators.quantize_grad_codebook.default, arguments)
 
 
 @pytest.mark.parametrize("training", [True, False])

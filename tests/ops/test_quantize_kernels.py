@@ -3,33 +3,34 @@
 import pytest
 import torch
 
-from fairseq_ecg.ops.quantize import Quantized, gather, quantize
+from fairseq_ecg.ops.backends import OPERATIONS
+from fairseq_ecg.ops.quantize import Quantized, quantize, torch_kernel
 from tests.ops import kernels
 from tests.tolerances import TOLERANCES
 
 
-@pytest.fixture(params=["reference", "torch", "cpu", "cuda", "triton"])
+@pytest.fixture(params=OPERATIONS["quantize"])
 def backend(request) -> str:
     kernels.skip_if_missing(request.param)
     return request.param
 
 
-def inputs(frames=7, groups=2, words=5, channels=3, seed=0):
+def inputs(frames=7, groups=2, codewords=5, channels=3, seed=0):
     """Logits, a codebook, and what the sum of codes is weighted by."""
     generator = torch.Generator().manual_seed(seed)
-    logits = 2 * torch.randn(frames, groups, words, generator=generator)
-    codebook = torch.rand(groups, words, channels, generator=generator)
+    logits = 2 * torch.randn(frames, groups, codewords, generator=generator)
+    codebook = torch.rand(groups, codewords, channels, generator=generator)
     return logits, codebook, torch.randn(frames, groups * channels, generator=generator)
 
 
-def by_the_definition(logits, codebook, temperature, draws) -> Quantized:
+def by_the_definition(logits, codebook, temperature, noise) -> Quantized:
     """In float64: a straight-through choice, and perplexities from mean choices."""
-    words = torch.arange(logits.shape[2])
-    hard = (logits.argmax(-1, keepdim=True) == words).double()
+    codewords = torch.arange(logits.shape[2])
+    hard = (logits.argmax(-1, keepdim=True) == codewords).double()
     choice = hard
-    if draws is not None:
-        soft = ((logits - draws.log()) / temperature).softmax(-1)
-        choice = (soft.argmax(-1, keepdim=True) == words).double() + soft - soft.detach()
+    if noise is not None:
+        soft = ((logits - noise.log()) / temperature).softmax(-1)
+        choice = (soft.argmax(-1, keepdim=True) == codewords).double() + soft - soft.detach()
     codes = torch.einsum("ngv,gvd->ngd", choice, codebook).flatten(1)
 
     def perplexity(mean):
@@ -50,18 +51,18 @@ def run(backend, logits, codebook, weights, temperature=2.0, training=True, seed
     """Run a backend on its device from memory full of NaN; also return what noise was drawn."""
     moved = [tensor.to(kernels.device_of(backend)) for tensor in (logits, codebook, weights)]
     torch.manual_seed(seed)
-    draws = torch.empty(moved[0].shape, device=moved[0].device).exponential_().cpu()
+    noise = torch.empty(moved[0].shape, device=moved[0].device).exponential_().cpu()
     torch.manual_seed(seed)
     with kernels.nan_in_new_memory():
         results = gradients(lambda x, y: quantize(x, y, temperature, training, backend), *moved)
-    return results, draws if training else None
+    return results, noise if training else None
 
 
 def check(backend, logits, codebook, weights, temperature=2.0, training=True):
-    actual, draws = run(backend, logits, codebook, weights, temperature, training)
+    actual, noise = run(backend, logits, codebook, weights, temperature, training)
     double = [tensor.double() for tensor in (logits, codebook, weights)]
-    draws = None if draws is None else draws.double()
-    expected = gradients(lambda x, y: by_the_definition(x, y, temperature, draws), *double)
+    noise = None if noise is None else noise.double()
+    expected = gradients(lambda x, y: by_the_definition(x, y, temperature, noise), *double)
     quantities = ["codes", "perplexity", "perplexity", "gradient", "gradient"]
     for quantity, one, other in zip(quantities, actual, expected, strict=True):
         rtol, atol, _ = TOLERANCES["quantize", backend, quantity]
@@ -71,21 +72,21 @@ def check(backend, logits, codebook, weights, temperature=2.0, training=True):
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize(
-    ("frames", "groups", "words", "channels"),
+    ("frames", "groups", "codewords", "channels"),
     [(1, 1, 2, 1), (7, 2, 5, 3), (3, 1, 16, 16), (33, 1, 17, 9), (18, 2, 40, 33), (5, 1, 70, 2)],
 )
-def test_codes_perplexities_and_gradients(backend, frames, groups, words, channels, training):
-    check(backend, *inputs(frames, groups, words, channels), training=training)
+def test_codes_perplexities_and_gradients(backend, frames, groups, codewords, channels, training):
+    check(backend, *inputs(frames, groups, codewords, channels), training=training)
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.5, 10.0])
 def test_temperatures(backend, temperature):
-    check(backend, *inputs(frames=9, words=30), temperature)
+    check(backend, *inputs(frames=9, codewords=30), temperature)
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_any_layout_of_memory(backend, training):
-    logits, codebook, weights = inputs(frames=9, words=11)
+    logits, codebook, weights = inputs(frames=9, codewords=11)
     strided = [tensor.mT.contiguous().mT for tensor in (logits, codebook, weights)]
     check(backend, *strided, training=training)
 
@@ -105,7 +106,7 @@ def test_first_of_equal_logits(backend):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_words_that_cannot_be_chosen(backend, training):
-    logits, codebook, weights = inputs(frames=13, words=20)
+    logits, codebook, weights = inputs(frames=13, codewords=20)
     logits[::3, :, 3:9] = -torch.inf
     logits[1::3, 0, :-1] = -torch.inf
     check(backend, logits, codebook, weights, training=training)
@@ -113,7 +114,7 @@ def test_words_that_cannot_be_chosen(backend, training):
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_what_is_not_finite_stays_visible(backend, value):
-    logits, codebook, weights = inputs(frames=13, words=20)
+    logits, codebook, weights = inputs(frames=13, codewords=20)
     logits[3, 1, 7] = value
     expected, _ = run("reference", logits, codebook, weights)
     actual, _ = run(backend, logits, codebook, weights)
@@ -137,10 +138,10 @@ def test_nothing_to_choose_from(backend):
 
 
 def test_draws_are_those_of_gumbel_softmax(backend):
-    """Noise decides among equal logits: which words are chosen shows what was drawn."""
+    """Noise decides among equal logits: which codewords are chosen shows what was drawn."""
     codebook = torch.arange(2 * 9.0).view(2, 9, 1)
-    (codes, *_), draws = run(backend, torch.zeros(15, 2, 9), codebook, torch.ones(15, 2))
-    assert torch.equal(codes, draws.argmin(-1) + torch.tensor([0.0, 9.0]))
+    (codes, *_), noise = run(backend, torch.zeros(15, 2, 9), codebook, torch.ones(15, 2))
+    assert torch.equal(codes, noise.argmin(-1) + torch.tensor([0.0, 9.0]))
 
 
 @pytest.mark.parametrize("what", ["codes", "perplexity"])
@@ -168,13 +169,17 @@ def test_gradient_of_one_result_alone(backend, what, training):
 
 def test_no_device_is_waited_for():
     logits, codebook, _ = inputs()
-    draws = torch.empty(logits.shape).exponential_()
+    noise = torch.empty(logits.shape).exponential_()
     temperature = torch.tensor(2.0)
     with kernels.WaitsForNoDevice():
-        codes, choices, perplexities, slopes = gather.quantize(logits, codebook, draws, temperature)
-        by_choices = torch.zeros(2, 7, 5)
-        gather.by_logits(logits, draws, by_choices, slopes, perplexities[1], temperature)
-        gather.by_codebook(choices, codes, 5)
+        codes, choices, perplexities, grad_probs = torch_kernel.quantize(
+            logits, codebook, noise, temperature
+        )
+        grad_choices = torch.zeros(2, 7, 5)
+        torch_kernel.quantize_grad_logits(
+            logits, noise, grad_choices, grad_probs, perplexities[1], temperature
+        )
+        torch_kernel.quantize_grad_codebook(choices, codes, 5)
 
 
 def test_threads_change_nothing():
@@ -200,11 +205,11 @@ def test_triton_kernels_compile_for_a_gpu(has_noise):
     pytest.importorskip("triton")
     from fairseq_ecg.ops.quantize.triton_kernel import _choose, _differentiate
 
-    sizes = dict.fromkeys(("frames", "groups", "words"), "i32") | {"temperature": "*fp32"}
-    arguments = {"logits": "*fp32", "draws": "*fp32", "best": "*i32", "choices": "*i32"}
+    sizes = dict.fromkeys(("frames", "groups", "codewords"), "i32") | {"temperature": "*fp32"}
+    arguments = {"logits": "*fp32", "noise": "*fp32", "best": "*i32", "choices": "*i32"}
     arguments |= {"sums": "*fp32"} | sizes
     kernels.compile_triton(_choose, arguments, SAMPLES=has_noise, FRAMES=16, WIDTH=512)
-    names = "logits", "draws", "by_choices", "slopes", "by_perplexity", "gradient"
+    names = "logits", "noise", "grad_choices", "grad_probs", "grad_perplexity", "gradient"
     arguments = dict.fromkeys(names, "*fp32") | sizes
     kernels.compile_triton(
         _differentiate, arguments, HAS_CHOICE=has_noise, HAS_PERPLEXITY=True, WIDTH=512

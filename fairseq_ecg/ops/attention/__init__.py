@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fairseq_ecg.ops import backends
-from fairseq_ecg.ops.attention import cpp_kernel, reference
+from fairseq_ecg.ops.attention import reference
 from fairseq_ecg.ops.attention.reference import split
 
 __all__ = ["attention", "split"]
@@ -31,7 +31,7 @@ def attention(
     There is a kernel for training on the CPU, which takes queries, keys and values as they leave
     their projections; PyTorch's own attention has no fast path with dropout there, and a slower
     backward pass without. The kernel computes in float32. Its masks are Philox's, seeded by one
-    number of PyTorch's generator, see the room's README. On other devices, for other types, if all
+    number of PyTorch's generator, see the package's README. On other devices, for other types, if all
     weights are dropped, and where there is neither dropout nor a gradient, PyTorch's own attention
     is fast and runs, the ``reference``. There is no second derivative but by the reference.
 
@@ -87,15 +87,10 @@ def _check(
 def _has_kernel(q: Tensor, k: Tensor, v: Tensor, backend: str | None) -> bool:
     is_alike = q.dtype == k.dtype == v.dtype and q.numel() > 0
     is_for_it = is_alike and q.device.type == "cpu" and q.dtype in _KERNEL_TYPES
-    return _choose(q.device.type, backend) == "cpu" and is_for_it
+    return backends.choose("attention", q.device.type, backend) == "cpu" and is_for_it
 
 
-@torch.compiler.assume_constant_result
-def _choose(device_type: str, backend: str | None) -> str:
-    return backends.choose("attention", torch.device(device_type), backend)
-
-
-@torch.library.custom_op("fairseq_ecg::attention", mutates_args=())
+@backends.operator("attention")
 def _attention(
     q: Tensor,
     k: Tensor,
@@ -106,11 +101,17 @@ def _attention(
     dropout_p: float,
     gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the output, and weights and their factors for the backward pass (or empty)."""
-    return cpp_kernel.attention(q, k, v, padding_mask, seed, heads, dropout_p, gradient)
+    """Return the output, and what the backward pass needs of the weights (or empty).
+
+    That are shares ``(B, heads, T, pitch)`` float32, of which the first T of a line are a query's
+    weights but for a factor, those that are dropped negative; and the factors ``(B, heads, T)``.
+    """
+    run = backends.implementation("attention", "cpu").attention
+    frames, mask = map(_with_contiguous_channels, (q, k, v)), backends.contiguous(padding_mask)
+    return run(*frames, *mask, seed, heads, dropout_p, gradient)
 
 
-@_attention.register_fake
+@torch.library.register_fake(_attention)
 def _(q, k, v, padding_mask, seed, heads, dropout_p, gradient):
     rows, frames, _ = q.shape
     queries = (rows, heads, frames)
@@ -121,9 +122,9 @@ def _(q, k, v, padding_mask, seed, heads, dropout_p, gradient):
     return q.new_empty(q.shape), shares, factors
 
 
-@torch.library.custom_op("fairseq_ecg::attention_backward", mutates_args=())
+@backends.operator("attention_backward")
 def _attention_backward(
-    by_output: Tensor,
+    grad_output: Tensor,
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -134,14 +135,19 @@ def _attention_backward(
     dropout_p: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients by ``q``, ``k`` and ``v``."""
-    return cpp_kernel.attention_backward(
-        by_output, q, k, v, padding_mask, shares, factors, heads, dropout_p
-    )
+    run = backends.implementation("attention", "cpu").attention_backward
+    frames = map(_with_contiguous_channels, (grad_output, q, k, v))
+    mask = backends.contiguous(padding_mask)
+    return run(*frames, *mask, shares, factors, heads, dropout_p)
 
 
-@_attention_backward.register_fake
-def _(by_output, q, k, v, padding_mask, shares, factors, heads, dropout_p):
+@torch.library.register_fake(_attention_backward)
+def _(grad_output, q, k, v, padding_mask, shares, factors, heads, dropout_p):
     return tuple(x.new_empty(x.shape) for x in (q, k, v))
+
+
+def _with_contiguous_channels(frames: Tensor) -> Tensor:
+    return frames if frames.stride(-1) == 1 else frames.contiguous()
 
 
 def _keep_weights(ctx, inputs, output):
@@ -151,9 +157,9 @@ def _keep_weights(ctx, inputs, output):
 
 
 @once_differentiable
-def _backward(ctx, by_output, *_):
-    gradients = _attention_backward(by_output, *ctx.saved_tensors, ctx.heads, ctx.dropout_p)
+def _backward(ctx, grad_output, *_):
+    gradients = _attention_backward(grad_output, *ctx.saved_tensors, ctx.heads, ctx.dropout_p)
     return *gradients, *[None] * 5
 
 
-_attention.register_autograd(_backward, setup_context=_keep_weights)
+torch.library.register_autograd(_attention, _backward, setup_context=_keep_weights)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from fairseq_ecg.ops import backends
-from fairseq_ecg.ops.augment import cpp_kernel, reference
 from fairseq_ecg.ops.augment.augmentation import Augmentation
 from fairseq_ecg.ops.augment.baseline_shift import BaselineShift
 from fairseq_ecg.ops.augment.baseline_wander import BaselineWander
@@ -90,17 +89,12 @@ def apply_batch(
         raise ValueError(f"normals must be (n, *{tuple(ecgs.shape)}), not {tuple(normals.shape)}")
     if len(augmentations) == 0:
         return ecgs.float()
-    chosen = _choose(ecgs.device.type, backend)
+    chosen = backends.choose("augment", ecgs.device.type, backend)
     recipe = describe(augmentations)
     return _augment(ecgs.float(), parameters, origins, layouts, normals, recipe, chosen)
 
 
-@torch.compiler.assume_constant_result
-def _choose(device_type: str, backend: str | None) -> str:
-    return backends.choose("augment", torch.device(device_type), backend)
-
-
-@torch.library.custom_op("fairseq_ecg::augment", mutates_args=())
+@backends.operator("augment")
 def _augment(
     ecgs: Tensor,
     parameters: Tensor,
@@ -110,27 +104,13 @@ def _augment(
     recipe: Sequence[int],
     backend: str,
 ) -> Tensor:
-    if backend == "reference":
-        form = reference.augment
-    elif backend == "triton":
-        from fairseq_ecg.ops.augment import triton_kernel
-
-        form = triton_kernel.augment
-    else:
-        form = cpp_kernel.augment
+    run = backends.implementation("augment", backend).augment
     if normals is not None and backend != "reference":
-        normals = normals.float().contiguous()
+        normals = normals.float()
     with torch.autocast(ecgs.device.type, enabled=False):
-        return form(
-            ecgs.contiguous(),
-            parameters.contiguous(),
-            origins.contiguous(),
-            layouts.contiguous(),
-            normals,
-            recipe,
-        )
+        return run(*backends.contiguous(ecgs, parameters, origins, layouts, normals), recipe)
 
 
-@_augment.register_fake
+@torch.library.register_fake(_augment)
 def _(ecgs, parameters, origins, layouts, normals, recipe, backend):
     return ecgs.new_empty(ecgs.shape)

@@ -200,10 +200,11 @@ def _numbers(
 def _draw(counters: Tensor, seeds: Tensor, kind: str) -> Tensor:
     """Four numbers of each counter (B, N, 4), in float64, as ``(B, 4 * N)``."""
     shape = (len(counters), 4 * counters.shape[1])
-    kernel = philox.reference if backends.missing("cpu") else philox.cpp_kernel
+    backend = "reference" if backends.missing("cpu") else "cpu"
     seeds = seeds.expand(counters.shape[:2]).flatten().contiguous()
     counters = counters.flatten(0, 1).contiguous()
-    drawn = kernel.random_numbers(counters, seeds, philox.reference.KINDS.index(kind))
+    run = backends.implementation("philox", backend).random_numbers
+    drawn = run(counters, seeds, philox.reference.KINDS.index(kind))
     return drawn.view(shape).double()
 
 

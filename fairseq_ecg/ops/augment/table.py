@@ -1,7 +1,7 @@
 """How the draws of a batch are laid out: one row of float64 numbers for each recording.
 
 The first columns are the window's, the others those of one augmentation after the other. C++ knows
-the same numbers from ``csrc/augment.h``.
+the same numbers from ``csrc/augment/augment.h``.
 """
 
 from enum import IntEnum

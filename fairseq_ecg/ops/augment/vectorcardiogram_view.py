@@ -48,7 +48,7 @@ class VectorcardiogramView(Augmentation):
 
     The ECG becomes a vectorcardiogram, which is turned about its three axes and stretched along
     them; the eight independent leads are those of the result (by the pseudoinverse), the
-    derived limb leads follow from I and II. See the room's README for the matrices.
+    derived limb leads follow from I and II. See the package's README for the matrices.
 
     Args:
         p: probability of being applied; applies if ``p > u``.

@@ -2,11 +2,11 @@
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from fairseq_ecg.ops import backends
-from fairseq_ecg.ops.cmsc import allpairs, cpp_kernel, reference
-from fairseq_ecg.ops.cmsc.allpairs import positive_pairs
+from fairseq_ecg.ops.cmsc import reference
+from fairseq_ecg.ops.cmsc.torch_kernel import positive_pairs
+from fairseq_ecg.ops.losses import register_gradients
 
 __all__ = ["cmsc_loss", "positive_pairs"]
 
@@ -63,7 +63,7 @@ def cmsc_loss(
     if features.dtype == torch.float64 and backend is None:
         chosen, precise = "torch", features
     else:
-        chosen, precise = _choose(features.device.type, backend), features.float()
+        chosen, precise = backends.choose("cmsc", features.device.type, backend), features.float()
     if chosen == "reference":
         with torch.autocast(features.device.type, enabled=False):
             loss = reference.cmsc_loss(precise, patient_id, segment, temperature, eps)
@@ -73,12 +73,7 @@ def cmsc_loss(
     return loss.to(features.dtype)
 
 
-@torch.compiler.assume_constant_result
-def _choose(device_type: str, backend: str | None) -> str:
-    return backends.choose("cmsc", torch.device(device_type), backend, has_torch=True)
-
-
-@torch.library.custom_op("fairseq_ecg::cmsc_loss", mutates_args=())
+@backends.operator("cmsc_loss")
 def _cmsc_loss(
     features: Tensor,
     patient_id: Tensor,
@@ -89,39 +84,15 @@ def _cmsc_loss(
     backend: str,
 ) -> tuple[Tensor, Tensor]:
     """Return the loss and its gradient (or an empty tensor)."""
-    if backend == "torch":
-        form = allpairs.cmsc_loss
-    elif backend == "triton":
-        from fairseq_ecg.ops.cmsc import triton_kernel
-
-        form = triton_kernel.cmsc_loss
-    else:
-        form = cpp_kernel.cmsc_loss
+    run = backends.implementation("cmsc", backend).cmsc_loss
     with torch.autocast(features.device.type, enabled=False):
-        return form(
-            features.contiguous(),
-            patient_id.contiguous(),
-            segment.contiguous(),
-            temperature,
-            eps,
-            gradient,
-        )
+        tensors = backends.contiguous(features, patient_id, segment)
+        return run(*tensors, temperature, eps, gradient)
 
 
-@_cmsc_loss.register_fake
+@torch.library.register_fake(_cmsc_loss)
 def _(features, patient_id, segment, temperature, eps, gradient, backend):
     return features.new_empty(()), features.new_empty(features.shape if gradient else (0,))
 
 
-def _keep_gradient(ctx, inputs, output):
-    ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(output[1])
-
-
-@once_differentiable
-def _scale_gradient(ctx, by_loss, _):
-    (by_features,) = ctx.saved_tensors
-    return by_loss * by_features, None, None, None, None, None, None
-
-
-_cmsc_loss.register_autograd(_scale_gradient, setup_context=_keep_gradient)
+register_gradients(_cmsc_loss, 1)

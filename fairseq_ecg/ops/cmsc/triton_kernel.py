@@ -19,7 +19,7 @@ def cmsc_loss(
     eps: float,
     gradient: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Compute what :func:`fairseq_ecg.ops.cmsc.allpairs.cmsc_loss` does, arguments likewise."""
+    """Compute what :func:`fairseq_ecg.ops.cmsc.torch_kernel.cmsc_loss` does, arguments likewise."""
     rows = features.shape[0]
     scale = torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp(min=eps)
     unit = features / scale
@@ -95,7 +95,7 @@ def _differentiate(
     temperature,
     ROWS: tl.constexpr,
 ):
-    """Turn one row's similarities into the loss's slopes by the products of units."""
+    """Turn one row's similarities into the loss's dlogits by the products of units."""
     i = tl.program_id(0).to(tl.int64)
     factor = 1.0 / (tl.maximum(tl.load(count), 1).to(tl.float32) * temperature)
     own_sum, own_count = tl.load(log_sums + i), tl.load(n_positive + i).to(tl.float32)
@@ -104,6 +104,6 @@ def _differentiate(
         logits = tl.load(pairs + i * rows + j, mask=is_opposite, other=0.0) / temperature
         sums = tl.load(log_sums + j, mask=is_opposite, other=0.0)
         counts = tl.load(n_positive + j, mask=is_opposite, other=0).to(tl.float32)
-        slopes = own_count * tl.exp(logits - own_sum) + counts * tl.exp(logits - sums)
-        slopes = (slopes - tl.where(is_positive, 2.0, 0.0)) * factor
-        tl.store(pairs + i * rows + j, tl.where(is_opposite, slopes, 0.0), mask=j < rows)
+        dlogits = own_count * tl.exp(logits - own_sum) + counts * tl.exp(logits - sums)
+        dlogits = (dlogits - tl.where(is_positive, 2.0, 0.0)) * factor
+        tl.store(pairs + i * rows + j, tl.where(is_opposite, dlogits, 0.0), mask=j < rows)

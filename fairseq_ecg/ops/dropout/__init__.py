@@ -52,23 +52,19 @@ def dropout(
 
 
 def has_kernel(x: Tensor, backend: str | None = None) -> bool:
-    """Tell whether a kernel, and not PyTorch, draws the masks for tensors such as ``x``."""
-    return x.device.type == "cpu" and x.dtype in _KERNEL_TYPES and _choose(backend) == "cpu"
+    """Return whether a kernel, and not PyTorch, draws the masks for tensors such as ``x``."""
+    is_for_it = x.device.type == "cpu" and x.dtype in _KERNEL_TYPES
+    return is_for_it and backends.choose("dropout", "cpu", backend) == "cpu"
 
 
-@torch.compiler.assume_constant_result
-def _choose(backend: str | None) -> str:
-    return backends.choose("dropout", torch.device("cpu"), backend)
-
-
-@torch.library.custom_op("fairseq_ecg::dropout", mutates_args=())
+@backends.operator("dropout")
 def _dropout(x: Tensor, residual: Tensor | None, seed: Tensor, p: float) -> Tensor:
     """Keep or drop the numbers of ``x`` as the seed says, and add the residual."""
-    residual = None if residual is None else residual.contiguous()
-    return torch.ops.fairseq_ecg_c.dropout(x.contiguous(), residual, seed, p)
+    run = backends.implementation("dropout", "cpu").dropout
+    return run(*backends.contiguous(x, residual), seed, p)
 
 
-@_dropout.register_fake
+@torch.library.register_fake(_dropout)
 def _(x, residual, seed, p):
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
@@ -81,8 +77,8 @@ def _keep_seed(ctx, inputs, output):
 
 def _drop_gradients(ctx, gradient):
     (seed,) = ctx.saved_tensors
-    by_residual = gradient if ctx.has_residual else None
-    return _dropout(gradient, None, seed, ctx.p), by_residual, None, None
+    grad_residual = gradient if ctx.has_residual else None
+    return _dropout(gradient, None, seed, ctx.p), grad_residual, None, None
 
 
-_dropout.register_autograd(_drop_gradients, setup_context=_keep_seed)
+torch.library.register_autograd(_dropout, _drop_gradients, setup_context=_keep_seed)

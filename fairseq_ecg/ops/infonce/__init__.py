@@ -4,15 +4,15 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from fairseq_ecg.ops import backends
-from fairseq_ecg.ops.infonce import allpairs, cpp_kernel, reference
-from fairseq_ecg.ops.infonce.reference import count_hits
+from fairseq_ecg.ops.infonce import reference
+from fairseq_ecg.ops.infonce.reference import count_correct
+from fairseq_ecg.ops.losses import register_gradients
 from fairseq_ecg.ops.negatives import DrawnNegatives, drawn_indices
 from fairseq_ecg.ops.negatives.reference import check_others
 
-__all__ = ["InfoNCE", "count_hits", "infonce"]
+__all__ = ["InfoNCE", "count_correct", "infonce"]
 
 
 class InfoNCE(NamedTuple):
@@ -47,7 +47,7 @@ def infonce(
 
     Arithmetic is in float32, also under autocast; inputs of another type are converted. Kernels
     form all ``(B, M, M)`` similarities within rows instead of gathering ``(N, B, M, C)`` negatives,
-    see the room's README. There is no second derivative but by the reference.
+    see the package's README. There is no second derivative but by the reference.
 
     Args:
         predictions: ``(B, M, C)`` floating point.
@@ -63,7 +63,7 @@ def infonce(
         backend: which implementation runs, see :mod:`fairseq_ecg.ops.backends`.
 
     Returns:
-        Loss, hits and number of frames.
+        Loss, correct frames and number of frames.
 
     Raises:
         ValueError: shapes or types do not match, or (on the CPU) a negative is of another row.
@@ -82,7 +82,7 @@ def infonce(
         check_indices(negatives, rows, frames, least=1)
         indices = negatives.to(predictions.device, non_blocking=True)
         number, origins = indices.shape[1] // frames, None
-    chosen = _choose(predictions.device.type, backend)
+    chosen = backends.choose("infonce", predictions.device.type, backend)
     if chosen == "reference":
         if indices is None:
             indices = drawn_indices(origins, frames, number)
@@ -150,12 +150,7 @@ def _check_drawn(negatives: DrawnNegatives, rows: int, frames: int) -> None:
     check_others(frames)
 
 
-@torch.compiler.assume_constant_result
-def _choose(device_type: str, backend: str | None) -> str:
-    return backends.choose("infonce", torch.device(device_type), backend, has_torch=True)
-
-
-@torch.library.custom_op("fairseq_ecg::infonce", mutates_args=())
+@backends.operator("infonce")
 def _infonce(
     predictions: Tensor,
     targets: Tensor,
@@ -166,32 +161,18 @@ def _infonce(
     gradient: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the loss, the hits, and the gradients by predictions and targets (or empty).
+    """Return the loss, the number of correct frames, and both gradients (or empty).
 
     ``number`` negatives of each frame are given, or drawn from ``origins``.
     """
-    if backend == "torch":
-        form = allpairs.infonce
-    elif backend == "triton":
-        from fairseq_ecg.ops.infonce import triton_kernel
-
-        form = triton_kernel.infonce
-    else:
-        form = cpp_kernel.infonce
+    run = backends.implementation("infonce", backend).infonce
     with torch.autocast(predictions.device.type, enabled=False):
-        losses, hits, by_predictions, by_targets = form(
-            predictions.contiguous(),
-            targets.contiguous(),
-            None if negatives is None else negatives.contiguous(),
-            None if origins is None else origins.contiguous(),
-            number,
-            temperature,
-            gradient,
-        )
-        return losses.sum(), hits.sum(), by_predictions, by_targets
+        tensors = backends.contiguous(predictions, targets, negatives, origins)
+        losses, correct, *gradients = run(*tensors, number, temperature, gradient)
+        return losses.sum(), correct.sum(), *gradients
 
 
-@_infonce.register_fake
+@torch.library.register_fake(_infonce)
 def _(predictions, targets, negatives, origins, number, temperature, gradient, backend):
     loss = predictions.new_empty(())
     correct = predictions.new_empty((), dtype=torch.long)
@@ -199,15 +180,4 @@ def _(predictions, targets, negatives, origins, number, temperature, gradient, b
     return loss, correct, predictions.new_empty(shape), predictions.new_empty(shape)
 
 
-def _keep_gradients(ctx, inputs, output):
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.save_for_backward(*output[2:])
-
-
-@once_differentiable
-def _scale_gradients(ctx, by_loss, *_):
-    by_predictions, by_targets = ctx.saved_tensors
-    return by_loss * by_predictions, by_loss * by_targets, *[None] * 6
-
-
-_infonce.register_autograd(_scale_gradients, setup_context=_keep_gradients)
+register_gradients(_infonce, 2)

@@ -1,6 +1,6 @@
 """The contrastive loss in Triton: all but the three matrix products, which are torch's.
 
-Nothing is compiled for a number of frames or draws: kernels loop over blocks of them.
+Nothing is compiled for a number of frames or samples: kernels loop over blocks of them.
 """
 
 import torch
@@ -8,12 +8,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fairseq_ecg.ops.infonce.allpairs import fingerprint_multipliers
+from fairseq_ecg.ops.infonce.torch_kernel import fingerprint_multipliers
 from fairseq_ecg.ops.philox import COMMON_LANE, Stream
 from fairseq_ecg.ops.philox.triton_kernel import below, sequence
 
 _FRAMES = 128
-_DRAWS = 16
+_SAMPLES = 16
 _STREAM = tl.constexpr(int(Stream.NEGATIVES))
 _LANE = tl.constexpr(COMMON_LANE)
 
@@ -27,7 +27,7 @@ def infonce(
     temperature: float,
     gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Compute what :func:`fairseq_ecg.ops.infonce.allpairs.infonce` does, arguments likewise.
+    """Compute what :func:`fairseq_ecg.ops.infonce.torch_kernel.infonce` does, arguments likewise.
 
     Equal targets always pass for equal here. The loss of a frame with a negative of another row
     is NaN.
@@ -45,30 +45,30 @@ def infonce(
 
     pairs = predictions @ targets.mT
     losses = torch.empty_like(norms[0])
-    hits = torch.empty_like(losses, dtype=torch.bool)
+    correct = torch.empty_like(losses, dtype=torch.bool)
     _weigh[lines](
         pairs,
         *norms,
         names,
         origins if negatives is None else negatives,
         losses,
-        hits.view(torch.uint8),
+        correct.view(torch.uint8),
         frames,
         number,
         temperature,
         gradient,
         negatives is None,
         _FRAMES,
-        _DRAWS,
+        _SAMPLES,
         num_warps=1,
     )
     if not gradient:
-        return losses, hits, losses.new_empty(0), losses.new_empty(0)
+        return losses, correct, losses.new_empty(0), losses.new_empty(0)
 
-    by_predictions, by_targets = pairs @ targets, pairs.mT @ predictions
-    _project[lines](by_predictions, predictions, norms[0], channels, width)
-    _project[lines](by_targets, targets, norms[1], channels, width)
-    return losses, hits, by_predictions, by_targets
+    grad_predictions, grad_targets = pairs @ targets, pairs.mT @ predictions
+    _project[lines](grad_predictions, predictions, norms[0], channels, width)
+    _project[lines](grad_targets, targets, norms[1], channels, width)
+    return losses, correct, grad_predictions, grad_targets
 
 
 @triton.jit
@@ -129,47 +129,47 @@ def _name(
 
 @triton.jit
 def _times(within, j):
-    """Count how often each frame ``j`` is among the places ``within``."""
+    """Count how often each frame ``j`` is among the positions ``within``."""
     return tl.sum((within[:, None] == j[None, :]).to(tl.int32), axis=0)
 
 
 @triton.jit
-def _times_given(negatives, j, first, draws, DRAWS: tl.constexpr):
+def _times_given(negatives, j, first, samples, SAMPLES: tl.constexpr):
     """Count how often each frame ``j`` is among a frame's given negatives."""
     times = j * 0
-    for start in range(0, draws, DRAWS):
-        n = start + tl.arange(0, DRAWS)
-        times += _times(tl.load(negatives + n, mask=n < draws, other=-1) - first, j)
+    for start in range(0, samples, SAMPLES):
+        n = start + tl.arange(0, SAMPLES)
+        times += _times(tl.load(negatives + n, mask=n < samples, other=-1) - first, j)
     return times
 
 
 @triton.jit
-def _times_word(word, n, i, j, frames, draws):
-    """Count how often each frame ``j`` is what words mean; ``n`` are their places in the row."""
+def _times_word(word, n, i, j, frames, samples):
+    """Count how often each frame ``j`` is what words mean; ``n`` are their positions in the row."""
     other = below(word, frames - 1).to(tl.int64)
     other += (other >= i).to(tl.int64)
-    return _times(tl.where((n >= i * draws) & (n < (i + 1) * draws), other, -1), j)
+    return _times(tl.where((n >= i * samples) & (n < (i + 1) * samples), other, -1), j)
 
 
 @triton.jit
-def _times_drawn(origin, i, j, frames, draws, DRAWS: tl.constexpr):
+def _times_drawn(origin, i, j, frames, samples, SAMPLES: tl.constexpr):
     """Count how often each frame ``j`` is drawn for frame ``i``."""
     seed, record, epoch, purpose = sequence(origin, _STREAM, _LANE)
     times = j * 0
-    for start in range(i * draws // 4, ((i + 1) * draws + 3) // 4, DRAWS):
-        block = start + tl.arange(0, DRAWS)
-        same = tl.zeros((DRAWS,), tl.uint32)
+    for start in range(i * samples // 4, ((i + 1) * samples + 3) // 4, SAMPLES):
+        block = start + tl.arange(0, SAMPLES)
+        same = tl.zeros((SAMPLES,), tl.uint32)
         x, y, z, w = tl.philox(
             seed, block.to(tl.uint32), record + same, epoch + same, purpose + same
         )
-        times += _times_word(x, block * 4, i, j, frames, draws)
-        times += _times_word(y, block * 4 + 1, i, j, frames, draws)
-        times += _times_word(z, block * 4 + 2, i, j, frames, draws)
-        times += _times_word(w, block * 4 + 3, i, j, frames, draws)
+        times += _times_word(x, block * 4, i, j, frames, samples)
+        times += _times_word(y, block * 4 + 1, i, j, frames, samples)
+        times += _times_word(z, block * 4 + 2, i, j, frames, samples)
+        times += _times_word(w, block * 4 + 3, i, j, frames, samples)
     return times
 
 
-@triton.jit(do_not_specialize=["frames", "draws"])
+@triton.jit(do_not_specialize=["frames", "samples"])
 def _weigh(
     pairs,
     prediction_norms,
@@ -177,16 +177,16 @@ def _weigh(
     names,
     negatives,
     losses,
-    hits,
+    correct,
     frames,
-    draws,
+    samples,
     temperature,
     GRADIENT: tl.constexpr,
     DRAWN: tl.constexpr,
     FRAMES: tl.constexpr,
-    DRAWS: tl.constexpr,
+    SAMPLES: tl.constexpr,
 ):
-    """Turn one prediction's products into loss and hit, and into the slopes of the loss.
+    """Turn one prediction's products into its loss and gradients, and see if it is correct.
 
     ``negatives`` are the given ones, or (``DRAWN``) what they are drawn from.
     """
@@ -204,9 +204,9 @@ def _weigh(
         j = start + tl.arange(0, FRAMES)
         present = j < frames
         if DRAWN:
-            drawn = _times_drawn(negatives + position // frames * 4, i, j, frames, draws, DRAWS)
+            drawn = _times_drawn(negatives + position // frames * 4, i, j, frames, samples, SAMPLES)
         else:
-            drawn = _times_given(negatives + position * draws, j, first, draws, DRAWS)
+            drawn = _times_given(negatives + position * samples, j, first, samples, SAMPLES)
         drawn = tl.where(present, drawn, 0)
         is_equal = tl.load(names + first + j, mask=present, other=-1) == name
         weight = tl.where(j == i, 1, tl.where(is_equal, 0, drawn))
@@ -224,8 +224,8 @@ def _weigh(
         total = total * tl.exp(highest - rise) + tl.sum(tl.exp(joint - rise))
         highest = rise
     loss = tl.log(total) - (positive - highest)
-    tl.store(losses + position, tl.where(found == draws, loss, float("nan")))
-    tl.store(hits + position, (lower & (1 - not_below)).to(tl.uint8))
+    tl.store(losses + position, tl.where(found == samples, loss, float("nan")))
+    tl.store(correct + position, (lower & (1 - not_below)).to(tl.uint8))
 
     if GRADIENT:
         tl.debug_barrier()  # what the loop above stored is complete
@@ -233,9 +233,9 @@ def _weigh(
             j = start + tl.arange(0, FRAMES)
             present = j < frames
             joint = tl.load(pairs + j, mask=present, other=0.0)
-            slope = tl.exp(joint - highest) / total - tl.where(j == i, 1.0, 0.0)
+            dlogit = tl.exp(joint - highest) / total - tl.where(j == i, 1.0, 0.0)
             norm = tl.load(target_norms + first + j, mask=present, other=1.0)
-            tl.store(pairs + j, slope * (x_scale / divisor(norm)), mask=present)
+            tl.store(pairs + j, dlogit * (x_scale / divisor(norm)), mask=present)
 
 
 @triton.jit

@@ -2,11 +2,11 @@
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from fairseq_ecg.ops import backends
 from fairseq_ecg.ops.infonce import InfoNCE, check_frames, check_indices
-from fairseq_ecg.ops.infonce_over_pool import chunked, cpp_kernel, reference
+from fairseq_ecg.ops.infonce_over_pool import reference
+from fairseq_ecg.ops.losses import register_gradients
 
 __all__ = ["infonce_over_pool"]
 
@@ -22,11 +22,11 @@ def infonce_over_pool(
     """Contrast predictions of masked frames with their targets among vectors out of a pool.
 
     As :func:`fairseq_ecg.ops.infonce.infonce` in everything but where negatives come from: the
-    pool may be all targets of the batch, all its frames or code words, in any mixture.
+    pool may be all targets of the batch, all its frames or codewords, in any mixture.
 
     Arithmetic is in float32, also under autocast; inputs of another type are converted. But for
-    the reference no form holds the ``(N, B, M, C)`` negatives. There is no second derivative but by
-    the reference.
+    the reference no backend holds the ``(N, B, M, C)`` negatives. There is no second derivative but
+    by the reference.
 
     Args:
         predictions: ``(B, M, C)`` floating point.
@@ -38,7 +38,8 @@ def infonce_over_pool(
         backend: which implementation runs, see :mod:`fairseq_ecg.ops.backends`.
 
     Returns:
-        Loss, hits and number of frames. The loss has a gradient by predictions, targets and pool.
+        Loss, correct frames and number of frames. The loss has a gradient by predictions, targets
+        and pool.
 
     Raises:
         ValueError: shapes or types do not match, or (on the CPU) a negative is not in the pool.
@@ -54,7 +55,7 @@ def infonce_over_pool(
         raise ValueError(f"the pool must be (P, {channels}), not {tuple(pool.shape)}")
     predictions, targets, pool = predictions.float(), targets.float(), pool.float()
     negatives = negatives.to(predictions.device, non_blocking=True)
-    chosen = _choose(predictions.device.type, backend)
+    chosen = backends.choose("infonce_over_pool", predictions.device.type, backend)
     if chosen == "reference":
         loss, correct = reference.infonce_over_pool(
             predictions, targets, pool, negatives, temperature
@@ -69,13 +70,7 @@ def infonce_over_pool(
     return InfoNCE(loss, correct, rows * frames)
 
 
-@torch.compiler.assume_constant_result
-def _choose(device_type: str, backend: str | None) -> str:
-    device = torch.device(device_type)
-    return backends.choose("infonce_over_pool", device, backend, has_torch=True)
-
-
-@torch.library.custom_op("fairseq_ecg::infonce_over_pool", mutates_args=())
+@backends.operator("infonce_over_pool")
 def _infonce_over_pool(
     predictions: Tensor,
     targets: Tensor,
@@ -85,32 +80,26 @@ def _infonce_over_pool(
     gradient: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return the loss, the hits, and the gradients by predictions, targets and pool (or empty)."""
-    if backend == "torch":
-        form = chunked.infonce_over_pool
-    elif backend == "triton":
-        from fairseq_ecg.ops.infonce_over_pool import triton_kernel
-
-        form = triton_kernel.infonce_over_pool
-    else:
-        form = cpp_kernel.infonce_over_pool
+    """Return the loss, the number of correct frames, and the three gradients (or empty)."""
+    run = backends.implementation("infonce_over_pool", backend).infonce_over_pool
     frames = predictions.shape[0] * predictions.shape[1]
     with torch.autocast(predictions.device.type, enabled=False):
-        losses, hits, by_predictions, by_targets, by_pool = form(
-            predictions.contiguous().flatten(0, 1),
-            targets.contiguous().flatten(0, 1),
-            pool.contiguous(),
-            negatives.reshape(frames, negatives.numel() // frames).contiguous(),
-            temperature,
-            gradient,
+        tensors = backends.contiguous(
+            predictions.flatten(0, 1),
+            targets.flatten(0, 1),
+            pool,
+            negatives.reshape(frames, negatives.numel() // frames),
+        )
+        losses, correct, grad_predictions, grad_targets, grad_pool = run(
+            *tensors, temperature, gradient
         )
         if gradient:
-            by_predictions = by_predictions.view(predictions.shape)
-            by_targets = by_targets.view(predictions.shape)
-        return losses.sum(), hits.sum(), by_predictions, by_targets, by_pool
+            grad_predictions = grad_predictions.view(predictions.shape)
+            grad_targets = grad_targets.view(predictions.shape)
+        return losses.sum(), correct.sum(), grad_predictions, grad_targets, grad_pool
 
 
-@_infonce_over_pool.register_fake
+@torch.library.register_fake(_infonce_over_pool)
 def _(predictions, targets, pool, negatives, temperature, gradient, backend):
     loss = predictions.new_empty(())
     correct = predictions.new_empty((), dtype=torch.long)
@@ -118,14 +107,4 @@ def _(predictions, targets, pool, negatives, temperature, gradient, backend):
     return loss, correct, *(predictions.new_empty(shape) for shape in shapes)
 
 
-def _keep_gradients(ctx, inputs, output):
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.save_for_backward(*output[2:])
-
-
-@once_differentiable
-def _scale_gradients(ctx, by_loss, *_):
-    return *(by_loss * gradient for gradient in ctx.saved_tensors), *[None] * 4
-
-
-_infonce_over_pool.register_autograd(_scale_gradients, setup_context=_keep_gradients)
+register_gradients(_infonce_over_pool, 3)

@@ -9,7 +9,7 @@ from fairseq_ecg.ops.negatives import gather_negatives
 def infonce_over_pool(
     predictions: Tensor, targets: Tensor, pool: Tensor, negatives: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """Compute loss and hits by gathering every negative, ``N * B * M * C`` numbers in all.
+    """Compute loss and correct by gathering every negative, ``N * B * M * C`` numbers in all.
 
     Args:
         predictions: ``(B, M, C)`` float32.
@@ -19,7 +19,7 @@ def infonce_over_pool(
         temperature: what cosine similarities are divided by.
 
     Returns:
-        The loss, a float32 scalar in nats, and the number of hits, an int64 scalar; autograd
+        The loss, a float32 scalar in nats, and the number of correct, an int64 scalar; autograd
         differentiates the loss.
     """
     gathered = gather_negatives(pool, negatives, targets.shape[1])

@@ -61,8 +61,8 @@ class BatchMasking:
         if not axes:
             return {}
         valid, maskings, numbers = zip(*axes.values(), strict=True)
-        for places, number in zip(valid, numbers, strict=True):
-            check_number(places, number)
+        for positions, number in zip(valid, numbers, strict=True):
+            check_number(positions, number)
         if (
             isinstance(rngs, Streams)
             and (rngs.keys >= 0).all()  # NumPy says what is wrong with others

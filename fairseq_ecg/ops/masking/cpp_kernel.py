@@ -29,7 +29,7 @@ def draw_masked(
     """Draw the masks of several axes, one after another from the stream of each row.
 
     Args:
-        valid: of each axis, the places of each row that may be masked.
+        valid: of each axis, the positions of each row that may be masked.
         maskings: of each axis.
         streams: of the rows, at their beginning.
         numbers: of each axis, as in :func:`fairseq_ecg.ops.masking.reference.draw_masked`.
@@ -39,7 +39,7 @@ def draw_masked(
     """
     return torch.ops.fairseq_ecg_c.draw_masked(
         torch.from_numpy(streams.keys),
-        [torch.tensor(places) for places in valid],
+        [torch.tensor(positions) for positions in valid],
         [masking.mask_prob for masking in maskings],
         [masking.mask_length for masking in maskings],
         [masking.min_masks for masking in maskings],

@@ -48,16 +48,16 @@ class SpanMasking:
             )
 
     def number_of_spans(self, valid: int, rng: RandomSource) -> int:
-        """Draw how many spans a row of ``valid`` places gets."""
+        """Draw how many spans a row of ``valid`` positions gets."""
         # The random fraction makes the expectation exact although the number is whole.
         share = self.mask_prob * valid / float(self.mask_length)
         return max(self.min_masks, int(share + rng.rand()))
 
     def positions(self, valid: int, spans: int, rng: RandomSource) -> np.ndarray:
-        """Draw the masked places of one row.
+        """Draw the masked positions of one row.
 
         Args:
-            valid: places that may be masked, the first of the row.
+            valid: positions that may be masked, the first of the row.
             spans: number of spans.
             rng: where the numbers come from.
 

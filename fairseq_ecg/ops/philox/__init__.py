@@ -2,7 +2,7 @@
 
 What a number is depends on where it is wanted and on nothing that was drawn before: on the seed
 and the epoch of the run, the record, its segment, the purpose (a :class:`Stream`), the lane
-within it (a lead, say) and the position in the lane. The room's README states the contract.
+within it (a lead, say) and the position in the lane. The package's README states the contract.
 """
 
 from enum import IntEnum
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fairseq_ecg.ops import backends
-from fairseq_ecg.ops.philox import cpp_kernel, reference
+from fairseq_ecg.ops.philox import reference
 
 __all__ = [
     "COMMON_LANE",
@@ -132,29 +132,17 @@ def random_numbers(
             raise ValueError(f"{name} must be int64, not {numbers.dtype}")
     if kind not in reference.KINDS:
         raise ValueError(f"kind={kind!r}: choose one of {', '.join(reference.KINDS)}")
-    chosen = _choose(counters.device.type, backend)
+    chosen = backends.choose("philox", counters.device.type, backend)
     return _random_numbers(counters, seeds, reference.KINDS.index(kind), chosen)
 
 
-@torch.compiler.assume_constant_result
-def _choose(device_type: str, backend: str | None) -> str:
-    return backends.choose("random_numbers", torch.device(device_type), backend)
-
-
-@torch.library.custom_op("fairseq_ecg::random_numbers", mutates_args=())
+@backends.operator("random_numbers")
 def _random_numbers(counters: Tensor, seeds: Tensor, kind: int, backend: str) -> Tensor:
-    if backend == "reference":
-        form = reference.random_numbers
-    elif backend == "triton":
-        from fairseq_ecg.ops.philox import triton_kernel
-
-        form = triton_kernel.random_numbers
-    else:
-        form = cpp_kernel.random_numbers
-    return form(counters.contiguous(), seeds.contiguous(), kind)
+    run = backends.implementation("philox", backend).random_numbers
+    return run(*backends.contiguous(counters, seeds), kind)
 
 
-@_random_numbers.register_fake
+@torch.library.register_fake(_random_numbers)
 def _(counters, seeds, kind, backend):
     dtype = torch.long if kind == 0 else torch.float32
     return counters.new_empty(counters.shape, dtype=dtype)

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fairseq_ecg.ops import backends
-from fairseq_ecg.ops.pooling import cpp_kernel, reference
+from fairseq_ecg.ops.pooling import reference
 from fairseq_ecg.ops.pooling.reference import zero_padding
 
 __all__ = ["mean_of_nonzero", "zero_padding"]
@@ -49,7 +49,7 @@ def mean_of_nonzero(
             raise ValueError(f"frame_mask must be bool, not {frame_mask.dtype}")
     if x.dtype == torch.float64 and backend is None:
         return reference.mean_of_nonzero(x, frame_mask)
-    chosen = _choose(x.device.type, backend)
+    chosen = backends.choose("pooling", x.device.type, backend)
     if chosen == "reference":
         with torch.autocast(x.device.type, enabled=False):
             return reference.mean_of_nonzero(x.float(), frame_mask).to(x.dtype)
@@ -57,24 +57,14 @@ def mean_of_nonzero(
     return means.to(x.dtype)
 
 
-@torch.compiler.assume_constant_result
-def _choose(device_type: str, backend: str | None) -> str:
-    return backends.choose("pooling", torch.device(device_type), backend)
-
-
-@torch.library.custom_op("fairseq_ecg::mean_of_nonzero", mutates_args=())
+@backends.operator("mean_of_nonzero")
 def _mean_of_nonzero(x: Tensor, frame_mask: Tensor | None, backend: str) -> tuple[Tensor, Tensor]:
     """Return the means and how many frames of a channel count."""
-    if backend == "triton":
-        from fairseq_ecg.ops.pooling import triton_kernel
-
-        form = triton_kernel.mean_of_nonzero
-    else:
-        form = cpp_kernel.mean_of_nonzero
-    return form(x.contiguous(), None if frame_mask is None else frame_mask.contiguous())
+    run = backends.implementation("pooling", backend).mean_of_nonzero
+    return run(*backends.contiguous(x, frame_mask))
 
 
-@_mean_of_nonzero.register_fake
+@torch.library.register_fake(_mean_of_nonzero)
 def _(x, frame_mask, backend):
     shape = x.shape[0], x.shape[2]
     return x.new_empty(shape), x.new_empty(shape)
@@ -88,12 +78,12 @@ def _keep_counts(ctx, inputs, output):
 
 
 @once_differentiable
-def _spread(ctx, by_means, _):
+def _spread(ctx, grad_means, _):
     frame_mask, counts = ctx.saved_tensors
-    by_frame = (by_means / counts).unsqueeze(1)
+    grad_frame = (grad_means / counts).unsqueeze(1)
     if frame_mask is None:
-        return by_frame.expand(-1, ctx.frames, -1), None, None
-    return torch.where(frame_mask.unsqueeze(-1), 0, by_frame), None, None
+        return grad_frame.expand(-1, ctx.frames, -1), None, None
+    return torch.where(frame_mask.unsqueeze(-1), 0, grad_frame), None, None
 
 
-_mean_of_nonzero.register_autograd(_spread, setup_context=_keep_counts)
+torch.library.register_autograd(_mean_of_nonzero, _spread, setup_context=_keep_counts)

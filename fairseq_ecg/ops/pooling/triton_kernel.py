@@ -45,12 +45,12 @@ def _pool(
     count = tl.zeros((CHANNELS,), tl.float32)
     for start in range(0, frames, FRAMES):
         frame = start + tl.arange(0, FRAMES)
-        place = row * frames + frame
+        position = row * frames + frame
         present = frame < frames
         if MASKED:
-            present = present & (tl.load(padded + place, mask=present, other=1) == 0)
+            present = present & (tl.load(padded + position, mask=present, other=1) == 0)
         block = tl.load(
-            x + place[:, None] * channels + channel[None, :],
+            x + position[:, None] * channels + channel[None, :],
             mask=present[:, None] & (channel < channels)[None, :],
             other=0.0,
         )

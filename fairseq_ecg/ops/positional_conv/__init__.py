@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fairseq_ecg.ops import backends
-from fairseq_ecg.ops.positional_conv import reference, spectral
+from fairseq_ecg.ops.positional_conv import reference, torch_kernel
 
 __all__ = ["positional_conv"]
 
@@ -19,8 +19,8 @@ def positional_conv(
 
     On the CPU a long kernel is applied as a product of spectra, in float32 whatever the precision
     around it, which takes a fifth of the time of PyTorch's convolution and gives the same numbers
-    up to rounding; see the room's README. Elsewhere it is PyTorch's convolution unless the backend
-    ``torch`` is asked for.
+    up to rounding; see the package's README. Elsewhere it is PyTorch's convolution unless the
+    backend ``torch`` is asked for.
 
     Args:
         x: ``(B, T, D)`` floating point.
@@ -40,13 +40,12 @@ def positional_conv(
     if weight.shape[-1] < _LONG_KERNEL or not _is_spectral(x.device.type, backend):
         return reference.positional_conv(x, weight, bias, groups)
     with torch.autocast(x.device.type, enabled=False):
-        y = spectral.positional_conv(x.float(), weight.float(), bias.float(), groups)
+        y = torch_kernel.positional_conv(x.float(), weight.float(), bias.float(), groups)
     return y.to(x.dtype)
 
 
-@torch.compiler.assume_constant_result
+@backends.constant_when_compiled
 def _is_spectral(device_type: str, backend: str | None) -> bool:
     if device_type == "cpu":
-        chosen = backends.choose("positional_conv", torch.device("cpu"), backend, has_torch=True)
-        return chosen != "reference"
+        return backends.choose("positional_conv", device_type, backend) == "torch"
     return (backend or backends.asked_for()) == "torch"

@@ -1,6 +1,5 @@
 """Product quantization with Gumbel code selection."""
 
-from types import ModuleType
 from typing import NamedTuple
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fairseq_ecg.ops import backends
-from fairseq_ecg.ops.quantize import cpp_kernel, gather, reference
+from fairseq_ecg.ops.quantize import reference
 
 __all__ = ["Quantized", "quantize"]
 
@@ -17,8 +16,8 @@ class Quantized(NamedTuple):
     """What quantization gives.
 
     Attributes:
-        codes: ``(N, G * d)``, the chosen code words of all groups side by side.
-        code_perplexity: float32 scalar, perplexity of the largest logits' words summed over
+        codes: ``(N, G * d)``, the chosen codewords of all groups side by side.
+        code_perplexity: float32 scalar, perplexity of the largest logits' codewords summed over
             groups; no gradient.
         prob_perplexity: float32 scalar, the same of the mean softmax; has a gradient.
     """
@@ -35,7 +34,7 @@ def quantize(
     training: bool,
     backend: str | None = None,
 ) -> Quantized:
-    """Choose one code word per group.
+    """Choose one codeword per group.
 
     In training the choice is a straight-through Gumbel softmax at ``temperature``
     (https://arxiv.org/abs/1611.01144), otherwise the arg max, which passes no gradient to the
@@ -49,7 +48,7 @@ def quantize(
     no second derivative but by the reference.
 
     Args:
-        logits: ``(N, G, V)`` floating point, scores of V code words in each of G groups.
+        logits: ``(N, G, V)`` floating point, scores of V codewords in each of G groups.
         codebook: ``(G, V, d)`` floating point, on the same device.
         temperature: of the Gumbel softmax, positive; a float32 scalar on the device of the logits
             where it changes from call to call, so that nothing is compiled or captured anew.
@@ -72,56 +71,38 @@ def quantize(
         if temperature <= 0:
             raise ValueError(f"the temperature must be positive, not {temperature}")
         temperature = torch.full((), temperature, dtype=torch.float32, device=logits.device)
-    chosen = _choose(logits.device.type, backend)
-    scores, words = logits.float(), codebook.float()
+    chosen = backends.choose("quantize", logits.device.type, backend)
+    scores, codewords = logits.float(), codebook.float()
     if chosen == "reference":
         with torch.autocast(logits.device.type, enabled=False):
-            codes, *perplexities = reference.quantize(scores, words, temperature, training)
+            codes, *perplexities = reference.quantize(scores, codewords, temperature, training)
     else:
-        draws = scores.new_empty(scores.shape).exponential_() if training else None
+        noise = scores.new_empty(scores.shape).exponential_() if training else None
         codes, _, code_perplexity, prob_perplexity, _ = _quantize(
-            scores, words, draws, temperature, chosen
+            scores, codewords, noise, temperature, chosen
         )
         perplexities = code_perplexity, prob_perplexity
     return Quantized(codes.flatten(1).to(codebook.dtype), *perplexities)
 
 
-@torch.compiler.assume_constant_result
-def _choose(device_type: str, backend: str | None) -> str:
-    return backends.choose("quantize", torch.device(device_type), backend, has_torch=True)
-
-
-def _form(backend: str) -> ModuleType:
-    if backend == "torch":
-        return gather
-    if backend == "triton":
-        from fairseq_ecg.ops.quantize import triton_kernel
-
-        return triton_kernel
-    return cpp_kernel
-
-
-@torch.library.custom_op("fairseq_ecg::quantize", mutates_args=())
+@backends.operator("quantize")
 def _quantize(
     logits: Tensor,
     codebook: Tensor,
-    draws: Tensor | None,
+    noise: Tensor | None,
     temperature: Tensor,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return codes, choices, code perplexity, prob perplexity and its slopes."""
+    """Return codes, choices, both perplexities, and the second's gradient by any softmax."""
     with torch.autocast(logits.device.type, enabled=False):
-        codes, choices, perplexities, slopes = _form(backend).quantize(
-            logits.contiguous(),
-            codebook.contiguous(),
-            None if draws is None else draws.contiguous(),
-            temperature,
-        )
-        return codes, choices, perplexities[0].clone(), perplexities[1].clone(), slopes
+        run = backends.implementation("quantize", backend).quantize
+        tensors = backends.contiguous(logits, codebook, noise)
+        codes, choices, perplexities, grad_probs = run(*tensors, temperature)
+        return codes, choices, perplexities[0].clone(), perplexities[1].clone(), grad_probs
 
 
-@_quantize.register_fake
-def _(logits, codebook, draws, temperature, backend):
+@torch.library.register_fake(_quantize)
+def _(logits, codebook, noise, temperature, backend):
     codes = logits.new_empty(*logits.shape[:2], codebook.shape[2])
     choices = logits.new_empty(logits.shape[:2], dtype=torch.int32)
     return (
@@ -133,76 +114,74 @@ def _(logits, codebook, draws, temperature, backend):
     )
 
 
-@torch.library.custom_op("fairseq_ecg::quantize_by_logits", mutates_args=())
-def _by_logits(
+@backends.operator("quantize_grad_logits")
+def _quantize_grad_logits(
     logits: Tensor,
     codebook: Tensor,
-    draws: Tensor | None,
-    by_codes: Tensor | None,
-    slopes: Tensor,
-    by_perplexity: Tensor | None,
+    noise: Tensor | None,
+    grad_codes: Tensor | None,
+    grad_probs: Tensor,
+    grad_perplexity: Tensor | None,
     temperature: Tensor,
     backend: str,
 ) -> Tensor:
-    """Return the gradient by logits; with draws and by_codes the choice's is part of it."""
+    """Return the gradient by logits; with noise and grad_codes the choice's is part of it."""
     with torch.autocast(logits.device.type, enabled=False):
-        by_choices = None
-        if draws is not None and by_codes is not None:
-            draws = draws.contiguous()
-            by_choices = torch.bmm(by_codes.transpose(0, 1), codebook.mT).contiguous()
-        return _form(backend).by_logits(
-            logits.contiguous(),
-            None if by_choices is None else draws,
-            by_choices,
-            slopes.contiguous(),
-            by_perplexity,
-            temperature,
-        )
+        if noise is None or grad_codes is None:
+            noise = grad_choices = None
+        else:
+            grad_choices = torch.bmm(grad_codes.transpose(0, 1), codebook.mT)
+        run = backends.implementation("quantize", backend).quantize_grad_logits
+        tensors = backends.contiguous(logits, noise, grad_choices, grad_probs)
+        return run(*tensors, grad_perplexity, temperature)
 
 
-@_by_logits.register_fake
-def _(logits, codebook, draws, by_codes, slopes, by_perplexity, temperature, backend):
+@torch.library.register_fake(_quantize_grad_logits)
+def _(logits, codebook, noise, grad_codes, grad_probs, grad_perplexity, temperature, backend):
     return logits.new_empty(logits.shape)
 
 
-@torch.library.custom_op("fairseq_ecg::quantize_by_codebook", mutates_args=())
-def _by_codebook(choices: Tensor, by_codes: Tensor, words: int, backend: str) -> Tensor:
+@backends.operator("quantize_grad_codebook")
+def _quantize_grad_codebook(
+    choices: Tensor, grad_codes: Tensor, codewords: int, backend: str
+) -> Tensor:
     """Return the gradient by the codebook."""
-    return _form(backend).by_codebook(choices.contiguous(), by_codes.contiguous(), words)
+    run = backends.implementation("quantize", backend).quantize_grad_codebook
+    return run(*backends.contiguous(choices, grad_codes), codewords)
 
 
-@_by_codebook.register_fake
-def _(choices, by_codes, words, backend):
-    return by_codes.new_empty(by_codes.shape[1], words, by_codes.shape[2])
+@torch.library.register_fake(_quantize_grad_codebook)
+def _(choices, grad_codes, codewords, backend):
+    return grad_codes.new_empty(grad_codes.shape[1], codewords, grad_codes.shape[2])
 
 
 def _keep_for_backward(ctx, inputs, output):
-    logits, codebook, draws, temperature, ctx.backend = inputs
-    _, choices, code_perplexity, _, slopes = output
-    ctx.mark_non_differentiable(choices, code_perplexity, slopes)
+    logits, codebook, noise, temperature, ctx.backend = inputs
+    _, choices, code_perplexity, _, grad_probs = output
+    ctx.mark_non_differentiable(choices, code_perplexity, grad_probs)
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(logits, codebook, draws, temperature, choices, slopes)
+    ctx.save_for_backward(logits, codebook, noise, temperature, choices, grad_probs)
 
 
 @once_differentiable
-def _differentiate(ctx, by_codes, _choices, _code_perplexity, by_perplexity, _slopes):
-    logits, codebook, draws, temperature, choices, slopes = ctx.saved_tensors
-    by_logits = by_codebook = None
-    has_choice = draws is not None and by_codes is not None
-    if ctx.needs_input_grad[0] and (has_choice or by_perplexity is not None):
-        by_logits = _by_logits(
+def _differentiate(ctx, grad_codes, _choices, _code_perplexity, grad_perplexity, _grad_probs):
+    logits, codebook, noise, temperature, choices, grad_probs = ctx.saved_tensors
+    grad_logits = grad_codebook = None
+    has_choice = noise is not None and grad_codes is not None
+    if ctx.needs_input_grad[0] and (has_choice or grad_perplexity is not None):
+        grad_logits = _quantize_grad_logits(
             logits,
             codebook,
-            draws,
-            by_codes,
-            slopes,
-            by_perplexity,
+            noise,
+            grad_codes,
+            grad_probs,
+            grad_perplexity,
             temperature,
             ctx.backend,
         )
-    if ctx.needs_input_grad[1] and by_codes is not None:
-        by_codebook = _by_codebook(choices, by_codes, codebook.shape[1], ctx.backend)
-    return by_logits, by_codebook, None, None, None
+    if ctx.needs_input_grad[1] and grad_codes is not None:
+        grad_codebook = _quantize_grad_codebook(choices, grad_codes, codebook.shape[1], ctx.backend)
+    return grad_logits, grad_codebook, None, None, None
 
 
-_quantize.register_autograd(_differentiate, setup_context=_keep_for_backward)
+torch.library.register_autograd(_quantize, _differentiate, setup_context=_keep_for_backward)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 def quantize(
     logits: Tensor, codebook: Tensor, temperature: Tensor, training: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Choose codes by multiplying every code word with its choice, ``N * G * V * d`` numbers.
+    """Choose codes by multiplying every codeword with its choice, ``N * G * V * d`` numbers.
 
     Args:
         logits: ``(N, G, V)`` float32.
@@ -20,8 +20,8 @@ def quantize(
         The codes ``(N, G, d)``, and the float32 scalars code perplexity and prob perplexity;
         autograd differentiates codes and the latter.
     """
-    frames, groups, words = logits.shape
-    flat = logits.reshape(-1, words)
+    frames, groups, codewords = logits.shape
+    flat = logits.reshape(-1, codewords)
     best = flat.argmax(dim=-1, keepdim=True)
     hard = torch.zeros_like(flat).scatter_(-1, best, 1.0).view(logits.shape)
     code_perplexity = perplexity(hard.mean(dim=0))
@@ -31,7 +31,7 @@ def quantize(
         # gumbel_softmax draws in the shape it is given; fairseq_signals gives it (N * G, V).
         choice = F.gumbel_softmax(flat, tau=temperature, hard=True)
     weighted = choice.view(frames, -1).unsqueeze(-1) * codebook.flatten(0, 1)
-    codes = weighted.view(frames, groups, words, -1).sum(dim=-2)
+    codes = weighted.view(frames, groups, codewords, -1).sum(dim=-2)
     return codes, code_perplexity, prob_perplexity
 
 
