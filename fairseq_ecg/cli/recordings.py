@@ -273,8 +273,8 @@ def description_of(arguments: argparse.Namespace, split: str | None = None) -> "
     Raises:
         DataError: there is no such format.
     """
+    from fairseq_ecg.ecg.preprocessing import check_choice
     from fairseq_ecg.formats import FORMATS
-    from fairseq_ecg.inference.preprocessing import check_choice
     from fairseq_ecg.inference.recordings import Description
 
     if arguments.format is not None:

@@ -13,10 +13,10 @@ import torch
 from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.ecg.preprocessing import Preprocessing, check_choice
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference.aggregation import aggregate, aggregation_of
 from fairseq_ecg.inference.apart import computed_apart
-from fairseq_ecg.inference.preprocessing import Preprocessing, check_choice
 from fairseq_ecg.inference.reading import read_segments
 from fairseq_ecg.inference.recordings import Description, NamedRecording, recordings_in
 from fairseq_ecg.inference.results import (

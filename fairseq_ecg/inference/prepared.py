@@ -3,7 +3,6 @@
 They are never standardised again: what is in them goes to the network as in training.
 """
 
-import re
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,20 +12,19 @@ import scipy.io
 import torch
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.leads import LEADS, lead_indices
-from fairseq_ecg.data.recording import Recording, read_mat, recording_from_mat
+from fairseq_ecg.data.recording import read_mat, recording_from_mat
 from fairseq_ecg.data.regular import require_file
 from fairseq_ecg.data.store import Segments as StoredSegments
 from fairseq_ecg.data.store import Store
+from fairseq_ecg.ecg.leads import LEADS, lead_indices
+from fairseq_ecg.ecg.preprocessing import Preprocessing
+from fairseq_ecg.ecg.quality import quality_of_standardised
+from fairseq_ecg.ecg.recording import Recording
 from fairseq_ecg.formats import ECG
-from fairseq_ecg.inference.preprocessing import Preprocessing
 from fairseq_ecg.inference.segmented import SegmentedRecording
-from fairseq_ecg.quality import quality_of_standardised
 
 UNIT, STANDARDISED = "unit", "SD"
 """Key of ``ECG.metadata`` of a recording that is not in mV, and the unit of a standardised one."""
-
-SEGMENT_FILE = re.compile(r"_(\d+)\.mat$")
 
 _MARKS = {"feats", "curr_sample_rate", "std"}
 """Variables by which a file is known to be standardised."""

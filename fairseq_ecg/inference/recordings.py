@@ -15,15 +15,18 @@ import torch
 
 from fairseq_ecg.data.atomic import is_unfinished
 from fairseq_ecg.data.errors import DataError, as_data_error, damage_as_data_error
-from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
 from fairseq_ecg.data.names import printable
 from fairseq_ecg.data.path_dataset import record_name
 from fairseq_ecg.data.recording import read_mat
 from fairseq_ecg.data.regular import require_file
+from fairseq_ecg.data.segment_files import SEGMENT_FILE, recording_of_segment
 from fairseq_ecg.data.store import Store, is_store
 from fairseq_ecg.data.store.layout import DESCRIPTION, is_url
 from fairseq_ecg.data.width import check_width
+from fairseq_ecg.ecg.lead_names import OTHER_LEADS, standard_leads
+from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.formats import (
     ECG,
     FORMAT_OF_SUFFIX,
@@ -32,10 +35,8 @@ from fairseq_ecg.formats import (
     standard_lead,
 )
 from fairseq_ecg.formats.channels import Given
-from fairseq_ecg.formats.leads import OTHER_LEADS, standard_leads
 from fairseq_ecg.formats.location import Location
 from fairseq_ecg.inference.prepared import (
-    SEGMENT_FILE,
     PreparedFiles,
     PreparedInStore,
     is_prepared,
@@ -43,9 +44,7 @@ from fairseq_ecg.inference.prepared import (
     names_record,
     variables_of,
 )
-from fairseq_ecg.inference.preprocessing import Preprocessing
 from fairseq_ecg.inference.segmented import SegmentedRecording
-from fairseq_ecg.prepare.stages import recording_of_segment
 
 logger = logging.getLogger(__name__)
 

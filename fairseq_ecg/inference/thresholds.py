@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.prepare.tables import line_of, read_table
+from fairseq_ecg.data.tables import line_of, read_table
 
 LABEL, THRESHOLD = "label", "threshold"
 

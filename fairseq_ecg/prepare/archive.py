@@ -16,6 +16,7 @@ from fairseq_ecg.data.atomic import remove_unfinished, replacing
 from fairseq_ecg.data.cells import as_cells
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.names import in_one_line
+from fairseq_ecg.data.segment_files import recording_of_segment, segment_file
 from fairseq_ecg.prepare.ids import allot_ids, enter_prepared
 from fairseq_ecg.prepare.journal import Journal, checksum
 from fairseq_ecg.prepare.locks import locked
@@ -28,8 +29,6 @@ from fairseq_ecg.prepare.stages import (
     Outcome,
     Settings,
     prepare_record,
-    recording_of_segment,
-    segment_file,
 )
 
 JOURNAL = ".signals.journal"

@@ -15,8 +15,7 @@ from tqdm import tqdm
 
 from fairseq_ecg.data.atomic import replacing, reserve
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.formats.stores import npy_header
-from fairseq_ecg.prepare.tables import (
+from fairseq_ecg.data.tables import (
     columns_of,
     line_of,
     read_in_parts,
@@ -25,6 +24,7 @@ from fairseq_ecg.prepare.tables import (
     whole_numbers,
     writing,
 )
+from fairseq_ecg.formats.stores import npy_header
 
 RECORD = "record"
 """Column that names the record, relative to the folder of records and without extension."""

@@ -8,7 +8,7 @@ import pandas as pd
 
 from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.ecg.leads import LEADS
 
 MOST_LABELS = 40
 """Labels that are drawn, the most frequent ones."""

@@ -6,7 +6,6 @@
 
 import io
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,28 +15,26 @@ import numpy as np
 import pandas as pd
 
 from fairseq_ecg.data.errors import DataError, as_data_error
-from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.limits import check_limit, check_rate
 from fairseq_ecg.data.recording import read_integer, read_mat, recording_from_mat
-from fairseq_ecg.formats import ECG
-from fairseq_ecg.formats.ecg import DOUBTS, check_doubts
-from fairseq_ecg.formats.location import LocalFile
-from fairseq_ecg.formats.mat_files import part_long_matrices
-from fairseq_ecg.formats.stretches import Stretches
-from fairseq_ecg.prepare import signals
-from fairseq_ecg.prepare.mat import write_mat
-from fairseq_ecg.prepare.signals import (
+from fairseq_ecg.data.segment_files import segment_file
+from fairseq_ecg.ecg import blocks
+from fairseq_ecg.ecg.blocks import Signal, in_pieces, mapped
+from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.ecg.recording import DOUBTS, check_doubts
+from fairseq_ecg.ecg.resampling import RESAMPLERS, resample
+from fairseq_ecg.ecg.segmentation import segments_in
+from fairseq_ecg.ecg.standardisation import (
     CONSTANT_LEAD_STRATEGIES,
-    RESAMPLERS,
-    Signal,
     Statistics,
-    in_pieces,
-    mapped,
-    resample,
-    segments_in,
     standardisation,
     statistics,
 )
+from fairseq_ecg.formats import ECG
+from fairseq_ecg.formats.location import LocalFile
+from fairseq_ecg.formats.mat_files import part_long_matrices
+from fairseq_ecg.formats.stretches import Stretches
+from fairseq_ecg.prepare.mat import write_mat
 from fairseq_ecg.prepare.sources import Source
 
 STAGES = ("org", "preprocessed", "segmented")
@@ -57,11 +54,11 @@ class Settings:
         segment_seconds: length of a segment in seconds.
         leads: standard positions of the leads, in standard order.
         standardise: whether to give every lead mean 0 and standard deviation 1.
-        constant_lead_strategy: what becomes of flat leads, see `signals.standardisation`.
+        constant_lead_strategy: what becomes of flat leads, see `fairseq_ecg.ecg.standardisation`.
         nan_policy: of recordings with missing leads or samples without a value: ``drop``, no
             segments are made; ``zero``, these samples are 0 in the segments and left out of mean
             and standard deviation; ``keep``, the lead becomes NaN as a whole (fairseq_signals).
-        resampler: see `signals.resample`.
+        resampler: see `fairseq_ecg.ecg.resampling`.
         skip: stages that are not run.
         discard: of ``org`` and ``preprocessed``, those whose files are not written.
 
@@ -130,16 +127,6 @@ class Outcome:
     entry: dict[str, Any] = field(default_factory=dict)
     reason: str = ""
     step: str = ""
-
-
-def segment_file(save_file: str, i: int) -> str:
-    """Return the name of the file of segment ``i``."""
-    return f"{save_file.removesuffix('.mat')}_{i}.mat"
-
-
-def recording_of_segment(name: str) -> str:
-    """Return the ``save_file`` that a segment's file belongs to."""
-    return re.sub(r"_\d+\.mat$", ".mat", name)
 
 
 def prepare_record(
@@ -324,13 +311,13 @@ def _load(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: no such file. Run the stage instead of skipping it")
     numbers = ("org_sample_rate", "curr_sample_rate", "org_sample_size", "curr_sample_size")
     where = str(path)
-    content, stored = part_long_matrices(LocalFile(path), where, 8 * signals.at_once())
+    content, stored = part_long_matrices(LocalFile(path), where, 8 * blocks.at_once())
     required = [name for name in (*numbers, "feats", "idx") if name not in stored]
     mat = read_mat(io.BytesIO(content), where, required=required, optional=("mean", "std"))
     feats = recording_from_mat(mat | stored, where).feats
     if stored:
         feats = Stretches(list(feats), [1.0] * len(feats), where)
-        feats = feats if signals.is_long(feats.shape[1]) else feats[:, :]
+        feats = feats if blocks.is_long(feats.shape[1]) else feats[:, :]
         feats = _as_from_a_file(feats)
     variables = {name: _number(mat[name].item()) for name in numbers}
     variables |= {"feats": feats, "idx": read_integer(mat, "idx", where)}

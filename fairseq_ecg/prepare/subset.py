@@ -7,8 +7,8 @@ import pandas as pd
 
 from fairseq_ecg.data.atomic import replacing
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.tables import read_table
 from fairseq_ecg.prepare.manifests import Lines, manifests_in, read_lines, segment_of, write_lines
-from fairseq_ecg.prepare.tables import read_table
 
 
 def write_subset(

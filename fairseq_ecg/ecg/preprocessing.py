@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from fairseq_ecg.data.conditioning import Conditioning, LeadStatistics
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.leads import LEADS, lead_indices
 from fairseq_ecg.data.limits import check_limit, check_rate
-from fairseq_ecg.data.recording import Recording
-from fairseq_ecg.formats import ECG
-from fairseq_ecg.formats.leads import arrange, derive_limb_leads
-from fairseq_ecg.formats.units import check_millivolts
-from fairseq_ecg.modules.conv_extractor import shortened
-from fairseq_ecg.prepare.signals import RESAMPLERS, is_long, resample, standardisation
+from fairseq_ecg.ecg.arrangement import arrange, derive_limb_leads
+from fairseq_ecg.ecg.blocks import is_long
+from fairseq_ecg.ecg.conditioning import Conditioning, LeadStatistics
+from fairseq_ecg.ecg.leads import LEADS, lead_indices
+from fairseq_ecg.ecg.recording import ECG, Recording
+from fairseq_ecg.ecg.resampling import RESAMPLERS, resample
+from fairseq_ecg.ecg.standardisation import standardisation
+from fairseq_ecg.ecg.units import check_millivolts
+from fairseq_ecg.messages import shortened
 
 QUICKSTART_EPSILON = 1e-8
 """What ECG-FM's quick start adds to the standard deviation, and the data preparation does not."""
@@ -49,7 +50,7 @@ class Preprocessing:
         segment_seconds: length of a segment in seconds.
         leads: that the network reads, in the order of its rows.
         pad_leads: whether the network has twelve rows, zeros in place of leads it does not read.
-        resampler: how the rate is changed, see :func:`fairseq_ecg.prepare.signals.resample`.
+        resampler: how the rate is changed, see :func:`fairseq_ecg.ecg.resampling.resample`.
         standardise: whether every lead of a recording gets mean 0 and standard deviation 1; a flat
             lead becomes 0. Otherwise the network reads mV.
         epsilon: added to the standard deviation, in mV.

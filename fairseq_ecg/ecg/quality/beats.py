@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import binary_closing, gaussian_filter1d, uniform_filter1d
 from scipy.signal import find_peaks
 
-from fairseq_ecg.quality.chunk import RATE, Spectrum
+from fairseq_ecg.ecg.quality.chunk import RATE, Spectrum
 
 QRS_BAND = (8.0, 25.0)
 """In Hz. Between them the QRS complex is farthest above P and T waves, drift and muscle noise."""

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from fairseq_ecg.data import DataError
-from fairseq_ecg.data.conditioning import Conditioning, LeadStatistics
-from fairseq_ecg.data.recording import Recording
+from fairseq_ecg.ecg.conditioning import Conditioning, LeadStatistics
+from fairseq_ecg.ecg.recording import Recording
 
 ALL = list(range(12))
 MEAN, STD = np.arange(12) + 0.1, np.arange(12) + 0.7

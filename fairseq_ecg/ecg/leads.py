@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+LIMB_LEADS = LEADS[:6]
 
 _INDEX_OF_NAME = {name.lower(): index for index, name in enumerate(LEADS)}
 _EXAMPLE = "Give a list of lead names or of numbers from 0 to 11, such as \"['II', 'V1']\""

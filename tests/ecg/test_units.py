@@ -2,19 +2,19 @@ import numpy as np
 import pytest
 
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.ecg.units import (
+    is_counts,
+    is_of_another_kind,
+    millivolts_per,
+    says_nothing,
+    split_unit,
+)
 from fairseq_ecg.formats import (
     ECG,
     check_millivolts,
     ecg_from_array,
     millivolt_doubt,
     read_ecg,
-)
-from fairseq_ecg.formats.units import (
-    is_counts,
-    is_of_another_kind,
-    millivolts_per,
-    says_nothing,
-    split_unit,
 )
 
 

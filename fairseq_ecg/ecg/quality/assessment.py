@@ -7,12 +7,10 @@ from math import ceil
 
 import numpy as np
 
-from fairseq_ecg.data.leads import LEADS
-from fairseq_ecg.formats.ecg import ECG
-from fairseq_ecg.formats.leads import LIMB_LEADS
-from fairseq_ecg.quality.beats import Beat, Beats
-from fairseq_ecg.quality.chunk import Chunk, Spectrum
-from fairseq_ecg.quality.leads import (
+from fairseq_ecg.ecg.leads import LEADS, LIMB_LEADS
+from fairseq_ecg.ecg.quality.beats import Beat, Beats
+from fairseq_ecg.ecg.quality.chunk import Chunk, Spectrum
+from fairseq_ecg.ecg.quality.leads import (
     INDEPENDENT,
     MISTAKES,
     dipole_residual,
@@ -20,8 +18,9 @@ from fairseq_ecg.quality.leads import (
     law_residual,
     limb_explanation,
 )
-from fairseq_ecg.quality.reasons import Reason, listed
-from fairseq_ecg.quality.timing import backwards, haste, polarity
+from fairseq_ecg.ecg.quality.reasons import Reason, listed
+from fairseq_ecg.ecg.quality.timing import backwards, haste, polarity
+from fairseq_ecg.ecg.recording import ECG
 
 DOUBTED = 0.5
 """A recording of less quality is doubted."""

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.ecg import blocks
+from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference import Preprocessing
-from fairseq_ecg.prepare import signals
 
 PREPROCESSING = Preprocessing()
 
@@ -144,7 +144,7 @@ def test_short_recordings_are_refused_or_padded():
 def test_long_recordings_are_computed_by_the_stretch(rate, monkeypatch):
     ecg = ecg_of(seconds=16, rate=rate)
     whole = segments(ecg)
-    monkeypatch.setattr(signals, "BLOCK_SAMPLES", 700)
+    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 700)
     prepared = PREPROCESSING.segments(ecg)
     assert not isinstance(prepared._signal, np.ndarray)
     assert len(prepared) == 3

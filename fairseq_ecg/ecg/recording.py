@@ -1,4 +1,4 @@
-"""One ECG, as every reader of this room returns it."""
+"""A recording: in mV with named leads, or as training stores it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class ECG:
         where: names the file (and the place in it) in error messages.
         signal: ``(n_leads, n_samples)`` real, in mV; NaN where a sample has no value.
         leads: name of each row; the twelve standard leads spelled as in
-            ``fairseq_ecg.data.leads.LEADS``, no name twice.
+            ``fairseq_ecg.ecg.leads.LEADS``, no name twice.
         sample_rate: in Hz.
         metadata: what else the file says, value by name; under ``left_out`` the signals of the
             file that are not in ``signal``, under ``doubts`` a tuple of sentences, each a reason
@@ -52,6 +52,41 @@ class ECG:
     def seconds(self) -> float:
         """Length in seconds."""
         return self.n_samples / self.sample_rate
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """An ECG as it is stored.
+
+    Args:
+        where: names file, manifest and line in error messages.
+        feats: ``(L, T)`` real, rows in standard order of the leads.
+        sample_rate: in Hz.
+    """
+
+    where: str
+    feats: np.ndarray
+    sample_rate: float
+
+    @property
+    def n_samples(self) -> int:
+        """Length in samples."""
+        return self.feats.shape[1]
+
+    def check_n_samples(self, expected: int) -> None:
+        """Raise DataError if the length is not that of the manifest."""
+        if self.n_samples == expected:
+            return
+        n_rows, n_columns = self.feats.shape
+        if n_rows == expected:
+            raise DataError(
+                f"{self.where}: the ECG has shape ({n_rows}, {n_columns}) and looks transposed. "
+                "Store it as (leads, samples)"
+            )
+        raise DataError(
+            f"{self.where}: the ECG has {n_columns} samples, the manifest says {expected}. "
+            "The file changed since the manifest was built: build the manifest again"
+        )
 
 
 def with_notes(

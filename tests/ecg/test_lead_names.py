@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.ecg.lead_names import is_ecg, standard_leads
+from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.formats import ECG, arrange, derive_limb_leads, ecg_from_array, standard_lead
-from fairseq_ecg.formats.leads import is_ecg, standard_leads
 
 
 @pytest.mark.parametrize("lead", LEADS)

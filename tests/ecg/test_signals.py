@@ -4,16 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.io import loadmat
 
-from fairseq_ecg.prepare import signals
-from fairseq_ecg.prepare.signals import (
-    blocks,
-    mapped,
-    resample,
-    segment,
-    segments_in,
-    standardisation,
-    statistics,
-)
+from fairseq_ecg.ecg import blocks
+from fairseq_ecg.ecg.blocks import blocks_of, mapped
+from fairseq_ecg.ecg.resampling import resample
+from fairseq_ecg.ecg.segmentation import segment, segments_in
+from fairseq_ecg.ecg.standardisation import standardisation, statistics
 
 
 @pytest.mark.parametrize(
@@ -142,16 +137,16 @@ def test_in_blocks_the_numbers_are_the_same(n_samples, rates, resampler, block):
     ecg[1] = 0.1
     whole = resample(ecg, *rates, resampler)
     of_whole = standardisation(whole)
-    size = signals.BLOCK_SAMPLES
-    signals.BLOCK_SAMPLES = block
+    size = blocks.BLOCK_SAMPLES
+    blocks.BLOCK_SAMPLES = block
     try:
         pieces = resample(InPieces(ecg), *rates, resampler)
-        found = np.concatenate(list(blocks(pieces)), axis=1)
+        found = np.concatenate(list(blocks_of(pieces)), axis=1)
         in_blocks = standardisation(pieces)
         cut = list(segments_in(mapped(pieces, in_blocks, 3, pieces.dtype), 20))
         flat = statistics(InPieces(ecg)).flat
     finally:
-        signals.BLOCK_SAMPLES = size
+        blocks.BLOCK_SAMPLES = size
     np.testing.assert_allclose(found, whole, rtol=0, atol=0 if resampler == "linear" else 1e-12)
     np.testing.assert_allclose(in_blocks.mean, of_whole.mean, rtol=0, atol=1e-12)
     np.testing.assert_allclose(in_blocks.std, of_whole.std, rtol=0, atol=1e-12)
@@ -162,14 +157,14 @@ def test_in_blocks_the_numbers_are_the_same(n_samples, rates, resampler, block):
 
 
 def test_up_to_two_blocks_the_numbers_are_those_of_numpy(monkeypatch):
-    monkeypatch.setattr(signals, "BLOCK_SAMPLES", 500)
+    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 500)
     ecg = np.asfortranarray(np.random.default_rng(0).normal(size=(12, 1000)))
     found = standardisation(ecg)
     centred = ecg - ecg.mean(axis=1, keepdims=True)
     np.testing.assert_array_equal(found.mean, ecg.mean(axis=1, keepdims=True))
     np.testing.assert_array_equal(found.std, centred.std(axis=1, keepdims=True))
-    assert len(list(blocks(ecg))) == 1
-    assert [block.shape[1] for block in blocks(np.zeros((12, 1001)))] == [500, 500, 1]
+    assert len(list(blocks_of(ecg))) == 1
+    assert [block.shape[1] for block in blocks_of(np.zeros((12, 1001)))] == [500, 500, 1]
 
 
 def test_statistics_of_one_block_are_those_of_numpy():
@@ -183,15 +178,15 @@ def test_statistics_without_the_missing_samples():
     ecg = np.random.default_rng(0).normal(size=(3, 100))
     ecg[0, 10:20] = np.nan
     ecg[2] = np.nan
-    size = signals.BLOCK_SAMPLES
+    size = blocks.BLOCK_SAMPLES
     try:
-        for signals.BLOCK_SAMPLES in (size, 7):
+        for blocks.BLOCK_SAMPLES in (size, 7):
             found = standardisation(ecg, skip_missing=True)
             np.testing.assert_allclose(found.mean[:2, 0], np.nanmean(ecg[:2], axis=1))
             np.testing.assert_allclose(found.std[:2, 0], np.nanstd(ecg[:2], axis=1))
             assert found.mean[2] == found.std[2] == 0
     finally:
-        signals.BLOCK_SAMPLES = size
+        blocks.BLOCK_SAMPLES = size
 
 
 @pytest.mark.parametrize("rates", [(333.3333333333, 500), (500, 333.3333333333), (499.999999, 500)])
@@ -199,7 +194,7 @@ def test_rates_of_any_ratio_are_resampled_soon(rates):
     given, desired = rates
     n_samples = 5000
     wave = np.sin(2 * np.pi * 3 * np.arange(n_samples) / given)[None]
-    found = signals.resample(wave, given, desired, "polyphase")
+    found = resample(wave, given, desired, "polyphase")
     expected = np.sin(2 * np.pi * 3 * np.arange(found.shape[1]) / desired)
     inner = slice(100, -100)
     np.testing.assert_allclose(found[0, inner], expected[inner], atol=2e-3)

@@ -8,10 +8,15 @@ import scipy.io
 import simulator
 
 from benchmarks.quality_cases import NONSENSE, VARIANTS
-from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.ecg.quality import (
+    DOUBTED,
+    Reason,
+    quality,
+    quality_of_standardised,
+)
+from fairseq_ecg.ecg.quality.assessment import MOST_CHUNKS, _merged
 from fairseq_ecg.formats import ECG
-from fairseq_ecg.quality import DOUBTED, Reason, quality, quality_of_standardised
-from fairseq_ecg.quality.assessment import MOST_CHUNKS, _merged
 
 NOT_TOLD = {"rate half"}
 """A slow heart with a bundle branch block is as slow and as wide."""

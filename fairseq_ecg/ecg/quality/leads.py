@@ -5,7 +5,8 @@ from itertools import combinations
 
 import numpy as np
 
-from fairseq_ecg.formats.leads import LIMB_LEADS, OF_I_AND_II
+from fairseq_ecg.ecg.arrangement import OF_I_AND_II
+from fairseq_ecg.ecg.leads import LIMB_LEADS
 
 INDEPENDENT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 

@@ -4,12 +4,12 @@ import pandas as pd
 import pytest
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.prepare.tables import read_in_parts, read_table, truth_of, whole_numbers, writing
+from fairseq_ecg.data.tables import read_in_parts, read_table, truth_of, whole_numbers, writing
 
 
 def test_a_table_is_passed_on_unchanged(tmp_path, monkeypatch):
     """Numbers keep their zeros, empty cells stay empty, and quotes are where they are needed."""
-    monkeypatch.setattr("fairseq_ecg.prepare.tables.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("fairseq_ecg.data.tables.ROWS_AT_ONCE", 2)
     text = 'idx,age,name\n0,71.30,"a, b"\n1,,NA\n2,1e3,"say ""x"""\n'
     (tmp_path / "a.csv").write_text(text)
     with writing(tmp_path / "b.csv", ["idx", "age", "name"]) as append:

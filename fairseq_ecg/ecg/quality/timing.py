@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fairseq_ecg.quality.beats import Beat
-from fairseq_ecg.quality.chunk import RATE
+from fairseq_ecg.ecg.quality.beats import Beat
+from fairseq_ecg.ecg.quality.chunk import RATE
 
 _UPRIGHT = {"I": 1.0, "II": 1.0, "V4": 1.0, "V5": 1.0, "V6": 1.0, "aVR": -1.0}
 """Where the waves of a heart in its place mostly point; in V1 the QRS complex points down."""

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.leads import LEADS
-from fairseq_ecg.data.recording import Recording
+from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.ecg.recording import Recording
 
 NAN_POLICIES = ("error", "zero", "keep")
 

@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from fairseq_ecg.data.leads import LEADS, LeadSelection, lead_indices, leads_as_text
+from fairseq_ecg.ecg.leads import (
+    LEADS,
+    LeadSelection,
+    lead_indices,
+    leads_as_text,
+)
 
 
 @pytest.mark.parametrize(
