@@ -151,8 +151,6 @@ def use(
     Raises:
         DataError: none could be used; the list is written all the same.
     """
-    import pandas as pd
-
     from fairseq_ecg.data.atomic import remove_unfinished
     from fairseq_ecg.inference.parts import computed_in_parts, identity_of
     from fairseq_ecg.inference.writing import write_table
@@ -162,7 +160,9 @@ def use(
     names = ("short", "tail", "nan_policy", "min_quality")
     policies = {name: getattr(arguments, name) for name in names}
     common = policies | {"batch_size": arguments.batch_size}
-    identity = repr((identity_of(model), description, sorted(common.items()), settings))
+    identity = ""
+    if len(recordings) > 1:
+        identity = repr((identity_of(model), description, sorted(common.items()), settings))
     common |= {
         "workers": arguments.workers,
         "on_error": "raise" if arguments.strict else "skip",
@@ -180,8 +180,8 @@ def use(
         remove_unfinished(*folders, names=names)
         quarantine = out.with_suffix(".quarantine.csv")
         if parts.errors:
-            reasons = [(name, in_one_line(reason)) for name, reason in parts.errors.items()]
-            table = pd.DataFrame(reasons, columns=["recording", "reason"])
+            reasons = [in_one_line(reason) for reason in parts.errors.values()]
+            table = {"recording": list(parts.errors), "reason": reasons}
             write_table(quarantine, lambda: iter([table]), 1)
         else:
             quarantine.unlink(missing_ok=True)
@@ -193,7 +193,7 @@ def use(
         return 0
     print(
         f"{n_left_out} recordings cannot be used, see {printable(str(quarantine))}; the first: "
-        f"{table['reason'].iloc[0]}"
+        f"{reasons[0]}"
     )
     return EXIT_SOME_LEFT_OUT
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import scipy.io
 
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.limits import check_rate
@@ -64,6 +63,8 @@ def read_mat(
     Raises:
         DataError: the file is missing, damaged or without a required variable.
     """
+    import scipy.io  # not for recordings of other formats
+
     required = tuple(required)
     names = None if optional is None else [*required, *optional]
     with damage_as_data_error(where, ".mat file", remedy):

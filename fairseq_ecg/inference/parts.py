@@ -3,7 +3,7 @@
 Each part is a few Parquet files in a folder beside the result, and a file that says of what it is
 made, which is written last. A run that finds a part of the same recordings, network and options
 does not compute it again. Parts do not depend on how a run went, and neither does what they are put
-together to.
+together to. The tables of a single recording stay in memory: there is nothing to go on with.
 """
 
 import hashlib
@@ -15,20 +15,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from fairseq_ecg.data.atomic import remove_unfinished, replacing
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.recordings import NamedRecording
+from fairseq_ecg.inference.results import Table
 from fairseq_ecg.prepare.locks import locked
 
 RECORDINGS = 256
 """In a part."""
 
 Compute = Callable[
-    [Sequence[NamedRecording], tqdm], tuple[Mapping[str, pd.DataFrame], Mapping[str | int, str]]
+    [Sequence[NamedRecording], tqdm], tuple[Mapping[str, Table], Mapping[str | int, str]]
 ]
 """Computes the tables of a part by name, and why recordings were left out by theirs."""
 
@@ -40,12 +40,20 @@ class Parts:
         folder: where they are.
         recordings: numbers of recordings in each.
         errors: why recordings were left out, by their names, in order.
+        in_memory: the tables of the only part by name; None: they are in the folder.
     """
 
-    def __init__(self, folder: Path, counts: Sequence[int], errors: Mapping[str | int, str]):
+    def __init__(
+        self,
+        folder: Path,
+        counts: Sequence[int],
+        errors: Mapping[str | int, str],
+        in_memory: Mapping[str, Table] | None = None,
+    ):
         self._folder = folder
         self._counts = counts
         self.errors = errors
+        self._in_memory = in_memory
 
     @property
     def n_recordings(self) -> int:
@@ -57,8 +65,13 @@ class Parts:
         """Whether no recording could be used."""
         return len(self.errors) == self.n_recordings
 
-    def tables(self, name: str) -> Iterator[pd.DataFrame]:
+    def tables(self, name: str) -> Iterator[Table]:
         """Yield a table of each part that has rows in it."""
+        if self._in_memory is not None:
+            yield self._in_memory[name]
+            return
+        import pandas as pd
+
         for number in range(len(self._counts)):
             table = pd.read_parquet(_table(self._folder, number, name))
             if len(table):
@@ -80,7 +93,8 @@ def computed_in_parts(
     Args:
         recordings: all of them.
         folder: of the parts. It stays when the run or the caller fails.
-        settings: everything but the recordings that the results depend on.
+        settings: everything but the recordings that the results depend on; of a single recording
+            it does not matter.
         compute: of a part. The columns of its tables are the same for all parts.
         strict: parts in which recordings were left out are computed again.
         progress: whether to show a progress bar; None: where there is a terminal.
@@ -102,11 +116,15 @@ def computed_in_parts(
             unit="recording",
             disable=None if progress is None else not progress,
         ) as bar:
-            for number, start in enumerate(range(0, len(recordings), RECORDINGS)):
-                part = recordings[start : start + RECORDINGS]
-                errors |= _part(folder, number, part, settings, compute, strict, bar)
-                counts.append(len(part))
-        parts = Parts(folder, counts, errors)
+            if len(recordings) == 1:
+                tables, errors = compute(recordings, bar)
+                parts = Parts(folder, [1], dict(errors), tables)
+            else:
+                for number, start in enumerate(range(0, len(recordings), RECORDINGS)):
+                    part = recordings[start : start + RECORDINGS]
+                    errors |= _part(folder, number, part, settings, compute, strict, bar)
+                    counts.append(len(part))
+                parts = Parts(folder, counts, errors)
         yield parts
         shutil.rmtree(folder)
         if parts.is_empty:
@@ -139,10 +157,12 @@ def _part(
             bar.update(len(recordings))
             return left_out
         mark.unlink()
+    import pandas as pd
+
     tables, errors = compute(recordings, bar)
     for name, table in tables.items():
         with replacing(_table(folder, number, name)) as unfinished:
-            table.to_parquet(unfinished, index=False)
+            pd.DataFrame(table).to_parquet(unfinished, index=False)
     with replacing(mark) as unfinished:
         # Names are texts or numbers: pairs, for the keys of an object are texts only.
         content = {"identity": identity, "errors": list(errors.items())}

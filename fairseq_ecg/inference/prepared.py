@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 import torch
 
 from fairseq_ecg.data.errors import DataError
@@ -34,6 +33,8 @@ def variables_of(path: str) -> frozenset[str]:
     """Tell which variables a ``.mat`` file has; none of other files or of what cannot be read."""
     if not path.lower().endswith(".mat"):
         return frozenset()
+    import scipy.io  # not for recordings of other formats
+
     try:
         require_file(path)
         return frozenset(name for name, *_ in scipy.io.whosmat(path))

@@ -2,15 +2,15 @@
 
 import logging
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import pandas as pd
 import torch
 
 from fairseq_ecg.data.atomic import is_unfinished
@@ -45,6 +45,9 @@ from fairseq_ecg.inference.prepared import (
     variables_of,
 )
 from fairseq_ecg.inference.segmented import SegmentedRecording
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -354,7 +357,7 @@ def _recordings_in(source, description: Description) -> Iterator[NamedRecording]
         yield NamedRecording(source.where, _InMemory(source))
     elif isinstance(source, str | os.PathLike):
         yield from _at_path(os.fspath(source), description)
-    elif isinstance(source, pd.DataFrame):
+    elif _is_frame(source):
         names = standard_leads([str(name) for name in source.columns])
         leads = [
             column for column, name in zip(source.columns, names, strict=True) if name in LEADS
@@ -370,6 +373,12 @@ def _recordings_in(source, description: Description) -> Iterator[NamedRecording]
     else:
         for signal in _signals(source):
             yield NamedRecording(None, _OfArray(signal, description))
+
+
+def _is_frame(source: object) -> bool:
+    """Whether something is a DataFrame, of which there are none before pandas is imported."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(source, pandas.DataFrame)
 
 
 def _is_array(items: Sequence) -> bool:
@@ -517,8 +526,10 @@ def _files_in(folder: Path) -> list[Path]:
     ]
 
 
-def _read_table(path: str) -> pd.DataFrame | None:
+def _read_table(path: str) -> "pd.DataFrame | None":
     """Read a table of paths; None if it has no column of paths and so is a recording itself."""
+    import pandas as pd
+
     with damage_as_data_error(path, "table"):
         if path.lower().endswith(".parquet"):
             return pd.read_parquet(path)
@@ -533,7 +544,7 @@ def _read_table(path: str) -> pd.DataFrame | None:
 
 
 def _in_table(
-    table: pd.DataFrame, where: str, folder: str | None, description: Description
+    table: "pd.DataFrame", where: str, folder: str | None, description: Description
 ) -> Iterator[NamedRecording]:
     """Yield the recording of every row.
 

@@ -268,7 +268,7 @@ def _frequencies(seen: _Seen) -> Iterator[Reason]:
 
 def _beats(seen: _Seen) -> Iterator[Reason]:
     beats, spectrum = seen.beats, seen.spectrum
-    count = len(beats.places)
+    count = len(beats.peaks)
     in_band = float(np.median(spectrum.energy(5, 25) / (spectrum.energy(0.67, 25) + 1e-300)))
     if count < 2:
         what = "no beats" if count == 0 else "only one beat"

@@ -4,7 +4,6 @@ from functools import cached_property
 
 import numpy as np
 from scipy.ndimage import binary_closing, gaussian_filter1d, uniform_filter1d
-from scipy.signal import find_peaks
 
 from fairseq_ecg.ecg.quality.chunk import RATE, Spectrum
 
@@ -20,6 +19,31 @@ ALIKE = 0.7
 """Correlation with the most typical beat from which on a beat is one of its kind."""
 
 
+def find_peaks(signal: np.ndarray, height: float, distance: int) -> np.ndarray:
+    """Find local maxima as ``scipy.signal.find_peaks``, which takes half a second to import.
+
+    Args:
+        signal: ``(n_samples,)``.
+        height: that a peak has at least.
+        distance: in samples; of two peaks that are nearer, the lower one is none.
+
+    Returns:
+        ``(N,)`` the samples of the peaks in order; of a plateau its middle.
+    """
+    changes = np.flatnonzero(signal[1:] != signal[:-1])
+    first, last = np.append(0, changes + 1), np.append(changes, len(signal) - 1)
+    levels = signal[first]
+    tops = 1 + np.flatnonzero((levels[1:-1] > levels[:-2]) & (levels[1:-1] > levels[2:]))
+    peaks = (first[tops] + last[tops]) // 2
+    peaks = peaks[signal[peaks] >= height]
+    kept = np.ones(len(peaks), dtype=bool)
+    for highest in np.argsort(signal[peaks])[::-1]:
+        if kept[highest]:
+            kept[np.abs(peaks - peaks[highest]) < distance] = False
+            kept[highest] = True
+    return peaks[kept]
+
+
 class Beats:
     """The beats of a chunk.
 
@@ -31,7 +55,7 @@ class Beats:
         spectrum: of leads that move.
 
     Attributes:
-        places: samples of the beats at `RATE`.
+        peaks: samples of the beats at `RATE`, ``(N,)``.
         contrast: highest QRS energy over the median. Sharp complexes have 5 and more, noise 1.5.
     """
 
@@ -42,21 +66,19 @@ class Beats:
         energy = np.minimum(envelope / np.maximum(peak, 1e-12), 1.5).mean(axis=0)
         middle, top = np.median(energy), np.quantile(energy, 0.98)
         self.contrast = float(top / max(middle, 1e-9))
-        self.places, _ = find_peaks(
-            energy, height=middle + PEAK * (top - middle), distance=int(REFRACTORY * RATE)
-        )
+        self.peaks = find_peaks(energy, middle + PEAK * (top - middle), int(REFRACTORY * RATE))
 
     @property
     def interval(self) -> float:
         """Median RR interval in seconds; NaN where there are less than two beats."""
-        return float(np.median(np.diff(self.places)) / RATE) if len(self.places) > 1 else np.nan
+        return float(np.median(np.diff(self.peaks)) / RATE) if len(self.peaks) > 1 else np.nan
 
     @cached_property
     def _correlations(self) -> tuple[np.ndarray, np.ndarray]:
         """Places of whole beats, and the correlation of each with each, ``(n_leads, N, N)``."""
         half = int(np.clip(0.45 * self.interval, 0.12, 0.3) * RATE)
-        whole = (self.places >= half) & (self.places < self._shape.shape[1] - half)
-        places = self.places[whole]
+        whole = (self.peaks >= half) & (self.peaks < self._shape.shape[1] - half)
+        places = self.peaks[whole]
         windows = places[:, None] + np.arange(-half, half)
         beats = self._shape[:, windows]
         beats = beats - beats.mean(axis=2, keepdims=True)
@@ -92,8 +114,8 @@ class Beats:
         places, correlations = self._correlations
         alike = np.median(correlations, axis=0)
         places = places[alike[np.median(alike, axis=1).argmax()] >= ALIKE]
-        order = np.searchsorted(self.places, places)
-        intervals = np.diff(self.places)
+        order = np.searchsorted(self.peaks, places)
+        intervals = np.diff(self.peaks)
         before = intervals[order[order > 0] - 1]
         after = intervals[order[order < len(intervals)]]
         known = len(before) and len(after)
