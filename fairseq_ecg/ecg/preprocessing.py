@@ -9,13 +9,12 @@ import torch
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.limits import check_limit, check_rate
-from fairseq_ecg.ecg.arrangement import arrange, derive_limb_leads
-from fairseq_ecg.ecg.blocks import is_long
+from fairseq_ecg.ecg.arrangement import derive_limb_leads
 from fairseq_ecg.ecg.conditioning import Conditioning, LeadStatistics
 from fairseq_ecg.ecg.leads import LEADS, lead_indices
+from fairseq_ecg.ecg.pipeline import Pipeline
 from fairseq_ecg.ecg.recording import ECG, Recording
-from fairseq_ecg.ecg.resampling import RESAMPLERS, resample
-from fairseq_ecg.ecg.standardisation import standardisation
+from fairseq_ecg.ecg.resampling import RESAMPLERS
 from fairseq_ecg.ecg.units import check_millivolts
 from fairseq_ecg.messages import shortened
 
@@ -201,6 +200,19 @@ class Preprocessing:
         """Rows of a segment."""
         return len(LEADS) if self.pad_leads else len(self.leads)
 
+    @property
+    def pipeline(self) -> Pipeline:
+        """What is done to a signal before it is conditioned."""
+        return Pipeline(
+            leads=tuple(LEADS[lead] for lead in lead_indices(self.leads)),
+            sample_rate=self.sample_rate,
+            segment_samples=self.segment_samples,
+            resampler=self.resampler,
+            standardise=self.standardise,
+            epsilon=self.epsilon,
+            zero_gaps=True,
+        )
+
     def conditioning(self) -> Conditioning:
         """Return what is done to a segment that is standardised and cut already."""
         return Conditioning(
@@ -241,7 +253,7 @@ class Preprocessing:
         Raises:
             DataError: the recording is empty, in other units than mV by its magnitude, flat in
                 all leads, has samples without a value, lacks leads, or is too short, and the
-                policy is not to mend that.
+                policy is not to accept that.
         """
         check_choice("short", short, SHORT)
         check_choice("tail", tail, TAILS)
@@ -253,10 +265,10 @@ class Preprocessing:
         ecg = self._with_values(ecg, nan_policy)
         check_millivolts(ecg)
         missing = tuple(lead for lead in self.leads if lead not in ecg.leads)
-        return Segments(self, self._arranged(ecg, missing), missing, short, tail)
+        return Segments(self, self._with_leads(ecg, missing), missing, short, tail)
 
     def _with_values(self, ecg: ECG, nan_policy: str) -> ECG:
-        """Leave out leads without any value, and mend those with gaps."""
+        """Leave out leads without any value, and fill gaps in the others."""
         signal = np.asarray(ecg.signal)
         if signal.ndim != 2 or not signal.size:
             raise DataError(f"{ecg.where}: no samples (its shape is {signal.shape})")
@@ -282,13 +294,13 @@ class Preprocessing:
             )
         if counts.any():
             signal = np.array(signal, dtype=np.float64)
-            places = np.arange(signal.shape[1])
+            positions = np.arange(signal.shape[1])
             for row, valid in zip(signal, finite, strict=True):
-                row[~valid] = np.interp(places[~valid], places[valid], row[valid])
+                row[~valid] = np.interp(positions[~valid], positions[valid], row[valid])
         return replace(ecg, signal=signal, leads=leads)
 
-    def _arranged(self, ecg: ECG, missing: tuple[str, ...]) -> ECG:
-        """Bring the leads of the network into their order."""
+    def _with_leads(self, ecg: ECG, missing: tuple[str, ...]) -> ECG:
+        """Add the leads that can be derived, if that is the policy."""
         if missing and self.missing_leads == "error":
             raise DataError(
                 f"{ecg.where}: lacks lead {', '.join(missing)} (it has {', '.join(ecg.leads)}). "
@@ -299,9 +311,7 @@ class Preprocessing:
                 f"{ecg.where}: has none of the leads that the network reads "
                 f"({', '.join(self.leads)}), but {', '.join(ecg.leads)}"
             )
-        if missing and self.missing_leads == "derive":
-            ecg = derive_limb_leads(ecg)
-        return arrange(ecg, self.leads, missing="zero")
+        return derive_limb_leads(ecg) if missing and self.missing_leads == "derive" else ecg
 
 
 class Segments:
@@ -309,7 +319,7 @@ class Segments:
 
     Args:
         preprocessing: how.
-        ecg: recording, whose rows are the leads of the network.
+        ecg: recording, with any leads.
         missing: leads that it lacked.
         short: see :meth:`Preprocessing.segments`.
         tail: likewise.
@@ -334,11 +344,9 @@ class Segments:
         self.ecg = ecg
         self.missing_leads = missing
         self.seconds = ecg.seconds
-        rate = preprocessing.sample_rate
-        in_blocks = is_long(ecg.seconds * max(rate, ecg.sample_rate))
-        signal = _Unread(ecg.signal) if in_blocks else ecg.signal.astype(np.float64)
-        self._signal = resample(signal, ecg.sample_rate, rate, preprocessing.resampler)
-        width, length = preprocessing.segment_samples, self._signal.shape[1]
+        pipeline = preprocessing.pipeline
+        signal = pipeline.resampled(pipeline.arranged(ecg), ecg.sample_rate)
+        width, length = preprocessing.segment_samples, signal.shape[1]
         self.padded = max(width - length, 0)
         if self.padded and (short == "error" or length < 2):
             raise DataError(
@@ -348,18 +356,16 @@ class Segments:
         self.starts = [width * number for number in range(max(length // width, 1))]
         if tail == "overlap" and length > width and length % width:
             self.starts.append(length - width)
-        found = standardisation(self._signal)
+        found = pipeline.standardisation(signal)
         flat = found.flat[:, 0]
         if flat.all():
             raise DataError(f"{ecg.where}: no signal, all leads are flat")
         self.flat_leads = tuple(
             lead
-            for lead, is_flat in zip(ecg.leads, flat, strict=True)
+            for lead, is_flat in zip(preprocessing.leads, flat, strict=True)
             if is_flat and lead not in missing
         )
-        self._standardised = None
-        if preprocessing.standardise:
-            self._standardised = replace(found, std=found.std + preprocessing.epsilon)
+        self._signal = pipeline.standardised(signal, found)
         self._conditioning = preprocessing.conditioning()
 
     def __len__(self) -> int:
@@ -371,8 +377,6 @@ class Segments:
         leads = lead_indices(self.preprocessing.leads)
         for start in self.starts:
             samples = self._signal[:, start : min(start + width, length)]
-            if self._standardised is not None:
-                samples = self._standardised(samples)
             feats = np.zeros((len(LEADS), samples.shape[1]))
             feats[leads] = samples
             recording = Recording(self.ecg.where, feats, self.preprocessing.sample_rate)
@@ -384,19 +388,6 @@ class Segments:
         rate = self.preprocessing.sample_rate
         start = self.starts[number] / rate
         return start, min(start + self.preprocessing.segment_samples / rate, self.seconds)
-
-
-class _Unread:
-    """A signal that is converted to float64, and by :func:`resample` resampled, by the stretch."""
-
-    dtype = np.dtype(np.float64)
-
-    def __init__(self, signal: np.ndarray):
-        self.signal = signal
-        self.shape = signal.shape
-
-    def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray:
-        return self.signal[key].astype(np.float64)
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
