@@ -100,8 +100,8 @@ def benchmark(
         np.empty((len(paths), 0)),
         on_error="skip" if skip_errors else "raise",
     )
-    place = {path: number for number, path in enumerate(every.recordings)}
-    records = records[[path in place for path in paths]].reset_index(drop=True)
+    index_of = {path: number for number, path in enumerate(every.recordings)}
+    records = records[[path in index_of for path in paths]].reset_index(drop=True)
     settings = {
         "fingerprint": store.fingerprint,
         "fitting": asdict(fitting),

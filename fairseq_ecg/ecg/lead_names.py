@@ -114,7 +114,7 @@ def standard_leads(names: Sequence[str], are_leads: bool = False) -> list[str]:
 
     Args:
         names: of all signals.
-        are_leads: whether somebody says that they are leads, so that no names beside them have to.
+        are_leads: whether they are given as leads, so that no names beside them have to.
     """
     parsed = [_parsed(name) for name in names]
     accepted = {letter for letter in "cdl" if _are_leads(letter, parsed, are_leads)}

@@ -51,7 +51,7 @@ def leads_as_text(leads: str | int | Iterable[int | str] | None) -> str | None:
         leads: as :func:`lead_indices` reads them.
 
     Returns:
-        Such text as it is, what is no list of leads, too: whoever reads it will say so.
+        Such text as it is, what is no list of leads, too: reading it raises the error.
     """
     try:
         if leads is None or isinstance(ast.literal_eval(str(leads)), list | tuple):

@@ -52,7 +52,8 @@ class Preprocessing:
         resampler: how the rate is changed, see :func:`fairseq_ecg.ecg.resampling.resample`.
         standardise: whether every lead of a recording gets mean 0 and standard deviation 1; a flat
             lead becomes 0. Otherwise the network reads mV.
-        epsilon: added to the standard deviation, in mV.
+        epsilon: added to the standard deviation, in mV. 0: the numbers are those of the data
+            preparation to the last bit, also of samples that are stored as float32.
         filter: whether every row of a segment is cleaned by ``neurokit2.ecg_clean``.
         mean: of each of the twelve leads, with which segments are normalised. None: not at all.
         std: likewise the standard deviation.
@@ -211,6 +212,7 @@ class Preprocessing:
             standardise=self.standardise,
             epsilon=self.epsilon,
             zero_gaps=True,
+            keep_single=self.epsilon == 0,
         )
 
     def conditioning(self) -> Conditioning:

@@ -20,7 +20,7 @@ class ECG:
     """A recording in mV.
 
     Args:
-        where: names the file (and the place in it) in error messages.
+        where: names the file (and the position in it) in error messages.
         signal: ``(n_leads, n_samples)`` real, in mV; NaN where a sample has no value.
         leads: name of each row; the twelve standard leads spelled as in
             ``fairseq_ecg.ecg.leads.LEADS``, no name twice.

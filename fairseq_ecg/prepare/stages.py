@@ -189,7 +189,7 @@ def prepare_record(
 def _org(
     source: Source, settings: Settings, folder: Path, record: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Variables of the first stage, and what they tell of the record."""
+    """Variables of the first stage, and what they say of the record."""
     path = folder / "org" / record["save_file"]
     if "org" not in settings.skip:
         ecg = _read(source, record)
@@ -277,7 +277,7 @@ def _plain(value: Any) -> Any:
 
 
 def _features(found: Statistics, leads: list[str], available: list[str]) -> dict[str, Any]:
-    """Return columns of ``meta.csv`` that tell of the signal."""
+    """Return columns of ``meta.csv`` that describe the signal."""
     empty = [lead for lead, is_empty in zip(leads, found.empty, strict=True) if is_empty]
     flat = [lead for lead, is_flat in zip(leads, found.flat, strict=True) if is_flat]
     return {

@@ -104,7 +104,7 @@ def quality_of_standardised(
         The quality.
     """
     there = [row for row in range(len(leads)) if any(one[row].any() for one in segments)]
-    few = {round(place) for place in np.linspace(0, len(segments) - 1, MOST_CHUNKS)}
+    few = {round(position) for position in np.linspace(0, len(segments) - 1, MOST_CHUNKS)}
     chunks = (
         chunk for number in sorted(few) for chunk in _chunks(segments[number][there], sample_rate)
     )

@@ -75,15 +75,15 @@ class Beats:
 
     @cached_property
     def _correlations(self) -> tuple[np.ndarray, np.ndarray]:
-        """Places of whole beats, and the correlation of each with each, ``(n_leads, N, N)``."""
+        """Positions of whole beats, and the correlation of each with each, ``(n_leads, N, N)``."""
         half = int(np.clip(0.45 * self.interval, 0.12, 0.3) * RATE)
         whole = (self.peaks >= half) & (self.peaks < self._shape.shape[1] - half)
-        places = self.peaks[whole]
-        windows = places[:, None] + np.arange(-half, half)
+        positions = self.peaks[whole]
+        windows = positions[:, None] + np.arange(-half, half)
         beats = self._shape[:, windows]
         beats = beats - beats.mean(axis=2, keepdims=True)
         beats /= np.maximum(np.linalg.norm(beats, axis=2, keepdims=True), 1e-12)
-        return places, beats @ beats.transpose(0, 2, 1)
+        return positions, beats @ beats.transpose(0, 2, 1)
 
     @cached_property
     def likeness(self) -> np.ndarray:
@@ -111,20 +111,20 @@ class Beats:
     @cached_property
     def typical(self) -> "Beat":
         """The mean of the beats of the commonest kind; a mean, since it keeps sums of leads."""
-        places, correlations = self._correlations
+        positions, correlations = self._correlations
         alike = np.median(correlations, axis=0)
-        places = places[alike[np.median(alike, axis=1).argmax()] >= ALIKE]
-        order = np.searchsorted(self.peaks, places)
+        positions = positions[alike[np.median(alike, axis=1).argmax()] >= ALIKE]
+        order = np.searchsorted(self.peaks, positions)
         intervals = np.diff(self.peaks)
         before = intervals[order[order > 0] - 1]
         after = intervals[order[order < len(intervals)]]
         known = len(before) and len(after)
         prematurity = float(np.median(before) / np.median(after)) if known else 1.0
         reach = int(min(0.65 * self.interval, 0.65) * RATE)
-        whole = places[(places >= reach) & (places < self._shape.shape[1] - reach)]
+        whole = positions[(positions >= reach) & (positions < self._shape.shape[1] - reach)]
         shape = self._shape
         if not len(whole):
-            shape, whole = np.pad(shape, ((0, 0), (reach, reach))), places + reach
+            shape, whole = np.pad(shape, ((0, 0), (reach, reach))), positions + reach
         beat = shape[:, whole[:, None] + np.arange(-reach, reach)].mean(axis=1)
         return Beat(beat, reach, self.interval, prematurity)
 

@@ -65,9 +65,9 @@ class Chunk:
         self.infinite = float(np.isinf(signal).mean()) if len(signal) else 0.0
         if not valid.all():
             signal = signal.copy()
-            places = np.arange(signal.shape[1])
+            positions = np.arange(signal.shape[1])
             for row, known in zip(signal, valid, strict=True):
-                row[~known] = np.interp(places[~known], places[known], row[known])
+                row[~known] = np.interp(positions[~known], positions[known], row[known])
         self.offset = np.median(signal, axis=1)
         with np.errstate(over="ignore"):
             samples = signal - self.offset[:, None]

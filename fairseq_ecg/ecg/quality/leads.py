@@ -51,7 +51,7 @@ def limb_explanation(leads: Sequence[str], samples: np.ndarray, tolerance: float
     """Say which single mistake would make limb leads obey the laws.
 
     Args:
-        leads: names of at least four limb leads; three can be mended in several ways.
+        leads: names of at least four limb leads; three can be corrected in several ways.
         samples: of them, ``(n_leads, n)``.
         tolerance: residual from which on they do not obey.
 
