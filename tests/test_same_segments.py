@@ -101,7 +101,7 @@ def test_training_and_predictions_see_the_same_bits(
     settings = Settings(RATE, SECONDS, nan_policy="zero", resampler=resampler)
     files = prepared(tmp_path / "prepared", tmp_path / "raw", settings, given)
     preprocessing = Preprocessing(
-        RATE, SECONDS, resampler=resampler, epsilon=0.0, missing_leads="zero"
+        RATE, SECONDS, resampler=resampler, epsilon=0.0, missing_leads="zero", keep_single=True
     )
     found = predicted(path, preprocessing, given)
     assert len(files) == len(found) >= 1

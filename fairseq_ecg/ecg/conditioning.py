@@ -129,18 +129,11 @@ class Conditioning:
         """
         self._check_sample_rate(recording)
         ecg = self._finite(_select(recording, leads), leads, recording.where)
-        if self.pad_leads:
-            padded = np.zeros((len(LEADS), ecg.shape[1]), dtype=np.float32)
-            padded[leads] = ecg
-            ecg = padded
+        ecg = self._padded(ecg, leads)
         if self.filter:
             ecg_clean = _neurokit().ecg_clean
             ecg = np.stack([ecg_clean(row, sampling_rate=CLEANING_RATE) for row in ecg])
-        if self.statistics is not None:
-            rows = leads if self.pad_leads else range(len(leads))
-            for row, lead in zip(rows, leads, strict=True):
-                ecg[row] = (ecg[row] - self.statistics.mean[lead]) / self.statistics.std[lead]
-        return torch.from_numpy(ecg)
+        return torch.from_numpy(self._normalised(ecg, leads))
 
     def of_batch(
         self, ecgs: torch.Tensor, sample_rates: np.ndarray, leads: list[int], are_finite: bool
@@ -167,16 +160,24 @@ class Conditioning:
             return None
         if leads != list(range(n_rows)):
             ecgs = ecgs[:, leads]
-        if self.pad_leads:
-            padded = ecgs.new_zeros(len(ecgs), len(LEADS), ecgs.shape[2])
-            padded[:, leads] = ecgs
-            ecgs = padded
+        values = self._normalised(self._padded(ecgs.numpy(), leads), leads)
+        return torch.from_numpy(values)
+
+    def _padded(self, ecgs: np.ndarray, leads: list[int]) -> np.ndarray:
+        """Put ``(..., len(leads), T)`` into twelve rows, if leads are padded."""
+        if not self.pad_leads:
+            return ecgs
+        padded = np.zeros((*ecgs.shape[:-2], len(LEADS), ecgs.shape[-1]), dtype=np.float32)
+        padded[..., leads, :] = ecgs
+        return padded
+
+    def _normalised(self, ecgs: np.ndarray, leads: list[int]) -> np.ndarray:
+        """Normalise ``(..., rows, T)`` in place, if there are statistics."""
         if self.statistics is not None:
-            values = ecgs.numpy()
             rows = leads if self.pad_leads else range(len(leads))
             for row, lead in zip(rows, leads, strict=True):
                 mean, std = self.statistics.mean[lead], self.statistics.std[lead]
-                values[:, row] = (values[:, row] - mean) / std
+                ecgs[..., row, :] = (ecgs[..., row, :] - mean) / std
         return ecgs
 
     def _finite(self, ecg: np.ndarray, leads: list[int], where: str) -> np.ndarray:

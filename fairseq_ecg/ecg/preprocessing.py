@@ -52,14 +52,15 @@ class Preprocessing:
         resampler: how the rate is changed, see :func:`fairseq_ecg.ecg.resampling.resample`.
         standardise: whether every lead of a recording gets mean 0 and standard deviation 1; a flat
             lead becomes 0. Otherwise the network reads mV.
-        epsilon: added to the standard deviation, in mV. 0: the numbers are those of the data
-            preparation to the last bit, also of samples that are stored as float32.
+        epsilon: added to the standard deviation, in mV; 0: as the data preparation.
         filter: whether every row of a segment is cleaned by ``neurokit2.ecg_clean``.
         mean: of each of the twelve leads, with which segments are normalised. None: not at all.
         std: likewise the standard deviation.
         missing_leads: what becomes of a lead that a recording lacks: ``derive`` computes limb
             leads from two others where these are there, and makes the rest zeros; ``zero`` makes
             all of them zeros; ``error`` refuses the recording.
+        keep_single: whether float32 samples are standardised in float32, as the data preparation
+            does; otherwise in float64.
 
     Raises:
         DataError: a value that is none of these.
@@ -76,6 +77,7 @@ class Preprocessing:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     missing_leads: str = "derive"
+    keep_single: bool = False
 
     def __post_init__(self) -> None:
         for name in ("sample_rate", "segment_seconds"):
@@ -185,8 +187,10 @@ class Preprocessing:
         return cls(**{**values, **lists})
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values by name."""
+        """Return plain values by name; ``keep_single``, which few have, only where it is set."""
         values = asdict(self)
+        if not self.keep_single:
+            del values["keep_single"]
         return {
             key: list(value) if isinstance(value, tuple) else value for key, value in values.items()
         }
@@ -212,7 +216,7 @@ class Preprocessing:
             standardise=self.standardise,
             epsilon=self.epsilon,
             zero_gaps=True,
-            keep_single=self.epsilon == 0,
+            keep_single=self.keep_single,
         )
 
     def conditioning(self) -> Conditioning:

@@ -84,26 +84,16 @@ def _is_unit_of_time(unit: str) -> bool:
 
 
 SECONDS_PER = {
-    "s": 1.0,
-    "sec": 1.0,
-    "secs": 1.0,
-    "second": 1.0,
-    "seconds": 1.0,
-    "ms": 1e-3,
-    "msec": 1e-3,
-    "millisecond": 1e-3,
-    "milliseconds": 1e-3,
-    "us": 1e-6,
-    "microsecond": 1e-6,
-    "microseconds": 1e-6,
-    "ns": 1e-9,
-    "millisec": 1e-3,
-    "min": 60.0,
-    "mins": 60.0,
-    "minute": 60.0,
-    "minutes": 60.0,
-    "hour": 3600.0,
-    "hours": 3600.0,
+    word: seconds
+    for seconds, words in (
+        (1.0, "s sec secs second seconds"),
+        (1e-3, "ms msec millisec millisecond milliseconds"),
+        (1e-6, "us microsecond microseconds"),
+        (1e-9, "ns"),
+        (60.0, "min mins minute minutes"),
+        (3600.0, "hour hours"),
+    )
+    for word in words.split()
 }
 """Seconds by unit of time, in lower case."""
 

@@ -128,16 +128,11 @@ def _frame(
     """Make a DataFrame whose index is the first columns, of columns and of ``(N, C)`` values."""
     import pandas as pd
 
-    keys = list(columns)[:n_keys]
-    if n_keys == 1:
-        index = pd.Index(columns[keys[0]], name=keys[0])
-    else:
-        index = pd.MultiIndex.from_arrays([columns[key] for key in keys], names=keys)
-    rest = {name: of_name for name, of_name in columns.items() if name not in keys}
-    tables = [pd.DataFrame(rest, index)] if rest else []
-    if values is not None:
-        tables.append(pd.DataFrame(values, index, list(names)))
-    return pd.concat(tables, axis=1) if len(tables) > 1 else tables[0]
+    frame = pd.DataFrame(columns).set_index(list(columns)[:n_keys])
+    if values is None:
+        return frame
+    of_values = pd.DataFrame(values, frame.index, list(names))
+    return pd.concat([frame, of_values], axis=1) if len(frame.columns) else of_values
 
 
 @dataclass(frozen=True, eq=False)

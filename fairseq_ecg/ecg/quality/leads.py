@@ -83,31 +83,24 @@ def _mistakes() -> dict[str, np.ndarray]:
     """
     identity = np.eye(len(INDEPENDENT))
     row = {lead: number for number, lead in enumerate(INDEPENDENT)}
+    limbs, chest = identity[:2], identity[2:]
     found = {}
     for first, second in (("V1", "V6"), ("V1", "V5"), ("V1", "V4"), ("V2", "V6"), ("V2", "V5")):
-        matrix = identity.copy()
-        matrix[[row[first], row[second]]] = matrix[[row[second], row[first]]]
-        found[f"{first} and {second} look swapped"] = matrix
+        order = np.arange(len(INDEPENDENT))
+        order[[row[first], row[second]]] = row[second], row[first]
+        found[f"{first} and {second} look swapped"] = identity[order]
     for lead in ("V1", "V4", "V5", "V6"):
-        matrix = identity.copy()
-        matrix[row[lead]] *= -1
-        found[f"{lead} looks upside down"] = matrix
-    chest = slice(2, None)
-    matrix = identity.copy()
-    matrix[chest] *= -1
-    found["the chest leads look upside down against the limb leads"] = matrix
-    matrix = identity.copy()
-    matrix[chest] = matrix[chest][::-1]
-    found["V1 to V6 look like V6 to V1"] = matrix
-    for shift in (1, -1):
-        matrix = identity.copy()
-        matrix[chest] = np.roll(matrix[chest], shift, axis=0)
-        found["V1 to V6 look shifted by one" + (" (up)" if shift > 0 else " (down)")] = matrix
-    matrix = identity.copy()
-    matrix[0] = -identity[0]
-    matrix[1] = identity[1] - identity[0]
-    found["the electrodes of the arms look swapped (lead I upside down)"] = matrix
-    return found
+        found[f"{lead} looks upside down"] = identity - 2 * np.diag(identity[row[lead]])
+    for text, rows in (
+        ("the chest leads look upside down against the limb leads", -chest),
+        ("V1 to V6 look like V6 to V1", chest[::-1]),
+        ("V1 to V6 look shifted by one (up)", np.roll(chest, 1, axis=0)),
+        ("V1 to V6 look shifted by one (down)", np.roll(chest, -1, axis=0)),
+    ):
+        found[text] = np.concatenate([limbs, rows])
+    one, two = limbs
+    arms = np.concatenate([[-one, two - one], chest])
+    return found | {"the electrodes of the arms look swapped (lead I upside down)": arms}
 
 
 MISTAKES = _mistakes()
