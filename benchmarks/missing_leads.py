@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from tabulate import tabulate
 
-from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.formats import ECG, arrange
 from fairseq_ecg.inference import ECGModel, load_model
 from fairseq_ecg.inference.recordings import Description, recordings_in

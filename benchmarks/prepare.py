@@ -35,7 +35,7 @@ from scipy.interpolate import interp1d
 
 from benchmarks import common
 from fairseq_ecg.cli import main as fairseq_ecg
-from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.prepare import archive
 from fairseq_ecg.prepare.records import read_source, write_records

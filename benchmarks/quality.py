@@ -18,10 +18,10 @@ import torch
 
 from benchmarks import common
 from benchmarks.quality_cases import NONSENSE, VARIANTS
-from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.ecg.quality import quality
 from fairseq_ecg.formats import ECG, arrange
 from fairseq_ecg.inference.recordings import Description, recordings_in
-from fairseq_ecg.quality import quality
 
 sys.path.insert(0, str(common.ROOT / "examples" / "demo"))
 

@@ -230,7 +230,7 @@ def check_registered(cfg: DictConfig) -> None:
 def _translate(cfg: DictConfig) -> None:
     """Bring what commands say into the form of fairseq_signals; refuse what only forks know."""
     from fairseq_ecg.compat.other_keys import check_keys
-    from fairseq_ecg.data.leads import leads_as_text
+    from fairseq_ecg.ecg.leads import leads_as_text
 
     check_keys(cfg)
     for key in ("leads_to_load", "leads_bucket"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 # Before torch is imported: processes that are forked after torch has used several threads hang when
@@ -24,6 +25,22 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the recordings in {folder}, which are not part of the repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def ecg():
+    """Two seconds at 257 Hz whose limb leads follow Einthoven and Goldberger, lead III flat."""
+    from fairseq_ecg.ecg.leads import LEADS
+    from fairseq_ecg.ecg.recording import ECG
+
+    time = np.arange(514) / 257
+    beat = np.exp(-(((time % 1 - 0.4) / 0.02) ** 2))
+    signal = np.stack([(0.5 + 0.1 * i) * beat + 0.05 * np.sin(time + i) for i in range(12)])
+    signal[1] = signal[0] + 0.1
+    signal[2] = 0.1
+    one, two = signal[:2]
+    signal[3:6] = -(one + two) / 2, one - two / 2, two - one / 2
+    return ECG("simulated", signal, LEADS, 257.0)
 
 
 @dataclass

@@ -11,7 +11,7 @@ import pytest
 import wfdb
 
 from fairseq_ecg.cli import main
-from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.ecg.leads import LEADS
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 CHECKPOINT, RECORD = "mimic_iv_ecg_finetuned.pt", "recording"

@@ -32,7 +32,9 @@ from fairseq_signals.models.classification.ecg_transformer_classifier import (
     ECGTransformerClassificationModel
 )
 assert (logging.root.level, logging.root.handlers) == (logging.WARNING, [])
-from fairseq_ecg.prepare.signals import resample, segment, standardisation
+from fairseq_ecg.ecg.resampling import resample
+from fairseq_ecg.ecg.segmentation import segment
+from fairseq_ecg.ecg.standardisation import standardisation
 
 root, out = map(Path, sys.argv[1:])
 files, segments = [], []

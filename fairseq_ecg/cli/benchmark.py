@@ -69,7 +69,7 @@ def add(commands) -> None:
 
 def run_ptbxl(arguments: argparse.Namespace) -> int:
     """Score, write and print the table."""
-    from fairseq_ecg.inference.ptb_xl import as_markdown, benchmark, finetuning_commands
+    from fairseq_ecg.benchmark import as_markdown, benchmark, finetuning_commands
 
     if arguments.print_finetuning:
         for task in arguments.tasks:

@@ -45,16 +45,10 @@ def add(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Encode, and say what was written."""
-    import pandas as pd
-
     write = writer_of_tables(arguments, arrays=True)
 
     def compute(model, recordings, options):
         embeddings = model.embed(recordings, **options)
-        table = pd.concat([embeddings.recordings, embeddings.table], axis=1)
-        tables = {"recordings": table, "segments": embeddings.segments}
-        return {
-            name: table.rename(columns=str).reset_index() for name, table in tables.items()
-        }, embeddings.errors
+        return embeddings.columns(), embeddings.errors
 
     return use(arguments, ("embed",), compute, write)

@@ -58,8 +58,6 @@ def add(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict, and say what was written."""
-    import pandas as pd
-
     from fairseq_ecg.data.errors import DataError
     from fairseq_ecg.inference.thresholds import holding, thresholds_of
 
@@ -74,14 +72,10 @@ def run(arguments: argparse.Namespace) -> int:
                 raise DataError("--thresholds: the network is a regression, it predicts no labels")
             thresholds = thresholds_of(model.labels, thresholds)
         prediction = model.predict(recordings, aggregation=aggregation, **options)
-        tables = [prediction.recordings, prediction.table]
+        tables = prediction.columns()
         if thresholds is not None:
-            tables.append(holding(prediction.table, thresholds))
-        table = pd.concat(tables, axis=1).reset_index()
-        return {
-            "recordings": table,
-            "segments": prediction.segments.reset_index(),
-        }, prediction.errors
+            tables["recordings"] |= holding(tables["recordings"], thresholds)
+        return tables, prediction.errors
 
     settings = ("predict", aggregation, arguments.thresholds)
     return use(arguments, settings, compute, write)

@@ -151,8 +151,6 @@ def use(
     Raises:
         DataError: none could be used; the list is written all the same.
     """
-    import pandas as pd
-
     from fairseq_ecg.inference.parts import computed_in_parts, identity_of
     from fairseq_ecg.inference.writing import write_table
     from fairseq_ecg.jobs.files import remove_unfinished
@@ -180,8 +178,8 @@ def use(
         remove_unfinished(*folders, names=names)
         quarantine = out.with_suffix(".quarantine.csv")
         if parts.errors:
-            reasons = [(name, in_one_line(reason)) for name, reason in parts.errors.items()]
-            table = pd.DataFrame(reasons, columns=["recording", "reason"])
+            reasons = [in_one_line(reason) for reason in parts.errors.values()]
+            table = {"recording": list(parts.errors), "reason": reasons}
             write_table(quarantine, lambda: iter([table]), 1)
         else:
             quarantine.unlink(missing_ok=True)
@@ -193,7 +191,7 @@ def use(
         return 0
     print(
         f"{n_left_out} recordings cannot be used, see {printable(str(quarantine))}; the first: "
-        f"{table['reason'].iloc[0]}"
+        f"{reasons[0]}"
     )
     return EXIT_SOME_LEFT_OUT
 
@@ -273,8 +271,8 @@ def description_of(arguments: argparse.Namespace, split: str | None = None) -> "
     Raises:
         DataError: there is no such format.
     """
+    from fairseq_ecg.ecg.preprocessing import check_choice
     from fairseq_ecg.formats import FORMATS
-    from fairseq_ecg.inference.preprocessing import check_choice
     from fairseq_ecg.inference.recordings import Description
 
     if arguments.format is not None:

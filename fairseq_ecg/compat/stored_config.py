@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 
 from fairseq_ecg.compat.checkpoint import (
     WRITTEN_IN_TRAINING,
@@ -132,11 +133,24 @@ def check_sizes(
     with damage_as_checkpoint_error(source, WRITTEN_IN_TRAINING):
         for name, size in largest_sizes(cfg).items():
             check_limit(where, name, size)
-        with torch.device("meta"):
+        with torch.device("meta"), _ShapesAlone():
             network = build_network(cfg)
         total = sum(parameter.numel() for parameter in network.parameters())
         check_limit(where, "parameters", total)
     return network
+
+
+class _ShapesAlone(TorchFunctionMode):
+    """Gives shapes on the meta device where PyTorch imports torch._dynamo, which takes seconds."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func in (torch.nn.init.normal_, torch.Tensor.normal_):
+            return args[0] if args else kwargs["tensor"]
+        if func is torch.norm_except_dim:
+            v, _, dim = args
+            return v.new_empty([size if axis == dim else 1 for axis, size in enumerate(v.shape)])
+        return func(*args, **kwargs)
 
 
 def check_network(

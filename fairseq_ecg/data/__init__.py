@@ -5,19 +5,19 @@ from typing import Any
 
 # Each is imported when it is asked for: errors and files are used by programs that need no torch.
 _MODULE_OF = {
-    "LEADS": "leads",
-    "CMSCECGDataset": "cmsc_dataset",
-    "CMSCEntry": "manifest",
-    "CMSCManifest": "manifest",
-    "DataError": "errors",
-    "ECGDataset": "dataset",
-    "Entry": "manifest",
-    "FileECGDataset": "file_dataset",
-    "Manifest": "manifest",
-    "PathECGDataset": "path_dataset",
-    "lead_indices": "leads",
-    "read_cmsc_manifest": "manifest",
-    "read_manifest": "manifest",
+    "LEADS": "ecg.leads",
+    "CMSCECGDataset": "data.cmsc_dataset",
+    "CMSCEntry": "data.manifest",
+    "CMSCManifest": "data.manifest",
+    "DataError": "data.errors",
+    "ECGDataset": "data.dataset",
+    "Entry": "data.manifest",
+    "FileECGDataset": "data.file_dataset",
+    "Manifest": "data.manifest",
+    "PathECGDataset": "data.path_dataset",
+    "lead_indices": "ecg.leads",
+    "read_cmsc_manifest": "data.manifest",
+    "read_manifest": "data.manifest",
 }
 
 __all__ = list(_MODULE_OF)
@@ -26,7 +26,7 @@ __all__ = list(_MODULE_OF)
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    return getattr(import_module(f"fairseq_ecg.{_MODULE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -6,8 +6,10 @@ joined; without the first apostrophe of such a cell the text is what it was.
 """
 
 import re
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 _COMPUTED = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
@@ -25,8 +27,10 @@ def cell(text: str) -> str:
     return f"'{text}" if _COMPUTED.match(text) and not _is_number(text) else text
 
 
-def as_cells(table: pd.DataFrame) -> pd.DataFrame:
+def as_cells(table: "pd.DataFrame") -> "pd.DataFrame":
     """Return a table whose texts, in columns and in their names, are written by `cell`."""
+    import pandas as pd
+
     written = table.rename(columns=lambda name: cell(str(name)))
     for name, values in written.items():
         if not pd.api.types.is_numeric_dtype(values):

@@ -10,7 +10,8 @@ import torch
 from fairseq_ecg.data.dataset import ECGDataset
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.manifest import CMSCManifest, read_cmsc_manifest
-from fairseq_ecg.data.recording import Recording, read_integer, read_mat, recording_from_mat
+from fairseq_ecg.data.recording import read_integer, read_mat, recording_from_mat
+from fairseq_ecg.ecg.recording import Recording
 
 
 class CMSCECGDataset(ECGDataset):

@@ -12,13 +12,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fairseq_ecg.data.collation import collate_ecgs, target_length
-from fairseq_ecg.data.conditioning import Conditioning, LeadStatistics
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.label_file import LabelFile
-from fairseq_ecg.data.leads import LeadSelection, lead_indices
 from fairseq_ecg.data.manifest import Manifest, read_manifest
 from fairseq_ecg.data.randomness import Stream, random_state, random_states
-from fairseq_ecg.data.recording import Recording, read_integer
+from fairseq_ecg.data.recording import read_integer
+from fairseq_ecg.ecg.conditioning import Conditioning, LeadStatistics
+from fairseq_ecg.ecg.leads import LeadSelection, lead_indices
+from fairseq_ecg.ecg.recording import Recording
 from fairseq_ecg.ops.augment import Augmentation, apply_batch, check_leads, draw_batch
 from fairseq_ecg.ops.masking import BatchMasking
 from fairseq_ecg.ops.philox import origins

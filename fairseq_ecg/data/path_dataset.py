@@ -8,9 +8,9 @@ import torch
 
 from fairseq_ecg.data.dataset import ECGDataset
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.leads import LeadSelection, lead_indices
 from fairseq_ecg.data.recording import read_mat, read_wfdb
 from fairseq_ecg.data.store.layout import is_url
+from fairseq_ecg.ecg.leads import LeadSelection, lead_indices
 from fairseq_ecg.ops.augment import check_leads
 
 

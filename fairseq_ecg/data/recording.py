@@ -6,19 +6,18 @@ import mmap
 import os
 from collections.abc import Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import scipy.io
 
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
-from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.limits import check_rate
 from fairseq_ecg.data.mat_structure import check_structure
 from fairseq_ecg.data.regular import require_file
 from fairseq_ecg.data.wfdb_record import ASSUMED_GAIN, WFDBRecord
+from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.ecg.recording import Recording
 
 logger = logging.getLogger(__name__)
 
@@ -36,41 +35,6 @@ _REMEDIES = {
     "ecg_path": "task.path_dataset=true needs files that name a WFDB record; "
     "set task.path_dataset=false for files that hold the ECG itself",
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Recording:
-    """An ECG as it is stored.
-
-    Args:
-        where: names file, manifest and line in error messages.
-        feats: ``(L, T)`` real, rows in standard order of the leads.
-        sample_rate: in Hz.
-    """
-
-    where: str
-    feats: np.ndarray
-    sample_rate: float
-
-    @property
-    def n_samples(self) -> int:
-        """Length in samples."""
-        return self.feats.shape[1]
-
-    def check_n_samples(self, expected: int) -> None:
-        """Raise DataError if the length is not that of the manifest."""
-        if self.n_samples == expected:
-            return
-        n_rows, n_columns = self.feats.shape
-        if n_rows == expected:
-            raise DataError(
-                f"{self.where}: the ECG has shape ({n_rows}, {n_columns}) and looks transposed. "
-                "Store it as (leads, samples)"
-            )
-        raise DataError(
-            f"{self.where}: the ECG has {n_columns} samples, the manifest says {expected}. "
-            "The file changed since the manifest was built: build the manifest again"
-        )
 
 
 def read_mat(
@@ -99,6 +63,8 @@ def read_mat(
     Raises:
         DataError: the file is missing, damaged or without a required variable.
     """
+    import scipy.io  # not for recordings of other formats
+
     required = tuple(required)
     names = None if optional is None else [*required, *optional]
     with damage_as_data_error(where, ".mat file", remedy):

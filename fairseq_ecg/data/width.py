@@ -1,4 +1,4 @@
-"""How wide a table is, told before a parser makes columns of it."""
+"""How wide a table is, known before a parser makes columns of it."""
 
 import bz2
 import gzip
@@ -11,7 +11,7 @@ from fairseq_ecg.data.regular import require_file
 
 _OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _LINES = 3
-"""That tell: of a header that is shorter than the first rows pandas makes a wide index."""
+"""That are counted: of a header that is shorter than the first rows pandas makes a wide index."""
 _AT_ONCE = 2**20
 
 

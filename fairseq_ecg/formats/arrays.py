@@ -9,9 +9,9 @@ import numpy as np
 
 from fairseq_ecg.data.errors import DataError, as_data_error, damage_as_data_error
 from fairseq_ecg.data.limits import check_limit
+from fairseq_ecg.ecg.recording import ECG
 from fairseq_ecg.formats.channels import Channel, Given, ParsedRecord, to_ecg
 from fairseq_ecg.formats.chunks import StoredArray
-from fairseq_ecg.formats.ecg import ECG
 from fairseq_ecg.formats.location import LocalFile, Location
 
 _NAME_THEM = (

@@ -8,12 +8,11 @@ from typing import Any, cast
 import numpy as np
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.limits import check_limit, check_rate
-from fairseq_ecg.formats.chunks import ChunkedSignal, LazyArray
-from fairseq_ecg.formats.ecg import ECG, with_notes
-from fairseq_ecg.formats.leads import is_ecg, standard_leads
-from fairseq_ecg.formats.units import (
+from fairseq_ecg.ecg.lead_names import is_ecg, standard_leads
+from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.ecg.recording import ECG, with_notes
+from fairseq_ecg.ecg.units import (
     field_text,
     is_counts,
     is_of_another_kind,
@@ -21,6 +20,7 @@ from fairseq_ecg.formats.units import (
     says_nothing,
     split_unit,
 )
+from fairseq_ecg.formats.chunks import ChunkedSignal, LazyArray
 
 RATE_TOLERANCE = 1e-3
 """Two rates are the same if they differ by at most this part: rates that follow from times that

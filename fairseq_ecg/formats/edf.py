@@ -11,9 +11,9 @@ import numpy as np
 
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.limits import check_limit
+from fairseq_ecg.ecg.recording import with_notes
 from fairseq_ecg.formats.channels import Channel, Given, ParsedRecord
 from fairseq_ecg.formats.chunks import Frames, LazyArray
-from fairseq_ecg.formats.ecg import with_notes
 from fairseq_ecg.formats.location import LocalFile, Location
 
 _FILE_FIELDS = {

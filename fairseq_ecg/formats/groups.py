@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.ecg.lead_names import standard_leads
+from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.ecg.recording import with_notes
 from fairseq_ecg.formats.channels import Channel, ParsedRecord
-from fairseq_ecg.formats.ecg import with_notes
-from fairseq_ecg.formats.leads import standard_leads
 
 DERIVED = " (derived)"
 """How the name of signals that are left out ends if they are made of the recording."""

@@ -9,8 +9,8 @@ import numpy as np
 
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.limits import check_limit
+from fairseq_ecg.ecg.recording import with_notes
 from fairseq_ecg.formats.channels import Channel, Given, ParsedRecord
-from fairseq_ecg.formats.ecg import with_notes
 from fairseq_ecg.formats.groups import Group, combined
 from fairseq_ecg.formats.location import Location
 

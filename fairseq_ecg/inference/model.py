@@ -3,33 +3,21 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
-import pandas as pd
 import torch
 from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.ecg.preprocessing import Preprocessing, check_choice
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference.aggregation import aggregate, aggregation_of
 from fairseq_ecg.inference.apart import computed_apart
-from fairseq_ecg.inference.preprocessing import Preprocessing, check_choice
 from fairseq_ecg.inference.reading import read_segments
 from fairseq_ecg.inference.recordings import Description, NamedRecording, recordings_in
-from fairseq_ecg.inference.results import (
-    END,
-    FACTS,
-    FRAME,
-    RECORDING,
-    SEGMENT,
-    START,
-    Embeddings,
-    Prediction,
-    Saliency,
-)
+from fairseq_ecg.inference.results import Embeddings, Prediction, Run, Saliency
 from fairseq_ecg.inference.segmented import SegmentedRecording
 from fairseq_ecg.inference.stored import TargetScale
 from fairseq_ecg.jobs.progress import progress_bar
@@ -190,7 +178,7 @@ class ECGModel:
             format: of files, see :func:`fairseq_ecg.formats.read_ecg`; None: as they look.
             policies: ``short``, ``tail``, ``nan_policy`` and ``missing_leads``, see
                 :meth:`Preprocessing.segments`; and ``min_quality``, 0 to 1: a recording of less
-                quality (:func:`fairseq_ecg.quality.quality`) cannot be used.
+                quality (:func:`fairseq_ecg.ecg.quality.quality`) cannot be used.
 
         Returns:
             The probabilities.
@@ -336,21 +324,9 @@ class ECGModel:
             workers,
             policies,
         )
-        frames = self.frames_per_segment
-        values = run.values(frames)
         width, stride = receptive_field(self.network.encoder.feature_extractor.strides)
         rate = self.preprocessing.sample_rate
-        starts = run.segments[START].to_numpy()[:, None] + np.arange(frames) * (stride / rate)
-        keys = [(*key, frame) for key in run.segments.index for frame in range(frames)]
-        table = pd.DataFrame(
-            {
-                START: starts.ravel(),
-                END: starts.ravel() + width / rate,
-                "saliency": values.ravel(),
-            },
-            index=pd.MultiIndex.from_tuples(keys, names=[RECORDING, SEGMENT, FRAME]),
-        )
-        return Saliency(run.recordings, run.segments, run.errors, table)
+        return Saliency(run, run.values(self.frames_per_segment), stride / rate, width / rate)
 
     @torch.inference_mode()
     def probabilities(
@@ -477,19 +453,13 @@ class ECGModel:
         out = self._forward(source, padding_mask)
         return np.concatenate([self._told(out), self._pooled(out)], axis=1)
 
-    def _prediction(self, run: "_Run", values: np.ndarray, rules: Mapping[str, str]) -> Prediction:
-        segments = pd.concat([run.segments, run.of_segments(values, self.labels)], axis=1)
-        table = run.of_recordings(
-            aggregate(values, run.recording_of, list(rules.values())), self.labels
-        )
-        return Prediction(run.recordings, segments, run.errors, table, self.labels)
+    def _prediction(self, run: Run, values: np.ndarray, rules: Mapping[str, str]) -> Prediction:
+        of_recordings = aggregate(values, run.recording_of, list(rules.values()))
+        return Prediction(run, values, of_recordings, self.labels)
 
-    def _embeddings(self, run: "_Run", values: np.ndarray) -> Embeddings:
-        columns = range(self.embed_dim)
-        segments = pd.concat([run.segments, run.of_segments(values, columns)], axis=1)
+    def _embeddings(self, run: Run, values: np.ndarray) -> Embeddings:
         means = aggregate(values, run.recording_of, ["mean"] * self.embed_dim)
-        table = run.of_recordings(means.astype(values.dtype), columns)
-        return Embeddings(run.recordings, segments, run.errors, table)
+        return Embeddings(run, values, means.astype(values.dtype))
 
     def _run(
         self,
@@ -500,7 +470,7 @@ class ECGModel:
         on_error: str = "raise",
         workers: int = 0,
         policies: Mapping[str, str | float | None] = MappingProxyType({}),
-    ) -> "_Run":
+    ) -> Run:
         """Put the segments of recordings through ``compute``, in batches over recordings."""
         check_choice("on_error", on_error, ON_ERROR)
         if batch_size < 1:
@@ -509,7 +479,7 @@ class ECGModel:
         min_quality = policies.pop("min_quality", 0.0)
         if not 0 <= min_quality <= 1:
             raise DataError(f"min_quality={min_quality}: give a number from 0 to 1")
-        run = _Run([recording.name for recording in recordings])
+        run = Run([recording.name for recording in recordings])
         batch: list[_Segment] = []
 
         def together(segments: Sequence[_Segment]) -> np.ndarray:
@@ -532,7 +502,8 @@ class ECGModel:
                 if isinstance(values, DataError):
                     leave_out(segments[0].recording, values)
                 else:
-                    run.add(segments, values)
+                    run.rows += [(segment.recording, segment.index) for segment in segments]
+                    run.computed.append(values)
             batch.clear()
 
         read = read_segments(recordings, self.preprocessing, policies, workers)
@@ -541,8 +512,8 @@ class ECGModel:
                 try:
                     found = self._checked(recording.name, found, min_quality)
                     run.found[number] = replace(found, segments=())  # not all in memory
-                    for place, samples in enumerate(found.segments):
-                        batch.append(_Segment(number, place, samples, found.padded))
+                    for index, samples in enumerate(found.segments):
+                        batch.append(_Segment(number, index, samples, found.padded))
                         if len(batch) == batch_size:
                             flush()
                 except DataError as error:
@@ -588,93 +559,15 @@ class _Segment:
 
     Args:
         recording: its number.
-        place: of the segment in it.
+        index: of the segment in it.
         samples: ``(rows, T)`` float32.
         padded: how many of the samples, at the end, are none.
     """
 
     recording: int
-    place: int
+    index: int
     samples: torch.Tensor
     padded: int
-
-
-@dataclass(eq=False)
-class _Run:
-    """What was computed, segment by segment, and why recordings were left out, by their numbers."""
-
-    names: Sequence[str | int]
-    found: dict[int, SegmentedRecording] = field(default_factory=dict)
-    failed: dict[int, DataError] = field(default_factory=dict)
-    rows: list[tuple[int, int]] = field(default_factory=list)
-    computed: list[np.ndarray] = field(default_factory=list)
-
-    def add(self, segments: Sequence[_Segment], values: np.ndarray) -> None:
-        self.rows += [(segment.recording, segment.place) for segment in segments]
-        self.computed.append(values)
-
-    @property
-    def errors(self) -> dict[str | int, str]:
-        return {self.names[number]: str(self.failed[number]) for number in sorted(self.failed)}
-
-    @cached_property
-    def _used(self) -> list[int]:
-        """Numbers of the recordings of which all segments were computed."""
-        return [number for number in self.found if number not in self.failed]
-
-    @cached_property
-    def _kept(self) -> np.ndarray:
-        """``(N,)`` which rows are of these."""
-        return np.flatnonzero([number not in self.failed for number, _ in self.rows])
-
-    def values(self, width: int) -> np.ndarray:
-        """``(N, width)``, a row for each segment."""
-        return (
-            np.concatenate(self.computed)[self._kept] if len(self._kept) else np.empty((0, width))
-        )
-
-    @property
-    def recording_of(self) -> np.ndarray:
-        """``(N,)`` number of the recording of each segment, of those that were used."""
-        numbers = np.array([number for number, _ in self.rows], dtype=np.int64)
-        return np.searchsorted(self._used, numbers[self._kept])
-
-    @property
-    def recordings(self) -> pd.DataFrame:
-        notes = [
-            {
-                "sample_rate": found.sample_rate,
-                "samples": found.n_samples,
-                "segments": len(found.spans),
-                "missing_leads": ", ".join(found.missing_leads),
-                "flat_leads": ", ".join(found.flat_leads),
-                "doubts": "; ".join(found.doubts),
-                "quality": found.quality.score,
-                "quality_reasons": found.quality.text,
-            }
-            for found in (self.found[number] for number in self._used)
-        ]
-        return pd.DataFrame(notes, self._names(), list(FACTS))
-
-    @property
-    def segments(self) -> pd.DataFrame:
-        rows = (self.rows[row] for row in self._kept)
-        spans = [self.found[number].spans[place] for number, place in rows]
-        return pd.DataFrame(spans, self._keys(), [START, END])
-
-    def of_segments(self, values: np.ndarray, columns: Sequence) -> pd.DataFrame:
-        return pd.DataFrame(values, self._keys(), list(columns))
-
-    def of_recordings(self, values: np.ndarray, columns: Sequence) -> pd.DataFrame:
-        return pd.DataFrame(values, self._names(), list(columns))
-
-    def _names(self) -> pd.Index:
-        return pd.Index([self.names[number] for number in self._used], name=RECORDING)
-
-    def _keys(self) -> pd.MultiIndex:
-        rows = [self.rows[row] for row in self._kept]
-        keys = [[self.names[number] for number, _ in rows], [place for _, place in rows]]
-        return pd.MultiIndex.from_arrays(keys, names=[RECORDING, SEGMENT])
 
 
 def _rollout(weights: torch.Tensor, frame_mask: torch.Tensor | None) -> torch.Tensor:

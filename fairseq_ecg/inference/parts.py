@@ -21,6 +21,7 @@ from tqdm import tqdm
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.recordings import NamedRecording
+from fairseq_ecg.inference.results import Table
 from fairseq_ecg.jobs.ledger import Ledger, ledger
 from fairseq_ecg.jobs.progress import progress_bar
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 RECORDINGS = 256
 """In a part."""
 
-Tables = Mapping[str, "pd.DataFrame"]
+Tables = Mapping[str, Table]
 """Of a part, by name; the columns are the same for all parts."""
 
 Errors = Mapping[str | int, str]
@@ -52,7 +53,7 @@ class Parts:
 
     n_recordings: int
     errors: Errors
-    tables: "Callable[[str], Iterator[pd.DataFrame]]"
+    tables: Callable[[str], Iterator[Table]]
 
     @property
     def is_empty(self) -> bool:

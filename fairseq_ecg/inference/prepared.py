@@ -3,58 +3,57 @@
 They are never standardised again: what is in them goes to the network as in training.
 """
 
-import re
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 import torch
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.leads import LEADS, lead_indices
-from fairseq_ecg.data.recording import Recording, read_mat, recording_from_mat
+from fairseq_ecg.data.recording import read_mat, recording_from_mat
 from fairseq_ecg.data.regular import require_file
 from fairseq_ecg.data.store import Segments as StoredSegments
 from fairseq_ecg.data.store import Store
+from fairseq_ecg.ecg.leads import LEADS, lead_indices
+from fairseq_ecg.ecg.preprocessing import Preprocessing
+from fairseq_ecg.ecg.quality import quality_of_standardised
+from fairseq_ecg.ecg.recording import Recording
 from fairseq_ecg.formats import ECG
-from fairseq_ecg.inference.preprocessing import Preprocessing
 from fairseq_ecg.inference.segmented import SegmentedRecording
-from fairseq_ecg.quality import quality_of_standardised
 
 UNIT, STANDARDISED = "unit", "SD"
 """Key of ``ECG.metadata`` of a recording that is not in mV, and the unit of a standardised one."""
-
-SEGMENT_FILE = re.compile(r"_(\d+)\.mat$")
 
 _MARKS = {"feats", "curr_sample_rate", "std"}
 """Variables by which a file is known to be standardised."""
 
 
 def variables_of(path: str) -> frozenset[str]:
-    """Tell which variables a ``.mat`` file has; none of other files or of what cannot be read."""
+    """Find which variables a ``.mat`` file has; none of other files or of what cannot be read."""
     if not path.lower().endswith(".mat"):
         return frozenset()
+    import scipy.io  # not for recordings of other formats
+
     try:
         require_file(path)
         return frozenset(name for name, *_ in scipy.io.whosmat(path))
-    except Exception:  # whoever reads the file says what is wrong with it
+    except Exception:  # reading the file says what is wrong with it
         return frozenset()
 
 
 def is_prepared(variables: Set[str]) -> bool:
-    """Tell by its variables whether a file is one that the data preparation has standardised."""
+    """Whether a file is, by its variables, one that the data preparation has standardised."""
     return variables >= _MARKS
 
 
 def is_segment(variables: Set[str]) -> bool:
-    """Tell by its variables whether a file is one segment of several of a recording."""
+    """Whether a file is, by its variables, one segment of several of a recording."""
     return variables >= _MARKS | {"segment_i"}
 
 
 def names_record(variables: Set[str]) -> bool:
-    """Tell whether a file holds no ECG, but where a WFDB record of a path data set is."""
+    """Whether a file holds no ECG, but where a WFDB record of a path data set is."""
     return "ecg_path" in variables and "feats" not in variables
 
 
@@ -79,11 +78,11 @@ class PreparedFiles:
         self, preprocessing: Preprocessing, short: str = "error", **_
     ) -> "SegmentedRecording":
         """Return the segments for a network, see :func:`segmented_recording`."""
-        stretches = [
+        chunks = [
             recording_from_mat(read_mat(path, path, required=("feats", "curr_sample_rate")), path)
             for path in self.paths
         ]
-        return segmented_recording(stretches, self.numbers, preprocessing, short)
+        return segmented_recording(chunks, self.numbers, preprocessing, short)
 
     def read(self) -> ECG:
         """Undo the standardisation, by the mean and standard deviation in the files.
@@ -91,22 +90,28 @@ class PreparedFiles:
         Returns:
             The recording in mV; NaN where no segment was.
         """
-        stretches = []
+        chunks, rate = [], 0.0
         for path in self.paths:
             mat = read_mat(path, path, required=("feats", "curr_sample_rate", "mean", "std"))
             recording = recording_from_mat(mat, path)
             if len(recording.feats) != len(LEADS):
                 raise DataError(f"{path}: has {len(recording.feats)} leads, not {len(LEADS)}")
             mean, std = (mat[name].reshape(-1, 1) for name in ("mean", "std"))
-            stretches.append((recording, recording.feats * std + mean))
-        width = stretches[0][1].shape[1]
-        numbers = self.numbers or [0]
-        signal = np.full((len(LEADS), (max(numbers) + 1) * width), np.nan)
-        for number, (recording, samples) in zip(numbers, stretches, strict=True):
-            if samples.shape[1] != width:
-                raise DataError(f"{recording.where}: {samples.shape[1]} samples, not {width}")
-            signal[:, number * width : (number + 1) * width] = samples
-        return ECG(self.paths[0], signal, LEADS, stretches[0][0].sample_rate)
+            chunks.append(recording.feats * std + mean)
+            if chunks[-1].shape != chunks[0].shape:
+                n_samples = recording.n_samples
+                raise DataError(f"{path}: {n_samples} samples, not {chunks[0].shape[1]}")
+            rate = rate or recording.sample_rate
+        return ECG(self.paths[0], _joined(chunks, self.numbers or [0]), LEADS, rate)
+
+
+def _joined(chunks: Sequence[np.ndarray], numbers: Sequence[int]) -> np.ndarray:
+    """Join segments of one shape by their numbers; NaN where none was."""
+    width = chunks[0].shape[1]
+    signal = np.full((len(LEADS), (max(numbers) + 1) * width), np.nan)
+    for number, samples in zip(numbers, chunks, strict=True):
+        signal[:, number * width : (number + 1) * width] = samples
+    return signal
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,14 +131,14 @@ class PreparedInStore:
     numbers: Sequence[int]
 
     files: tuple[Path, ...] = ()
-    """A store has checksums of its own, and tells by its index what it holds."""
+    """A store has checksums of its own, and says in its index what it holds."""
 
     def segmented(
         self, preprocessing: Preprocessing, short: str = "error", **_
     ) -> "SegmentedRecording":
         """Return the segments for a network, see :func:`segmented_recording`."""
         samples = self.store.read(self.segments, self.rows)
-        stretches = [
+        chunks = [
             Recording(
                 f"{self.store.path}: {self.segments.paths[row].as_py()}",
                 one.numpy(),
@@ -141,7 +146,7 @@ class PreparedInStore:
             )
             for row, one in zip(self.rows.tolist(), samples, strict=True)
         ]
-        return segmented_recording(stretches, self.numbers, preprocessing, short)
+        return segmented_recording(chunks, self.numbers, preprocessing, short)
 
     def read(self) -> ECG:
         """Return the recording in standard deviations of each lead, NaN where no segment was.
@@ -149,19 +154,16 @@ class PreparedInStore:
         A store does not hold what the samples were standardised by.
         """
         samples = [one.numpy() for one in self.store.read(self.segments, self.rows)]
-        width = samples[0].shape[1]
-        signal = np.full((len(LEADS), (max(self.numbers) + 1) * width), np.nan)
         where = f"{self.store.path}: {self.segments.paths[int(self.rows[0])].as_py()}"
-        for number, segment in zip(self.numbers, samples, strict=True):
-            if segment.shape != (len(LEADS), width):
+        for segment in samples:
+            if segment.shape != (len(LEADS), samples[0].shape[1]):
                 raise DataError(f"{where}: segments of {segment.shape} and of {samples[0].shape}")
-            signal[:, number * width : (number + 1) * width] = segment
         rate = float(self.segments.sample_rate[int(self.rows[0])])
-        return ECG(where, signal, LEADS, rate, {UNIT: STANDARDISED})
+        return ECG(where, _joined(samples, self.numbers), LEADS, rate, {UNIT: STANDARDISED})
 
 
 def segmented_recording(
-    stretches: Sequence[Recording],
+    chunks: Sequence[Recording],
     numbers: Sequence[int],
     preprocessing: Preprocessing,
     short: str,
@@ -169,28 +171,28 @@ def segmented_recording(
     """Bring standardised samples to what a network reads: leads, and nothing else but length.
 
     Args:
-        stretches: segments of one recording, or one that is whole.
+        chunks: segments of one recording, or one that is whole.
         numbers: of the segments; none of a whole recording, which is cut here.
         preprocessing: of the network.
-        short: what becomes of a stretch shorter than a segment, ``error`` or ``pad``.
+        short: what becomes of a chunk shorter than a segment, ``error`` or ``pad``.
 
     Raises:
         DataError: another sampling rate than the network's, samples without a value, no signal, or
             the network reads mV.
     """
-    where, rate = stretches[0].where, preprocessing.sample_rate
+    where, rate = chunks[0].where, preprocessing.sample_rate
     if not preprocessing.standardise:
         raise DataError(
             f"{where}: already standardised, and the network reads mV. Give the original recordings"
         )
-    for stretch in stretches:
-        if stretch.sample_rate != rate:
+    for chunk in chunks:
+        if chunk.sample_rate != rate:
             raise DataError(
-                f"{stretch.where}: prepared at {stretch.sample_rate:g} Hz, the network reads "
+                f"{chunk.where}: prepared at {chunk.sample_rate:g} Hz, the network reads "
                 f"{rate:g} Hz. Give the original recordings, or prepare them with "
                 f"--sample-rate {rate:g}"
             )
-    lengths = {stretch.n_samples for stretch in stretches}
+    lengths = {chunk.n_samples for chunk in chunks}
     if len(lengths) > 1:
         raise DataError(f"{where}: its segments have different lengths, {sorted(lengths)} samples")
     (length,), width = lengths, preprocessing.segment_samples
@@ -203,9 +205,9 @@ def segmented_recording(
     leads = lead_indices(preprocessing.leads)
     condition = preprocessing.conditioning()
     segments, spans, values = [], [], False
-    for number, stretch in zip(numbers or [0], stretches, strict=True):
-        ecg = condition(stretch, leads).float()
-        values = values | (stretch.feats[leads] != 0).any(axis=1)
+    for number, chunk in zip(numbers or [0], chunks, strict=True):
+        ecg = condition(chunk, leads).float()
+        values = values | (chunk.feats[leads] != 0).any(axis=1)
         for start in range(0, length - width + 1 if not padded else 1, width):
             segments.append(torch.nn.functional.pad(ecg[:, start : start + width], (0, padded)))
             first = (number * length + start) / rate
@@ -214,5 +216,5 @@ def segmented_recording(
         raise DataError(f"{where}: no signal, all leads are flat")
     flat = tuple(lead for lead, has in zip(preprocessing.leads, values, strict=True) if not has)
     n_samples = (max(numbers, default=0) + 1) * length
-    quality = quality_of_standardised([stretch.feats for stretch in stretches], LEADS, rate)
+    quality = quality_of_standardised([chunk.feats for chunk in chunks], LEADS, rate)
     return SegmentedRecording(rate, n_samples, tuple(spans), padded, (), flat, quality, segments)

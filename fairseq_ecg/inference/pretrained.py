@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fairseq_ecg.compat.checkpoint import CheckpointError, damage_as_checkpoint_error
-from fairseq_ecg.data.conditioning import LeadStatistics
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.ecg.conditioning import LeadStatistics
+from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.inference.aggregation import aggregation_of
-from fairseq_ecg.inference.preprocessing import Preprocessing
 from fairseq_ecg.inference.stored import StoredModel, TargetScale, names_of
 from fairseq_ecg.jobs.files import replacing, write_file
 from fairseq_ecg.modules.architecture import network_config

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.inference.preprocessing import Preprocessing
+from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.inference.recordings import NamedRecording
 from fairseq_ecg.inference.segmented import SegmentedRecording
 from fairseq_ecg.jobs.pool import in_order

@@ -2,27 +2,31 @@
 
 import logging
 import os
+import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import pandas as pd
 import torch
 
 from fairseq_ecg.data.errors import DataError, as_data_error, damage_as_data_error
-from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
 from fairseq_ecg.data.names import printable
 from fairseq_ecg.data.path_dataset import record_name
 from fairseq_ecg.data.recording import read_mat
 from fairseq_ecg.data.regular import require_file
+from fairseq_ecg.data.segment_files import SEGMENT_FILE, recording_of_segment
 from fairseq_ecg.data.store import Store, is_store
 from fairseq_ecg.data.store.layout import DESCRIPTION, is_url
 from fairseq_ecg.data.width import check_width
+from fairseq_ecg.ecg.lead_names import OTHER_LEADS, standard_leads
+from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.formats import (
     ECG,
     FORMAT_OF_SUFFIX,
@@ -31,10 +35,8 @@ from fairseq_ecg.formats import (
     standard_lead,
 )
 from fairseq_ecg.formats.channels import Given
-from fairseq_ecg.formats.leads import OTHER_LEADS, standard_leads
 from fairseq_ecg.formats.location import Location
 from fairseq_ecg.inference.prepared import (
-    SEGMENT_FILE,
     PreparedFiles,
     PreparedInStore,
     is_prepared,
@@ -42,10 +44,11 @@ from fairseq_ecg.inference.prepared import (
     names_record,
     variables_of,
 )
-from fairseq_ecg.inference.preprocessing import Preprocessing
 from fairseq_ecg.inference.segmented import SegmentedRecording
 from fairseq_ecg.jobs.files import is_unfinished
-from fairseq_ecg.prepare.stages import recording_of_segment
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -173,81 +176,68 @@ class Description:
         Given(self.leads, self.sample_rate, self.units, self.gain)
 
 
+@dataclass(frozen=True, eq=False)
 class _InMillivolts:
-    """What sources have in common that say what they hold in mV."""
+    """A source that says what it holds in mV.
 
+    Args:
+        read: returns the recording.
+        files: that it is made of.
+    """
+
+    read: Callable[[], ECG]
     files: Sequence[Path] = ()
 
     def segmented(self, preprocessing: Preprocessing, **policies: str) -> SegmentedRecording:
         return SegmentedRecording.of_ecg(self.read(), preprocessing, **policies)
 
 
-@dataclass(frozen=True, eq=False)
-class _InMemory(_InMillivolts):
-    ecg: ECG
-
-    def read(self) -> ECG:
-        return self.ecg
+def _given(ecg: ECG) -> ECG:
+    return ecg
 
 
-@dataclass(frozen=True, eq=False)
-class _Unusable(_InMillivolts):
-    """What was found where a recording should be."""
-
-    error: DataError
-
-    def read(self) -> ECG:
-        raise self.error
+def _refused(error: DataError) -> ECG:
+    raise error
 
 
-@dataclass(frozen=True, eq=False)
-class _OfArray(_InMillivolts):
-    array: np.ndarray
-    description: Description
-
-    def read(self) -> ECG:
-        return _ecg_of_array(self.array, self.description, f"array of shape {self.array.shape}")
-
-
-@dataclass(frozen=True, eq=False)
-class _ArrayInFile(_InMillivolts):
-    """An ``.npy`` file of one recording, or of ``(N, leads, samples)`` one, and no more is read."""
-
-    path: str
-    row: int | None
-    description: Description
-
-    @property
-    def files(self) -> Sequence[Path]:
-        return (Path(self.path),)
-
-    def read(self) -> ECG:
-        require_file(self.path)
-        with damage_as_data_error(self.path, ".npy file"):
-            array = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        if self.row is None:
-            return _ecg_of_array(np.array(array), self.description, self.path)
-        where = f"{self.path}, recording {self.row}"
-        return _ecg_of_array(np.array(array[self.row]), self.description, where)
+def _read_array_file(path: str, row: int | None, description: Description) -> ECG:
+    """Read an ``.npy`` file of one recording, or of ``(N, leads, samples)`` one, and no more."""
+    require_file(path)
+    with damage_as_data_error(path, ".npy file"):
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if row is None:
+        return _ecg_of_array(np.array(array), description, path)
+    return _ecg_of_array(np.array(array[row]), description, f"{path}, recording {row}")
 
 
-@dataclass(frozen=True, eq=False)
-class _Measured(_InMillivolts):
-    """A file that says what was measured."""
+def _unusable(error: DataError) -> _InMillivolts:
+    """Return what stands for something that was found where a recording should be."""
+    return _InMillivolts(partial(_refused, error))
 
-    path: str
-    description: Description
 
-    def read(self) -> ECG:
-        return read_ecg(
-            self.path,
-            format=self.description.format,
-            leads=self.description.leads,
-            sample_rate=self.description.sample_rate,
-            units=self.description.units,
-            gain=self.description.gain,
-            verify=self.description.verify,
+def _of_array(array: np.ndarray, description: Description) -> _InMillivolts:
+    where = f"array of shape {array.shape}"
+    return _InMillivolts(partial(_ecg_of_array, array, description, where))
+
+
+def _in_array_file(path: str, row: int | None, description: Description) -> _InMillivolts:
+    return _InMillivolts(partial(_read_array_file, path, row, description), (Path(path),))
+
+
+def _measured(path: str, description: Description) -> _InMillivolts:
+    """Return the source in a file that says what was measured."""
+    return _InMillivolts(
+        partial(
+            read_ecg,
+            path,
+            format=description.format,
+            leads=description.leads,
+            sample_rate=description.sample_rate,
+            units=description.units,
+            gain=description.gain,
+            verify=description.verify,
         )
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,7 +261,7 @@ class _OfFile:
         path = self.path
         if names_record(variables):
             path = record_name(read_mat(path, path, required=("ecg_path",)), path)
-        return _Measured(path, self.description)
+        return _measured(path, self.description)
 
     def read(self) -> ECG:
         return self._found().read()
@@ -352,17 +342,17 @@ def _recordings_in(source, description: Description) -> Iterator[NamedRecording]
     if isinstance(source, NamedRecording):
         yield source
     elif isinstance(source, ECG):
-        yield NamedRecording(source.where, _InMemory(source))
+        yield NamedRecording(source.where, _InMillivolts(partial(_given, source)))
     elif isinstance(source, str | os.PathLike):
         yield from _at_path(os.fspath(source), description)
-    elif isinstance(source, pd.DataFrame):
+    elif _is_frame(source):
         names = standard_leads([str(name) for name in source.columns])
         leads = [
             column for column, name in zip(source.columns, names, strict=True) if name in LEADS
         ]
         if leads and PATH not in source.columns:
             named = replace(description, leads=tuple(map(str, leads)))
-            yield NamedRecording(None, _OfArray(source[leads].to_numpy().T, named))
+            yield NamedRecording(None, _of_array(source[leads].to_numpy().T, named))
         else:
             yield from _in_table(source, "the table", None, description)
     elif isinstance(source, list | tuple) and not _is_array(source):
@@ -370,7 +360,13 @@ def _recordings_in(source, description: Description) -> Iterator[NamedRecording]
             yield from _recordings_in(item, description)
     else:
         for signal in _signals(source):
-            yield NamedRecording(None, _OfArray(signal, description))
+            yield NamedRecording(None, _of_array(signal, description))
+
+
+def _is_frame(source: object) -> bool:
+    """Whether something is a DataFrame, of which there are none before pandas is imported."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(source, pandas.DataFrame)
 
 
 def _is_array(items: Sequence) -> bool:
@@ -406,7 +402,7 @@ def _in_file(path: str, description: Description) -> Iterator[NamedRecording]:
         with as_data_error(f"{path}: cannot be read"):
             yield from _listed_in(path, description)
     except DataError as error:
-        yield NamedRecording(path, _Unusable(error))
+        yield NamedRecording(path, _unusable(error))
 
 
 def _listed_in(path: str, description: Description) -> Iterator[NamedRecording]:
@@ -425,9 +421,9 @@ def _listed_in(path: str, description: Description) -> Iterator[NamedRecording]:
     shape = _shape(path) if lower.endswith(".npy") else ()
     if len(shape) > 2 and 0 not in shape:
         for row in range(shape[0]):
-            yield NamedRecording(f"{path}[{row}]", _ArrayInFile(path, row, description))
+            yield NamedRecording(f"{path}[{row}]", _in_array_file(path, row, description))
     elif shape:
-        yield NamedRecording(path, _ArrayInFile(path, None, description))
+        yield NamedRecording(path, _in_array_file(path, None, description))
     else:
         yield NamedRecording(path, _OfFile(path, description))
 
@@ -518,8 +514,10 @@ def _files_in(folder: Path) -> list[Path]:
     ]
 
 
-def _read_table(path: str) -> pd.DataFrame | None:
+def _read_table(path: str) -> "pd.DataFrame | None":
     """Read a table of paths; None if it has no column of paths and so is a recording itself."""
+    import pandas as pd
+
     with damage_as_data_error(path, "table"):
         if path.lower().endswith(".parquet"):
             return pd.read_parquet(path)
@@ -534,7 +532,7 @@ def _read_table(path: str) -> pd.DataFrame | None:
 
 
 def _in_table(
-    table: pd.DataFrame, where: str, folder: str | None, description: Description
+    table: "pd.DataFrame", where: str, folder: str | None, description: Description
 ) -> Iterator[NamedRecording]:
     """Yield the recording of every row.
 
@@ -550,13 +548,13 @@ def _in_table(
     for row, path in enumerate(table[PATH]):
         place = f"{where}, row {row + 1}"
         if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-            yield NamedRecording(place, _Unusable(DataError(f"{place}: no path")))
+            yield NamedRecording(place, _unusable(DataError(f"{place}: no path")))
         elif folder is not None and is_url(path):
             fault = (
                 f"{place}: {path} is a URL, which is not fetched for a table that names it. Name "
                 "URLs in the command, or give the table as a DataFrame"
             )
-            yield NamedRecording(path, _Unusable(DataError(fault)))
+            yield NamedRecording(path, _unusable(DataError(fault)))
         else:
             path = os.fspath(path)
             yield NamedRecording(path, _OfFile(os.path.join(folder or "", path), description))

@@ -1,12 +1,21 @@
-"""What a network says of recordings, as tables."""
+"""What a network says of recordings, as tables.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+pandas is imported when a table is asked for as a DataFrame: to write the results of one recording
+takes columns alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.inference.segmented import SegmentedRecording
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RECORDING, SEGMENT, FRAME = "recording", "segment", "frame"
 START, END = "start", "end"
@@ -22,51 +31,208 @@ FACTS = (
 )
 """Columns that every table of recordings has before what the network says."""
 
+Columns = dict[str, Sequence]
+"""Values of each column of a table by its name."""
+
+Table = "pd.DataFrame | Columns"
+
+
+@dataclass(eq=False)
+class Run:
+    """What was computed, segment by segment, and why recordings were left out, by their numbers.
+
+    Attributes:
+        names: of the recordings.
+        found: each recording that could be read, without its samples.
+        failed: why others could not be used.
+        rows: number of the recording, and of the segment in it, in the order of ``computed``.
+        computed: of each batch ``(B, ...)``.
+    """
+
+    names: Sequence[str | int]
+    found: dict[int, SegmentedRecording] = field(default_factory=dict)
+    failed: dict[int, DataError] = field(default_factory=dict)
+    rows: list[tuple[int, int]] = field(default_factory=list)
+    computed: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def errors(self) -> dict[str | int, str]:
+        """Why recordings were left out, by their names."""
+        return {self.names[number]: str(self.failed[number]) for number in sorted(self.failed)}
+
+    @cached_property
+    def _used(self) -> list[int]:
+        """Numbers of the recordings of which all segments were computed."""
+        return [number for number in self.found if number not in self.failed]
+
+    @cached_property
+    def _kept(self) -> np.ndarray:
+        """``(N,)`` which rows are of these."""
+        return np.flatnonzero([number not in self.failed for number, _ in self.rows])
+
+    def values(self, width: int) -> np.ndarray:
+        """``(N, width)``, a row for each segment."""
+        return (
+            np.concatenate(self.computed)[self._kept] if len(self._kept) else np.empty((0, width))
+        )
+
+    @property
+    def recording_of(self) -> np.ndarray:
+        """``(N,)`` number of the recording of each segment, of those that were used."""
+        numbers = np.array([number for number, _ in self.rows], dtype=np.int64)
+        return np.searchsorted(self._used, numbers[self._kept])
+
+    def recordings(self) -> Columns:
+        """Return the name of each recording and its `FACTS`."""
+        used = [self.found[number] for number in self._used]
+        values = (
+            [found.sample_rate for found in used],
+            [found.n_samples for found in used],
+            [len(found.spans) for found in used],
+            [", ".join(found.missing_leads) for found in used],
+            [", ".join(found.flat_leads) for found in used],
+            ["; ".join(found.doubts) for found in used],
+            [found.quality.score for found in used],
+            [found.quality.text for found in used],
+        )
+        names = [self.names[number] for number in self._used]
+        return {RECORDING: names, **dict(zip(FACTS, values, strict=True))}
+
+    def segments(self) -> Columns:
+        """Return of each segment the name of its recording, its number, start and end."""
+        rows = [self.rows[row] for row in self._kept]
+        spans = [self.found[number].spans[segment] for number, segment in rows]
+        return {
+            RECORDING: [self.names[number] for number, _ in rows],
+            SEGMENT: [segment for _, segment in rows],
+            START: [start for start, _ in spans],
+            END: [end for _, end in spans],
+        }
+
+
+def _joined(columns: Columns, values: np.ndarray, names: Sequence) -> Columns:
+    """Append the columns of ``(N, C)`` values.
+
+    Raises:
+        DataError: a label has the name of another column.
+    """
+    for name in names:
+        if name in columns:
+            raise DataError(f"label {name!r} is called as a column of the table. Rename it")
+    return columns | {str(name): values[:, column] for column, name in enumerate(names)}
+
+
+def _frame(
+    columns: Columns, n_keys: int, values: np.ndarray | None = None, names: Sequence = ()
+) -> "pd.DataFrame":
+    """Make a DataFrame whose index is the first columns, of columns and of ``(N, C)`` values."""
+    import pandas as pd
+
+    frame = pd.DataFrame(columns).set_index(list(columns)[:n_keys])
+    if values is None:
+        return frame
+    of_values = pd.DataFrame(values, frame.index, list(names))
+    return pd.concat([frame, of_values], axis=1) if len(frame.columns) else of_values
+
 
 @dataclass(frozen=True, eq=False)
 class Results:
     """What every use of a network returns.
 
-    Attributes:
-        recordings: of each recording (the index) its ``sample_rate`` in Hz and number of
-            ``samples`` as it was given, its number of ``segments``, and as text ``missing_leads``,
-            those that were derived included, ``flat_leads``, others that are constant, and
-            ``doubts``, reasons to doubt the file; its ``quality``, 0 to 1, and as text the
-            ``quality_reasons`` why it is not 1, see :func:`fairseq_ecg.quality.quality`.
-            `FACTS` names them.
-        segments: of each recording and segment (the index) its ``start`` and ``end`` in the
-            recording in seconds, and what subclasses say.
-        errors: why a recording was left out, by its name; empty unless leaving out was asked for.
+    Args:
+        run: what was computed.
     """
 
-    recordings: pd.DataFrame
-    segments: pd.DataFrame
-    errors: Mapping[str | int, str]
+    run: Run
+
+    @property
+    def errors(self) -> Mapping[str | int, str]:
+        """Why recordings were left out, by name; empty unless leaving out was asked for."""
+        return self.run.errors
+
+    @cached_property
+    def recordings(self) -> "pd.DataFrame":
+        """What is known of each recording (the index).
+
+        Its ``sample_rate`` in Hz and number of ``samples`` as it was given, its number of
+        ``segments``, and as text ``missing_leads``, those that were derived included,
+        ``flat_leads``, others that are constant, and ``doubts``, reasons to doubt the file; its
+        ``quality``, 0 to 1, and as text the ``quality_reasons`` why it is not 1, see
+        :func:`fairseq_ecg.ecg.quality.quality`. `FACTS` names them.
+        """
+        return _frame(self.run.recordings(), 1)
+
+    @cached_property
+    def segments(self) -> "pd.DataFrame":
+        """Of each recording and segment (the index) its ``start`` and ``end`` in seconds."""
+        return _frame(self.run.segments(), 2)
 
 
 @dataclass(frozen=True, eq=False)
-class Prediction(Results):
-    """Probabilities of labels.
+class _OfSegments(Results):
+    """Values of segments and of recordings."""
 
-    Attributes:
-        table: of each recording (the index) the probability of every label (the columns).
-        labels: names of the labels in the order of the network; columns of ``segments`` too.
+    of_segments: np.ndarray
+    of_recordings: np.ndarray
+
+    @property
+    def names(self) -> Sequence:
+        """Names of the columns."""
+        return range(self.of_recordings.shape[1])
+
+    @cached_property
+    def table(self) -> "pd.DataFrame":
+        """The values of each recording (the index)."""
+        name = {RECORDING: self.run.recordings()[RECORDING]}
+        return _frame(name, 1, self.of_recordings, self.names)
+
+    @cached_property
+    def segments(self) -> "pd.DataFrame":
+        """Of each recording and segment (the index) ``start`` and ``end`` in s, and the values."""
+        return _frame(self.run.segments(), 2, self.of_segments, self.names)
+
+    def columns(self) -> dict[str, Columns]:
+        """Return the tables ``recordings`` and ``segments`` as they are written.
+
+        Raises:
+            DataError: a label has the name of another column.
+        """
+        return {
+            "recordings": _joined(self.run.recordings(), self.of_recordings, self.names),
+            "segments": _joined(self.run.segments(), self.of_segments, self.names),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction(_OfSegments):
+    """Probabilities of labels: ``table`` of recordings, ``segments`` of segments.
+
+    Args:
+        run: what was computed.
+        of_segments: ``(N, C)``, probabilities of segments.
+        of_recordings: ``(R, C)``, those of recordings.
+        labels: names of the labels in the order of the network, the columns of both tables.
     """
 
-    table: pd.DataFrame
     labels: tuple[str, ...]
 
+    @property
+    def names(self) -> Sequence[str]:
+        """Names of the columns."""
+        return self.labels
+
 
 @dataclass(frozen=True, eq=False)
-class Embeddings(Results):
+class Embeddings(_OfSegments):
     """Pooled encoder outputs; ``np.asarray`` of it is those of the recordings, ``(R, D)``.
 
-    Attributes:
-        table: of each recording (the index) the mean over its segments, columns 0 to D - 1 as in
-            ``segments``.
-    """
+    ``table`` has of each recording the mean over its segments, in the columns 0 to D - 1.
 
-    table: pd.DataFrame
+    Args:
+        run: what was computed.
+        of_segments: ``(N, D)``.
+        of_recordings: ``(R, D)``.
+    """
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return self.table.to_numpy(dtype=dtype)
@@ -76,13 +242,37 @@ class Embeddings(Results):
 class Saliency(Results):
     """How much every moment of a recording counts for the network.
 
-    Attributes:
-        frames: of each recording, segment and frame (the index) the span of samples that the frame
-            is made of, ``start`` and ``end`` in the recording in seconds, and its ``saliency``; NaN
-            where a frame is padding.
+    Args:
+        run: what was computed.
+        of_frames: ``(N, T')`` of each segment; NaN where a frame is padding.
+        stride: seconds from a frame to the next.
+        width: seconds that a frame is made of.
     """
 
-    frames: pd.DataFrame
+    of_frames: np.ndarray
+    stride: float
+    width: float
+
+    @cached_property
+    def frames(self) -> "pd.DataFrame":
+        """Saliency of each recording, segment and frame (the index).
+
+        ``start`` and ``end`` of the span of samples that the frame is made of, in seconds from the
+        start of the recording, and ``saliency``; NaN where a frame is padding.
+        """
+        import pandas as pd
+
+        n_frames = self.of_frames.shape[1]
+        starts = self.segments[START].to_numpy()[:, None] + np.arange(n_frames) * self.stride
+        keys = [(*key, frame) for key in self.segments.index for frame in range(n_frames)]
+        return pd.DataFrame(
+            {
+                START: starts.ravel(),
+                END: starts.ravel() + self.width,
+                "saliency": self.of_frames.ravel(),
+            },
+            index=pd.MultiIndex.from_tuples(keys, names=[RECORDING, SEGMENT, FRAME]),
+        )
 
     def on_signal(self, recording: str | int) -> np.ndarray:
         """Bring the saliency of a recording onto its own samples.

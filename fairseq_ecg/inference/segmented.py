@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
+from fairseq_ecg.ecg.preprocessing import Preprocessing
+from fairseq_ecg.ecg.quality import Quality, quality
 from fairseq_ecg.formats import ECG
-from fairseq_ecg.inference.preprocessing import Preprocessing
-from fairseq_ecg.quality import Quality, quality
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,12 +23,12 @@ from fairseq_ecg.compat.stored_config import (
     model_config,
     stored_section,
 )
-from fairseq_ecg.data.conditioning import LeadStatistics
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.inference.preprocessing import Preprocessing
+from fairseq_ecg.ecg.conditioning import LeadStatistics
+from fairseq_ecg.ecg.preprocessing import Preprocessing
+from fairseq_ecg.messages import shortened
 from fairseq_ecg.modules import ECGTransformerClassifier, FrameEncoder, Wav2Vec2
 from fairseq_ecg.modules.architecture import CLASSIFIER, build_network
-from fairseq_ecg.modules.conv_extractor import shortened
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.prepare.tables import line_of, read_table
 
 LABEL, THRESHOLD = "label", "threshold"
 
@@ -15,7 +14,7 @@ DEFAULT = 0.5
 
 
 def thresholds_of(labels: Sequence[str], given: float | Path) -> dict[str, float]:
-    """Tell the threshold of every label.
+    """Find the threshold of every label.
 
     Args:
         labels: names of all labels.
@@ -31,6 +30,8 @@ def thresholds_of(labels: Sequence[str], given: float | Path) -> dict[str, float
     """
     if not isinstance(given, Path):
         return dict.fromkeys(labels, _probability(given, "threshold"))
+    from fairseq_ecg.data.tables import line_of, read_table
+
     found: dict[str, float] = {}
     table = read_table(given, [LABEL, THRESHOLD])
     for row, label, text in table.itertuples(name=None):
@@ -44,14 +45,18 @@ def thresholds_of(labels: Sequence[str], given: float | Path) -> dict[str, float
 
 
 def _probability(value: object, where: str) -> float:
+    import pandas as pd
+
     number = pd.to_numeric(value, errors="coerce")
     if not 0 <= number <= 1:
         raise DataError(f"{where}: {value!r} is no probability, a number from 0 to 1")
     return float(number)
 
 
-def holding(probabilities: pd.DataFrame, thresholds: Mapping[str, float]) -> pd.DataFrame:
-    """Tell which labels hold.
+def holding(
+    probabilities: Mapping[str, Sequence[float]], thresholds: Mapping[str, float]
+) -> dict[str, np.ndarray]:
+    """Decide which labels hold.
 
     Args:
         probabilities: a column for each label.
@@ -60,10 +65,7 @@ def holding(probabilities: pd.DataFrame, thresholds: Mapping[str, float]) -> pd.
     Returns:
         For each label the column ``<label> holds``, 0 or 1.
     """
-    return pd.DataFrame(
-        {
-            f"{label} holds": (probabilities[label] >= threshold).astype(int)
-            for label, threshold in thresholds.items()
-        },
-        index=probabilities.index,
-    )
+    return {
+        f"{label} holds": (np.asarray(probabilities[label]) >= threshold).astype(int)
+        for label, threshold in thresholds.items()
+    }

@@ -1,19 +1,24 @@
 """Tables of results as CSV, Parquet or NumPy arrays, written part by part."""
 
-from collections.abc import Callable, Iterable, Iterator
+import csv
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from fairseq_ecg.data.cells import as_cells
+from fairseq_ecg.data.cells import as_cells, cell
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.formats.stores import npy_header
+from fairseq_ecg.inference.results import Table
 from fairseq_ecg.jobs.files import open_replacing, replacing
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CSV, TSV, PARQUET, NPY = ".csv", ".tsv", ".parquet", ".npy"
 
-Tables = Callable[[], Iterator[pd.DataFrame]]
+Tables = Callable[[], Iterator[Table]]
 """Yields the parts of a table, as often as it is called."""
 
 
@@ -47,24 +52,44 @@ def write_table(path: Path, tables: Tables, n_keys: int) -> list[Path]:
     suffix = path.suffix.lower()
     if suffix == NPY:
         rows = path.with_suffix(".rows.csv")
-        _write_text(rows, (table.iloc[:, :n_keys] for table in tables()), ",")
-        _write_array(path, lambda: (table.iloc[:, n_keys:] for table in tables()))
+        _write_text(rows, (table.iloc[:, :n_keys] for table in _frames(tables())), ",")
+        _write_array(path, lambda: (table.iloc[:, n_keys:] for table in _frames(tables())))
         return [path, rows]
     if suffix == PARQUET:
-        _write_parquet(path, tables())
+        _write_parquet(path, _frames(tables()))
     else:
         _write_text(path, tables(), "\t" if suffix == TSV else ",")
     return [path]
 
 
-def _write_text(path: Path, tables: Iterable[pd.DataFrame], separator: str) -> None:
+def _frames(tables: Iterable[Table]) -> "Iterator[pd.DataFrame]":
+    import pandas as pd
+
+    return map(pd.DataFrame, tables)
+
+
+def _write_text(path: Path, tables: Iterable[Table], separator: str) -> None:
     with open_replacing(path, newline="") as file:
         for number, table in enumerate(tables):
+            if isinstance(table, Mapping):
+                writer = csv.writer(file, delimiter=separator, lineterminator="\n")
+                if not number:
+                    writer.writerow(map(cell, table))
+                writer.writerows(zip(*map(_texts, table.values()), strict=True))
+                continue
             table = as_cells(table)
             table.to_csv(file, sep=separator, index=False, header=not number, lineterminator="\n")
 
 
-def _write_parquet(path: Path, tables: Iterable[pd.DataFrame]) -> None:
+def _texts(values: Sequence) -> Sequence[str]:
+    """Write the values of a column as pandas does."""
+    array = np.asarray(values)
+    if array.dtype.kind in "OU":
+        return [cell(value) for value in values]
+    return np.where(array == array, array.astype(str), "")
+
+
+def _write_parquet(path: Path, tables: "Iterable[pd.DataFrame]") -> None:
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -81,7 +106,7 @@ def _write_parquet(path: Path, tables: Iterable[pd.DataFrame]) -> None:
                 writer.close()
 
 
-def _write_array(path: Path, tables: Tables) -> None:
+def _write_array(path: Path, tables: "Callable[[], Iterator[pd.DataFrame]]") -> None:
     shapes = [table.shape for table in tables()]
     shape = (sum(rows for rows, _ in shapes), shapes[0][1])
     with open_replacing(path, "wb") as file:

@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import nn
 
+from fairseq_ecg.messages import shortened
 from fairseq_ecg.modules.classifier import ECGTransformerClassifier
-from fairseq_ecg.modules.conv_extractor import parse_conv_layers, shortened
+from fairseq_ecg.modules.conv_extractor import parse_conv_layers
 from fairseq_ecg.modules.ecg_transformer import ECGTransformer
 from fairseq_ecg.modules.wav2vec2 import Wav2Vec2
 

@@ -1,13 +1,13 @@
 """Convolutional feature extractor: samples to frames."""
 
 import ast
-import reprlib
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from fairseq_ecg.messages import shortened
 from fairseq_ecg.ops.frames import frame_count
 
 ConvLayer = tuple[int, int, int]
@@ -47,16 +47,6 @@ def parse_conv_layers(text: str | Sequence[Sequence[int]]) -> list[ConvLayer]:
         f"conv_feature_layers={shortened(text)} is not a list of (channels, kernel, stride), "
         'for example "[(256, 2, 2)] * 4"'
     )
-
-
-def shortened(value: object) -> str:
-    """Return a value as a message shows it: at a length that can be read, whatever it is."""
-    limits = reprlib.Repr()
-    limits.maxstring = limits.maxother = 200
-    try:
-        return limits.repr(value)
-    except ValueError:  # a number of too many digits
-        return f"a {type(value).__name__}"
 
 
 def _evaluate(node: ast.expr) -> int | Sequence:

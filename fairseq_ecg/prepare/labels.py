@@ -13,10 +13,7 @@ import yaml
 from pandas.api.types import is_numeric_dtype
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.formats.stores import npy_header
-from fairseq_ecg.jobs.files import replacing, reserve, write_file
-from fairseq_ecg.jobs.progress import progress_bar
-from fairseq_ecg.prepare.tables import (
+from fairseq_ecg.data.tables import (
     columns_of,
     line_of,
     read_in_parts,
@@ -25,6 +22,9 @@ from fairseq_ecg.prepare.tables import (
     whole_numbers,
     writing,
 )
+from fairseq_ecg.formats.stores import npy_header
+from fairseq_ecg.jobs.files import replacing, reserve, write_file
+from fairseq_ecg.jobs.progress import progress_bar
 
 RECORD = "record"
 """Column that names the record, relative to the folder of records and without extension."""

@@ -12,9 +12,9 @@ import pandas as pd
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.names import plain_name
+from fairseq_ecg.data.tables import line_of, read_in_parts
 from fairseq_ecg.jobs.files import open_replacing
 from fairseq_ecg.jobs.progress import progress_bar
-from fairseq_ecg.prepare.tables import line_of, read_in_parts
 
 SEGMENT_FILE = re.compile(r"(?P<stem>.*)_(?P<segment>\d+)\.(?P<extension>[^./]+)")
 """Name of a segment file: that of its recording, its number, its extension."""

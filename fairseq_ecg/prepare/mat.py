@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.ecg.blocks import blocks_of
 from fairseq_ecg.jobs.files import open_replacing
-from fairseq_ecg.prepare.signals import blocks
 
 DESCRIPTION = b"MATLAB 5.0 MAT-file"
 
@@ -63,7 +63,7 @@ def _write_array(file: BinaryIO, name: bytes, array: Any, path: Path) -> None:
     total = len(head) + n_bytes
     total += -total % 8
     file.write(struct.pack("<2I", _MATRIX, total) + head)
-    for block in blocks(array):
+    for block in blocks_of(array):
         file.write(np.ascontiguousarray(block.T, dtype))
     file.write(bytes(total - len(head) - n_bytes))
 

@@ -13,7 +13,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.prepare.tables import (
+from fairseq_ecg.data.tables import (
     columns_of,
     read_in_parts,
     read_table,

@@ -6,8 +6,7 @@
 
 import io
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,28 +15,24 @@ import numpy as np
 import pandas as pd
 
 from fairseq_ecg.data.errors import DataError, as_data_error
-from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.limits import check_limit, check_rate
 from fairseq_ecg.data.recording import read_integer, read_mat, recording_from_mat
-from fairseq_ecg.formats import ECG
-from fairseq_ecg.formats.chunks import ChunkedSignal
-from fairseq_ecg.formats.ecg import DOUBTS, check_doubts
-from fairseq_ecg.formats.location import LocalFile
-from fairseq_ecg.formats.mat_files import part_long_matrices
-from fairseq_ecg.prepare import signals
-from fairseq_ecg.prepare.mat import write_mat
-from fairseq_ecg.prepare.signals import (
+from fairseq_ecg.data.segment_files import segment_file
+from fairseq_ecg.ecg import blocks
+from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.ecg.pipeline import Pipeline
+from fairseq_ecg.ecg.recording import DOUBTS, check_doubts
+from fairseq_ecg.ecg.resampling import RESAMPLERS
+from fairseq_ecg.ecg.standardisation import (
     CONSTANT_LEAD_STRATEGIES,
-    RESAMPLERS,
-    Signal,
     Statistics,
-    in_pieces,
-    mapped,
-    resample,
-    segments_in,
-    standardisation,
     statistics,
 )
+from fairseq_ecg.formats import ECG
+from fairseq_ecg.formats.chunks import ChunkedSignal
+from fairseq_ecg.formats.location import LocalFile
+from fairseq_ecg.formats.mat_files import part_long_matrices
+from fairseq_ecg.prepare.mat import write_mat
 from fairseq_ecg.prepare.sources import Source
 
 STAGES = ("org", "preprocessed", "segmented")
@@ -57,11 +52,11 @@ class Settings:
         segment_seconds: length of a segment in seconds.
         leads: standard positions of the leads, in standard order.
         standardise: whether to give every lead mean 0 and standard deviation 1.
-        constant_lead_strategy: what becomes of flat leads, see `signals.standardisation`.
+        constant_lead_strategy: what becomes of flat leads, see `fairseq_ecg.ecg.standardisation`.
         nan_policy: of recordings with missing leads or samples without a value: ``drop``, no
             segments are made; ``zero``, these samples are 0 in the segments and left out of mean
             and standard deviation; ``keep``, the lead becomes NaN as a whole (fairseq_signals).
-        resampler: see `signals.resample`.
+        resampler: see `fairseq_ecg.ecg.resampling`.
         skip: stages that are not run.
         discard: of ``org`` and ``preprocessed``, those whose files are not written.
 
@@ -106,6 +101,20 @@ class Settings:
         """Names of the leads."""
         return [LEADS[lead] for lead in self.leads]
 
+    @property
+    def pipeline(self) -> Pipeline:
+        """What is done to a signal."""
+        return Pipeline(
+            leads=tuple(self.lead_names),
+            sample_rate=self.sample_rate,
+            segment_samples=self.segment_samples,
+            resampler=self.resampler,
+            standardise=self.standardise,
+            constant_lead_strategy=self.constant_lead_strategy,
+            zero_gaps=self.nan_policy == "zero",
+            keep_single=True,
+        )
+
     def written(self, stage: str) -> bool:
         """Whether the files of a stage are written."""
         return stage not in self.skip and stage not in self.discard
@@ -130,16 +139,6 @@ class Outcome:
     entry: dict[str, Any] = field(default_factory=dict)
     reason: str = ""
     step: str = ""
-
-
-def segment_file(save_file: str, i: int) -> str:
-    """Return the name of the file of segment ``i``."""
-    return f"{save_file.removesuffix('.mat')}_{i}.mat"
-
-
-def recording_of_segment(name: str) -> str:
-    """Return the ``save_file`` that a segment's file belongs to."""
-    return re.sub(r"_\d+\.mat$", ".mat", name)
 
 
 def prepare_record(
@@ -190,19 +189,22 @@ def prepare_record(
 def _org(
     source: Source, settings: Settings, folder: Path, record: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Variables of the first stage, and what they tell of the record."""
+    """Variables of the first stage, and what they say of the record."""
     path = folder / "org" / record["save_file"]
     if "org" not in settings.skip:
         ecg = _read(source, record)
-        where = ecg.where
-        feats, available = _arrange(ecg.signal, ecg.leads, settings.lead_names, ecg.where)
+        where, wanted = ecg.where, settings.lead_names
+        available = [lead for lead in wanted if lead in ecg.leads]
+        if not available:
+            there = ", ".join(ecg.leads)
+            raise DataError(f"{where}: has none of the leads {', '.join(wanted)}: {there}")
         rate = _number(ecg.sample_rate)
         variables = {
             "org_sample_rate": rate,
             "curr_sample_rate": rate,
             "org_sample_size": ecg.n_samples,
             "curr_sample_size": ecg.n_samples,
-            "feats": feats,
+            "feats": settings.pipeline.arranged(ecg),
             "idx": record["idx"],
         }
         if settings.written("org"):
@@ -253,34 +255,6 @@ def _number(value: float) -> int | float:
     return int(value) if value == int(value) else float(value)
 
 
-def _arrange(
-    signal: Signal, names: Sequence[str], wanted: list[str], where: str
-) -> tuple[Signal, list[str]]:
-    """Return the wanted leads, NaN where they are missing, and the names of those that are there.
-
-    Infinite samples are none: they become NaN.
-    """
-    rows = [names.index(lead) if lead in names else None for lead in wanted]
-    available = [lead for lead in wanted if lead in names]
-    if not available:
-        raise DataError(f"{where}: has none of the leads {', '.join(wanted)}: {', '.join(names)}")
-    dtype = np.dtype(np.float64)
-    if np.dtype(signal.dtype) == np.float32 and None not in rows:
-        dtype = np.dtype(np.float32)
-    # What a sum is rounded to depends on the order in memory: these are those of fairseq_signals.
-    order = "F" if list(names) == wanted else "C"
-
-    def arranged(block: np.ndarray) -> np.ndarray:
-        result = np.full((len(rows), block.shape[1]), np.nan, dtype, order)
-        for place, row in enumerate(rows):
-            if row is not None:
-                result[place] = block[row]
-        result[np.isinf(result)] = np.nan
-        return result
-
-    return mapped(in_pieces(signal), arranged, len(rows), dtype), available
-
-
 def _split_tables(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[dict]]]:
     """Part metadata into columns and tables, in types that JSON has."""
     columns, tables = {}, {}
@@ -303,7 +277,7 @@ def _plain(value: Any) -> Any:
 
 
 def _features(found: Statistics, leads: list[str], available: list[str]) -> dict[str, Any]:
-    """Return columns of ``meta.csv`` that tell of the signal."""
+    """Return columns of ``meta.csv`` that describe the signal."""
     empty = [lead for lead, is_empty in zip(leads, found.empty, strict=True) if is_empty]
     flat = [lead for lead, is_flat in zip(leads, found.flat, strict=True) if is_flat]
     return {
@@ -324,40 +298,29 @@ def _load(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: no such file. Run the stage instead of skipping it")
     numbers = ("org_sample_rate", "curr_sample_rate", "org_sample_size", "curr_sample_size")
     where = str(path)
-    content, stored = part_long_matrices(LocalFile(path), where, 8 * signals.at_once())
+    content, stored = part_long_matrices(LocalFile(path), where, 8 * blocks.at_once())
     required = [name for name in (*numbers, "feats", "idx") if name not in stored]
     mat = read_mat(io.BytesIO(content), where, required=required, optional=("mean", "std"))
     feats = recording_from_mat(mat | stored, where).feats
     if stored:
         feats = ChunkedSignal(list(feats), [1.0] * len(feats), where)
-        feats = feats if signals.is_long(feats.shape[1]) else feats[:, :]
-        feats = _as_from_a_file(feats)
+        feats = feats if blocks.is_long(feats.shape[1]) else feats[:, :]
+        feats = blocks.mapped(feats, np.asfortranarray, feats.shape[0], feats.dtype)
     variables = {name: _number(mat[name].item()) for name in numbers}
     variables |= {"feats": feats, "idx": read_integer(mat, "idx", where)}
     return variables | {name: mat[name] for name in ("mean", "std") if name in mat}
 
 
-def _as_from_a_file(ecg: Signal) -> Signal:
-    """Order samples in memory as ``loadmat`` does, and as fairseq_signals therefore has them."""
-    return mapped(ecg, np.asfortranarray, ecg.shape[0], ecg.dtype)
-
-
 def _preprocess(org: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     """Variables of the second stage."""
-    rate, ecg = org["curr_sample_rate"], _as_from_a_file(org["feats"])
-    ecg = resample(ecg, rate, settings.sample_rate, settings.resampler)
-    zero = settings.nan_policy == "zero"
-    found = standardisation(ecg, settings.constant_lead_strategy, skip_missing=zero)
-
-    def conditioned(block: np.ndarray) -> np.ndarray:
-        result = found(block) if settings.standardise else block
-        return np.where(np.isnan(block), 0, result) if zero else result
-
+    pipeline = settings.pipeline
+    ecg = pipeline.resampled(org["feats"], org["curr_sample_rate"])
+    found = pipeline.standardisation(ecg)
     return {
         **org,
         "curr_sample_rate": settings.sample_rate,
         "curr_sample_size": ecg.shape[1],
-        "feats": mapped(ecg, conditioned, len(found.mean), np.dtype(ecg.dtype)),
+        "feats": pipeline.standardised(ecg, found),
         "mean": found.mean,
         "std": found.std,
     }
@@ -376,7 +339,7 @@ def _cut(
     if feats.shape[1] < settings.segment_samples:
         return {"n_segments": 0, "dropped": TOO_SHORT}
     n_segments = 0
-    for i, ecg in enumerate(segments_in(feats, settings.segment_samples)):
+    for i, ecg in enumerate(settings.pipeline.segments(feats)):
         variables = {**preprocessed, "curr_sample_size": ecg.shape[1], "feats": ecg}
         write_mat(folder / segment_file(save_file, i), variables | {"segment_i": i})
         n_segments = i + 1

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import wfdb
 
-from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.ecg.leads import LEADS
 
 
 @pytest.fixture(scope="session")

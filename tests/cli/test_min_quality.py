@@ -10,11 +10,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from fairseq_ecg.cli import main
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.ecg.quality import quality
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference import load_model
 from fairseq_ecg.inference.picture import draw
-from fairseq_ecg.quality import quality
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 import scipy.io
 
 from fairseq_ecg.cli import main
-from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.inference import ECGModel, parts
 from fairseq_ecg.inference.results import FACTS
 from tests.conftest import environment

@@ -114,7 +114,7 @@ def test_prepare_lists_doubts_and_quarantines_them_where_asked(records, tmp_path
 
 
 def test_prepare_verifies_long_recordings_where_asked(records, tmp_path, monkeypatch):
-    monkeypatch.setattr("fairseq_ecg.prepare.signals.BLOCK_SAMPLES", 500)
+    monkeypatch.setattr("fairseq_ecg.ecg.blocks.BLOCK_SAMPLES", 500)
     assert prepare(records, tmp_path / "out") == 0
     assert not (tmp_path / "out" / "doubts.csv").exists()  # it was not read at once
     assert prepare(records, tmp_path / "out", "--verify") == 3

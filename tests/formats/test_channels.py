@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.limits import VARIABLE
+from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.ecg.recording import with_notes
 from fairseq_ecg.formats.channels import Channel, Given, ParsedRecord, to_ecg
-from fairseq_ecg.formats.ecg import with_notes
 
 RAMP = np.arange(500.0)
 

@@ -13,7 +13,7 @@ import scipy.io
 import wfdb
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.formats import (
     arrange,
     delimited,

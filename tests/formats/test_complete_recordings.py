@@ -4,9 +4,9 @@ import scipy.io
 import wfdb
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.formats import arrange, read_ecg
-from fairseq_ecg.inference.preprocessing import Preprocessing
 
 
 def read_recording(path):

@@ -6,7 +6,7 @@ import pytest
 import scipy.io
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.formats import read_ecg
 
 

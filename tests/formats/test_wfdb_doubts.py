@@ -5,7 +5,7 @@ import pytest
 import wfdb
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.formats import read_ecg
 from fairseq_ecg.formats.wfdb import WFDBRecord
 from tests.formats.test_wfdb_headers import write_by_wfdb

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.limits import VARIABLE
 from fairseq_ecg.data.recording import read_wfdb
+from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.formats import read_ecg
 
 N = 100

@@ -7,11 +7,13 @@ import scipy.io
 import torch
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.ecg.preprocessing import QUICKSTART_EPSILON
+from fairseq_ecg.ecg.resampling import resample
+from fairseq_ecg.ecg.segmentation import segment
+from fairseq_ecg.ecg.standardisation import standardisation
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference import ECGModel, Preprocessing, load_model
-from fairseq_ecg.inference.preprocessing import QUICKSTART_EPSILON
-from fairseq_ecg.prepare.signals import resample, segment, standardisation
 
 ATOL = 2e-6  # of probabilities and pooled outputs: float32 sums of another order, and 1e-8 mV
 

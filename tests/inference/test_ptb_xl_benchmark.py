@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fairseq_ecg import benchmark as ptb_xl
+from fairseq_ecg.benchmark import benchmark, finetuning_commands
 from fairseq_ecg.cli import main
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.inference import ptb_xl
 from fairseq_ecg.inference.probe import Fitting
-from fairseq_ecg.inference.ptb_xl import benchmark, finetuning_commands
 from tests.prepare.sources.archives import make_ptb_xl
 
 FAST = Fitting(penalties=(0.1,))

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.inference import reading
-from fairseq_ecg.inference.preprocessing import Preprocessing
 from fairseq_ecg.inference.recordings import Description, NamedRecording, recordings_in
 from fairseq_ecg.jobs import pool
 

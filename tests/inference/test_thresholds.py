@@ -41,5 +41,6 @@ def test_tables_that_cannot_be_used(text, message, table):
 def test_a_label_holds_from_its_threshold_on():
     probabilities = pd.DataFrame({"AF": [0.2, 0.3], "ST": [0.9, 0.1]}, index=["a", "b"])
     found = holding(probabilities, {"AF": 0.3, "ST": 0.5})
+    found = pd.DataFrame(found, probabilities.index)
     assert found.to_dict("list") == {"AF holds": [0, 1], "ST holds": [1, 0]}
     assert list(found.index) == ["a", "b"]

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.inference.writing import check_form, write_table
@@ -50,6 +52,32 @@ def test_a_failure_leaves_the_old_file(tmp_path):
             write_table(tmp_path / name, failing, 1)
         assert (tmp_path / name).read_text() == "old"
         assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+VALUES = st.floats(width=64) | st.sampled_from([1e16, 1e-5, -0.0, np.nan, 1 / 3])
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(max_size=4), st.integers(-(2**40), 2**40), VALUES, st.floats(width=32)),
+        min_size=1,
+    ),
+    st.sampled_from([".csv", ".tsv"]),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_columns_are_written_as_the_data_frame_of_them(tmp_path, rows, suffix):
+    texts, integers, doubles, singles = zip(*rows, strict=True)
+    columns = {
+        "recording": list(texts),
+        "=samples": list(integers),
+        "AF": np.array(doubles),
+        "0": np.array(singles, np.float32),
+        "AF holds": np.array(doubles) >= 0.5,
+    }
+    a, b = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    write_table(a, lambda: iter([columns]), 1)
+    write_table(b, lambda: iter([pd.DataFrame(columns)]), 1)
+    assert a.read_bytes() == b.read_bytes()
 
 
 def test_forms():

@@ -10,14 +10,15 @@ import pytest
 from scipy.io import loadmat
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.ecg import blocks
+from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.ecg.resampling import resample
+from fairseq_ecg.ecg.standardisation import standardisation
 from fairseq_ecg.jobs.locks import locked
 from fairseq_ecg.jobs.pool import workers
 from fairseq_ecg.prepare import archive as archive_module
-from fairseq_ecg.prepare import signals
 from fairseq_ecg.prepare.archive import JOURNAL, prepare_signals
 from fairseq_ecg.prepare.records import read_source, write_records
-from fairseq_ecg.prepare.signals import resample, standardisation
 from fairseq_ecg.prepare.stages import Settings
 
 SECOND = {"sample_rate": 200, "segment_seconds": 1}
@@ -229,7 +230,7 @@ def test_a_long_recording_is_prepared_in_blocks(archive, make_ecg, monkeypatch, 
     prepare_signals(source, archive.folder, settings)
     whole = {path: loadmat(path) for path in archive.folder.rglob("*.mat")}
     assert len(whole) == 2 + 60
-    monkeypatch.setattr(signals, "BLOCK_SAMPLES", 1000)
+    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 1000)
     prepare_signals(source, archive.folder, settings, again=True)
     for path, content in whole.items():
         found = loadmat(path)

@@ -275,7 +275,7 @@ def test_long_tables_are_counted_in_parts(tables, monkeypatch):
     _, out = tables()
     files = ("y.npy", "label_def.csv", "pos_weight.txt")
     expected = [(out / name).read_bytes() for name in files]
-    monkeypatch.setattr("fairseq_ecg.prepare.tables.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("fairseq_ecg.data.tables.ROWS_AT_ONCE", 2)
     tables()
     assert [(out / name).read_bytes() for name in files] == expected
 

@@ -5,7 +5,7 @@ import pytest
 import scipy.io
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.prepare import signals
+from fairseq_ecg.ecg import blocks
 from fairseq_ecg.prepare.mat import write_mat
 
 HEADER = 116
@@ -31,7 +31,7 @@ def test_a_fraction_stays_one(tmp_path):
 def test_the_same_content_gives_the_same_bytes_in_blocks(tmp_path, monkeypatch):
     feats = np.random.default_rng(0).normal(size=(3, 50))
     write_mat(tmp_path / "a.mat", {"feats": feats})
-    monkeypatch.setattr(signals, "BLOCK_SAMPLES", 7)
+    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 7)
     write_mat(tmp_path / "b.mat", {"feats": feats})
     assert (tmp_path / "a.mat").read_bytes() == (tmp_path / "b.mat").read_bytes()
 

@@ -536,7 +536,7 @@ def test_an_overlap_leaves_no_files(processed):
 def test_parts_of_long_tables_are_joined(processed, monkeypatch):
     write_splits(processed, one_split())
     expected = (processed / "segmented_split.csv").read_text()
-    monkeypatch.setattr("fairseq_ecg.prepare.tables.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("fairseq_ecg.data.tables.ROWS_AT_ONCE", 2)
     write_splits(processed, one_split())
     assert (processed / "segmented_split.csv").read_text() == expected
 

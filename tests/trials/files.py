@@ -9,7 +9,7 @@ import numpy as np
 import scipy.io
 import wfdb
 
-from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.ecg.leads import LEADS
 from tests.formats import test_dicom, test_edf, test_scp
 from tests.prepare.sources.archives import muse_counts, muse_xml
 

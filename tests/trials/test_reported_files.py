@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.ecg.leads import LEADS
 from tests.trials.files import SAID
 from tests.trials.guarded import READ_ECG, Call, Outcome, outcomes
 

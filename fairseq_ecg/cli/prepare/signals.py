@@ -191,7 +191,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _leads(text: str) -> tuple[int, ...]:
-    from fairseq_ecg.data.leads import lead_indices
+    from fairseq_ecg.ecg.leads import lead_indices
 
     leads = [int(lead) if lead.isdecimal() else lead for lead in words(text)]
     try:

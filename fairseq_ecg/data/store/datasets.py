@@ -14,8 +14,8 @@ from fairseq_ecg.data.dataset import BatchRows, ECGDataset
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.file_dataset import FileECGDataset
 from fairseq_ecg.data.manifest import report
-from fairseq_ecg.data.recording import Recording
 from fairseq_ecg.data.store.reader import MISSING, Store
+from fairseq_ecg.ecg.recording import Recording
 
 
 @dataclass(frozen=True, eq=False)

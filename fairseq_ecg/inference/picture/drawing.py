@@ -12,6 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.ecg.quality import Quality
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference.picture.findings import Estimates, Findings
 from fairseq_ecg.inference.picture.paper import (
@@ -35,7 +36,6 @@ from fairseq_ecg.inference.picture.paper import (
 from fairseq_ecg.inference.picture.recording import unit_of
 from fairseq_ecg.inference.thresholds import DEFAULT
 from fairseq_ecg.jobs.files import replacing
-from fairseq_ecg.quality import Quality
 
 PIXELS_PER_MM = 8
 MM_PER_INCH = 25.4

@@ -7,9 +7,9 @@ from math import ceil
 import numpy as np
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.leads import LEADS
+from fairseq_ecg.ecg.arrangement import arrange, derive_limb_leads
+from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.formats import ECG, standard_lead
-from fairseq_ecg.formats.leads import arrange, derive_limb_leads
 
 MM_PER_SECOND = 25.0
 SPEEDS = (25.0, 50.0)

@@ -1,10 +1,10 @@
 """Recordings that can be drawn."""
 
+from fairseq_ecg.ecg.quality import Quality, quality, quality_of_standardised
+from fairseq_ecg.ecg.units import check_millivolts
 from fairseq_ecg.formats import ECG
-from fairseq_ecg.formats.units import check_millivolts
 from fairseq_ecg.inference.prepared import STANDARDISED, UNIT, PreparedInStore
 from fairseq_ecg.inference.recordings import NamedRecording
-from fairseq_ecg.quality import Quality, quality, quality_of_standardised
 
 
 def read_shown(recording: NamedRecording) -> tuple[ECG, ECG | NamedRecording]:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.data.names import in_one_line, printable
+from fairseq_ecg.ecg.quality import DOUBTED
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.formats.location import Location
 from fairseq_ecg.inference.model import ECGModel
@@ -24,7 +25,6 @@ from fairseq_ecg.inference.report.packing import pack_saliency, pack_signal
 from fairseq_ecg.inference.results import END, START
 from fairseq_ecg.inference.thresholds import DEFAULT, thresholds_of
 from fairseq_ecg.jobs.progress import progress_bar
-from fairseq_ecg.quality import DOUBTED
 
 EMBEDDED_SECONDS = 60.0
 SALIENCY_RATE = 100.0

@@ -13,10 +13,10 @@ import pandas as pd
 from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.data.names import path_below
 from fairseq_ecg.data.width import check_width
+from fairseq_ecg.ecg import blocks
+from fairseq_ecg.ecg.recording import DOUBTS
 from fairseq_ecg.formats import ECG, read_ecg
-from fairseq_ecg.formats.ecg import DOUBTS
 from fairseq_ecg.jobs.progress import progress_bar
-from fairseq_ecg.prepare import signals
 from fairseq_ecg.prepare.sources.source import Source
 
 UNITS = "mv"
@@ -244,7 +244,7 @@ def read_record(record: Mapping[str, Any], path: Path, verify: bool) -> ECG:
         DataError: it has a fault, or cannot be read.
     """
     refuse_faulty(record)
-    return read_ecg(path, format="wfdb", at_once=signals.at_once(), verify=verify)
+    return read_ecg(path, format="wfdb", at_once=blocks.at_once(), verify=verify)
 
 
 def with_metadata(ecg: ECG, metadata: Mapping[str, Any]) -> ECG:

@@ -13,9 +13,9 @@ import pandas as pd
 from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.data.names import plain_name, printable
 from fairseq_ecg.data.width import check_width
+from fairseq_ecg.ecg import blocks
+from fairseq_ecg.ecg.recording import DOUBTS
 from fairseq_ecg.formats import ECG
-from fairseq_ecg.formats.ecg import DOUBTS
-from fairseq_ecg.prepare import signals
 from fairseq_ecg.prepare.sources.archive import (
     FAULT,
     add_faults,
@@ -299,11 +299,11 @@ class Generic(Source):
                 if key not in given:
                     raise DataError(f"{where}: an array does not say its {key}. Give it")
             given.pop("format", None)
-            given["at_once"] = signals.at_once()
+            given["at_once"] = blocks.at_once()
             return ecg_from_array(self._open_array()[row], where=where, **given)
         ecg = read_ecg(
             self.raw_root / record["path"],
-            at_once=signals.at_once(),
+            at_once=blocks.at_once(),
             verify=self.verify,
             **given,
         )

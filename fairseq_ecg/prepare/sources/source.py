@@ -66,7 +66,7 @@ class Source(ABC):
             lists become columns of ``meta.csv``, after ``sample_rate`` and ``sample_size``; a
             DataFrame becomes rows of a table of its own, ``<name>.csv``; `DOUBTS` become rows of
             ``doubts.csv``. The signal of a recording
-            that should not be in memory as a whole may be a `signals.Signal` in place of an array.
+            that should not be in memory as a whole may be a `blocks.Signal` in place of an array.
 
         Raises:
             DataError: the record is missing, damaged, or not to be had in mV.

@@ -9,8 +9,8 @@ import wfdb
 from scipy.io import loadmat
 
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.leads import LEADS
-from fairseq_ecg.prepare import signals as working
+from fairseq_ecg.ecg import blocks, standardisation
+from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.prepare.archive import prepare_signals
 from fairseq_ecg.prepare.records import read_source, write_records
 from fairseq_ecg.prepare.sources.generic import Generic
@@ -276,7 +276,7 @@ def test_a_long_recording_makes_the_same_files_as_one_that_is_read_at_once(
         given["array"] = "long.npy"
     else:
         pd.DataFrame(signal.T).to_csv(raw / "long.csv", index=False, header=False)
-    monkeypatch.setattr(working, "BLOCK_SAMPLES", 500)
+    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 500)
     found = {}
     for source in (Generic(raw, **given), AtOnce(raw, **given)):
         out = tmp_path / type(source).__name__
@@ -293,7 +293,7 @@ def test_a_long_recording_makes_the_same_files_as_one_that_is_read_at_once(
 def test_stages_of_a_long_recording_are_skipped(tmp_path, signals, monkeypatch, skip):
     """What is read of their files is worked on in blocks as well, with the same numbers."""
     write_wfdb(tmp_path / "raw", "long", np.concatenate(signals, axis=1), leads=LEADS[::-1])
-    monkeypatch.setattr(working, "BLOCK_SAMPLES", 500)
+    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 500)
     write_records("generic", tmp_path / "raw", tmp_path / "out", {})
     source, folder = Generic(tmp_path / "raw"), tmp_path / "out" / "segmented"
     settings = Settings(segment_seconds=1, sample_rate=77)
@@ -302,11 +302,11 @@ def test_stages_of_a_long_recording_are_skipped(tmp_path, signals, monkeypatch, 
     assert len(expected) == 17
     shutil.rmtree(folder)
     read = []
-    blocks = working.blocks
+    blocks_of = standardisation.blocks_of
     monkeypatch.setattr(
-        working,
-        "blocks",
-        lambda signal: (read.append(each.shape) or each for each in blocks(signal)),
+        standardisation,
+        "blocks_of",
+        lambda signal: (read.append(each.shape) or each for each in blocks_of(signal)),
     )
     prepare_signals(source, tmp_path / "out", replace(settings, skip=skip))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == expected
@@ -320,7 +320,7 @@ def test_blocks_of_a_long_recording_are_standardised_as_the_whole(tmp_path, sign
     write_records("generic", tmp_path / "raw", tmp_path / "blocks", {})
     settings = Settings(segment_seconds=1, sample_rate=100)
     prepare_signals(source, tmp_path / "whole", settings)
-    monkeypatch.setattr(working, "BLOCK_SAMPLES", 500)
+    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 500)
     prepare_signals(source, tmp_path / "blocks", settings)
     segments = sorted((tmp_path / "whole" / "segmented").iterdir())
     assert len(segments) == 17

@@ -1,0 +1,1 @@
+"""What an ECG is: leads, units, resampling, standardisation, segments and quality."""

@@ -1,0 +1,402 @@
+"""What is done to an ECG before a network reads it, kept with the network."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.data.limits import check_limit, check_rate
+from fairseq_ecg.ecg.arrangement import derive_limb_leads
+from fairseq_ecg.ecg.conditioning import Conditioning, LeadStatistics
+from fairseq_ecg.ecg.leads import LEADS, lead_indices
+from fairseq_ecg.ecg.pipeline import Pipeline
+from fairseq_ecg.ecg.recording import ECG, Recording
+from fairseq_ecg.ecg.resampling import RESAMPLERS
+from fairseq_ecg.ecg.units import check_millivolts
+from fairseq_ecg.messages import shortened
+
+QUICKSTART_EPSILON = 1e-8
+"""What ECG-FM's quick start adds to the standard deviation, and the data preparation does not."""
+
+MISSING_LEADS = ("derive", "zero", "error")
+SHORT = ("error", "pad")
+TAILS = ("drop", "overlap")
+NAN_POLICIES = ("error", "interpolate")
+
+_KINDS = {
+    bool: bool,
+    float: float | int,
+    str: str,
+    tuple: list | tuple,
+    type(None): list | tuple | None,
+}
+"""Of what type a stored value is, by the type of its default."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From a recording in mV to the segments that a network reads.
+
+    In this order, as ECG-FM's quick start: leads are arranged, the recording is resampled, every
+    lead standardised over the whole recording, segments are cut; then each segment is filtered and
+    normalised where the network was trained on such.
+
+    Args:
+        sample_rate: of the segments in Hz.
+        segment_seconds: length of a segment in seconds.
+        leads: that the network reads, in the order of its rows.
+        pad_leads: whether the network has twelve rows, zeros in place of leads it does not read.
+        resampler: how the rate is changed, see :func:`fairseq_ecg.ecg.resampling.resample`.
+        standardise: whether every lead of a recording gets mean 0 and standard deviation 1; a flat
+            lead becomes 0. Otherwise the network reads mV.
+        epsilon: added to the standard deviation, in mV; 0: as the data preparation.
+        filter: whether every row of a segment is cleaned by ``neurokit2.ecg_clean``.
+        mean: of each of the twelve leads, with which segments are normalised. None: not at all.
+        std: likewise the standard deviation.
+        missing_leads: what becomes of a lead that a recording lacks: ``derive`` computes limb
+            leads from two others where these are there, and makes the rest zeros; ``zero`` makes
+            all of them zeros; ``error`` refuses the recording.
+        keep_single: whether float32 samples are standardised in float32, as the data preparation
+            does; otherwise in float64.
+
+    Raises:
+        DataError: a value that is none of these.
+    """
+
+    sample_rate: float = 500.0
+    segment_seconds: float = 5.0
+    leads: tuple[str, ...] = LEADS
+    pad_leads: bool = False
+    resampler: str = "linear"
+    standardise: bool = True
+    epsilon: float = QUICKSTART_EPSILON
+    filter: bool = False
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    missing_leads: str = "derive"
+    keep_single: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("sample_rate", "segment_seconds"):
+            if not 0 < getattr(self, name) < np.inf:
+                raise DataError(f"preprocessing: {name}={getattr(self, name)} must be positive")
+        check_rate("preprocessing", self.sample_rate)
+        check_limit("preprocessing", "segment", self.segment_seconds * self.sample_rate)
+        check_choice("missing_leads", self.missing_leads, MISSING_LEADS)
+        check_choice("resampler", self.resampler, RESAMPLERS)
+        if not 0 <= self.epsilon < np.inf:
+            raise DataError(f"preprocessing: epsilon={self.epsilon} must not be negative")
+        if (self.mean is None) != (self.std is None):
+            raise DataError("preprocessing: mean and std need each other")
+        if self.mean is not None:
+            self._statistics()
+        try:
+            lead_indices(self.leads)
+        except ValueError as error:
+            raise DataError(f"preprocessing: {error}") from error
+        if self.segment_samples < 1:
+            raise DataError("preprocessing: a segment is shorter than one sample")
+
+    @classmethod
+    def of_task(
+        cls,
+        task: Mapping[str, Any],
+        recorded: Mapping[str, Any] | None = None,
+        statistics: LeadStatistics | None = None,
+    ) -> "Preprocessing":
+        """Infer it from the configuration of the task that trained a network.
+
+        Args:
+            task: ``cfg.task`` of a checkpoint of fairseq_signals or of this package. Files that it
+                names are not opened.
+            recorded: what the training of this package noted of its data, see
+                `fairseq_ecg.compat.checkpoint.NOTES`; None of a checkpoint of fairseq_signals, for
+                which 500 Hz and 5 s are taken where ``task.sample_rate`` and
+                ``task.max_sample_size`` say nothing else.
+            statistics: with which leads are normalised, in place of those noted.
+
+        Raises:
+            DataError: the network has no one input, or its statistics are not there, or are given
+                although it was trained without.
+        """
+        if task.get("leads_bucket"):
+            raise DataError(
+                "the network was trained on leads drawn at random (task.leads_bucket), "
+                "so that there is no one input to give it"
+            )
+        known = {key: value for key, value in (recorded or {}).items() if value}
+        rate = float(task.get("sample_rate") or known.get("sample_rate", cls.sample_rate))
+        seconds = float(known.get("segment_seconds", cls.segment_seconds))
+        if task.get("max_sample_size"):
+            seconds = min(seconds, task["max_sample_size"] / rate)
+        mean = std = None
+        if task.get("normalize"):
+            if statistics is not None:
+                mean, std = statistics.mean, statistics.std
+            elif "mean" in known and "std" in known:
+                mean, std = known["mean"], known["std"]
+            else:
+                raise DataError(
+                    "the network was trained on leads normalised by statistics that the checkpoint "
+                    "does not hold, and no file is opened because a checkpoint names it "
+                    f"({shortened(task.get('mean_path'))}, {shortened(task.get('std_path'))}). "
+                    "Give both files: --mean-path and --std-path, in Python mean_path= and "
+                    "std_path="
+                )
+            mean, std = (tuple(map(float, values)) for values in (mean, std))
+        elif statistics is not None:
+            raise DataError(
+                "the network was trained on leads that were not normalised: leave out mean_path "
+                "and std_path"
+            )
+        return cls(
+            sample_rate=rate,
+            segment_seconds=seconds,
+            leads=tuple(LEADS[lead] for lead in lead_indices(task.get("leads_to_load"))),
+            pad_leads=bool(task.get("enable_padding_leads")),
+            # Files of a path data set name records in mV, which nobody has standardised.
+            standardise=not task.get("path_dataset"),
+            filter=bool(task.get("filter")),
+            mean=mean,
+            std=std,
+        )
+
+    @classmethod
+    def of_json(cls, values: Mapping[str, Any]) -> "Preprocessing":
+        """Make it of what :meth:`to_json` returned.
+
+        Raises:
+            DataError: a key that is not known here, or a value of another type.
+        """
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise DataError(
+                f"preprocessing: {', '.join(unknown)} is not known here. The network was saved by "
+                "another version of fairseq-ecg: install a newer one"
+            )
+        for field in fields(cls):
+            value, kind = values.get(field.name, field.default), _KINDS[type(field.default)]
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+                raise DataError(
+                    f"preprocessing: {field.name}={shortened(value)} is of a wrong type"
+                )
+        lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        return cls(**{**values, **lists})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values by name; ``keep_single``, which few have, only where it is set."""
+        values = asdict(self)
+        if not self.keep_single:
+            del values["keep_single"]
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in values.items()
+        }
+
+    @property
+    def segment_samples(self) -> int:
+        """Length of a segment in samples."""
+        return round(self.segment_seconds * self.sample_rate)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of a segment."""
+        return len(LEADS) if self.pad_leads else len(self.leads)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """What is done to a signal before it is conditioned."""
+        return Pipeline(
+            leads=tuple(LEADS[lead] for lead in lead_indices(self.leads)),
+            sample_rate=self.sample_rate,
+            segment_samples=self.segment_samples,
+            resampler=self.resampler,
+            standardise=self.standardise,
+            epsilon=self.epsilon,
+            zero_gaps=True,
+            keep_single=self.keep_single,
+        )
+
+    def conditioning(self) -> Conditioning:
+        """Return what is done to a segment that is standardised and cut already."""
+        return Conditioning(
+            pad_leads=self.pad_leads,
+            sample_rate=self.sample_rate,
+            filter=self.filter,
+            statistics=None if self.mean is None else self._statistics(),
+        )
+
+    def _statistics(self) -> LeadStatistics:
+        return LeadStatistics(np.array(self.mean), np.array(self.std))
+
+    def segments(
+        self,
+        ecg: ECG,
+        *,
+        short: str = "error",
+        tail: str = "drop",
+        nan_policy: str = "error",
+        missing_leads: str | None = None,
+    ) -> "Segments":
+        """Prepare a recording.
+
+        Args:
+            ecg: the recording.
+            short: what becomes of a recording shorter than a segment: ``error``, or ``pad``, which
+                fills it up with zeros that attention and pooling leave out.
+            tail: what becomes of the samples behind the last whole segment: ``drop``, as in
+                training, or ``overlap``, one more segment that ends with the recording.
+            nan_policy: what becomes of samples without a value in a lead that has others:
+                ``error``, or ``interpolate``, linearly between their neighbours. A lead without
+                any value is a missing one.
+            missing_leads: in place of the own :attr:`missing_leads`.
+
+        Returns:
+            Its segments, which are computed as they are asked for.
+
+        Raises:
+            DataError: the recording is empty, in other units than mV by its magnitude, flat in
+                all leads, has samples without a value, lacks leads, or is too short, and the
+                policy is not to accept that.
+        """
+        check_choice("short", short, SHORT)
+        check_choice("tail", tail, TAILS)
+        check_choice("nan_policy", nan_policy, NAN_POLICIES)
+        if missing_leads not in (None, self.missing_leads):
+            return replace(self, missing_leads=missing_leads).segments(
+                ecg, short=short, tail=tail, nan_policy=nan_policy
+            )
+        ecg = self._with_values(ecg, nan_policy)
+        check_millivolts(ecg)
+        missing = tuple(lead for lead in self.leads if lead not in ecg.leads)
+        return Segments(self, self._with_leads(ecg, missing), missing, short, tail)
+
+    def _with_values(self, ecg: ECG, nan_policy: str) -> ECG:
+        """Leave out leads without any value, and fill gaps in the others."""
+        signal = np.asarray(ecg.signal)
+        if signal.ndim != 2 or not signal.size:
+            raise DataError(f"{ecg.where}: no samples (its shape is {signal.shape})")
+        if not 0 < ecg.sample_rate < np.inf:
+            raise DataError(f"{ecg.where}: {ecg.sample_rate} is no sampling rate in Hz")
+        check_rate(ecg.where, ecg.sample_rate)
+        finite = np.isfinite(signal)
+        if finite.all():
+            return ecg
+        kept = np.flatnonzero(finite.any(axis=1))
+        if not kept.size:
+            raise DataError(f"{ecg.where}: no sample has a value (all are NaN or infinite)")
+        leads = tuple(ecg.leads[row] for row in kept)
+        signal, finite = signal[kept], finite[kept]
+        counts = (~finite).sum(axis=1)
+        if counts.any() and nan_policy == "error":
+            found = ", ".join(
+                f"{count} in {lead}" for lead, count in zip(leads, counts, strict=True) if count
+            )
+            raise DataError(
+                f"{ecg.where}: of {signal.shape[1]} samples, NaN or infinite are {found}. Leave "
+                "the recording out, or say nan_policy='interpolate'"
+            )
+        if counts.any():
+            signal = np.array(signal, dtype=np.float64)
+            positions = np.arange(signal.shape[1])
+            for row, valid in zip(signal, finite, strict=True):
+                row[~valid] = np.interp(positions[~valid], positions[valid], row[valid])
+        return replace(ecg, signal=signal, leads=leads)
+
+    def _with_leads(self, ecg: ECG, missing: tuple[str, ...]) -> ECG:
+        """Add the leads that can be derived, if that is the policy."""
+        if missing and self.missing_leads == "error":
+            raise DataError(
+                f"{ecg.where}: lacks lead {', '.join(missing)} (it has {', '.join(ecg.leads)}). "
+                "Give all leads that the network reads, or say missing_leads='derive' or 'zero'"
+            )
+        if len(missing) == len(self.leads):
+            raise DataError(
+                f"{ecg.where}: has none of the leads that the network reads "
+                f"({', '.join(self.leads)}), but {', '.join(ecg.leads)}"
+            )
+        return derive_limb_leads(ecg) if missing and self.missing_leads == "derive" else ecg
+
+
+class Segments:
+    """Segments of one recording, computed as they are asked for.
+
+    Args:
+        preprocessing: how.
+        ecg: recording, with any leads.
+        missing: leads that it lacked.
+        short: see :meth:`Preprocessing.segments`.
+        tail: likewise.
+
+    Attributes:
+        starts: first sample of each segment at the network's rate.
+        padded: samples behind the recording in its only segment.
+        missing_leads: leads that the recording lacked, derived ones included.
+        flat_leads: other leads that are constant; they are zero.
+        seconds: length of the recording.
+    """
+
+    def __init__(
+        self,
+        preprocessing: Preprocessing,
+        ecg: ECG,
+        missing: tuple[str, ...],
+        short: str,
+        tail: str,
+    ):
+        self.preprocessing = preprocessing
+        self.ecg = ecg
+        self.missing_leads = missing
+        self.seconds = ecg.seconds
+        pipeline = preprocessing.pipeline
+        signal = pipeline.resampled(pipeline.arranged(ecg), ecg.sample_rate)
+        width, length = preprocessing.segment_samples, signal.shape[1]
+        self.padded = max(width - length, 0)
+        if self.padded and (short == "error" or length < 2):
+            raise DataError(
+                f"{ecg.where}: {ecg.seconds:.3g} s, shorter than one segment of "
+                f"{preprocessing.segment_seconds:g} s. Leave the recording out, or say short='pad'"
+            )
+        self.starts = [width * number for number in range(max(length // width, 1))]
+        if tail == "overlap" and length > width and length % width:
+            self.starts.append(length - width)
+        found = pipeline.standardisation(signal)
+        flat = found.flat[:, 0]
+        if flat.all():
+            raise DataError(f"{ecg.where}: no signal, all leads are flat")
+        self.flat_leads = tuple(
+            lead
+            for lead, is_flat in zip(preprocessing.leads, flat, strict=True)
+            if is_flat and lead not in missing
+        )
+        self._signal = pipeline.standardised(signal, found)
+        self._conditioning = preprocessing.conditioning()
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        """Yield every segment, ``(rows, segment_samples)`` float32."""
+        width, length = self.preprocessing.segment_samples, self._signal.shape[1]
+        leads = lead_indices(self.preprocessing.leads)
+        for start in self.starts:
+            samples = self._signal[:, start : min(start + width, length)]
+            feats = np.zeros((len(LEADS), samples.shape[1]))
+            feats[leads] = samples
+            recording = Recording(self.ecg.where, feats, self.preprocessing.sample_rate)
+            segment = self._conditioning(recording, leads).float()
+            yield torch.nn.functional.pad(segment, (0, self.padded))
+
+    def span(self, number: int) -> tuple[float, float]:
+        """Return where a segment starts and ends in the recording, in seconds."""
+        rate = self.preprocessing.sample_rate
+        start = self.starts[number] / rate
+        return start, min(start + self.preprocessing.segment_samples / rate, self.seconds)
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise DataError if a value is none of the choices."""
+    if value not in choices:
+        raise DataError(f"{name}={value!r}: choose from {', '.join(choices)}")
