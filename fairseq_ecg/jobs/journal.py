@@ -65,21 +65,15 @@ class Journal:
         self._file.write(f"{idx}\t{checksum}\t{json.dumps(entry)}\n".encode())
         self._file.flush()
 
-    def _lines(self) -> Iterator[tuple[int, bytes]]:
-        """Position and content of each line but the first."""
-        self._file.flush()
-        with open(self.path, "rb") as file:
-            position = len(file.readline())
-            for line in file:
-                yield position, line
-                position += len(line)
-
     def positions(self) -> dict[int, tuple[str, int]]:
         """Return checksum and position of the last entry of each record, by its id."""
         positions = {}
-        for position, line in self._lines():
-            idx, checksum, _ = line.split(b"\t", 2)
-            positions[int(idx)] = checksum.decode(), position
+        with open(self.path, "rb") as file:
+            position = len(file.readline())
+            for line in file:
+                idx, checksum, _ = line.split(b"\t", 2)
+                positions[int(idx)] = checksum.decode(), position
+                position += len(line)
         return positions
 
     def entries(self, positions: Iterable[int]) -> Iterator[dict[str, Any]]:
@@ -91,7 +85,6 @@ class Journal:
         Yields:
             What was noted.
         """
-        self._file.flush()
         with open(self.path, "rb") as file:
             for position in positions:
                 file.seek(position)

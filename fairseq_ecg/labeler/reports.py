@@ -111,12 +111,13 @@ def label_reports(
             no probability.
     """
     check_threshold(threshold)
-    run = _fingerprint(path, labeler, labels, threshold, text_columns, id_column, rows)
-    with ledger(out / _PARTS, run) as parts:
-        job = _Job(labeler, labels, threshold, parts)
-        with progress_bar(None, path.name, "report", show=progress) as bar:
-            n_parts = _label_parts(job, _tables(path, text_columns, id_column, rows), workers, bar)
-        return _joined(out, parts, n_parts, labels)
+    job = _Job(labeler, labels, threshold, Ledger(out / _PARTS))
+    tables = _tables(path, text_columns, id_column, rows)
+    with (
+        ledger(out / _PARTS, _fingerprint(path, job, text_columns, id_column, rows)),
+        progress_bar(None, path.name, "report", show=progress) as bar,
+    ):
+        return _joined(out, job, _label_parts(job, tables, workers, bar))
 
 
 def _label_parts(job: _Job, tables: Iterable[pd.DataFrame], workers: int, bar: "tqdm") -> int:
@@ -177,8 +178,6 @@ def _text(value: object) -> str:
 
 
 def _read(path: Path, columns: Sequence[str], rows: int) -> Iterator[pd.DataFrame]:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
     if path.suffix.lower() in (".parquet", ".pq"):
         with as_data_error(f"{path}: is no Parquet file, or damaged"):
             yield from _read_parquet(path, columns, rows)
@@ -230,13 +229,7 @@ def _require_new(ids: Iterable[str], seen: set[str], path: Path, column: str) ->
 
 
 def _fingerprint(
-    path: Path,
-    labeler: Labeler,
-    labels: LabelSet,
-    threshold: float,
-    text_columns: Sequence[str],
-    id_column: str | None,
-    rows: int,
+    path: Path, job: _Job, text_columns: Sequence[str], id_column: str | None, rows: int
 ) -> str:
     """Return a checksum of all that labels depend on: the table by its size and time."""
     if not path.is_file():
@@ -244,8 +237,8 @@ def _fingerprint(
     status = path.stat()
     facts = (
         (str(path.resolve()), status.st_size, status.st_mtime_ns, rows),
-        (list(text_columns), id_column, threshold, dict(labels.sources)),
-        (repr(labeler.vocabulary), repr(labeler.semantics)),
+        (list(text_columns), id_column, job.threshold, dict(job.labels.sources)),
+        (repr(job.labeler.vocabulary), repr(job.labeler.semantics)),
     )
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
@@ -340,8 +333,9 @@ def _as_json(labeler: Labeler, text: str, finding: Finding) -> str:
     return _encode(document)[1:]
 
 
-def _joined(out: Path, parts: Ledger, n_parts: int, labels: LabelSet) -> Coverage:
+def _joined(out: Path, job: _Job, n_parts: int) -> Coverage:
     """Put the parts together."""
+    parts, labels = job.parts, job.labels.names
     counts, positive, uncertain = Counter(), Counter(), Counter()
     statements: dict[str, list] = {}
     names = [str(number) for number in range(1, n_parts + 1)]
@@ -359,8 +353,7 @@ def _joined(out: Path, parts: Ledger, n_parts: int, labels: LabelSet) -> Coverag
         statements=sum(row[0] for row in statements.values()),
         unmatched_statements=sum(row[0] for row in statements.values() if not row[1]),
         labels={
-            name: {"positive": positive[name], "uncertain": uncertain[name]}
-            for name in labels.names
+            name: {"positive": positive[name], "uncertain": uncertain[name]} for name in labels
         },
     )
     with open_replacing(out / STATEMENTS, newline="") as file:
@@ -369,7 +362,7 @@ def _joined(out: Path, parts: Ledger, n_parts: int, labels: LabelSet) -> Coverag
         for text, row in sorted(statements.items(), key=lambda item: (-item[1][0], item[0])):
             writer.writerow([cell(text), *row])
     write_file(out / COVERAGE, json.dumps(asdict(coverage), indent=1) + "\n")
-    header = ",".join(_quoted(name) for name in (IDX, *labels.names)) + "\n"
+    header = ",".join(_quoted(name) for name in (IDX, *labels)) + "\n"
     _concatenate(out / FINDINGS, "", [parts.file(name, ".jsonl") for name in names])
     _concatenate(out / LABELS, header, [parts.file(name, ".csv") for name in names])
     return coverage
