@@ -19,9 +19,9 @@ def infonce(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compute losses and gradients from one ``(M, M)`` matrix of similarities per row.
 
-    See the package's README for the derivation. Targets are compared by 64-bit fingerprints: unequal
-    ones never pass for equal, and equal ones pass for unequal only if a third one's fingerprint is
-    theirs by chance.
+    See the package's README for the derivation. Targets are compared by 64-bit fingerprints:
+    unequal ones never pass for equal, and equal ones pass for unequal only if a third one's
+    fingerprint is theirs by chance.
 
     Args:
         predictions: ``(B, M, C)`` float32.
