@@ -79,7 +79,7 @@ def _times_drawn(negatives: Tensor, rows: int, frames: int) -> Tensor:
 
 
 def _pairs_of_equals(targets: Tensor) -> Tensor:
-    """Tell which targets of a row are equal in every channel: ``(B, M, M)`` bool."""
+    """Find which targets of a row are equal in every channel: ``(B, M, M)`` bool."""
     bits = (targets + 0.0).view(torch.int32).long()  # the sum makes -0 and 0 alike
     prints = (bits * fingerprint_multipliers(targets.shape[2], targets.device)).sum(dim=-1)
     alike = prints.unsqueeze(2) == prints.unsqueeze(1)
