@@ -127,7 +127,7 @@ def _infonce_case(device: torch.device, batch: int, frames: int) -> Case:
         losses, correct, grad_x, grad_y = infonce_torch.infonce(x, y, *given, gradient=True)
         return (losses.sum(), correct.sum()), (grad_x, grad_y)
 
-    # Rows do not depend on one another: the first and the last tell of all.
+    # Rows do not depend on one another: the first and the last stand for all.
     rows = [0, batch - 1]
     shift = frames * (torch.tensor(rows) - torch.arange(len(rows))).unsqueeze(1)
 

@@ -4,7 +4,7 @@
 #ifdef FAIRSEQ_ECG_CUDA
 #include <torch/library.h>
 
-// Its presence tells that kernels for GPUs are compiled in.
+// Its presence says that kernels for GPUs are compiled in.
 TORCH_LIBRARY_FRAGMENT(fairseq_ecg_c, library) {
   library.def("has_cuda() -> bool", [] { return true; });
 }

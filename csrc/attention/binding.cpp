@@ -71,7 +71,7 @@ Tensors attention_backward_cpu(const Tensor& grad_output, const Tensor& queries,
   const Attention call = describe(queries, keys, values, padding, heads, probability);
   check_frames(grad_output, queries);
   check_tensor(shares, "shares", queries, at::kFloat,
-        {call.rows, heads, call.frames, weights_pitch(call.frames)});
+               {call.rows, heads, call.frames, weights_pitch(call.frames)});
   check_tensor(factors, "factors", queries, at::kFloat, {call.rows, heads, call.frames});
   const Tensor grad_queries = at::empty(queries.sizes(), queries.options());
   const Tensor grad_keys = at::empty(queries.sizes(), queries.options());

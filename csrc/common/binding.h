@@ -20,15 +20,16 @@ using at::Tensor;
 using Maybe = std::optional<Tensor>;
 
 // Refuses a tensor of another type or device, or that is not contiguous.
-inline void check_tensor(const Tensor& tensor, const char* name, const Tensor& like, at::ScalarType type) {
+inline void check_tensor(const Tensor& tensor, const char* name, const Tensor& like,
+                         at::ScalarType type) {
   TORCH_CHECK_VALUE(tensor.scalar_type() == type && tensor.is_contiguous(), name,
                     " must be contiguous ", type);
   TORCH_CHECK_VALUE(tensor.device() == like.device(), name, " must be on ", like.device());
 }
 
 // Refuses a tensor of other sizes, too.
-inline void check_tensor(const Tensor& tensor, const char* name, const Tensor& like, at::ScalarType type,
-                  at::IntArrayRef sizes) {
+inline void check_tensor(const Tensor& tensor, const char* name, const Tensor& like,
+                         at::ScalarType type, at::IntArrayRef sizes) {
   TORCH_CHECK_VALUE(tensor.sizes() == sizes, name, " must be ", sizes, ", not ", tensor.sizes());
   check_tensor(tensor, name, like, type);
 }

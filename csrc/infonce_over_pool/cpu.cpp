@@ -171,17 +171,16 @@ struct Kernel : Vectors<kLanes> {
 
 }  // namespace
 
-  void measure_pool(const InfoNCEOverPool& call, int64_t begin, int64_t end) {
-    dispatch<Arithmetic::kFused>(VARIANTS(Kernel<kLanes>::measure), call, begin, end);
-  }
+void measure_pool(const InfoNCEOverPool& call, int64_t begin, int64_t end) {
+  dispatch<Arithmetic::kFused>(VARIANTS(Kernel<kLanes>::measure), call, begin, end);
+}
 
-  void contrast_with_pool(const InfoNCEOverPool& call, int64_t begin, int64_t end) {
-    dispatch<Arithmetic::kFused>(VARIANTS(Kernel<kLanes>::contrast), call, begin, end);
-  }
+void contrast_with_pool(const InfoNCEOverPool& call, int64_t begin, int64_t end) {
+  dispatch<Arithmetic::kFused>(VARIANTS(Kernel<kLanes>::contrast), call, begin, end);
+}
 
-  void differentiate_pool(const InfoNCEOverPool& call, const Uses& uses, int64_t begin,
-                          int64_t end) {
-    dispatch<Arithmetic::kFused>(VARIANTS(Kernel<kLanes>::differentiate), call, uses, begin, end);
-  }
+void differentiate_pool(const InfoNCEOverPool& call, const Uses& uses, int64_t begin, int64_t end) {
+  dispatch<Arithmetic::kFused>(VARIANTS(Kernel<kLanes>::differentiate), call, uses, begin, end);
+}
 
 }  // namespace fairseq_ecg::cpu

@@ -2,8 +2,8 @@
 // that does not change from run to run.
 #include <cuda_runtime.h>
 
-#include "../common/philox.h"
 #include "../common/cuda_warp.h"
+#include "../common/philox.h"
 #include "quantize.h"
 
 namespace fairseq_ecg::cuda {
@@ -15,7 +15,7 @@ struct Largest {
 };
 
 // The first of the largest; NaN is above everything.
-__device__ Largest larger(Largest one, Largest other) {
+__device__ Largest larger_of(Largest one, Largest other) {
   const bool is_nan = isnan(one.value), other_is_nan = isnan(other.value);
   const bool is_tied = one.value == other.value || (is_nan && other_is_nan);
   if (is_tied) return one.codeword < other.codeword ? one : other;
@@ -24,8 +24,8 @@ __device__ Largest larger(Largest one, Largest other) {
 
 __device__ Largest warp_largest(Largest best) {
   for (int distance = kWarp / 2; distance > 0; distance /= 2) {
-    best = larger(best, {__shfl_xor_sync(kAllLanes, best.value, distance),
-                         __shfl_xor_sync(kAllLanes, best.codeword, distance)});
+    best = larger_of(best, {__shfl_xor_sync(kAllLanes, best.value, distance),
+                            __shfl_xor_sync(kAllLanes, best.codeword, distance)});
   }
   return best;
 }
@@ -54,10 +54,10 @@ __global__ void choose(Quantization call) {
     Largest hardest{-INFINITY, lane}, chosen{-INFINITY, lane};
     for (int v = lane; v < codewords; v += kWarp) {
       const float logit = logits[v];
-      hardest = larger(hardest, {logit, v});
+      hardest = larger_of(hardest, {logit, v});
       if (call.noise != nullptr) {
-        chosen = larger(chosen,
-                        {perturb(logit, call.noise[index * codewords + v], *call.temperature), v});
+        chosen = larger_of(
+            chosen, {perturb(logit, call.noise[index * codewords + v], *call.temperature), v});
       }
     }
     hardest = warp_largest(hardest);

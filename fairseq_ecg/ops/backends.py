@@ -3,11 +3,11 @@
 ``reference`` is plain torch and the definition, ``torch`` the fastest way in plain torch where the
 reference is not, ``cpu`` the C++ extension, ``cuda`` its CUDA part and ``triton`` kernels compiled
 by Triton. :data:`OPERATIONS` lists which of them each operation has. Whichever is fastest on the
-device at hand is taken; one that is missing falls
-back to the next and says so once. The environment variable
-``FAIRSEQ_ECG_BACKEND`` names one for every operation, and so does :func:`ask_for`, which the
-option ``task.backend`` calls, where the variable is not set; one that is asked for by name and is
-missing is an error. While a network is traced or exported ``reference`` runs.
+device at hand is taken; one that is missing falls back to the next and says so once. The
+environment variable ``FAIRSEQ_ECG_BACKEND`` names one for every operation, and so does
+:func:`ask_for`, which the option ``task.backend`` calls, where the variable is not set; one that is
+asked for by name and is missing is an error. While a network is traced or exported ``reference``
+runs.
 """
 
 import contextlib

@@ -21,7 +21,7 @@ def frame_count(samples: int | Tensor, layers: Iterable[tuple[int, int]]) -> int
 def frame_ends(
     samples: Tensor, layers: Iterable[tuple[int, int]], frames: int, empty_rows: bool
 ) -> Tensor:
-    """Tell where the padded frames of each row begin.
+    """Compute where the padded frames of each row begin.
 
     Args:
         samples: ``(B,)`` int64, valid samples of each row, padding behind them.
@@ -39,7 +39,7 @@ def frame_ends(
 
 
 def receptive_field(layers: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    """Tell which samples a frame is made of: frame i of ``width`` from ``i * stride`` on.
+    """Compute which samples a frame is made of: frame i of ``width`` from ``i * stride`` on.
 
     Args:
         layers: kernel and stride of each convolution, in samples of its input.

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def demand(name: str, operands: str) -> str | None:
-    """Tell which extension of x86-64 an instruction belongs to."""
+    """Find which extension of x86-64 an instruction belongs to."""
     if ONLY_AVX512.search(operands):
         return "avx512"
     # From AVX on, vector instructions begin with v, and no other instruction of programs does.
@@ -43,7 +43,7 @@ def demands(disassembly: str) -> dict[str, set[str]]:
 
 
 def allowed(function: str) -> set[str]:
-    """Tell which extensions a function may need: those its name ends in."""
+    """Return which extensions a function may need: those its name ends in."""
     if "_avx512" in function:
         return {"avx2", "avx512"}
     return {"avx2"} if "_avx2" in function else set()

@@ -65,7 +65,7 @@ def run(backend, tensors, heads, padding_mask=None, dropout_p=0.0, seed=0):
 def assert_close(actual, expected, backend):
     for quantity, one, other in zip(("output", *["gradient"] * 3), actual, expected, strict=True):
         rtol, atol, _ = TOLERANCES["attention", backend, quantity]
-        # Nothing is summed up to zero exactly: a single frame's scores have the slope zero.
+        # Nothing is summed up to zero exactly: a single frame's scores have a gradient of zero.
         scale = max(1.0, other.abs().max().item())
         torch.testing.assert_close(one.double(), other, rtol=rtol, atol=atol * scale)
 

@@ -31,9 +31,10 @@ def attention(
     There is a kernel for training on the CPU, which takes queries, keys and values as they leave
     their projections; PyTorch's own attention has no fast path with dropout there, and a slower
     backward pass without. The kernel computes in float32. Its masks are Philox's, seeded by one
-    number of PyTorch's generator, see the package's README. On other devices, for other types, if all
-    weights are dropped, and where there is neither dropout nor a gradient, PyTorch's own attention
-    is fast and runs, the ``reference``. There is no second derivative but by the reference.
+    number of PyTorch's generator, see the package's README. On other devices, for other types,
+    if all weights are dropped, and where there is neither dropout nor a gradient, PyTorch's own
+    attention is fast and runs, the ``reference``. There is no second derivative but by the
+    reference.
 
     Args:
         q: ``(B, T, D)`` floating point, the channels of one head after another.

@@ -27,7 +27,7 @@ MOST_AUGMENTATIONS = 32
 
 
 def describe(augmentations: Sequence[Augmentation]) -> list[int]:
-    """Tell kernels what a recipe is and where its columns are.
+    """Describe to kernels what a recipe is and where its columns are.
 
     Returns:
         Four numbers for each augmentation: its kind; its first column; how many sinusoids or

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def positive_pairs(patient_id: Tensor, segment: Tensor) -> Tensor:
-    """Tell which segments of a batch belong together.
+    """Find which segments of a batch belong together.
 
     Args:
         patient_id: ``(B,)`` integer, equal for segments of the same recording (or patient).

@@ -19,9 +19,9 @@ def infonce(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compute losses and gradients from one ``(M, M)`` matrix of similarities per row.
 
-    See the package's README for the derivation. Targets are compared by 64-bit fingerprints: unequal
-    ones never pass for equal, and equal ones pass for unequal only if a third one's fingerprint is
-    theirs by chance.
+    See the package's README for the derivation. Targets are compared by 64-bit fingerprints:
+    unequal ones never pass for equal, and equal ones pass for unequal only if a third one's
+    fingerprint is theirs by chance.
 
     Args:
         predictions: ``(B, M, C)`` float32.
@@ -79,7 +79,7 @@ def _times_drawn(negatives: Tensor, rows: int, frames: int) -> Tensor:
 
 
 def _pairs_of_equals(targets: Tensor) -> Tensor:
-    """Tell which targets of a row are equal in every channel: ``(B, M, M)`` bool."""
+    """Find which targets of a row are equal in every channel: ``(B, M, M)`` bool."""
     bits = (targets + 0.0).view(torch.int32).long()  # the sum makes -0 and 0 alike
     prints = (bits * fingerprint_multipliers(targets.shape[2], targets.device)).sum(dim=-1)
     alike = prints.unsqueeze(2) == prints.unsqueeze(1)

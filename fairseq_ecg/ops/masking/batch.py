@@ -16,7 +16,7 @@ from fairseq_ecg.ops.masking.streams import Streams
 
 @dataclass(frozen=True)
 class BatchMasking:
-    """What a model has masked in each batch, for whoever makes the batches.
+    """What a model has masked in each batch, for the code that makes batches.
 
     Args:
         strides: kernel and stride of each convolution between samples and frames.

@@ -9,7 +9,7 @@ from fairseq_ecg.ops.quantize.reference import perplexity
 def quantize(
     logits: Tensor, codebook: Tensor, noise: Tensor | None, temperature: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Choose codes and compute perplexities; the package's README derives what is kept for backward.
+    """Choose codes and compute perplexities; the README derives what is kept for backward.
 
     Args:
         logits: ``(N, G, V)`` float32.
