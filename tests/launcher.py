@@ -87,6 +87,12 @@ def _die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def preload() -> None:
+    """Import what takes long and every child would import, but nothing of this package."""
+    import scipy.interpolate  # noqa: F401
+    import torch._dynamo  # noqa: F401
+
+
 def entry_point(program: str) -> Callable[[], None]:
     """Import what the console script ``fairseq-hydra-<program>`` calls."""
     if program == "train":
@@ -127,6 +133,7 @@ def run_child(request: dict, start: Callable[[], None]) -> int:
 def main() -> None:
     """Serve requests until standard input ends."""
     starts = {program: entry_point(program) for program in sys.argv[1:]}
+    preload()
     for line in sys.stdin:
         request = json.loads(line)
         start = starts[request["program"]]
