@@ -4,14 +4,7 @@ Importing the package is light and needs neither fairseq nor a compiler. Tasks, 
 criterions register once fairseq is given the folder as its ``user_dir``.
 """
 
-from importlib.metadata import PackageNotFoundError, version
-
 from fairseq_ecg.compat.user_dir import register_when_named_as_user_dir
-
-try:
-    __version__ = version("fairseq-ecg")
-except PackageNotFoundError:  # a checkout that was not installed
-    __version__ = "0.0.0"
 
 register_when_named_as_user_dir()
 
@@ -22,4 +15,11 @@ def __getattr__(name: str):
         from fairseq_ecg import inference
 
         return getattr(inference, name)
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("fairseq-ecg")
+        except PackageNotFoundError:  # a checkout that was not installed
+            return "0.0.0"
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
