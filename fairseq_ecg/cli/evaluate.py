@@ -1,84 +1,62 @@
 """``fairseq-ecg evaluate``."""
 
-import argparse
-from pathlib import Path
+from typing import Annotated, Literal
 
-from fairseq_ecg.cli.options import (
-    add_checkpoint_options,
-    add_label_definition,
-    checkpoint_options,
-)
+from cyclopts import CycloptsError, Group, Parameter
+from cyclopts.validators import LimitedChoice
+
+from fairseq_ecg.cli.options import CSV, NPY, Integer, LabelledCheckpointOptions, Name
 from fairseq_ecg.cli.outputs import say_left_out
-from fairseq_ecg.cli.recordings import add_description, description_of
+from fairseq_ecg.cli.recordings import Described
 
 EXIT_REQUIREMENT_MISSED = 1
 
-
-def add(commands) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "evaluate",
-        help="score a fine-tuned network on labelled recordings",
-        description="Score a fine-tuned network per recording (probabilities of its segments "
-        "aggregated, by the mean for most labels): area under the ROC curve (AUROC) and average "
-        "precision (AUPRC) of each label.",
-    )
-    parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="fine-tuned network: .pt file, folder or hub id"
-    )
-    data = parser.add_mutually_exclusive_group(required=True)
-    data.add_argument(
-        "--manifest",
-        metavar="TSV|STORE/SPLIT",
-        help="prepared segments: manifests/test.tsv, or a split of a store, STORE/test",
-    )
-    data.add_argument(
-        "--table",
-        type=Path,
-        metavar="CSV",
-        help="recordings as they are: a table with the column path and one for each label, 0 or 1, "
-        "empty where unknown",
-    )
-    parser.add_argument(
-        "--labels",
-        type=Path,
-        metavar="NPY",
-        help="those of --manifest, labels/y.npy (default: what the segments hold)",
-    )
-    parser.add_argument(
-        "--split", metavar="NAME", help="of --table: its rows with this name in the column split"
-    )
-    add_checkpoint_options(parser)
-    add_label_definition(parser, required=False)
-    parser.add_argument(
-        "--baseline",
-        choices=["untrained"],
-        help="also score the same network with weights drawn at random",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=1, help="of the weights of --baseline (default: 1)"
-    )
-    parser.add_argument("--batch-size", type=int, default=64, help="in segments (default: 64)")
-    parser.add_argument("--out", type=Path, metavar="CSV", help="also write the table there")
-    parser.add_argument(
-        "--require-auroc",
-        type=float,
-        metavar="X",
-        help="exit with status 1 unless the mean AUROC of the labels exceeds X",
-    )
-    parser.add_argument(
-        "--strict",
-        action="store_true",
-        help="stop at the first recording that cannot be used, in place of leaving it out",
-    )
-    add_description(parser)
-    parser.set_defaults(run=run, parser=parser)
+_DATA = Parameter(group=Group("data, one of two kinds", validator=LimitedChoice(1, 1)))
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Score, print and write the table."""
+def evaluate(
+    checkpoint: str,
+    /,
+    *,
+    manifest: Annotated[str | None, _DATA, Parameter(metavar="TSV|STORE/SPLIT")] = None,
+    table: Annotated[CSV | None, _DATA] = None,
+    labels: NPY | None = None,
+    split: Name | None = None,
+    baseline: Literal["untrained"] | None = None,
+    seed: Integer = 1,
+    batch_size: Integer = 64,
+    out: CSV | None = None,
+    require_auroc: float | None = None,
+    strict: bool = False,
+    options: LabelledCheckpointOptions = LabelledCheckpointOptions(),
+    described: Described = Described(),
+) -> int:
+    """Score a fine-tuned network on labelled recordings.
+
+    It is scored per recording (probabilities of its segments aggregated, by the mean for most
+    labels): area under the ROC curve (AUROC) and average precision (AUPRC) of each label.
+
+    Args:
+        checkpoint: fine-tuned network: .pt file, folder or hub id
+        manifest: prepared segments: manifests/test.tsv, or a split of a store, STORE/test
+        table: recordings as they are: a table with the column path and one for each label, 0 or 1,
+            empty where unknown
+        labels: those of --manifest, labels/y.npy (default: what the segments hold)
+        split: of --table: its rows with this name in the column split
+        baseline: also score the same network with weights drawn at random
+        seed: of the weights of --baseline
+        batch_size: in segments
+        out: also write the table there
+        require_auroc: exit with status 1 unless the mean AUROC of the labels exceeds X
+        strict: stop at the first recording that cannot be used, in place of leaving it out
+    """
+    if table and labels:
+        raise CycloptsError(
+            msg="--labels goes with --manifest, a table has a column for each label"
+        )
+    if split and not table:
+        raise CycloptsError(msg="--split goes with --table; of a store say --manifest STORE/SPLIT")
     from fairseq_ecg.data.errors import DataError
-    from fairseq_ecg.inference import load_model
     from fairseq_ecg.inference.evaluation import (
         evaluate,
         evaluate_recordings,
@@ -88,47 +66,33 @@ def run(arguments: argparse.Namespace) -> int:
     )
     from fairseq_ecg.inference.probe.tables import read_labelled_recordings
 
-    if arguments.table and arguments.labels:
-        arguments.parser.error("--labels goes with --manifest; a table has a column for each label")
-    if arguments.split and not arguments.table:
-        arguments.parser.error("--split goes with --table; of a store say --manifest STORE/SPLIT")
-
-    on_error = "raise" if arguments.strict else "skip"
+    on_error = "raise" if strict else "skip"
 
     def scores(untrained_seed: int | None):
-        model = load_model(
-            arguments.checkpoint,
-            labels=arguments.label_def,
-            untrained_seed=untrained_seed,
-            **checkpoint_options(arguments),
-        )
+        model = options.load(checkpoint, untrained_seed=untrained_seed)
         if model.scale or not model.labels:
             kind = "is a regression" if model.scale else "was pre-trained only"
             raise DataError(
-                f"{arguments.checkpoint}: {kind}, it predicts no labels. Give a fine-tuned "
-                "classifier"
+                f"{checkpoint}: {kind}, it predicts no labels. Give a fine-tuned classifier"
             )
-        if arguments.table:
-            split = arguments.split
-            parts, _ = read_labelled_recordings(arguments.table, [split], model.labels)
-            description = description_of(arguments)
-            return evaluate_recordings(
-                model, *parts[split], arguments.batch_size, description, on_error
-            )
-        dataset = labelled_segments(model, arguments.manifest, arguments.labels, arguments.verify)
-        return evaluate(model, dataset, arguments.batch_size, on_error)
+        if table:
+            by_split, _ = read_labelled_recordings(table, [split], model.labels)
+            description = described.description()
+            return evaluate_recordings(model, *by_split[split], batch_size, description, on_error)
+        dataset = labelled_segments(model, manifest, labels, described.verify)
+        return evaluate(model, dataset, batch_size, on_error)
 
     trained = scores(None)
-    baseline = scores(arguments.seed) if arguments.baseline else None
-    print(format_scores(trained, baseline))
-    if arguments.out:
-        write_scores(arguments.out, trained, baseline)
+    untrained = scores(seed) if baseline else None
+    print(format_scores(trained, untrained))
+    if out:
+        write_scores(out, trained, untrained)
     status = say_left_out(trained.errors)
-    if arguments.require_auroc is None:
+    if require_auroc is None:
         return status
-    reached = trained.macro_auroc > arguments.require_auroc
+    reached = trained.macro_auroc > require_auroc
     print(
         f"macro AUROC {trained.macro_auroc:.3f} on {trained.recordings} recordings: "
-        f"{'above' if reached else 'NOT above'} the required {arguments.require_auroc:g}"
+        f"{'above' if reached else 'NOT above'} the required {require_auroc:g}"
     )
     return status if reached else EXIT_REQUIREMENT_MISSED

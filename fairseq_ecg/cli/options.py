@@ -1,68 +1,152 @@
-"""Options that several commands have."""
+"""Types of options, and groups of options that several commands have."""
 
-import argparse
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import CoercionError, Parameter
+
+if TYPE_CHECKING:
+    from fairseq_ecg.inference import ECGModel
 
 EXIT_SOME_LEFT_OUT = 3
 """Exit status of commands that left out recordings which cannot be used, and did the others."""
 
-
-def add_segment_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--sample-rate`` and ``--segment-seconds``."""
-    parser.add_argument(
-        "--sample-rate",
-        type=int,
-        default=500,
-        metavar="HZ",
-        help="of the segments that the network reads, in Hz (default: 500)",
-    )
-    parser.add_argument(
-        "--segment-seconds",
-        type=float,
-        default=5.0,
-        metavar="S",
-        help="length of these segments in seconds (default: 5)",
-    )
+SALIENCY_METHODS = ("attention", "rollout")
+"""The first is meant where none is named."""
 
 
-def add_verify(parser: argparse._ActionsContainer) -> None:
-    """Add ``--verify``."""
-    parser.add_argument(
-        "--verify",
-        action="store_true",
-        help="leave out recordings that there is reason to doubt: other samples than the checksums "
-        "of the file say, or more of them (otherwise they are used, and the reasons reported)",
+def words(_: type, tokens: list) -> tuple[str, ...]:
+    """Read names separated by commas, of the last of repeated options."""
+    names = tuple(name.strip() for name in tokens[-1].value.split(","))
+    if not all(names):
+        raise ValueError(f"{tokens[-1].value!r}: give names separated by commas")
+    return names
+
+
+def comma_separated(kind: type) -> Parameter:
+    """Describe an option whose values are separated by commas."""
+    return Parameter(
+        converter=lambda _, tokens: tuple(map(kind, words(_, tokens))), n_tokens=1, metavar="X,Y"
     )
 
 
-def add_label_definition(parser: argparse.ArgumentParser, required: bool) -> None:
-    """Add ``--label-def``."""
-    parser.add_argument(
-        "--label-def",
-        type=Path,
-        required=required,
-        metavar="CSV",
-        help="names of the labels, labels/label_def.csv",
-    )
+def _integer(_: type, tokens: list) -> int:
+    """Read an integer as Python does, where Cyclopts would round 1.5."""
+    try:
+        return int(tokens[-1].value)
+    except ValueError:
+        raise CoercionError(token=tokens[-1], target_type=int) from None
 
 
-def add_checkpoint_options(parser: argparse._ActionsContainer) -> None:
-    """Add what may have to be said of a checkpoint, for `checkpoint_options`."""
-    for name, what in (("mean", "mean"), ("std", "standard deviation")):
-        parser.add_argument(
-            f"--{name}-path",
-            type=Path,
-            metavar="TXT",
-            help=f"{what} of each lead, of a network that was trained on leads normalised by it",
-        )
-    parser.add_argument(
-        "--allow-damaged",
-        action="store_true",
-        default=None,
-        help="read a checkpoint although its checksums differ from what is there",
-    )
+def whole_number(least: int, below: float, what: str) -> Parameter:
+    """Describe an option whose value is a whole number, for messages ``what``, in a range."""
+
+    def read(_: type, tokens: list) -> int:
+        text = tokens[-1].value
+        if not text.isdecimal() or not least <= int(text) < below:
+            raise ValueError(f"{text}: give {what}")
+        return int(text)
+
+    return Parameter(converter=read, n_tokens=1, metavar="N")
 
 
-def checkpoint_options(arguments: argparse.Namespace) -> dict[str, object]:
-    """Return these options by the names that ``load_model`` has for them."""
-    return {name: getattr(arguments, name) for name in ("mean_path", "std_path", "allow_damaged")}
+Integer = Annotated[int, Parameter(converter=_integer, n_tokens=1)]
+Folder = Annotated[Path, Parameter(metavar="DIR")]
+CSV = Annotated[Path, Parameter(metavar="CSV")]
+NPY = Annotated[Path, Parameter(metavar="NPY")]
+TXT = Annotated[Path, Parameter(metavar="TXT")]
+File = Annotated[Path, Parameter(metavar="FILE")]
+Name = Annotated[str, Parameter(metavar="NAME")]
+Words = Annotated[tuple[str, ...], Parameter(converter=words, n_tokens=1, metavar="A,B")]
+Paths = Annotated[tuple[Path, ...], comma_separated(Path), Parameter(metavar="CSV,CSV")]
+Floats = Annotated[tuple[float, ...], comma_separated(float)]
+Integers = Annotated[tuple[int, ...], comma_separated(int)]
+
+SeveralValues = Parameter(consume_multiple=(1, None), metavar="NAME")
+"""Values that follow one another after one option."""
+
+DefaultInHelp = Parameter(show_default=False)
+"""The default is explained by the help of the option."""
+
+Thresholds = Annotated[float | Path, Parameter(metavar="P|CSV")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """Whether doubtful recordings are used.
+
+    Attributes:
+        verify: leave out recordings that there is reason to doubt: other samples than the checksums
+            of the file say, or more of them (otherwise they are used, and the reasons reported)
+    """
+
+    verify: bool = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class CheckpointOptions:
+    """What may have to be said of a checkpoint.
+
+    Attributes:
+        mean_path: mean of each lead, of a network that was trained on leads normalised by it
+        std_path: standard deviation of each lead, of a network that was trained on leads
+            normalised by it
+        allow_damaged: read a checkpoint although its checksums differ from what is there
+    """
+
+    mean_path: TXT | None = None
+    std_path: TXT | None = None
+    allow_damaged: bool | None = None
+
+    def given(self) -> dict[str, object]:
+        """Return these options by the names that ``load_model`` has for them."""
+        return {name: getattr(self, name) for name in ("mean_path", "std_path", "allow_damaged")}
+
+    def load(self, checkpoint: str, **settings: Any) -> "ECGModel":
+        """Read a network whose labels, if it has any, need no names.
+
+        Args:
+            checkpoint: .pt file, folder, or id on the Hugging Face hub.
+            settings: further arguments of ``load_model``.
+        """
+        from fairseq_ecg.inference import load_model
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "(?s).*its labels have no names", UserWarning)
+            return load_model(checkpoint, **self.given(), **settings)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class LabelledCheckpointOptions(CheckpointOptions):
+    """What may have to be said of a checkpoint whose labels have names.
+
+    Attributes:
+        label_def: names of the labels, labels/label_def.csv
+    """
+
+    label_def: CSV | None = None
+
+    def load(self, checkpoint: str, **settings: Any) -> "ECGModel":
+        """Read a network, with a warning if its labels have no names."""
+        from fairseq_ecg.inference import load_model
+
+        return load_model(checkpoint, labels=self.label_def, **self.given(), **settings)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """Interval of recordings that is shown.
+
+    Attributes:
+        start: of what is shown, in seconds from the start of the recording
+        length: of what is shown, in seconds
+    """
+
+    start: float = 0.0
+    length: float = 10.0

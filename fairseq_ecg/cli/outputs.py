@@ -3,11 +3,15 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fairseq_ecg.cli.options import EXIT_SOME_LEFT_OUT
 from fairseq_ecg.data.names import in_one_line
+
+if TYPE_CHECKING:
+    from fairseq_ecg.inference.recordings import NamedRecording
 
 
 def output_files(names: Sequence[str], folder: Path, suffix: str) -> list[Path]:
@@ -44,8 +48,47 @@ def _inside(name: str) -> str:
     return os.path.abspath(name)
 
 
+def write_each(
+    recordings: Sequence["NamedRecording"],
+    out: Path,
+    suffix: str,
+    overwrite: bool,
+    unit: str,
+    write: Callable[["NamedRecording", Path], object],
+) -> int:
+    """Write a file for each recording.
+
+    Args:
+        recordings: to write files of.
+        out: folder to put them in.
+        suffix: of the files, with its dot.
+        overwrite: whether to write again what is there.
+        unit: what the files are, for the bar of progress.
+        write: makes the file of a recording; raises DataError where it cannot.
+
+    Returns:
+        The exit status, see `say_left_out`.
+    """
+    from tqdm import tqdm
+
+    from fairseq_ecg.data.errors import DataError
+    from fairseq_ecg.jobs.files import remove_unfinished
+
+    files = output_files([recording.name for recording in recordings], out, suffix)
+    remove_unfinished(*{file.parent for file in files})
+    pairs = zip(recordings, files, strict=True)
+    pending = [pair for pair in pairs if overwrite or not pair[1].is_file()]
+    errors = {}
+    for recording, file in tqdm(pending, desc=f"{unit}s", unit=unit, disable=None):
+        try:
+            write(recording, file)
+        except DataError as error:
+            errors[recording.name] = str(error)
+    return say_left_out(errors)
+
+
 def say_left_out(errors: dict[str, str]) -> int:
-    """Tell on standard error why recordings were left out.
+    """Say on standard error why recordings were left out.
 
     Args:
         errors: why, by the name of the recording.

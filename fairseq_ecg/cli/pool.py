@@ -1,40 +1,34 @@
 """``fairseq-ecg pool``."""
 
-import argparse
-from pathlib import Path
+from fairseq_ecg.cli.options import Folder, Name
 
 
-def add(commands) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "pool",
-        help="make embeddings and saliency of what fairseq-hydra-inference has stored",
-        description="Reduce stores to one row per recording: encoder_out_<split>.npy to "
-        "embeddings emb_<split>.npy (mean over frames), saliency_<split>.npy to "
-        "attn_max_<split>.npy (largest attention weight of every frame in the last layer). "
-        "Whichever store is there is reduced; np.load reads the results.",
-    )
-    parser.add_argument("directory", type=Path, metavar="DIR", help="common_eval.results_path")
-    parser.add_argument("--split", required=True, metavar="NAME", help="subset, such as test")
-    parser.add_argument("--device", default="cpu", help="that computes (default: cpu)")
-    parser.set_defaults(run=run)
+def pool(directory: Folder, /, *, split: Name, device: str = "cpu") -> int:
+    """Make embeddings and saliency of what fairseq-hydra-inference has stored.
 
+    What is stored is reduced to one row per recording: encoder_out_<split>.npy to embeddings
+    emb_<split>.npy (mean over frames), saliency_<split>.npy to attn_max_<split>.npy (largest
+    attention weight of every frame in the last layer). Whichever file is there is reduced; np.load
+    reads the results.
 
-def run(arguments: argparse.Namespace) -> int:
-    """Reduce what is there and say what was written."""
+    Args:
+        directory: common_eval.results_path
+        split: subset, such as test
+        device: that computes
+    """
     from fairseq_ecg.data.errors import DataError
     from fairseq_ecg.inference.extracted import maximum_attention, pool_embeddings
 
     reductions = {"encoder_out": pool_embeddings, "saliency": maximum_attention}
     written = [
-        reduce(arguments.directory, arguments.split, arguments.device)
+        reduce(directory, split, device)
         for name, reduce in reductions.items()
-        if (arguments.directory / f"{name}_{arguments.split}.npy").exists()
+        if (directory / f"{name}_{split}.npy").exists()
     ]
     if not written:
         raise DataError(
-            f"{arguments.directory}: neither encoder_out_{arguments.split}.npy nor "
-            f"saliency_{arguments.split}.npy is there. Extract them by fairseq-hydra-inference"
+            f"{directory}: neither encoder_out_{split}.npy nor saliency_{split}.npy is there. "
+            "Extract them by fairseq-hydra-inference"
         )
     for path in written:
         print(path)

@@ -1,63 +1,63 @@
 """``fairseq-ecg saliency``."""
 
-import argparse
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Literal
 
-from fairseq_ecg.cli.recordings import add_network, add_policies, add_recordings, use
+from cyclopts import CycloptsError
 
-
-def add(commands) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "saliency",
-        help="tell how much every moment of recordings counts for a network",
-        description="Tell how much every moment of recordings counts for a network. A run that was "
-        "interrupted goes on where it was.",
-    )
-    add_network(parser, batch_size=16)
-    add_recordings(parser)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="to write, a row for each frame of the network, with its start and end in the "
-        "recording in seconds: .csv, .tsv or .parquet; or .npy, an array float32 with a row for "
-        "each segment, and <name>.rows.csv beside it, which says what its rows are",
-    )
-    parser.add_argument(
-        "--samples",
-        action="store_true",
-        help="a row for each sample of the recording instead, interpolated, with its time in "
-        "seconds; not as .npy",
-    )
-    parser.add_argument(
-        "--method",
-        choices=["attention", "rollout"],
-        default="attention",
-        help="attention: largest weight of a frame in the last layer; rollout: share of a frame "
-        "in the output, followed through all layers (default: attention)",
-    )
-    add_policies(parser)
-    parser.set_defaults(run=run, parser=parser)
+from fairseq_ecg.cli.options import File, Integer
+from fairseq_ecg.cli.recordings import Checkpoint, Computation, Recording, Use
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Compute, and say what was written."""
+@dataclass(frozen=True, kw_only=True)
+class SaliencyComputation(Computation):
+    """How a network computes: attention needs more memory."""
+
+    batch_size: Integer = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaliencyUse(Use):
+    """Use of a network for saliency."""
+
+    computation: SaliencyComputation = SaliencyComputation()
+
+
+def saliency(
+    checkpoint: Checkpoint,
+    /,
+    *recordings: Recording,
+    out: File,
+    samples: bool = False,
+    method: Literal["attention", "rollout"] = "attention",
+    use: SaliencyUse = SaliencyUse(),
+) -> int:
+    """Compute how much every moment of recordings counts for a network.
+
+    A run that was interrupted goes on where it was.
+
+    Args:
+        out: to write, a row for each frame of the network, with its start and end in the recording
+            in seconds: .csv, .tsv or .parquet; or .npy, an array float32 with a row for each
+            segment, and <name>.rows.csv beside it, which says what its rows are
+        samples: a row for each sample of the recording instead, interpolated, with its time in
+            seconds; not as .npy
+        method: attention: largest weight of a frame in the last layer; rollout: share of a frame in
+            the output, followed through all layers
+    """
     import pandas as pd
 
-    from fairseq_ecg.inference.results import END, RECORDING, SEGMENT, START
-    from fairseq_ecg.inference.writing import NPY, check_form, write_table
+    from fairseq_ecg.inference.results import END, START
+    from fairseq_ecg.inference.writing import NPY
 
-    check_form(arguments.out, arrays=True)
-    as_array = arguments.out.suffix.lower() == NPY
-    if as_array and arguments.samples:
-        arguments.parser.error("--samples does not go with .npy: recordings differ in length")
+    as_array = out.suffix.lower() == NPY
+    if as_array and samples:
+        raise CycloptsError(msg="--samples does not go with .npy: recordings differ in length")
 
     def compute(model, recordings, options):
-        saliency = model.saliency(recordings, method=arguments.method, **options)
+        saliency = model.saliency(recordings, method=method, **options)
         errors = dict(saliency.errors)
-        if arguments.samples:
+        if samples:
             table = _of_samples(saliency, errors)
         elif as_array:
             frames = saliency.frames["saliency"].to_numpy().reshape(-1, model.frames_per_segment)
@@ -67,12 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
             table = saliency.frames.reset_index()
         return {"saliency": table}, errors
 
-    def write(parts) -> list[Path]:
-        n_keys = len([RECORDING, SEGMENT, START, END])
-        return write_table(arguments.out, lambda: parts.tables("saliency"), n_keys)
-
-    settings = ("saliency", arguments.method, arguments.samples, as_array)
-    return use(arguments, settings, compute, write)
+    settings = ("saliency", method, samples, as_array)
+    return use.run(checkpoint, recordings, {"saliency": out}, settings, compute, arrays=True)
 
 
 def _of_samples(saliency, errors: dict):

@@ -1,14 +1,16 @@
 import csv
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from fairseq_ecg.cli import label, main
+from fairseq_ecg.cli import main
+from fairseq_ecg.cli.label.options import Mode
 from fairseq_ecg.labeler.semantics import MODES
 
 
 def test_all_modes_can_be_chosen():
-    assert set(label.MODES) == set(MODES)
+    assert set(get_args(Mode)) == set(MODES)
 
 
 @pytest.mark.parametrize("words", [[], ["reports"], ["graph"], ["why"], ["codes"]], ids=" ".join)

@@ -82,7 +82,7 @@ def test_recordings_of_one_array_get_a_picture_each(tmp_path):
         (["--out=a.png"], "do not go into one picture"),
         (["--out=a.jpeg"], "name it .png"),
         (["--out=pictures", "--saliency"], "needs --checkpoint"),
-        (["--out=pictures", "--layout=9x9"], "invalid choice"),
+        (["--out=pictures", "--layout=9x9"], '"9x9" for --layout'),
     ],
 )
 def test_mistakes(recordings, options, reason, capsys):

@@ -1,12 +1,11 @@
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from fairseq_ecg.cli import main
-from fairseq_ecg.cli.prepare import STEPS, all_steps, records
+from fairseq_ecg.cli import COMMANDS, main
+from fairseq_ecg.cli.prepare import all_steps, records
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.prepare.sources import SOURCES
 from fairseq_ecg.prepare.stages import CONSTANT_LEAD_STRATEGIES, NAN_POLICIES, RESAMPLERS
@@ -39,13 +38,12 @@ def places(raw, out):
 
 
 def test_every_option_is_explained(capsys):
-    for step in STEPS:
-        name = step.__doc__.split()[-1].strip("`.")
+    for name in COMMANDS["prepare"][1:]:
         with pytest.raises(SystemExit) as exit_:
             main(["prepare", name, "--help"])
         assert exit_.value.code == 0
         text = capsys.readouterr().out
-        assert "usage: fairseq-ecg prepare" in text
+        assert f"Usage: fairseq-ecg prepare {name}" in text
         assert "None" not in text
 
 
@@ -144,8 +142,18 @@ def test_words_that_are_not_switches(code_15, tmp_path, value):
     lines = [*options, f"grouped_temporal_filter_strategy: {value}"]
     file = tmp_path / "a.yaml"
     write_yaml(file, code_15, tmp_path / "out", "splits:", *(f"  {line}" for line in lines))
-    splits = all_steps.plan(all_steps.read(file, []))[-1][2]
-    assert str(splits.grouped_temporal_filter_strategy).lower() == value
+    options = all_steps.plan(all_steps.read(file, []))[-1].bound.arguments
+    assert str(options["grouped_temporal_filter_strategy"]).lower() == value
+
+
+def test_options_with_hyphens_replace_what_follows_from_the_locations(code_15, tmp_path):
+    file = tmp_path / "a.yaml"
+    lines = ["signals:", "  nb-workers: 2", "subset:", "  percent: 0.5", "  save-dir: half"]
+    write_yaml(file, code_15, tmp_path / "out", *lines)
+    _, signals, subset = all_steps.plan(all_steps.read(file))
+    assert signals.bound.arguments["jobs"] == 2
+    assert subset.bound.arguments["save_dir"] == Path("half")
+    assert subset.command[-1] == "--percent=0.5"
 
 
 def test_all_goes_on_after_quarantine_and_tells_it(damaged_code_15, tmp_path):
@@ -157,8 +165,18 @@ def test_all_goes_on_after_quarantine_and_tells_it(damaged_code_15, tmp_path):
     ("lines", "message"),
     [
         (["signal:", "  jobs: 2"], "line 4: there is no 'signal': give source, raw_root"),
-        (["signals:", "  jobs: 2", "  job: 3"], "line 6: signals: there is no option --job=3"),
-        (["signals:", "  jobs: many"], "line 5: signals: argument --jobs/--nb-workers: invalid"),
+        (
+            ["signals:", "  jobs: 2", "  job: 3"],
+            'signals: Unknown option: "[job]" from {path}, line 6.',
+        ),
+        (
+            ["signals:", "  jobs: many"],
+            'Invalid value for [jobs] from {path}, line 5: unable to convert "many" into int',
+        ),
+        (["signals:", "  plots: true"], "line 5: signals: --plots: a value was expected"),
+        (["signals:", "  again: 2"], "Invalid value for [again] from {path}, line 5"),
+        (["signals:", "  no_again: true"], 'Unknown option: "[no_again]" from {path}, line 5'),
+        (["splits:", "  seed: 1"], "line 4: splits: "),
         (["signals: 5"], "line 4: signals: its options were expected, found 5"),
         (["signals:", "  jobs: 2", "  jobs: 3"], "line 6: 'jobs' is already in line 5"),
         (["source: muse"], "line 4: 'source' is already in line 1"),
@@ -169,30 +187,25 @@ def test_all_goes_on_after_quarantine_and_tells_it(damaged_code_15, tmp_path):
 def test_mistakes_in_the_file_are_told_with_their_line(code_15, tmp_path, lines, message):
     path = tmp_path / "a.yaml"
     file = write_yaml(path, code_15, tmp_path / "out", *lines)
-    arguments = all_steps_arguments(file)
     with pytest.raises(DataError) as error:
-        all_steps.run(arguments)
+        all_steps.all_steps(Path(file))
     assert str(path) in str(error.value)
-    assert message in str(error.value)
-
-
-def all_steps_arguments(file, *overrides):
-    return SimpleNamespace(file=Path(file), overrides=overrides)
+    assert message.replace("{path}", str(path)) in str(error.value)
 
 
 def test_places_must_be_given(tmp_path):
     (tmp_path / "a.yaml").write_text("source: code_15\n")
     with pytest.raises(DataError, match="no value for 'raw_root'"):
-        all_steps.run(all_steps_arguments(tmp_path / "a.yaml"))
+        all_steps.all_steps(tmp_path / "a.yaml")
     (tmp_path / "a.yaml").write_text("- source\n")
     with pytest.raises(DataError, match="no mapping"):
-        all_steps.run(all_steps_arguments(tmp_path / "a.yaml"))
+        all_steps.all_steps(tmp_path / "a.yaml")
     with pytest.raises(DataError, match="no such file"):
-        all_steps.run(all_steps_arguments(tmp_path / "none.yaml"))
+        all_steps.all_steps(tmp_path / "none.yaml")
     (tmp_path / "a.yaml").write_text("source: code_15\n")
     for override in ("jobs", "training.jobs=2"):
         with pytest.raises(DataError, match="give KEY=VALUE"):
-            all_steps.run(all_steps_arguments(tmp_path / "a.yaml", override))
+            all_steps.all_steps(tmp_path / "a.yaml", override)
 
 
 @pytest.mark.parametrize(
@@ -204,8 +217,8 @@ def test_examples_are_understood(path):
     places = ["raw_root=raw", "processed_root=out", "manifest_file=all.csv"]
     configuration = all_steps.read(path, places)
     planned = all_steps.plan(configuration)
-    assert [step for step, *_ in planned][:3] == ["records", "signals", "splits"]
-    assert planned[0][2].source == configuration.content["source"]
+    assert [step.name for step in planned][:3] == ["records", "signals", "splits"]
+    assert planned[0].bound.arguments["source"] == configuration.content["source"]
 
 
 def test_every_source_has_an_example():

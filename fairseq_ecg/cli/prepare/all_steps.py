@@ -1,17 +1,19 @@
 """``fairseq-ecg prepare all``."""
 
-import argparse
-import re
+import inspect
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
+
+from cyclopts import CycloptsError
+from cyclopts.config import Dict
 
 from fairseq_ecg.cli.options import EXIT_SOME_LEFT_OUT
 
-PLACES = ("source", "raw_root", "processed_root", "manifest_file")
+LOCATIONS = ("source", "raw_root", "processed_root", "manifest_file")
 """Keys of the file beside the names of steps."""
 
 ALWAYS = ("records", "signals")
@@ -21,36 +23,6 @@ STEPS = (*ALWAYS, "splits", "labels", "manifests", "cmsc", "subset")
 
 TEXT_OPTIONS = ("grouped_temporal_filter_strategy",)
 """Options whose values true and false are words, not whether the option is given."""
-
-
-def add(commands) -> None:
-    """Add the step."""
-    parser = commands.add_parser(
-        "all",
-        help="run all steps that a YAML file describes",
-        description="Run the steps that a YAML file describes, from archive to manifests. Each "
-        "command is printed before it runs. Started again, it goes on where it was.",
-    )
-    parser.add_argument("file", type=Path, metavar="YAML", help="see examples/prepare")
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="KEY=VALUE",
-        help="in place of what the file says, such as raw_root=DIR or signals.jobs=2",
-    )
-    parser.set_defaults(run=run)
-
-
-class _RefusalError(Exception):
-    """What argparse has to say, in place of an exit."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def __init__(self, *arguments: Any, **options: Any):
-        super().__init__(*arguments, **options, allow_abbrev=False)
-
-    def error(self, message: str) -> NoReturn:
-        raise _RefusalError(message)
 
 
 @dataclass(frozen=True)
@@ -68,51 +40,104 @@ class Configuration:
     lines: dict[str, int]
 
     def where(self, key: str) -> str:
-        """Name the place of a key for a message."""
-        return f"{self.path}, line {self.lines[key]}" if key in self.lines else f"{self.path}"
+        """Name the line of a key for a message."""
+        line = self.lines.get(_name(key))
+        return f"{self.path}, line {line}" if line else f"{self.path}"
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run the steps; returns 3 if records were quarantined on the way."""
+@dataclass(frozen=True)
+class Step:
+    """A step that is to run.
+
+    Attributes:
+        name: of the step.
+        command: its command line, without ``fairseq-ecg prepare``.
+        function: its implementation.
+        bound: what it is called with.
+    """
+
+    name: str
+    command: list[str]
+    function: Callable[..., int]
+    bound: inspect.BoundArguments
+
+
+def all_steps(file: Path, /, *overrides: str) -> int:
+    """Run all steps that a YAML file describes, from archive to manifests.
+
+    Each command is printed before it runs. Started again, it goes on where it was.
+
+    Args:
+        file: see examples/prepare
+        overrides: KEY=VALUE in place of what the file says, such as raw_root=DIR or signals.jobs=2
+    """
     from fairseq_ecg.data.errors import DataError
 
-    configuration = read(arguments.file, arguments.overrides)
+    configuration = read(file, overrides)
     quarantined = False
-    for step, command, parsed in plan(configuration):
-        print(f"\n$ fairseq-ecg prepare {shlex.join(command)}", flush=True)
-        if step == "subset":
+    for step in plan(configuration):
+        print(f"\n$ fairseq-ecg prepare {shlex.join(step.command)}", flush=True)
+        if step.name == "subset":
             # Of an earlier run of this file: the step itself never writes into an existing folder.
-            shutil.rmtree(parsed.save_dir, ignore_errors=True)
+            shutil.rmtree(step.bound.arguments["save_dir"], ignore_errors=True)
         try:
-            status = parsed.run(parsed)
-        except _RefusalError as error:
-            raise DataError(f"{configuration.where(step)}: {step}: {error}") from None
+            status = step.function(*step.bound.args, **step.bound.kwargs)
+        except CycloptsError as error:
+            raise DataError(f"{configuration.where(step.name)}: {step.name}: {error}") from None
         quarantined = quarantined or status == EXIT_SOME_LEFT_OUT
     return EXIT_SOME_LEFT_OUT if quarantined else 0
 
 
-def plan(configuration: Configuration) -> list[tuple[str, list[str], argparse.Namespace]]:
+def plan(configuration: Configuration) -> list[Step]:
     """Check the steps of a file.
 
     Returns:
-        Name, command line and arguments of each step that it asks for.
+        The steps that it asks for.
 
     Raises:
         DataError: a step has no such option, or no such value.
     """
-    planned = []
-    for step in STEPS:
-        if step in ALWAYS or step in configuration.content:
-            command = _command(configuration, step)
-            planned.append((step, command, _parse(configuration, step, command)))
-    return planned
+    return [
+        _step(configuration, name)
+        for name in STEPS
+        if name in ALWAYS or name in configuration.content
+    ]
 
 
-def _command(configuration: Configuration, step: str) -> list[str]:
-    """Return the arguments of a step: what the file says, after what follows from the places."""
+def _step(configuration: Configuration, name: str) -> Step:
+    from fairseq_ecg.cli import program
+    from fairseq_ecg.data.errors import DataError
+
+    positional, options = _options(configuration, name)
+    app = program()
+    arguments = app["prepare"][name].assemble_argument_collection()
+    is_flag = {name: argument.hint is bool for argument in arguments for name in argument.names}
+    command = [name, *positional]
+    for key, value in options.items():
+        option = f"--{key.replace('_', '-')}"
+        command.append(option if value is True else f"{option}={value}")
+        if value is True and is_flag.get(option) is False:
+            where = configuration.where(f"{name}.{key}")
+            raise DataError(f"{where}: {name}: {option}: a value was expected, found true")
+    # One source for each key, so that messages name its line.
+    app.config = tuple(
+        Dict({"prepare": {name: {key: value}}}, source=configuration.where(f"{name}.{key}"))
+        for key, value in options.items()
+    )
+    try:
+        function, bound, _ = app.parse_args(
+            ["prepare", name, *positional], exit_on_error=False, print_error=False
+        )
+    except CycloptsError as error:
+        raise DataError(f"{configuration.where(name)}: {name}: {error}") from None
+    return Step(name, command, function, bound)
+
+
+def _options(configuration: Configuration, step: str) -> tuple[list[str], dict[str, Any]]:
+    """Return the arguments of a step: what the file says, after what follows from the locations."""
     content = configuration.content
     folder = Path(content["processed_root"])
-    options = dict(content.get(step) or {})
+    options = {_name(key): value for key, value in (content.get(step) or {}).items()}
     manifests = Path((content.get("manifests") or {}).get("save_dir", folder / "manifests"))
     signals = content.get("signals") or {}
     suffix = signals.get("results_suffix", "")
@@ -147,38 +172,23 @@ def _command(configuration: Configuration, step: str) -> list[str]:
             "save_dir": manifests / str(options.get("percent", "")),
         },
     }[step]
-    command = [step, *([str(manifests)] if step == "cmsc" else [])]
-    for key, value in (defaults | options).items():
-        option = f"--{key.replace('_', '-')}"
-        if key in TEXT_OPTIONS and isinstance(value, bool):
-            command.append(f"{option}={str(value).lower()}")
-        elif value is True:
-            command.append(option)
-        elif isinstance(value, list):
-            command.append(f"{option}={','.join(map(str, value))}")
-        elif value is not None and value is not False:
-            command.append(f"{option}={value}")
-    return command
+    values = {key: _value(key, value) for key, value in (defaults | options).items()}
+    given = {key: value for key, value in values.items() if value is not None}
+    return [str(manifests)] if step == "cmsc" else [], given
 
 
-def _parse(configuration: Configuration, step: str, command: list[str]) -> argparse.Namespace:
-    from fairseq_ecg.cli.prepare import STEPS as MODULES
-    from fairseq_ecg.data.errors import DataError
+def _name(key: Any) -> str:
+    """Options may be written with hyphens, as on the command line."""
+    return str(key).replace("-", "_")
 
-    parser = _Parser()
-    steps = parser.add_subparsers()
-    for module in MODULES:
-        module.add(steps)
-    try:
-        return parser.parse_args(command)
-    except _RefusalError as error:
-        message = str(error)
-        key = step
-        for name in configuration.content.get(step) or {}:
-            if f"--{name.replace('_', '-')}" in re.split(r"[\s=:/,]+", message):
-                key = f"{step}.{name}"
-        message = message.replace("unrecognized arguments: ", "there is no option ")
-        raise DataError(f"{configuration.where(key)}: {step}: {message}") from None
+
+def _value(key: str, value: Any) -> str | bool | None:
+    """Return the value of an option as it is given; True without one, None to leave it out."""
+    if isinstance(value, bool):
+        return str(value).lower() if key in TEXT_OPTIONS else value or None
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return None if value is None else str(value)
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> Configuration:
@@ -194,52 +204,44 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Configuration:
     from fairseq_ecg.data.documents import compose_yaml, load_yaml
     from fairseq_ecg.data.errors import DataError, as_data_error
 
-    lines: dict[str, int] = {}
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     with as_data_error(f"{path}: is no YAML"):
         text = path.read_text(encoding="utf-8")
         content = load_yaml(text, str(path))
-        for key, node, line in _keys(compose_yaml(text, str(path)), path):
-            lines[key] = line
-            for option, _, line_of_option in _keys(node, path):
-                lines[f"{key}.{option}"] = line_of_option
+        lines = _lines(compose_yaml(text, str(path)), path)
     if not isinstance(content, dict):
         raise DataError(f"{path}: is empty or no mapping of keys to values. See examples/prepare")
     configuration = Configuration(path, content, lines)
     for override in overrides:
         _override(content, override)
     for key, value in content.items():
-        if key in STEPS:
-            if not isinstance(value, dict | None):
-                raise DataError(
-                    f"{configuration.where(key)}: {key}: its options were expected, found {value!r}"
-                )
-        elif key not in PLACES:
+        if key not in (*STEPS, *LOCATIONS):
             raise DataError(
                 f"{configuration.where(key)}: there is no {key!r}: give "
-                f"{', '.join(PLACES)}, or options of {', '.join(STEPS)}"
+                f"{', '.join(LOCATIONS)}, or options of {', '.join(STEPS)}"
             )
-    for key in PLACES[:3]:
+        if key in STEPS and not isinstance(value, dict | None):
+            raise DataError(
+                f"{configuration.where(key)}: {key}: its options were expected, found {value!r}"
+            )
+    for key in LOCATIONS[:3]:
         if content.get(key) is None:
             raise DataError(f"{path}: no value for {key!r}. Write it there, or give {key}=VALUE")
     return configuration
 
 
-def _keys(node: Any, path: Path) -> list[tuple[str, Any, int]]:
-    """Key, node of the value and line of each pair of a YAML mapping."""
+def _lines(node: Any, path: Path, prefix: str = "") -> dict[str, int]:
+    """Lines of the keys of a YAML mapping and of those below it, ``splits.seed``."""
     from fairseq_ecg.data.errors import DataError
 
-    pairs = node.value if node is not None and node.id == "mapping" else []
-    found: dict[str, tuple[str, Any, int]] = {}
-    for key, value in pairs:
-        line = key.start_mark.line + 1
-        if key.value in found:
-            raise DataError(
-                f"{path}, line {line}: {key.value!r} is already in line {found[key.value][2]}"
-            )
-        found[key.value] = (key.value, value, line)
-    return list(found.values())
+    lines: dict[str, int] = {}
+    for key, value in node.value if node is not None and node.id == "mapping" else []:
+        name, line = f"{prefix}{_name(key.value)}", key.start_mark.line + 1
+        if name in lines:
+            raise DataError(f"{path}, line {line}: {key.value!r} is already in line {lines[name]}")
+        lines |= {name: line} | _lines(value, path, f"{name}.")
+    return lines
 
 
 def _override(content: dict[str, Any], override: str) -> None:
@@ -253,6 +255,5 @@ def _override(content: dict[str, Any], override: str) -> None:
     value = load_yaml(text, repr(override))
     if dot:
         options = content.get(step)
-        content[step] = (options if isinstance(options, Mapping) else {}) | {option: value}
-    else:
-        content[key] = value
+        value = (options if isinstance(options, Mapping) else {}) | {option: value}
+    content[step] = value

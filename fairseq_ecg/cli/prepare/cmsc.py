@@ -1,47 +1,36 @@
 """``fairseq-ecg prepare cmsc``."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from fairseq_ecg.cli.options import Folder
 
 
-def add(steps) -> None:
-    """Add the step."""
-    parser = steps.add_parser(
-        "cmsc",
-        help="list pairs of segments for contrastive pre-training",
-        description="Make cmsc/<name>.tsv, a list of pairs of segments of a recording, of every "
-        "manifest in a folder.",
-    )
-    parser.add_argument("root", type=Path, metavar="ROOT", help="folder of plain manifests")
-    parser.add_argument(
-        "--dest",
-        type=Path,
-        default=Path("."),
-        metavar="DIR",
-        help="folder for the folder cmsc (default: .)",
-    )
-    parser.add_argument(
-        "--ext", default="mat", metavar="EXT", help="extension of the segment files (default: mat)"
-    )
-    parser.add_argument(
-        "--consecutive",
-        action="store_true",
-        help="pair only segments with consecutive numbers, so that partners are neighbours even "
-        "where segments are missing",
-    )
-    parser.set_defaults(run=run)
+def cmsc(
+    root: Folder,
+    /,
+    *,
+    dest: Folder = Path("."),
+    ext: Annotated[str, Parameter(metavar="EXT")] = "mat",
+    consecutive: bool = False,
+) -> int:
+    """List pairs of segments for contrastive pre-training.
 
+    Makes cmsc/<name>.tsv, a list of pairs of segments of a recording, of every manifest in a
+    folder.
 
-def run(arguments: argparse.Namespace) -> int:
-    """Write the lists and say how long they are."""
+    Args:
+        root: folder of plain manifests
+        dest: folder for the folder cmsc
+        ext: extension of the segment files
+        consecutive: pair only segments with consecutive numbers, so that partners are neighbours
+            even where segments are missing
+    """
     from fairseq_ecg.prepare.manifests import write_cmsc_manifests
 
-    counts = write_cmsc_manifests(
-        arguments.root,
-        arguments.dest,
-        extension=arguments.ext,
-        consecutive=arguments.consecutive,
-    )
+    counts = write_cmsc_manifests(root, dest, extension=ext, consecutive=consecutive)
     for name, count in counts.items():
         print(f"{name}: {count} pairs")
         if not count:

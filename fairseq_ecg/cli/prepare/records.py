@@ -1,123 +1,135 @@
 """``fairseq-ecg prepare records``."""
 
-import argparse
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
 
-from fairseq_ecg.cli.prepare.options import add_processed_root, words
+from cyclopts import CycloptsError, Parameter
 
-SOURCES = ("mimic_iv_ecg", "physionet2021", "code_15", "ptb_xl", "muse", "generic")
+from fairseq_ecg.cli.options import CSV, NPY, File, Folder, Name, Words
+from fairseq_ecg.cli.prepare.options import ProcessedRoot
 
-
-def add(commands) -> None:
-    """Add the step."""
-    parser = commands.add_parser(
-        "records",
-        help="list the records of an archive in records.csv",
-        description="List the records of an archive in records.csv, with what is known of them "
-        "before a signal is read.",
-    )
-    parser.add_argument(
-        "--source",
-        required=True,
-        choices=SOURCES,
-        help="kind of archive; generic for files of your own",
-    )
-    parser.add_argument(
-        "--raw-root", type=Path, required=True, metavar="DIR", help="folder of the archive"
-    )
-    add_processed_root(parser)
-    for name, kind, metavar, text, sources in _OPTIONS:
-        kinds = {"action": "store_true"} if kind is bool else {"type": kind, "metavar": metavar}
-        parser.add_argument(f"--{name}", **kinds, help=f"{', '.join(sources)}: {text}")
-    parser.set_defaults(run=run, parser=parser)
+Source = Literal["mimic_iv_ecg", "physionet2021", "code_15", "ptb_xl", "muse", "generic"]
+SOURCES = get_args(Source)
 
 
-def _number(text: str) -> int | float:
-    value = float(text)
+def _number(_: type, tokens: list) -> int | float:
+    value = float(tokens[-1].value)
     return int(value) if value.is_integer() else value
 
 
-_GENERIC = ("generic",)
-
-_OPTIONS = (
-    (
-        "mimic-iv-root",
-        Path,
-        "DIR",
-        "MIMIC-IV, for age, sex and dates of the patients",
-        ("mimic_iv_ecg",),
-    ),
-    (
-        "weights-path",
-        Path,
-        "CSV",
-        "weights.csv of the challenge's evaluation, for labels",
-        ("physionet2021",),
-    ),
-    (
-        "weight-abbrev-path",
-        Path,
-        "CSV",
-        "weights_abbreviations.csv, names of the labels",
-        ("physionet2021",),
-    ),
-    (
-        "uncombined",
-        bool,
-        None,
-        "a label for every code of classes that are scored as one",
-        ("physionet2021",),
-    ),
-    (
-        "task",
-        str,
-        "NAME",
-        "labels: all, diagnostic, subdiagnostic, superdiagnostic, form or rhythm (default: "
-        "superdiagnostic)",
-        ("ptb_xl",),
-    ),
-    ("name", str, "NAME", "of the source (default: uhn, generic)", ("muse", "generic")),
-    (
-        "sample-rate",
-        _number,
-        "HZ",
-        "of the files in Hz; 500 or 100 for ptb_xl (default: 500)",
-        ("ptb_xl", "generic"),
-    ),
-    ("table", Path, "FILE", "CSV or Parquet table of the records (default: all files)", _GENERIC),
-    ("pattern", str, "GLOB", "files that are taken without a table, such as **/*.hea", _GENERIC),
-    ("path-column", str, "NAME", "names the file (default: path or record)", _GENERIC),
-    ("patient-column", str, "NAME", "names the patient, becomes patient_id", _GENERIC),
-    ("dataset-column", str, "NAME", "names the data set (default: that of --name)", _GENERIC),
-    ("label-columns", words, "A,B", "labels (default: columns of 0 and 1)", _GENERIC),
-    ("array", Path, "NPY", "one array (records, leads, samples) in place of files", _GENERIC),
-    ("row-column", str, "NAME", "row of --array, from 0 (default: that of the table)", _GENERIC),
-    ("format", str, "NAME", "of files of which neither content nor extension tell", _GENERIC),
-    ("leads", words, "I,II", "names of the files' leads, in their order", _GENERIC),
-    ("units", str, "UNIT", "of the files: mV, uV, V, nV or counts", _GENERIC),
-    ("gain", _number, "X", "of the files: counts per mV", _GENERIC),
-    ("format-column", str, "NAME", "names the format of each file", _GENERIC),
-    ("leads-column", str, "NAME", "leads of each file, parted by commas or blanks", _GENERIC),
-    ("sample-rate-column", str, "NAME", "sampling rate of each file in Hz", _GENERIC),
-    ("units-column", str, "NAME", "units of each file", _GENERIC),
-    ("gain-column", str, "NAME", "counts per mV of each file", _GENERIC),
-)
-"""Name, type, example, explanation, and the sources that have it."""
+Hertz = Annotated[int | float, Parameter(converter=_number, n_tokens=1, metavar="HZ")]
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """List the records and say how many there are."""
-    options = {}
-    for name, *_, sources in _OPTIONS:
-        value = getattr(arguments, name.replace("-", "_"))
-        if value is None or value is False:
-            continue
-        if arguments.source not in sources:
-            arguments.parser.error(f"--{name} needs --source {' or '.join(sources)}")
-        options[name.replace("-", "_")] = value
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """What is to be said of some kinds of archives, see `sources_with`.
+
+    Attributes:
+        mimic_iv_root: mimic_iv_ecg: MIMIC-IV, for age, sex and dates of the patients
+        weights_path: physionet2021: weights.csv of the challenge's evaluation, for labels
+        weight_abbrev_path: physionet2021: weights_abbreviations.csv, names of the labels
+        uncombined: physionet2021: a label for every code of classes that are scored as one
+        task: ptb_xl: labels: all, diagnostic, subdiagnostic, superdiagnostic, form or rhythm
+            (default: superdiagnostic)
+        name: muse, generic: of the source (default: uhn, generic)
+        sample_rate: ptb_xl, generic: of the files in Hz; 500 or 100 for ptb_xl (default: 500)
+        table: generic: CSV or Parquet table of the records (default: all files)
+        pattern: generic: files that are taken without a table, such as **/*.hea
+        path_column: generic: names the file (default: path or record)
+        patient_column: generic: names the patient, becomes patient_id
+        dataset_column: generic: names the data set (default: that of --name)
+        label_columns: generic: labels (default: columns of 0 and 1)
+        array: generic: one array (records, leads, samples) in place of files
+        row_column: generic: row of --array, from 0 (default: that of the table)
+        format: generic: of files of which neither content nor extension say it
+        leads: generic: names of the files' leads, in their order
+        units: generic: of the files: mV, uV, V, nV or counts
+        gain: generic: of the files: counts per mV
+        format_column: generic: names the format of each file
+        leads_column: generic: leads of each file, parted by commas or blanks
+        sample_rate_column: generic: sampling rate of each file in Hz
+        units_column: generic: units of each file
+        gain_column: generic: counts per mV of each file
+    """
+
+    mimic_iv_root: Folder | None = None
+    weights_path: CSV | None = None
+    weight_abbrev_path: CSV | None = None
+    uncombined: bool = False
+    task: Name | None = None
+    name: Name | None = None
+    sample_rate: Hertz | None = None
+    table: File | None = None
+    pattern: Annotated[str | None, Parameter(metavar="GLOB")] = None
+    path_column: Name | None = None
+    patient_column: Name | None = None
+    dataset_column: Name | None = None
+    label_columns: Words | None = None
+    array: NPY | None = None
+    row_column: Name | None = None
+    format: Name | None = None
+    leads: Annotated[Words, Parameter(metavar="I,II")] | None = None
+    units: Annotated[str | None, Parameter(metavar="UNIT")] = None
+    gain: Annotated[Hertz, Parameter(metavar="X")] | None = None
+    format_column: Name | None = None
+    leads_column: Name | None = None
+    sample_rate_column: Name | None = None
+    units_column: Name | None = None
+    gain_column: Name | None = None
+
+    def given(self, source: str) -> dict[str, object]:
+        """Return the options that were given, by name.
+
+        Args:
+            source: kind of archive.
+
+        Raises:
+            CycloptsError: archives of this kind have no such option.
+        """
+        options = {k: v for k, v in vars(self).items() if v is not None and v is not False}
+        for name in options:
+            if source not in sources_with(name):
+                needed = " or ".join(sources_with(name))
+                raise CycloptsError(msg=f"--{name.replace('_', '-')} needs --source {needed}")
+        return options
+
+
+_NOT_ONLY_GENERIC = {
+    "mimic_iv_root": ("mimic_iv_ecg",),
+    "weights_path": ("physionet2021",),
+    "weight_abbrev_path": ("physionet2021",),
+    "uncombined": ("physionet2021",),
+    "task": ("ptb_xl",),
+    "name": ("muse", "generic"),
+    "sample_rate": ("ptb_xl", "generic"),
+}
+
+
+def sources_with(option: str) -> tuple[str, ...]:
+    """Name the kinds of archives that have an option."""
+    return _NOT_ONLY_GENERIC.get(option, ("generic",))
+
+
+def records(
+    *,
+    source: Source,
+    raw_root: Folder,
+    processed_root: ProcessedRoot,
+    options: SourceOptions = SourceOptions(),
+) -> int:
+    """List the records of an archive in records.csv.
+
+    They are listed with what is known of them before a signal is read.
+
+    Args:
+        source: kind of archive; generic for files of your own
+        raw_root: folder of the archive
+    """
+    given = options.given(source)
     from fairseq_ecg.prepare.records import write_records
 
-    records = write_records(arguments.source, arguments.raw_root, arguments.processed_root, options)
-    for dataset, count in records.groupby("dataset", sort=False).size().items():
+    table = write_records(source, raw_root, processed_root, given)
+    for dataset, count in table.groupby("dataset", sort=False).size().items():
         print(f"{dataset}: {count} records")
     return 0

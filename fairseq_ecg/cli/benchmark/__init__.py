@@ -1,0 +1,1 @@
+"""``fairseq-ecg benchmark``, a command for each archive."""

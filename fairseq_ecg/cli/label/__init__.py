@@ -1,0 +1,1 @@
+"""``fairseq-ecg label``: labels of the free text of ECG reports."""
