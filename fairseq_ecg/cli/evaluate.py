@@ -78,6 +78,7 @@ def add(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Score, print and write the table."""
     from fairseq_ecg.data.errors import DataError
+    from fairseq_ecg.data.targets import labels_of
     from fairseq_ecg.inference import load_model
     from fairseq_ecg.inference.evaluation import (
         evaluate,
@@ -115,7 +116,9 @@ def run(arguments: argparse.Namespace) -> int:
             return evaluate_recordings(
                 model, *parts[split], arguments.batch_size, description, on_error
             )
-        dataset = labelled_segments(model, arguments.manifest, arguments.labels, arguments.verify)
+        dataset = labelled_segments(
+            model, arguments.manifest, labels_of(arguments.labels), arguments.verify
+        )
         return evaluate(model, dataset, arguments.batch_size, on_error)
 
     trained = scores(None)

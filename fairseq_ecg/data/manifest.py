@@ -79,6 +79,14 @@ class Manifest:
     def __getitem__(self, index: int) -> Entry:
         return Entry(self.names[index].decode(), int(self.sizes[index]), int(self.lines[index]))
 
+    def files(self, index: int) -> list[str]:
+        """Return the paths of the files of an entry."""
+        return [os.path.join(self.root, self[index].path)]
+
+    def name(self, index: int) -> str:
+        """Name an entry in one path."""
+        return self.files(index)[0]
+
 
 @dataclass(frozen=True, eq=False)
 class CMSCManifest(Manifest):
@@ -101,6 +109,19 @@ class CMSCManifest(Manifest):
         entry = super().__getitem__(index)
         segments = tuple(map(int, self.segments[index].split(b",")))
         return CMSCEntry(entry.path, entry.n_samples, entry.line, segments)
+
+    def files(self, index: int) -> list[str]:
+        """Return the paths of the files of an entry."""
+        entry = self[index]
+        return [self._file(entry.prefix, segment) for segment in entry.segments]
+
+    def name(self, index: int) -> str:
+        """Name an entry in one path."""
+        entry = self[index]
+        return self._file(entry.prefix, "{" + ",".join(map(str, entry.segments)) + "}")
+
+    def _file(self, prefix: str, segment: int | str) -> str:
+        return os.path.join(self.root, f"{prefix}_{segment}.{self.extension}")
 
 
 def read_manifest(path: str | os.PathLike, min_samples: int | None = None) -> Manifest:

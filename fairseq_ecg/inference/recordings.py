@@ -18,9 +18,9 @@ from fairseq_ecg.data.errors import DataError, as_data_error, damage_as_data_err
 from fairseq_ecg.data.leads import LEADS
 from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
 from fairseq_ecg.data.names import printable
-from fairseq_ecg.data.path_dataset import record_name
 from fairseq_ecg.data.recording import read_mat
 from fairseq_ecg.data.regular import require_file
+from fairseq_ecg.data.sources.files import record_name
 from fairseq_ecg.data.store import Store, is_store
 from fairseq_ecg.data.store.layout import DESCRIPTION, is_url
 from fairseq_ecg.data.width import check_width

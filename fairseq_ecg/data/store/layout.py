@@ -21,6 +21,12 @@ DTYPES = ("float32", "float16", "int16", "float64")
 
 INT16_LIMIT = 32767
 
+LIST_VARIABLES = ("label", "target_idx", "attribute_id")
+"""Variables of the packed files that hold several numbers, which the index has as lists."""
+
+MISSING = np.iinfo(np.int64).min
+"""In place of an integer, ``idx`` or ``patient_id``, that a file does not have."""
+
 _PACK_AGAIN = "Pack the store again"
 
 

@@ -18,6 +18,8 @@ from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.data.names import printable
 from fairseq_ecg.data.store.layout import (
     DESCRIPTION,
+    LIST_VARIABLES,
+    MISSING,
     Description,
     Shard,
     checksum,
@@ -45,10 +47,11 @@ class Segments:
         sample_rate: ``(N,)`` in Hz.
         crc32: ``(N,)`` of the stored bytes.
         finite: ``(N,)`` bool, whether all samples are.
-        idx: ``(N,)`` int64; -2**63 where the file has none.
+        idx: ``(N,)`` int64; `MISSING` where the file has none.
         patient_id: likewise.
         steps: of int16, an Arrow array of lists of one step for each lead, else None.
-        labels: of the files, an Arrow array of lists or nulls, or None if no file has any.
+        lists: variables of the files that hold several numbers, such as ``label``: Arrow arrays
+            of lists or nulls, where a file has any.
         item: ``(N,)`` place among the segments of the split, as in its plain manifest; -1: none.
         pair: ``(N,)`` number of the pair in the split, as in its CMSC manifest; -1: none.
         position: ``(N,)`` place in the pair.
@@ -67,7 +70,7 @@ class Segments:
     idx: np.ndarray
     patient_id: np.ndarray
     steps: Any
-    labels: Any
+    lists: dict[str, Any]
     item: np.ndarray
     pair: np.ndarray
     position: np.ndarray
@@ -75,10 +78,6 @@ class Segments:
 
     def __len__(self) -> int:
         return len(self.shard)
-
-
-MISSING = np.iinfo(np.int64).min
-"""In place of an ``idx`` or ``patient_id`` that a file does not have."""
 
 
 class Store:
@@ -236,7 +235,7 @@ class Store:
             paths=whole("path"),
             roots=whole("root").dictionary_encode(),
             steps=whole("steps"),
-            labels=whole("label"),
+            lists={name: whole(name) for name in LIST_VARIABLES if name in table.column_names},
             idx=column("idx"),
             patient_id=column("patient_id"),
             **{

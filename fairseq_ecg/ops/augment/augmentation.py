@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +18,9 @@ from fairseq_ecg.ops.augment.table import Kind
 @dataclass(frozen=True)
 class Augmentation(ABC):
     """One augmentation: its probability and settings, without any random state.
+
+    Fields with a ``help`` are options of a task, which has one value for all augmentations with an
+    option of this name: its ``task_default``, where that is not the field's own default.
 
     Args:
         p: probability of being applied to a recording.
@@ -122,9 +125,13 @@ class AdditiveNoise(Augmentation):
         dependency: whether III, aVR, aVL and aVF are recomputed from the noisy I and II.
     """
 
-    max_amplitude: float = 0.5
-    min_amplitude: float = 0.0
-    dependency: bool = True
+    max_amplitude: float = field(
+        default=0.5, metadata={"help": "most noise, signal's units", "task_default": 0.1}
+    )
+    min_amplitude: float = field(default=0.0, metadata={"help": "least noise, signal's units"})
+    dependency: bool = field(
+        default=True, metadata={"help": "recompute III, aVR, aVL and aVF from noisy I and II"}
+    )
 
     def draw(self, rng: RandomState, n_leads: int, n_samples: int) -> Any | None:
         """See `Augmentation.draw`."""

@@ -1,6 +1,6 @@
 """Jumps of the baseline."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -40,8 +40,10 @@ class BaselineShift(AdditiveNoise):
 
     max_amplitude: float = 0.25
     dependency: bool = False
-    shift_ratio: float = 0.2
-    num_segment: int = 1
+    shift_ratio: float = field(
+        default=0.2, metadata={"help": "mean share of the recording that a shift covers"}
+    )
+    num_segment: int = field(default=1, metadata={"help": "shifts in a recording"})
 
     def _draw_noise(self, rng: RandomState, n_leads: int, n_samples: int) -> BaselineShiftDraws:
         sign = rng.choice([1, -1], size=(n_leads, 1))

@@ -1,6 +1,6 @@
 """Slow movement of the baseline."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -44,9 +44,9 @@ class BaselineWander(AdditiveNoise):
     kind: ClassVar[Kind] = Kind.BASELINE_WANDER
     normals: ClassVar[Normals] = Normals.OF_ROWS
 
-    max_freq: float = 0.2
-    min_freq: float = 0.01
-    k: int = 3
+    max_freq: float = field(default=0.2, metadata={"help": "highest baseline wander, Hz"})
+    min_freq: float = field(default=0.01, metadata={"help": "lowest baseline wander, Hz"})
+    k: int = field(default=3, metadata={"help": "sinusoids of the baseline wander"})
 
     def _draw_noise(self, rng: RandomState, n_leads: int, n_samples: int) -> BaselineWanderDraws:
         gain = rng.normal(1, 0.5, size=(n_leads, 1))
