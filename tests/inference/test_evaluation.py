@@ -126,9 +126,8 @@ def test_segments_are_read_as_the_network_needs_them(diagnosis, extracted, share
     files = sorted((root / "segmented").glob("*.mat"))
     lines = [f"\t{root / 'segmented'}/", *(f"{file.name}\t2500" for file in files)]
     (tmp_path / "test.tsv").write_text("\n".join(lines) + "\n")
-    dataset = labelled_segments(
-        diagnosis, tmp_path / "test.tsv", labels_of(root / "labels" / "y.npy")
-    )
+    labels = labels_of(root / "labels" / "y.npy")
+    dataset = labelled_segments(diagnosis, tmp_path / "test.tsv", labels)
     batch = dataset.collate([dataset[i] for i in range(len(dataset))])
     probabilities = diagnosis.probabilities(**batch["net_input"])
     assert probabilities.dtype == np.float64
