@@ -1,9 +1,4 @@
-"""Configurations made of options that are declared once, where they act.
-
-An option is a field of a dataclass whose ``metadata`` has a ``help``. There may also be its
-``choices``; ``task_name``, what users call it; and ``task_default``, where what they get differs
-from what the class by itself has.
-"""
+"""Configurations made of options that are declared once, where they act, see `ops.options`."""
 
 import dataclasses
 from enum import Enum

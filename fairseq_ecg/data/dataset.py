@@ -1,9 +1,10 @@
 """The data set of ECGs: a source, a view and a target, with conditioning, draws and collation."""
 
+import itertools
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,55 +27,37 @@ from fairseq_ecg.ops.philox import origins
 _LEADS_REMEDY = "Set task.leads_to_load to leads all recordings have, or enable_padding_leads=true"
 
 
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """Segments that become a batch, conditioned, and what the batch's draws depend on.
+class Samples(NamedTuple):
+    """Conditioned segments that become a batch.
 
     Args:
-        ids: ``(B,)`` int64, index of the item of each.
-        positions: ``(B,)`` int64, position of each in its item.
         ecgs: each ``(L, T_i)`` float32, or all of them as ``(B, L, T)``.
-        sample_rates: ``(B,)`` in Hz.
-        layouts: the standard position of the lead in each row, (L,) of each.
-        columns: what view and target say, by key, a value for each.
+        columns: what else is known of them, by key, a value for each; None where there is none.
     """
 
-    ids: np.ndarray
-    positions: np.ndarray
     ecgs: Sequence[Tensor] | Tensor
-    sample_rates: Sequence[float] | np.ndarray
-    layouts: Sequence[Sequence[int]] | np.ndarray
-    columns: dict[str, Sequence[Any]]
+    columns: Mapping[str, Sequence[Any]]
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, row: int) -> dict[str, Any]:
-        """Return one of them as an item of its own."""
-        columns = {key: column[row] for key, column in self.columns.items()}
-        return {
-            "id": int(self.ids[row]),
-            "position": int(self.positions[row]),
-            "source": self.ecgs[row],
-            "sample_rate": float(self.sample_rates[row]),
-            "layout": np.asarray(self.layouts[row]).tolist(),
-            **{key: value for key, value in columns.items() if value is not None},
-        }
-
-    def shapes(self) -> list[tuple[int, int]]:
-        """Return L and T_i of each."""
-        if isinstance(self.ecgs, Tensor):
-            return [tuple(self.ecgs.shape[1:])] * len(self)
-        return [tuple(ecg.shape) for ecg in self.ecgs]
+    def apart(self) -> list[dict[str, Any]]:
+        """Return a sample for each."""
+        samples = []
+        for ecg, *values in zip(self.ecgs, *self.columns.values(), strict=True):
+            named = zip(self.columns, values, strict=True)
+            samples.append({"source": ecg} | {key: v for key, v in named if v is not None})
+        return samples
 
     @classmethod
-    def of_items(cls, items: Sequence[dict[str, Any]]) -> "Samples":
-        """Join items, in order."""
-        keys = dict.fromkeys(key for item in items for key in item)
-        columns = {key: [item.get(key) for item in items] for key in keys}
-        ids, positions = (np.array(columns.pop(key), np.int64) for key in ("id", "position"))
-        ecgs, rates = columns.pop("source"), columns.pop("sample_rate")
-        return cls(ids, positions, ecgs, rates, columns.pop("layout"), columns)
+    def joined(cls, samples: Sequence[dict[str, Any]]) -> "Samples":
+        """Join samples, in order."""
+        keys = dict.fromkeys(key for sample in samples for key in sample)
+        columns = {key: [sample.get(key) for sample in samples] for key in keys}
+        return cls(columns.pop("source"), columns)
+
+    def shapes(self) -> np.ndarray:
+        """Return L and T_i of each, ``(B, 2)``."""
+        if isinstance(self.ecgs, Tensor):
+            return np.tile(self.ecgs.shape[1:], (len(self.ecgs), 1))
+        return np.array([ecg.shape for ecg in self.ecgs])
 
 
 class ECGDataset(Dataset):
@@ -123,9 +106,10 @@ class ECGDataset(Dataset):
         self.options = DatasetOptions(**options)
         self.view = view or RecordingView()
         self.target = target or Target()
+        bucket = self.options.leads_bucket
         self.lead_selection = LeadSelection(
             tuple(lead_indices(self.options.leads_to_load)),
-            bucket=_lead_bucket(self.options.leads_bucket),
+            bucket=None if bucket is None else tuple(lead_indices(bucket)),
             pad=self.options.pad_leads,
         )
         self.augmentations = (*self.view.augmentations, *augmentations) if training else ()
@@ -145,7 +129,7 @@ class ECGDataset(Dataset):
         self._epoch = torch.ones((), dtype=torch.int64).share_memory_()
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self.sizes)
 
     def __getitem__(self, index: int) -> dict[str, Any] | list[dict[str, Any]]:
         """Item ``index``: one sample, or several where the view has several in an item.
@@ -153,19 +137,21 @@ class ECGDataset(Dataset):
         Each has ``id``, ``source`` (L, T) float32, ``sample_rate`` in Hz, what view and target
         say, and where needed ``position`` in the item and ``layout`` (L,) of the leads.
         """
-        samples = self.__getitems__([range(len(self))[index]])
-        unneeded = set() if self.augmentations else {"layout"}
-        if self._items_are_lists:
-            return [_without(sample, unneeded) for sample in samples]
-        return _without(samples[0], unneeded | {"position"})
+        samples = self.__getitems__([range(len(self))[index]]).apart()
+        return samples if self._has_positions else samples[0]
 
     def __getitems__(self, indices: Sequence[int]) -> Samples:
         """Items of a batch, for `collate`: what PyTorch's loader asks for in place of each."""
-        variables = self.view.variables + self.target.variables
+        variables = self.view.variables.and_those(self.target.variables)
         segments = self.source.read(indices, variables, self.view.copies)
         ecgs, sample_rates, layouts = self._together(segments) or self._one_by_one(segments)
-        columns = {**self.view.columns(segments), **self.target.columns(segments)}
-        return Samples(segments.ids, segments.positions, ecgs, sample_rates, layouts, columns)
+        columns = {"id": segments.ids, "sample_rate": sample_rates}
+        if self._has_positions:
+            columns["position"] = segments.positions
+        if self.augmentations:
+            columns["layout"] = layouts
+        columns |= self.view.columns(segments)
+        return Samples(ecgs, columns | self.target.columns(segments))
 
     @property
     def epoch(self) -> int:
@@ -224,14 +210,16 @@ class ECGDataset(Dataset):
         if not samples:
             return {}
         if not isinstance(samples, Samples):
-            samples = self._joined(samples)
-        check = BatchCheck(lambda row: self.source.name(int(samples.ids[row])))
-        check.equal([shape[0] for shape in samples.shapes()], "leads", _LEADS_REMEDY)
+            listed = itertools.chain.from_iterable(samples) if self._has_positions else samples
+            samples = Samples.joined(list(listed))
+        columns = samples.columns
+        check = BatchCheck(lambda row: self.source.name(int(columns["id"][row])))
+        check.equal(samples.shapes()[:, 0], "leads", _LEADS_REMEDY)
         return {
-            "id": torch.from_numpy(samples.ids),
+            "id": torch.from_numpy(np.asarray(columns["id"])),
             **self._collate_ecgs(samples),
-            **self.view.collate(samples.columns),
-            **self.target.collate(samples.columns, check),
+            **self.view.collate(columns),
+            **self.target.collate(columns, check),
         }
 
     def augment(self, batch: dict[str, Any]) -> Tensor:
@@ -250,12 +238,9 @@ class ECGDataset(Dataset):
         return apply_batch(source, self.augmentations, batch["augmentation"]).to(source.dtype)
 
     @property
-    def _items_are_lists(self) -> bool:
+    def _has_positions(self) -> bool:
+        """Whether an item is a list of samples, each at a position of its own."""
         return self.view.grouped or self.view.copies > 1
-
-    def _joined(self, items: Sequence[Any]) -> Samples:
-        samples = [sample for item in items for sample in item] if self._items_are_lists else items
-        return Samples.of_items([{"position": 0, "layout": (), **sample} for sample in samples])
 
     def _random_state(self, index: int, position: int, stream: Stream) -> np.random.RandomState:
         return random_state(self.seed, self.epoch, int(index), int(position), stream)
@@ -264,11 +249,11 @@ class ECGDataset(Dataset):
         for layout in selection.row_layouts():
             check_leads(self.augmentations, layout)
 
-    def _together(self, segments: SegmentBatch) -> tuple[Tensor, np.ndarray, np.ndarray] | None:
+    def _together(self, segments: SegmentBatch) -> tuple[Tensor, list[float], Tensor] | None:
         """Condition segments at once, where they call for nothing but plain arithmetic.
 
         Returns:
-            ECGs (B, L, T), their sampling rates (B,) and layouts (B, L), or None.
+            ECGs (B, L, T), their sampling rates and their layouts (B, L), or None.
         """
         if segments.ecgs is None or self.lead_selection.bucket is not None:
             return None
@@ -277,28 +262,28 @@ class ECGDataset(Dataset):
         ecgs = self.conditioning.of_batch(segments.ecgs, rates, leads, segments.are_finite)
         if ecgs is None:
             return None
-        return ecgs, rates, np.tile(self.lead_selection.rows(leads), (len(segments), 1))
+        layout = torch.tensor(self.lead_selection.rows(leads))
+        return ecgs, rates.tolist(), layout.expand(len(ecgs), -1)
 
-    def _one_by_one(
-        self, segments: SegmentBatch
-    ) -> tuple[list[Tensor], list[float], list[list[int]]]:
+    def _one_by_one(self, segments: SegmentBatch) -> tuple[list[Tensor], list[float], list[Tensor]]:
         """Condition segments each by itself, as `_together` does."""
         ecgs, rates, layouts = [], [], []
         for row, recording in enumerate(segments.recordings()):
-            selection = self._selection(segments, row)
+            selection = self._selection(recording.leads, segments, row)
             rng = None
             if selection.bucket:
-                place = segments.ids[row], segments.positions[row]
-                rng = self._random_state(*place, Stream.LEAD_BUCKET)
+                key = segments.ids[row], segments.positions[row]
+                rng = self._random_state(*key, Stream.LEAD_BUCKET)
             leads = selection.draw(rng)
             ecgs.append(self.conditioning(recording, leads).float())
             rates.append(recording.sample_rate)
-            layouts.append(selection.rows(leads))
+            layouts.append(torch.tensor(selection.rows(leads)))
         return ecgs, rates, layouts
 
-    def _selection(self, segments: SegmentBatch, row: int) -> LeadSelection:
+    def _selection(
+        self, own: list[int | str] | None, segments: SegmentBatch, row: int
+    ) -> LeadSelection:
         """Leads of one segment: its own come before the configured ones."""
-        own = segments.own_leads(row)
         if own is None:
             return self.lead_selection
         try:
@@ -311,15 +296,16 @@ class ECGDataset(Dataset):
 
     def _collate_ecgs(self, samples: Samples) -> dict[str, Any]:
         """Make ``net_input`` of a batch and, where ECGs are augmented, draw ``augmentation``."""
-        options = self.options
-        lengths = np.array([shape[1] for shape in samples.shapes()])
+        options, columns = self.options, samples.columns
+        ids, lengths = np.asarray(columns["id"]), samples.shapes()[:, 1]
+        positions = np.asarray(columns.get("position", np.zeros_like(ids)))
         length = target_length(lengths, pad=options.pad, max_length=options.max_sample_size)
         if self._bucketed_sizes is not None:
-            length = max(length, int(self._bucketed_sizes[samples.ids].max()))
-        starts = np.zeros(len(samples), np.int64)
+            length = max(length, int(self._bucketed_sizes[ids].max()))
+        starts = np.zeros_like(ids)
 
         def crop_start(row: int, surplus: int) -> int:
-            rng = self._random_state(samples.ids[row], samples.positions[row], Stream.CROP)
+            rng = self._random_state(ids[row], positions[row], Stream.CROP)
             starts[row] = rng.randint(0, surplus + 1)
             return int(starts[row])
 
@@ -330,28 +316,25 @@ class ECGDataset(Dataset):
             net_input["padding_mask"] = padding_mask
         if self.masking is None and not self.augmentations:
             return batch
-        ids, positions = torch.from_numpy(samples.ids), torch.from_numpy(samples.positions)
-        starts_of_numbers = origins(self.seed, self.epoch, ids, positions)
+        keys = torch.from_numpy(ids), torch.from_numpy(positions)
+        starts_of_numbers = origins(self.seed, self.epoch, *keys)
         valid = np.minimum(lengths, length)
         if self.masking is not None:
-            rngs = random_states(self.seed, self.epoch, samples.ids, samples.positions, Stream.MASK)
+            rngs = random_states(self.seed, self.epoch, ids, positions, Stream.MASK)
             net_input["origins"] = starts_of_numbers
             net_input |= self.masking.draw(length, valid.tolist(), rngs)
         if self.augmentations:
+            layouts = columns["layout"]
             batch["augmentation"] = draw_batch(
                 self.augmentations,
                 starts_of_numbers,
-                sample_rates=torch.from_numpy(np.asarray(samples.sample_rates)).float(),
+                sample_rates=torch.tensor(columns["sample_rate"], dtype=torch.float32),
                 lengths=torch.from_numpy(lengths),
-                layouts=torch.from_numpy(np.asarray(samples.layouts)),
+                layouts=layouts if isinstance(layouts, Tensor) else torch.stack(layouts),
                 starts=torch.from_numpy(starts),
                 valid=torch.from_numpy(valid),
             )
         return batch
-
-
-def _lead_bucket(leads: str | Iterable[int | str] | None) -> tuple[int, ...] | None:
-    return None if leads is None else tuple(lead_indices(leads))
 
 
 def _conditioning(options: DatasetOptions) -> Conditioning:
@@ -374,7 +357,3 @@ def _bucket_sizes(sizes: np.ndarray, n_buckets: int) -> np.ndarray | None:
     percentiles = np.linspace(0, 100, n_buckets + 1)[1:]
     buckets = np.unique(np.percentile(sizes, percentiles, method="lower"))
     return buckets[np.searchsorted(buckets, sizes)]
-
-
-def _without(sample: dict[str, Any], keys: set[str]) -> dict[str, Any]:
-    return {key: value for key, value in sample.items() if key not in keys}

@@ -2,7 +2,7 @@
 
 # ruff: noqa: UP045 (fairseq reads the types of options by their names in typing)
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Optional
 
 from fairseq.dataclass import ChoiceEnum
@@ -11,6 +11,7 @@ from fairseq.tasks import register_task
 from fairseq_ecg.compat.launch_dir import from_launch_dir
 from fairseq_ecg.data import DataError
 from fairseq_ecg.data.targets import HeadsTarget, Labels, Target, labels_of
+from fairseq_ecg.ops.options import option
 from fairseq_ecg.tasks.task import ECGTask, ECGTaskConfig
 
 MISSING_LABELS = ChoiceEnum(["error", "ignore"])
@@ -20,24 +21,16 @@ MISSING_LABELS = ChoiceEnum(["error", "ignore"])
 class ECGDiagnosisConfig(ECGTaskConfig):
     """What is read, and where the labels are."""
 
-    path_dataset: bool = field(
-        default=False,
-        metadata={"help": "files of the manifest name WFDB records, leads and targets"},
+    path_dataset: bool = option(False, "files of the manifest name WFDB records, leads and targets")
+    label_file: Optional[str] = option(
+        None, ".npy, one row of labels per idx; null: labels are in the files"
     )
-    label_file: Optional[str] = field(
-        default=None,
-        metadata={"help": ".npy, one row of labels per idx; null: labels are in the files"},
+    missing_labels: MISSING_LABELS = option(
+        "error",
+        "what a NaN in label_file is: an error, or a label to ignore, which criterion=regression "
+        "does",
     )
-    missing_labels: MISSING_LABELS = field(
-        default="error",
-        metadata={
-            "help": "what a NaN in label_file is: an error, or a label to ignore, which "
-            "criterion=regression does"
-        },
-    )
-    load_specific_lead: bool = field(
-        default=False, metadata={"help": "of older configs; a file's own leads are always used"}
-    )
+    load_specific_lead: bool = option(False, "of older configs; a file's own leads are always used")
 
 
 @register_task("ecg_classification", dataclass=ECGDiagnosisConfig)

@@ -32,6 +32,7 @@ from fairseq_ecg.data.targets import Labels, Target
 from fairseq_ecg.ops import backends
 from fairseq_ecg.ops.augment import AUGMENTATIONS, Augmentation
 from fairseq_ecg.ops.masking import BatchMasking
+from fairseq_ecg.ops.options import option
 from fairseq_ecg.tasks._dataset import BatchedECGDataset
 from fairseq_ecg.tasks._iteration import EpochBatches
 from fairseq_ecg.tasks._notes import notes_of
@@ -45,50 +46,38 @@ BUCKET_SELECTIONS = ChoiceEnum(["uniform"])
 class ECGTaskConfig(configuration_of(ReadingOptions, BatchOptions, *AUGMENTATIONS.values())):
     """What recordings are read and how they are changed before the model sees them."""
 
-    data: str = field(default=MISSING, metadata={"help": "folder of the manifests, or a store"})
-    verify_store: bool = field(
-        default=False,
-        metadata={
-            "help": "compare checksums of all segments read from a store on this machine; those "
-            "that come over a network are always checked"
-        },
+    data: str = option(MISSING, "folder of the manifests, or a store")
+    verify_store: bool = option(
+        False,
+        "compare checksums of all segments read from a store on this machine; those that come over "
+        "a network are always checked",
     )
-    bucket_selection: BUCKET_SELECTIONS = field(
-        default="uniform", metadata={"help": "how that lead is chosen"}
+    bucket_selection: BUCKET_SELECTIONS = option("uniform", "how that lead is chosen")
+    masked_frames: Optional[int] = option(
+        None,
+        "masked frames of every recording, as CUDA graphs need them; null: of each batch as many "
+        "as its recording with the fewest, as in fairseq_signals",
     )
-    masked_frames: Optional[int] = field(
-        default=None,
-        metadata={
-            "help": "masked frames of every recording, as CUDA graphs need them; null: of each "
-            "batch as many as its recording with the fewest, as in fairseq_signals"
-        },
-    )
-    perturbation_mode: Optional[List[str]] = field(
-        default=None, metadata={"help": "augmentations of training recordings, in this order"}
+    perturbation_mode: Optional[List[str]] = option(
+        None, "augmentations of training recordings, in this order"
     )
     p: List[float] = field(
         default_factory=lambda: [1.0],
         metadata={"help": "probability of each augmentation; one number serves all"},
     )
-    backend: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "which kernels run: reference (fairseq_signals' formulas in PyTorch), torch, "
-            "cpu, cuda or triton; null: the fastest at hand. The environment variable "
-            "FAIRSEQ_ECG_BACKEND comes first"
-        },
+    backend: Optional[str] = option(
+        None,
+        "which kernels run: reference (fairseq_signals' formulas in PyTorch), torch, cpu, cuda or "
+        "triton; null: the fastest at hand. The environment variable FAIRSEQ_ECG_BACKEND comes "
+        "first",
     )
-    compile: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "compile the model by torch.compile in this mode: default, or with CUDA "
-            "graphs reduce-overhead (which wants task.masked_frames); null: not at all"
-        },
+    compile: Optional[str] = option(
+        None,
+        "compile the model by torch.compile in this mode: default, or with CUDA graphs "
+        "reduce-overhead (which wants task.masked_frames); null: not at all",
     )
-    inferred_w2v_config: Any = field(default=None, metadata={"help": "of older configs; not used"})
-    inferred_3kg_config: Any = field(
-        default=None, metadata={"help": "of configs for 3KG; not used"}
-    )
+    inferred_w2v_config: Any = option(None, "of older configs; not used")
+    inferred_3kg_config: Any = option(None, "of configs for 3KG; not used")
     criterion_name: Optional[str] = II("criterion._name")
     seed: int = II("common.seed")
 
@@ -132,9 +121,8 @@ class ECGTask(FairseqTask):
         architecture = getattr(model, "architecture", {})
         with open_dict(cfg):
             cfg.update(architecture)
-        leave_out_implied = getattr(model, "leave_out_implied", None)
-        if leave_out_implied is not None:
-            leave_out_implied(cfg)
+        if hasattr(model, "leave_out_implied"):
+            model.leave_out_implied(cfg)
         return model
 
     def build_criterion(self, cfg, from_checkpoint: bool = False):
@@ -221,15 +209,11 @@ class ECGTask(FairseqTask):
         ignore_invalid_inputs: bool = False,
         required_batch_size_multiple: int = 1,
         seed: int = 1,
-        num_shards: int = 1,
-        shard_id: int = 0,
-        num_workers: int = 0,
         epoch: int = 1,
         data_buffer_size: int = 0,
         disable_iterator_cache: bool = False,
-        skip_remainder_batch: bool = False,
-        grouped_shuffling: bool = False,
         update_epoch_batch_itr: bool = False,
+        **options,
     ) -> EpochBatches:
         """Iterate over batches in the order of fairseq_signals.
 
@@ -244,42 +228,30 @@ class ECGTask(FairseqTask):
             ignore_invalid_inputs: has no meaning here.
             required_batch_size_multiple: batches are smaller than this or a multiple of it.
             seed: of the order.
-            num_shards: ranks.
-            shard_id: this rank.
-            num_workers: processes that read recordings.
             epoch: the first epoch.
             data_buffer_size: batches to read ahead.
             disable_iterator_cache: make a new iterator although there is one.
-            skip_remainder_batch: leave out the last batch of an epoch.
-            grouped_shuffling: shuffle groups of one batch per rank.
             update_epoch_batch_itr: make a new iterator although there is one.
+            options: further ones of fairseq's iterator: ranks, workers, a last batch left out.
         """
-        if (
-            dataset in self.dataset_to_epoch_iter
-            and not disable_iterator_cache
-            and not update_epoch_batch_itr
-        ):
+        caches = not disable_iterator_cache and not update_epoch_batch_itr
+        if caches and dataset in self.dataset_to_epoch_iter:
             return self.dataset_to_epoch_iter[dataset]
         dataset.set_epoch(epoch)
         with numpy_seed(seed):
             indices = dataset.ordered_indices()
-        batches = dataset.batch_by_size(
-            indices, max_tokens, max_sentences, required_batch_size_multiple
-        )
         iterator = EpochBatches(
             dataset=dataset,
             collate_fn=dataset.collater,
-            batch_sampler=batches,
+            batch_sampler=dataset.batch_by_size(
+                indices, max_tokens, max_sentences, required_batch_size_multiple
+            ),
             seed=seed,
-            num_shards=num_shards,
-            shard_id=shard_id,
-            num_workers=num_workers,
             epoch=epoch,
             buffer_size=data_buffer_size,
-            skip_remainder_batch=skip_remainder_batch,
-            grouped_shuffling=grouped_shuffling,
+            **options,
         )
-        if not disable_iterator_cache and not update_epoch_batch_itr:
+        if caches:
             self.dataset_to_epoch_iter[dataset] = iterator
         return iterator
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,9 +25,7 @@ class FileSource(Source):
     variables = Variables(required=("feats", "curr_sample_rate"))
     checks_structure = False
 
-    def __init__(
-        self, path: str | os.PathLike, grouped: bool = False, min_samples: int | None = None
-    ):
+    def __init__(self, path: str | os.PathLike, grouped: bool, min_samples: int | None):
         self.grouped = grouped
         self.manifest = (read_cmsc_manifest if grouped else read_manifest)(path, min_samples)
         self.sizes = self.manifest.sizes
@@ -35,39 +34,13 @@ class FileSource(Source):
         """See `Source.name`."""
         return self.manifest.name(index)
 
-    def read(self, indices: Sequence[int], variables: Variables, copies: int = 1) -> "FileSegments":
+    def read(self, indices: Sequence[int], variables: Variables, copies: int) -> "FileSegments":
         """See `Source.read`."""
         return FileSegments(self, indices, variables, copies)
 
     def recording(self, mat: dict[str, np.ndarray], where: str) -> Recording:
         """Make an ECG of the variables of a file."""
         return recording_from_mat(mat, where)
-
-    def read_file(
-        self, index: int, path: str, where: str, variables: Variables
-    ) -> tuple[Recording, dict[str, np.ndarray]]:
-        """Read one file of an item.
-
-        Returns:
-            Its ECG, and its variables.
-
-        Raises:
-            DataError: it cannot be read, or is not as the manifest says.
-        """
-        wanted = self.variables + variables
-        mat = read_mat(
-            path,
-            where,
-            required=wanted.required,
-            optional=wanted.optional,
-            check=self.checks_structure,
-        )
-        recording = self.recording(mat, where)
-        # Segments of one recording may differ in length, while its line gives one number.
-        expected = self.manifest[index].n_samples
-        if not self.grouped or len(recording.feats) == expected:
-            recording.check_n_samples(expected)
-        return recording, mat
 
 
 class RecordSource(FileSource):
@@ -82,7 +55,10 @@ class RecordSource(FileSource):
 
     def recording(self, mat: dict[str, np.ndarray], where: str) -> Recording:
         """Read the record that a file names."""
-        return read_wfdb(record_name(mat, where), where)
+        recording = read_wfdb(record_name(mat, where), where)
+        return (
+            replace(recording, leads=mat["lead"].ravel().tolist()) if "lead" in mat else recording
+        )
 
 
 def record_name(mat: dict[str, np.ndarray], where: str) -> str:
@@ -115,47 +91,51 @@ class FileSegments(SegmentBatch):
     def __init__(
         self, source: FileSource, indices: Sequence[int], variables: Variables, copies: int
     ):
-        self._source, self._variables, self._copies = source, variables, copies
-        self._files = [(index, path) for index in indices for path in source.manifest.files(index)]
+        self._source, self._copies = source, copies
+        self._variables = source.variables.and_those(variables)
+        self._files = [
+            (index, position, path)
+            for index in indices
+            for position, path in enumerate(
+                path for path in source.manifest.files(index) for _ in range(copies)
+            )
+        ]
+        self.ids = np.array([index for index, _, _ in self._files], np.int64)
+        self.positions = np.array([position for _, position, _ in self._files], np.int64)
         self._mats: list[dict[str, np.ndarray]] = []
-        ids = [index for index, _ in self._files for _ in range(copies)]
-        counts = [len(source.manifest.files(index)) * copies for index in indices]
-        positions = [position for count in counts for position in range(count)]
-        super().__init__(np.array(ids, np.int64), np.array(positions, np.int64))
 
     def recordings(self) -> Iterator[Recording]:
         """See `SegmentBatch.recordings`."""
-        ecg_variables = self._source.variables.required
-        for index, path in self._files:
-            where = self._where(index, path)
-            recording, mat = self._source.read_file(index, path, where, self._variables)
-            kept = {key: value for key, value in mat.items() if key not in ecg_variables}
-            for _ in range(self._copies):
-                self._mats.append(kept)
-                yield recording
+        for row, (index, position, path) in enumerate(self._files):
+            if position % self._copies == 0:
+                recording, mat = self._read(index, path, self.where(row))
+            self._mats.append(mat)
+            yield recording
 
-    def own_leads(self, row: int) -> list | None:
-        """See `SegmentBatch.own_leads`."""
-        leads = self._mats[row].get("lead")
-        return None if leads is None else leads.ravel().tolist()
+    def _read(self, index: int, path: str, where: str) -> tuple[Recording, dict[str, np.ndarray]]:
+        source, (required, optional) = self._source, self._variables
+        check = source.checks_structure
+        mat = read_mat(path, where, required=required, optional=optional, check=check)
+        recording = source.recording(mat, where)
+        # Segments of one recording may differ in length, while its line gives one number.
+        expected = int(source.sizes[index])
+        if not source.grouped or len(recording.feats) == expected:
+            recording.check_n_samples(expected)
+        return recording, {key: mat[key] for key in mat if key not in source.variables.required}
 
     def where(self, row: int) -> str:
         """See `SegmentBatch.where`."""
-        return self._where(*self._files[row // self._copies])
-
-    def _where(self, index: int, path: str) -> str:
+        index, _, path = self._files[row]
         manifest = self._source.manifest
-        return f"{path} ({manifest.path}, line {manifest[index].line})"
+        return f"{path} ({manifest.path}, line {manifest.lines[index]})"
 
     def integers(self, key: str) -> np.ndarray:
         """See `SegmentBatch.integers`."""
-        return np.array(
-            [
-                read_integer(mat, key, self.where(row)) if key in mat else MISSING
-                for row, mat in enumerate(self._mats)
-            ],
-            np.int64,
-        )
+        numbers = [
+            read_integer(mat, key, self.where(row)) if key in mat else MISSING
+            for row, mat in enumerate(self._mats)
+        ]
+        return np.array(numbers, np.int64)
 
     def arrays(self, key: str) -> list[np.ndarray | None]:
         """See `SegmentBatch.arrays`."""

@@ -1,8 +1,9 @@
 """What all sources share: the items of a split, and what is read of their segments."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -10,51 +11,37 @@ from torch import Tensor
 from fairseq_ecg.data.recording import Recording
 
 
-@dataclass(frozen=True)
-class Variables:
-    """Variables of segments, beside the ECG, that a view and a target use.
+class Variables(NamedTuple):
+    """Variables of segments, beside the ECG, that a view or a target reads.
 
     Args:
         required: every segment must have them.
-        optional: read where there are any.
+        optional: read where a segment has them.
     """
 
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
 
-    def __add__(self, other: "Variables") -> "Variables":
+    def and_those(self, other: "Variables") -> "Variables":
+        """Join two sets of variables."""
         return Variables(self.required + other.required, self.optional + other.optional)
 
 
 class SegmentBatch(ABC):
-    """Segments of some items, in order, as a source reads them.
-
-    Variables are known once all `recordings` have been read.
-
-    Args:
-        ids: ``(B,)`` int64, index of the item of each.
-        positions: ``(B,)`` int64, position of each in its item.
+    """Segments of some items, in order. Variables are known once `recordings` has ended.
 
     Attributes:
-        ecgs: ``(B, L, T)`` float32 where all were read together.
-        are_finite: whether it is known of these that no sample is NaN or infinite.
-        sample_rates: ``(B,)`` of these, in Hz.
+        ids: ``(B,)`` int64, index of the item of each.
+        positions: ``(B,)`` int64, position of each in its item.
+        ecgs: ``(B, L, T)`` float32 where all were read together, else None; of these also
+            ``sample_rates`` (B,) in Hz and whether they ``are_finite`` for certain.
     """
 
+    ids: np.ndarray
+    positions: np.ndarray
     ecgs: Tensor | None = None
-    are_finite: bool = False
     sample_rates: np.ndarray
-
-    def __init__(self, ids: np.ndarray, positions: np.ndarray):
-        self.ids = ids
-        self.positions = positions
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def own_leads(self, row: int) -> list | None:
-        """Return the leads that a segment itself says are to be loaded, if it says any."""
-        return None
+    are_finite: bool
 
     @abstractmethod
     def recordings(self) -> Iterator[Recording]:
@@ -70,7 +57,7 @@ class SegmentBatch(ABC):
 
     @abstractmethod
     def integers(self, key: str) -> np.ndarray:
-        """Read the variable that holds one integer: ``(B,)`` int64, `MISSING` where there is none.
+        """Return a variable that holds one integer, ``(B,)`` int64; `MISSING` where there is none.
 
         Raises:
             DataError: it holds something else, or is required and missing.
@@ -78,7 +65,7 @@ class SegmentBatch(ABC):
 
     @abstractmethod
     def arrays(self, key: str) -> list[np.ndarray | None]:
-        """Read the variable that holds an array, at least two-dimensional, of each segment.
+        """Return a variable that holds an array of at least two dimensions, of each segment.
 
         Raises:
             DataError: it is required and missing.
@@ -102,15 +89,15 @@ class Source(ABC):
 
     sizes: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.sizes)
+    @abstractmethod
+    def __init__(self, path: str | os.PathLike, grouped: bool, min_samples: int | None): ...
 
     @abstractmethod
     def name(self, index: int) -> str:
         """Name the file, or the files, of an item."""
 
     @abstractmethod
-    def read(self, indices: Sequence[int], variables: Variables, copies: int = 1) -> SegmentBatch:
+    def read(self, indices: Sequence[int], variables: Variables, copies: int) -> SegmentBatch:
         """Read the segments of items.
 
         Args:

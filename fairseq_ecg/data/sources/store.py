@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -37,8 +38,8 @@ class StoreSource(Source):
     def __init__(
         self,
         path: str | os.PathLike,
-        grouped: bool = False,
-        min_samples: int | None = None,
+        grouped: bool,
+        min_samples: int | None,
         verify: bool = False,
     ):
         self.path = os.fspath(path)
@@ -74,9 +75,7 @@ class StoreSource(Source):
         """Name a segment by the file that was packed."""
         return f"{self.store.path}/{self.segments.paths[row]}"
 
-    def read(
-        self, indices: Sequence[int], variables: Variables, copies: int = 1
-    ) -> "StoreSegments":
+    def read(self, indices: Sequence[int], variables: Variables, copies: int) -> "StoreSegments":
         """See `Source.read`."""
         return StoreSegments(self, np.asarray(indices, np.int64), variables, copies)
 
@@ -87,16 +86,14 @@ class StoreSegments(SegmentBatch):
     def __init__(self, source: StoreSource, indices: np.ndarray, variables: Variables, copies: int):
         rows = source.rows[indices]
         n_segments = rows.shape[1] * copies
-        super().__init__(
-            np.repeat(indices, n_segments), np.tile(np.arange(n_segments), len(indices))
-        )
+        self.ids = np.repeat(indices, n_segments)
+        self.positions = np.tile(np.arange(n_segments), len(indices))
         self._source, self._required = source, variables.required
         self._rows = rows.ravel().repeat(copies)
         self._read = source.store.read(source.segments, self._rows)
         self.sample_rates = source.segments.sample_rate[self._rows]
-        if isinstance(self._read, Tensor):
-            self.ecgs = self._read
-            self.are_finite = bool(source.segments.finite[self._rows].all())
+        self.ecgs = self._read if isinstance(self._read, Tensor) else None
+        self.are_finite = bool(source.segments.finite[self._rows].all())
 
     def recordings(self) -> Iterator[Recording]:
         """See `SegmentBatch.recordings`."""
@@ -118,13 +115,7 @@ class StoreSegments(SegmentBatch):
     def arrays(self, key: str) -> list[np.ndarray | None]:
         """See `SegmentBatch.arrays`."""
         column = self._source.segments.lists.get(key)
-        values = [None if column is None else column[row] for row in self._rows.tolist()]
-        arrays = [
-            value.values.to_numpy(zero_copy_only=False)[None].copy()
-            if value is not None and value.is_valid
-            else None
-            for value in values
-        ]
+        arrays = [None if column is None else _as_row(column[row]) for row in self._rows.tolist()]
         if key in self._required:
             self._require(key, np.array([array is not None for array in arrays]))
         return arrays
@@ -133,6 +124,11 @@ class StoreSegments(SegmentBatch):
         if not are_there.all():
             lack = _REMEDIES.get(key, f"no {key!r}. {_PACK_AGAIN}")
             raise DataError(f"{self.where(int(are_there.argmin()))}: has {lack}")
+
+
+def _as_row(value: Any) -> np.ndarray | None:
+    """Make an array ``(1, C)`` of an Arrow list, if it is one."""
+    return value.values.to_numpy(zero_copy_only=False)[None].copy() if value.is_valid else None
 
 
 def _in_order(numbers: np.ndarray) -> np.ndarray:

@@ -27,35 +27,20 @@ class HeadsTarget(Target):
 
     def __init__(self, labels: Labels | None = None, required: bool = False):
         self.labels = labels or Target()
-        self.path = self.labels.path
-        own = Variables(
-            ("target_idx",) if required and labels else (), ("target_idx", "attribute_id")
-        )
-        self.variables = self.labels.variables + own
-
-    @property
-    def n_labels(self) -> int | None:
-        """See `Target.n_labels`."""
-        return self.labels.n_labels
-
-    def label_names(self) -> list[str] | None:
-        """See `Target.label_names`."""
-        return self.labels.label_names()
+        self.path, self.n_labels = self.labels.path, self.labels.n_labels
+        self.label_names = self.labels.label_names
+        own = Variables(("target_idx",) if required and labels else (), _KEYS)
+        self.variables = self.labels.variables.and_those(own)
 
     def columns(self, segments: SegmentBatch) -> dict[str, Sequence[Any]]:
         """See `Target.columns`."""
-        heads = [
-            None if array is None else torch.from_numpy(array[0].astype(np.int64))
-            for array in segments.arrays("target_idx")
+        arrays = {key: segments.arrays(key) for key in _KEYS}
+        own = {key: [None if one is None else one[0] for one in arrays[key]] for key in _KEYS}
+        own["target_idx"] = [
+            None if heads is None else torch.from_numpy(heads.astype(np.int64))
+            for heads in own["target_idx"]
         ]
-        attributes = [
-            None if array is None else array[0] for array in segments.arrays("attribute_id")
-        ]
-        return {
-            **self.labels.columns(segments),
-            "target_idx": heads,
-            "attribute_id": attributes,
-        }
+        return {**self.labels.columns(segments), **own}
 
     def collate(self, columns: Mapping[str, Sequence[Any]], check: BatchCheck) -> dict[str, Any]:
         """See `Target.collate`.
@@ -63,13 +48,10 @@ class HeadsTarget(Target):
         Raises:
             DataError: only some segments have ``target_idx`` or ``attribute_id``.
         """
-        heads = {
-            key: list(columns[key])
-            for key in _KEYS
-            if any(value is not None for value in columns.get(key, ()))
-        }
-        for key, values in heads.items():
+        own = {key: list(columns[key]) for key in _KEYS if key in columns}
+        own = {key: values for key, values in own.items() if any(v is not None for v in values)}
+        for key, values in own.items():
             check.all_have(key, [value is not None for value in values])
-        if "target_idx" in heads and "label" in columns:
-            return {"label": list(columns["label"]), **heads}
-        return {**self.labels.collate(columns, check), **heads}
+        if "target_idx" in own and "label" in columns:
+            return {"label": list(columns["label"]), **own}
+        return {**self.labels.collate(columns, check), **own}

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,14 +13,15 @@ from torch import Tensor
 from fairseq_ecg.ops.augment.limb_leads import adjust_limb_leads, derived_limb_leads
 from fairseq_ecg.ops.augment.random_numbers import Normals, RandomNumbers
 from fairseq_ecg.ops.augment.table import Kind
+from fairseq_ecg.ops.options import option
 
 
 @dataclass(frozen=True)
 class Augmentation(ABC):
     """One augmentation: its probability and settings, without any random state.
 
-    Fields with a ``help`` are options of a task, which has one value for all augmentations with an
-    option of this name: its ``task_default``, where that is not the field's own default.
+    Its options (see `option`) are those of a task, which has one value of an option for all
+    augmentations.
 
     Args:
         p: probability of being applied to a recording.
@@ -125,13 +126,9 @@ class AdditiveNoise(Augmentation):
         dependency: whether III, aVR, aVL and aVF are recomputed from the noisy I and II.
     """
 
-    max_amplitude: float = field(
-        default=0.5, metadata={"help": "most noise, signal's units", "task_default": 0.1}
-    )
-    min_amplitude: float = field(default=0.0, metadata={"help": "least noise, signal's units"})
-    dependency: bool = field(
-        default=True, metadata={"help": "recompute III, aVR, aVL and aVF from noisy I and II"}
-    )
+    max_amplitude: float = option(0.5, "most noise, signal's units", task_default=0.1)
+    min_amplitude: float = option(0.0, "least noise, signal's units")
+    dependency: bool = option(True, "recompute III, aVR, aVL and aVF from noisy I and II")
 
     def draw(self, rng: RandomState, n_leads: int, n_samples: int) -> Any | None:
         """See `Augmentation.draw`."""

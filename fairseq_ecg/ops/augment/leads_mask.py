@@ -1,7 +1,7 @@
 """Random lead masking."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from fairseq_ecg.ops.augment.augmentation import Augmentation
 from fairseq_ecg.ops.augment.limb_leads import N_LIMB_LEADS
 from fairseq_ecg.ops.augment.random_numbers import RandomNumbers
 from fairseq_ecg.ops.augment.table import N_LEADS, Kind
+from fairseq_ecg.ops.options import option
 
 SELECTIONS = ("random", "conditional")
 
@@ -39,16 +40,12 @@ class RandomLeadsMask(Augmentation):
 
     kind: ClassVar[Kind] = Kind.LEADS_MASK
 
-    mask_leads_selection: str = field(
-        default="random",
-        metadata={"help": "how random_leads_masking chooses leads", "choices": SELECTIONS},
+    mask_leads_selection: str = option(
+        "random", "how random_leads_masking chooses leads", choices=SELECTIONS
     )
-    mask_leads_prob: float = field(
-        default=0.5, metadata={"help": "random: probability of masking each lead"}
-    )
-    mask_leads_condition: tuple[int, int] = field(
-        default=(4, 5),
-        metadata={"help": "conditional: masked leads among the limb and among the chest leads"},
+    mask_leads_prob: float = option(0.5, "random: probability of masking each lead")
+    mask_leads_condition: tuple[int, int] = option(
+        (4, 5), "conditional: masked leads among the limb and among the chest leads"
     )
 
     def __post_init__(self) -> None:

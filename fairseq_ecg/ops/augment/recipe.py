@@ -55,7 +55,10 @@ def build_augmentations(
         raise TypeError(f"no such option: {', '.join(options.keys() - settings.keys())}")
     settings |= {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
     return [
-        kind(p=p, **{key: settings[key] for key in _option_names(kind) if key in settings})
+        kind(
+            p=p,
+            **{key: settings[key] for key in settings.keys() & kind.__dataclass_fields__.keys()},
+        )
         for kind, p in zip(map(AUGMENTATIONS.get, names), probabilities, strict=True)
     ]
 
@@ -70,10 +73,6 @@ def _one_for_each(names: list[str], probabilities: float | Iterable[float]) -> l
             f"augmentations (perturbation_mode={names}): give one for each, or one for all"
         )
     return probabilities
-
-
-def _option_names(kind: type[Augmentation]) -> list[str]:
-    return [field.name for field in dataclasses.fields(kind)]
 
 
 def _task_defaults() -> dict[str, Any]:
