@@ -2,7 +2,7 @@
 """Multi-label classification by binary cross entropy of probabilities."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, List, Optional
 
 import torch
@@ -20,21 +20,17 @@ from fairseq_ecg.criterions.criterion import (
     total,
 )
 from fairseq_ecg.criterions.meters import log_areas
+from fairseq_ecg.ops.options import option
 
 
 @dataclass
 class BinaryCrossEntropyCriterionConfig(ECGCriterionConfig):
     """Options of ``binary_cross_entropy``."""
 
-    weight: Optional[List[float]] = field(
-        default=None, metadata={"help": "weight of each label's loss"}
-    )
-    threshold: float = field(
-        default=0.5, metadata={"help": "probability above which a label counts as predicted"}
-    )
-    report_auc: bool = field(
-        default=False,
-        metadata={"help": "report areas under the ROC and precision-recall curves in evaluation"},
+    weight: Optional[List[float]] = option(None, "weight of each label's loss")
+    threshold: float = option(0.5, "probability above which a label counts as predicted")
+    report_auc: bool = option(
+        False, "report areas under the ROC and precision-recall curves in evaluation"
     )
 
 

@@ -2,7 +2,7 @@
 """Multi-label classification by binary cross entropy of logits: diagnosis and its metrics."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, List, Optional
 
 import numpy as np
@@ -29,6 +29,7 @@ from fairseq_ecg.criterions.criterion import (
     total,
 )
 from fairseq_ecg.criterions.meters import log_areas, log_macro_f1
+from fairseq_ecg.ops.options import option
 
 AUC_AVERAGE_CHOICES = ChoiceEnum(["micro", "macro"])
 
@@ -40,30 +41,21 @@ _CINC_SCORES = ("o_score", "c_score", "i_score")
 class BinaryCrossEntropyWithLogitsCriterionConfig(BinaryCrossEntropyCriterionConfig):
     """Options of ``binary_cross_entropy_with_logits``."""
 
-    auc_average: AUC_AVERAGE_CHOICES = field(
-        default="macro",
-        metadata={
-            "help": "for data with valid classes: average auroc and auprc over classes (macro) or "
-            "take all entries at once (micro); without them they are micro either way, and "
-            "macro_auroc, macro_auprc are reported beside"
-        },
+    auc_average: AUC_AVERAGE_CHOICES = option(
+        "macro",
+        "for data with valid classes: average auroc and auprc over classes (macro) or "
+        "take all entries at once (micro); without them they are micro either way, and "
+        "macro_auroc, macro_auprc are reported beside",
     )
-    pos_weight: Optional[List[float]] = field(
-        default=None,
-        metadata={"help": "weight of the positives of each label, as in labels/pos_weight.txt"},
+    pos_weight: Optional[List[float]] = option(
+        None, "weight of the positives of each label, as in labels/pos_weight.txt"
     )
-    report_cinc_score: bool = field(
-        default=False, metadata={"help": "report the score of the PhysioNet/CinC Challenge 2021"}
-    )
-    weights_file: Optional[str] = field(
-        default=None, metadata={"help": "the Challenge's weights.csv, for report_cinc_score"}
-    )
-    per_log_keys: List[str] = field(
-        default_factory=list,
-        metadata={
-            "help": "keys of the batch that group its records by an id (-1: none), such as "
-            "question_type1; exact matches and areas are reported for each id as well"
-        },
+    report_cinc_score: bool = option(False, "report the score of the PhysioNet/CinC Challenge 2021")
+    weights_file: Optional[str] = option(None, "the Challenge's weights.csv, for report_cinc_score")
+    per_log_keys: List[str] = option(
+        [],
+        "keys of the batch that group its records by an id (-1: none), such as "
+        "question_type1; exact matches and areas are reported for each id as well",
     )
 
 

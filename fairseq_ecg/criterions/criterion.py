@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import reduce as fold
 from operator import add
 from typing import Any
@@ -15,6 +15,7 @@ from fairseq.logging import metrics
 from torch import Tensor, nn
 
 from fairseq_ecg.criterions.nonfinite import NonFiniteLossError, skip_message, suspects, zero_loss
+from fairseq_ecg.ops.options import option
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +29,10 @@ Computed = tuple[list[Tensor], "int | Tensor", dict[str, Any]]
 class ECGCriterionConfig(FairseqDataclass):
     """Options of every criterion."""
 
-    nonfinite_loss: NONFINITE_LOSS_CHOICES = field(
-        default="raise",
-        metadata={
-            "help": "what to do when the loss of a batch is NaN or infinite: raise an error that "
-            "names the records, or skip the batch (no gradient, a warning, counted as skipped)"
-        },
+    nonfinite_loss: NONFINITE_LOSS_CHOICES = option(
+        "raise",
+        "what to do when the loss of a batch is NaN or infinite: raise an error that "
+        "names the records, or skip the batch (no gradient, a warning, counted as skipped)",
     )
 
 

@@ -2,7 +2,7 @@
 """Binary classification with one head per question, of which each record answers some."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, List
 
 import numpy as np
@@ -18,21 +18,18 @@ from fairseq_ecg.criterions.binary_cross_entropy import (
 )
 from fairseq_ecg.criterions.criterion import Computed, ECGCriterion, log_share
 from fairseq_ecg.criterions.meters import log_areas
+from fairseq_ecg.ops.options import option
 
 
 @dataclass
 class MultiHeadBinaryCrossEntropyCriterionConfig(BinaryCrossEntropyCriterionConfig):
     """Options of ``multi_head_binary_cross_entropy``."""
 
-    log_per_class: bool = field(
-        default=False, metadata={"help": "report accuracy and areas for each head as well"}
-    )
-    per_log_keys: List[str] = field(
-        default_factory=list,
-        metadata={
-            "help": "keys of the batch that group its answers by an id (-1: none), such as "
-            "attribute_id; accuracy and areas are reported for each id as well"
-        },
+    log_per_class: bool = option(False, "report accuracy and areas for each head as well")
+    per_log_keys: List[str] = option(
+        [],
+        "keys of the batch that group its answers by an id (-1: none), such as "
+        "attribute_id; accuracy and areas are reported for each id as well",
     )
 
 

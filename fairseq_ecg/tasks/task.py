@@ -6,7 +6,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, List, Optional
 
 import numpy as np
@@ -61,10 +61,7 @@ class ECGTaskConfig(configuration_of(ReadingOptions, BatchOptions, *AUGMENTATION
     perturbation_mode: Optional[List[str]] = option(
         None, "augmentations of training recordings, in this order"
     )
-    p: List[float] = field(
-        default_factory=lambda: [1.0],
-        metadata={"help": "probability of each augmentation; one number serves all"},
-    )
+    p: List[float] = option([1.0], "probability of each augmentation; one number serves all")
     backend: Optional[str] = option(
         None,
         "which kernels run: reference (fairseq_signals' formulas in PyTorch), torch, cpu, cuda or "

@@ -54,13 +54,11 @@ def build_augmentations(
     if not options.keys() <= settings.keys():
         raise TypeError(f"no such option: {', '.join(options.keys() - settings.keys())}")
     settings |= {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
-    return [
-        kind(
-            p=p,
-            **{key: settings[key] for key in settings.keys() & kind.__dataclass_fields__.keys()},
-        )
-        for kind, p in zip(map(AUGMENTATIONS.get, names), probabilities, strict=True)
-    ]
+    augmentations = []
+    for kind, p in zip(map(AUGMENTATIONS.get, names), probabilities, strict=True):
+        own = {field.name for field in dataclasses.fields(kind)} & settings.keys()
+        augmentations.append(kind(p=p, **{name: settings[name] for name in own}))
+    return augmentations
 
 
 def _one_for_each(names: list[str], probabilities: float | Iterable[float]) -> list[float]:
