@@ -12,8 +12,8 @@ from fairseq.criterions import register_criterion
 from fairseq.dataclass import ChoiceEnum
 from torch import Tensor, nn
 
-from fairseq_ecg.criterions.binary_cross_entropy import as_vector, on_device, stacked_labels
 from fairseq_ecg.criterions.criterion import Computed, ECGCriterion, ECGCriterionConfig
+from fairseq_ecg.criterions.labels import as_vector, on_device, stacked_labels
 from fairseq_ecg.criterions.meters import log_regression
 from fairseq_ecg.ops.options import option
 
