@@ -12,7 +12,7 @@ from fairseq_ecg.data.targets import HeadsTarget, StoredLabels
 from fairseq_ecg.data.views import View
 from fairseq_ecg.ops.augment import EMGNoise, RandomLeadsMask, VectorcardiogramView
 from fairseq_ecg.prepare.pack import pack
-from tests.data.store.test_store_datasets import MASKING, assert_same
+from tests.data.store.test_store_source import MASKING, assert_same
 
 N_SAMPLES = 40
 COUNTS = (2, 4, 1, 2)

@@ -1,4 +1,4 @@
-"""What the files of a store are called and what is in them; README.md tells why."""
+"""What the files of a store are called and what is in them; README.md says why."""
 
 import json
 import os

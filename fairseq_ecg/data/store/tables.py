@@ -19,7 +19,7 @@ PLACES = {
     "position": pa.int8(),
     "pair_samples": pa.int32(),
 }
-"""Columns of the index with the place of a segment in its split."""
+"""Columns of the index with the position of a segment in its split."""
 
 FILES = {
     "root": pa.string(),
