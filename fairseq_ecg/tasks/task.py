@@ -5,8 +5,10 @@
 import dataclasses
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, List, Optional
 
 import numpy as np
@@ -91,7 +93,6 @@ class ECGTask(FairseqTask):
     def __init__(self, cfg: ECGTaskConfig):
         super().__init__(cfg)
         self._masking: BatchMasking | None = None
-        self._step_seeds: StepSeeds | None = None
         self._samples_of_update = 0.0
         self._may_skip_updates = False
         self._notes: dict | None = None
@@ -221,14 +222,15 @@ class ECGTask(FairseqTask):
             dataset: what :meth:`load_dataset` made.
             max_tokens: most samples in a batch.
             max_sentences: most items in a batch.
-            max_positions: has no meaning here.
-            ignore_invalid_inputs: has no meaning here.
+            max_positions: has no meaning here, nor has ``ignore_invalid_inputs``.
+            ignore_invalid_inputs: see there.
             required_batch_size_multiple: batches are smaller than this or a multiple of it.
             seed: of the order.
             epoch: the first epoch.
             data_buffer_size: batches to read ahead.
-            disable_iterator_cache: make a new iterator although there is one.
-            update_epoch_batch_itr: make a new iterator although there is one.
+            disable_iterator_cache: make a new iterator although there is one, as does
+                ``update_epoch_batch_itr``.
+            update_epoch_batch_itr: see there.
             options: further ones of fairseq's iterator: ranks, workers, a last batch left out.
         """
         caches = not disable_iterator_cache and not update_epoch_batch_itr
@@ -271,16 +273,13 @@ class ECGTask(FairseqTask):
         """
         model.train()
         model.set_num_updates(update_num)
-        self._seeds().seed_training(update_num)
-        if self._seeds().batch == 0:
+        self._seeds.seed_training(update_num)
+        if self._seeds.batch == 0:
             self._samples_of_update = 0.0
         sample = self._augmented(sample)
         device = sample["net_input"]["source"].device.type
-        try:
-            with torch.autocast(device, enabled=isinstance(optimizer, AMPOptimizer)):
-                loss, sample_size, log = criterion(model, sample)
-        except NonFiniteLossError as error:
-            raise self._with_names(error) from error
+        with self._named(), torch.autocast(device, enabled=isinstance(optimizer, AMPOptimizer)):
+            loss, sample_size, log = criterion(model, sample)
         if ignore_grad:
             loss = loss * 0
         optimizer.backward(loss)
@@ -300,21 +299,15 @@ class ECGTask(FairseqTask):
         Raises:
             NonFiniteLossError: one is NaN or infinite; the recordings are named.
         """
-        try:
+        with self._named():
             criterion.check_losses(gradient_norm)
-        except NonFiniteLossError as error:
-            raise self._with_names(error) from error
 
     def valid_step(self, sample, model, criterion):
         """Run one batch forward in evaluation mode; returns as :meth:`train_step`."""
         model.eval()
-        ids = sample["id"]
-        self._seeds().seed_validation(int(ids[0]))
-        with torch.no_grad():
-            try:
-                return self.method.evaluate(criterion, model, sample)
-            except NonFiniteLossError as error:
-                raise self._with_names(error) from error
+        self._seeds.seed_validation(int(sample["id"][0]))
+        with torch.no_grad(), self._named():
+            return self.method.evaluate(criterion, model, sample)
 
     def optimizer_step(self, optimizer, model, update_num) -> None:
         """Update the weights, unless every batch of the update was skipped."""
@@ -356,11 +349,17 @@ class ECGTask(FairseqTask):
     def load_state_dict(self, state_dict: dict) -> None:
         """Nothing: what is noted are the data at hand."""
 
-    def _with_names(self, error: NonFiniteLossError) -> NonFiniteLossError:
-        names = self.datasets[error.split].recordings.names(error.ids)
-        return NonFiniteLossError(error.criterion, error.parts, error.ids, names, error.split)
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Name the recordings where a loss is not finite."""
+        try:
+            yield
+        except NonFiniteLossError as error:
+            names = self.datasets[error.split].recordings.names(error.ids)
+            raise NonFiniteLossError(
+                error.criterion, error.parts, error.ids, names, error.split
+            ) from error
 
+    @cached_property
     def _seeds(self) -> StepSeeds:
-        if self._step_seeds is None:
-            self._step_seeds = StepSeeds(self.cfg.seed)
-        return self._step_seeds
+        return StepSeeds(self.cfg.seed)

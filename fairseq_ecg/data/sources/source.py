@@ -12,12 +12,7 @@ from fairseq_ecg.data.recording import Recording
 
 
 class Variables(NamedTuple):
-    """Variables of segments, beside the ECG, that a view or a target reads.
-
-    Args:
-        required: every segment must have them.
-        optional: read where a segment has them.
-    """
+    """Variables of segments, beside the ECG: those all must have, and those that some have."""
 
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()

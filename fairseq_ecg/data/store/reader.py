@@ -6,7 +6,7 @@ import stat
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -222,38 +222,23 @@ class Store:
                 )
             table = table.filter(pyarrow.compute.equal(table["split"], split))
 
-        def column(name: str) -> np.ndarray:
+        def with_missing(name: str) -> np.ndarray:
             return table[name].combine_chunks().fill_null(MISSING).to_numpy(zero_copy_only=False)
-
-        def plain(name: str) -> np.ndarray:
-            return table[name].to_numpy()
 
         def whole(name: str):
             return table[name].combine_chunks() if name in table.column_names else None
 
+        lists = {name: whole(name) for name in LIST_VARIABLES}
+        special = ("paths", "roots", "steps", "lists", "idx", "patient_id")
+        plain = [field.name for field in fields(Segments) if field.name not in special]
         return Segments(
             paths=whole("path"),
             roots=whole("root").dictionary_encode(),
             steps=whole("steps"),
-            lists={name: whole(name) for name in LIST_VARIABLES if name in table.column_names},
-            idx=column("idx"),
-            patient_id=column("patient_id"),
-            **{
-                name: plain(name)
-                for name in (
-                    "shard",
-                    "offset",
-                    "n_leads",
-                    "n_samples",
-                    "sample_rate",
-                    "crc32",
-                    "finite",
-                    "item",
-                    "pair",
-                    "position",
-                    "pair_samples",
-                )
-            },
+            lists={name: column for name, column in lists.items() if column is not None},
+            idx=with_missing("idx"),
+            patient_id=with_missing("patient_id"),
+            **{name: table[name].to_numpy() for name in plain},
         )
 
     def read(self, segments: Segments, rows: np.ndarray) -> Tensor | list[Tensor]:
