@@ -134,7 +134,7 @@ class ECGCriterion(FairseqCriterion):
                 raise self._error(sample, values)
 
     def _may_wait(self, device: torch.device) -> bool:
-        """Tell whether numbers are read at once: not in the midst of an update on a GPU.
+        """Return whether numbers are read at once: not in the midst of an update on a GPU.
 
         Whether a batch is left out has to be known before its backward pass.
         """
@@ -188,7 +188,7 @@ class ECGCriterion(FairseqCriterion):
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
-        """Tell fairseq to gather logging outputs as they are, since they may hold arrays."""
+        """Let fairseq gather logging outputs as they are, since they may hold arrays."""
         return False
 
 

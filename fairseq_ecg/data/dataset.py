@@ -266,7 +266,7 @@ class ECGDataset(Dataset):
         return ecgs, rates.tolist(), layout.expand(len(ecgs), -1)
 
     def _one_by_one(self, segments: SegmentBatch) -> tuple[list[Tensor], list[float], list[Tensor]]:
-        """Condition segments each by itself, as `_together` does."""
+        """Condition segments each by itself; there are layouts where ECGs are augmented."""
         ecgs, rates, layouts = [], [], []
         for row, recording in enumerate(segments.recordings()):
             selection = self._selection(recording.leads, segments, row)
@@ -277,7 +277,8 @@ class ECGDataset(Dataset):
             leads = selection.draw(rng)
             ecgs.append(self.conditioning(recording, leads).float())
             rates.append(recording.sample_rate)
-            layouts.append(torch.tensor(selection.rows(leads)))
+            if self.augmentations:
+                layouts.append(torch.tensor(selection.rows(leads)))
         return ecgs, rates, layouts
 
     def _selection(
