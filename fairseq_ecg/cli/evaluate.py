@@ -57,6 +57,7 @@ def evaluate(
     if split and not table:
         raise CycloptsError(msg="--split goes with --table; of a store say --manifest STORE/SPLIT")
     from fairseq_ecg.data.errors import DataError
+    from fairseq_ecg.data.targets import labels_of
     from fairseq_ecg.inference.evaluation import (
         evaluate,
         evaluate_recordings,
@@ -79,7 +80,7 @@ def evaluate(
             by_split, _ = read_labelled_recordings(table, [split], model.labels)
             description = described.description()
             return evaluate_recordings(model, *by_split[split], batch_size, description, on_error)
-        dataset = labelled_segments(model, manifest, labels, described.verify)
+        dataset = labelled_segments(model, manifest, labels_of(labels), described.verify)
         return evaluate(model, dataset, batch_size, on_error)
 
     trained = scores(None)

@@ -1,6 +1,6 @@
 """Asymmetric loss: easy negatives count little, the easiest of them nothing."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch.nn.functional as F
 from fairseq.criterions import register_criterion
@@ -10,22 +10,16 @@ from fairseq_ecg.criterions.binary_cross_entropy_with_logits import (
     BinaryCrossEntropyWithLogitsCriterion,
     BinaryCrossEntropyWithLogitsCriterionConfig,
 )
+from fairseq_ecg.ops.options import option
 
 
 @dataclass
 class AsymmetricLossCriterionConfig(BinaryCrossEntropyWithLogitsCriterionConfig):
     """Options of ``asymmetric_loss``: those of the cross entropy, and how it is asymmetric."""
 
-    gamma_positive: float = field(
-        default=0.0, metadata={"help": "exponent of 1 - p in the loss of a label that holds"}
-    )
-    gamma_negative: float = field(
-        default=4.0, metadata={"help": "exponent of p in the loss of a label that does not hold"}
-    )
-    margin: float = field(
-        default=0.05,
-        metadata={"help": "probability up to which a label that does not hold costs nothing"},
-    )
+    gamma_positive: float = option(0.0, "exponent of 1 - p in the loss of a label that holds")
+    gamma_negative: float = option(4.0, "exponent of p in the loss of a label that does not hold")
+    margin: float = option(0.05, "probability up to which a label that does not hold costs nothing")
 
 
 @register_criterion("asymmetric_loss", dataclass=AsymmetricLossCriterionConfig)

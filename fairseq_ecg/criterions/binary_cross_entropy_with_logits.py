@@ -2,7 +2,7 @@
 """Multi-label classification by binary cross entropy of logits: diagnosis and its metrics."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, List, Optional
 
 import numpy as np
@@ -12,23 +12,13 @@ from fairseq.criterions import register_criterion
 from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor, nn
+from torch import Tensor
 
-from fairseq_ecg.criterions.binary_cross_entropy import (
-    BinaryCrossEntropyCriterionConfig,
-    as_vector,
-    on_device,
-    stacked_labels,
-)
 from fairseq_ecg.criterions.cinc_score import ScoringWeights, cinc_scores, read_scoring_weights
-from fairseq_ecg.criterions.criterion import (
-    Computed,
-    ECGCriterion,
-    log_ratio,
-    log_share,
-    total,
-)
+from fairseq_ecg.criterions.criterion import log_ratio, log_share, total
+from fairseq_ecg.criterions.labels import LabelCriterion, LabelCriterionConfig, groups_of
 from fairseq_ecg.criterions.meters import log_areas, log_macro_f1
+from fairseq_ecg.ops.options import option
 
 AUC_AVERAGE_CHOICES = ChoiceEnum(["micro", "macro"])
 
@@ -37,75 +27,55 @@ _CINC_SCORES = ("o_score", "c_score", "i_score")
 
 
 @dataclass
-class BinaryCrossEntropyWithLogitsCriterionConfig(BinaryCrossEntropyCriterionConfig):
+class BinaryCrossEntropyWithLogitsCriterionConfig(LabelCriterionConfig):
     """Options of ``binary_cross_entropy_with_logits``."""
 
-    auc_average: AUC_AVERAGE_CHOICES = field(
-        default="macro",
-        metadata={
-            "help": "for data with valid classes: average auroc and auprc over classes (macro) or "
-            "take all entries at once (micro); without them they are micro either way, and "
-            "macro_auroc, macro_auprc are reported beside"
-        },
+    auc_average: AUC_AVERAGE_CHOICES = option(
+        "macro",
+        "for data with valid classes: average auroc and auprc over classes (macro) or "
+        "take all entries at once (micro); without them they are micro either way, and "
+        "macro_auroc, macro_auprc are reported beside",
     )
-    pos_weight: Optional[List[float]] = field(
-        default=None,
-        metadata={"help": "weight of the positives of each label, as in labels/pos_weight.txt"},
+    pos_weight: Optional[List[float]] = option(
+        None, "weight of the positives of each label, as in labels/pos_weight.txt"
     )
-    report_cinc_score: bool = field(
-        default=False, metadata={"help": "report the score of the PhysioNet/CinC Challenge 2021"}
-    )
-    weights_file: Optional[str] = field(
-        default=None, metadata={"help": "the Challenge's weights.csv, for report_cinc_score"}
-    )
-    per_log_keys: List[str] = field(
-        default_factory=list,
-        metadata={
-            "help": "keys of the batch that group its records by an id (-1: none), such as "
-            "question_type1; exact matches and areas are reported for each id as well"
-        },
+    report_cinc_score: bool = option(False, "report the score of the PhysioNet/CinC Challenge 2021")
+    weights_file: Optional[str] = option(None, "the Challenge's weights.csv, for report_cinc_score")
+    per_log_keys: List[str] = option(
+        [],
+        "keys of the batch that group its records by an id (-1: none), such as "
+        "question_type1; exact matches and areas are reported for each id as well",
     )
 
 
 @register_criterion(
     "binary_cross_entropy_with_logits", dataclass=BinaryCrossEntropyWithLogitsCriterionConfig
 )
-class BinaryCrossEntropyWithLogitsCriterion(ECGCriterion):
+class BinaryCrossEntropyWithLogitsCriterion(LabelCriterion):
     """Binary cross entropy, summed over records and labels; the sample size is their product.
 
     Where the batch has ``valid_classes`` (one list of class indices per record), predictions are
     counted and areas computed over those classes only.
     """
 
+    vectors = ("weight", "pos_weight")
+
     def __init__(self, cfg: BinaryCrossEntropyWithLogitsCriterionConfig, task):
         super().__init__(cfg, task)
+        _require_finite(self.pos_weight)
         self.threshold = cfg.threshold
-        self.weight = as_vector(cfg.weight)
-        self.pos_weight = _finite(as_vector(cfg.pos_weight))
-        self.report_auc = cfg.report_auc
         self.areas_by_class = cfg.auc_average == "macro"
         self.per_log_keys = list(cfg.per_log_keys)
         self.scoring_weights = _scoring_weights(cfg)
 
-    def compute(
-        self, model: nn.Module, sample: dict[str, Any], net_output: dict[str, Any], logits: Tensor
-    ) -> Computed:
-        """Compute the loss and count right and wrong predictions; see the base class."""
-        target = stacked_labels(model.get_targets(sample, net_output), logits)
-        self.weight = on_device(self.weight, logits, "weight")
-        self.pos_weight = on_device(self.pos_weight, logits, "pos_weight")
-        loss = self.loss(logits, target)
-        with torch.no_grad():
-            log = self._measure(sample, logits, target)
-        return [loss], self.sample_size(sample, target.numel()), log
-
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Sum the loss over ``(B, C)`` float32 logits and labels of 0 and 1."""
+        """See the base class."""
         return F.binary_cross_entropy_with_logits(
             logits, target, weight=self.weight, pos_weight=self.pos_weight, reduction="sum"
         )
 
-    def _measure(self, sample: dict[str, Any], logits: Tensor, target: Tensor) -> dict[str, Any]:
+    def measure(self, sample: dict[str, Any], logits: Tensor, target: Tensor) -> dict[str, Any]:
+        """See the base class."""
         prob = logits.sigmoid()
         predicted, true = prob > self.threshold, target == 1
         valid, count = torch.ones_like(true), float(true.numel())
@@ -171,16 +141,16 @@ class BinaryCrossEntropyWithLogitsCriterion(ECGCriterion):
     ) -> dict[str, Any]:
         """Tally the records of each id of each key in ``per_log_keys``."""
         log: dict[str, Any] = {}
-        for key in self.per_log_keys:
-            ids = torch.as_tensor(sample[key]).reshape(-1).cpu().numpy()
-            for group in np.unique(ids[ids != -1]):
-                rows, prefix = ids == group, f"{key}_{group}_"
-                log[f"{prefix}em_count"] = int(rows.sum())
-                sums = row_tallies[:, rows].sum(axis=1).tolist()
-                log |= {f"{prefix}{name}": n for name, n in zip(_TALLIES, sums, strict=True)}
-                if arrays is not None:
-                    y_true, y_score = arrays
-                    log |= self._entries(y_true[rows], y_score[rows], valid[rows], prefix)
+        ids_of = {
+            key: torch.as_tensor(sample[key]).reshape(-1).cpu().numpy() for key in self.per_log_keys
+        }
+        for prefix, rows in groups_of(ids_of):
+            log[f"{prefix}em_count"] = int(rows.sum())
+            sums = row_tallies[:, rows].sum(axis=1).tolist()
+            log |= {f"{prefix}{name}": n for name, n in zip(_TALLIES, sums, strict=True)}
+            if arrays is not None:
+                y_true, y_score = arrays
+                log |= self._entries(y_true[rows], y_score[rows], valid[rows], prefix)
         return log
 
     @staticmethod
@@ -209,7 +179,7 @@ class BinaryCrossEntropyWithLogitsCriterion(ECGCriterion):
             log_areas(logs, prefix)
 
 
-def _finite(pos_weight: Tensor | None) -> Tensor | None:
+def _require_finite(pos_weight: Tensor | None) -> None:
     """Refuse weights that make every loss NaN, also of recordings without the label."""
     if pos_weight is not None and not pos_weight.isfinite().all():
         labels = torch.nonzero(~pos_weight.isfinite()).flatten().tolist()
@@ -218,7 +188,6 @@ def _finite(pos_weight: Tensor | None) -> Tensor | None:
             "of which the training split has no positive recording: leave them out "
             "(fairseq-ecg prepare labels --columns), or give them a weight of 1"
         )
-    return pos_weight
 
 
 def _f1(meters) -> float:

@@ -1,7 +1,7 @@
 # ruff: noqa: UP045  (fairseq's argument parser knows typing.Optional alone)
 """Pre-training by contrastive multi-segment coding alone."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Optional
 
 import torch
@@ -17,22 +17,19 @@ from torch import Tensor, nn
 
 from fairseq_ecg.criterions.criterion import Computed, ECGCriterion, ECGCriterionConfig
 from fairseq_ecg.ops.cmsc import cmsc_loss, positive_pairs
+from fairseq_ecg.ops.options import option
 
 
 @dataclass
 class CMSCOptions(FairseqDataclass):
     """Options of the patient contrastive loss."""
 
-    temp: float = field(
-        default=0.1, metadata={"help": "temperature of the patient contrastive loss"}
-    )
-    eps: float = field(
-        default=1e-8, metadata={"help": "smallest norm that a feature vector is divided by"}
-    )
+    temp: float = option(0.1, "temperature of the patient contrastive loss")
+    eps: float = option(1e-8, "smallest norm that a feature vector is divided by")
     # A plain reference to model.all_gather would break every model that has no such option.
-    all_gather: Optional[bool] = field(
-        default="${oc.select:model.all_gather,false}",
-        metadata={"help": "contrast with the segments of all ranks, not of the own batch alone"},
+    all_gather: Optional[bool] = option(
+        "${oc.select:model.all_gather,false}",
+        "contrast with the segments of all ranks, not of the own batch alone",
     )
 
 

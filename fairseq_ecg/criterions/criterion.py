@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import reduce as fold
 from operator import add
 from typing import Any
@@ -15,6 +15,7 @@ from fairseq.logging import metrics
 from torch import Tensor, nn
 
 from fairseq_ecg.criterions.nonfinite import NonFiniteLossError, skip_message, suspects, zero_loss
+from fairseq_ecg.ops.options import option
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +29,10 @@ Computed = tuple[list[Tensor], "int | Tensor", dict[str, Any]]
 class ECGCriterionConfig(FairseqDataclass):
     """Options of every criterion."""
 
-    nonfinite_loss: NONFINITE_LOSS_CHOICES = field(
-        default="raise",
-        metadata={
-            "help": "what to do when the loss of a batch is NaN or infinite: raise an error that "
-            "names the records, or skip the batch (no gradient, a warning, counted as skipped)"
-        },
+    nonfinite_loss: NONFINITE_LOSS_CHOICES = option(
+        "raise",
+        "what to do when the loss of a batch is NaN or infinite: raise an error that "
+        "names the records, or skip the batch (no gradient, a warning, counted as skipped)",
     )
 
 
@@ -135,7 +134,7 @@ class ECGCriterion(FairseqCriterion):
                 raise self._error(sample, values)
 
     def _may_wait(self, device: torch.device) -> bool:
-        """Tell whether numbers are read at once: not in the midst of an update on a GPU.
+        """Return whether numbers are read at once: not in the midst of an update on a GPU.
 
         Whether a batch is left out has to be known before its backward pass.
         """
@@ -189,7 +188,7 @@ class ECGCriterion(FairseqCriterion):
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
-        """Tell fairseq to gather logging outputs as they are, since they may hold arrays."""
+        """Let fairseq gather logging outputs as they are, since they may hold arrays."""
         return False
 
 

@@ -1,6 +1,6 @@
 """Focal loss: binary cross entropy that attends to what is still predicted wrongly."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch.nn.functional as F
 from fairseq.criterions import register_criterion
@@ -10,15 +10,15 @@ from fairseq_ecg.criterions.binary_cross_entropy_with_logits import (
     BinaryCrossEntropyWithLogitsCriterion,
     BinaryCrossEntropyWithLogitsCriterionConfig,
 )
+from fairseq_ecg.ops.options import option
 
 
 @dataclass
 class FocalLossCriterionConfig(BinaryCrossEntropyWithLogitsCriterionConfig):
     """Options of ``focal_loss``: those of the cross entropy, and how strongly it focuses."""
 
-    gamma: float = field(
-        default=2.0,
-        metadata={"help": "exponent of the error that a loss is multiplied by; 0: cross entropy"},
+    gamma: float = option(
+        2.0, "exponent of the error that a loss is multiplied by; 0: cross entropy"
     )
 
 

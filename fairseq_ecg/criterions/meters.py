@@ -6,7 +6,7 @@ from typing import Any
 import fairseq.logging.meters
 import numpy as np
 from fairseq.logging import metrics
-from fairseq.logging.meters import Meter, MetersDict
+from fairseq.logging.meters import MetersDict
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 # fairseq never resets these aggregators and never reads them: arrays would only pile up in them.
@@ -109,6 +109,10 @@ class LabelCountsMeter(EvaluationMeter):
         self._counts = self._counts + counts
 
     def fn(self, meters: MetersDict) -> float:
+        """Value of the meter when it is asked for by its own key."""
+        return self.macro_f1()
+
+    def macro_f1(self) -> float:
         """F1 averaged over the labels that have positives and negatives, NaN if none has."""
         true_pos, false_pos, false_neg, true_neg = self._counts
         mixed = (true_pos + false_neg > 0) & (false_pos + true_neg > 0)
@@ -176,43 +180,29 @@ def log_areas(logging_outputs: Sequence[dict[str, Any]], prefix: str = "") -> No
     names = ["auroc", "auprc"]
     if not prefix and (arrays[0]["_y_score"].ndim == 2 or "_y_class" in arrays[0]):
         names += ["macro_auroc", "macro_auprc"]
-    key = f"_{prefix}auc"
-    derived = {f"{prefix}{name}": lambda meters, n=name: meters[key].areas()[n] for name in names}
-    meter = _evaluation_meter(key, AUCMeter, derived)
-    if meter is None:
-        return
-    for log in arrays:
-        meter.update(
-            log[f"_{prefix}y_score"], log[f"_{prefix}y_true"], log.get(f"_{prefix}y_class")
-        )
+    derived = {f"{prefix}{name}": lambda meter, n=name: meter.areas()[n] for name in names}
+    updates = [
+        [log.get(f"_{prefix}{array}") for array in ("y_score", "y_true", "y_class")]
+        for log in arrays
+    ]
+    _log(f"_{prefix}auc", AUCMeter, derived, updates)
 
 
 def log_macro_f1(logging_outputs: Sequence[dict[str, Any]]) -> None:
     """Log ``macro_f1`` from the arrays ``_label_counts`` in ``logging_outputs``, if any."""
     counts = [log["_label_counts"] for log in logging_outputs if "_label_counts" in log]
-    if not counts:
-        return
-    key = "_label_counts"
-    meter = _evaluation_meter(
-        key, LabelCountsMeter, {"macro_f1": lambda meters: meters[key].fn(meters)}
-    )
-    if meter is not None:
-        meter.update(sum(counts))
+    if counts:
+        macro_f1 = {"macro_f1": lambda meter: meter.macro_f1()}
+        _log("_label_counts", LabelCountsMeter, macro_f1, [[sum(counts)]])
 
 
 def log_regression(logging_outputs: Sequence[dict[str, Any]]) -> None:
     """Log the measures of the arrays ``_moments`` in ``logging_outputs``, if there are any."""
-    arrays = [log for log in logging_outputs if "_moments" in log]
-    if not arrays:
-        return
-    key = "_regression"
-    names = ("mae", "rmse", "r2", "pearson")
-    derived = {name: lambda meters, n=name: meters[key].measures()[n] for name in names}
-    meter = _evaluation_meter(key, MomentsMeter, derived)
-    if meter is None:
-        return
-    for log in arrays:
-        meter.update(log["_moments"], log["_units"])
+    updates = [(log["_moments"], log["_units"]) for log in logging_outputs if "_moments" in log]
+    if updates:
+        names = ("mae", "rmse", "r2", "pearson")
+        derived = {name: lambda meter, n=name: meter.measures()[n] for name in names}
+        _log("_regression", MomentsMeter, derived, updates)
 
 
 def install_meters() -> None:
@@ -223,10 +213,13 @@ def install_meters() -> None:
     fairseq.logging.meters.AUCMeter = AUCMeter
 
 
-def _evaluation_meter(
-    key: str, new_meter: type[EvaluationMeter], derived: dict[str, Callable]
-) -> Meter | None:
-    """Find or make a meter, with the values derived from it, in the aggregator of this evaluation.
+def _log(
+    key: str,
+    new_meter: type[EvaluationMeter],
+    derived: dict[str, Callable[[Any], float]],
+    updates: Sequence[Sequence[Any]],
+) -> None:
+    """Update a meter, from which values are derived, in the aggregator of this evaluation.
 
     That is the outermost one that ends with the evaluation. fairseq nests another one for every
     batch and computes all of its values: an area per batch that nobody looks at.
@@ -237,10 +230,12 @@ def _evaluation_meter(
             continue
         if key not in aggregator:
             aggregator.add_meter(key, new_meter(), priority=50)
-            for name, fn in derived.items():
-                aggregator.add_meter(name, MetersDict._DerivedMeter(fn), priority=20)
-        return aggregator[key]
-    return None
+            for name, of_meter in derived.items():
+                value = MetersDict._DerivedMeter(lambda meters, f=of_meter: f(meters[key]))
+                aggregator.add_meter(name, value, priority=20)
+        for update in updates:
+            aggregator[key].update(*update)
+        return
 
 
 def _auroc(scores: np.ndarray, targets: np.ndarray) -> float:

@@ -2,7 +2,7 @@
 """Binary classification with one head per question, of which each record answers some."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, List
 
 import numpy as np
@@ -11,28 +11,21 @@ import torch.nn.functional as F
 from fairseq.criterions import register_criterion
 from torch import Tensor, nn
 
-from fairseq_ecg.criterions.binary_cross_entropy import (
-    BinaryCrossEntropyCriterionConfig,
-    as_vector,
-    on_device,
-)
 from fairseq_ecg.criterions.criterion import Computed, ECGCriterion, log_share
+from fairseq_ecg.criterions.labels import LabelCriterionConfig, as_vector, groups_of, on_device
 from fairseq_ecg.criterions.meters import log_areas
+from fairseq_ecg.ops.options import option
 
 
 @dataclass
-class MultiHeadBinaryCrossEntropyCriterionConfig(BinaryCrossEntropyCriterionConfig):
+class MultiHeadBinaryCrossEntropyCriterionConfig(LabelCriterionConfig):
     """Options of ``multi_head_binary_cross_entropy``."""
 
-    log_per_class: bool = field(
-        default=False, metadata={"help": "report accuracy and areas for each head as well"}
-    )
-    per_log_keys: List[str] = field(
-        default_factory=list,
-        metadata={
-            "help": "keys of the batch that group its answers by an id (-1: none), such as "
-            "attribute_id; accuracy and areas are reported for each id as well"
-        },
+    log_per_class: bool = option(False, "report accuracy and areas for each head as well")
+    per_log_keys: List[str] = option(
+        [],
+        "keys of the batch that group its answers by an id (-1: none), such as "
+        "attribute_id; accuracy and areas are reported for each id as well",
     )
 
 
@@ -109,19 +102,17 @@ def _tallied(
 ) -> dict[str, Any]:
     """Count right answers, and pick score arrays where there are any, for each id of each group."""
     log: dict[str, Any] = {}
-    for key, ids in groups.items():
-        for group in np.unique(ids[ids != -1]):
-            chosen, prefix = ids == group, f"{key}_{group}_"
-            log[f"{prefix}count"] = int(chosen.sum())
-            log[f"{prefix}correct"] = int(right[chosen].sum())
-            for name in ("y_true", "y_score"):
-                if f"_{name}" in arrays:
-                    log[f"_{prefix}{name}"] = arrays[f"_{name}"][chosen]
+    for prefix, chosen in groups_of(groups):
+        log[f"{prefix}count"] = int(chosen.sum())
+        log[f"{prefix}correct"] = int(right[chosen].sum())
+        for name in ("y_true", "y_score"):
+            if f"_{name}" in arrays:
+                log[f"_{prefix}{name}"] = arrays[f"_{name}"][chosen]
     return log
 
 
 def _concatenated(rows: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Chain the values of all records; also tell how many each has."""
+    """Chain the values of all records; return also how many each has."""
     flat = [torch.as_tensor(row).reshape(-1) for row in rows]
     return torch.cat(flat), torch.tensor([len(row) for row in flat])
 

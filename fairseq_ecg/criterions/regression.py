@@ -3,7 +3,7 @@
 # ruff: noqa: UP006, UP035, UP045  (fairseq's argument parser knows typing.List and Optional alone)
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, List, Optional
 
 import torch
@@ -12,9 +12,10 @@ from fairseq.criterions import register_criterion
 from fairseq.dataclass import ChoiceEnum
 from torch import Tensor, nn
 
-from fairseq_ecg.criterions.binary_cross_entropy import as_vector, on_device, stacked_labels
 from fairseq_ecg.criterions.criterion import Computed, ECGCriterion, ECGCriterionConfig
+from fairseq_ecg.criterions.labels import as_vector, on_device, stacked_labels
 from fairseq_ecg.criterions.meters import log_regression
+from fairseq_ecg.ops.options import option
 
 LOSS_CHOICES = ChoiceEnum(["mse", "mae", "huber"])
 
@@ -23,14 +24,12 @@ LOSS_CHOICES = ChoiceEnum(["mse", "mae", "huber"])
 class RegressionCriterionConfig(ECGCriterionConfig):
     """Options of ``regression``."""
 
-    loss: LOSS_CHOICES = field(
-        default="mse", metadata={"help": "squared error, absolute error, or Huber's of delta 1"}
+    loss: LOSS_CHOICES = option("mse", "squared error, absolute error, or Huber's of delta 1")
+    target_mean: Optional[List[float]] = option(
+        None, "subtracted from each target before training; null: 0"
     )
-    target_mean: Optional[List[float]] = field(
-        default=None, metadata={"help": "subtracted from each target before training; null: 0"}
-    )
-    target_std: Optional[List[float]] = field(
-        default=None, metadata={"help": "each target is divided by it after that; null: 1"}
+    target_std: Optional[List[float]] = option(
+        None, "each target is divided by it after that; null: 1"
     )
 
 

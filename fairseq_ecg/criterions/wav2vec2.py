@@ -2,7 +2,7 @@
 """wav2vec 2.0 pre-training: find the quantized target of a masked frame among negatives."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, List, Optional
 
 import torch
@@ -22,6 +22,7 @@ from fairseq_ecg.criterions.criterion import (
 from fairseq_ecg.modules.wav2vec2 import Contrast
 from fairseq_ecg.ops.infonce import InfoNCE, count_correct, infonce
 from fairseq_ecg.ops.infonce_over_pool import infonce_over_pool
+from fairseq_ecg.ops.options import option
 
 _OWN_METRICS = {"loss", "nsignals", "sample_size", "skipped", "correct", "count"}
 
@@ -30,20 +31,16 @@ _OWN_METRICS = {"loss", "nsignals", "sample_size", "skipped", "correct", "count"
 class Wav2Vec2CriterionConfig(ECGCriterionConfig):
     """Options of ``wav2vec2``."""
 
-    infonce: bool = field(
-        default=False,
-        metadata={
-            "help": "use cross entropy over the positive and its negatives (InfoNCE); otherwise "
-            "each of them is told by itself whether it is the positive"
-        },
+    infonce: bool = option(
+        False,
+        "use cross entropy over the positive and its negatives (InfoNCE); otherwise "
+        "each of them is told by itself whether it is the positive",
     )
-    loss_weights: Optional[List[float]] = field(
-        default=None,
-        metadata={"help": "weights of the model's extra losses; one weight serves them all"},
+    loss_weights: Optional[List[float]] = option(
+        None, "weights of the model's extra losses; one weight serves them all"
     )
-    log_keys: List[str] = field(
-        default_factory=list,
-        metadata={"help": "keys of the model's output to log; in evaluation also logits, target"},
+    log_keys: List[str] = option(
+        [], "keys of the model's output to log; in evaluation also logits, target"
     )
 
 

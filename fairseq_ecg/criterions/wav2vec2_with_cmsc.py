@@ -1,7 +1,7 @@
 # ruff: noqa: UP045  (fairseq's argument parser knows typing.Optional alone)
 """ECG-FM's pre-training: wav2vec 2.0 together with contrastive multi-segment coding."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from fairseq.criterions import register_criterion
@@ -11,15 +11,14 @@ from fairseq_ecg.criterions.cmsc import CMSCOptions
 from fairseq_ecg.criterions.criterion import Computed
 from fairseq_ecg.criterions.wav2vec2 import Wav2Vec2Criterion, Wav2Vec2CriterionConfig
 from fairseq_ecg.ops.cmsc import cmsc_loss
+from fairseq_ecg.ops.options import option
 
 
 @dataclass
 class Wav2Vec2WithCMSCCriterionConfig(CMSCOptions, Wav2Vec2CriterionConfig):
     """Options of ``wav2vec2_with_cmsc``. ``all_gather`` is accepted and has no effect."""
 
-    cmsc_weights: Optional[float] = field(
-        default=None, metadata={"help": "weight of the patient contrastive loss (none: 1)"}
-    )
+    cmsc_weights: Optional[float] = option(None, "weight of the patient contrastive loss (none: 1)")
 
 
 @register_criterion("wav2vec2_with_cmsc", dataclass=Wav2Vec2WithCMSCCriterionConfig)

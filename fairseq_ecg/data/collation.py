@@ -1,9 +1,46 @@
-"""Bringing the ECGs of a batch to one length."""
+"""Joining the ECGs of a batch: which may be joined, and how they come to one length."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+from fairseq_ecg.data.errors import DataError
+
+
+class BatchCheck:
+    """Refuses segments of a batch that differ where they must not.
+
+    Args:
+        name: of the segment in each row of the batch, for messages.
+    """
+
+    def __init__(self, name: Callable[[int], str]):
+        self._name = name
+
+    def equal(self, counts: Sequence[int], what: str, remedy: str) -> None:
+        """Raise DataError unless all counts are equal.
+
+        Args:
+            counts: of each segment.
+            what: is counted.
+            remedy: what to do; ends the message.
+        """
+        for row, count in enumerate(counts):
+            if count != counts[0]:
+                raise DataError(
+                    f"{self._name(row)} has {count} {what}, but {self._name(0)} of the same batch "
+                    f"has {counts[0]}. {remedy}"
+                )
+
+    def all_have(self, key: str, are_there: Sequence[bool]) -> None:
+        """Raise DataError unless all segments have a variable, or none has it."""
+        if any(are_there) and not all(are_there):
+            other, holder = (self._name(are_there.index(value)) for value in (False, True))
+            raise DataError(
+                f"{other} has no {key!r}, but {holder} of the same batch has. "
+                "All files of a data set must agree: prepare them again"
+            )
 
 
 def target_length(lengths: Sequence[int], *, pad: bool, max_length: int | None) -> int:

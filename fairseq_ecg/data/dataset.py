@@ -1,179 +1,157 @@
-"""What all ECG data sets share: conditioning, random draws, order, collation, augmentation."""
+"""The data set of ECGs: a source, a view and a target, with conditioning, draws and collation."""
 
+import itertools
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fairseq_ecg.data.collation import collate_ecgs, target_length
+from fairseq_ecg.data.collation import BatchCheck, collate_ecgs, target_length
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.label_file import LabelFile
-from fairseq_ecg.data.manifest import Manifest, read_manifest
+from fairseq_ecg.data.options import DatasetOptions
 from fairseq_ecg.data.randomness import Stream, random_state, random_states
-from fairseq_ecg.data.recording import read_integer
+from fairseq_ecg.data.sources import SegmentBatch, Source, source_of
+from fairseq_ecg.data.targets import Target
+from fairseq_ecg.data.views import RecordingView, View
 from fairseq_ecg.ecg.conditioning import Conditioning, LeadStatistics
 from fairseq_ecg.ecg.leads import LeadSelection, lead_indices
-from fairseq_ecg.ecg.recording import Recording
 from fairseq_ecg.ops.augment import Augmentation, apply_batch, check_leads, draw_batch
 from fairseq_ecg.ops.masking import BatchMasking
 from fairseq_ecg.ops.philox import origins
 
 _LEADS_REMEDY = "Set task.leads_to_load to leads all recordings have, or enable_padding_leads=true"
-_LABELS_REMEDY = "All recordings of a data set need the same labels: correct the files"
 
 
-@dataclass(frozen=True, eq=False)
-class BatchRows:
-    """ECGs that become a batch, and what its draws depend on.
+class Samples(NamedTuple):
+    """Conditioned segments that become a batch.
 
     Args:
-        ids: ``(B,)`` index of the item of each.
-        positions: ``(B,)`` place of each in its item.
         ecgs: each ``(L, T_i)`` float32, or all of them as ``(B, L, T)``.
-        lengths: ``(B,)`` int64, T_i in samples.
-        sample_rates: ``(B,)`` in Hz; empty where nothing is augmented.
-        layouts: ``(B, L)`` int64, the standard position of the lead in each row; likewise.
+        columns: what else is known of them, by key, a value for each; None where there is none.
     """
 
-    ids: np.ndarray
-    positions: np.ndarray
     ecgs: Sequence[Tensor] | Tensor
-    lengths: np.ndarray
-    sample_rates: np.ndarray
-    layouts: np.ndarray
+    columns: Mapping[str, Sequence[Any]]
+
+    def apart(self) -> list[dict[str, Any]]:
+        """Return a sample for each."""
+        samples = []
+        for ecg, *values in zip(self.ecgs, *self.columns.values(), strict=True):
+            named = zip(self.columns, values, strict=True)
+            samples.append({"source": ecg} | {key: v for key, v in named if v is not None})
+        return samples
+
+    @classmethod
+    def joined(cls, samples: Sequence[dict[str, Any]]) -> "Samples":
+        """Join samples, in order."""
+        keys = dict.fromkeys(key for sample in samples for key in sample)
+        columns = {key: [sample.get(key) for sample in samples] for key in keys}
+        return cls(columns.pop("source"), columns)
+
+    def shapes(self) -> np.ndarray:
+        """Return L and T_i of each, ``(B, 2)``."""
+        if isinstance(self.ecgs, Tensor):
+            return np.tile(self.ecgs.shape[1:], (len(self.ecgs), 1))
+        return np.array([ecg.shape for ecg in self.ecgs])
 
 
-class ECGDataset(Dataset, ABC):
-    """ECGs listed in a manifest, conditioned, collated and augmented.
+class ECGDataset(Dataset):
+    """ECGs of a split, conditioned, collated and augmented.
+
+    A *source* reads segments, a *view* makes items of them, and a *target* says what the items are
+    compared with; any source serves any view and target.
 
     Every draw that concerns an item comes from a random state of its own, keyed by seed, epoch,
-    index and segment: the content of a batch does not depend on workers or order. Augmentations
-    are drawn with the batch, by whoever makes it, and applied by `augment` once it is where it is
-    used.
+    index and position: the content of a batch does not depend on workers or order. Augmentations
+    are drawn with the batch, by the process that makes it, and applied by `augment` on the device
+    where the batch is used.
 
     Args:
-        manifest_path: manifest of the split.
-        sample_rate: rate in Hz that all recordings must have. None: any.
-        leads_to_load: leads to load, in the order of their rows, as `lead_indices` reads them.
-        leads_bucket: leads of which each item gets one, drawn at random; it comes last.
-        pad: whether batches are as long as their longest ECG, with a padding mask, instead of as
-            short as their shortest.
-        pad_leads: whether ECGs have twelve rows, zeros in place of leads that are not loaded.
-        filter: whether every lead is cleaned by ``neurokit2.ecg_clean``.
-        normalize: whether leads are normalised by the statistics in ``mean_path`` and ``std_path``.
-        mean_path: text file of the mean of each of the twelve leads.
-        std_path: text file of the standard deviation of each of the twelve leads.
-        min_sample_size: items with fewer samples are dropped. None: none are.
-        max_sample_size: ECGs with more samples are cropped at random. None: none are.
-        num_batch_buckets: number of lengths to which batches are padded. 0: each its own.
-        precompute_mask_indices: refused; see ``masking``.
+        path: of the split: a manifest, or ``STORE/train`` of a store.
+        view: how an item is made of segments.
+        target: what items carry to be compared with.
+        source: makes the source of ``path``, ``grouped`` and ``min_samples``. Default: `source_of`
+            the path.
         augmentations: drawn for batches, in this order, if ``training``.
         training: whether ECGs are augmented.
         masking: what the model has masked in each batch. None: batches say nothing of masks.
-        label: whether items carry labels.
-        label_file: ``.npy`` file of labels, by ``idx``. None: recordings hold their own ``label``.
-        missing_labels: what a NaN in ``label_file`` is: "error", or "ignore" to leave it to the
-            loss.
         shuffle: whether `ordered_indices` is random within items of one length.
         seed: of all draws.
-        nan_policy: what becomes of samples that are NaN or infinite: "error" raises DataError,
-            "zero" makes them 0, "keep" leaves them as fairseq_signals does.
+        options: those of `DatasetOptions`.
 
     Raises:
-        DataError: the manifest, the label file or the statistics cannot be used.
+        DataError: the manifest or the statistics cannot be used.
         ValueError: settings that contradict each other.
     """
 
     def __init__(
         self,
-        manifest_path: str | os.PathLike,
+        path: str | os.PathLike,
+        view: View | None = None,
+        target: Target | None = None,
         *,
-        sample_rate: float | None = None,
-        leads_to_load: str | Iterable[int | str] | None = None,
-        leads_bucket: str | Iterable[int | str] | None = None,
-        pad: bool = False,
-        pad_leads: bool = False,
-        filter: bool = False,
-        normalize: bool = False,
-        mean_path: str | os.PathLike | None = None,
-        std_path: str | os.PathLike | None = None,
-        min_sample_size: int | None = None,
-        max_sample_size: int | None = None,
-        num_batch_buckets: int = 0,
-        precompute_mask_indices: bool = False,
+        source: Callable[..., Source] | None = None,
         augmentations: Sequence[Augmentation] = (),
         training: bool = False,
         masking: BatchMasking | None = None,
-        label: bool = False,
-        label_file: str | os.PathLike | None = None,
-        missing_labels: str = "error",
         shuffle: bool = True,
         seed: int = 1,
-        nan_policy: str = "error",
+        **options,
     ):
-        if precompute_mask_indices:
-            raise ValueError(
-                "precompute_mask_indices=true is not supported (it never worked in "
-                "fairseq_signals): set it to false, batches carry their masks without it"
-            )
-        if max_sample_size is not None and max_sample_size < 1:
-            raise ValueError(f"max_sample_size={max_sample_size}: give a positive number or null")
-        if num_batch_buckets > 0 and not pad:
-            raise ValueError("num_batch_buckets needs enable_padding=true")
-        if normalize and (mean_path is None or std_path is None):
-            raise ValueError("normalize=true needs mean_path and std_path")
-
+        self.options = DatasetOptions(**options)
+        self.view = view or RecordingView()
+        self.target = target or Target()
+        bucket = self.options.leads_bucket
         self.lead_selection = LeadSelection(
-            tuple(lead_indices(leads_to_load)),
-            bucket=None if leads_bucket is None else tuple(lead_indices(leads_bucket)),
-            pad=pad_leads,
+            tuple(lead_indices(self.options.leads_to_load)),
+            bucket=None if bucket is None else tuple(lead_indices(bucket)),
+            pad=self.options.pad_leads,
         )
-        self.augmentations = tuple(augmentations) if training else ()
-        for layout in self.lead_selection.row_layouts():
-            check_leads(self.augmentations, layout)
-        self.conditioning = Conditioning(
-            pad_leads=pad_leads,
-            sample_rate=sample_rate,
-            filter=filter,
-            statistics=LeadStatistics.read(mean_path, std_path) if normalize else None,
-            nan_policy=nan_policy,
+        self.augmentations = (*self.view.augmentations, *augmentations) if training else ()
+        self._check_leads(self.lead_selection)
+        self.conditioning = _conditioning(self.options)
+        self.source = (source or source_of(path))(
+            path, grouped=self.view.grouped, min_samples=self.options.min_sample_size
         )
-        self.manifest = self._read_manifest(manifest_path, min_sample_size)
-        self.sizes = self.manifest.sizes
+        self.sizes = self.source.sizes
+        longest = self.options.max_sample_size
+        self._cropped_sizes = self.sizes if longest is None else np.minimum(self.sizes, longest)
+        self._bucketed_sizes = _bucket_sizes(self._cropped_sizes, self.options.num_batch_buckets)
         self.masking = masking
-        self.label = label
-        self.label_file = (
-            LabelFile(label_file, missing=missing_labels == "ignore")
-            if label and label_file
-            else None
-        )
-        self.pad = pad
-        self.max_sample_size = max_sample_size
-        self._cropped_sizes = (
-            self.sizes if max_sample_size is None else np.minimum(self.sizes, max_sample_size)
-        )
         self.shuffle = shuffle
         self.seed = seed
-        self._bucketed_sizes = self._bucket_sizes(num_batch_buckets) if num_batch_buckets else None
         # In shared memory, so that workers that outlive an epoch see the next one begin.
         self._epoch = torch.ones((), dtype=torch.int64).share_memory_()
 
     def __len__(self) -> int:
-        return len(self.manifest)
+        return len(self.sizes)
 
-    @abstractmethod
-    def __getitem__(self, index: int) -> Any:
-        """One sample, or a list of samples, for `collate`."""
+    def __getitem__(self, index: int) -> dict[str, Any] | list[dict[str, Any]]:
+        """Item ``index``: one sample, or several where the view has several in an item.
 
-    def __getitems__(self, indices: Sequence[int]) -> Sequence[Any]:
+        Each has ``id``, ``source`` (L, T) float32, ``sample_rate`` in Hz, what view and target
+        say, and where needed ``position`` in the item and ``layout`` (L,) of the leads.
+        """
+        samples = self.__getitems__([range(len(self))[index]]).apart()
+        return samples if self._has_positions else samples[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> Samples:
         """Items of a batch, for `collate`: what PyTorch's loader asks for in place of each."""
-        return [self[index] for index in indices]
+        variables = self.view.variables.and_those(self.target.variables)
+        segments = self.source.read(indices, variables, self.view.copies)
+        ecgs, sample_rates, layouts = self._together(segments) or self._one_by_one(segments)
+        columns = {"id": segments.ids, "sample_rate": sample_rates}
+        if self._has_positions:
+            columns["position"] = segments.positions
+        if self.augmentations:
+            columns["layout"] = layouts
+        columns |= self.view.columns(segments)
+        return Samples(ecgs, columns | self.target.columns(segments))
 
     @property
     def epoch(self) -> int:
@@ -186,7 +164,7 @@ class ECGDataset(Dataset, ABC):
 
     def size(self, index: int) -> int:
         """Length of an item in samples, cropped to ``max_sample_size`` unless padding."""
-        return int(self.sizes[index] if self.pad else self._cropped_sizes[index])
+        return int(self.sizes[index] if self.options.pad else self._cropped_sizes[index])
 
     def ordered_indices(self) -> np.ndarray:
         """Indices from long to short, random among equals, or in manifest order without shuffling.
@@ -211,33 +189,38 @@ class ECGDataset(Dataset, ABC):
         Returns:
             One path for each.
         """
-        return [self._path(int(index)) for index in ids]
+        return [self.source.name(int(index)) for index in ids]
 
-    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def collate(self, samples: Samples | Sequence[Any]) -> dict[str, Any]:
         """Make a batch.
 
         Args:
-            samples: items of this data set.
+            samples: what `__getitems__` returned, or a list of items.
 
         Returns:
             ``id`` (B,) int64; ``net_input`` with ``source`` (B, L, T) float32 and, if padding,
             ``padding_mask`` (B, L, T) bool, True where padded; for a model that masks, there too
             ``origins`` (B, 4) int64, of which the model draws its negatives, and what
-            `BatchMasking.draw` returns; ``label`` (B, C) if there are labels; ``augmentation``,
-            what `augment` applies, if there is any. Empty for no samples.
+            `BatchMasking.draw` returns; what view and target join; ``augmentation``, what
+            `augment` applies, if there is any. Empty for no samples.
 
         Raises:
             DataError: the samples differ in their number of leads or labels.
         """
         if not samples:
             return {}
-        batch = {
-            "id": torch.tensor([sample["id"] for sample in samples]),
-            **self._collate_sources(samples),
+        if not isinstance(samples, Samples):
+            listed = itertools.chain.from_iterable(samples) if self._has_positions else samples
+            samples = Samples.joined(list(listed))
+        columns = samples.columns
+        check = BatchCheck(lambda row: self.source.name(int(columns["id"][row])))
+        check.equal(samples.shapes()[:, 0], "leads", _LEADS_REMEDY)
+        return {
+            "id": torch.from_numpy(np.asarray(columns["id"])),
+            **self._collate_ecgs(samples),
+            **self.view.collate(columns),
+            **self.target.collate(columns, check),
         }
-        if self.label:
-            batch["label"] = self._stack_labels(samples)
-        return batch
 
     def augment(self, batch: dict[str, Any]) -> Tensor:
         """Augment the ECGs of a batch, on whichever device it is by now.
@@ -254,129 +237,124 @@ class ECGDataset(Dataset, ABC):
             return source
         return apply_batch(source, self.augmentations, batch["augmentation"]).to(source.dtype)
 
-    def _read_manifest(self, path: str | os.PathLike, min_sample_size: int | None) -> Manifest:
-        return read_manifest(path, min_sample_size)
+    @property
+    def _has_positions(self) -> bool:
+        """Whether an item is a list of samples, each at a position of its own."""
+        return self.view.grouped or self.view.copies > 1
 
-    def _path(self, index: int) -> str:
-        return os.path.join(self.manifest.root, self.manifest[index].path)
+    def _random_state(self, index: int, position: int, stream: Stream) -> np.random.RandomState:
+        return random_state(self.seed, self.epoch, int(index), int(position), stream)
 
-    def _where(self, path: str, line: int) -> str:
-        return f"{path} ({self.manifest.path}, line {line})"
+    def _check_leads(self, selection: LeadSelection) -> None:
+        for layout in selection.row_layouts():
+            check_leads(self.augmentations, layout)
 
-    def _bucket_sizes(self, n_buckets: int) -> np.ndarray:
-        """Length to which each item is padded: the smallest of ``n_buckets`` that holds it."""
-        sizes = self._cropped_sizes
-        percentiles = np.linspace(0, 100, n_buckets + 1)[1:]
-        buckets = np.unique(np.percentile(sizes, percentiles, method="lower"))
-        return buckets[np.searchsorted(buckets, sizes)]
-
-    def _random_state(self, index: int, segment: int, stream: Stream) -> np.random.RandomState:
-        return random_state(self.seed, self.epoch, index, segment, stream)
-
-    def _source(
-        self, recording: Recording, selection: LeadSelection, index: int, segment: int = 0
-    ) -> dict[str, Any]:
-        """What an item holds of its ECG.
+    def _together(self, segments: SegmentBatch) -> tuple[Tensor, list[float], Tensor] | None:
+        """Condition segments at once, where they call for nothing but plain arithmetic.
 
         Returns:
-            ``source`` (L, T) float32, ``sample_rate`` in Hz and, where ECGs are augmented,
-            ``layout``, the standard position of the lead in each row.
+            ECGs (B, L, T), their sampling rates and their layouts (B, L), or None.
         """
-        rng = self._random_state(index, segment, Stream.LEAD_BUCKET) if selection.bucket else None
-        leads = selection.draw(rng)
-        source = self.conditioning(recording, leads).float()
-        sample = {"source": source, "sample_rate": recording.sample_rate}
-        if self.augmentations:
-            sample["layout"] = selection.rows(leads)
-        return sample
+        if segments.ecgs is None or self.lead_selection.bucket is not None:
+            return None
+        leads = list(self.lead_selection.leads)
+        rates = segments.sample_rates
+        ecgs = self.conditioning.of_batch(segments.ecgs, rates, leads, segments.are_finite)
+        if ecgs is None:
+            return None
+        layout = torch.tensor(self.lead_selection.rows(leads))
+        return ecgs, rates.tolist(), layout.expand(len(ecgs), -1)
 
-    @property
-    def _label_keys(self) -> tuple[str, ...]:
-        """Variables of a ``.mat`` file that its labels are found by."""
-        if not self.label:
-            return ()
-        return ("label",) if self.label_file is None else ("idx",)
+    def _one_by_one(self, segments: SegmentBatch) -> tuple[list[Tensor], list[float], list[Tensor]]:
+        """Condition segments each by itself; there are layouts where ECGs are augmented."""
+        ecgs, rates, layouts = [], [], []
+        for row, recording in enumerate(segments.recordings()):
+            selection = self._selection(recording.leads, segments, row)
+            rng = None
+            if selection.bucket:
+                key = segments.ids[row], segments.positions[row]
+                rng = self._random_state(*key, Stream.LEAD_BUCKET)
+            leads = selection.draw(rng)
+            ecgs.append(self.conditioning(recording, leads).float())
+            rates.append(recording.sample_rate)
+            if self.augmentations:
+                layouts.append(torch.tensor(selection.rows(leads)))
+        return ecgs, rates, layouts
 
-    def _labels(self, mat: dict[str, np.ndarray], where: str) -> Tensor:
-        """Labels of an item, ``(C,)`` in the dtype they are stored in."""
-        if self.label_file is not None:
-            return self.label_file.row(read_integer(mat, "idx", where), where)
-        labels = mat["label"]
-        if labels.ndim != 2 or len(labels) != 1 or labels.dtype.kind not in "fiub":
-            raise DataError(
-                f"{where}: 'label' must be numbers of shape (1, labels), found {labels.dtype} of "
-                f"shape {labels.shape}. Correct the file, or set task.label_file"
-            )
-        return torch.from_numpy(labels[0])
+    def _selection(
+        self, own: list[int | str] | None, segments: SegmentBatch, row: int
+    ) -> LeadSelection:
+        """Leads of one segment: its own come before the configured ones."""
+        if own is None:
+            return self.lead_selection
+        try:
+            selection = replace(self.lead_selection, leads=tuple(lead_indices(own)))
+            self._check_leads(selection)
+        except ValueError as error:
+            where = segments.where(row)
+            raise DataError(f"{where}: its 'lead' cannot be used: {error}") from error
+        return selection
 
-    def _collate_sources(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def _collate_ecgs(self, samples: Samples) -> dict[str, Any]:
         """Make ``net_input`` of a batch and, where ECGs are augmented, draw ``augmentation``."""
-        ecgs = [sample["source"] for sample in samples]
-        self._check_equal(samples, [len(ecg) for ecg in ecgs], "leads", _LEADS_REMEDY)
-        augmented = bool(self.augmentations)
-        return self._batch_of(
-            BatchRows(
-                ids=np.array([sample["id"] for sample in samples]),
-                positions=np.array([sample.get("position", 0) for sample in samples]),
-                ecgs=ecgs,
-                lengths=np.array([ecg.shape[-1] for ecg in ecgs]),
-                sample_rates=np.array([s["sample_rate"] for s in samples] if augmented else []),
-                layouts=np.array([s["layout"] for s in samples] if augmented else []),
-            )
-        )
-
-    def _batch_of(self, rows: BatchRows) -> dict[str, Any]:
-        """Do what `_collate_sources` does, with ECGs of equally many leads."""
-        length = target_length(rows.lengths, pad=self.pad, max_length=self.max_sample_size)
+        options, columns = self.options, samples.columns
+        ids, lengths = np.asarray(columns["id"]), samples.shapes()[:, 1]
+        positions = np.asarray(columns.get("position", np.zeros_like(ids)))
+        length = target_length(lengths, pad=options.pad, max_length=options.max_sample_size)
         if self._bucketed_sizes is not None:
-            length = max(length, int(self._bucketed_sizes[rows.ids].max()))
-        starts = np.zeros(len(rows.ids), np.int64)
+            length = max(length, int(self._bucketed_sizes[ids].max()))
+        starts = np.zeros_like(ids)
 
         def crop_start(row: int, surplus: int) -> int:
-            index, position = int(rows.ids[row]), int(rows.positions[row])
-            rng = self._random_state(index, position, Stream.CROP)
+            rng = self._random_state(ids[row], positions[row], Stream.CROP)
             starts[row] = rng.randint(0, surplus + 1)
             return int(starts[row])
 
-        source, padding_mask = collate_ecgs(rows.ecgs, length, crop_start, mask_padding=self.pad)
-        batch: dict[str, Any] = {"net_input": {"source": source}}
-        if self.pad:
-            batch["net_input"]["padding_mask"] = padding_mask
+        source, padding_mask = collate_ecgs(samples.ecgs, length, crop_start, options.pad)
+        net_input: dict[str, Any] = {"source": source}
+        batch: dict[str, Any] = {"net_input": net_input}
+        if options.pad:
+            net_input["padding_mask"] = padding_mask
         if self.masking is None and not self.augmentations:
             return batch
-        ids, positions = torch.from_numpy(rows.ids), torch.from_numpy(rows.positions)
-        starts_of_numbers = origins(self.seed, self.epoch, ids, positions)
-        valid = np.minimum(rows.lengths, length)
+        keys = torch.from_numpy(ids), torch.from_numpy(positions)
+        starts_of_numbers = origins(self.seed, self.epoch, *keys)
+        valid = np.minimum(lengths, length)
         if self.masking is not None:
-            rngs = random_states(self.seed, self.epoch, rows.ids, rows.positions, Stream.MASK)
-            batch["net_input"] |= {
-                "origins": starts_of_numbers,
-                **self.masking.draw(length, valid.tolist(), rngs),
-            }
+            rngs = random_states(self.seed, self.epoch, ids, positions, Stream.MASK)
+            net_input["origins"] = starts_of_numbers
+            net_input |= self.masking.draw(length, valid.tolist(), rngs)
         if self.augmentations:
+            layouts = columns["layout"]
             batch["augmentation"] = draw_batch(
                 self.augmentations,
                 starts_of_numbers,
-                sample_rates=torch.from_numpy(rows.sample_rates).float(),
-                lengths=torch.from_numpy(rows.lengths),
-                layouts=torch.from_numpy(rows.layouts),
+                sample_rates=torch.tensor(columns["sample_rate"], dtype=torch.float32),
+                lengths=torch.from_numpy(lengths),
+                layouts=layouts if isinstance(layouts, Tensor) else torch.stack(layouts),
                 starts=torch.from_numpy(starts),
                 valid=torch.from_numpy(valid),
             )
         return batch
 
-    def _stack_labels(self, samples: Sequence[dict[str, Any]]) -> Tensor:
-        labels = [sample["label"] for sample in samples]
-        self._check_equal(samples, [len(label) for label in labels], "labels", _LABELS_REMEDY)
-        return torch.stack(labels)
 
-    def _check_equal(
-        self, samples: Sequence[dict[str, Any]], counts: list[int], what: str, remedy: str
-    ) -> None:
-        for sample, count in zip(samples, counts, strict=True):
-            if count != counts[0]:
-                first, other = self.names([samples[0]["id"], sample["id"]])
-                raise DataError(
-                    f"{other} has {count} {what}, but {first} of the same batch has {counts[0]}. "
-                    f"{remedy}"
-                )
+def _conditioning(options: DatasetOptions) -> Conditioning:
+    statistics = None
+    if options.normalize:
+        statistics = LeadStatistics.read(options.mean_path, options.std_path)
+    return Conditioning(
+        pad_leads=options.pad_leads,
+        sample_rate=options.sample_rate,
+        filter=options.filter,
+        statistics=statistics,
+        nan_policy=options.nan_policy,
+    )
+
+
+def _bucket_sizes(sizes: np.ndarray, n_buckets: int) -> np.ndarray | None:
+    """Length to which each item is padded: the smallest of ``n_buckets`` that holds it."""
+    if not n_buckets:
+        return None
+    percentiles = np.linspace(0, 100, n_buckets + 1)[1:]
+    buckets = np.unique(np.percentile(sizes, percentiles, method="lower"))
+    return buckets[np.searchsorted(buckets, sizes)]

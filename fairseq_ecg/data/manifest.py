@@ -79,6 +79,14 @@ class Manifest:
     def __getitem__(self, index: int) -> Entry:
         return Entry(self.names[index].decode(), int(self.sizes[index]), int(self.lines[index]))
 
+    def files(self, index: int) -> list[str]:
+        """Return the paths of the files of an entry."""
+        return [os.path.join(self.root, self[index].path)]
+
+    def name(self, index: int) -> str:
+        """Name an entry in one path."""
+        return self.files(index)[0]
+
 
 @dataclass(frozen=True, eq=False)
 class CMSCManifest(Manifest):
@@ -102,6 +110,19 @@ class CMSCManifest(Manifest):
         segments = tuple(map(int, self.segments[index].split(b",")))
         return CMSCEntry(entry.path, entry.n_samples, entry.line, segments)
 
+    def files(self, index: int) -> list[str]:
+        """Return the paths of the files of an entry."""
+        entry = self[index]
+        return [self._file(entry.prefix, segment) for segment in entry.segments]
+
+    def name(self, index: int) -> str:
+        """Name an entry in one path."""
+        entry = self[index]
+        return self._file(entry.prefix, "{" + ",".join(map(str, entry.segments)) + "}")
+
+    def _file(self, prefix: str, segment: int | str) -> str:
+        return os.path.join(self.root, f"{prefix}_{segment}.{self.extension}")
+
 
 def read_manifest(path: str | os.PathLike, min_samples: int | None = None) -> Manifest:
     """Read a plain manifest.
@@ -118,21 +139,8 @@ def read_manifest(path: str | os.PathLike, min_samples: int | None = None) -> Ma
     """
     path = os.fspath(path)
     root, lines = _read_lines(path)
-    names, sizes, numbers = [], [], []
-    n_short = 0
-    for number, (name, size) in _rows(path, lines, first_line=2, n_columns=2, meaning=_PLAIN_ROW):
-        path_below(f"{path}, line {number}", name, "a file", "the root directory of line 1")
-        n_samples = _n_samples(path, number, size)
-        if min_samples is not None and n_samples < min_samples:
-            n_short += 1
-            continue
-        names.append(name.encode())
-        sizes.append(n_samples)
-        numbers.append(number)
-    report(path, len(names), [(n_short, f"shorter than {min_samples} samples")])
-    return Manifest(
-        path, root, np.array(names), np.array(sizes, np.int64), np.array(numbers, np.int64)
-    )
+    columns = _columns(path, lines, min_samples, first_line=2, n_columns=2, meaning=_PLAIN_ROW)
+    return Manifest(path, root, *columns[:3])
 
 
 def read_cmsc_manifest(path: str | os.PathLike, min_samples: int | None = None) -> CMSCManifest:
@@ -161,35 +169,29 @@ def read_cmsc_manifest(path: str | os.PathLike, min_samples: int | None = None) 
             "from the plain manifests"
         )
     plain_name(f"{path}, line 2", f"x.{extension}", "a file")
-    names, sizes, numbers, segments = [], [], [], []
+    columns = _columns(path, lines, min_samples, first_line=3, n_columns=4, meaning=_CMSC_ROW)
+    return CMSCManifest(path, root, *columns[:3], extension, columns[3])
+
+
+def _columns(path: str, lines: list[str], min_samples: int | None, **row) -> tuple[np.ndarray, ...]:
+    """Return names, sizes, line numbers and segments of the lines that are kept."""
+    kept = []
     n_short = n_single = 0
-    for number, (name, size, _, listed) in _rows(
-        path, lines, first_line=3, n_columns=4, meaning=_CMSC_ROW
-    ):
+    for number, (name, size, *others) in _rows(path, lines, **row):
         path_below(f"{path}, line {number}", name, "a file", "the root directory of line 1")
         n_samples = _n_samples(path, number, size)
-        paired = _paired_segments(path, number, listed)
+        segments = _paired_segments(path, number, others[-1]) if others else b"0"
         if min_samples is not None and n_samples < min_samples:
             n_short += 1
-            continue
-        if not paired:
+        elif not segments:
             n_single += 1
-            continue
-        names.append(name.encode())
-        sizes.append(n_samples)
-        numbers.append(number)
-        segments.append(paired)
+        else:
+            kept.append((name.encode(), n_samples, number, segments))
     dropped = [(n_short, f"shorter than {min_samples} samples"), (n_single, "of a single segment")]
-    report(path, len(names), dropped)
-    return CMSCManifest(
-        path,
-        root,
-        np.array(names),
-        np.array(sizes, np.int64),
-        np.array(numbers, np.int64),
-        extension,
-        np.array(segments),
-    )
+    report(path, len(kept), dropped)
+    names, sizes, numbers, segments = zip(*kept, strict=True)
+    sizes, numbers = np.array(sizes, np.int64), np.array(numbers, np.int64)
+    return np.array(names), sizes, numbers, np.array(segments)
 
 
 def _read_lines(path: str) -> tuple[str, list[str]]:

@@ -64,11 +64,13 @@ class Recording:
         where: names file, manifest and line in error messages.
         feats: ``(L, T)`` real, rows in standard order of the leads.
         sample_rate: in Hz.
+        leads: which are to be loaded, if its file says that.
     """
 
     where: str
     feats: np.ndarray
     sample_rate: float
+    leads: list[int | str] | None = None
 
     @property
     def n_samples(self) -> int:

@@ -5,16 +5,16 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
 from fairseq_ecg.data.cells import cell
+from fairseq_ecg.data.dataset import ECGDataset
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.file_dataset import FileECGDataset
-from fairseq_ecg.data.store import StoreECGDataset, is_store
+from fairseq_ecg.data.sources import source_of
+from fairseq_ecg.data.targets import Labels
 from fairseq_ecg.ecg.preprocessing import check_choice
 from fairseq_ecg.inference.aggregation import aggregate
 from fairseq_ecg.inference.apart import computed_apart
@@ -70,29 +70,22 @@ class Evaluation:
 
 
 def labelled_segments(
-    model: ECGModel,
-    manifest: str | os.PathLike,
-    label_file: Path | None,
-    verify: bool = False,
-) -> FileECGDataset | StoreECGDataset:
+    model: ECGModel, manifest: str | os.PathLike, labels: Labels, verify: bool = False
+) -> ECGDataset:
     """Return the prepared segments of a manifest, in its order, as the network needs them.
 
     Args:
         model: the network.
         manifest: ``<split>.tsv``, or a split of a store, ``STORE/<split>``.
-        label_file: ``y.npy``; None: segments hold their own labels.
+        labels: of the segments, see :func:`fairseq_ecg.data.labels_of`.
         verify: whether the checksums of a store are compared.
     """
-    folder = os.fspath(manifest).rpartition("/")[0]
-    form = FileECGDataset
-    if folder and is_store(folder):
-        form = partial(StoreECGDataset, verify=verify)
-    dataset = form(
+    dataset = ECGDataset(
         manifest,
+        target=labels,
+        source=source_of(manifest, verify=verify),
         leads_to_load=model.preprocessing.leads,
         pad_leads=model.preprocessing.pad_leads,
-        label=True,
-        label_file=label_file,
         pad=True,
         shuffle=False,
     )
@@ -101,7 +94,7 @@ def labelled_segments(
 
 
 def evaluate(
-    model: ECGModel, dataset: FileECGDataset, batch_size: int, on_error: str = "raise"
+    model: ECGModel, dataset: ECGDataset, batch_size: int, on_error: str = "raise"
 ) -> Evaluation:
     """Score a network per recording, by the aggregated probabilities of its segments.
 
@@ -126,7 +119,7 @@ def evaluate(
     if batch_size < 1:
         raise DataError(f"batch_size={batch_size}: must be positive")
     names = dataset.names(range(len(dataset)))
-    where = dataset.label_file.path if dataset.label_file else names[0]
+    where = dataset.target.path or names[0]
 
     def outputs(places: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         batch = dataset.collate(dataset.__getitems__(places))

@@ -17,10 +17,10 @@ import torch
 from fairseq_ecg.data.errors import DataError, as_data_error, damage_as_data_error
 from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
 from fairseq_ecg.data.names import printable
-from fairseq_ecg.data.path_dataset import record_name
 from fairseq_ecg.data.recording import read_mat
 from fairseq_ecg.data.regular import require_file
 from fairseq_ecg.data.segment_files import SEGMENT_FILE, recording_of_segment
+from fairseq_ecg.data.sources.files import record_name
 from fairseq_ecg.data.store import Store, is_store
 from fairseq_ecg.data.store.layout import DESCRIPTION, is_url
 from fairseq_ecg.data.width import check_width

@@ -80,6 +80,8 @@ class ECGTransformerClassificationModel(ECGTransformerClassifier, ECGTransformer
         encoder: the encoder.
     """
 
+    leave_out_implied = staticmethod(leave_out_implied)
+
     def __init__(self, cfg: ECGTransformerClassificationConfig, encoder: ECGTransformer):
         super().__init__(encoder, **network_options(ECGTransformerClassifier, cfg))
         self.cfg = cfg

@@ -23,6 +23,7 @@ from fairseq_ecg.data.recording import read_integer, read_mat, recording_from_ma
 from fairseq_ecg.data.store.layout import (
     DESCRIPTION,
     DTYPES,
+    LIST_VARIABLES,
     VERSION,
     Description,
     Shard,
@@ -376,7 +377,7 @@ class _NewShard:
             io.BytesIO(content),
             where,
             required=("feats", "curr_sample_rate"),
-            optional=("idx", "patient_id", "label"),
+            optional=("idx", "patient_id", *LIST_VARIABLES),
         )
         recording = recording_from_mat(mat, where)
         if member.pair is None:
@@ -396,8 +397,7 @@ class _NewShard:
         }
         if steps is not None:
             row["steps"] = steps
-        if "label" in mat:
-            row["label"] = _label(mat["label"], where)
+        row |= _lists(mat, where)
         self.rows.append(row)
         rest, position, is_compressed = without_variable(content, "feats") or (None, None, None)
         self.variables.append(
@@ -415,13 +415,19 @@ class _NewShard:
         self.n_bytes += samples.nbytes
 
 
-def _label(label: np.ndarray, where: str) -> np.ndarray:
-    if label.ndim != 2 or len(label) != 1 or label.dtype.kind not in "fiub":
+def _is_list(values: np.ndarray) -> bool:
+    return values.ndim == 2 and len(values) == 1 and values.dtype.kind in "fiub"
+
+
+def _lists(mat: dict[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
+    """Pick the variables that hold several numbers."""
+    label = mat.get("label")
+    if label is not None and not _is_list(label):
         raise DataError(
             f"{where}: 'label' must be numbers of shape (1, labels), found {label.dtype} of shape "
             f"{label.shape}. Correct the file, or leave 'label' out and set task.label_file"
         )
-    return label[0]
+    return {name: mat[name][0] for name in LIST_VARIABLES if name in mat and _is_list(mat[name])}
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:
@@ -429,11 +435,12 @@ def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:
     columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in FILES.items()}
     if "steps" in rows[0]:
         columns["steps"] = pa.array([row["steps"] for row in rows], pa.list_(pa.float32()))
-    labels = [row.get("label") for row in rows]
-    if any(label is not None for label in labels):
-        kinds = {label.dtype for label in labels if label is not None}
-        kind = pa.from_numpy_dtype(np.result_type(*kinds))
-        columns["label"] = pa.array(labels, pa.list_(kind))
+    for name in LIST_VARIABLES:
+        lists = [row.get(name) for row in rows]
+        kinds = {values.dtype for values in lists if values is not None}
+        if kinds:
+            kind = pa.from_numpy_dtype(np.result_type(*kinds))
+            columns[name] = pa.array(lists, pa.list_(kind))
     return pa.table(columns)
 
 

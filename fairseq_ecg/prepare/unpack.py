@@ -18,7 +18,7 @@ import scipy.io
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.names import path_below, plain_name, printable
 from fairseq_ecg.data.store import Segments, Store
-from fairseq_ecg.data.store.reader import MISSING
+from fairseq_ecg.data.store.layout import MISSING
 from fairseq_ecg.data.store.tables import VARIABLES, read_table
 from fairseq_ecg.formats.mat_files import with_variable
 from fairseq_ecg.jobs.files import remove_unfinished, write_file
@@ -215,8 +215,9 @@ def _mat_file(segments: Segments, row: int, ecg: np.ndarray, kept: dict) -> byte
     for name, column in (("idx", segments.idx), ("patient_id", segments.patient_id)):
         if column[row] != MISSING:
             variables[name] = column[row]
-    if segments.labels is not None and segments.labels[row].is_valid:
-        variables["label"] = segments.labels[row].values.to_numpy(zero_copy_only=False)
+    for name, column in segments.lists.items():
+        if column[row].is_valid:
+            variables[name] = column[row].values.to_numpy(zero_copy_only=False)
     buffer = io.BytesIO()
     scipy.io.savemat(buffer, variables)
     return buffer.getvalue()
@@ -301,7 +302,7 @@ def describe(store: str | os.PathLike) -> str:
         f"{values.sum() * itemsize / 2**20:.1f} MiB of samples",
         f"{len(stored)} segments of {distinct(segments.n_leads, 'leads')}, "
         f"{distinct(segments.n_samples, 'samples')}, {distinct(segments.sample_rate, 'Hz')}"
-        + (", with labels" if segments.labels is not None else ""),
+        + (", with labels" if "label" in segments.lists else ""),
     ]
     for split, rows in _splits(table).items():
         n_pairs = np.count_nonzero(segments.pair[rows] >= 0) // 2

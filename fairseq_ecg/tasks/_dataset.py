@@ -32,8 +32,8 @@ class BatchedECGDataset(FairseqDataset):
     def collater(self, samples: list) -> dict:
         """Join items to a batch; none to an empty one, by which fairseq knows a gap of a rank.
 
-        A padding mask that masks nothing is left out: on a device nobody could tell without
-        waiting for it.
+        A padding mask that masks nothing is left out: on a device it could not be known
+        without waiting for it.
         """
         batch = self.recordings.collate(samples)
         if not batch:
@@ -87,5 +87,5 @@ class BatchedECGDataset(FairseqDataset):
         )
 
     def set_epoch(self, epoch: int) -> None:
-        """Tell the epoch, on which random draws depend."""
+        """Set the epoch, on which random draws depend."""
         self.recordings.set_epoch(epoch)

@@ -13,14 +13,14 @@ def notes_of(recordings: ECGDataset) -> dict[str, float | list[str] | list[float
 
     Returns:
         ``sample_rate`` of the first segment in Hz, ``segment_seconds``, the length that most
-        segments have, in seconds, ``labels``, their names, if a file beside the labels tells
+        segments have, in seconds, ``labels``, their names, if a file beside the labels says
         them, and ``mean`` and ``std`` of the twelve leads, if these are normalised.
     """
     first = recordings[0]
     rate = float((first[0] if isinstance(first, list) else first)["sample_rate"])
     sizes, counts = np.unique(recordings.sizes, return_counts=True)
     notes = {"sample_rate": rate, "segment_seconds": float(sizes[counts.argmax()]) / rate}
-    names = recordings.label_file.names() if recordings.label_file else None
+    names = recordings.target.label_names()
     notes |= {"labels": names} if names else {}
     statistics = recordings.conditioning.statistics
     if statistics is not None:

@@ -7,13 +7,13 @@ TRAINING, VALIDATION = range(2)
 
 
 class StepSeeds:
-    """Seeds masks, dropout and negatives by update and by the batch's place in it.
+    """Seeds masks, dropout and negatives by update and by the batch's position in it.
 
     fairseq seeds torch before each update, alike on all ranks, and NumPy, from which masks are
     drawn, only at the start: a resumed run would go on with other masks. Here both depend on the
-    seed, the update and the place of the batch among those of the update alone. Batch ``i`` of
-    rank ``r`` out of ``W`` has place ``i * W + r``, so that W ranks draw what one process draws
-    with ``update_freq`` W. The first place keeps fairseq's own torch seed.
+    seed, the update and the position of the batch among those of the update alone. Batch ``i`` of
+    rank ``r`` out of ``W`` has position ``i * W + r``, so that W ranks draw what one process draws
+    with ``update_freq`` W. The first position keeps fairseq's own torch seed.
 
     Args:
         seed: seed of the run.
@@ -31,10 +31,10 @@ class StepSeeds:
         rank, ranks = 0, 1
         if torch.distributed.is_initialized():
             rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
-        place = self.batch * ranks + rank
-        sequence = np.random.SeedSequence([self.seed, TRAINING, update, place])
+        position = self.batch * ranks + rank
+        sequence = np.random.SeedSequence([self.seed, TRAINING, update, position])
         np.random.seed(sequence.generate_state(4))
-        if place > 0:
+        if position > 0:
             torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
 
     def seed_validation(self, first_id: int) -> None:

@@ -18,10 +18,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from fairseq_ecg.compat import hydra_programs
 from fairseq_ecg.compat.extraction import Observer
-from fairseq_ecg.data import DataError, FileECGDataset
+from fairseq_ecg.data import DataError
 from fairseq_ecg.formats.stores import MemmapReader
 from fairseq_ecg.models import build_model_from_checkpoint
 from tests.conftest import ROOT, environment
+from tests.ecg_datasets import dataset_of
 from tests.tolerances import EXTRACTED
 
 EVERYTHING = "common_eval.extract=[output,encoder_out,saliency]"
@@ -185,7 +186,7 @@ def test_padding_of_every_row(unequal, hydra_validate, command, shared, tmp_path
     assert (found["encoder_out_test"] == 0).all(axis=2)[padded].all()
     assert not (found["encoder_out_test"] == 0).all(axis=2)[~padded].any()
 
-    dataset = FileECGDataset(manifest, pad=True, shuffle=False)
+    dataset = dataset_of(manifest, pad=True, shuffle=False)
     model = build_model_from_checkpoint(shared / "golden" / "diagnosis_small.pt")
     model.encoder.encoder.need_weights = True
     for first in (0, 2, 4):
@@ -245,7 +246,7 @@ def test_encoder_output_of_a_pretrained_model(hydra_inference, code_15, shared, 
     ).check()
     found = stores(tmp_path / "out")
     model = build_model_from_checkpoint(checkpoint)
-    dataset = FileECGDataset(code_15 / "plain" / "test.tsv", shuffle=False)
+    dataset = dataset_of(code_15 / "plain" / "test.tsv", shuffle=False)
     source = dataset.collate([dataset[i] for i in range(14)])["net_input"]["source"]
     with torch.no_grad():
         expected = model.extract_features(source)["x"]

@@ -7,7 +7,7 @@ import pytest
 import scipy.io
 import torch
 
-from fairseq_ecg.data import DataError, FileECGDataset
+from fairseq_ecg.data import DataError, labels_of
 from fairseq_ecg.inference import ECGModel
 from fairseq_ecg.inference.evaluation import (
     evaluate,
@@ -16,6 +16,7 @@ from fairseq_ecg.inference.evaluation import (
     score,
     write_scores,
 )
+from tests.ecg_datasets import dataset_of
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_recordings_are_scored_by_their_mean_and_their_own_labels(tmp_path):
     lines = [f"\t{tmp_path}/", *(f"{name}.mat\t8" for name in reversed(levels))]
     (tmp_path / "test.tsv").write_text("\n".join(lines) + "\n")
     np.save(tmp_path / "y.npy", np.array([[0.0], [1.0], [1.0]]))
-    dataset = FileECGDataset(
+    dataset = dataset_of(
         tmp_path / "test.tsv", label=True, label_file=tmp_path / "y.npy", pad=True, shuffle=False
     )
     evaluation = evaluate(LevelModel(), dataset, batch_size=2)
@@ -92,7 +93,7 @@ def test_labels_of_other_data_are_refused(tmp_path):
     )
     (tmp_path / "test.tsv").write_text(f"\t{tmp_path}/\na_0.mat\t8\n")
     np.save(tmp_path / "y.npy", np.zeros((1, 2)))
-    dataset = FileECGDataset(tmp_path / "test.tsv", label=True, label_file=tmp_path / "y.npy")
+    dataset = dataset_of(tmp_path / "test.tsv", label=True, label_file=tmp_path / "y.npy")
     with pytest.raises(DataError, match=r"y\.npy has 2 labels, the network predicts 1"):
         evaluate(LevelModel(), dataset, batch_size=2)
 
@@ -125,7 +126,8 @@ def test_segments_are_read_as_the_network_needs_them(diagnosis, extracted, share
     files = sorted((root / "segmented").glob("*.mat"))
     lines = [f"\t{root / 'segmented'}/", *(f"{file.name}\t2500" for file in files)]
     (tmp_path / "test.tsv").write_text("\n".join(lines) + "\n")
-    dataset = labelled_segments(diagnosis, tmp_path / "test.tsv", root / "labels" / "y.npy")
+    labels = labels_of(root / "labels" / "y.npy")
+    dataset = labelled_segments(diagnosis, tmp_path / "test.tsv", labels)
     batch = dataset.collate([dataset[i] for i in range(len(dataset))])
     probabilities = diagnosis.probabilities(**batch["net_input"])
     assert probabilities.dtype == np.float64
@@ -138,4 +140,4 @@ def test_segments_are_read_as_the_network_needs_them(diagnosis, extracted, share
         diagnosis.labels,
     )
     with pytest.raises(DataError, match="is sampled at 500 Hz, but"):
-        labelled_segments(slow, tmp_path / "test.tsv", root / "labels" / "y.npy")[0]
+        labelled_segments(slow, tmp_path / "test.tsv", labels)[0]

@@ -14,11 +14,12 @@ import pytest
 
 from fairseq_ecg.cli import main
 from fairseq_ecg.data import DataError
-from fairseq_ecg.data.store import Store, StoreCMSCECGDataset, StoreECGDataset
+from fairseq_ecg.data.store import Store
 from fairseq_ecg.jobs.locks import locked
 from fairseq_ecg.prepare import pack as packing
 from fairseq_ecg.prepare.pack import PENDING, pack
 from fairseq_ecg.prepare.unpack import describe, unpack, verify
+from tests.ecg_datasets import dataset_of, pairs_of
 from tests.segment_files import write_segment_files
 
 SHARD = 4 * 12 * 40 * 4
@@ -86,8 +87,8 @@ def assert_named(store: Path, message: str, index_is_at_fault: bool = False) -> 
     for use in (
         lambda: unpack(store, store.parent / "out"),
         lambda: describe(store),
-        lambda: StoreECGDataset(store / "train"),
-        lambda: StoreCMSCECGDataset(store / "train"),
+        lambda: dataset_of(store / "train"),
+        lambda: pairs_of(store / "train"),
         lambda: Store(store).segments(),
     ):
         with pytest.raises(DataError) as error:

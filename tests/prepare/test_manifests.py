@@ -4,15 +4,14 @@ import pytest
 from scipy.io import loadmat
 
 from benchmarks.manifests import SegmentedRecording, write_cmsc_manifest, write_manifest
-from fairseq_ecg.data.cmsc_dataset import CMSCECGDataset
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.file_dataset import FileECGDataset
 from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
 from fairseq_ecg.prepare.manifests import (
     read_lines,
     write_cmsc_manifests,
     write_manifests,
 )
+from tests.ecg_datasets import dataset_of, pairs_of
 
 RECORDINGS = [SegmentedRecording("a", 5), SegmentedRecording("b", 1), SegmentedRecording("c", 2)]
 
@@ -182,13 +181,13 @@ def test_published_segments_from_table_to_batches(shared, tmp_path):
     )
     write_cmsc_manifests(tmp_path, tmp_path)
     rows = pd.read_csv(published / "segmented_split_incomplete.csv")
-    dataset = FileECGDataset(tmp_path / "test.tsv")
+    dataset = dataset_of(tmp_path / "test.tsv")
     assert len(dataset) == len(rows)
     for i, row in rows.iterrows():
         mat = loadmat(published / "segmented" / row["path"])
         assert mat["idx"].item() == row["idx"]
         np.testing.assert_array_equal(dataset[i]["source"].numpy(), mat["feats"].astype(np.float32))
-    pairs = CMSCECGDataset(tmp_path / "cmsc" / "test.tsv")
+    pairs = pairs_of(tmp_path / "cmsc" / "test.tsv")
     assert len(pairs) == 4
     segments = pairs[0]
     first = loadmat(published / "segmented" / "code_15_1594286_0.mat")["feats"]

@@ -6,10 +6,11 @@ import pytest
 import scipy.io
 
 from fairseq_ecg.data import DataError
-from fairseq_ecg.data.store import Store, StoreCMSCECGDataset, StoreECGDataset
+from fairseq_ecg.data.store import Store
 from fairseq_ecg.jobs.locks import locked
 from fairseq_ecg.prepare import pack as packing
 from fairseq_ecg.prepare.pack import PENDING, pack
+from tests.ecg_datasets import dataset_of, pairs_of
 from tests.segment_files import write_segment_files
 
 SHARD = 5 * 12 * 40 * 4
@@ -57,19 +58,19 @@ def test_shards_are_arrays_of_numpy(manifests, tmp_path):
 def test_adding_keeps_what_is_there(manifests, tmp_path):
     store = tmp_path / "store"
     pack(manifests, store, shard_bytes=SHARD)
-    before = {split: samples(StoreECGDataset(store / split)) for split in COUNTS}
-    pairs = samples(StoreCMSCECGDataset(store / "train"))
+    before = {split: samples(dataset_of(store / split)) for split in COUNTS}
+    pairs = samples(pairs_of(store / "train"))
     shards = {name: data for name, data in contents(store).items() if name.startswith("shard")}
     write_segment_files(tmp_path / "other", {"train": [4], "test": [2]}, first_idx=50)
     packed = pack(tmp_path / "other", store)
     assert packed.added == {"test": 2, "train": 4}
     assert contents(store).items() >= shards.items()
-    after = samples(StoreECGDataset(store / "train"))
+    after = samples(dataset_of(store / "train"))
     assert after[:13] == before["train"]
     assert len(after) == 17
-    assert samples(StoreECGDataset(store / "valid")) == before["valid"]
-    assert samples(StoreCMSCECGDataset(store / "train"))[: len(pairs)] == pairs
-    assert len(StoreCMSCECGDataset(store / "test")) == 1
+    assert samples(dataset_of(store / "valid")) == before["valid"]
+    assert samples(pairs_of(store / "train"))[: len(pairs)] == pairs
+    assert len(pairs_of(store / "test")) == 1
 
 
 def test_files_of_several_splits_are_stored_once(manifests, tmp_path):
@@ -77,8 +78,8 @@ def test_files_of_several_splits_are_stored_once(manifests, tmp_path):
     pack(manifests, tmp_path / "store")
     opened = Store(tmp_path / "store")
     assert opened.description.shards[0].n_values == 19 * 12 * 40
-    twin = samples(StoreECGDataset(tmp_path / "store" / "all"))
-    assert twin == samples(StoreECGDataset(tmp_path / "store" / "train"))
+    twin = samples(dataset_of(tmp_path / "store" / "all"))
+    assert twin == samples(dataset_of(tmp_path / "store" / "train"))
 
 
 def test_cmsc_manifests_are_packed_as_they_pair(manifests, tmp_path):
@@ -87,8 +88,8 @@ def test_cmsc_manifests_are_packed_as_they_pair(manifests, tmp_path):
     path.write_text("\n".join([*lines[:2], *lines[:1:-1], lines[2]]) + "\n")
     pack(manifests / "cmsc", tmp_path / "store")
     pack(manifests, tmp_path / "plain")
-    found = samples(StoreCMSCECGDataset(tmp_path / "store" / "train"))
-    expected = np.reshape(samples(StoreCMSCECGDataset(tmp_path / "plain" / "train")), (-1, 2, 480))
+    found = samples(pairs_of(tmp_path / "store" / "train"))
+    expected = np.reshape(samples(pairs_of(tmp_path / "plain" / "train")), (-1, 2, 480))
     expected = np.concatenate([expected[::-1], expected[:1]])
     np.testing.assert_array_equal(np.reshape(found, (-1, 2, 480)), expected)
 
@@ -116,12 +117,12 @@ def test_a_killed_run_is_continued_and_leaves_the_old_store_alone(
         pack(tmp_path / "old", tmp_path / name)
     pack(manifests, tmp_path / "whole", shard_bytes=SHARD)
     store = tmp_path / "store"
-    before = samples(StoreECGDataset(store / "train"))
+    before = samples(dataset_of(store / "train"))
     with monkeypatch.context() as patch:
         killed_after(patch, n_files)
         with pytest.raises(KeyboardInterrupt):
             pack(manifests, store, shard_bytes=SHARD)
-    assert samples(StoreECGDataset(store / "train")) == before
+    assert samples(dataset_of(store / "train")) == before
     read = []
     original = packing._NewShard.add
     monkeypatch.setattr(

@@ -6,9 +6,10 @@ import pytest
 import scipy.io
 
 from fairseq_ecg.data import DataError
-from fairseq_ecg.data.store import Store, StoreECGDataset
+from fairseq_ecg.data.store import Store
 from fairseq_ecg.prepare.pack import pack
 from fairseq_ecg.prepare.unpack import describe, unpack, verify
+from tests.ecg_datasets import dataset_of
 from tests.segment_files import write_segment_files
 
 COUNTS = {"train": [2, 1, 3], "valid": [4]}
@@ -59,7 +60,7 @@ def test_what_comes_back_is_packed_again_to_the_same_store(manifests, tmp_path, 
     pack(tmp_path / "out" / "manifests", tmp_path / "again", dtype=dtype)
     for name in ("store", "again"):
         assert verify(tmp_path / name) == []
-    one, other = (StoreECGDataset(tmp_path / name / "train") for name in ("store", "again"))
+    one, other = (dataset_of(tmp_path / name / "train") for name in ("store", "again"))
     for index in range(len(one)):
         assert one[index]["source"].equal(other[index]["source"])
 

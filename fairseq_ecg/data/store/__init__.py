@@ -3,16 +3,7 @@
 README.md describes the layout. Stores are written by `fairseq_ecg.prepare.pack`.
 """
 
-from fairseq_ecg.data.store.datasets import StoreCMSCECGDataset, StoreECGDataset, stored_form
 from fairseq_ecg.data.store.layout import DTYPES, is_store
 from fairseq_ecg.data.store.reader import Segments, Store
 
-__all__ = [
-    "DTYPES",
-    "Segments",
-    "Store",
-    "StoreCMSCECGDataset",
-    "StoreECGDataset",
-    "is_store",
-    "stored_form",
-]
+__all__ = ["DTYPES", "Segments", "Store", "is_store"]

@@ -1,4 +1,4 @@
-"""What the files of a store are called and what is in them; README.md tells why."""
+"""What the files of a store are called and what is in them; README.md says why."""
 
 import json
 import os
@@ -20,6 +20,12 @@ DTYPES = ("float32", "float16", "int16", "float64")
 """How samples can be stored; int16 with a scale for each lead of each segment."""
 
 INT16_LIMIT = 32767
+
+LIST_VARIABLES = ("label", "target_idx", "attribute_id")
+"""Variables of the packed files that hold several numbers, which the index has as lists."""
+
+MISSING = np.iinfo(np.int64).min
+"""In place of an integer, ``idx`` or ``patient_id``, that a file does not have."""
 
 _PACK_AGAIN = "Pack the store again"
 

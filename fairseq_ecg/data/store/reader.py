@@ -6,7 +6,7 @@ import stat
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.data.names import printable
 from fairseq_ecg.data.store.layout import (
     DESCRIPTION,
+    LIST_VARIABLES,
+    MISSING,
     Description,
     Shard,
     checksum,
@@ -45,13 +47,14 @@ class Segments:
         sample_rate: ``(N,)`` in Hz.
         crc32: ``(N,)`` of the stored bytes.
         finite: ``(N,)`` bool, whether all samples are.
-        idx: ``(N,)`` int64; -2**63 where the file has none.
+        idx: ``(N,)`` int64; `MISSING` where the file has none.
         patient_id: likewise.
         steps: of int16, an Arrow array of lists of one step for each lead, else None.
-        labels: of the files, an Arrow array of lists or nulls, or None if no file has any.
-        item: ``(N,)`` place among the segments of the split, as in its plain manifest; -1: none.
+        lists: variables of the files that hold several numbers, such as ``label``: Arrow arrays
+            of lists or nulls, where a file has any.
+        item: ``(N,)`` position among the segments of the split, as in its plain manifest; -1: none.
         pair: ``(N,)`` number of the pair in the split, as in its CMSC manifest; -1: none.
-        position: ``(N,)`` place in the pair.
+        position: ``(N,)`` position in the pair.
         pair_samples: ``(N,)`` length that the CMSC manifest gives for the pair.
     """
 
@@ -67,7 +70,7 @@ class Segments:
     idx: np.ndarray
     patient_id: np.ndarray
     steps: Any
-    labels: Any
+    lists: dict[str, Any]
     item: np.ndarray
     pair: np.ndarray
     position: np.ndarray
@@ -75,10 +78,6 @@ class Segments:
 
     def __len__(self) -> int:
         return len(self.shard)
-
-
-MISSING = np.iinfo(np.int64).min
-"""In place of an ``idx`` or ``patient_id`` that a file does not have."""
 
 
 class Store:
@@ -144,13 +143,13 @@ class Store:
             DataError: the file is not there, or larger than is plausible.
         """
         self._of_this_process()
-        place = f"{self._folder}/{name}"
+        path = f"{self._folder}/{name}"
         try:
             if self._files is not None:
-                return self._files.cat_file(place)
+                return self._files.cat_file(path)
             limit = "description" if name == DESCRIPTION else "bytes"
             check_limit(f"{self.path}/{name}", limit, self._size(name))
-            with open(place, "rb") as file:
+            with open(path, "rb") as file:
                 return file.read()
         except FileNotFoundError:
             raise DataError(
@@ -223,38 +222,23 @@ class Store:
                 )
             table = table.filter(pyarrow.compute.equal(table["split"], split))
 
-        def column(name: str) -> np.ndarray:
+        def with_missing(name: str) -> np.ndarray:
             return table[name].combine_chunks().fill_null(MISSING).to_numpy(zero_copy_only=False)
-
-        def plain(name: str) -> np.ndarray:
-            return table[name].to_numpy()
 
         def whole(name: str):
             return table[name].combine_chunks() if name in table.column_names else None
 
+        lists = {name: whole(name) for name in LIST_VARIABLES}
+        special = ("paths", "roots", "steps", "lists", "idx", "patient_id")
+        plain = [field.name for field in fields(Segments) if field.name not in special]
         return Segments(
             paths=whole("path"),
             roots=whole("root").dictionary_encode(),
             steps=whole("steps"),
-            labels=whole("label"),
-            idx=column("idx"),
-            patient_id=column("patient_id"),
-            **{
-                name: plain(name)
-                for name in (
-                    "shard",
-                    "offset",
-                    "n_leads",
-                    "n_samples",
-                    "sample_rate",
-                    "crc32",
-                    "finite",
-                    "item",
-                    "pair",
-                    "position",
-                    "pair_samples",
-                )
-            },
+            lists={name: column for name, column in lists.items() if column is not None},
+            idx=with_missing("idx"),
+            patient_id=with_missing("patient_id"),
+            **{name: table[name].to_numpy() for name in plain},
         )
 
     def read(self, segments: Segments, rows: np.ndarray) -> Tensor | list[Tensor]:
@@ -329,7 +313,7 @@ class Store:
         self, segments: Segments, rows: np.ndarray
     ) -> np.ndarray | list[np.ndarray]:
         self._of_this_process()
-        if self._files is None:  # before there is to be room for what they do not hold
+        if self._files is None:  # before memory is allocated for what they do not hold
             for number in set(segments.shard[rows].tolist()):
                 self._map(number)
         n_leads, n_samples = segments.n_leads[rows], segments.n_samples[rows]
@@ -355,24 +339,24 @@ class Store:
     def _read_mapped(
         self, segments: Segments, rows: np.ndarray, into: Sequence[np.ndarray]
     ) -> None:
-        places = list(
+        pieces = list(
             zip(segments.shard[rows].tolist(), segments.offset[rows].tolist(), into, strict=True)
         )
 
         maps = {number: self._map(number) for number in set(segments.shard[rows].tolist())}
 
         def copy(first: int, last: int) -> None:
-            for shard, offset, out in places[first:last]:
+            for shard, offset, out in pieces[first:last]:
                 out[:] = maps[shard][offset : offset + len(out)]
 
-        n_threads = min(torch.get_num_threads(), len(places))
+        n_threads = min(torch.get_num_threads(), len(pieces))
         if n_threads < 2:
-            copy(0, len(places))
+            copy(0, len(pieces))
             return
         # Copies run beside one another, and so do reads of what is not in memory yet.
         if self._threads is None:
             self._threads = ThreadPoolExecutor(n_threads)
-        bounds = np.linspace(0, len(places), n_threads + 1).astype(int).tolist()
+        bounds = np.linspace(0, len(pieces), n_threads + 1).astype(int).tolist()
         list(self._threads.map(copy, bounds[:-1], bounds[1:]))
 
     def _map(self, number: int) -> np.ndarray:
@@ -434,10 +418,10 @@ class Store:
         first = np.array([shard.start for shard in shards])
         starts = first + segments.offset[rows] * self._values.itemsize
         stops = [start + out.nbytes for start, out in zip(starts.tolist(), into, strict=True)]
-        places = [f"{self._folder}/{shard.name}" for shard in shards]
-        if self._gives_ranges is None and places:
-            self._gives_ranges = self._ask_for_a_range(places[0], shards[0].name)
-        found = self._files.cat_ranges(places, starts.tolist(), stops, on_error="return")
+        paths = [f"{self._folder}/{shard.name}" for shard in shards]
+        if self._gives_ranges is None and paths:
+            self._gives_ranges = self._ask_for_a_range(paths[0], shards[0].name)
+        found = self._files.cat_ranges(paths, starts.tolist(), stops, on_error="return")
         for shard, content, out in zip(shards, found, into, strict=True):
             if isinstance(content, FileNotFoundError):
                 raise DataError(f"{self.path}/{shard.name}: no such shard. {_RESTORE}")
@@ -453,7 +437,7 @@ class Store:
                 )
             out[:] = np.frombuffer(content, self._values)
 
-    def _ask_for_a_range(self, place: str, name: str) -> bool:
+    def _ask_for_a_range(self, path: str, name: str) -> bool:
         """Say whether parts of files are to be had; otherwise keep whole ones on this machine.
 
         Python's ``http.server`` is one that sends a file whole, whichever part is asked for.
@@ -461,8 +445,8 @@ class Store:
         import fsspec
 
         try:
-            gives_ranges = len(self._files.cat_file(place, start=0, end=1)) <= 1
-        except OSError:  # told of by what is read next
+            gives_ranges = len(self._files.cat_file(path, start=0, end=1)) <= 1
+        except OSError:  # raised again by what is read next
             return True
         if not gives_ranges:
             logger.warning(

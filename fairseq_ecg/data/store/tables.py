@@ -10,7 +10,7 @@ import pyarrow.parquet
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.limits import check_limit, check_rate
 from fairseq_ecg.data.names import printable
-from fairseq_ecg.data.store.layout import Description
+from fairseq_ecg.data.store.layout import LIST_VARIABLES, Description
 
 PLACES = {
     "split": pa.string(),
@@ -19,7 +19,7 @@ PLACES = {
     "position": pa.int8(),
     "pair_samples": pa.int32(),
 }
-"""Columns of the index with the place of a segment in its split."""
+"""Columns of the index with the position of a segment in its split."""
 
 FILES = {
     "root": pa.string(),
@@ -36,8 +36,8 @@ FILES = {
 }
 """Columns that describe the segment itself; `LISTS` where the store has them."""
 
-LISTS = ("steps", "label")
-"""Columns of lists of numbers: of int16 what an integer counts, of each lead; and labels."""
+LISTS = ("steps", *LIST_VARIABLES)
+"""Columns of lists of numbers: of int16 what an integer counts, of each lead; and variables."""
 
 VARIABLES = {
     "offset": pa.int64(),

@@ -15,11 +15,11 @@ import torch
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from fairseq_ecg.data import ECGDataset
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.label_file import LabelFile
 from fairseq_ecg.data.names import printable
-from fairseq_ecg.data.store import StoreECGDataset
+from fairseq_ecg.data.sources import Source, StoreSource
+from fairseq_ecg.data.targets import IndexTarget
 from fairseq_ecg.inference.evaluation import SEGMENT, labelled_segments
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.recordings import Description, recordings_in
@@ -166,10 +166,11 @@ class EmbeddingCache:
         Raises:
             DataError: a segment or a label cannot be used.
         """
-        dataset = labelled_segments(self.model, manifest, None, verify)
-        dataset.label_file = _Indices()
+        dataset = labelled_segments(self.model, manifest, IndexTarget(), verify)
         names = dataset.names(range(len(dataset)))
-        states = [f"{state}{' verified' if verify else ''}" for state in _states(dataset, names)]
+        states = [
+            f"{state}{' verified' if verify else ''}" for state in _states(dataset.source, names)
+        ]
 
         def embed(part: range, bar: tqdm) -> dict[str, np.ndarray]:
             loader = DataLoader(
@@ -299,23 +300,10 @@ class EmbeddingCache:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-class _Indices(LabelFile):
-    """Labels that are the ``idx`` itself: which row of a label file a segment points to."""
-
-    def __init__(self):
-        self.path = "idx"
-
-    def __reduce__(self):
-        return type(self), ()
-
-    def row(self, idx: int, where: str) -> torch.Tensor:
-        return torch.tensor([idx])
-
-
-def _states(dataset: ECGDataset, names: Sequence[str]) -> list[str]:
-    """Return of each segment its name and what changes when it is written anew."""
-    if isinstance(dataset, StoreECGDataset):
-        checksums = dataset.segments.crc32[dataset.manifest.rows[:, 0]]
+def _states(source: Source, names: Sequence[str]) -> list[str]:
+    """Return the name of each segment and what changes when it is written anew."""
+    if isinstance(source, StoreSource):
+        checksums = source.segments.crc32[source.rows[:, 0]]
         return [f"{name} {checksum}" for name, checksum in zip(names, checksums, strict=True)]
     return [_state(name, [name]) for name in names]
 

@@ -13,11 +13,15 @@ from torch import Tensor
 from fairseq_ecg.ops.augment.limb_leads import adjust_limb_leads, derived_limb_leads
 from fairseq_ecg.ops.augment.random_numbers import Normals, RandomNumbers
 from fairseq_ecg.ops.augment.table import Kind
+from fairseq_ecg.ops.options import option
 
 
 @dataclass(frozen=True)
 class Augmentation(ABC):
     """One augmentation: its probability and settings, without any random state.
+
+    Its options (see `option`) are those of a task, which has one value of an option for all
+    augmentations.
 
     Args:
         p: probability of being applied to a recording.
@@ -122,9 +126,9 @@ class AdditiveNoise(Augmentation):
         dependency: whether III, aVR, aVL and aVF are recomputed from the noisy I and II.
     """
 
-    max_amplitude: float = 0.5
-    min_amplitude: float = 0.0
-    dependency: bool = True
+    max_amplitude: float = option(0.5, "most noise, signal's units", task_default=0.1)
+    min_amplitude: float = option(0.0, "least noise, signal's units")
+    dependency: bool = option(True, "recompute III, aVR, aVL and aVF from noisy I and II")
 
     def draw(self, rng: RandomState, n_leads: int, n_samples: int) -> Any | None:
         """See `Augmentation.draw`."""

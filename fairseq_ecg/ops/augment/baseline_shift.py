@@ -11,6 +11,7 @@ from torch import Tensor
 from fairseq_ecg.ops.augment.augmentation import AdditiveNoise
 from fairseq_ecg.ops.augment.random_numbers import Normals, RandomNumbers
 from fairseq_ecg.ops.augment.table import Kind
+from fairseq_ecg.ops.options import option
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +41,8 @@ class BaselineShift(AdditiveNoise):
 
     max_amplitude: float = 0.25
     dependency: bool = False
-    shift_ratio: float = 0.2
-    num_segment: int = 1
+    shift_ratio: float = option(0.2, "mean share of the recording that a shift covers")
+    num_segment: int = option(1, "shifts in a recording")
 
     def _draw_noise(self, rng: RandomState, n_leads: int, n_samples: int) -> BaselineShiftDraws:
         sign = rng.choice([1, -1], size=(n_leads, 1))

@@ -11,6 +11,7 @@ from torch import Tensor
 from fairseq_ecg.ops.augment.augmentation import AdditiveNoise
 from fairseq_ecg.ops.augment.random_numbers import Normals, RandomNumbers
 from fairseq_ecg.ops.augment.table import Kind
+from fairseq_ecg.ops.options import option
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +45,9 @@ class BaselineWander(AdditiveNoise):
     kind: ClassVar[Kind] = Kind.BASELINE_WANDER
     normals: ClassVar[Normals] = Normals.OF_ROWS
 
-    max_freq: float = 0.2
-    min_freq: float = 0.01
-    k: int = 3
+    max_freq: float = option(0.2, "highest baseline wander, Hz")
+    min_freq: float = option(0.01, "lowest baseline wander, Hz")
+    k: int = option(3, "sinusoids of the baseline wander")
 
     def _draw_noise(self, rng: RandomState, n_leads: int, n_samples: int) -> BaselineWanderDraws:
         gain = rng.normal(1, 0.5, size=(n_leads, 1))

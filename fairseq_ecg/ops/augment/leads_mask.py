@@ -13,6 +13,9 @@ from fairseq_ecg.ops.augment.augmentation import Augmentation
 from fairseq_ecg.ops.augment.limb_leads import N_LIMB_LEADS
 from fairseq_ecg.ops.augment.random_numbers import RandomNumbers
 from fairseq_ecg.ops.augment.table import N_LEADS, Kind
+from fairseq_ecg.ops.options import option
+
+SELECTIONS = ("random", "conditional")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +40,17 @@ class RandomLeadsMask(Augmentation):
 
     kind: ClassVar[Kind] = Kind.LEADS_MASK
 
-    mask_leads_selection: str = "random"
-    mask_leads_prob: float = 0.5
-    mask_leads_condition: tuple[int, int] = (4, 5)
+    mask_leads_selection: str = option(
+        "random", "how random_leads_masking chooses leads", choices=SELECTIONS
+    )
+    mask_leads_prob: float = option(0.5, "random: probability of masking each lead")
+    mask_leads_condition: tuple[int, int] = option(
+        (4, 5), "conditional: masked leads among the limb and among the chest leads"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.mask_leads_selection not in ("random", "conditional"):
+        if self.mask_leads_selection not in SELECTIONS:
             raise ValueError(
                 f"mask_leads_selection={self.mask_leads_selection!r}: "
                 "choose 'random' or 'conditional'"

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from numpy.random import RandomState
 from torch import Tensor
@@ -23,84 +24,63 @@ AUGMENTATIONS: dict[str, type[Augmentation]] = {
 
 
 def build_augmentations(
-    names: Sequence[str] | None,
-    probabilities: float | Sequence[float] = 1.0,
-    *,
-    max_amplitude: float = 0.1,
-    min_amplitude: float = 0.0,
-    dependency: bool = True,
-    shift_ratio: float = 0.2,
-    num_segment: int = 1,
-    max_freq: float = 0.2,
-    min_freq: float = 0.01,
-    k: int = 3,
-    mask_leads_selection: str = "random",
-    mask_leads_prob: float = 0.5,
-    mask_leads_condition: tuple[int, int] = (4, 5),
+    names: Sequence[str] | None, probabilities: float | Sequence[float] = 1.0, **options
 ) -> list[Augmentation]:
     """Build augmentations from the settings of a fairseq_signals task.
-
-    The options are those of the task, with its defaults; each augmentation takes those it has.
 
     Args:
         names: keys of `AUGMENTATIONS`, in order of application. None: no augmentation.
         probabilities: one for each name, or one for all.
-        max_amplitude: see `AdditiveNoise`.
-        min_amplitude: see `AdditiveNoise`.
-        dependency: see `AdditiveNoise`.
-        shift_ratio: see `BaselineShift`.
-        num_segment: see `BaselineShift`.
-        max_freq: see `BaselineWander`.
-        min_freq: see `BaselineWander`.
-        k: see `BaselineWander`.
-        mask_leads_selection: see `RandomLeadsMask`.
-        mask_leads_prob: see `RandomLeadsMask`.
-        mask_leads_condition: see `RandomLeadsMask`.
+        options: those that augmentations declare; each takes those it has. Default: the task's.
 
     Returns:
         One augmentation for each name.
 
     Raises:
         ValueError: an unknown name, a number of probabilities that does not fit, or a bad option.
+        TypeError: an unknown option.
     """
     if isinstance(names, str):
         raise ValueError(f"perturbation_mode={names!r}: give a list of names, as in [{names}]")
     names = list(names or ())
-    if not isinstance(probabilities, Iterable):
-        probabilities = [probabilities]
-    probabilities = list(probabilities)
-    if len(probabilities) == 1:
-        probabilities *= len(names)
-    if names and len(probabilities) != len(names):
+    unknown = [name for name in names if name not in AUGMENTATIONS]
+    if unknown:
+        raise ValueError(
+            f"unknown augmentation {unknown[0]!r} in perturbation_mode: "
+            f"choose from {', '.join(AUGMENTATIONS)}"
+        )
+    probabilities = _one_for_each(names, probabilities)
+    settings = _task_defaults()
+    if not options.keys() <= settings.keys():
+        raise TypeError(f"no such option: {', '.join(options.keys() - settings.keys())}")
+    settings |= {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
+    augmentations = []
+    for kind, p in zip(map(AUGMENTATIONS.get, names), probabilities, strict=True):
+        own = {field.name for field in dataclasses.fields(kind)} & settings.keys()
+        augmentations.append(kind(p=p, **{name: settings[name] for name in own}))
+    return augmentations
+
+
+def _one_for_each(names: list[str], probabilities: float | Iterable[float]) -> list[float]:
+    probabilities = list(probabilities) if isinstance(probabilities, Iterable) else [probabilities]
+    if len(probabilities) == 1 or not names:
+        return probabilities[:1] * len(names)
+    if len(probabilities) != len(names):
         raise ValueError(
             f"{len(probabilities)} probabilities (p={probabilities}) for {len(names)} "
             f"augmentations (perturbation_mode={names}): give one for each, or one for all"
         )
-    options = {
-        "max_amplitude": max_amplitude,
-        "min_amplitude": min_amplitude,
-        "dependency": dependency,
-        "shift_ratio": shift_ratio,
-        "num_segment": num_segment,
-        "max_freq": max_freq,
-        "min_freq": min_freq,
-        "k": k,
-        "mask_leads_selection": mask_leads_selection,
-        "mask_leads_prob": mask_leads_prob,
-        "mask_leads_condition": tuple(mask_leads_condition),
+    return probabilities
+
+
+def _task_defaults() -> dict[str, Any]:
+    """Defaults of the options of all augmentations, as a task has them."""
+    return {
+        field.name: field.metadata.get("task_default", field.default)
+        for kind in AUGMENTATIONS.values()
+        for field in dataclasses.fields(kind)
+        if "help" in field.metadata
     }
-    augmentations = []
-    for name, p in zip(names, probabilities, strict=False):
-        if name not in AUGMENTATIONS:
-            raise ValueError(
-                f"unknown augmentation {name!r} in perturbation_mode: "
-                f"choose from {', '.join(AUGMENTATIONS)}"
-            )
-        kind = AUGMENTATIONS[name]
-        accepted = {field.name for field in dataclasses.fields(kind)}
-        chosen = {key: value for key, value in options.items() if key in accepted}
-        augmentations.append(kind(p=p, **chosen))
-    return augmentations
 
 
 def check_leads(augmentations: Sequence[Augmentation], leads: Sequence[int]) -> None:

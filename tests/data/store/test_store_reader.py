@@ -14,8 +14,9 @@ import torch
 from fsspec.implementations.memory import MemoryFileSystem
 
 from fairseq_ecg.data import DataError
-from fairseq_ecg.data.store import Store, StoreCMSCECGDataset, is_store
+from fairseq_ecg.data.store import Store, is_store
 from fairseq_ecg.prepare.pack import pack
+from tests.ecg_datasets import pairs_of
 
 
 def everything(store: Store, split=None) -> torch.Tensor:
@@ -106,7 +107,7 @@ def test_caches_of_fsspec(store, cache):
 
 
 def test_a_batch_is_read_by_one_request(memory, monkeypatch):
-    dataset = StoreCMSCECGDataset(f"{memory}/train")
+    dataset = pairs_of(f"{memory}/train")
     calls = []
     original = MemoryFileSystem.cat_ranges
 

@@ -3,8 +3,9 @@ import pytest
 import torch
 import wfdb
 
-from fairseq_ecg.data import LEADS, DataError, PathECGDataset
+from fairseq_ecg.data import LEADS, DataError
 from fairseq_ecg.ops.augment import EMGNoise
+from tests.ecg_datasets import records_of
 
 N_SAMPLES, RATE = 40, 250
 
@@ -30,13 +31,13 @@ def record(tmp_path) -> str:
 def make(write_ecg, write_manifest, record):
     """Data set of files that name the record and hold the variables given for each."""
 
-    def make(*files: dict, n_samples: int = N_SAMPLES, **settings) -> PathECGDataset:
+    def make(*files: dict, n_samples: int = N_SAMPLES, **settings) -> records_of:
         names = [f"{i}.mat" for i in range(len(files))]
         for name, variables in zip(names, files, strict=True):
             defaults = {"feats": None, "curr_sample_rate": None, "ecg_path": record}
             write_ecg(name, **{**defaults, **variables})
         manifest = write_manifest(*((name, n_samples) for name in names))
-        return PathECGDataset(manifest, **settings)
+        return records_of(manifest, **settings)
 
     return make
 

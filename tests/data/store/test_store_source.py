@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from fairseq_ecg.data import CMSCECGDataset, DataError, FileECGDataset, PathECGDataset
-from fairseq_ecg.data.store import StoreCMSCECGDataset, StoreECGDataset, stored_form
+from fairseq_ecg.data import DataError
+from fairseq_ecg.data.sources import source_of
 from fairseq_ecg.ops.augment import BaselineShift, EMGNoise, RandomLeadsMask
 from fairseq_ecg.ops.masking import BatchMasking, SpanMasking
 from fairseq_ecg.prepare.pack import pack
+from tests.ecg_datasets import dataset_of, pairs_of
 from tests.segment_files import write_segment_files
 
 MASKING = BatchMasking(
@@ -75,8 +76,8 @@ OPTIONS = {
     "labels of the files": {"label": True},
 }
 KINDS = {
-    "plain": (FileECGDataset, StoreECGDataset, ""),
-    "pairs": (CMSCECGDataset, StoreCMSCECGDataset, "cmsc"),
+    "plain": (dataset_of, dataset_of, ""),
+    "pairs": (pairs_of, pairs_of, "cmsc"),
 }
 
 
@@ -110,7 +111,7 @@ def test_batches_are_those_of_the_files(manifests, store, statistics, kind, opti
 @pytest.mark.parametrize(("start", "workers"), [("fork", 2), ("spawn", 1)])
 def test_workers_make_the_same_batches(store, start, workers):
     options = {"augmentations": RECIPE, "training": True, "masking": MASKING}
-    dataset = StoreCMSCECGDataset(store / "train", **options)
+    dataset = pairs_of(store / "train", **options)
     expected = batches(dataset, size=2)
     found = batches(dataset, workers=workers, size=2, multiprocessing_context=start)
     assert_same(found, expected)
@@ -140,37 +141,37 @@ def test_samples_that_are_not_finite_are_met_as_in_files(tmp_path):
     write_segment_files(tmp_path, {"train": [2]}, feats=feats)
     pack(tmp_path, tmp_path / "store")
     for policy in ("zero", "keep"):
-        expected = CMSCECGDataset(tmp_path / "cmsc" / "train.tsv", nan_policy=policy)
-        found = StoreCMSCECGDataset(tmp_path / "store" / "train", nan_policy=policy)
+        expected = pairs_of(tmp_path / "cmsc" / "train.tsv", nan_policy=policy)
+        found = pairs_of(tmp_path / "store" / "train", nan_policy=policy)
         assert_same(batches(found), batches(expected))
     with pytest.raises(DataError, match=r"store/rec0_0\.mat \(split train\): .* 1 in aVR"):
-        batches(StoreECGDataset(tmp_path / "store" / "train"))
+        batches(dataset_of(tmp_path / "store" / "train"))
 
 
 def test_a_wrong_rate_and_missing_leads_are_named(tmp_path):
     write_segment_files(tmp_path, {"train": [2]}, feats=np.ones((8, 40)))
     pack(tmp_path, tmp_path / "store")
     with pytest.raises(DataError, match=r"rec0_0\.mat .*has 8 leads, without V3"):
-        batches(StoreECGDataset(tmp_path / "store" / "train"))
+        batches(dataset_of(tmp_path / "store" / "train"))
     few = {"leads_to_load": [0, 1]}
-    batches(StoreECGDataset(tmp_path / "store" / "train", sample_rate=500, **few))
+    batches(dataset_of(tmp_path / "store" / "train", sample_rate=500, **few))
     with pytest.raises(DataError, match=r"sampled at 500 Hz, but task\.sample_rate is 250"):
-        batches(StoreECGDataset(tmp_path / "store" / "train", sample_rate=250, **few))
+        batches(dataset_of(tmp_path / "store" / "train", sample_rate=250, **few))
 
 
 def test_what_a_store_lacks_is_named(store, tmp_path):
     with pytest.raises(DataError, match="has no split 'test'; it has train, valid"):
-        StoreECGDataset(store / "test")
+        dataset_of(store / "test")
     with pytest.raises(DataError, match="no recording remains"):
-        StoreECGDataset(store / "train", min_sample_size=41)
+        dataset_of(store / "train", min_sample_size=41)
     with pytest.raises(DataError, match="path_dataset=false"):
-        stored_form(PathECGDataset)
+        source_of(store / "train", of_records=True)
     write_segment_files(tmp_path, {"train": [1]}, idx=None, label=None)
     pack(tmp_path, tmp_path / "store")
     with pytest.raises(DataError, match="no recording of this split has two segments"):
-        StoreCMSCECGDataset(tmp_path / "store" / "train")
+        pairs_of(tmp_path / "store" / "train")
     with pytest.raises(DataError, match=r"rec0_0\.mat .*has no labels"):
-        batches(StoreECGDataset(tmp_path / "store" / "train", label=True))
+        batches(dataset_of(tmp_path / "store" / "train", label=True))
 
 
 def test_recordings_without_idx_are_told_apart_by_patient(tmp_path):
@@ -178,14 +179,14 @@ def test_recordings_without_idx_are_told_apart_by_patient(tmp_path):
     write_segment_files(tmp_path / "other", {"train": [2]}, idx=None)
     for name in ("one", "other"):
         pack(tmp_path / name, tmp_path / f"{name}_store")
-    (batch,) = batches(StoreCMSCECGDataset(tmp_path / "one_store" / "train"))
+    (batch,) = batches(pairs_of(tmp_path / "one_store" / "train"))
     assert batch["patient_id"].tolist() == [77, 77]
     with pytest.raises(DataError, match="has neither 'idx' nor 'patient_id'"):
-        batches(StoreCMSCECGDataset(tmp_path / "other_store" / "train"))
+        batches(pairs_of(tmp_path / "other_store" / "train"))
 
 
 def test_names_and_pickles(store):
-    dataset = StoreCMSCECGDataset(store / "train", masking=MASKING)
+    dataset = pairs_of(store / "train", masking=MASKING)
     expected = batches(dataset)
     twin = pickle.loads(pickle.dumps(dataset))
     assert_same(batches(twin), expected)

@@ -8,8 +8,9 @@ import scipy.io
 import torch
 from torch.utils.data import DataLoader
 
-from fairseq_ecg.data import CMSCECGDataset, DataError
+from fairseq_ecg.data import DataError
 from fairseq_ecg.ops.augment import EMGNoise
+from tests.ecg_datasets import pairs_of
 
 PAIRED_EXAMS = (1594286, 270272, 2969044, 975093)
 
@@ -28,7 +29,7 @@ def batch_of(dataset):
 
 
 def test_an_item_holds_the_segments_of_a_recording(manifest):
-    first, second = CMSCECGDataset(manifest)[0]
+    first, second = pairs_of(manifest)[0]
     assert first.keys() == {"id", "position", "segment", "patient_id", "source", "sample_rate"}
     assert (first["id"], first["segment"], first["patient_id"]) == (0, 0, 5)
     assert (second["id"], second["segment"], second["patient_id"]) == (0, 1, 5)
@@ -37,7 +38,7 @@ def test_an_item_holds_the_segments_of_a_recording(manifest):
 
 
 def test_a_batch_holds_all_segments_in_order(manifest):
-    batch = batch_of(CMSCECGDataset(manifest, pad=True))
+    batch = batch_of(pairs_of(manifest, pad=True))
     assert batch["id"].tolist() == [0, 0, 1, 1, 1, 1]
     assert batch["patient_id"].tolist() == [5, 5, 8, 8, 8, 8]
     assert batch["segment"].tolist() == [0, 1, 0, 1, 0, 1]
@@ -47,11 +48,11 @@ def test_a_batch_holds_all_segments_in_order(manifest):
 
 
 def test_no_samples_are_an_empty_batch(manifest):
-    assert CMSCECGDataset(manifest).collate([]) == {}
+    assert pairs_of(manifest).collate([]) == {}
 
 
 def test_segments_are_cropped_independently(manifest):
-    dataset = CMSCECGDataset(manifest, max_sample_size=4)
+    dataset = pairs_of(manifest, max_sample_size=4)
     starts = []
     for epoch in range(1, 11):
         dataset.set_epoch(epoch)
@@ -66,7 +67,7 @@ def test_segments_are_cropped_independently(manifest):
 
 
 def test_segments_are_augmented_independently(manifest):
-    dataset = CMSCECGDataset(manifest, augmentations=[EMGNoise()], training=True)
+    dataset = pairs_of(manifest, augmentations=[EMGNoise()], training=True)
     sources = dataset.augment(dataset.collate([dataset[1]]))
     for one, other in itertools.combinations(sources, 2):
         assert not torch.equal(one, other)
@@ -77,16 +78,16 @@ def test_recordings_without_idx_are_told_apart_by_patient(write_ecg, write_cmsc_
     for segment in (0, 1):
         write_ecg(f"a_{segment}.mat", idx=None, patient_id=77)
     manifest = write_cmsc_manifest(("a", 20, "0,1"))
-    assert batch_of(CMSCECGDataset(manifest))["patient_id"].tolist() == [77, 77]
+    assert batch_of(pairs_of(manifest))["patient_id"].tolist() == [77, 77]
     write_ecg("a_1.mat", idx=None)
     message = rf"a_1.mat \({manifest}, line 3\): has neither 'idx' nor 'patient_id'"
     with pytest.raises(DataError, match=message):
-        CMSCECGDataset(manifest)[0]
+        pairs_of(manifest)[0]
 
 
 def test_labels(manifest, write_ecg, tmp_path):
     np.save(tmp_path / "y.npy", np.arange(18.0).reshape(9, 2))
-    dataset = CMSCECGDataset(manifest, label=True, label_file=tmp_path / "y.npy")
+    dataset = pairs_of(manifest, label=True, label_file=tmp_path / "y.npy")
     labels = batch_of(dataset)["label"]
     assert labels.tolist() == [[10, 11]] * 2 + [[16, 17]] * 4
 
@@ -94,14 +95,14 @@ def test_labels(manifest, write_ecg, tmp_path):
 def test_a_missing_segment_is_named(manifest, tmp_path):
     (tmp_path / "b_2.mat").unlink()
     with pytest.raises(DataError, match=rf"b_2.mat \({manifest}, line 4\): no such file"):
-        CMSCECGDataset(manifest)[1]
+        pairs_of(manifest)[1]
 
 
 def test_segments_may_have_other_lengths_than_their_row(write_ecg, write_cmsc_manifest):
     """A row gives the length of the recording's last segment, which may lie in another row."""
     write_ecg("a_0.mat", 20)
     write_ecg("a_1.mat", 15)
-    dataset = CMSCECGDataset(write_cmsc_manifest(("a", 18, "0,1")), pad=True)
+    dataset = pairs_of(write_cmsc_manifest(("a", 18, "0,1")), pad=True)
     padding_mask = batch_of(dataset)["net_input"]["padding_mask"]
     assert padding_mask[:, 0].sum(dim=1).tolist() == [0, 5]
 
@@ -109,26 +110,26 @@ def test_segments_may_have_other_lengths_than_their_row(write_ecg, write_cmsc_ma
 def test_transposed_segments_are_refused(write_ecg, write_cmsc_manifest):
     write_ecg("a_0.mat", 20)
     write_ecg("a_1.mat", 20)
-    dataset = CMSCECGDataset(write_cmsc_manifest(("a", 12, "0,1")), pad=True)
+    dataset = pairs_of(write_cmsc_manifest(("a", 12, "0,1")), pad=True)
     with pytest.raises(DataError, match=r"a_0.mat .* looks transposed"):
         dataset[0]
 
 
 def test_names_list_the_segments(manifest, tmp_path):
-    names = CMSCECGDataset(manifest).names([1, 0])
+    names = pairs_of(manifest).names([1, 0])
     assert names == [os.path.join(tmp_path, name) for name in ("b_{0,1,2,3}.mat", "a_{0,1}.mat")]
 
 
 def test_segments_that_disagree_are_named(write_ecg, write_cmsc_manifest):
     write_ecg("a_0.mat", label=[[1, 0]])
     write_ecg("a_1.mat", label=[[1, 0, 1]])
-    dataset = CMSCECGDataset(write_cmsc_manifest(("a", 20, "0,1")), label=True)
+    dataset = pairs_of(write_cmsc_manifest(("a", 20, "0,1")), label=True)
     with pytest.raises(DataError, match=r"a_\{0,1\}.mat has 3 labels, but"):
         batch_of(dataset)
 
 
 def test_data_sets_pickle(manifest):
-    dataset = CMSCECGDataset(manifest, augmentations=[EMGNoise()], training=True)
+    dataset = pairs_of(manifest, augmentations=[EMGNoise()], training=True)
     twin = pickle.loads(pickle.dumps(dataset))
     expected = dataset.augment(batch_of(dataset))
     assert torch.equal(twin.augment(batch_of(twin)), expected)
@@ -142,7 +143,7 @@ def real_manifest(path, root, n_samples=2500):
 
 def test_real_pairs_are_those_of_fairseq_signals(shared, tmp_path):
     root = shared / "ecg" / "code_15" / "segmented"
-    dataset = CMSCECGDataset(real_manifest(tmp_path / "train.tsv", root), sample_rate=500)
+    dataset = pairs_of(real_manifest(tmp_path / "train.tsv", root), sample_rate=500)
     loader = DataLoader(dataset, batch_size=4, collate_fn=dataset.collate)
     (batch,) = loader
     recorded = np.load(shared / "golden" / "pretrain_small.npz")
@@ -160,7 +161,7 @@ def test_real_pairs_are_padded_as_by_fairseq_signals(shared, tmp_path):
         scipy.io.savemat(
             tmp_path / name, {"feats": mat["feats"][:, : shortened.get(name, 2500)], **kept}
         )
-    dataset = CMSCECGDataset(real_manifest(tmp_path / "train.tsv", tmp_path), pad=True)
+    dataset = pairs_of(real_manifest(tmp_path / "train.tsv", tmp_path), pad=True)
     net_input = batch_of(dataset)["net_input"]
     recorded = np.load(shared / "golden" / "pretrain_small_padded.npz")
     np.testing.assert_array_equal(net_input["source"], recorded["source"])

@@ -10,8 +10,9 @@ import torch
 from torch._utils import ExceptionWrapper  # what a DataLoader's worker sends its errors in
 from torch.utils.data import DataLoader
 
-from fairseq_ecg.data import DataError, FileECGDataset
+from fairseq_ecg.data import DataError
 from fairseq_ecg.ops.augment import EMGNoise, RandomLeadsMask, build_augmentations
+from tests.ecg_datasets import dataset_of
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def augmented(dataset, *indices):
 
 
 def test_an_item(manifest):
-    dataset = FileECGDataset(manifest)
+    dataset = dataset_of(manifest)
     item = dataset[1]
     assert item.keys() == {"id", "source", "sample_rate"}
     assert item["id"] == 1
@@ -55,7 +56,7 @@ def test_an_item(manifest):
 
 
 def test_indices_are_those_of_a_sequence(manifest):
-    dataset = FileECGDataset(manifest)
+    dataset = dataset_of(manifest)
     assert dataset[-1]["id"] == dataset[np.int64(2)]["id"] == 2
     assert len(list(dataset)) == 3
     with pytest.raises(IndexError):
@@ -63,32 +64,32 @@ def test_indices_are_those_of_a_sequence(manifest):
 
 
 def test_names_are_paths(tmp_path, manifest):
-    dataset = FileECGDataset(manifest)
+    dataset = dataset_of(manifest)
     expected = [os.path.join(tmp_path, "2.mat"), os.path.join(tmp_path, "0.mat")]
     assert dataset.names(torch.tensor([2, 0])) == expected
 
 
 def test_labels_by_idx(manifest, label_file):
-    dataset = FileECGDataset(manifest, label=True, label_file=label_file)
+    dataset = dataset_of(manifest, label=True, label_file=label_file)
     batch = dataset.collate(items(dataset))
     assert batch["label"].tolist() == [[4, 5], [2, 3], [0, 1]]
     assert batch["label"].dtype == torch.float64
 
 
 def test_labels_of_the_recordings_themselves(manifest):
-    dataset = FileECGDataset(manifest, label=True)
+    dataset = dataset_of(manifest, label=True)
     batch = dataset.collate(items(dataset))
     assert batch["label"].tolist() == [[0, 1], [1, 1], [2, 1]]
     assert batch["label"].dtype == torch.uint8
 
 
 def test_a_label_file_is_left_alone_without_labels(manifest, tmp_path):
-    dataset = FileECGDataset(manifest, label=False, label_file=tmp_path / "absent.npy")
+    dataset = dataset_of(manifest, label=False, label_file=tmp_path / "absent.npy")
     assert "label" not in dataset.collate(items(dataset))
 
 
 def test_a_padded_batch(manifest):
-    dataset = FileECGDataset(manifest, pad=True)
+    dataset = dataset_of(manifest, pad=True)
     batch = dataset.collate(items(dataset))
     assert batch.keys() == {"id", "net_input"}
     assert batch["id"].tolist() == [0, 1, 2]
@@ -101,7 +102,7 @@ def test_a_padded_batch(manifest):
 
 
 def test_a_cropped_batch(manifest):
-    dataset = FileECGDataset(manifest, max_sample_size=22)
+    dataset = dataset_of(manifest, max_sample_size=22)
     batch = dataset.collate(items(dataset)[1:])
     assert batch["net_input"].keys() == {"source"}
     source = batch["net_input"]["source"]
@@ -113,7 +114,7 @@ def test_a_cropped_batch(manifest):
 
 
 def test_padding_and_cropping_together(manifest):
-    dataset = FileECGDataset(manifest, pad=True, max_sample_size=22)
+    dataset = dataset_of(manifest, pad=True, max_sample_size=22)
     net_input = dataset.collate(items(dataset))["net_input"]
     assert net_input["source"].shape == (3, 12, 22)
     assert net_input["padding_mask"][:, 0].sum(dim=1).tolist() == [2, 0, 0]
@@ -121,7 +122,7 @@ def test_padding_and_cropping_together(manifest):
 
 
 def test_crops_differ_between_epochs_and_items_but_not_between_batches(manifest):
-    dataset = FileECGDataset(manifest, max_sample_size=5)
+    dataset = dataset_of(manifest, max_sample_size=5)
     starts = set()
     for epoch in range(1, 21):
         dataset.set_epoch(epoch)
@@ -134,7 +135,7 @@ def test_crops_differ_between_epochs_and_items_but_not_between_batches(manifest)
 
 
 def test_no_samples_are_an_empty_batch(manifest):
-    assert FileECGDataset(manifest).collate([]) == {}
+    assert dataset_of(manifest).collate([]) == {}
 
 
 def test_buckets_limit_the_lengths_of_batches(write_ecg, write_manifest):
@@ -142,7 +143,7 @@ def test_buckets_limit_the_lengths_of_batches(write_ecg, write_manifest):
     for n_samples in lengths:
         write_ecg(f"{n_samples}.mat", n_samples)
     manifest = write_manifest(*((f"{n}.mat", n) for n in lengths))
-    dataset = FileECGDataset(manifest, pad=True, max_sample_size=25, num_batch_buckets=2)
+    dataset = dataset_of(manifest, pad=True, max_sample_size=25, num_batch_buckets=2)
 
     def length(*indices):
         return dataset.collate([dataset[i] for i in indices])["net_input"]["source"].shape[-1]
@@ -156,7 +157,7 @@ def test_buckets_limit_the_lengths_of_batches(write_ecg, write_manifest):
 
 def test_order_is_that_of_fairseq_signals(write_manifest):
     lengths = np.random.RandomState(1).choice([100, 200, 300, 400], size=50)
-    dataset = FileECGDataset(
+    dataset = dataset_of(
         write_manifest(*((f"{i}.mat", n) for i, n in enumerate(lengths))), max_sample_size=300
     )
     np.random.seed(7)
@@ -172,22 +173,22 @@ def test_order_is_that_of_fairseq_signals(write_manifest):
 
 def test_order_without_shuffling_is_that_of_the_manifest(manifest):
     np.random.seed(0)
-    dataset = FileECGDataset(manifest, shuffle=False)
+    dataset = dataset_of(manifest, shuffle=False)
     assert dataset.ordered_indices().tolist() == [0, 1, 2]
     np.testing.assert_array_equal(np.random.rand(), np.random.RandomState(0).rand())
 
 
 def test_short_recordings_are_dropped_before_indices_are_given(manifest):
-    dataset = FileECGDataset(manifest, min_sample_size=25)
+    dataset = dataset_of(manifest, min_sample_size=25)
     assert [item["id"] for item in items(dataset)] == [0, 1]
     assert dataset[0]["source"].shape == (12, 30)
 
 
 def test_augmentation_is_for_training(manifest):
     mask = [RandomLeadsMask()]
-    plain = sources(FileECGDataset(manifest))
-    valid = augmented(FileECGDataset(manifest, augmentations=mask))
-    train = augmented(FileECGDataset(manifest, augmentations=mask, training=True))
+    plain = sources(dataset_of(manifest))
+    valid = augmented(dataset_of(manifest, augmentations=mask))
+    train = augmented(dataset_of(manifest, augmentations=mask, training=True))
     assert all(map(torch.equal, plain, valid))
     for before, after in zip(plain, train, strict=True):
         # Lead I holds a zero at its first sample; its last is not one.
@@ -198,7 +199,7 @@ def test_augmentation_is_for_training(manifest):
 
 def test_augmentation_depends_on_seed_epoch_and_index_alone(manifest):
     def dataset(seed=1):
-        return FileECGDataset(manifest, augmentations=[EMGNoise()], training=True, seed=seed)
+        return dataset_of(manifest, augmentations=[EMGNoise()], training=True, seed=seed)
 
     first = dataset()
     (noise,) = augmented(first, 0)
@@ -216,15 +217,15 @@ def test_augmentation_depends_on_seed_epoch_and_index_alone(manifest):
 
 def test_a_crop_of_an_augmented_recording_is_the_augmented_crop(manifest):
     noises = build_augmentations(["emg_noise", "baseline_shift", "baseline_wander"])
-    whole = FileECGDataset(manifest, augmentations=noises, training=True)
-    cropped = FileECGDataset(manifest, augmentations=noises, training=True, max_sample_size=10)
+    whole = dataset_of(manifest, augmentations=noises, training=True)
+    cropped = dataset_of(manifest, augmentations=noises, training=True, max_sample_size=10)
     for ecg, crop in zip(augmented(whole), augmented(cropped), strict=True):
         places = [ecg[:, first : first + 10] for first in range(ecg.shape[1] - 9)]
         assert sum(torch.equal(crop, place) for place in places) == 1
 
 
 def test_padding_is_not_augmented(manifest):
-    dataset = FileECGDataset(manifest, augmentations=[EMGNoise()], training=True, pad=True)
+    dataset = dataset_of(manifest, augmentations=[EMGNoise()], training=True, pad=True)
     ecgs = dataset.augment(dataset.collate(items(dataset)))
     assert not ecgs[0, :, 20:].any()
     for together, alone in zip(ecgs, augmented(dataset), strict=True):
@@ -232,7 +233,7 @@ def test_padding_is_not_augmented(manifest):
 
 
 def test_a_batch_keeps_its_recordings(manifest):
-    dataset = FileECGDataset(manifest, augmentations=[EMGNoise()], training=True)
+    dataset = dataset_of(manifest, augmentations=[EMGNoise()], training=True)
     batch = dataset.collate([dataset[0]])
     before = batch["net_input"]["source"].clone()
     once, twice = dataset.augment(batch), dataset.augment(batch)
@@ -243,7 +244,7 @@ def test_a_batch_keeps_its_recordings(manifest):
 def test_powerline_noise_uses_the_rate_of_the_file(write_ecg, write_manifest):
     rate, n_samples = 400, 4000
     write_ecg(feats=np.zeros((1, n_samples)), curr_sample_rate=rate)
-    dataset = FileECGDataset(
+    dataset = dataset_of(
         write_manifest(("a.mat", n_samples)),
         leads_to_load="[0]",
         augmentations=build_augmentations(["powerline_noise"], dependency=False),
@@ -254,7 +255,7 @@ def test_powerline_noise_uses_the_rate_of_the_file(write_ecg, write_manifest):
 
 
 def test_a_lead_is_drawn_from_the_bucket_in_validation_too(manifest):
-    dataset = FileECGDataset(manifest, leads_to_load="['V2','V1','I']", leads_bucket="[6, 7]")
+    dataset = dataset_of(manifest, leads_to_load="['V2','V1','I']", leads_bucket="[6, 7]")
     drawn = set()
     for epoch in range(1, 11):
         dataset.set_epoch(epoch)
@@ -266,9 +267,7 @@ def test_a_lead_is_drawn_from_the_bucket_in_validation_too(manifest):
 
 def test_dependency_is_checked_for_every_lead_of_the_bucket(manifest):
     def dataset(bucket):
-        return FileECGDataset(
-            manifest, leads_bucket=bucket, augmentations=[EMGNoise()], training=True
-        )
+        return dataset_of(manifest, leads_bucket=bucket, augmentations=[EMGNoise()], training=True)
 
     assert dataset("['V1', 'V2']")[0]["source"].shape == (11, 20)
     with pytest.raises(ValueError, match="Load I and II as well, or set dependency=False"):
@@ -276,7 +275,7 @@ def test_dependency_is_checked_for_every_lead_of_the_bucket(manifest):
 
 
 def test_padded_leads(manifest):
-    dataset = FileECGDataset(manifest, leads_to_load=["V1"], pad_leads=True)
+    dataset = dataset_of(manifest, leads_to_load=["V1"], pad_leads=True)
     source = dataset[0]["source"]
     assert source.shape == (12, 20)
     assert source[6, 0] == 600
@@ -286,7 +285,7 @@ def test_padded_leads(manifest):
 def test_normalisation(manifest, tmp_path):
     (tmp_path / "mean.txt").write_text("".join(f"{100 * lead}\n" for lead in range(12)))
     (tmp_path / "std.txt").write_text("2\n" * 12)
-    dataset = FileECGDataset(
+    dataset = dataset_of(
         manifest,
         leads_to_load="['V1', 'II']",
         normalize=True,
@@ -300,7 +299,7 @@ def test_a_filtered_source_is_float32(manifest, monkeypatch):
     neurokit = types.ModuleType("neurokit2")
     neurokit.ecg_clean = lambda row, sampling_rate: row.astype(np.float64) / 3
     monkeypatch.setitem(sys.modules, "neurokit2", neurokit)
-    source = FileECGDataset(manifest, filter=True)[0]["source"]
+    source = dataset_of(manifest, filter=True)[0]["source"]
     assert source.dtype == torch.float32
     assert source[1, 0] == np.float32(100 / 3)
 
@@ -320,12 +319,12 @@ def test_a_filtered_source_is_float32(manifest, monkeypatch):
 )
 def test_contradicting_settings_are_refused(manifest, settings, message):
     with pytest.raises(ValueError, match=message):
-        FileECGDataset(manifest, **settings)
+        dataset_of(manifest, **settings)
 
 
 def test_unknown_settings_are_refused(manifest):
     with pytest.raises(TypeError, match="enable_paddin"):
-        FileECGDataset(manifest, enable_paddin=True)
+        dataset_of(manifest, enable_paddin=True)
 
 
 @pytest.mark.parametrize(
@@ -348,7 +347,7 @@ def test_bad_files_are_named_with_their_line(
     monkeypatch.chdir(label_file.parent)
     path = write_ecg(**file)
     manifest = write_manifest(("a.mat", 20))
-    dataset = FileECGDataset(manifest, **settings)
+    dataset = dataset_of(manifest, **settings)
     with pytest.raises(DataError, match=message) as raised:
         dataset[0]
     assert str(raised.value).startswith(f"{path} ({manifest}, line 2): ")
@@ -365,15 +364,15 @@ def test_samples_that_disagree_are_named(write_ecg, write_manifest, second, mess
     write_ecg("a.mat", label=[[1, 0]])
     write_ecg("b.mat", **{"label": [[1, 0]], **second})
     manifest = write_manifest(("a.mat", 20), ("b.mat", 20))
-    wide = FileECGDataset(manifest, label=True)
-    narrow = FileECGDataset(manifest, label=True, leads_to_load="[0, 1]")
+    wide = dataset_of(manifest, label=True)
+    narrow = dataset_of(manifest, label=True, leads_to_load="[0, 1]")
     with pytest.raises(DataError, match=message):
         wide.collate([wide[0], (narrow if "n_leads" in second else wide)[1]])
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda d: pickle.loads(pickle.dumps(d))])
 def test_data_sets_can_be_copied(manifest, label_file, duplicate):
-    dataset = FileECGDataset(
+    dataset = dataset_of(
         manifest,
         label=True,
         label_file=label_file,
@@ -391,9 +390,7 @@ def test_data_sets_can_be_copied(manifest, label_file, duplicate):
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_workers_that_outlive_an_epoch_draw_what_the_main_process_draws(manifest, start):
-    dataset = FileECGDataset(
-        manifest, augmentations=[EMGNoise()], training=True, max_sample_size=10
-    )
+    dataset = dataset_of(manifest, augmentations=[EMGNoise()], training=True, max_sample_size=10)
     loader = DataLoader(
         dataset,
         batch_size=2,
@@ -411,7 +408,7 @@ def test_workers_that_outlive_an_epoch_draw_what_the_main_process_draws(manifest
 
 def test_the_error_of_a_worker_keeps_its_class_and_message(write_ecg, write_manifest):
     write_ecg(curr_sample_rate=None)
-    dataset = FileECGDataset(write_manifest(("a.mat", 20)))
+    dataset = dataset_of(write_manifest(("a.mat", 20)))
     try:
         dataset[0]
     except DataError:
@@ -426,7 +423,7 @@ def test_real_ecgs_and_labels_are_those_of_fairseq_signals(shared, tmp_path):
     rows = "".join(f"{file.name}\t2500\n" for file in files)
     manifest = tmp_path / "test.tsv"
     manifest.write_text(f"\t{folder / 'segmented'}/\n{rows}")
-    dataset = FileECGDataset(
+    dataset = dataset_of(
         manifest, pad=True, sample_rate=500, label=True, label_file=folder / "labels" / "y.npy"
     )
     batch = dataset.collate(items(dataset))

@@ -1,0 +1,102 @@
+"""What all sources share: the items of a split, and what is read of their segments."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from fairseq_ecg.data.recording import Recording
+
+
+class Variables(NamedTuple):
+    """Variables of segments, beside the ECG: those all must have, and those that some have."""
+
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+
+    def and_those(self, other: "Variables") -> "Variables":
+        """Join two sets of variables."""
+        return Variables(self.required + other.required, self.optional + other.optional)
+
+
+class SegmentBatch(ABC):
+    """Segments of some items, in order. Variables are known once `recordings` has ended.
+
+    Attributes:
+        ids: ``(B,)`` int64, index of the item of each.
+        positions: ``(B,)`` int64, position of each in its item.
+        ecgs: ``(B, L, T)`` float32 where all were read together, else None; of these also
+            ``sample_rates`` (B,) in Hz and whether they ``are_finite`` for certain.
+    """
+
+    ids: np.ndarray
+    positions: np.ndarray
+    ecgs: Tensor | None = None
+    sample_rates: np.ndarray
+    are_finite: bool
+
+    @abstractmethod
+    def recordings(self) -> Iterator[Recording]:
+        """Read the ECGs one by one.
+
+        Raises:
+            DataError: one cannot be read, or lacks a required variable.
+        """
+
+    @abstractmethod
+    def where(self, row: int) -> str:
+        """Name a segment in error messages."""
+
+    @abstractmethod
+    def integers(self, key: str) -> np.ndarray:
+        """Return a variable that holds one integer, ``(B,)`` int64; `MISSING` where there is none.
+
+        Raises:
+            DataError: it holds something else, or is required and missing.
+        """
+
+    @abstractmethod
+    def arrays(self, key: str) -> list[np.ndarray | None]:
+        """Return a variable that holds an array of at least two dimensions, of each segment.
+
+        Raises:
+            DataError: it is required and missing.
+        """
+
+
+class Source(ABC):
+    """Items of a split: single segments or, grouped, those of one recording together.
+
+    Args:
+        path: of the split.
+        grouped: whether items are recordings of several segments, as a CMSC manifest lists them.
+        min_samples: shorter items are dropped. None: none are.
+
+    Attributes:
+        sizes: ``(N,)`` int64, length of each item in samples.
+
+    Raises:
+        DataError: the split cannot be read, or nothing remains.
+    """
+
+    sizes: np.ndarray
+
+    @abstractmethod
+    def __init__(self, path: str | os.PathLike, grouped: bool, min_samples: int | None): ...
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """Name the file, or the files, of an item."""
+
+    @abstractmethod
+    def read(self, indices: Sequence[int], variables: Variables, copies: int) -> SegmentBatch:
+        """Read the segments of items.
+
+        Args:
+            indices: of the items.
+            variables: to read beside the ECGs.
+            copies: how often each segment occurs, one beside the other.
+        """

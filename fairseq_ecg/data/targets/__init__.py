@@ -1,0 +1,33 @@
+"""Targets: what a network's outputs for an item are compared with."""
+
+import os
+
+from fairseq_ecg.data.targets.heads import HeadsTarget
+from fairseq_ecg.data.targets.labels import IndexTarget, LabelFileTarget, Labels, StoredLabels
+from fairseq_ecg.data.targets.target import Target
+
+TARGETS: dict[str, type[Target]] = {
+    "none": Target,
+    "labels": StoredLabels,
+    "label file": LabelFileTarget,
+    "index": IndexTarget,
+    "heads": HeadsTarget,
+}
+
+__all__ = ["TARGETS", "HeadsTarget", "IndexTarget", "LabelFileTarget", "Labels", "StoredLabels"]
+__all__ += ["Target", "labels_of"]
+
+
+def labels_of(label_file: str | os.PathLike | None, missing: str = "error") -> Labels:
+    """Choose where labels come from.
+
+    Args:
+        label_file: ``.npy`` file of labels, by ``idx``. None: segments hold their own ``label``.
+        missing: what a NaN in the file is: "error", or "ignore" to leave it to the loss.
+
+    Raises:
+        DataError: the file cannot be used.
+    """
+    if not label_file:
+        return StoredLabels()
+    return LabelFileTarget(label_file, missing=missing == "ignore")

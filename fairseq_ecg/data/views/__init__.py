@@ -1,0 +1,8 @@
+"""Views: how an item is made of segments, and what a batch says of each."""
+
+from fairseq_ecg.data.views.segments import SegmentsView
+from fairseq_ecg.data.views.view import RecordingView, View
+
+VIEWS: dict[str, type[View]] = {"recording": RecordingView, "segments": SegmentsView}
+
+__all__ = ["VIEWS", "RecordingView", "SegmentsView", "View"]

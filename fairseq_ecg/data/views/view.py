@@ -1,0 +1,39 @@
+"""What all views share, and the simplest one: an item is one segment."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from fairseq_ecg.data.sources import SegmentBatch, Variables
+from fairseq_ecg.ops.augment import Augmentation
+
+
+class View:
+    """How an item is made of the segments of a source.
+
+    Attributes:
+        grouped: whether items are recordings of several segments rather than single segments.
+        copies: how often each segment occurs in its item; each time with draws of its own.
+        augmentations: drawn and applied before all others, in training.
+        variables: of segments, that `columns` reads.
+    """
+
+    grouped: ClassVar[bool] = False
+    copies: ClassVar[int] = 1
+    augmentations: Sequence[Augmentation] = ()
+    variables: ClassVar[Variables] = Variables()
+
+    def columns(self, segments: SegmentBatch) -> dict[str, Sequence[Any]]:
+        """Return what samples hold beside ECG and target, a value for each segment.
+
+        Raises:
+            DataError: a segment lacks it.
+        """
+        return {}
+
+    def collate(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+        """Join the `columns` of a batch."""
+        return {}
+
+
+class RecordingView(View):
+    """An item is one segment."""
