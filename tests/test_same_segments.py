@@ -7,7 +7,7 @@ import pytest
 import wfdb
 from scipy.io import loadmat, savemat
 
-from fairseq_ecg.data import DatasetOptions, ECGDataset
+from fairseq_ecg.data import ECGDataset
 from fairseq_ecg.ecg import blocks
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.ecg.preprocessing import Preprocessing
@@ -122,7 +122,7 @@ def test_files_of_segments_are_given_to_training_and_to_the_network_as_they_are(
     manifest = tmp_path / "train.tsv"
     rows = "".join(f"{file.name}\t{round(RATE * SECONDS)}\n" for file in files)
     manifest.write_text(f"\t{files[0].parent}/\n{rows}")
-    dataset = ECGDataset(manifest, options=DatasetOptions(leads_to_load=leads))
+    dataset = ECGDataset(manifest, leads_to_load=leads)
     loaded = [dataset[i]["source"].numpy() for i in range(len(dataset))]
     np.testing.assert_array_equal(bits(loaded), expected)
     if standardise:
