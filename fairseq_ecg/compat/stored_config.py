@@ -20,9 +20,8 @@ from fairseq_ecg.compat.checkpoint import (
     fit,
 )
 from fairseq_ecg.data.limits import check_limit, limit_of
-from fairseq_ecg.modules import ECGTransformer, ECGTransformerClassifier
-from fairseq_ecg.modules.architecture import build_network, largest_sizes
-from fairseq_ecg.modules.wav2vec2 import PRETRAINING_MODULES
+from fairseq_ecg.modules import Encoder, FinetunedEncoder
+from fairseq_ecg.modules.registry import build_network, largest_sizes
 
 
 def stored_section(state: Mapping[str, Any], source: object, name: str) -> dict[str, Any]:
@@ -112,9 +111,7 @@ def _escaped(value: Any) -> Any:
     return [_escaped(element) for element in value] if isinstance(value, list) else value
 
 
-def check_sizes(
-    cfg: Mapping[str, Any], source: object
-) -> ECGTransformer | ECGTransformerClassifier:
+def check_sizes(cfg: Mapping[str, Any], source: object) -> Encoder | FinetunedEncoder:
     """Check that a network can be built of a configuration, and is not larger than is plausible.
 
     Args:
@@ -164,9 +161,9 @@ def check_network(
     with damage_as_checkpoint_error(source, WRITTEN_IN_TRAINING):
         ignored = ()
         if encoder_only:
-            ignored = PRETRAINING_MODULES
-            if isinstance(network, ECGTransformerClassifier):
+            if isinstance(network, FinetunedEncoder):
                 network, weights = network.encoder, encoder_weights(weights)
+            ignored = network.pretraining_modules
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*to a meta parameter", UserWarning)
             fit(network, weights, source, ignored)

@@ -1,8 +1,7 @@
 """Use of trained networks: predictions, embeddings, saliency, evaluation and pictures."""
 
 from fairseq_ecg.inference.aggregation import ECG_FM_LABELS
-from fairseq_ecg.inference.loading import load_model
-from fairseq_ecg.inference.model import ECGModel
+from fairseq_ecg.inference.model import ECGModel, load_model
 from fairseq_ecg.inference.preprocessing import Preprocessing
 from fairseq_ecg.inference.results import Embeddings, Prediction, Saliency
 

@@ -20,9 +20,10 @@ from fairseq_ecg.data.store import StoreECGDataset, is_store
 from fairseq_ecg.inference.aggregation import aggregate
 from fairseq_ecg.inference.apart import computed_apart
 from fairseq_ecg.inference.metrics import Ranking, mean_of_defined
-from fairseq_ecg.inference.model import ON_ERROR, ECGModel
+from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.preprocessing import check_choice
 from fairseq_ecg.inference.recordings import Description, recordings_in
+from fairseq_ecg.inference.running import ON_ERROR
 
 SEGMENT = re.compile(r"_\d+\.mat$")
 

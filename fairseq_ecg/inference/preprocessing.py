@@ -15,7 +15,7 @@ from fairseq_ecg.data.recording import Recording
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.formats.leads import arrange, derive_limb_leads
 from fairseq_ecg.formats.units import check_millivolts
-from fairseq_ecg.modules.conv_extractor import shortened
+from fairseq_ecg.messages import shortened
 from fairseq_ecg.prepare.signals import RESAMPLERS, is_long, resample, standardisation
 
 QUICKSTART_EPSILON = 1e-8

@@ -26,9 +26,9 @@ from fairseq_ecg.compat.restoring import restore, sorted_overrides
 from fairseq_ecg.compat.training import load_checkpoint_to_cpu
 from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.inference import load_model
+from fairseq_ecg.messages import shortened
 from fairseq_ecg.models import ECGTransformerClassificationConfig, build_model_from_checkpoint
 from fairseq_ecg.models.finetuning import load_encoder
-from fairseq_ecg.modules.conv_extractor import shortened
 from tests.conftest import TINY_CMSC_MODEL
 from tests.tiny_checkpoints import CLASSIFIER, made
 

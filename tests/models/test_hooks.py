@@ -9,7 +9,7 @@ import fairseq_ecg.tasks  # noqa: F401
 from fairseq_ecg.models import ECGTransformerModel, Wav2Vec2CMSCModel, build_model_from_checkpoint
 from fairseq_ecg.models.ecg_transformer import ECGTransformerConfig
 from fairseq_ecg.modules import ECGTransformer
-from fairseq_ecg.modules.architecture import network_options
+from fairseq_ecg.modules.options import chosen
 
 ROWS, FRAMES, DIM, LAYERS = 3, 30, 32, 2
 SMALL = {
@@ -43,7 +43,7 @@ def padding_mask():
 
 
 def plain_twin(model: ECGTransformerModel) -> ECGTransformer:
-    network = ECGTransformer(**network_options(ECGTransformer, model.cfg)).eval()
+    network = ECGTransformer(**chosen(ECGTransformer, model.cfg)).eval()
     network.load_state_dict(model.state_dict())
     return network
 

@@ -14,6 +14,7 @@ from fairseq_ecg.modules import (
     parse_conv_layers,
     scale_gradient,
 )
+from fairseq_ecg.ops.frames import frame_count
 from fairseq_ecg.ops.philox import origin
 
 TINY = {
@@ -52,8 +53,8 @@ def test_no_layer_list(text):
 def test_frames_of_a_segment(samples, frames):
     extractor = ConvFeatureExtractor([(4, 2, 2)] * 4, in_channels=12)
     assert extractor(torch.randn(1, 12, samples)).shape == (1, 4, frames)
-    assert extractor.output_length(torch.tensor(samples)) == frames
-    assert extractor.output_length(torch.tensor([0, 1])).tolist() == [0, 0]
+    assert frame_count(torch.tensor(samples), [(2, 2)] * 4) == frames
+    assert frame_count(torch.tensor([0, 1]), [(2, 2)] * 4).tolist() == [0, 0]
 
 
 def test_layer_norm_extractor_normalises_every_block():

@@ -24,7 +24,7 @@ from fairseq_ecg.data.store import StoreECGDataset
 from fairseq_ecg.inference.evaluation import SEGMENT, labelled_segments
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.recordings import Description, recordings_in
-from fairseq_ecg.modules.architecture import network_config
+from fairseq_ecg.modules.registry import network_config
 
 logger = logging.getLogger(__name__)
 
