@@ -109,7 +109,7 @@ def metadata(model: TrainedNetwork) -> str:
     return json.dumps({key: config[key] for key in kept if key in config})
 
 
-def _write_onnx(program: torch.export.ExportedProgram, model: TrainedNetwork, path: Path):
+def _write_onnx(program: "torch.export.ExportedProgram", model: TrainedNetwork, path: Path):
     """Write ONNX, and return what runs it in onnxruntime."""
     try:
         import onnxruntime
@@ -137,7 +137,7 @@ def _write_onnx(program: torch.export.ExportedProgram, model: TrainedNetwork, pa
     ]
 
 
-def _write_pt2(program: torch.export.ExportedProgram, model: TrainedNetwork, path: Path):
+def _write_pt2(program: "torch.export.ExportedProgram", model: TrainedNetwork, path: Path):
     """Write an archive of ``torch.export``, and return what runs it after it is read again."""
     torch.export.save(program, path, extra_files={"fairseq_ecg": metadata(model)})
     return torch.export.load(path).module()

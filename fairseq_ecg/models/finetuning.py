@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Optional
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel
 
+from fairseq_ecg.compat.checkpoint import CheckpointError
 from fairseq_ecg.compat.options import with_options
 from fairseq_ecg.models.ecg_transformer import (
     CONVOLUTION_OPTIONS,
@@ -16,7 +17,7 @@ from fairseq_ecg.models.ecg_transformer import (
     TransformerConfig,
 )
 from fairseq_ecg.models.pretrained import load_encoder, own_config, untrained_encoder
-from fairseq_ecg.modules import ECGTransformer, Encoder, FinetunedEncoder, adapt
+from fairseq_ecg.modules import ENCODERS, ECGTransformer, Encoder, FinetunedEncoder, adapt
 from fairseq_ecg.modules.options import chosen
 from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
 
@@ -91,6 +92,11 @@ class ECGTransformerFinetuningModel(FinetunedEncoder, BaseFairseqModel):
         cfg = own_config(cfg)
         if cfg.model_path and not cfg.no_pretrained_weights:
             encoder, architecture = load_encoder(cfg)
+            if not isinstance(encoder, ENCODERS[cls.encoder_name]):
+                raise CheckpointError(
+                    f"{cfg.model_path} holds a {type(encoder).__name__}, but this model is one on "
+                    f"{cls.encoder_name}"
+                )
         else:
             encoder, architecture = untrained_encoder(cls.encoder_name, cfg)
         encoder.architecture = architecture

@@ -117,9 +117,8 @@ def stored_encoder(cfg: DictConfig) -> StoredEncoder:
         )
     name, head = known[name]
     check_network(stored, weights, source, encoder_only=True)
-    regularised = literal(stored, source) | {
-        key: cfg[key] for key in ENCODERS[name].regularisation_options
-    }
+    chosen_anew = [key for key in ENCODERS[name].regularisation_options if key in cfg]
+    regularised = literal(stored, source) | {key: cfg[key] for key in chosen_anew}
     with damage_as_checkpoint_error(source, WRITTEN_IN_TRAINING):
         if head is not None:
             weights = encoder_weights(weights)
@@ -165,7 +164,7 @@ def load_encoder(cfg: DictConfig) -> tuple[Encoder, dict[str, Any]]:
         encoder = MODEL_REGISTRY[stored.name].build_model(stored.cfg)
     encoder.remove_pretraining_modules()
     load_strictly(encoder, stored.weights, cfg.model_path, ignored=encoder.pretraining_modules)
-    if not cfg.get("apply_mask"):
+    if not ("apply_mask" in cfg and cfg.apply_mask):
         encoder.mask_emb = None
     elif encoder.mask_emb is None:
         encoder.mask_emb = nn.Parameter(torch.empty(encoder.encoder_dim).uniform_())
