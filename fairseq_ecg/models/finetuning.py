@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Optional
 
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel
+from omegaconf import DictConfig, open_dict
 
 from fairseq_ecg.compat.checkpoint import CheckpointError
 from fairseq_ecg.compat.options import with_options
@@ -18,7 +19,7 @@ from fairseq_ecg.models.ecg_transformer import (
 )
 from fairseq_ecg.models.pretrained import load_encoder, own_config, untrained_encoder
 from fairseq_ecg.modules import ENCODERS, ECGTransformer, Encoder, FinetunedEncoder, adapt
-from fairseq_ecg.modules.options import chosen
+from fairseq_ecg.modules.options import chosen, options_of
 from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
 
 logger = logging.getLogger(__name__)
@@ -159,3 +160,21 @@ class HeadModel(ECGTransformerFinetuningModel):
         That is the rest of a batch, for instance: fairseq_signals' classifiers pass it over.
         """
         return FinetunedEncoder.forward(self, source, padding_mask)
+
+    def leave_out_implied(self, cfg: DictConfig) -> None:
+        """Take options out of a configuration that the saved network does without.
+
+        fairseq_signals refuses a checkpoint with options that it does not have. Those stay that
+        make a network which it could not build anyway.
+
+        Args:
+            cfg: configuration of this model, changed in place.
+        """
+        implied = ["freeze_layers", "checkpoint_architecture"]  # of training, not of the network
+        if str(cfg.get("pooling")) == "mean":
+            implied.append("pooling")
+        if not cfg.get("lora_rank"):
+            implied += options_of(adapt)
+        with open_dict(cfg):
+            for name in implied:
+                cfg.pop(name, None)

@@ -24,10 +24,6 @@ from fairseq_ecg.compat.training import leave_out_untrained
 from fairseq_ecg.criterions import NonFiniteLossError
 from fairseq_ecg.data import CMSCECGDataset, ECGDataset, FileECGDataset
 from fairseq_ecg.data.store import is_store, stored_form
-from fairseq_ecg.models.ecg_transformer_classifier import (
-    ECGTransformerClassificationModel,
-    leave_out_implied,
-)
 from fairseq_ecg.ops import backends
 from fairseq_ecg.ops.augment import build_augmentations
 from fairseq_ecg.ops.masking import BatchMasking
@@ -206,8 +202,8 @@ class ECGPretrainingTask(FairseqTask):
         architecture = getattr(model, "architecture", {})
         with open_dict(cfg):
             cfg.update(architecture)
-        if isinstance(model, ECGTransformerClassificationModel):
-            leave_out_implied(cfg)
+        if hasattr(model, "leave_out_implied"):
+            model.leave_out_implied(cfg)
         return model
 
     def build_criterion(self, cfg, from_checkpoint: bool = False):
