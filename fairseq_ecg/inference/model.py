@@ -3,11 +3,11 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from fairseq_ecg.data.conditioning import LeadStatistics
 from fairseq_ecg.data.errors import DataError
@@ -17,7 +17,7 @@ from fairseq_ecg.inference.export import export
 from fairseq_ecg.inference.loading import label_names, read_stored
 from fairseq_ecg.inference.preprocessing import Preprocessing, check_choice
 from fairseq_ecg.inference.pretrained import save_pretrained
-from fairseq_ecg.inference.recordings import Description, NamedRecording, recordings_in
+from fairseq_ecg.inference.recordings import NamedRecording
 from fairseq_ecg.inference.results import (
     END,
     FRAME,
@@ -28,7 +28,7 @@ from fairseq_ecg.inference.results import (
     Prediction,
     Saliency,
 )
-from fairseq_ecg.inference.running import Run, run_segments
+from fairseq_ecg.inference.running import Run, run_recordings
 from fairseq_ecg.inference.trained import TrainedNetwork
 from fairseq_ecg.ops.frames import receptive_field
 
@@ -50,13 +50,7 @@ class ECGModel(TrainedNetwork):
         units: str | None = None,
         *,
         aggregation: Mapping[str, str] | str | None = None,
-        batch_size: int = 32,
-        progress: bool | tqdm | None = None,
-        on_error: str = "raise",
-        workers: int = 0,
-        gain: float | None = None,
-        format: str | None = None,
-        **policies,
+        **options,
     ) -> Prediction:
         """Predict the probability of every label, for recordings and their segments.
 
@@ -76,17 +70,8 @@ class ECGModel(TrainedNetwork):
             units: of arrays and ``.npy`` files (None: mV), and of other files that do not say them.
             aggregation: ``max`` or ``mean`` over segments, by label or for all labels, where it is
                 to be another one than the model's.
-            batch_size: segments that go through the network together.
-            progress: whether to show a progress bar; None: where there are several recordings and
-                a terminal; or a bar that is there already.
-            on_error: what to do about a recording that cannot be used: ``raise``, or ``skip``,
-                which notes it in ``errors`` of the result.
-            workers: processes that read recordings; 0: this one.
-            gain: counts of the converter per mV, in place of ``units``.
-            format: of files, see :func:`fairseq_ecg.formats.read_ecg`; None: as they look.
-            policies: ``short``, ``tail``, ``nan_policy`` and ``missing_leads``, see
-                :meth:`Preprocessing.segments`; and ``min_quality``, 0 to 1: a recording of less
-                quality (:func:`fairseq_ecg.quality.quality`) cannot be used.
+            options: of :func:`fairseq_ecg.inference.running.run_recordings`: ``batch_size``,
+                ``progress``, ``on_error``, ``workers``, ``gain``, ``format``, and policies.
 
         Returns:
             The probabilities.
@@ -100,16 +85,7 @@ class ECGModel(TrainedNetwork):
             self.labels,
             aggregation if isinstance(aggregation, str) else self.aggregation | (aggregation or {}),
         )
-        run = run_segments(
-            self,
-            recordings_in(ecg, Description(sample_rate, leads, units, gain, format)),
-            self.probabilities,
-            batch_size,
-            progress,
-            on_error,
-            workers,
-            policies,
-        )
+        run = run_recordings(self, self.probabilities, ecg, sample_rate, leads, units, **options)
         return self._prediction(run, run.values(len(self.labels)), rules)
 
     def embed(
@@ -118,14 +94,7 @@ class ECGModel(TrainedNetwork):
         sample_rate: float | None = None,
         leads: Sequence[str] | None = None,
         units: str | None = None,
-        *,
-        batch_size: int = 32,
-        progress: bool | tqdm | None = None,
-        on_error: str = "raise",
-        workers: int = 0,
-        gain: float | None = None,
-        format: str | None = None,
-        **policies,
+        **options,
     ) -> Embeddings:
         """Encode recordings: of each channel the mean over the frames of a segment.
 
@@ -137,13 +106,7 @@ class ECGModel(TrainedNetwork):
             sample_rate: likewise.
             leads: likewise.
             units: likewise.
-            batch_size: likewise.
-            progress: likewise.
-            on_error: likewise.
-            workers: likewise.
-            gain: likewise.
-            format: likewise.
-            policies: likewise.
+            options: likewise.
 
         Returns:
             The embeddings.
@@ -151,16 +114,7 @@ class ECGModel(TrainedNetwork):
         Raises:
             DataError: a recording cannot be used.
         """
-        run = run_segments(
-            self,
-            recordings_in(ecg, Description(sample_rate, leads, units, gain, format)),
-            self.embeddings,
-            batch_size,
-            progress,
-            on_error,
-            workers,
-            policies,
-        )
+        run = run_recordings(self, self.embeddings, ecg, sample_rate, leads, units, **options)
         return self._embeddings(run, run.values(self.embed_dim))
 
     def predict_and_embed(self, ecg: ECG | NamedRecording) -> tuple[Prediction, Embeddings]:
@@ -176,9 +130,7 @@ class ECGModel(TrainedNetwork):
             DataError: the network predicts no labels, or the recording cannot be used.
         """
         self._require_labels()
-        run = run_segments(
-            self, recordings_in(ecg, Description()), self._probabilities_and_embeddings, 32, False
-        )
+        run = run_recordings(self, self._probabilities_and_embeddings, ecg, progress=False)
         n_labels = len(self.labels)
         values = run.values(n_labels + self.embed_dim)
         return (
@@ -194,13 +146,7 @@ class ECGModel(TrainedNetwork):
         units: str | None = None,
         *,
         method: str = "attention",
-        batch_size: int = 16,
-        progress: bool | tqdm | None = None,
-        on_error: str = "raise",
-        workers: int = 0,
-        gain: float | None = None,
-        format: str | None = None,
-        **policies,
+        **options,
     ) -> Saliency:
         """Measure how much every moment of recordings counts for the network.
 
@@ -210,13 +156,7 @@ class ECGModel(TrainedNetwork):
             leads: likewise.
             units: likewise.
             method: see :meth:`saliencies`.
-            batch_size: likewise.
-            progress: likewise.
-            on_error: likewise.
-            workers: likewise.
-            gain: likewise.
-            format: likewise.
-            policies: likewise.
+            options: likewise, but for ``batch_size``: 16.
 
         Returns:
             The saliency of every frame, and by :meth:`Saliency.on_signal` of every sample.
@@ -225,16 +165,9 @@ class ECGModel(TrainedNetwork):
             DataError: a recording cannot be used, or there is no such method.
         """
         check_choice("method", method, SALIENCY_METHODS)
-        run = run_segments(
-            self,
-            recordings_in(ecg, Description(sample_rate, leads, units, gain, format)),
-            lambda source, mask: self.saliencies(source, mask, method),
-            batch_size,
-            progress,
-            on_error,
-            workers,
-            policies,
-        )
+        compute = partial(self.saliencies, method=method)
+        options = {"batch_size": 16} | options
+        run = run_recordings(self, compute, ecg, sample_rate, leads, units, **options)
         frames = self.frames_per_segment
         values = run.values(frames)
         width, stride = receptive_field(self.network.encoder.strides)

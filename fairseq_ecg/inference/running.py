@@ -1,10 +1,10 @@
 """Recordings through a network: segments in batches over recordings, results as tables."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,12 +15,14 @@ from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.inference.apart import computed_apart
 from fairseq_ecg.inference.preprocessing import check_choice
 from fairseq_ecg.inference.reading import read_segments
-from fairseq_ecg.inference.recordings import NamedRecording
+from fairseq_ecg.inference.recordings import Description, recordings_in
 from fairseq_ecg.inference.results import END, FACTS, RECORDING, SEGMENT, START
 from fairseq_ecg.inference.segmented import SegmentedRecording
 from fairseq_ecg.inference.trained import TrainedNetwork
 
 ON_ERROR = ("raise", "skip")
+
+Compute = Callable[[torch.Tensor, torch.Tensor | None], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,36 +134,52 @@ class Run:
         return pd.MultiIndex.from_arrays(keys, names=[RECORDING, SEGMENT])
 
 
-def run_segments(
+def run_recordings(
     network: TrainedNetwork,
-    recordings: Sequence[NamedRecording],
-    compute: Callable[[torch.Tensor, torch.Tensor | None], np.ndarray],
-    batch_size: int,
+    compute: Compute,
+    ecg: Any,
+    sample_rate: float | None = None,
+    leads: Sequence[str] | None = None,
+    units: str | None = None,
+    *,
+    batch_size: int = 32,
     progress: bool | tqdm | None = None,
     on_error: str = "raise",
     workers: int = 0,
-    policies: Mapping[str, str | float | None] = MappingProxyType({}),
+    gain: float | None = None,
+    format: str | None = None,
+    min_quality: float = 0.0,
+    **policies: str | None,
 ) -> Run:
     """Put the segments of recordings through a computation, in batches over recordings.
 
     Args:
         network: whose preprocessing makes the segments.
-        recordings: all of them.
         compute: ``(B, L, T)`` segments and ``(B, T)`` padding, or None, to ``(B, width)`` numbers.
-        batch_size: see :meth:`fairseq_ecg.ECGModel.predict`, and so are the others.
-        progress: likewise.
-        on_error: likewise.
-        workers: likewise.
-        policies: likewise.
+        ecg: see :meth:`fairseq_ecg.ECGModel.predict`.
+        sample_rate: likewise.
+        leads: likewise.
+        units: likewise.
+        batch_size: segments that go through the network together.
+        progress: whether to show a progress bar; None: where there are several recordings and
+            a terminal; or a bar that is there already.
+        on_error: what to do about a recording that cannot be used: ``raise``, or ``skip``,
+            which notes it in ``errors`` of the result.
+        workers: processes that read recordings; 0: this one.
+        gain: counts of the converter per mV, in place of ``units``.
+        format: of files, see :func:`fairseq_ecg.formats.read_ecg`; None: as they look.
+        min_quality: 0 to 1: a recording of less quality (:func:`fairseq_ecg.quality.quality`)
+            cannot be used.
+        policies: ``short``, ``tail``, ``nan_policy`` and ``missing_leads``, see
+            :meth:`Preprocessing.segments`.
 
     Raises:
         DataError: an option cannot have its value, or a recording cannot be used.
     """
+    recordings = recordings_in(ecg, Description(sample_rate, leads, units, gain, format))
     check_choice("on_error", on_error, ON_ERROR)
     if batch_size < 1:
         raise DataError(f"batch_size={batch_size}: must be positive")
-    policies = dict(policies)
-    min_quality = policies.pop("min_quality", 0.0)
     if not 0 <= min_quality <= 1:
         raise DataError(f"min_quality={min_quality}: give a number from 0 to 1")
     run = Run([recording.name for recording in recordings])
