@@ -3,7 +3,7 @@
 import inspect
 import types
 import typing
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -16,14 +16,11 @@ from fairseq_ecg.modules.options import REQUIRED, Option, options_of
 C = TypeVar("C")
 
 
-def with_options(
-    *pieces: Callable, but: Collection[str] = (), **defaults: Any
-) -> Callable[[type[C]], type[C]]:
+def with_options(*pieces: Callable, **defaults: Any) -> Callable[[type[C]], type[C]]:
     """Make a dataclass of a class: its own fields, and the options of pieces.
 
     Args:
         pieces: classes or functions, see :func:`fairseq_ecg.modules.options.options_of`.
-        but: names of options to leave out.
         defaults: in place of those that the pieces declare.
     """
 
@@ -31,10 +28,8 @@ def with_options(
         annotations = dict(inspect.get_annotations(configuration))
         for piece in pieces:
             for name, option in options_of(piece).items():
-                if name not in but:
-                    annotations[name] = fairseq_type(option.kind)
-                    default = defaults.get(name, option.default)
-                    setattr(configuration, name, _field(option, default))
+                annotations[name] = fairseq_type(option.kind)
+                setattr(configuration, name, _field(option, defaults.get(name, option.default)))
         configuration.__annotations__ = annotations
         return dataclass(configuration)
 

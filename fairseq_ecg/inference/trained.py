@@ -33,11 +33,7 @@ class TrainedNetwork:
 
     Attributes:
         network: the ``nn.Module`` itself: ``(B, L, T)`` prepared segments to a dict.
-        cfg: as given.
-        preprocessing: as given.
-        labels: as given; empty if the network predicts none.
-        aggregation: ``max`` or ``mean`` for all labels.
-        scale: as given.
+        aggregation: ``max`` or ``mean`` for all labels. The others are as given.
     """
 
     def __init__(

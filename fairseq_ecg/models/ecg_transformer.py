@@ -14,16 +14,6 @@ from fairseq_ecg.models.pretrained import pretrained_encoder
 from fairseq_ecg.modules import ECGTransformer, Encoder, MaskedEncoder
 from fairseq_ecg.modules.options import chosen, options_of
 
-CONVOLUTION_OPTIONS = (
-    "extractor_mode",
-    "conv_feature_layers",
-    "in_d",
-    "conv_bias",
-    "feature_grad_mult",
-    "conv_pos",
-    "conv_pos_groups",
-)
-
 
 @dataclass
 class PretrainingConfig(FairseqDataclass):
@@ -35,14 +25,14 @@ class PretrainingConfig(FairseqDataclass):
     args: Any = None
 
 
-@with_options(MaskedEncoder, ECGTransformer, but=CONVOLUTION_OPTIONS)
+@with_options(MaskedEncoder, ECGTransformer)
 class TransformerConfig(PretrainingConfig):
-    """The transformer and its masking."""
+    """The transformer over frames that convolutions extract, and its masking."""
 
 
-@with_options(ECGTransformer)
+@dataclass
 class ECGTransformerConfig(TransformerConfig):
-    """The transformer over frames that convolutions extract."""
+    """As :class:`TransformerConfig`, by the name that its model has in fairseq_signals."""
 
 
 class EncoderModel:

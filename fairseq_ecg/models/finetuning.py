@@ -3,7 +3,7 @@
 # ruff: noqa: UP045 (fairseq reads the types of options by their names in typing)
 
 import logging
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Optional
 
 from fairseq.dataclass import FairseqDataclass
@@ -12,11 +12,7 @@ from omegaconf import DictConfig, open_dict
 
 from fairseq_ecg.compat.checkpoint import CheckpointError
 from fairseq_ecg.compat.options import with_options
-from fairseq_ecg.models.ecg_transformer import (
-    CONVOLUTION_OPTIONS,
-    ECGTransformerConfig,
-    TransformerConfig,
-)
+from fairseq_ecg.models.ecg_transformer import ECGTransformerConfig, TransformerConfig
 from fairseq_ecg.models.pretrained import load_encoder, own_config, untrained_encoder
 from fairseq_ecg.modules import ENCODERS, ECGTransformer, Encoder, FinetunedEncoder, adapt
 from fairseq_ecg.modules.options import chosen, options_of
@@ -49,14 +45,14 @@ def unregularised(encoder: type[Encoder]) -> dict[str, float]:
     return dict.fromkeys(encoder.regularisation_options, 0.0)
 
 
-@with_options(ECGTransformer, but=CONVOLUTION_OPTIONS, **unregularised(ECGTransformer))
-class TransformerFinetuningConfig(FinetuningConfig, TransformerConfig):
-    """A pre-trained transformer, without dropout unless asked for."""
-
-
 @with_options(ECGTransformer, **unregularised(ECGTransformer))
+class TransformerFinetuningConfig(FinetuningConfig, TransformerConfig):
+    """A pre-trained transformer: no dropout, and convolutions stay as they are unless asked for."""
+
+
+@dataclass
 class ECGTransformerFinetuningConfig(TransformerFinetuningConfig, ECGTransformerConfig):
-    """A pre-trained ECG transformer whose convolutions stay as they are unless asked for."""
+    """As :class:`TransformerFinetuningConfig`, by the name that fairseq_signals' models have."""
 
 
 class ECGTransformerFinetuningModel(FinetunedEncoder, BaseFairseqModel):

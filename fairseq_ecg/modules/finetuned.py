@@ -14,13 +14,15 @@ from fairseq_ecg.ops.pooling import zero_padding
 class FrameEncoder(nn.Module):
     """Encode without masking and without anything that only pre-training does.
 
-    It gives what a network with a head gives but for ``out``, and its weights bear the same names.
-
     Args:
         encoder: pre-trained or not.
+
+    Attributes:
+        num_outputs: C, numbers that a head gives for a segment; 0 if there is none, or if it gives
+            something else.
     """
 
-    num_outputs = 0
+    num_outputs: int = 0
 
     def __init__(self, encoder: Encoder):
         super().__init__()
@@ -49,7 +51,7 @@ class FrameEncoder(nn.Module):
         }
 
 
-class FinetunedEncoder(nn.Module):
+class FinetunedEncoder(FrameEncoder):
     """Base of networks that are an encoder with a head.
 
     A head adds its modules in its constructor, and applies them in :meth:`apply_head`. They are
@@ -60,12 +62,7 @@ class FinetunedEncoder(nn.Module):
             masking.
         final_dropout: on the encoder output before pooling.
         freeze_finetune_updates: updates before the encoder trains.
-
-    Attributes:
-        num_outputs: C, numbers that the head gives for a segment; 0 if it gives something else.
     """
-
-    num_outputs: int = 0
 
     def __init__(
         self,
@@ -74,10 +71,9 @@ class FinetunedEncoder(nn.Module):
         final_dropout: Probability = 0.0,
         freeze_finetune_updates: Count = 0,
     ):
-        super().__init__()
+        super().__init__(encoder)
         self.freeze_finetune_updates = freeze_finetune_updates
         self.num_updates = 0
-        self.encoder = encoder
         self.final_dropout = Dropout(final_dropout)
 
     def encode(
@@ -100,15 +96,8 @@ class FinetunedEncoder(nn.Module):
     ) -> dict[str, torch.Tensor | None]:
         """Predict for a batch.
 
-        Args:
-            source: ``(B, L, T)`` float, standardised samples.
-            padding_mask: ``(B, L, T)`` or ``(B, T)`` bool, True where a sample is padding.
-            wanted: ``saliency`` and ``hidden_states`` of :meth:`Encoder.extract_features`.
-
         Returns:
-            ``out``, what the head gives, ``encoder_out`` ``(B, T', D)`` with padded frames zero,
-            ``padding_mask`` ``(B, T')`` or None, and ``saliency`` ``(B, layers, T', T')`` or
-            None; all but ``out`` without gradient.
+            What an encoder by itself gives, but without gradient, and ``out``, what the head gives.
         """
         encoded = self.encode(source, padding_mask, **wanted)
         x, frame_mask = self.final_dropout(encoded["x"]), encoded["padding_mask"]
