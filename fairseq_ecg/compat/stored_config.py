@@ -1,6 +1,6 @@
 """What a checkpoint says of its model, task and criterion: values, before anything is made of them.
 
-The configuration comes from whoever made the file. It is copied as plain values within limits,
+The configuration comes from a file of any origin. It is copied as plain values within limits,
 nothing in it is resolved, and networks are compared with the stored weights before they take
 memory.
 """

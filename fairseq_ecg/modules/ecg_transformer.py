@@ -200,7 +200,7 @@ class ECGTransformer(Encoder):
         Returns:
             ``(B, T')`` bool, True from the first frame past the valid samples on. A row without
             a valid frame is masked whole, if :attr:`masks_empty_rows`. None if nothing is padded,
-            as far as that can be told without waiting for a device or breaking a graph.
+            as far as that can be known without waiting for a device or breaking a graph.
         """
         if padding_mask is None:
             return None

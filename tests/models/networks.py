@@ -9,7 +9,7 @@ from fairseq.models import MODEL_DATACLASS_REGISTRY
 from fairseq_ecg.inference import load_model
 from fairseq_ecg.models import build_model_from_checkpoint
 from fairseq_ecg.modules import FinetunedEncoder, FrameEncoder, build_network
-from fairseq_ecg.modules.registry import has_head, network_options, put_head
+from fairseq_ecg.modules.registry import has_head, network_options, put_head, with_head
 from tests.conftest import TINY_CMSC_MODEL
 from tests.tiny_checkpoints import made
 
@@ -32,10 +32,12 @@ def check_head_on_encoder(encoder_name: str, head: str) -> None:
         networks.append(put_head(encoder, head, cfg).eval())
     first, second = networks
     second.load_state_dict(first.state_dict())
+    stored = build_network(cfg | {"_name": with_head(encoder_name, head)}).eval()
+    stored.load_state_dict(first.state_dict())  # as a checkpoint of it is loaded
     source = torch.randn(3, 12, 640)
     with torch.no_grad():
-        out, again = first(source), second(source)
-    assert torch.equal(out["out"], again["out"])
+        out, *others = (network(source) for network in (first, second, stored))
+    assert all(torch.equal(out["out"], other["out"]) for other in others)
     frames = first.encoder.frame_count(640)
     assert out["encoder_out"].shape == (3, frames, first.encoder.encoder_dim)
 

@@ -144,7 +144,7 @@ def test_what_a_hook_returns_goes_on(model, source, part):
     module = {"layer": layer, "encoder": model.encoder}.get(part) or getattr(layer, part)
 
     def first_row_alone(module, inputs, output):
-        """Put the first recording in the place of all."""
+        """Replace all recordings by the first."""
         x = output["x"] if part == "encoder" else output
         x = x[0] if isinstance(x, tuple) else x
         if part == "encoder":
@@ -297,7 +297,7 @@ def test_a_replaced_forward(model, source):
 def test_weights_of_layers(model, source):
     for layer in model.encoder.layers:
         layer.need_weights = True
-    assert model(source)["saliency"] is None  # as there, the encoder gathers them if it is told to
+    assert model(source)["saliency"] is None  # as there, the encoder gathers them if it is asked to
     model.encoder.need_weights = True
     assert model(source)["saliency"].shape == (ROWS, LAYERS, FRAMES, FRAMES)
     model.encoder.need_weights = False

@@ -260,7 +260,7 @@ def test_reduced_precision(dtype):
 
 
 @pytest.mark.parametrize(
-    ("shape", "told"),
+    ("shape", "message"),
     [
         ((2, 1, 640), "they have 1 leads, but the network takes 12 (model.in_d=12); give all 12"),
         ((2, 640), "they have 1 leads, but the network takes 12"),
@@ -269,11 +269,11 @@ def test_reduced_precision(dtype):
         ((12,), "segments are (12,)"),
     ],
 )
-def test_other_leads_than_the_network_takes(shape, told):
+def test_other_leads_than_the_network_takes(shape, message):
     network = ECGTransformer(encoder_layers=1, encoder_embed_dim=16, encoder_attention_heads=2)
-    with pytest.raises(ValueError, match=re.escape(told)) as error:
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
         network(torch.zeros(shape))
-    if told.startswith("they"):
+    if message.startswith("they"):
         assert "task.enable_padding_leads=true" in str(error.value)
 
 
