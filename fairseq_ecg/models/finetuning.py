@@ -88,16 +88,15 @@ class ECGTransformerFinetuningModel(FinetunedEncoder, BaseFairseqModel):
         """
         cfg = own_config(cfg)
         if cfg.model_path and not cfg.no_pretrained_weights:
-            encoder, architecture = load_encoder(cfg)
+            encoder = load_encoder(cfg)
             if not isinstance(encoder, ENCODERS[cls.encoder_name]):
                 raise CheckpointError(
                     f"{cfg.model_path} holds a {type(encoder).__name__}, but this model is one on "
                     f"{cls.encoder_name}"
                 )
         else:
-            encoder, architecture = untrained_encoder(cls.encoder_name, cfg)
-        encoder.architecture = architecture
-        for name, value in architecture.items():
+            encoder = untrained_encoder(cls.encoder_name, cfg)
+        for name, value in encoder.architecture.items():
             if cfg[name] != value:
                 logger.info("model.%s is %s, as in %s", name, value, cfg.model_path)
                 cfg[name] = value

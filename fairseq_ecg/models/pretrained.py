@@ -50,8 +50,7 @@ def pretrained_encoder(model_path: str | os.PathLike, cfg: Any) -> Encoder:
     cfg = own_config(cfg)
     with open_dict(cfg):
         cfg.model_path = os.fspath(model_path)
-    encoder, encoder.architecture = load_encoder(cfg)
-    return encoder
+    return load_encoder(cfg)
 
 
 def own_config(cfg: Any) -> DictConfig:
@@ -132,7 +131,7 @@ def stored_encoder(cfg: DictConfig) -> StoredEncoder:
     return StoredEncoder(name, merged, weights, stored_section(state, source, "task"))
 
 
-def load_encoder(cfg: DictConfig) -> tuple[Encoder, dict[str, Any]]:
+def load_encoder(cfg: DictConfig) -> Encoder:
     """Build the encoder of a checkpoint with its weights.
 
     The architecture is the checkpoint's; the class too, so that a pre-trained network goes on to
@@ -143,7 +142,7 @@ def load_encoder(cfg: DictConfig) -> tuple[Encoder, dict[str, Any]]:
 
     Returns:
         The encoder without pre-training heads, and with a mask embedding only if
-        ``cfg.apply_mask``; and its architecture, see :class:`StoredEncoder`.
+        ``cfg.apply_mask``; its attribute ``architecture`` is that of :class:`StoredEncoder`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -168,10 +167,11 @@ def load_encoder(cfg: DictConfig) -> tuple[Encoder, dict[str, Any]]:
         encoder.mask_emb = None
     elif encoder.mask_emb is None:
         encoder.mask_emb = nn.Parameter(torch.empty(encoder.encoder_dim).uniform_())
-    return encoder, stored.architecture
+    encoder.architecture = stored.architecture
+    return encoder
 
 
-def untrained_encoder(name: str, cfg: DictConfig) -> tuple[Encoder, dict[str, Any]]:
+def untrained_encoder(name: str, cfg: DictConfig) -> Encoder:
     """Build an encoder whose weights are drawn at random.
 
     As in fairseq_signals its architecture is that of the configuration, also where there is a
@@ -183,14 +183,14 @@ def untrained_encoder(name: str, cfg: DictConfig) -> tuple[Encoder, dict[str, An
             architecture is that of the encoder at ``model_path``.
 
     Returns:
-        The encoder, and its architecture where that is not what the configuration says.
+        The encoder; its attribute ``architecture`` is what the configuration does not say.
 
     Raises:
         FileNotFoundError, CheckpointError, DataError: as :func:`stored_encoder`, if the
             architecture is to be the checkpoint's.
         DataError: there is no ``model_path`` then.
     """
-    model = MODEL_REGISTRY[name]
+    architecture = {}
     if cfg.checkpoint_architecture:
         if not cfg.model_path:
             raise DataError(
@@ -198,10 +198,11 @@ def untrained_encoder(name: str, cfg: DictConfig) -> tuple[Encoder, dict[str, An
                 "architecture is meant"
             )
         architecture = stored_encoder(cfg).architecture
-        return model.build_model(OmegaConf.merge(cfg, architecture)), architecture
-    if cfg.model_path:
+    elif cfg.model_path:
         _say_what_is_built(cfg)
-    return model.build_model(cfg), {}
+    encoder = MODEL_REGISTRY[name].build_model(OmegaConf.merge(cfg, architecture))
+    encoder.architecture = architecture
+    return encoder
 
 
 def _say_what_is_built(cfg: DictConfig) -> None:

@@ -1,6 +1,6 @@
 """Networks and their parts: ``nn.Module`` with plain arguments, on torch and the ops alone."""
 
-from fairseq_ecg.modules.adapters import LoRALinear, adapt, add_lora, freeze, merge_lora
+from fairseq_ecg.modules.adapters import LoRALinear, adapt, freeze, merge_lora
 from fairseq_ecg.modules.attention import MultiHeadAttention
 from fairseq_ecg.modules.classifier import ECGTransformerClassifier
 from fairseq_ecg.modules.conv_extractor import ConvFeatureExtractor, parse_conv_layers
@@ -39,7 +39,6 @@ __all__ = [
     "TransformerEncoderLayer",
     "Wav2Vec2",
     "adapt",
-    "add_lora",
     "build_network",
     "build_pooling",
     "freeze",

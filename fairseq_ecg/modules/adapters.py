@@ -42,7 +42,8 @@ def adapt(
             it, or its adapters would be frozen, all of them.
     """
     if lora_rank:
-        add_lora(encoder, lora_rank, lora_alpha, lora_dropout, lora_targets)
+        scale = lora_alpha / lora_rank
+        _add_lora(encoder, lora_rank, scale, lora_dropout, lora_targets)
     freeze(encoder, freeze_layers)
     if lora_rank and not any(p.requires_grad for p in encoder.parameters()):
         raise ValueError(
@@ -107,34 +108,23 @@ class LoRALinear(nn.Linear):
         return super().forward(x) + self.scale * change
 
 
-def add_lora(
-    network: nn.Module, rank: int, alpha: float, dropout: float, targets: Sequence[str]
+def _add_lora(
+    encoder: Encoder, rank: int, scale: float, dropout: float, targets: Sequence[str]
 ) -> None:
-    """Adapt layers of a network in place; every other parameter of it stops training.
-
-    Args:
-        network: its linear layers whose last name is in ``targets`` are replaced.
-        rank: r, of the change of a weight.
-        alpha: the change is scaled by alpha / r.
-        dropout: probability on the input of the change, in training.
-        targets: names of the linear layers that are adapted, such as ``q_proj``.
-
-    Raises:
-        ValueError: a rank below 1, or a target that no linear layer of the network is named.
-    """
+    """Replace layers in place; every other parameter of the encoder stops training."""
     if rank < 1:
         raise ValueError(f"lora_rank={rank}: give a positive number")
-    found = list(_named_linears(network, targets))
+    found = list(_named_linears(encoder, targets))
     missing = set(targets) - {name for _, name, _ in found}
     if missing:
-        names = sorted({name for _, name, _ in _named_linears(network)})
+        names = sorted({name for _, name, _ in _named_linears(encoder)})
         raise ValueError(
             f"lora_targets names {', '.join(sorted(missing))}, which no linear layer of the "
             f"encoder is called; there are {', '.join(names)}"
         )
-    network.requires_grad_(False)
+    encoder.requires_grad_(False)
     for parent, name, linear in found:
-        setattr(parent, name, LoRALinear(linear, rank, alpha / rank, dropout))
+        setattr(parent, name, LoRALinear(linear, rank, scale, dropout))
 
 
 def merge_lora(weights: Mapping[str, torch.Tensor], scale: float) -> dict[str, torch.Tensor]:

@@ -28,7 +28,7 @@ from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.inference import load_model
 from fairseq_ecg.messages import shortened
 from fairseq_ecg.models import ECGTransformerClassificationConfig, build_model_from_checkpoint
-from fairseq_ecg.models.finetuning import load_encoder
+from fairseq_ecg.models.pretrained import load_encoder
 from tests.conftest import TINY_CMSC_MODEL
 from tests.tiny_checkpoints import CLASSIFIER, made
 
