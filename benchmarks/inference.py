@@ -24,7 +24,7 @@ from scipy.interpolate import interp1d
 
 from benchmarks import common
 from fairseq_ecg.inference import ECG_FM_LABELS, ECGModel, Preprocessing
-from fairseq_ecg.modules.architecture import build_network
+from fairseq_ecg.modules.registry import build_network
 from fairseq_ecg.ops import backends
 
 ARCHITECTURE = {"_name": "ecg_transformer_classifier", "num_labels": len(ECG_FM_LABELS)}

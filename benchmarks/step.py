@@ -214,7 +214,7 @@ class Step:
     @property
     def frames(self) -> int:
         """Frames of a segment."""
-        return frame_count(SAMPLES, self.model.feature_extractor.strides)
+        return frame_count(SAMPLES, self.model.strides)
 
     def operations(self) -> float:
         """Count the floating-point operations of a step's products, whatever computes them.
@@ -228,7 +228,7 @@ class Step:
         positions = {"encoder": frames, "conv_pos": frames, "post_extract_proj": frames}
         positions |= dict.fromkeys(("quantizer", "project_q", "final_proj"), count)
         length, forward = SAMPLES, 0
-        for index, (kernel, stride) in enumerate(self.model.feature_extractor.strides):
+        for index, (kernel, stride) in enumerate(self.model.strides):
             length = (length - kernel) // stride + 1
             positions[f"feature_extractor.conv_layers.{index}"] = length
         for name, weight in self.model.named_parameters():

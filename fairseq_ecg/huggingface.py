@@ -11,9 +11,6 @@ Without that import, ``trust_remote_code=True`` does the same by a file in the f
 prepared ones: ``model.config.preprocessing`` says how, :class:`fairseq_ecg.ECGModel` does it.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator
-
 import torch
 from torch import nn
 from transformers import (
@@ -30,13 +27,8 @@ from fairseq_ecg.compat.checkpoint import check_numbers
 from fairseq_ecg.compat.stored_config import check_sizes
 from fairseq_ecg.compat.torchaudio import hide_broken_torchaudio
 from fairseq_ecg.inference.pretrained import MODEL_TYPE
-from fairseq_ecg.modules import (
-    ECGTransformerClassifier,
-    FrameEncoder,
-    TransformerEncoder,
-    Wav2Vec2,
-)
-from fairseq_ecg.modules.architecture import CLASSIFIER, build_network
+from fairseq_ecg.modules import ENCODERS, Encoder, FinetunedEncoder, FrameEncoder
+from fairseq_ecg.modules.registry import build_network, with_head
 from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
 
 hide_broken_torchaudio()
@@ -47,7 +39,7 @@ class ECGFMConfig(PreTrainedConfig):
 
     Args:
         network: configuration of the network, see
-            :func:`fairseq_ecg.modules.architecture.build_network`.
+            :func:`fairseq_ecg.modules.build_network`.
         preprocessing: values of a :class:`fairseq_ecg.inference.Preprocessing`.
         aggregation: ``max`` or ``mean`` over segments, by label.
         options: of ``PreTrainedConfig``, ``id2label`` for instance.
@@ -96,9 +88,8 @@ class _ECGFM(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         # Only a head can be new: an encoder comes with its weights, or has drawn them when made.
-        if isinstance(self.network, ECGTransformerClassifier) and module is self.network.proj:
-            nn.init.xavier_uniform_(module.weight)
-            nn.init.zeros_(module.bias)
+        if isinstance(self.network, FinetunedEncoder):
+            self.network.init_head(module)
 
     def _run(
         self,
@@ -112,14 +103,17 @@ class _ECGFM(PreTrainedModel):
         What is not said whether to return it is returned as the configuration says.
         """
         padding_mask = None if attention_mask is None else attention_mask == 0
-        transformer = self.network.encoder.encoder
-        transformer.saliency = _or(output_attentions, self.config.output_attentions)
-        if _or(output_hidden_states, self.config.output_hidden_states):
-            with _states_of(transformer) as states:
-                out = self.network(input_values, padding_mask)
-            out["hidden_states"] = tuple(zero_padding(x, out["padding_mask"]) for x in states())
-        else:
-            out = self.network(input_values, padding_mask) | {"hidden_states": None}
+        keeps = _or(output_hidden_states, self.config.output_hidden_states)
+        states: list[torch.Tensor] | None = [] if keeps else None
+        out = self.network(
+            input_values,
+            padding_mask,
+            saliency=_or(output_attentions, self.config.output_attentions),
+            hidden_states=states,
+        )
+        out["hidden_states"] = None
+        if states is not None:
+            out["hidden_states"] = tuple(zero_padding(x, out["padding_mask"]) for x in states)
         saliency = out["saliency"]
         out["attentions"] = None if saliency is None else tuple(saliency.unbind(dim=1))
         return out
@@ -188,7 +182,10 @@ class ECGFMForSequenceClassification(_ECGFM):
 
     def __init__(self, config: ECGFMConfig):
         super().__init__(config)
-        config.network = config.network | {"_name": CLASSIFIER, "num_labels": config.num_labels}
+        name = config.network.get("_name", "ecg_transformer")
+        if isinstance(name, str) and name in ENCODERS:
+            name = with_head(name, "classifier")
+        config.network = config.network | {"_name": name, "num_labels": config.num_labels}
         self.network = _built(config)
         self.post_init()
 
@@ -241,34 +238,6 @@ def _or(given: bool | None, configured: bool) -> bool:
     return configured if given is None else given
 
 
-@contextlib.contextmanager
-def _states_of(transformer: TransformerEncoder) -> Iterator[Callable[[], list[torch.Tensor]]]:
-    """Watch a run; give what tells the frames in front of every layer and behind the last."""
-    count = len(transformer.layers)
-    found: dict[int, torch.Tensor] = {}
-
-    def keep(place: int) -> Callable[..., None]:
-        return lambda _, args, output=None: found.update(
-            {place: args[0] if output is None else output[0]}
-        )
-
-    def states() -> list[torch.Tensor]:
-        for place in reversed(range(count)):  # a layer that was dropped changed nothing
-            found.setdefault(place, found[place + 1])
-        return [found[place] for place in range(count + 1)]
-
-    handles = [
-        layer.register_forward_pre_hook(keep(place))
-        for place, layer in enumerate(transformer.layers)
-    ]
-    handles.append(transformer.register_forward_hook(keep(count)))
-    try:
-        yield states
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def _built(config: ECGFMConfig) -> nn.Module:
     """Build the network of a configuration, whatever a file says in it."""
     where = config.name_or_path or "config.json"
@@ -276,11 +245,11 @@ def _built(config: ECGFMConfig) -> nn.Module:
     return build_network(config.network)
 
 
-def _encoder(config: ECGFMConfig) -> nn.Module:
+def _encoder(config: ECGFMConfig) -> Encoder:
     network = _built(config)
-    if isinstance(network, Wav2Vec2):
-        network.remove_pretraining_modules()
-    return network.encoder if isinstance(network, ECGTransformerClassifier) else network
+    encoder = network.encoder if isinstance(network, FinetunedEncoder) else network
+    encoder.remove_pretraining_modules()
+    return encoder
 
 
 AutoConfig.register(MODEL_TYPE, ECGFMConfig, exist_ok=True)

@@ -2,7 +2,7 @@
 
 import torch
 
-from fairseq_ecg.modules.architecture import build_network
+from fairseq_ecg.modules.registry import build_network
 from tests.conftest import TINY_CMSC_MODEL
 
 CLASSIFIER = TINY_CMSC_MODEL | {

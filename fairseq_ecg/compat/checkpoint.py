@@ -16,7 +16,7 @@ from torch import nn
 
 from fairseq_ecg.compat.pickled import check_tuples
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.modules.conv_extractor import shortened
+from fairseq_ecg.messages import shortened
 
 logger = logging.getLogger(__name__)
 

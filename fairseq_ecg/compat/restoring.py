@@ -26,8 +26,8 @@ from fairseq_ecg.compat.stored_config import (
     stored_section,
 )
 from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.modules.architecture import NETWORKS
-from fairseq_ecg.modules.conv_extractor import shortened
+from fairseq_ecg.messages import shortened
+from fairseq_ecg.modules.registry import networks
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def restore(
                 f"{WRITTEN_IN_TRAINING}"
             )
     name = saved["model"].get("_name")
-    if isinstance(name, str) and name in NETWORKS:
+    if isinstance(name, str) and name in networks():
         if strict:
             check_network(saved["model"], state["model"], path)
         else:

@@ -1,6 +1,6 @@
 """What a checkpoint says of its model, task and criterion: values, before anything is made of them.
 
-The configuration comes from whoever made the file. It is copied as plain values within limits,
+The configuration comes from a file of any origin. It is copied as plain values within limits,
 nothing in it is resolved, and networks are compared with the stored weights before they take
 memory.
 """
@@ -21,9 +21,8 @@ from fairseq_ecg.compat.checkpoint import (
     fit,
 )
 from fairseq_ecg.data.limits import check_limit, limit_of
-from fairseq_ecg.modules import ECGTransformer, ECGTransformerClassifier
-from fairseq_ecg.modules.architecture import build_network, largest_sizes
-from fairseq_ecg.modules.wav2vec2 import PRETRAINING_MODULES
+from fairseq_ecg.modules import Encoder, FinetunedEncoder
+from fairseq_ecg.modules.registry import build_network, largest_sizes
 
 
 def stored_section(state: Mapping[str, Any], source: object, name: str) -> dict[str, Any]:
@@ -113,9 +112,7 @@ def _escaped(value: Any) -> Any:
     return [_escaped(element) for element in value] if isinstance(value, list) else value
 
 
-def check_sizes(
-    cfg: Mapping[str, Any], source: object
-) -> ECGTransformer | ECGTransformerClassifier:
+def check_sizes(cfg: Mapping[str, Any], source: object) -> Encoder | FinetunedEncoder:
     """Check that a network can be built of a configuration, and is not larger than is plausible.
 
     Args:
@@ -178,9 +175,9 @@ def check_network(
     with damage_as_checkpoint_error(source, WRITTEN_IN_TRAINING):
         ignored = ()
         if encoder_only:
-            ignored = PRETRAINING_MODULES
-            if isinstance(network, ECGTransformerClassifier):
+            if isinstance(network, FinetunedEncoder):
                 network, weights = network.encoder, encoder_weights(weights)
+            ignored = network.pretraining_modules
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*to a meta parameter", UserWarning)
             fit(network, weights, source, ignored)

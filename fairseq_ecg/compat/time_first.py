@@ -69,6 +69,7 @@ class TimeFirstEncoderLayer(TransformerEncoderLayer):
         self_attn_mask: None = None,
         self_attn_padding_mask: torch.Tensor | None = None,
         att_args: None = None,
+        need_weights: bool | None = None,
     ) -> tuple[torch.Tensor, tuple[torch.Tensor | None, torch.Tensor]]:
         """Transform frames.
 
@@ -77,6 +78,7 @@ class TimeFirstEncoderLayer(TransformerEncoderLayer):
             self_attn_mask: None.
             self_attn_padding_mask: ``(B, T)`` bool, True where a frame is padding.
             att_args: has no meaning, there as here.
+            need_weights: in place of the attribute.
 
         Returns:
             ``(T, B, D)``; ``(B, T, T)`` attention weights or None, and what the perceptron gave
@@ -86,7 +88,8 @@ class TimeFirstEncoderLayer(TransformerEncoderLayer):
             ValueError: there is a mask of single weights.
         """
         _refuse(self_attn_mask)
-        x, weights, change = self.transform(_turned(x), self_attn_padding_mask, self.need_weights)
+        wanted = self.need_weights if need_weights is None else need_weights
+        x, weights, change = self.transform(_turned(x), self_attn_padding_mask, wanted)
         return _given_by(self, x), (weights, _given_by(self, change))
 
     def attend(
@@ -121,7 +124,7 @@ class TimeFirstEncoder(TransformerEncoder):
 
     @property
     def saliency(self) -> bool:
-        """Whether attention weights are returned; told to all layers where it is set."""
+        """Whether attention weights are returned; all layers are set with it."""
         return self._saliency
 
     @saliency.setter
@@ -140,6 +143,7 @@ class TimeFirstEncoder(TransformerEncoder):
         x: torch.Tensor,
         padding_mask: torch.Tensor | None = None,
         attn_mask: None = None,
+        **wanted,
     ) -> dict[str, torch.Tensor | None]:
         """Encode frames.
 
@@ -147,6 +151,7 @@ class TimeFirstEncoder(TransformerEncoder):
             x: ``(B, T, D)``.
             padding_mask: ``(B, T)`` bool, True where a frame is padding.
             attn_mask: None.
+            wanted: see :meth:`TransformerEncoder.forward`.
 
         Returns:
             ``x`` ``(B, T, D)``, and ``saliency`` ``(B, layers, T, T)`` or None.
@@ -155,15 +160,20 @@ class TimeFirstEncoder(TransformerEncoder):
             ValueError: there is a mask of single weights.
         """
         _refuse(attn_mask)
-        x, saliency = super().forward(x, padding_mask)
+        x, saliency = super().forward(x, padding_mask, **wanted)
         return {"x": x, "saliency": saliency}
 
     def run_layer(
-        self, layer: nn.Module, x: torch.Tensor, padding_mask: torch.Tensor | None
+        self,
+        layer: nn.Module,
+        x: torch.Tensor,
+        padding_mask: torch.Tensor | None,
+        saliency: bool | None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Call a layer as fairseq_signals calls it."""
+        wanted = {} if saliency is None else {"need_weights": saliency}
         x, (weights, _) = layer(
-            _turned(x), self_attn_padding_mask=padding_mask, self_attn_mask=None
+            _turned(x), self_attn_padding_mask=padding_mask, self_attn_mask=None, **wanted
         )
         return _turned(x), weights
 
@@ -174,10 +184,10 @@ class TimeFirst:
     encoder_class = TimeFirstEncoder
 
     def run_encoder(
-        self, x: torch.Tensor, frame_mask: torch.Tensor | None
+        self, x: torch.Tensor, frame_mask: torch.Tensor | None, **wanted
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Call the transformer as fairseq_signals calls it."""
-        encoded = self.encoder(x, padding_mask=frame_mask)
+        encoded = self.encoder(x, padding_mask=frame_mask, **wanted)
         return encoded["x"], encoded["saliency"]
 
 

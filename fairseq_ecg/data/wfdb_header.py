@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.limits import check_limit, limit_of
 from fairseq_ecg.data.names import plain_name
+from fairseq_ecg.messages import shortened
 
 NO_SEGMENT = "~"
 """In place of a segment: there are no samples; of a signal's file: the signal is only described."""
@@ -267,5 +268,4 @@ def _in_folder(name: str, where: str, folder: str, what: str) -> str:
 
 
 def _shown(text: str | list[str]) -> str:
-    text = " ".join(text) if isinstance(text, list) else text
-    return repr(text if len(text) <= 60 else f"{text[:60]}...")
+    return shortened(" ".join(text) if isinstance(text, list) else text, 60)

@@ -18,6 +18,7 @@ from fairseq_ecg.ecg.units import SECONDS_PER, is_counts, millivolts_per
 from fairseq_ecg.formats.decimals import clean, is_missing, is_number
 from fairseq_ecg.formats.header_block import Block, read_block, says_something
 from fairseq_ecg.formats.times import is_time
+from fairseq_ecg.messages import shortened
 
 NO_DELIMITER = "\x1f"
 """Between the cells of a table with a single column: nothing that is in one."""
@@ -392,7 +393,7 @@ def no_number(where: str, line: int, cell: object, column: str) -> DataError:
         cell: what is there.
         column: its name.
     """
-    shown = repr(cell) if len(str(cell)) <= 60 else f"{str(cell)[:60]!r}..."
+    shown = shortened(cell, 60)
     return DataError(f"{where}, line {line}: {shown} in {column[:60]} is no number")
 
 

@@ -16,6 +16,7 @@ from fairseq_ecg.ecg.recording import with_notes
 from fairseq_ecg.formats.arrays import as_rows, check_npy, stored_npy
 from fairseq_ecg.formats.channels import RATE_TOLERANCE, Channel, Given, ParsedRecord
 from fairseq_ecg.formats.location import LocalFile, Location
+from fairseq_ecg.messages import shortened
 
 NAMES = {
     "signal": (
@@ -261,7 +262,7 @@ class _Variables:
             if len(set(found)) != 1 or not 0 < found[0] < np.inf:
                 raise DataError(
                     f"{self.where}: the sampling rate must be one positive number (Hz), is "
-                    f"{_short(found)}"
+                    f"{shortened(found, 100)}"
                 )
             rates[is_its_own].append(found[0])
         stated = rates[True] or rates[False]
@@ -353,12 +354,7 @@ def _numbers(where: str, what: str, value: Any) -> list[float]:
     try:
         return [float(item) for item in _flat(where, value)]
     except (TypeError, ValueError):
-        raise DataError(f"{where}: its {what} is {_short(value)}, not a number") from None
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:100]}..."
+        raise DataError(f"{where}: its {what} is {shortened(value, 100)}, not a number") from None
 
 
 def _for_each(where: str, what: str, values: list | None, n: int) -> list:

@@ -2,8 +2,7 @@
 
 from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.inference.aggregation import ECG_FM_LABELS
-from fairseq_ecg.inference.loading import load_model
-from fairseq_ecg.inference.model import ECGModel
+from fairseq_ecg.inference.model import ECGModel, load_model
 from fairseq_ecg.inference.results import Embeddings, Prediction, Saliency
 
 __all__ = [

@@ -19,8 +19,9 @@ from fairseq_ecg.ecg.preprocessing import check_choice
 from fairseq_ecg.inference.aggregation import aggregate
 from fairseq_ecg.inference.apart import computed_apart
 from fairseq_ecg.inference.metrics import Ranking, mean_of_defined
-from fairseq_ecg.inference.model import ON_ERROR, ECGModel
+from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.recordings import Description, recordings_in
+from fairseq_ecg.inference.running import ON_ERROR
 from fairseq_ecg.jobs.files import open_replacing
 from fairseq_ecg.jobs.progress import progress_bar
 

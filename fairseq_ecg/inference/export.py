@@ -3,18 +3,16 @@
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.inference.pretrained import config_of
+from fairseq_ecg.inference.trained import TrainedNetwork
 from fairseq_ecg.jobs.files import replacing
 from fairseq_ecg.ops import backends
 from fairseq_ecg.ops.pooling.reference import mean_of_nonzero
-
-if TYPE_CHECKING:
-    from fairseq_ecg.inference.model import ECGModel
 
 FORMATS = {".onnx": "onnx", ".pt2": "pt2"}
 """Format by extension."""
@@ -33,7 +31,7 @@ class ExportedNetwork(nn.Module):
     """A network as other runtimes see it: tensors in, tensors out.
 
     Args:
-        network: of an :class:`ECGModel`.
+        network: of a :class:`TrainedNetwork`.
     """
 
     def __init__(self, network: nn.Module):
@@ -47,7 +45,7 @@ class ExportedNetwork(nn.Module):
         return (*((out["out"],) if "out" in out else ()), embedding, out["encoder_out"])
 
 
-def output_names(model: "ECGModel") -> tuple[str, ...]:
+def output_names(model: TrainedNetwork) -> tuple[str, ...]:
     """Name the outputs.
 
     Returns:
@@ -56,7 +54,7 @@ def output_names(model: "ECGModel") -> tuple[str, ...]:
     return (*(("logits",) if model.labels else ()), "embedding", "frames")
 
 
-def export(model: "ECGModel", path: str | os.PathLike, format: str | None = None) -> None:
+def export(model: TrainedNetwork, path: str | os.PathLike, format: str | None = None) -> None:
     """Write the network of a model for another runtime, and check what was written.
 
     Its input ``source`` is ``(B, L, T)`` prepared segments, of any number and of any length that
@@ -64,7 +62,7 @@ def export(model: "ECGModel", path: str | os.PathLike, format: str | None = None
     that give the ``logits`` of a regression its units, and the preprocessing are in the metadata
     (ONNX) or extra files (``.pt2``) under ``fairseq_ecg``, as JSON.
 
-    Before the file is put in its place, it is run on segments of another number and length than the
+    Before the file gets its name, it is run on segments of another number and length than the
     ones it was traced with, and compared with the network.
 
     Args:
@@ -104,16 +102,14 @@ def export(model: "ECGModel", path: str | os.PathLike, format: str | None = None
             _compare(run(source), network(source), output_names(model), path)
 
 
-def metadata(model: "ECGModel") -> str:
-    """Say as JSON what users of an exported network need: ``config.json`` without its network."""
-    from fairseq_ecg.inference.pretrained import config_of
-
+def metadata(model: TrainedNetwork) -> str:
+    """Return as JSON what users of the file need: ``config.json`` without its network."""
     config = config_of(model)
     kept = ("preprocessing", "problem_type", "targets", "id2label", "aggregation")
     return json.dumps({key: config[key] for key in kept if key in config})
 
 
-def _write_onnx(program: torch.export.ExportedProgram, model: "ECGModel", path: Path):
+def _write_onnx(program: "torch.export.ExportedProgram", model: TrainedNetwork, path: Path):
     """Write ONNX, and return what runs it in onnxruntime."""
     try:
         import onnxruntime
@@ -141,7 +137,7 @@ def _write_onnx(program: torch.export.ExportedProgram, model: "ECGModel", path: 
     ]
 
 
-def _write_pt2(program: torch.export.ExportedProgram, model: "ECGModel", path: Path):
+def _write_pt2(program: "torch.export.ExportedProgram", model: TrainedNetwork, path: Path):
     """Write an archive of ``torch.export``, and return what runs it after it is read again."""
     torch.export.save(program, path, extra_files={"fairseq_ecg": metadata(model)})
     return torch.export.load(path).module()

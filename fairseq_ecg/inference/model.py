@@ -1,138 +1,36 @@
 """A trained network that is given recordings as they are."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.ecg.conditioning import LeadStatistics
 from fairseq_ecg.ecg.preprocessing import Preprocessing, check_choice
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference.aggregation import aggregate, aggregation_of
-from fairseq_ecg.inference.apart import computed_apart
-from fairseq_ecg.inference.reading import read_segments
-from fairseq_ecg.inference.recordings import Description, NamedRecording, recordings_in
+from fairseq_ecg.inference.export import export
+from fairseq_ecg.inference.loading import label_names, read_stored
+from fairseq_ecg.inference.pretrained import save_pretrained
+from fairseq_ecg.inference.recordings import NamedRecording
 from fairseq_ecg.inference.results import Embeddings, Prediction, Run, Saliency
-from fairseq_ecg.inference.segmented import SegmentedRecording
-from fairseq_ecg.inference.stored import TargetScale
-from fairseq_ecg.jobs.progress import progress_bar
-from fairseq_ecg.modules import ECGTransformerClassifier, FrameEncoder
+from fairseq_ecg.inference.running import run_recordings
+from fairseq_ecg.inference.trained import TrainedNetwork
 from fairseq_ecg.ops.frames import receptive_field
-from fairseq_ecg.ops.pooling import mean_of_nonzero
 
-ON_ERROR = ("raise", "skip")
 SALIENCY_METHODS = ("attention", "rollout")
 
 
-class ECGModel:
-    """A network in evaluation mode, with what it needs to know of its input and its labels.
+class ECGModel(TrainedNetwork):
+    """A :class:`TrainedNetwork` that is given recordings as they are.
 
     :func:`fairseq_ecg.load_model` makes one of a checkpoint. Masking, masking of leads and the
     quantizer of pre-training are off: the same input gives the same output.
-
-    Args:
-        network: a :class:`FrameEncoder`, or an :class:`ECGTransformerClassifier`.
-        cfg: configuration of which :func:`fairseq_ecg.modules.build_network` makes the same network
-            but for its weights.
-        preprocessing: what is done to recordings before.
-        labels: names of the C labels of a classifier.
-        aggregation: ``max`` or ``mean`` over segments by label; labels it does not name are
-            aggregated as in ECG-FM's quick start.
-        scale: units of the targets of a regression; None: outputs are logits of labels.
-
-    Raises:
-        DataError: there are not as many labels as the network predicts, or two of the same name, or
-            the preprocessing makes other rows than the network reads.
-
-    Attributes:
-        network: the ``nn.Module`` itself: ``(B, L, T)`` prepared segments to a dict.
-        cfg: as given.
-        preprocessing: as given.
-        labels: as given; empty if the network predicts none.
-        aggregation: ``max`` or ``mean`` for all labels.
-        scale: as given.
     """
-
-    def __init__(
-        self,
-        network: FrameEncoder | ECGTransformerClassifier,
-        cfg: Mapping,
-        preprocessing: Preprocessing,
-        labels: Sequence[str] = (),
-        aggregation: Mapping[str, str] | None = None,
-        scale: TargetScale | None = None,
-    ):
-        n_labels = network.proj.out_features if isinstance(network, ECGTransformerClassifier) else 0
-        if n_labels != len(labels):
-            raise DataError(
-                f"the network predicts {n_labels or 'no'} labels, but {len(labels)} are named. "
-                "Give the label_def.csv it was trained with"
-            )
-        if len(set(labels)) < len(labels):
-            raise DataError(f"labels {', '.join(labels)} name one twice")
-        n_rows = network.encoder.feature_extractor.conv_layers[0][0].in_channels
-        if n_rows != preprocessing.n_rows:
-            raise DataError(
-                f"the network reads {n_rows} leads, its preprocessing makes "
-                f"{preprocessing.n_rows}: {', '.join(preprocessing.leads)}"
-            )
-        self.network = network.eval()
-        self.cfg = dict(cfg)
-        self.preprocessing = preprocessing
-        self.labels = tuple(labels)
-        self.aggregation = aggregation_of(self.labels, aggregation)
-        self.scale = scale
-
-    def __repr__(self) -> str:
-        kind = type(self.network).__name__
-        labels = f"{len(self.labels)} labels, " if self.labels else ""
-        leads, rate = len(self.preprocessing.leads), self.preprocessing.sample_rate
-        return (
-            f"<ECGModel of {kind}: {labels}{leads} leads at {rate:g} Hz, segments of "
-            f"{self.preprocessing.segment_seconds:g} s, {self.device}, {self.dtype}>"
-        )
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return next(self.network.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating-point type that the network computes in."""
-        return next(self.network.parameters()).dtype
-
-    @property
-    def embed_dim(self) -> int:
-        """D, channels of an embedding."""
-        return self.network.encoder.encoder_dim
-
-    @property
-    def frames_per_segment(self) -> int:
-        """T', frames that a segment gives."""
-        extractor = self.network.encoder.feature_extractor
-        return extractor.output_length(self.preprocessing.segment_samples)
-
-    def to(
-        self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> "ECGModel":
-        """Move the network to a device, or to another floating-point type such as bfloat16.
-
-        Raises:
-            DataError: there is no such device.
-        """
-        if device is not None:
-            try:
-                torch.empty(0, device=device)
-            except (RuntimeError, AssertionError) as error:
-                raise DataError(f"device {device}: {error}") from error
-        self.network.to(device=device, dtype=dtype)
-        return self
 
     def predict(
         self,
@@ -142,13 +40,7 @@ class ECGModel:
         units: str | None = None,
         *,
         aggregation: Mapping[str, str] | str | None = None,
-        batch_size: int = 32,
-        progress: bool | tqdm | None = None,
-        on_error: str = "raise",
-        workers: int = 0,
-        gain: float | None = None,
-        format: str | None = None,
-        **policies,
+        **options,
     ) -> Prediction:
         """Predict the probability of every label, for recordings and their segments.
 
@@ -168,17 +60,8 @@ class ECGModel:
             units: of arrays and ``.npy`` files (None: mV), and of other files that do not say them.
             aggregation: ``max`` or ``mean`` over segments, by label or for all labels, where it is
                 to be another one than the model's.
-            batch_size: segments that go through the network together.
-            progress: whether to show a progress bar; None: where there are several recordings and
-                a terminal; or a bar that is there already.
-            on_error: what to do about a recording that cannot be used: ``raise``, or ``skip``,
-                which notes it in ``errors`` of the result.
-            workers: processes that read recordings; 0: this one.
-            gain: counts of the converter per mV, in place of ``units``.
-            format: of files, see :func:`fairseq_ecg.formats.read_ecg`; None: as they look.
-            policies: ``short``, ``tail``, ``nan_policy`` and ``missing_leads``, see
-                :meth:`Preprocessing.segments`; and ``min_quality``, 0 to 1: a recording of less
-                quality (:func:`fairseq_ecg.ecg.quality.quality`) cannot be used.
+            options: of :func:`fairseq_ecg.inference.running.run_recordings`: ``batch_size``,
+                ``progress``, ``on_error``, ``workers``, ``gain``, ``format``, and policies.
 
         Returns:
             The probabilities.
@@ -192,15 +75,7 @@ class ECGModel:
             self.labels,
             aggregation if isinstance(aggregation, str) else self.aggregation | (aggregation or {}),
         )
-        run = self._run(
-            recordings_in(ecg, Description(sample_rate, leads, units, gain, format)),
-            self.probabilities,
-            batch_size,
-            progress,
-            on_error,
-            workers,
-            policies,
-        )
+        run = run_recordings(self, self.probabilities, ecg, sample_rate, leads, units, **options)
         return self._prediction(run, run.values(len(self.labels)), rules)
 
     def embed(
@@ -209,14 +84,7 @@ class ECGModel:
         sample_rate: float | None = None,
         leads: Sequence[str] | None = None,
         units: str | None = None,
-        *,
-        batch_size: int = 32,
-        progress: bool | tqdm | None = None,
-        on_error: str = "raise",
-        workers: int = 0,
-        gain: float | None = None,
-        format: str | None = None,
-        **policies,
+        **options,
     ) -> Embeddings:
         """Encode recordings: of each channel the mean over the frames of a segment.
 
@@ -228,13 +96,7 @@ class ECGModel:
             sample_rate: likewise.
             leads: likewise.
             units: likewise.
-            batch_size: likewise.
-            progress: likewise.
-            on_error: likewise.
-            workers: likewise.
-            gain: likewise.
-            format: likewise.
-            policies: likewise.
+            options: likewise.
 
         Returns:
             The embeddings.
@@ -242,15 +104,7 @@ class ECGModel:
         Raises:
             DataError: a recording cannot be used.
         """
-        run = self._run(
-            recordings_in(ecg, Description(sample_rate, leads, units, gain, format)),
-            self.embeddings,
-            batch_size,
-            progress,
-            on_error,
-            workers,
-            policies,
-        )
+        run = run_recordings(self, self.embeddings, ecg, sample_rate, leads, units, **options)
         return self._embeddings(run, run.values(self.embed_dim))
 
     def predict_and_embed(self, ecg: ECG | NamedRecording) -> tuple[Prediction, Embeddings]:
@@ -266,9 +120,7 @@ class ECGModel:
             DataError: the network predicts no labels, or the recording cannot be used.
         """
         self._require_labels()
-        run = self._run(
-            recordings_in(ecg, Description()), self._probabilities_and_embeddings, 32, False
-        )
+        run = run_recordings(self, self._probabilities_and_embeddings, ecg, progress=False)
         n_labels = len(self.labels)
         values = run.values(n_labels + self.embed_dim)
         return (
@@ -284,15 +136,9 @@ class ECGModel:
         units: str | None = None,
         *,
         method: str = "attention",
-        batch_size: int = 16,
-        progress: bool | tqdm | None = None,
-        on_error: str = "raise",
-        workers: int = 0,
-        gain: float | None = None,
-        format: str | None = None,
-        **policies,
+        **options,
     ) -> Saliency:
-        """Tell how much every moment of recordings counts for the network.
+        """Measure how much every moment of recordings counts for the network.
 
         Args:
             ecg: as for :meth:`predict`, and so are the others.
@@ -300,13 +146,7 @@ class ECGModel:
             leads: likewise.
             units: likewise.
             method: see :meth:`saliencies`.
-            batch_size: likewise.
-            progress: likewise.
-            on_error: likewise.
-            workers: likewise.
-            gain: likewise.
-            format: likewise.
-            policies: likewise.
+            options: likewise, but for ``batch_size``: 16.
 
         Returns:
             The saliency of every frame, and by :meth:`Saliency.on_signal` of every sample.
@@ -315,135 +155,28 @@ class ECGModel:
             DataError: a recording cannot be used, or there is no such method.
         """
         check_choice("method", method, SALIENCY_METHODS)
-        run = self._run(
-            recordings_in(ecg, Description(sample_rate, leads, units, gain, format)),
-            lambda source, mask: self.saliencies(source, mask, method),
-            batch_size,
-            progress,
-            on_error,
-            workers,
-            policies,
-        )
-        width, stride = receptive_field(self.network.encoder.feature_extractor.strides)
+        compute = partial(self.saliencies, method=method)
+        options = {"batch_size": 16} | options
+        run = run_recordings(self, compute, ecg, sample_rate, leads, units, **options)
+        width, stride = receptive_field(self.network.encoder.strides)
         rate = self.preprocessing.sample_rate
         return Saliency(run, run.values(self.frames_per_segment), stride / rate, width / rate)
-
-    @torch.inference_mode()
-    def probabilities(
-        self, source: torch.Tensor, padding_mask: torch.Tensor | None = None
-    ) -> np.ndarray:
-        """Predict the probability of every label for prepared segments; a regression, estimates.
-
-        Args:
-            source: ``(B, L, T)`` float, as :meth:`Preprocessing.segments` or the data preparation
-                makes them.
-            padding_mask: ``(B, L, T)`` or ``(B, T)`` bool, True where padded.
-
-        Returns:
-            ``(B, C)`` float64.
-
-        Raises:
-            DataError: the network predicts no labels.
-        """
-        self._require_labels()
-        return self._told(self._forward(source, padding_mask))
-
-    @torch.inference_mode()
-    def embeddings(
-        self, source: torch.Tensor, padding_mask: torch.Tensor | None = None
-    ) -> np.ndarray:
-        """Encode prepared segments, see :meth:`embed`.
-
-        Args:
-            source: as for :meth:`probabilities`.
-            padding_mask: likewise.
-
-        Returns:
-            ``(B, D)`` float32.
-        """
-        return self._pooled(self._forward(source, padding_mask))
-
-    @torch.inference_mode()
-    def saliencies(
-        self,
-        source: torch.Tensor,
-        padding_mask: torch.Tensor | None = None,
-        method: str = "attention",
-    ) -> np.ndarray:
-        """Tell how much every frame of prepared segments counts.
-
-        Args:
-            source: as for :meth:`probabilities`.
-            padding_mask: likewise.
-            method: ``attention``: the largest weight that the frame, as a query of the last layer,
-                gives to any frame (fairseq_signals' ``saliency.py``). ``rollout``: the share of the
-                frame in the mean over all frames of the output, if in every layer half of a frame
-                goes by the attention and half by the residual (Abnar and Zuidema, "Quantifying
-                attention flow in transformers", ACL 2020); all shares of a segment sum to 1.
-
-        Returns:
-            ``(B, T')`` float32, NaN where a frame is padding.
-        """
-        transformer = self.network.encoder.encoder
-        before, transformer.saliency = transformer.saliency, True
-        try:
-            out = self._forward(source, padding_mask)
-        finally:
-            transformer.saliency = before
-        weights, frame_mask = out["saliency"].float(), out["padding_mask"]
-        if method == "attention":
-            values = weights[:, -1].amax(dim=2)
-        else:
-            values = _rollout(weights, frame_mask)
-        if frame_mask is not None:
-            values = values.masked_fill(frame_mask, torch.nan)
-        return values.cpu().numpy()
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Write weights, config and model card into a folder.
 
         See :func:`fairseq_ecg.inference.pretrained.save_pretrained`.
         """
-        from fairseq_ecg.inference.pretrained import save_pretrained
-
         save_pretrained(self, folder)
 
     @classmethod
     def from_pretrained(cls, source: str | os.PathLike, **options) -> "ECGModel":
         """Read a model, see :func:`fairseq_ecg.load_model`."""
-        from fairseq_ecg.inference.loading import load_model
-
         return load_model(source, **options)
 
     def export(self, path: str | os.PathLike, format: str | None = None, **options) -> None:
         """Write the network for other runtimes, see :func:`fairseq_ecg.inference.export.export`."""
-        from fairseq_ecg.inference.export import export
-
         export(self, path, format, **options)
-
-    def _require_labels(self) -> None:
-        if not self.labels:
-            raise DataError(
-                "the network predicts no labels, it was pre-trained only: fine-tune it first. "
-                "Embeddings and saliency it has"
-            )
-
-    def _forward(self, source: torch.Tensor, padding_mask: torch.Tensor | None) -> dict:
-        device = self.device
-        if padding_mask is not None:
-            padding_mask = padding_mask.to(device)
-        return self.network(source.to(device, self.dtype), padding_mask)
-
-    def _told(self, out: Mapping[str, torch.Tensor]) -> np.ndarray:
-        """Return the probabilities or estimates of what the network gives."""
-        outputs = out["out"].double().cpu()
-        if self.scale is None:
-            return outputs.sigmoid().numpy()
-        return outputs.numpy() * np.array(self.scale.std) + np.array(self.scale.mean)
-
-    def _pooled(self, out: Mapping[str, torch.Tensor]) -> np.ndarray:
-        """Return the embeddings of what the network gives."""
-        return mean_of_nonzero(out["encoder_out"], out["padding_mask"]).float().cpu().numpy()
 
     @torch.inference_mode()
     def _probabilities_and_embeddings(
@@ -451,7 +184,7 @@ class ECGModel:
     ) -> np.ndarray:
         """``(B, C + D)`` float64."""
         out = self._forward(source, padding_mask)
-        return np.concatenate([self._told(out), self._pooled(out)], axis=1)
+        return np.concatenate([self._outputs(out), self._pooled(out)], axis=1)
 
     def _prediction(self, run: Run, values: np.ndarray, rules: Mapping[str, str]) -> Prediction:
         of_recordings = aggregate(values, run.recording_of, list(rules.values()))
@@ -461,122 +194,86 @@ class ECGModel:
         means = aggregate(values, run.recording_of, ["mean"] * self.embed_dim)
         return Embeddings(run, values, means.astype(values.dtype))
 
-    def _run(
-        self,
-        recordings: Sequence[NamedRecording],
-        compute: Callable[[torch.Tensor, torch.Tensor | None], np.ndarray],
-        batch_size: int,
-        progress: bool | tqdm | None,
-        on_error: str = "raise",
-        workers: int = 0,
-        policies: Mapping[str, str | float | None] = MappingProxyType({}),
-    ) -> Run:
-        """Put the segments of recordings through ``compute``, in batches over recordings."""
-        check_choice("on_error", on_error, ON_ERROR)
-        if batch_size < 1:
-            raise DataError(f"batch_size={batch_size}: must be positive")
-        policies = dict(policies)
-        min_quality = policies.pop("min_quality", 0.0)
-        if not 0 <= min_quality <= 1:
-            raise DataError(f"min_quality={min_quality}: give a number from 0 to 1")
-        run = Run([recording.name for recording in recordings])
-        batch: list[_Segment] = []
 
-        def together(segments: Sequence[_Segment]) -> np.ndarray:
-            source = torch.stack([segment.samples for segment in segments])
-            padded = torch.tensor([segment.padded for segment in segments])
-            mask = None
-            if padded.any():
-                valid = source.shape[-1] - padded
-                mask = torch.arange(source.shape[-1]) >= valid.unsqueeze(1)
-            return compute(source, mask)
+def load_model(
+    source: str | os.PathLike,
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | str | None = None,
+    labels: Sequence[str] | str | os.PathLike | None = None,
+    aggregation: Mapping[str, str] | str | None = None,
+    preprocessing: Preprocessing | None = None,
+    missing_leads: str | None = None,
+    mean_path: str | os.PathLike | None = None,
+    std_path: str | os.PathLike | None = None,
+    filename: str | None = None,
+    revision: str | None = None,
+    untrained_seed: int | None = None,
+    allow_damaged: bool | None = None,
+) -> ECGModel:
+    """Read a trained network, ready to be given recordings.
 
-        def leave_out(number: int, error: DataError) -> None:
-            if on_error == "raise":
-                raise error
-            run.failed[number] = error
-
-        def flush() -> None:
-            names = run.names
-            for segments, values in computed_apart(batch, together, lambda s: names[s.recording]):
-                if isinstance(values, DataError):
-                    leave_out(segments[0].recording, values)
-                else:
-                    run.rows += [(segment.recording, segment.index) for segment in segments]
-                    run.computed.append(values)
-            batch.clear()
-
-        read = read_segments(recordings, self.preprocessing, policies, workers)
-        with _bar(progress, len(recordings)) as bar:
-            for number, (recording, found) in enumerate(zip(recordings, read, strict=True)):
-                try:
-                    found = self._checked(recording.name, found, min_quality)
-                    run.found[number] = replace(found, segments=())  # not all in memory
-                    for index, samples in enumerate(found.segments):
-                        batch.append(_Segment(number, index, samples, found.padded))
-                        if len(batch) == batch_size:
-                            flush()
-                except DataError as error:
-                    leave_out(number, error)
-                bar.update()
-            if batch:
-                flush()
-        return run
-
-    def _checked(
-        self, name: str | int, found: SegmentedRecording | DataError, min_quality: float
-    ) -> SegmentedRecording:
-        """Refuse a recording of too little quality, or which fills no frame of the network."""
-        if isinstance(found, DataError):
-            raise found
-        if found.quality.score < min_quality:
-            raise DataError(
-                f"{name}: quality {found.quality.score:g} is below {min_quality:g}: "
-                f"{found.quality.text}. Leave the recording out, or lower min_quality"
-            )
-        if not found.padded:
-            return found
-        n_samples = self.preprocessing.segment_samples - found.padded
-        if self.network.encoder.feature_extractor.output_length(n_samples) > 0:
-            return found
-        raise DataError(
-            f"{name}: {n_samples} samples at {self.preprocessing.sample_rate:g} Hz are fewer than "
-            "the network makes a frame of. Leave the recording out"
-        )
-
-
-def _bar(progress: bool | tqdm | None, n_recordings: int) -> AbstractContextManager[tqdm]:
-    """Return the bar that is there, which stays open, or one of the run."""
-    if isinstance(progress, tqdm):
-        return nullcontext(progress)
-    show = False if progress is None and n_recordings <= 1 else progress
-    return progress_bar(n_recordings, "recordings", "recording", show=show)
-
-
-@dataclass(frozen=True, eq=False)
-class _Segment:
-    """A segment that waits for its batch.
+    Checkpoints of fairseq_signals and of this package are alike, pre-trained (``wav2vec2``,
+    ``wav2vec2_cmsc``, ``ecg_transformer``) and fine-tuned (``ecg_transformer_classifier``) ones.
+    The architecture is the one that the checkpoint records. Every weight must fit, no
+    code in the file is run, and no file is opened because a checkpoint names it.
 
     Args:
-        recording: its number.
-        index: of the segment in it.
-        samples: ``(rows, T)`` float32.
-        padded: how many of the samples, at the end, are none.
+        source: a ``.pt`` file, a folder that :meth:`ECGModel.save_pretrained` wrote or that holds
+            one ``.pt`` file, or the id of a repository on the Hugging Face hub that holds the like.
+        device: where to compute; None: a GPU if there is one.
+        dtype: to compute in, ``torch.bfloat16`` or ``"bfloat16"`` for instance; None: float32.
+        labels: names of the labels in the order of the network, or a ``label_def.csv`` that has
+            them. None: those stored with the network, else those in the ``label_def.csv`` beside
+            it; if there are none labels are numbered, with a warning.
+        aggregation: see :meth:`ECGModel.predict`.
+        preprocessing: in place of the one that the checkpoint gives.
+        missing_leads: in place of that of the preprocessing.
+        mean_path: text file of the mean of each of the twelve leads, and
+        std_path: of the standard deviation, for a network that was trained on leads normalised by
+            them (``task.normalize``) and does not hold them itself.
+        filename: of the ``.pt`` file in a folder or repository that holds several.
+        revision: of a repository on the hub: branch, tag or commit.
+        untrained_seed: if given, the weights are not those of the checkpoint, but drawn anew with
+            this seed, as a baseline.
+        allow_damaged: read a ``.pt`` file although its checksums differ. None: whether the
+            environment variable ``FAIRSEQ_ECG_ALLOW_DAMAGED`` is ``1``.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnsafeCheckpointError: the file would run code.
+        CheckpointError: it cannot be read or is damaged, or its weights do not fit its architecture
+            or are not finite; keys are named.
+        DataError: the labels are not those of the network, its preprocessing cannot be known, it
+            is larger than is plausible, or there is no such device or dtype.
     """
+    statistics = None
+    if mean_path is not None or std_path is not None:
+        if mean_path is None or std_path is None or preprocessing is not None:
+            raise DataError("mean_path and std_path need each other, and take no preprocessing")
+        statistics = LeadStatistics.read(mean_path, std_path)
+    stored = read_stored(source, filename, revision, allow_damaged)
+    network = stored.network(untrained_seed)
+    prepared = preprocessing or stored.preprocessing(statistics)
+    if missing_leads is not None:
+        prepared = replace(prepared, missing_leads=missing_leads)
+    labels = label_names(labels, stored, network.num_outputs)
+    aggregation = stored.aggregation if aggregation is None else aggregation
+    try:
+        model = ECGModel(network, stored.cfg, prepared, labels, aggregation, stored.scale)
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from None
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return model.to(device, _floating(dtype))
 
-    recording: int
-    index: int
-    samples: torch.Tensor
-    padded: int
 
-
-def _rollout(weights: torch.Tensor, frame_mask: torch.Tensor | None) -> torch.Tensor:
-    """Share of every frame in the pooled output: ``(B, layers, T, T)`` to ``(B, T)``."""
-    rows, layers, frames, _ = weights.shape
-    pooled = torch.ones(rows, 1, frames, device=weights.device)
-    if frame_mask is not None:
-        pooled = pooled.masked_fill(frame_mask.unsqueeze(1), 0)
-    pooled = pooled / pooled.sum(dim=2, keepdim=True)
-    for layer in reversed(range(layers)):
-        pooled = (pooled + pooled @ weights[:, layer]) / 2
-    return pooled.squeeze(1)
+def _floating(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    """Return the floating-point type of a name."""
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if dtype is not None and not getattr(found, "is_floating_point", False):
+        raise DataError(f"dtype={dtype!r}: choose float32, bfloat16 or float16")
+    return found

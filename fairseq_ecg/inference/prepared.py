@@ -131,7 +131,7 @@ class PreparedInStore:
     numbers: Sequence[int]
 
     files: tuple[Path, ...] = ()
-    """A store has checksums of its own, and says in its index what it holds."""
+    """A store has checksums of its own, and its index says what it holds."""
 
     def segmented(
         self, preprocessing: Preprocessing, short: str = "error", **_

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fairseq_ecg.compat.checkpoint import CheckpointError, damage_as_checkpoint_error
 from fairseq_ecg.data.errors import DataError
@@ -16,11 +16,9 @@ from fairseq_ecg.ecg.conditioning import LeadStatistics
 from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.inference.aggregation import aggregation_of
 from fairseq_ecg.inference.stored import StoredModel, TargetScale, names_of
+from fairseq_ecg.inference.trained import TrainedNetwork
 from fairseq_ecg.jobs.files import replacing, write_file
-from fairseq_ecg.modules.architecture import network_config
-
-if TYPE_CHECKING:
-    from fairseq_ecg.inference.model import ECGModel
+from fairseq_ecg.modules.registry import network_config
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -41,7 +39,7 @@ ENCODER_CLASS = "ECGFMModel"
 CLASSIFIER_CLASS = "ECGFMForSequenceClassification"
 
 
-def save_pretrained(model: "ECGModel", folder: str | os.PathLike) -> None:
+def save_pretrained(model: TrainedNetwork, folder: str | os.PathLike) -> None:
     """Write a model into a folder; files of the same names there are replaced.
 
     What only pre-training needs, the quantizer and the projections of the contrastive task, is not
@@ -65,7 +63,7 @@ def save_pretrained(model: "ECGModel", folder: str | os.PathLike) -> None:
     write_file(folder / CONFIG, json.dumps(config_of(model), indent=2) + "\n")
 
 
-def config_of(model: "ECGModel") -> dict[str, Any]:
+def config_of(model: TrainedNetwork) -> dict[str, Any]:
     """Return what ``config.json`` says of a model."""
     auto_map = {
         "AutoConfig": f"{Path(REMOTE_CODE).stem}.{CONFIG_CLASS}",
@@ -95,7 +93,7 @@ def read_pretrained(folder: Path) -> StoredModel:
     """Read a folder that :func:`save_pretrained` wrote.
 
     Safetensors have no checksum: a file that is shorter or longer than its header says is refused,
-    but values that changed can only be told where they are not finite.
+    but values that changed show only where they are not finite.
 
     Raises:
         CheckpointError: it cannot be read, or is none of this package's.
@@ -174,7 +172,7 @@ def _remote_code() -> str:
     )
 
 
-def _card(model: "ECGModel") -> str:
+def _card(model: TrainedNetwork) -> str:
     """Write the model card: what the model is, what it reads and what it predicts."""
     network, preprocessing = network_config(model.cfg), model.preprocessing
     task = "fine-tuned to predict labels" if model.labels else "pre-trained"
@@ -183,7 +181,7 @@ def _card(model: "ECGModel") -> str:
     rows = [
         ("architecture", network["_name"]),
         ("parameters", f"{sum(p.numel() for p in model.network.parameters()):,}"),
-        ("transformer layers", len(model.network.encoder.encoder.layers)),
+        ("transformer layers", len(model.network.encoder.parts()) - 1),
         ("channels of an embedding", model.embed_dim),
         ("convolutions (channels, kernel, stride)", network.get("conv_feature_layers", "default")),
         ("leads", ", ".join(preprocessing.leads)),

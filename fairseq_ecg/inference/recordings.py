@@ -75,7 +75,7 @@ class Source(Protocol):
     files: Sequence[Path]
 
     def read(self) -> ECG:
-        """Read the recording in mV, or as :meth:`PreparedInStore.read` tells.
+        """Read the recording in mV, or as :meth:`PreparedInStore.read` says.
 
         Raises:
             DataError: it cannot be read.
@@ -306,7 +306,7 @@ def recordings_in(source, description: Description) -> list[NamedRecording]:
 def _grouped(recordings: Iterator[NamedRecording]) -> Iterator[NamedRecording]:
     """Put segments that lie in files of their own together to recordings.
 
-    Whether files with numbers at their ends are segments, the first of a folder tells.
+    Whether files with numbers at their ends are segments, the first of a folder says.
     """
     found: list[NamedRecording] = []
     groups: dict[str, int] = {}

@@ -27,8 +27,8 @@ from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.conditioning import LeadStatistics
 from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.messages import shortened
-from fairseq_ecg.modules import ECGTransformerClassifier, FrameEncoder, Wav2Vec2
-from fairseq_ecg.modules.architecture import CLASSIFIER, build_network
+from fairseq_ecg.modules import FinetunedEncoder, FrameEncoder
+from fairseq_ecg.modules.registry import build_network, has_head
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class TargetScale:
 
 @dataclass(frozen=True, eq=False)
 class StoredModel:
-    """A network as it lies in a file.
+    """A network as a file holds it.
 
     Attributes:
         path: of the file.
@@ -84,7 +84,7 @@ class StoredModel:
         weights: by name.
         has_heads: whether the weights of a pre-trained network are those of the whole, and not of
             its encoder alone.
-        preprocessing: tells its preprocessing, given statistics of leads or None; raises DataError
+        preprocessing: makes its preprocessing, given statistics of leads or None; raises DataError
             or CheckpointError if that cannot be known.
         labels: names of its labels, if they are stored with it.
         label_file: what its labels were trained on, if it says so; opened by nobody.
@@ -104,7 +104,7 @@ class StoredModel:
     scale: TargetScale | None = None
     num_updates: int = 0
 
-    def network(self, untrained_seed: int | None = None) -> FrameEncoder | ECGTransformerClassifier:
+    def network(self, untrained_seed: int | None = None) -> FrameEncoder | FinetunedEncoder:
         """Build the network, without what only pre-training needs.
 
         Args:
@@ -116,7 +116,7 @@ class StoredModel:
             DataError: it is larger than is plausible.
         """
         cfg = dict(self.cfg) | {"all_gather": False}
-        is_whole = self.has_heads or cfg.get("_name") == CLASSIFIER
+        is_whole = self.has_heads or has_head(cfg.get("_name"))
         weights = self.weights if is_whole else encoder_weights(self.weights)
         check_network(cfg, weights, self.path, encoder_only=not is_whole)
         with torch.random.fork_rng(devices=[]):
@@ -125,12 +125,11 @@ class StoredModel:
         loads = untrained_seed is None
         if loads and self.has_heads:
             load_strictly(network, self.weights, self.path)
-        if isinstance(network, Wav2Vec2):
-            network.remove_pretraining_modules()
-        if not isinstance(network, ECGTransformerClassifier):
-            network = FrameEncoder(network)
-        else:
+        if isinstance(network, FinetunedEncoder):
             network.set_num_updates(self.num_updates)
+        else:
+            network.remove_pretraining_modules()
+            network = FrameEncoder(network)
         if loads and not self.has_heads:
             load_strictly(network, self.weights, self.path)
         return network.eval()
@@ -146,7 +145,7 @@ def read_checkpoint(path: Path, allow_damaged: bool | None = None) -> StoredMode
     Raises:
         FileNotFoundError: there is no such file.
         UnsafeCheckpointError: the file would run code.
-        CheckpointError: the file cannot be read, or does not tell its model.
+        CheckpointError: the file cannot be read, or does not say its model.
         DataError: what it says is larger than is plausible.
     """
     state = load_checkpoint(path, allow_damaged=allow_damaged)

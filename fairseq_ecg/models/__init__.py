@@ -11,6 +11,7 @@ from fairseq_ecg.models.finetuning import (
     ECGTransformerFinetuningConfig,
     ECGTransformerFinetuningModel,
 )
+from fairseq_ecg.models.tables import register_networks
 from fairseq_ecg.models.wav2vec2 import (
     Wav2Vec2CMSCConfig,
     Wav2Vec2CMSCModel,
@@ -31,3 +32,5 @@ __all__ = [
     "Wav2Vec2Model",
     "build_model_from_checkpoint",
 ]
+
+register_networks()

@@ -14,8 +14,8 @@ from fairseq_ecg.compat.checkpoint import (
     load_trained,
 )
 from fairseq_ecg.compat.stored_config import check_network, literal, model_config
-from fairseq_ecg.modules.architecture import NETWORKS
-from fairseq_ecg.modules.conv_extractor import shortened
+from fairseq_ecg.messages import shortened
+from fairseq_ecg.modules.registry import networks
 
 
 def build_model_from_checkpoint(
@@ -47,7 +47,7 @@ def build_model_from_checkpoint(
         raise CheckpointError(
             f"{path} holds a model named {shortened(name)}, which is not known here"
         )
-    if name in NETWORKS:
+    if name in networks():
         check_network(stored | {"_name": name}, state["model"], path)
     for option, value in (("model_path", None), ("no_pretrained_weights", True)):
         if option in stored:

@@ -2,13 +2,13 @@
 
 import ast
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from fairseq_ecg.messages import shortened
-from fairseq_ecg.ops.frames import frame_count
 
 ConvLayer = tuple[int, int, int]
 """Channels, kernel width and stride of one convolution, widths in samples of its input."""
@@ -47,6 +47,18 @@ def parse_conv_layers(text: str | Sequence[Sequence[int]]) -> list[ConvLayer]:
         f"conv_feature_layers={shortened(text)} is not a list of (channels, kernel, stride), "
         'for example "[(256, 2, 2)] * 4"'
     )
+
+
+class _ConvSizes:
+    """Limits of an option that is a layer list, see :class:`fairseq_ecg.modules.options.Range`."""
+
+    def sizes(self, value: str | Sequence[Sequence[int]]) -> dict[str, int]:
+        channels, kernels, strides = zip(*parse_conv_layers(value), strict=True)
+        return {"width": max(channels), "kernel": max(*kernels, *strides)}
+
+
+ConvLayers = Annotated[str | Sequence[Sequence[int]], _ConvSizes()]
+"""A layer list as an option."""
 
 
 def _evaluate(node: ast.expr) -> int | Sequence:
@@ -106,7 +118,6 @@ class ConvFeatureExtractor(nn.Module):
         super().__init__()
         if mode not in {"default", "layer_norm"}:
             raise ValueError(f"extractor_mode={mode!r} is not one of default, layer_norm")
-        self.strides = [(kernel, stride) for _, kernel, stride in conv_layers]
         self.conv_layers = nn.ModuleList()
         for index, (channels, kernel, stride) in enumerate(conv_layers):
             conv = nn.Conv1d(in_channels, channels, kernel, stride=stride, bias=bias)
@@ -126,10 +137,6 @@ class ConvFeatureExtractor(nn.Module):
         for block in self.conv_layers:
             x = block(x)
         return x
-
-    def output_length(self, samples: torch.Tensor) -> torch.Tensor:
-        """Frames that so many samples give, element by element."""
-        return frame_count(samples, self.strides)
 
 
 class _Fp32GroupNorm(nn.GroupNorm):

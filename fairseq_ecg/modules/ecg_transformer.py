@@ -1,75 +1,96 @@
 """The encoder of ECG-FM: convolutions over samples, a transformer over frames."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import distributed, nn
 
-from fairseq_ecg.modules.conv_extractor import ConvFeatureExtractor, parse_conv_layers
+from fairseq_ecg.modules.conv_extractor import ConvFeatureExtractor, ConvLayers, parse_conv_layers
 from fairseq_ecg.modules.dropout import Dropout
-from fairseq_ecg.modules.encoder import TransformerEncoder
+from fairseq_ecg.modules.encoder import Encoder
 from fairseq_ecg.modules.gathering import gather_rows
 from fairseq_ecg.modules.gradient import scale_gradient
+from fairseq_ecg.modules.options import Kernel, Layers, Probability, Width
 from fairseq_ecg.modules.positional_conv import ConvPositionalEncoding
+from fairseq_ecg.modules.transformer import TransformerEncoder
 from fairseq_ecg.ops import backends
 from fairseq_ecg.ops.frames import frame_ends
 from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
 
 
-class ECGTransformer(nn.Module):
+class ECGTransformer(Encoder):
     """Encode an ECG into frames (ECG-FM, https://arxiv.org/abs/2408.05178).
 
-    Arguments bear the names of fairseq_signals' configs.
+    Options bear the names of fairseq_signals' configs. D is ``encoder_embed_dim``, L ``in_d``.
 
     Args:
         encoder_layers: transformer layers.
-        encoder_embed_dim: D, channels of a frame in the transformer.
+        encoder_embed_dim: channels of a frame.
         encoder_ffn_embed_dim: hidden channels of a layer's perceptron.
         encoder_attention_heads: attention heads.
-        layer_norm_first: pre-LN, not post-LN layers.
+        layer_norm_first: normalise the input of each part, not the sum.
         saliency: return the attention weights of all layers.
-        dropout: probability inside the transformer.
-        attention_dropout: probability on attention weights.
-        activation_dropout: probability after a perceptron's GELU.
-        encoder_layerdrop: probability of leaving a layer out of a training step.
-        dropout_input: probability on what enters the transformer.
-        dropout_features: probability on the latents that become contrastive targets.
+        dropout: dropout inside the transformer.
+        attention_dropout: on attention weights.
+        activation_dropout: after the GELU of a perceptron.
+        encoder_layerdrop: probability of leaving out a layer in training.
+        dropout_input: on the input of the transformer, after projection.
+        dropout_features: on the latents that become contrastive targets.
         apply_mask: own an embedding for masked frames.
-        extractor_mode: ``default`` or ``layer_norm``, see :class:`ConvFeatureExtractor`.
-        conv_feature_layers: (channels, kernel, stride) of each convolution, as list or text.
-        in_d: L, leads.
-        conv_bias: whether convolutions have a bias.
-        feature_grad_mult: factor on the gradient into the convolutions; 0 freezes them.
-        conv_pos: width of the positional convolution in frames.
-        conv_pos_groups: its groups.
-        all_gather: return the frames of all ranks, for contrast with their recordings.
+        extractor_mode: default: group norm in the first block; layer_norm: in every block.
+        conv_feature_layers: (channels, kernel, stride) of each convolution.
+        in_d: leads.
+        conv_bias: give convolutions a bias.
+        feature_grad_mult: factor on the convolutions' gradient; 0 freezes them.
+        conv_pos: frames that the positional convolution spans.
+        conv_pos_groups: groups of the positional convolution.
+        all_gather: gather encoder outputs over ranks for the criterion.
     """
 
+    architecture_options = (
+        "encoder_layers",
+        "encoder_embed_dim",
+        "encoder_ffn_embed_dim",
+        "encoder_attention_heads",
+        "layer_norm_first",
+        "extractor_mode",
+        "conv_feature_layers",
+        "in_d",
+        "conv_bias",
+        "conv_pos",
+        "conv_pos_groups",
+    )
+    regularisation_options = (
+        "dropout",
+        "activation_dropout",
+        "dropout_input",
+        "attention_dropout",
+        "encoder_layerdrop",
+        "feature_grad_mult",
+    )
     masks_empty_rows = True
     encoder_class = TransformerEncoder
 
     def __init__(
         self,
         *,
-        encoder_layers: int = 12,
-        encoder_embed_dim: int = 768,
-        encoder_ffn_embed_dim: int = 3072,
-        encoder_attention_heads: int = 12,
+        encoder_layers: Layers = 12,
+        encoder_embed_dim: Width = 768,
+        encoder_ffn_embed_dim: Width = 3072,
+        encoder_attention_heads: Width = 12,
         layer_norm_first: bool = False,
         saliency: bool = False,
-        dropout: float = 0.1,
-        attention_dropout: float = 0.1,
-        activation_dropout: float = 0.0,
-        encoder_layerdrop: float = 0.0,
-        dropout_input: float = 0.0,
-        dropout_features: float = 0.0,
+        dropout: Probability = 0.1,
+        attention_dropout: Probability = 0.1,
+        activation_dropout: Probability = 0.0,
+        encoder_layerdrop: Probability = 0.0,
+        dropout_input: Probability = 0.0,
+        dropout_features: Probability = 0.0,
         apply_mask: bool = False,
         extractor_mode: str = "default",
-        conv_feature_layers: str | Sequence[Sequence[int]] = "[(256, 2, 2)] * 4",
-        in_d: int = 12,
+        conv_feature_layers: ConvLayers = "[(256, 2, 2)] * 4",
+        in_d: Width = 12,
         conv_bias: bool = False,
         feature_grad_mult: float = 1.0,
-        conv_pos: int = 128,
+        conv_pos: Kernel = 128,
         conv_pos_groups: int = 16,
         all_gather: bool = False,
     ):
@@ -79,6 +100,9 @@ class ECGTransformer(nn.Module):
         self.all_gather = all_gather
         self.conv_dim = conv_layers[-1][0]
         self.encoder_dim = encoder_embed_dim
+        self.attention_heads = encoder_attention_heads
+        self.n_leads = in_d
+        self.strides = [(kernel, stride) for _, kernel, stride in conv_layers]
 
         # Registration order is the parameter order of checkpoints' optimizer states, and
         # construction order that of seeded initialisation.
@@ -111,13 +135,14 @@ class ECGTransformer(nn.Module):
         self.layer_norm = nn.LayerNorm(self.conv_dim)
 
     def forward(
-        self, source: torch.Tensor, padding_mask: torch.Tensor | None = None
+        self, source: torch.Tensor, padding_mask: torch.Tensor | None = None, **wanted
     ) -> dict[str, torch.Tensor | None]:
         """Encode a batch.
 
         Args:
             source: ``(B, L, T)`` float, standardised samples.
             padding_mask: ``(B, L, T)`` or ``(B, T)`` bool, True where a sample is padding.
+            wanted: ``saliency`` and ``hidden_states`` of :meth:`Encoder.extract_features`.
 
         Returns:
             ``x`` ``(B, T', D)``, ``padding_mask`` ``(B, T')`` or None, and ``saliency``
@@ -127,7 +152,7 @@ class ECGTransformer(nn.Module):
         latents = self.layer_norm(self.extract_latents(source).transpose(1, 2))
         frame_mask = self.frame_padding_mask(padding_mask, latents.shape[1])
         x = self.dropout_input(self.project(latents))
-        x, saliency = self.encode(x, frame_mask)
+        x, saliency = self.encode(x, frame_mask, **wanted)
         if self.all_gather and distributed.is_initialized():
             x, frame_mask = gather_rows(zero_padding(x, frame_mask)), None
         return {"x": x, "padding_mask": frame_mask, "saliency": saliency}
@@ -148,7 +173,7 @@ class ECGTransformer(nn.Module):
         return latents
 
     def _check_leads(self, source: torch.Tensor) -> None:
-        wanted = self.feature_extractor.conv_layers[0][0].in_channels
+        wanted = self.n_leads
         found = source.shape[1] if source.dim() == 3 else 1
         if source.dim() in (2, 3) and found == wanted:
             return
@@ -175,7 +200,7 @@ class ECGTransformer(nn.Module):
         Returns:
             ``(B, T')`` bool, True from the first frame past the valid samples on. A row without
             a valid frame is masked whole, if :attr:`masks_empty_rows`. None if nothing is padded,
-            as far as that can be told without waiting for a device or breaking a graph.
+            as far as that can be known without waiting for a device or breaking a graph.
         """
         if padding_mask is None:
             return None
@@ -186,8 +211,7 @@ class ECGTransformer(nn.Module):
         if padding_mask.dim() == 3:
             padding_mask = padding_mask[:, 0]
         samples = (~padding_mask).sum(dim=-1)
-        strides = self.feature_extractor.strides
-        ends = frame_ends(samples, strides, frames, self.masks_empty_rows)
+        ends = frame_ends(samples, self.strides, frames, self.masks_empty_rows)
         return torch.arange(frames, device=padding_mask.device) >= ends.unsqueeze(1)
 
     def project(self, latents: torch.Tensor) -> torch.Tensor:
@@ -195,55 +219,39 @@ class ECGTransformer(nn.Module):
         return latents if self.post_extract_proj is None else self.post_extract_proj(latents)
 
     def encode(
-        self, x: torch.Tensor, frame_mask: torch.Tensor | None
+        self, x: torch.Tensor, frame_mask: torch.Tensor | None, **wanted
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Add the positions to ``(B, T', D)`` and run the transformer.
 
         The positional convolution sees padded frames as they are; they are zeroed only after it.
         """
-        return self.run_encoder(x + self.conv_pos(x), frame_mask)
+        return self.run_encoder(x + self.conv_pos(x), frame_mask, **wanted)
 
     def run_encoder(
-        self, x: torch.Tensor, frame_mask: torch.Tensor | None
+        self, x: torch.Tensor, frame_mask: torch.Tensor | None, **wanted
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Call the transformer, see :meth:`TransformerEncoder.forward`."""
-        return self.encoder(x, frame_mask)
+        return self.encoder(x, frame_mask, **wanted)
 
     def extract_features(
-        self, source: torch.Tensor, padding_mask: torch.Tensor | None = None
+        self, source: torch.Tensor, padding_mask: torch.Tensor | None = None, **wanted
     ) -> dict[str, torch.Tensor | None]:
-        """Encode without anything that only pre-training does; see :meth:`forward`."""
-        return self(source, padding_mask)
+        """See :meth:`Encoder.extract_features`."""
+        return self(source, padding_mask, **wanted)
 
-    def freeze(self, layers: int) -> None:
-        """Stop the lowest layers from training, and with them all that lies below.
-
-        Args:
-            layers: transformer layers. 0: nothing is frozen; -1: the whole encoder is.
-
-        Raises:
-            ValueError: there are fewer layers.
-        """
-        if not -1 <= layers <= len(self.encoder.layers):
-            raise ValueError(
-                f"freeze_layers={layers}: the encoder has {len(self.encoder.layers)} layers; give "
-                "0 to freeze none, -1 to freeze the whole encoder"
-            )
-        if layers == -1:
-            self.requires_grad_(False)
-        elif layers > 0:
-            below = (self.feature_extractor, self.layer_norm, self.post_extract_proj, self.conv_pos)
-            first_norm = () if self.encoder.layer_norm_first else (self.encoder.layer_norm,)
-            for module in (*below, *first_norm, *self.encoder.layers[:layers]):
-                if module is not None:
-                    module.requires_grad_(False)
-            if self.mask_emb is not None:
-                self.mask_emb.requires_grad_(False)
-
-    @property
-    def embeds_masks(self) -> bool:
-        """Whether frames are masked in training, so that the mask embedding is learnt."""
-        return False
+    def parts(self) -> dict[str, list[nn.Module | nn.Parameter]]:
+        """See :meth:`Encoder.parts`."""
+        first_norm = None if self.encoder.layer_norm_first else self.encoder.layer_norm
+        stem = (
+            self.feature_extractor,
+            self.layer_norm,
+            self.post_extract_proj,
+            self.conv_pos,
+            first_norm,
+            self.mask_emb,
+        )
+        layers = {f"layer {number}": [layer] for number, layer in enumerate(self.encoder.layers)}
+        return {"stem": [part for part in stem if part is not None], **layers}
 
     @property
     def trains_in_turns(self) -> bool:
@@ -253,9 +261,7 @@ class ECGTransformer(nn.Module):
     def without_gradient(self) -> list[nn.Parameter]:
         """Parameters that no gradient reaches in training, whether they are frozen or not."""
         found = list(self.feature_extractor.parameters()) if self.feature_grad_mult <= 0 else []
-        if self.mask_emb is not None and not self.embeds_masks:
-            found.append(self.mask_emb)
-        return found
+        return found if self.mask_emb is None or self.embeds_masks else [*found, self.mask_emb]
 
     def get_logits(
         self, net_output: dict, normalize: bool = False, aggregate: bool = False, **_

@@ -1,5 +1,7 @@
 """From the frames of a segment to one vector."""
 
+from typing import Literal, get_args
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -7,7 +9,8 @@ from torch.nn import functional as F
 from fairseq_ecg.ops.attention import split
 from fairseq_ecg.ops.pooling import mean_of_nonzero
 
-POOLINGS = ("mean", "max", "attentive")
+Pooling = Literal["mean", "max", "attentive"]
+POOLINGS: tuple[str, ...] = get_args(Pooling)
 """Names of the poolings that :func:`build_pooling` makes."""
 
 

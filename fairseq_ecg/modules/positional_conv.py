@@ -29,7 +29,7 @@ class ConvPositionalEncoding(nn.Module):
         nn.init.normal_(conv.weight, mean=0.0, std=math.sqrt(4.0 / (kernel * dim)))
         nn.init.zeros_(conv.bias)
         conv = parametrizations.weight_norm(conv, name="weight", dim=2)
-        # Published checkpoints name the weights by their place in a sequence.
+        # Published checkpoints name the weights by their index in a sequence.
         self.pos_conv = nn.Sequential(conv)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -86,6 +86,6 @@ class GumbelVectorQuantizer(nn.Module):
         else:
             combination = below(words, combinations)
         group = torch.arange(self.groups, device=self.vars.device)
-        place = self.num_vars ** group.flip(0)
-        codes = self.codebook[group, combination.unsqueeze(1) // place % self.num_vars]
+        factor = self.num_vars ** group.flip(0)
+        codes = self.codebook[group, combination.unsqueeze(1) // factor % self.num_vars]
         return codes.view(frames, number, -1)

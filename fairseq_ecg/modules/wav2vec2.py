@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from fairseq_ecg.modules.ecg_transformer import ECGTransformer
+from fairseq_ecg.modules.masking import MaskedEncoder
+from fairseq_ecg.modules.options import Count, OptionalWidth, Width
 from fairseq_ecg.modules.quantizer import GumbelVectorQuantizer
-from fairseq_ecg.ops.masking import BatchMasking, SpanMasking, compute_mask_indices
 from fairseq_ecg.ops.negatives import (
     DrawnNegatives,
     contrastive_logits,
@@ -18,9 +19,6 @@ from fairseq_ecg.ops.negatives import (
 from fairseq_ecg.ops.philox import COMMON_LANE, Stream, random_words
 from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
 from fairseq_ecg.ops.quantize import Quantized
-
-PRETRAINING_MODULES = ("quantizer", "project_q", "target_glu", "final_proj")
-"""What a fine-tuned encoder no longer has."""
 
 
 class Contrast(NamedTuple):
@@ -40,95 +38,54 @@ class Contrast(NamedTuple):
     pool: torch.Tensor | None = None
 
 
-class Wav2Vec2(ECGTransformer):
+class Wav2Vec2(MaskedEncoder, ECGTransformer):
     """wav2vec 2.0 over ECGs (https://arxiv.org/abs/2006.11477, https://arxiv.org/abs/2203.06889).
 
     Args:
-        mask_prob: share of frames that spans would cover if they did not overlap.
-        mask_length: frames of a masked span.
-        mask_selection: distribution of span lengths, see :class:`SpanMasking`.
-        mask_other: its second parameter.
-        no_mask_overlap: keep spans apart.
-        mask_min_space: least frames between two spans then.
-        mask_channel_prob: share of channels masked likewise.
-        mask_channel_length: channels of a masked span.
-        mask_channel_selection: distribution of its length.
-        mask_channel_other: its second parameter.
-        no_mask_channel_overlap: keep spans of channels apart.
-        mask_channel_min_space: least channels between two spans then.
         logit_temp: what cosine similarities are divided by.
         quantize_targets: contrast against quantized latents.
         quantize_input: feed the transformer quantized latents.
-        same_quantizer: use one quantizer for inputs and targets.
+        same_quantizer: one quantizer for inputs and targets.
         target_glu: pass targets through a gated linear unit.
         latent_vars: code words in a group.
-        latent_groups: codebooks.
-        latent_dim: channels of a quantized latent; 0 means ``final_dim``.
-        final_dim: C, channels of predictions and targets; 0 means ``encoder_embed_dim``.
+        latent_groups: groups of code words.
+        latent_dim: channels of a quantized latent; 0: final_dim.
+        final_dim: channels of predictions and targets; 0: encoder_embed_dim.
         num_negatives: negatives from the same recording.
         negatives_from_everywhere: draw negatives from all frames, not only masked ones.
         cross_sample_negatives: negatives from the whole batch.
         codebook_negatives: negatives from the codebook.
-        latent_temp: start, end and decay of the Gumbel temperature.
-        encoder_options: arguments of :class:`ECGTransformer`.
+        latent_temp: Gumbel temperature: start, end, factor per update.
+        encoder_options: of :class:`MaskedEncoder` and :class:`ECGTransformer`.
 
     Raises:
-        ValueError: masking is asked for without ``apply_mask``, or one quantizer for inputs and
-            targets of different width.
+        ValueError: one quantizer is asked for inputs and targets of different width.
     """
 
     # fairseq_signals masks rows without a valid frame only in the plain encoder.
     masks_empty_rows = False
+    pretraining_modules = ("quantizer", "project_q", "target_glu", "final_proj")
 
     def __init__(
         self,
         *,
-        mask_prob: float = 0.0,
-        mask_length: int = 10,
-        mask_selection: str = "static",
-        mask_other: float = 0.0,
-        no_mask_overlap: bool = False,
-        mask_min_space: int = 1,
-        mask_channel_prob: float = 0.0,
-        mask_channel_length: int = 10,
-        mask_channel_selection: str = "static",
-        mask_channel_other: float = 0.0,
-        no_mask_channel_overlap: bool = False,
-        mask_channel_min_space: int = 1,
         logit_temp: float = 0.1,
         quantize_targets: bool = False,
         quantize_input: bool = False,
         same_quantizer: bool = False,
         target_glu: bool = False,
-        latent_vars: int = 320,
-        latent_groups: int = 2,
-        latent_dim: int = 0,
-        final_dim: int = 0,
-        num_negatives: int = 100,
+        latent_vars: Width = 320,
+        latent_groups: Width = 2,
+        latent_dim: OptionalWidth = 0,
+        final_dim: OptionalWidth = 0,
+        num_negatives: Count = 100,
         negatives_from_everywhere: bool = False,
-        cross_sample_negatives: int = 0,
-        codebook_negatives: int = 0,
+        cross_sample_negatives: Count = 0,
+        codebook_negatives: Count = 0,
         latent_temp: tuple[float, float, float] = (2, 0.5, 0.999995),
         **encoder_options,
     ):
         super().__init__(**encoder_options)
-        if mask_prob > 0 and self.mask_emb is None:
-            raise ValueError(
-                f"model.mask_prob={mask_prob} masks frames, which needs model.apply_mask=true"
-            )
-        self.mask_prob = mask_prob
-        self.mask_length = mask_length
-        self.mask_selection = mask_selection
-        self.mask_other = mask_other
-        self.no_mask_overlap = no_mask_overlap
-        self.mask_min_space = mask_min_space
-        self.mask_channel_prob = mask_channel_prob
-        self.mask_channel_length = mask_channel_length
-        self.mask_channel_selection = mask_channel_selection
-        self.mask_channel_other = mask_channel_other
-        self.no_mask_channel_overlap = no_mask_channel_overlap
-        self.mask_channel_min_space = mask_channel_min_space
-        _ = self.masking  # an option that is wrong is an error now
         self.logit_temp = logit_temp
         self.num_negatives = num_negatives
         self.negatives_from_everywhere = negatives_from_everywhere
@@ -178,6 +135,7 @@ class Wav2Vec2(ECGTransformer):
         masked_frames: torch.Tensor | None = None,
         masked_channels: torch.Tensor | None = None,
         origins: torch.Tensor | None = None,
+        **wanted,
     ) -> dict[str, torch.Tensor | float | int | None]:
         """Predict masked frames, or encode (``features_only``).
 
@@ -194,6 +152,7 @@ class Wav2Vec2(ECGTransformer):
             masked_channels: ``(B, K)`` int64, channels to set to zero; drawn if None.
             origins: ``(B, 4)`` int64, where the random numbers of each row start, of which
                 negatives are drawn; None: by torch's default CPU generator.
+            wanted: ``saliency`` and ``hidden_states`` of :meth:`Encoder.extract_features`.
 
         Returns:
             With ``features_only``: ``x`` ``(B, T', D)``, ``padding_mask`` ``(B, T')`` or None,
@@ -219,7 +178,7 @@ class Wav2Vec2(ECGTransformer):
             x = self.apply_mask(x, masked_frames, masked_channels)
         else:
             masked_frames = None
-        x, saliency = self.encode(x, frame_mask)
+        x, saliency = self.encode(x, frame_mask, **wanted)
         if features_only:
             return {
                 "x": x,
@@ -252,98 +211,10 @@ class Wav2Vec2(ECGTransformer):
         return result
 
     @property
-    def embeds_masks(self) -> bool:
-        """See :attr:`ECGTransformer.embeds_masks`."""
-        return self.masking.frames is not None
-
-    @property
-    def masking(self) -> BatchMasking:
-        """How batches are masked."""
-        frames = SpanMasking(
-            self.mask_prob,
-            self.mask_length,
-            self.mask_selection,
-            self.mask_other,
-            min_masks=2,
-            no_overlap=self.no_mask_overlap,
-            min_space=self.mask_min_space,
-        )
-        channels = SpanMasking(
-            self.mask_channel_prob,
-            self.mask_channel_length,
-            self.mask_channel_selection,
-            self.mask_channel_other,
-            no_overlap=self.no_mask_channel_overlap,
-            min_space=self.mask_channel_min_space,
-        )
-        return BatchMasking(
-            tuple(self.feature_extractor.strides),
-            frames if self.mask_prob > 0 else None,
-            channels if self.mask_channel_prob > 0 else None,
-            self.encoder_dim,
-        )
-
-    @property
     def negatives_are_own_targets(self) -> bool:
         """Whether all negatives of a frame are targets of other frames of its recording."""
         others = self.cross_sample_negatives + self.codebook_negatives
         return self.num_negatives > 0 and others == 0 and not self.negatives_from_everywhere
-
-    def frames_to_mask(
-        self,
-        x: torch.Tensor,
-        frame_mask: torch.Tensor | None,
-        mask_indices: torch.Tensor | None = None,
-    ) -> torch.Tensor | None:
-        """Tell which frames are masked where the batch does not say it by number.
-
-        Args:
-            x: ``(B, T', D)``.
-            frame_mask: ``(B, T')`` bool, True where a frame is padding, or None.
-            mask_indices: ``(B, T')`` bool, frames to mask; drawn from NumPy's global stream if
-                None and ``mask_prob`` is positive.
-
-        Returns:
-            ``(B, M)`` int64, ascending, or None if none are masked.
-        """
-        rows, frames, _ = x.shape
-        if mask_indices is None:
-            if self.mask_prob == 0:
-                return None
-            padding = None if frame_mask is None else frame_mask.cpu()
-            drawn = compute_mask_indices((rows, frames), padding, self.masking.frames)
-            mask_indices = torch.from_numpy(drawn)
-        return mask_indices.nonzero()[:, 1].view(rows, -1).to(x.device)
-
-    def apply_mask(
-        self,
-        x: torch.Tensor,
-        masked_frames: torch.Tensor | None,
-        masked_channels: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Put the mask embedding on masked frames and zero on masked channels.
-
-        Args:
-            x: ``(B, T', D)``.
-            masked_frames: ``(B, M)`` int64, or None.
-            masked_channels: ``(B, K)`` int64; drawn from NumPy's global stream if None and
-                ``mask_channel_prob`` is positive.
-
-        Returns:
-            The masked ``x``.
-        """
-        rows, frames, channels = x.shape
-        if masked_frames is not None:
-            is_masked = _mask_of(masked_frames, frames).unsqueeze(-1)
-            x = torch.where(is_masked, self.mask_emb.to(x.dtype), x)
-        if self.mask_channel_prob == 0:
-            return x
-        if masked_channels is None:
-            drawn = compute_mask_indices((rows, channels), None, self.masking.channels)
-            is_masked = torch.from_numpy(drawn).to(x.device)
-        else:
-            is_masked = _mask_of(masked_channels, channels)
-        return x.masked_fill(is_masked.unsqueeze(1), 0)
 
     def contrast(
         self,
@@ -409,9 +280,10 @@ class Wav2Vec2(ECGTransformer):
         source: torch.Tensor,
         padding_mask: torch.Tensor | None = None,
         mask: bool = False,
+        **wanted,
     ) -> dict[str, torch.Tensor | None]:
         """Encode, by default without masking; see :meth:`forward` with ``features_only``."""
-        return self(source, padding_mask, mask=mask, features_only=True)
+        return self(source, padding_mask, mask=mask, features_only=True, **wanted)
 
     def get_logits(self, net_output: dict, **_) -> torch.Tensor:
         """Logits ``(M * B, 1 + N)`` of all masked frames, frame by frame, the positive first."""
@@ -441,17 +313,6 @@ class Wav2Vec2(ECGTransformer):
         """Encoder output ``(B, T', D)`` with padded frames zeroed, or pooled ``(B, D)``."""
         pool = mean_of_nonzero if aggregate else zero_padding
         return pool(net_output["features"], net_output["padding_mask"])
-
-    def remove_pretraining_modules(self) -> None:
-        """Drop what only the contrastive task uses; the mask embedding stays."""
-        for name in PRETRAINING_MODULES:
-            setattr(self, name, None)
-
-
-def _mask_of(places: torch.Tensor, width: int) -> torch.Tensor:
-    """Turn places ``(B, M)`` into a mask ``(B, width)``, True at them."""
-    mask = torch.zeros(len(places), width, dtype=torch.bool, device=places.device)
-    return mask.scatter(1, places, True)
 
 
 def _frames_at(x: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:

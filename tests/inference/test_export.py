@@ -32,9 +32,9 @@ def test_onnx_runs_elsewhere_on_any_number_and_length(diagnosis, tmp_path):
         np.testing.assert_allclose(frames, expected["encoder_out"], atol=ATOL)
         np.testing.assert_allclose(embedding, diagnosis.embeddings(source), atol=ATOL)
     (entry,) = (p for p in onnx.load(tmp_path / "model.onnx").metadata_props if p.key)
-    told = json.loads(entry.value)
-    assert (entry.key, told["id2label"]["6"]) == ("fairseq_ecg", "AF")
-    assert told["preprocessing"] == diagnosis.preprocessing.to_json()
+    written = json.loads(entry.value)
+    assert (entry.key, written["id2label"]["6"]) == ("fairseq_ecg", "AF")
+    assert written["preprocessing"] == diagnosis.preprocessing.to_json()
     assert {path.name for path in tmp_path.iterdir()} == {"model.onnx"}
 
 

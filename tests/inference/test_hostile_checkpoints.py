@@ -28,7 +28,7 @@ from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.inference import load_model
 from fairseq_ecg.messages import shortened
 from fairseq_ecg.models import ECGTransformerClassificationConfig, build_model_from_checkpoint
-from fairseq_ecg.models.finetuning import load_encoder
+from fairseq_ecg.models.pretrained import load_encoder
 from tests.conftest import TINY_CMSC_MODEL
 from tests.tiny_checkpoints import CLASSIFIER, made
 
@@ -87,10 +87,10 @@ def put(*keys, value):
     """A change of a checkpoint: the value at these keys."""
 
     def change(state):
-        place = state
+        holder = state
         for key in keys[:-1]:
-            place = place[key]
-        place[keys[-1]] = value
+            holder = holder[key]
+        holder[keys[-1]] = value
 
     change.__name__ = f"{'.'.join(map(str, keys))}={shortened(value)[:40]}"
     return change
@@ -98,10 +98,10 @@ def put(*keys, value):
 
 def drop(*keys):
     def change(state):
-        place = state
+        holder = state
         for key in keys[:-1]:
-            place = place[key]
-        del place[keys[-1]]
+            holder = holder[key]
+        del holder[keys[-1]]
 
     change.__name__ = f"no {'.'.join(keys)}"
     return change
@@ -370,7 +370,7 @@ def test_folders_links_and_pipes(saved, tmp_path):
 
 
 class TestChecksums:
-    """A bit that changed on the way is told, wherever it is."""
+    """A bit that changed on the way is noticed, wherever it is."""
 
     def test_every_changed_value_is_refused(self, saved):
         path = saved()
@@ -378,9 +378,9 @@ class TestChecksums:
         expected = torch.load(path, weights_only=True)["model"]
         generator = np.random.default_rng(0)
         refused = 0
-        for place in generator.integers(len(content), size=60):
+        for position in generator.integers(len(content), size=60):
             changed = bytearray(content)
-            changed[place] ^= 1 << generator.integers(8)
+            changed[position] ^= 1 << generator.integers(8)
             path.write_bytes(changed)
             message = refusal(load_model, path)
             if message is not None:

@@ -162,7 +162,7 @@ def test_shares_of_a_rollout(diagnosis, code_15_ecgs):
     saliency = diagnosis.saliency(code_15_ecgs[0], sample_rate=400, method="rollout")
     weights = torch.rand(1, 2, 156, 156).softmax(dim=-1)
     assert saliency.frames["saliency"].sum() == pytest.approx(1, abs=1e-5)
-    from fairseq_ecg.inference.model import _rollout
+    from fairseq_ecg.inference.trained import _rollout
 
     mixed = [(weights[0, layer] + torch.eye(156)) / 2 for layer in (0, 1)]
     expected = (mixed[1] @ mixed[0]).mean(dim=0)

@@ -59,6 +59,6 @@ def test_labels_that_hold_are_no_matter_of_a_regression(regression, shared, tmp_
 
 def test_an_exported_regression_carries_its_units(regression):
     model = load_model(regression, labels=list("abcdefgh"), device="cpu")
-    told = json.loads(metadata(model))
-    assert told["problem_type"] == "regression"
-    assert told["targets"] == {"mean": list(range(8)), "std": [2.0] * 8}
+    written = json.loads(metadata(model))
+    assert written["problem_type"] == "regression"
+    assert written["targets"] == {"mean": list(range(8)), "std": [2.0] * 8}

@@ -9,7 +9,7 @@ import fairseq_ecg.tasks  # noqa: F401
 from fairseq_ecg.models import ECGTransformerModel, Wav2Vec2CMSCModel, build_model_from_checkpoint
 from fairseq_ecg.models.ecg_transformer import ECGTransformerConfig
 from fairseq_ecg.modules import ECGTransformer
-from fairseq_ecg.modules.architecture import network_options
+from fairseq_ecg.modules.options import chosen
 
 ROWS, FRAMES, DIM, LAYERS = 3, 30, 32, 2
 SMALL = {
@@ -43,7 +43,7 @@ def padding_mask():
 
 
 def plain_twin(model: ECGTransformerModel) -> ECGTransformer:
-    network = ECGTransformer(**network_options(ECGTransformer, model.cfg)).eval()
+    network = ECGTransformer(**chosen(ECGTransformer, model.cfg)).eval()
     network.load_state_dict(model.state_dict())
     return network
 
@@ -144,7 +144,7 @@ def test_what_a_hook_returns_goes_on(model, source, part):
     module = {"layer": layer, "encoder": model.encoder}.get(part) or getattr(layer, part)
 
     def first_row_alone(module, inputs, output):
-        """Put the first recording in the place of all."""
+        """Replace all recordings by the first."""
         x = output["x"] if part == "encoder" else output
         x = x[0] if isinstance(x, tuple) else x
         if part == "encoder":
@@ -297,7 +297,7 @@ def test_a_replaced_forward(model, source):
 def test_weights_of_layers(model, source):
     for layer in model.encoder.layers:
         layer.need_weights = True
-    assert model(source)["saliency"] is None  # as there, the encoder gathers them if it is told to
+    assert model(source)["saliency"] is None  # as there, the encoder gathers them if it is asked to
     model.encoder.need_weights = True
     assert model(source)["saliency"].shape == (ROWS, LAYERS, FRAMES, FRAMES)
     model.encoder.need_weights = False

@@ -14,6 +14,7 @@ from fairseq_ecg.modules import (
     parse_conv_layers,
     scale_gradient,
 )
+from fairseq_ecg.ops.frames import frame_count
 from fairseq_ecg.ops.philox import origin
 
 TINY = {
@@ -52,8 +53,8 @@ def test_no_layer_list(text):
 def test_frames_of_a_segment(samples, frames):
     extractor = ConvFeatureExtractor([(4, 2, 2)] * 4, in_channels=12)
     assert extractor(torch.randn(1, 12, samples)).shape == (1, 4, frames)
-    assert extractor.output_length(torch.tensor(samples)) == frames
-    assert extractor.output_length(torch.tensor([0, 1])).tolist() == [0, 0]
+    assert frame_count(torch.tensor(samples), [(2, 2)] * 4) == frames
+    assert frame_count(torch.tensor([0, 1]), [(2, 2)] * 4).tolist() == [0, 0]
 
 
 def test_layer_norm_extractor_normalises_every_block():
@@ -259,7 +260,7 @@ def test_reduced_precision(dtype):
 
 
 @pytest.mark.parametrize(
-    ("shape", "told"),
+    ("shape", "message"),
     [
         ((2, 1, 640), "they have 1 leads, but the network takes 12 (model.in_d=12); give all 12"),
         ((2, 640), "they have 1 leads, but the network takes 12"),
@@ -268,11 +269,11 @@ def test_reduced_precision(dtype):
         ((12,), "segments are (12,)"),
     ],
 )
-def test_other_leads_than_the_network_takes(shape, told):
+def test_other_leads_than_the_network_takes(shape, message):
     network = ECGTransformer(encoder_layers=1, encoder_embed_dim=16, encoder_attention_heads=2)
-    with pytest.raises(ValueError, match=re.escape(told)) as error:
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
         network(torch.zeros(shape))
-    if told.startswith("they"):
+    if message.startswith("they"):
         assert "task.enable_padding_leads=true" in str(error.value)
 
 

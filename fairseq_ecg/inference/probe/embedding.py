@@ -25,7 +25,7 @@ from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.recordings import Description, recordings_in
 from fairseq_ecg.jobs.ledger import Ledger
 from fairseq_ecg.jobs.progress import progress_bar
-from fairseq_ecg.modules.architecture import network_config
+from fairseq_ecg.modules.registry import network_config
 
 logger = logging.getLogger(__name__)
 

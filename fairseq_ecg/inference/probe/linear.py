@@ -16,7 +16,7 @@ from fairseq_ecg.inference.calibration import probabilities_of
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.stored import names_of
 from fairseq_ecg.jobs.files import replacing
-from fairseq_ecg.modules.architecture import CLASSIFIER, build_network, network_config
+from fairseq_ecg.modules.registry import build_network, network_config, with_head
 
 PROBE = "probe.safetensors"
 
@@ -133,7 +133,7 @@ class LinearProbe:
                 f"{model.embed_dim}: it was fitted to another network"
             )
         cfg = network_config(model.cfg) | {
-            "_name": CLASSIFIER,
+            "_name": with_head(model.cfg["_name"], "classifier"),
             "num_labels": len(self.labels),
             "pooling": "mean",
             "final_dropout": 0.0,

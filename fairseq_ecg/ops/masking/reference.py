@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -10,7 +11,8 @@ import torch
 RandomSource = np.random.RandomState | ModuleType
 """A legacy NumPy stream: a ``RandomState``, or ``numpy.random`` itself for the global one."""
 
-MASK_TYPES = ("static", "uniform", "normal", "poisson")
+MaskType = Literal["static", "uniform", "normal", "poisson"]
+MASK_TYPES: tuple[str, ...] = get_args(MaskType)
 """Distributions of the length of a span."""
 
 

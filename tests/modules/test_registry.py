@@ -12,9 +12,9 @@ from fairseq_ecg.models import (
     Wav2Vec2CMSCConfig,
     build_model_from_checkpoint,
 )
-from fairseq_ecg.models.finetuning import REGULARISATION
 from fairseq_ecg.modules import ECGTransformer, ECGTransformerClassifier, FrameEncoder, Wav2Vec2
-from fairseq_ecg.modules.architecture import build_network, network_config, network_options
+from fairseq_ecg.modules.options import chosen
+from fairseq_ecg.modules.registry import build_network, network_config
 from fairseq_ecg.ops.frames import frame_count, receptive_field
 
 
@@ -51,8 +51,8 @@ def test_defaults_are_those_of_the_configurations(network, config):
     """What a configuration leaves out has the same value with fairseq and without."""
     unsaid = (dataclasses.MISSING, omegaconf.MISSING)
     given = {f.name: f.default for f in fields(config) if f.default not in unsaid}
-    for name, value in network_options(network, given).items():
-        if name in REGULARISATION or not isinstance(value, (int, str)):
+    for name, value in chosen(network, given).items():
+        if name in ECGTransformer.regularisation_options or not isinstance(value, (int, str)):
             continue  # fine-tuning's own, and what a factory makes
         parameter = next(
             base.__init__.__kwdefaults__[name]

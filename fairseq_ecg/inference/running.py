@@ -1,0 +1,167 @@
+"""Recordings through a network: segments in batches over recordings, results as tables."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.ecg.preprocessing import check_choice
+from fairseq_ecg.inference.apart import computed_apart
+from fairseq_ecg.inference.reading import read_segments
+from fairseq_ecg.inference.recordings import Description, recordings_in
+from fairseq_ecg.inference.results import Run
+from fairseq_ecg.inference.segmented import SegmentedRecording
+from fairseq_ecg.inference.trained import TrainedNetwork
+from fairseq_ecg.jobs.progress import progress_bar
+
+ON_ERROR = ("raise", "skip")
+
+Compute = Callable[[torch.Tensor, torch.Tensor | None], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class _Segment:
+    """A segment that waits for its batch.
+
+    Args:
+        recording: its number.
+        index: of the segment in it.
+        samples: ``(rows, T)`` float32.
+        padded: how many of the samples, at the end, are none.
+    """
+
+    recording: int
+    index: int
+    samples: torch.Tensor
+    padded: int
+
+
+def run_recordings(
+    network: TrainedNetwork,
+    compute: Compute,
+    ecg: Any,
+    sample_rate: float | None = None,
+    leads: Sequence[str] | None = None,
+    units: str | None = None,
+    *,
+    batch_size: int = 32,
+    progress: bool | tqdm | None = None,
+    on_error: str = "raise",
+    workers: int = 0,
+    gain: float | None = None,
+    format: str | None = None,
+    min_quality: float = 0.0,
+    **policies: str | None,
+) -> Run:
+    """Put the segments of recordings through a computation, in batches over recordings.
+
+    Args:
+        network: whose preprocessing makes the segments.
+        compute: ``(B, L, T)`` segments and ``(B, T)`` padding, or None, to ``(B, width)`` numbers.
+        ecg: see :meth:`fairseq_ecg.ECGModel.predict`.
+        sample_rate: likewise.
+        leads: likewise.
+        units: likewise.
+        batch_size: segments that go through the network together.
+        progress: whether to show a progress bar; None: where there are several recordings and
+            a terminal; or a bar that is there already.
+        on_error: what to do about a recording that cannot be used: ``raise``, or ``skip``,
+            which notes it in ``errors`` of the result.
+        workers: processes that read recordings; 0: this one.
+        gain: counts of the converter per mV, in place of ``units``.
+        format: of files, see :func:`fairseq_ecg.formats.read_ecg`; None: as they look.
+        min_quality: 0 to 1: a recording of less quality (:func:`fairseq_ecg.ecg.quality.quality`)
+            cannot be used.
+        policies: ``short``, ``tail``, ``nan_policy`` and ``missing_leads``, see
+            :meth:`Preprocessing.segments`.
+
+    Raises:
+        DataError: an option cannot have its value, or a recording cannot be used.
+    """
+    recordings = recordings_in(ecg, Description(sample_rate, leads, units, gain, format))
+    check_choice("on_error", on_error, ON_ERROR)
+    if batch_size < 1:
+        raise DataError(f"batch_size={batch_size}: must be positive")
+    if not 0 <= min_quality <= 1:
+        raise DataError(f"min_quality={min_quality}: give a number from 0 to 1")
+    run = Run([recording.name for recording in recordings])
+    batch: list[_Segment] = []
+
+    def together(segments: Sequence[_Segment]) -> np.ndarray:
+        source = torch.stack([segment.samples for segment in segments])
+        padded = torch.tensor([segment.padded for segment in segments])
+        mask = None
+        if padded.any():
+            valid = source.shape[-1] - padded
+            mask = torch.arange(source.shape[-1]) >= valid.unsqueeze(1)
+        return compute(source, mask)
+
+    def leave_out(number: int, error: DataError) -> None:
+        if on_error == "raise":
+            raise error
+        run.failed[number] = error
+
+    def flush() -> None:
+        names = run.names
+        for segments, values in computed_apart(batch, together, lambda s: names[s.recording]):
+            if isinstance(values, DataError):
+                leave_out(segments[0].recording, values)
+            else:
+                run.rows += [(segment.recording, segment.index) for segment in segments]
+                run.computed.append(values)
+        batch.clear()
+
+    read = read_segments(recordings, network.preprocessing, policies, workers)
+    with _bar(progress, len(recordings)) as bar:
+        for number, (recording, found) in enumerate(zip(recordings, read, strict=True)):
+            try:
+                found = _checked(network, recording.name, found, min_quality)
+                run.found[number] = replace(found, segments=())  # not all in memory
+                for index, samples in enumerate(found.segments):
+                    batch.append(_Segment(number, index, samples, found.padded))
+                    if len(batch) == batch_size:
+                        flush()
+            except DataError as error:
+                leave_out(number, error)
+            bar.update()
+        if batch:
+            flush()
+    return run
+
+
+def _checked(
+    network: TrainedNetwork,
+    name: str | int,
+    found: SegmentedRecording | DataError,
+    min_quality: float,
+) -> SegmentedRecording:
+    """Refuse a recording of too little quality, or which fills no frame of the network."""
+    if isinstance(found, DataError):
+        raise found
+    if found.quality.score < min_quality:
+        raise DataError(
+            f"{name}: quality {found.quality.score:g} is below {min_quality:g}: "
+            f"{found.quality.text}. Leave the recording out, or lower min_quality"
+        )
+    if not found.padded:
+        return found
+    n_samples = network.preprocessing.segment_samples - found.padded
+    if network.network.encoder.frame_count(n_samples) > 0:
+        return found
+    raise DataError(
+        f"{name}: {n_samples} samples at {network.preprocessing.sample_rate:g} Hz are fewer than "
+        "the network makes a frame of. Leave the recording out"
+    )
+
+
+def _bar(progress: bool | tqdm | None, n_recordings: int) -> AbstractContextManager[tqdm]:
+    """Return the bar that is there, which stays open, or one of the run."""
+    if isinstance(progress, tqdm):
+        return nullcontext(progress)
+    show = False if progress is None and n_recordings <= 1 else progress
+    return progress_bar(n_recordings, "recordings", "recording", show=show)

@@ -1,0 +1,130 @@
+"""An encoder put to use: by itself, or with a head."""
+
+import contextlib
+
+import torch
+from torch import nn
+
+from fairseq_ecg.modules.dropout import Dropout
+from fairseq_ecg.modules.encoder import Encoder
+from fairseq_ecg.modules.options import Count, Probability
+from fairseq_ecg.ops.pooling import zero_padding
+
+
+class FrameEncoder(nn.Module):
+    """Encode without masking and without anything that only pre-training does.
+
+    Args:
+        encoder: pre-trained or not.
+
+    Attributes:
+        num_outputs: C, numbers that a head gives for a segment; 0 if there is none, or if it gives
+            something else.
+    """
+
+    num_outputs: int = 0
+
+    def __init__(self, encoder: Encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(
+        self, source: torch.Tensor, padding_mask: torch.Tensor | None = None, **wanted
+    ) -> dict[str, torch.Tensor | None]:
+        """Encode a batch.
+
+        Args:
+            source: ``(B, L, T)`` float, standardised samples.
+            padding_mask: ``(B, L, T)`` or ``(B, T)`` bool, True where a sample is padding.
+            wanted: ``saliency`` and ``hidden_states`` of :meth:`Encoder.extract_features`.
+
+        Returns:
+            ``encoder_out`` ``(B, T', D)`` with padded frames zero, ``padding_mask`` ``(B, T')`` or
+            None, and ``saliency`` ``(B, layers, T', T')`` or None.
+        """
+        encoded = self.encoder.extract_features(source, padding_mask, **wanted)
+        frame_mask = encoded["padding_mask"]
+        return {
+            "encoder_out": zero_padding(encoded["x"], frame_mask),
+            "padding_mask": frame_mask,
+            "saliency": encoded["saliency"],
+        }
+
+
+class FinetunedEncoder(FrameEncoder):
+    """Base of networks that are an encoder with a head.
+
+    A head adds its modules in its constructor, and applies them in :meth:`apply_head`. They are
+    modules of the network itself, beside ``encoder``: so published checkpoints name them.
+
+    Args:
+        encoder: pre-trained or not. Its pre-training modules must be gone; it is used without
+            masking.
+        final_dropout: on the encoder output before pooling.
+        freeze_finetune_updates: updates before the encoder trains.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        final_dropout: Probability = 0.0,
+        freeze_finetune_updates: Count = 0,
+    ):
+        super().__init__(encoder)
+        self.freeze_finetune_updates = freeze_finetune_updates
+        self.num_updates = 0
+        self.final_dropout = Dropout(final_dropout)
+
+    def encode(
+        self, source: torch.Tensor, padding_mask: torch.Tensor | None = None, **wanted
+    ) -> dict[str, torch.Tensor | None]:
+        """Run the encoder, without gradient as long as it is frozen.
+
+        Arguments and result are those of :meth:`Encoder.extract_features`.
+        """
+        frozen = self.num_updates < self.freeze_finetune_updates
+        with torch.no_grad() if frozen else contextlib.nullcontext():
+            return self.encoder.extract_features(source, padding_mask, **wanted)
+
+    def apply_head(self, x: torch.Tensor, frame_mask: torch.Tensor | None) -> torch.Tensor:
+        """Map frames ``(B, T', D)``, of which ``(B, T')`` says True where padded, to the output."""
+        raise NotImplementedError
+
+    def forward(
+        self, source: torch.Tensor, padding_mask: torch.Tensor | None = None, **wanted
+    ) -> dict[str, torch.Tensor | None]:
+        """Predict for a batch.
+
+        Returns:
+            What an encoder by itself gives, but without gradient, and ``out``, what the head gives.
+        """
+        encoded = self.encode(source, padding_mask, **wanted)
+        x, frame_mask = self.final_dropout(encoded["x"]), encoded["padding_mask"]
+        saliency = encoded["saliency"]
+        return {
+            "out": self.apply_head(x, frame_mask),
+            "encoder_out": zero_padding(x.detach(), frame_mask),
+            "padding_mask": frame_mask,
+            "saliency": None if saliency is None else saliency.detach(),
+        }
+
+    def init_head(self, module: nn.Module) -> None:
+        """Draw the weights of a module anew if it is one of the head's that are not as torch's."""
+
+    @property
+    def trains_in_turns(self) -> bool:
+        """Whether parameters get a gradient in some updates and none in others."""
+        return self.freeze_finetune_updates > 0 or self.encoder.trains_in_turns
+
+    def without_gradient(self) -> list[nn.Parameter]:
+        """Parameters that no gradient reaches in training, whether they are frozen or not."""
+        unmasked = [] if self.encoder.mask_emb is None else [self.encoder.mask_emb]
+        return list({id(p): p for p in [*self.encoder.without_gradient(), *unmasked]}.values())
+
+    def set_num_updates(self, num_updates: int) -> None:
+        """Set how many updates are done, for freezing and for parts that follow a schedule."""
+        self.num_updates = num_updates
+        for module in self.encoder.modules():
+            if hasattr(module, "set_num_updates"):
+                module.set_num_updates(num_updates)

@@ -1,0 +1,162 @@
+"""The tables of encoders and heads, and networks of them: from names and options, without fairseq.
+
+A network is an encoder, or an encoder with a head. What is added to a table is trained, loaded,
+served, exported and tested by its name, with no further code.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fairseq_ecg.messages import shortened
+from fairseq_ecg.modules.adapters import adapt
+from fairseq_ecg.modules.classifier import ECGTransformerClassifier
+from fairseq_ecg.modules.ecg_transformer import ECGTransformer
+from fairseq_ecg.modules.encoder import Encoder
+from fairseq_ecg.modules.finetuned import FinetunedEncoder
+from fairseq_ecg.modules.options import REQUIRED, Option, chosen, options_of
+from fairseq_ecg.modules.wav2vec2 import Wav2Vec2
+
+ENCODERS: dict[str, type[Encoder]] = {
+    "ecg_transformer": ECGTransformer,
+    "wav2vec2": Wav2Vec2,
+    "wav2vec2_cmsc": Wav2Vec2,
+}
+"""Class of each encoder by name; one for pre-training is a subclass of the plain one."""
+
+HEADS: dict[str, type[FinetunedEncoder]] = {"classifier": ECGTransformerClassifier}
+"""Class of each head by name, the second part of a network's: ``ecg_transformer_classifier``."""
+
+
+def plain_encoder(name: str) -> str:
+    """Name the encoder that fine-tuned networks have where the given one was pre-trained.
+
+    Args:
+        name: one of :data:`ENCODERS`.
+    """
+    return next(
+        plain
+        for plain, network in ENCODERS.items()
+        if not network.pretraining_modules and issubclass(ENCODERS[name], network)
+    )
+
+
+def networks() -> dict[str, tuple[str, str | None]]:
+    """Encoder and head of every network, by its name: as fairseq registers it."""
+    alone: dict[str, tuple[str, str | None]] = {name: (name, None) for name in ENCODERS}
+    plain = dict.fromkeys(map(plain_encoder, ENCODERS))
+    return alone | {f"{name}_{head}": (name, head) for name in plain for head in HEADS}
+
+
+def pieces_of(name: object) -> tuple[str, str | None]:
+    """Return the names of the encoder and of the head, if any, of a network.
+
+    Raises:
+        ValueError: there is no such network.
+    """
+    known = networks()
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"model {shortened(name)} is not known here; known are {', '.join(known)}")
+    return known[name]
+
+
+def has_head(name: object) -> bool:
+    """Return whether a network is known by the name, and has a head."""
+    return isinstance(name, str) and networks().get(name, ("", None))[1] is not None
+
+
+def with_head(name: object, head: str) -> str:
+    """Name the network that has the encoder of another one, and a head of :data:`HEADS`.
+
+    Raises:
+        ValueError: there is no network of the given name.
+    """
+    return f"{plain_encoder(pieces_of(name)[0])}_{head}"
+
+
+def network_options(name: object) -> dict[str, Option]:
+    """Return the options of a network, by name: its encoder's, its head's and those of adapters.
+
+    Raises:
+        ValueError: there is no such network.
+    """
+    encoder, head = pieces_of(name)
+    options = options_of(ENCODERS[encoder])
+    return options if head is None else options | options_of(HEADS[head]) | options_of(adapt)
+
+
+def build_network(cfg: Mapping[str, Any]) -> Encoder | FinetunedEncoder:
+    """Build the network that a configuration describes, its weights drawn at random.
+
+    Args:
+        cfg: ``cfg.model`` of a checkpoint, ``_name`` among its keys. What it does not say has the
+            value of the option's own default. Keys that are no option of the network, such as
+            ``model_path``, have no effect.
+
+    Returns:
+        The network, in training mode.
+
+    Raises:
+        ValueError: there is no such network, or its options do not go together.
+    """
+    encoder_name, head = pieces_of(cfg.get("_name"))
+    encoder = ENCODERS[encoder_name](**chosen(ENCODERS[encoder_name], cfg))
+    return encoder if head is None else put_head(encoder, head, cfg)
+
+
+def put_head(encoder: Encoder, head: str, cfg: Mapping[str, Any]) -> FinetunedEncoder:
+    """Put a head on an encoder, and adapt that.
+
+    Args:
+        encoder: any, without modules that only pre-training uses.
+        head: one of :data:`HEADS`.
+        cfg: options of the head and of :func:`fairseq_ecg.modules.adapters.adapt`, among others.
+
+    Raises:
+        ValueError: an option is missing, or they do not go together.
+    """
+    options = chosen(HEADS[head], cfg)
+    for name, option in options_of(HEADS[head]).items():
+        if option.default is REQUIRED and name not in options:
+            raise ValueError(f"{name}, {option.help}, is missing")
+    network = HEADS[head](encoder, **options)
+    adapt(encoder, **chosen(adapt, cfg))
+    return network
+
+
+def network_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep of a configuration what :func:`build_network` makes the network of.
+
+    Args:
+        cfg: as for :func:`build_network`.
+
+    Returns:
+        Plain values by name, of which it builds the same network.
+
+    Raises:
+        ValueError: as :func:`build_network`.
+    """
+    options = network_options(cfg.get("_name"))
+    values = {name: options[name].checked(cfg[name]) for name in sorted(options) if name in cfg}
+    plain = {key: list(x) if isinstance(x, list | tuple) else x for key, x in values.items()}
+    return {"_name": cfg["_name"], **plain}
+
+
+def largest_sizes(cfg: Mapping[str, Any]) -> dict[str, int]:
+    """Return how large the network of a configuration becomes, before it is built.
+
+    Args:
+        cfg: as for :func:`build_network`.
+
+    Returns:
+        The number of ``layers`` of its transformer, and the largest ``width`` in channels and
+        ``kernel`` or stride in samples or frames; 0 where the configuration says none.
+
+    Raises:
+        ValueError: there is no such network, or a value is none that its option can have.
+    """
+    options = network_options(cfg.get("_name"))
+    largest = {"layers": 0, "width": 0, "kernel": 0}
+    for name, value in network_config(cfg).items():
+        for size, found in options[name].sizes(value).items() if name in options else ():
+            largest[size] = max(largest[size], found)
+    return largest

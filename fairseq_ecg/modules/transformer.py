@@ -1,0 +1,222 @@
+"""Transformer encoder over frames."""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from fairseq_ecg.modules.attention import MultiHeadAttention
+from fairseq_ecg.modules.dropout import Dropout
+from fairseq_ecg.ops.dropout import dropout as drop
+
+
+class TransformerEncoderLayer(nn.Module):
+    """Self-attention and a two-layer perceptron, each with dropout, residual and layer norm.
+
+    Args:
+        dim: D, channels of a frame.
+        ffn_dim: hidden channels of the perceptron.
+        heads: attention heads.
+        dropout: probability after attention and after the perceptron.
+        attention_dropout: probability on attention weights.
+        activation_dropout: probability after the perceptron's GELU.
+        layer_norm_first: normalise the input of each part (pre-LN), not the sum (post-LN).
+    """
+
+    attention_class = MultiHeadAttention
+
+    def __init__(
+        self,
+        dim: int,
+        ffn_dim: int,
+        heads: int,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.1,
+        activation_dropout: float = 0.0,
+        layer_norm_first: bool = False,
+    ):
+        super().__init__()
+        self.layer_norm_first = layer_norm_first
+        self.self_attn = self.attention_class(dim, heads, attention_dropout)
+        self.dropout1 = Dropout(dropout)
+        self.dropout2 = Dropout(activation_dropout)
+        self.dropout3 = Dropout(dropout)
+        self.self_attn_layer_norm = nn.LayerNorm(dim)
+        self.fc1 = nn.Linear(dim, ffn_dim)
+        self.fc2 = nn.Linear(ffn_dim, dim)
+        self.final_layer_norm = nn.LayerNorm(dim)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        padding_mask: torch.Tensor | None = None,
+        need_weights: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Map ``(B, T, D)`` to the same shape, and give ``(B, T, T)`` weights if asked for."""
+        x, weights, _ = self.transform(x, padding_mask, need_weights)
+        return x, weights
+
+    def transform(
+        self, x: torch.Tensor, padding_mask: torch.Tensor | None, need_weights: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """Do what :meth:`forward` does, and return what the perceptron gave as well."""
+        residual = x
+        if self.layer_norm_first:
+            x = self.apply_part(self.self_attn_layer_norm, x)
+        x, weights = self.attend(x, padding_mask, need_weights)
+        x = self.apply_part(self.dropout1, x, residual)
+        if not self.layer_norm_first:
+            x = self.apply_part(self.self_attn_layer_norm, x)
+
+        residual = x
+        if self.layer_norm_first:
+            x = self.apply_part(self.final_layer_norm, x)
+        x = self.apply_part(self.fc1, x)
+        x = self.apply_part(self.dropout2, F.gelu(x.float()).type_as(x))
+        change = self.apply_part(self.fc2, x)
+        x = self.apply_part(self.dropout3, change, residual)
+        if not self.layer_norm_first:
+            x = self.apply_part(self.final_layer_norm, x)
+        return x, weights, change
+
+    def attend(
+        self, x: torch.Tensor, padding_mask: torch.Tensor | None, need_weights: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Call the attention, see :meth:`MultiHeadAttention.forward`."""
+        return self.self_attn(x, padding_mask, need_weights)
+
+    def apply_part(
+        self, part: nn.Module, x: torch.Tensor, residual: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Call another part on ``(B, T, D)``; only a dropout takes a residual."""
+        return part(x) if residual is None else part(x, residual)
+
+
+class TransformerEncoder(nn.Module):
+    """Stack of encoder layers with BERT's initialisation.
+
+    Args:
+        layers: number of layers.
+        dim: D, channels of a frame.
+        ffn_dim: hidden channels of a layer's perceptron.
+        heads: attention heads.
+        dropout: probability on the input and inside layers.
+        attention_dropout: probability on attention weights.
+        activation_dropout: probability after a perceptron's GELU.
+        layerdrop: probability of leaving a layer out of a training step
+            (https://arxiv.org/abs/1909.11556).
+        layer_norm_first: pre-LN layers and a last norm, not post-LN layers and a first norm.
+        saliency: whether to return the attention weights of all layers.
+    """
+
+    layer_class = TransformerEncoderLayer
+
+    def __init__(
+        self,
+        layers: int,
+        dim: int,
+        ffn_dim: int,
+        heads: int,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.1,
+        activation_dropout: float = 0.0,
+        layerdrop: float = 0.0,
+        layer_norm_first: bool = False,
+        saliency: bool = False,
+    ):
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.layerdrop = layerdrop
+        self.layer_norm_first = layer_norm_first
+        self.layers = nn.ModuleList(
+            self.layer_class(
+                dim,
+                ffn_dim,
+                heads,
+                dropout,
+                attention_dropout,
+                activation_dropout,
+                layer_norm_first,
+            )
+            for _ in range(layers)
+        )
+        self.layer_norm = nn.LayerNorm(dim)
+        self.saliency = saliency
+        self.apply(_init_bert)
+
+    @property
+    def need_weights(self) -> bool:
+        """``saliency`` by the name under which code written for fairseq_signals sets it."""
+        return self.saliency
+
+    @need_weights.setter
+    def need_weights(self, value: bool) -> None:
+        self.saliency = value
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        padding_mask: torch.Tensor | None = None,
+        saliency: bool | None = None,
+        hidden_states: list[torch.Tensor] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Encode frames.
+
+        Args:
+            x: ``(B, T, D)``.
+            padding_mask: ``(B, T)`` bool, True where a frame is padding; such frames are zeroed
+                first and attended by none.
+            saliency: whether to return attention weights; None: as :attr:`saliency` says.
+            hidden_states: is extended by the frames ``(B, T, D)`` in front of every layer and
+                behind the last; a layer that was dropped changed nothing.
+
+        Returns:
+            ``(B, T, D)`` and, with ``saliency``, ``(B, layers, T, T)`` attention weights of the
+            layers that ran (None if every one was dropped).
+        """
+        keep = (lambda _: None) if hidden_states is None else hidden_states.append
+        if padding_mask is not None:
+            x = x.masked_fill(padding_mask.unsqueeze(-1), 0)
+        if not self.layer_norm_first:
+            x = self.layer_norm(x)
+        x = drop(x, self.dropout, self.training)
+        attention = []
+        for layer in self.layers:
+            keep(x)
+            if self._keeps_layer() or not self.training:
+                x, weights = self.run_layer(layer, x, padding_mask, saliency)
+                attention.append(weights)
+        if self.layer_norm_first:
+            x = self.layer_norm(x)
+        keep(x)
+        wanted = self.saliency if saliency is None else saliency
+        return x, torch.stack(attention, dim=1) if wanted and attention else None
+
+    def run_layer(
+        self,
+        layer: nn.Module,
+        x: torch.Tensor,
+        padding_mask: torch.Tensor | None,
+        saliency: bool | None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Call a layer, see :meth:`TransformerEncoderLayer.forward`."""
+        need_weights = self.saliency if saliency is None else saliency
+        return layer(x, padding_mask, need_weights=need_weights)
+
+    def _keeps_layer(self) -> bool:
+        if self.layerdrop == 0 and torch.compiler.is_compiling():
+            return True  # a graph cannot draw from NumPy's stream
+        # Drawn also where it decides nothing: the stream of masks that follows depends on it.
+        return np.random.random() > self.layerdrop
+
+
+def _init_bert(module: nn.Module) -> None:
+    """N(0, 0.02) weights and zero biases (BERT, https://arxiv.org/abs/1810.04805)."""
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, mean=0.0, std=0.02)
+        nn.init.zeros_(module.bias)
+    if isinstance(module, MultiHeadAttention):
+        # Drawn a second time, as in fairseq, so that a seed gives the same network.
+        for projection in (module.q_proj, module.k_proj, module.v_proj):
+            nn.init.normal_(projection.weight, mean=0.0, std=0.02)

@@ -1,0 +1,74 @@
+"""Every encoder of the table with every head, and what is added to the tables."""
+
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+
+import fairseq_ecg.tasks  # noqa: F401 (registers)
+from fairseq_ecg.modules import ENCODERS, HEADS, FrameEncoder, build_network
+from fairseq_ecg.modules.registry import networks
+from tests.conftest import ROOT
+from tests.models.networks import check_head_on_encoder, check_network, tiny
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_every_encoder_takes_every_head(encoder, head):
+    check_head_on_encoder(encoder, head)
+
+
+@pytest.mark.parametrize("name", networks())
+def test_every_network_is_trained_loaded_and_exported(name, tmp_path):
+    check_network(name, tmp_path)
+
+
+def test_a_row_is_all_that_an_encoder_and_a_head_need(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.models.added_networks", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-4000:]
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_runs_side_by_side_get_what_each_asks_for(name):
+    """Attention weights and hidden states belong to a run, not to the network."""
+    network = FrameEncoder(build_network(tiny(name))).eval()
+    source = torch.randn(2, 12, 640)
+    with torch.no_grad():
+        expected = network(source)["encoder_out"]
+    barrier = threading.Barrier(2, timeout=30)
+
+    def wait_for_the_other(*_) -> None:
+        barrier.wait()
+
+    handle = network.encoder.feature_extractor.register_forward_hook(wait_for_the_other)
+    found = {}
+
+    def run(saliency):
+        for number in range(5):
+            states = [] if saliency else None
+            with torch.no_grad():
+                out = network(source, saliency=saliency, hidden_states=states)
+            found[saliency, number] = out, states
+
+    threads = [threading.Thread(target=run, args=(saliency,)) for saliency in (True, False)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    handle.remove()
+    assert len(found) == 10
+    for (saliency, _), (out, states) in found.items():
+        assert (out["saliency"] is not None) == saliency
+        torch.testing.assert_close(out["encoder_out"], expected, rtol=1e-5, atol=1e-5)
+        if saliency:
+            assert out["saliency"].shape == (2, 1, 40, 40)
+            assert len(states) == 2
+            assert torch.equal(states[-1], out["encoder_out"])
+    assert network.encoder.encoder.saliency is False
