@@ -140,8 +140,13 @@ class ECGDataset(Dataset):
         samples = self.__getitems__([range(len(self))[index]]).apart()
         return samples if self._has_positions else samples[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> Samples:
-        """Items of a batch, for `collate`: what PyTorch's loader asks for in place of each."""
+    def __getitems__(self, indices: Sequence[int]) -> Samples | list:
+        """Items of a batch, for `collate`: what PyTorch's loader asks for in place of each.
+
+        None are an empty list: a rank that has fewer batches than others fills up with these.
+        """
+        if len(indices) == 0:
+            return []
         variables = self.view.variables.and_those(self.target.variables)
         segments = self.source.read(indices, variables, self.view.copies)
         ecgs, sample_rates, layouts = self._together(segments) or self._one_by_one(segments)

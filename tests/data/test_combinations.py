@@ -160,3 +160,10 @@ def test_heads_that_must_be_there_are_asked_for(tmp_path):
         required = ECGDataset(path, target=HeadsTarget(StoredLabels(), required=True))
         with pytest.raises(DataError, match=r"a\.mat .*has no 'target_idx'\. Prepare the file"):
             batches(required)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("view", ALL_VIEWS)
+def test_no_items_are_an_empty_batch(dataset, source, view):
+    one = dataset(source, ALL_VIEWS[view], None)
+    assert one.collate(one.__getitems__([])) == {}
