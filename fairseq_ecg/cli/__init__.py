@@ -152,7 +152,7 @@ def _shown(default: Any) -> str | None:
 def _user_errors() -> tuple[type[Exception], ...]:
     """Errors whose message is for the user; evaluated where there is one, for it takes time."""
     from fairseq_ecg.compat.checkpoint import CheckpointError
-    from fairseq_ecg.data.errors import DataError
+    from fairseq_ecg.errors import DataError
 
     return DataError, CheckpointError, OSError
 

@@ -56,8 +56,8 @@ def evaluate(
         )
     if split and not table:
         raise CycloptsError(msg="--split goes with --table; of a store say --manifest STORE/SPLIT")
-    from fairseq_ecg.data.errors import DataError
     from fairseq_ecg.data.targets import labels_of
+    from fairseq_ecg.errors import DataError
     from fairseq_ecg.inference.evaluation import (
         evaluate,
         evaluate_recordings,

@@ -71,7 +71,7 @@ def write_each(
     """
     from tqdm import tqdm
 
-    from fairseq_ecg.data.errors import DataError
+    from fairseq_ecg.errors import DataError
     from fairseq_ecg.jobs.files import remove_unfinished
 
     files = output_files([recording.name for recording in recordings], out, suffix)

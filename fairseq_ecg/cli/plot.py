@@ -115,7 +115,7 @@ class _Plotter:
         return self.network.load(self.network.checkpoint) if self.network.checkpoint else None
 
     def try_(self, recording, file: Path) -> None:
-        from fairseq_ecg.data.errors import as_data_error
+        from fairseq_ecg.errors import as_data_error
 
         # The disk that pictures are written to is not the recording's fault.
         with as_data_error(f"{recording.name}: cannot be drawn", but=(OSError,)):
@@ -149,7 +149,7 @@ class _Plotter:
         save(figure, file)
 
     def _findings(self, asked, name: str):
-        from fairseq_ecg.data.errors import DataError
+        from fairseq_ecg.errors import DataError
         from fairseq_ecg.inference.picture import Estimates, Findings
         from fairseq_ecg.inference.thresholds import thresholds_of
         from fairseq_ecg.prepare.labels import labels_of

@@ -16,7 +16,7 @@ def pool(directory: Folder, /, *, split: Name, device: str = "cpu") -> int:
         split: subset, such as test
         device: that computes
     """
-    from fairseq_ecg.data.errors import DataError
+    from fairseq_ecg.errors import DataError
     from fairseq_ecg.inference.extracted import maximum_attention, pool_embeddings
 
     reductions = {"encoder_out": pool_embeddings, "saliency": maximum_attention}

@@ -107,7 +107,7 @@ class DescribedOfSplit(Described):
         Raises:
             DataError: there are none.
         """
-        from fairseq_ecg.data.errors import DataError
+        from fairseq_ecg.errors import DataError
         from fairseq_ecg.inference.recordings import recordings_in
 
         description = self.description(self.split)

@@ -76,7 +76,7 @@ def _of_samples(saliency, errors: dict):
     import numpy as np
     import pandas as pd
 
-    from fairseq_ecg.data.errors import DataError, as_data_error
+    from fairseq_ecg.errors import DataError, as_data_error
     from fairseq_ecg.inference.results import RECORDING
 
     columns = [RECORDING, "sample", "time", "saliency"]

@@ -15,8 +15,7 @@ import torch
 from torch import nn
 
 from fairseq_ecg.compat.pickled import check_tuples
-from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.messages import shortened
+from fairseq_ecg.errors import DataError, shortened
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.stores import MemmapReader, RowStore
 from fairseq_ecg.modules import ECGTransformer
 from fairseq_ecg.ops.pooling import zero_padding

@@ -32,7 +32,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from fairseq_ecg.compat.extraction import Extraction, Observer, in_turns, parse_extracts
 from fairseq_ecg.compat.launch_dir import from_launch_dir
 from fairseq_ecg.compat.restoring import PATHS, Overrides, restore, sorted_overrides
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from hydra_plugins.fairseq_ecg_plugin import silence, widen_schema
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from fairseq.models import MODEL_DATACLASS_REGISTRY
 from fairseq.tasks import TASK_DATACLASS_REGISTRY
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 
 HEARTWISE: dict[str, str] = {
     "task.npy_dataset": "fairseq-ecg prepare records --source generic --array X.npy --table TABLE, "

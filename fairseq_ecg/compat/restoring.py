@@ -25,8 +25,7 @@ from fairseq_ecg.compat.stored_config import (
     model_config,
     stored_section,
 )
-from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.messages import shortened
+from fairseq_ecg.errors import DataError, shortened
 from fairseq_ecg.modules.registry import networks
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from fairseq_ecg.compat.checkpoint import (
     damage_as_checkpoint_error,
     fit,
 )
-from fairseq_ecg.data.limits import check_limit, limit_of
+from fairseq_ecg.limits import check_limit, limit_of
 from fairseq_ecg.modules import Encoder, FinetunedEncoder
 from fairseq_ecg.modules.registry import build_network, largest_sizes
 
@@ -38,7 +38,7 @@ def stored_section(state: Mapping[str, Any], source: object, name: str) -> dict[
 
     Raises:
         CheckpointError: it is something else.
-        DataError: it is larger than `fairseq_ecg.data.limits` allow.
+        DataError: it is larger than `fairseq_ecg.limits` allow.
     """
     cfg = state.get("cfg")
     section = cfg.get(name) if isinstance(cfg, Mapping) else None
@@ -99,7 +99,7 @@ def literal(cfg: Mapping[str, Any], source: object) -> dict[str, Any]:
         source: file name for messages.
 
     Raises:
-        DataError: it is larger than `fairseq_ecg.data.limits` allow.
+        DataError: it is larger than `fairseq_ecg.limits` allow.
     """
     return _escaped(_Copying(source).copied(cfg))
 
@@ -124,7 +124,7 @@ def check_sizes(cfg: Mapping[str, Any], source: object) -> Encoder | FinetunedEn
 
     Raises:
         CheckpointError: there is no such network, or a value is none that its argument can have.
-        DataError: it is larger than `fairseq_ecg.data.limits` allow.
+        DataError: it is larger than `fairseq_ecg.limits` allow.
     """
     where = f"{source}, configuration of the network"
     with damage_as_checkpoint_error(source, WRITTEN_IN_TRAINING):
@@ -169,7 +169,7 @@ def check_network(
     Raises:
         CheckpointError: there is no such network, a value is none that its argument can have, or
             the weights do not fit; keys are named.
-        DataError: it is larger than `fairseq_ecg.data.limits` allow.
+        DataError: it is larger than `fairseq_ecg.limits` allow.
     """
     network = check_sizes(cfg, source)
     with damage_as_checkpoint_error(source, WRITTEN_IN_TRAINING):

@@ -34,7 +34,7 @@ from fairseq_ecg.compat.checkpoint import (
 from fairseq_ecg.compat.csv_log import CsvLog
 from fairseq_ecg.compat.stored_config import literal
 from fairseq_ecg.compat.sweeps import forgetting_earlier_runs, seeding_python_too
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.jobs.files import remove_unfinished, replacing
 
 logger = logging.getLogger(__name__)

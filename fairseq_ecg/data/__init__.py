@@ -11,7 +11,7 @@ _MODULE_OF = {
     "VIEWS": "data.views",
     "CMSCEntry": "data.manifest",
     "CMSCManifest": "data.manifest",
-    "DataError": "data.errors",
+    "DataError": "errors",
     "DatasetOptions": "data.options",
     "ECGDataset": "data.dataset",
     "Entry": "data.manifest",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 
 
 class BatchCheck:

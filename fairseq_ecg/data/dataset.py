@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fairseq_ecg.data.collation import BatchCheck, collate_ecgs, target_length
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.options import DatasetOptions
 from fairseq_ecg.data.randomness import Stream, random_state, random_states
 from fairseq_ecg.data.sources import SegmentBatch, Source, source_of
@@ -20,6 +19,7 @@ from fairseq_ecg.data.targets import Target
 from fairseq_ecg.data.views import RecordingView, View
 from fairseq_ecg.ecg.conditioning import Conditioning, LeadStatistics
 from fairseq_ecg.ecg.leads import LeadSelection, lead_indices
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.ops.augment import Augmentation, apply_batch, check_leads, draw_batch
 from fairseq_ecg.ops.masking import BatchMasking
 from fairseq_ecg.ops.philox import origins

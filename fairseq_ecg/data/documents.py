@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from fairseq_ecg.data.errors import DataError, as_data_error
-from fairseq_ecg.data.limits import check_limit, limit_of
+from fairseq_ecg.errors import DataError, as_data_error
+from fairseq_ecg.limits import check_limit, limit_of
 
 # libyaml is several times faster and not in every build of PyYAML.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.data.regular import require_file
 from fairseq_ecg.data.width import check_width
+from fairseq_ecg.errors import DataError, as_data_error
 
 LABEL_DEFINITION = "label_def.csv"
 """File with a line for each label, beside the array of labels."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.data.names import path_below, plain_name
+from fairseq_ecg.errors import DataError, as_data_error
 
 logger = logging.getLogger(__name__)
 

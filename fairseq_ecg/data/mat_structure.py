@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from fairseq_ecg.data.limits import check_limit, check_unpacked
+from fairseq_ecg.limits import check_limit, check_unpacked
 
 HEADER_BYTES = 128
 

@@ -6,7 +6,7 @@ import unicodedata
 from pathlib import PurePosixPath
 from typing import Any
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 
 LONGEST_NAME = 255
 """Bytes of the longest name that file systems take."""

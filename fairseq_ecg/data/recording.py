@@ -11,13 +11,13 @@ from typing import BinaryIO
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError, damage_as_data_error
-from fairseq_ecg.data.limits import check_rate
 from fairseq_ecg.data.mat_structure import check_structure
 from fairseq_ecg.data.regular import require_file
 from fairseq_ecg.data.wfdb_record import ASSUMED_GAIN, WFDBRecord
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.ecg.recording import Recording
+from fairseq_ecg.errors import DataError, damage_as_data_error
+from fairseq_ecg.limits import check_rate
 
 logger = logging.getLogger(__name__)
 

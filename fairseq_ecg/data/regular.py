@@ -3,7 +3,7 @@
 import os
 import stat
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 
 _KINDS = (
     (stat.S_ISDIR, "folder"),

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.data.width import check_width
+from fairseq_ecg.errors import DataError, as_data_error
 from fairseq_ecg.jobs.files import open_replacing
 
 ROWS_AT_ONCE = 50_000

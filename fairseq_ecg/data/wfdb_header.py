@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from fairseq_ecg.data.errors import DataError, damage_as_data_error
-from fairseq_ecg.data.limits import check_limit, limit_of
 from fairseq_ecg.data.names import plain_name
-from fairseq_ecg.messages import shortened
+from fairseq_ecg.errors import DataError, damage_as_data_error, shortened
+from fairseq_ecg.limits import check_limit, limit_of
 
 NO_SEGMENT = "~"
 """In place of a segment: there are no samples; of a signal's file: the signal is only described."""

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError, damage_as_data_error
-from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.data.regular import require_file
 from fairseq_ecg.data.wfdb_header import NO_SEGMENT, WFDBHeader, WFDBSignal, header_bytes
+from fairseq_ecg.errors import DataError, damage_as_data_error
+from fairseq_ecg.limits import check_limit
 
 ASSUMED_GAIN = 200.0
 """Counts per unit where a header states none, according to WFDB; here it is not assumed."""

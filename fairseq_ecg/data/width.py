@@ -6,8 +6,8 @@ import lzma
 import os
 from pathlib import Path
 
-from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.data.regular import require_file
+from fairseq_ecg.limits import check_limit
 
 _OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _LINES = 3

@@ -6,10 +6,10 @@ from typing import Literal
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.lead_names import standard_lead
 from fairseq_ecg.ecg.leads import LEADS, LIMB_LEADS
 from fairseq_ecg.ecg.recording import ECG
+from fairseq_ecg.errors import DataError
 
 OF_I_AND_II = {
     "I": (1.0, 0.0),

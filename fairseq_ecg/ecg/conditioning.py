@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.ecg.recording import Recording
+from fairseq_ecg.errors import DataError
 
 NAN_POLICIES = ("error", "zero", "keep")
 

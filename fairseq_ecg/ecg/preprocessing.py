@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.limits import check_limit, check_rate
 from fairseq_ecg.ecg.arrangement import derive_limb_leads
 from fairseq_ecg.ecg.conditioning import Conditioning, LeadStatistics
 from fairseq_ecg.ecg.leads import LEADS, lead_indices
@@ -16,7 +14,8 @@ from fairseq_ecg.ecg.pipeline import Pipeline
 from fairseq_ecg.ecg.recording import ECG, Recording
 from fairseq_ecg.ecg.resampling import RESAMPLERS
 from fairseq_ecg.ecg.units import check_millivolts
-from fairseq_ecg.messages import shortened
+from fairseq_ecg.errors import DataError, shortened
+from fairseq_ecg.limits import check_limit, check_rate
 
 QUICKSTART_EPSILON = 1e-8
 """What ECG-FM's quick start adds to the standard deviation, and the data preparation does not."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 
 DOUBTS = "doubts"
 """Of metadata: reasons to doubt what was read."""

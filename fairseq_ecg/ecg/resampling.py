@@ -4,8 +4,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.ecg.blocks import Signal
+from fairseq_ecg.limits import check_limit
 
 RESAMPLERS = ("linear", "polyphase")
 

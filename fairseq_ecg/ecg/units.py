@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.recording import ECG
+from fairseq_ecg.errors import DataError
 
 _VOLTAGE = re.compile(r"(m|u|n|milli|mili|micro|mikro|nano|)(?:v|volt|volts|volte|voltio|voltios)")
 """Units of voltage as `_folded` leaves them."""

@@ -2,7 +2,7 @@
 
 import zipfile
 
-from fairseq_ecg.data.errors import DataError, damage_as_data_error
+from fairseq_ecg.errors import DataError, damage_as_data_error
 from fairseq_ecg.formats.location import Location
 
 ZIP = b"PK\x03\x04"

@@ -7,12 +7,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError, as_data_error, damage_as_data_error
-from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.ecg.recording import ECG
+from fairseq_ecg.errors import DataError, as_data_error, damage_as_data_error
 from fairseq_ecg.formats.channels import Channel, Given, ParsedRecord, to_ecg
 from fairseq_ecg.formats.chunks import StoredArray
 from fairseq_ecg.formats.location import LocalFile, Location
+from fairseq_ecg.limits import check_limit
 
 _NAME_THEM = (
     "Give leads, the names of its leads in their order ('I', 'II', ... for the standard one)"

@@ -7,8 +7,6 @@ from typing import Any, cast
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.limits import check_limit, check_rate
 from fairseq_ecg.ecg.lead_names import is_ecg, standard_leads
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.ecg.recording import ECG, with_notes
@@ -20,7 +18,9 @@ from fairseq_ecg.ecg.units import (
     says_nothing,
     split_unit,
 )
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.chunks import ChunkedSignal, LazyArray
+from fairseq_ecg.limits import check_limit, check_rate
 
 RATE_TOLERANCE = 1e-3
 """Two rates are the same if they differ by at most this part: rates that follow from times that

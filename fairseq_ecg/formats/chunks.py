@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from fairseq_ecg.data.errors import as_data_error
+from fairseq_ecg.errors import as_data_error
 
 
 class Frames:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 
 MISSING = frozenset(["", "-", "--", "nan", "na", "n/a", "#n/a", "null", "none", "<na>"])
 """What stands in place of a sample without value, in lower case."""

@@ -9,12 +9,11 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError, damage_as_data_error
-from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.ecg.lead_names import standard_lead
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.ecg.recording import with_notes
 from fairseq_ecg.ecg.units import SECONDS_PER, millivolts_per, split_unit
+from fairseq_ecg.errors import DataError, damage_as_data_error
 from fairseq_ecg.formats.arrays import as_rows
 from fairseq_ecg.formats.channels import RATE_TOLERANCE, Channel, Given, ParsedRecord
 from fairseq_ecg.formats.chunks import LazyArray, StoredArray
@@ -29,6 +28,7 @@ from fairseq_ecg.formats.decimals import (
 from fairseq_ecg.formats.location import Location
 from fairseq_ecg.formats.table_layout import NO_DELIMITER, Layout, Line, Text, find_table, no_number
 from fairseq_ecg.formats.times import TIME_NAMES, Times, is_time, rate_of
+from fairseq_ecg.limits import check_limit
 
 _ROW_NUMBERS = {
     "",

@@ -9,16 +9,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError, damage_as_data_error
-from fairseq_ecg.data.limits import check_limit, check_unpacked
 from fairseq_ecg.ecg.lead_names import standard_lead
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.ecg.units import field_text, millivolts_per
+from fairseq_ecg.errors import DataError, damage_as_data_error
 from fairseq_ecg.formats.channels import Channel, Given, ParsedRecord
 from fairseq_ecg.formats.chunks import Frames, LazyArray
 from fairseq_ecg.formats.groups import Group, combined
 from fairseq_ecg.formats.location import Location
 from fairseq_ecg.formats.padding import Padding
+from fairseq_ecg.limits import check_limit, check_unpacked
 
 _LEAD_OF_CODE = {1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"} | {
     code: f"V{code - 2}" for code in range(3, 9)

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError, damage_as_data_error
-from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.ecg.recording import with_notes
+from fairseq_ecg.errors import DataError, damage_as_data_error
 from fairseq_ecg.formats.channels import Channel, Given, ParsedRecord
 from fairseq_ecg.formats.chunks import Frames, LazyArray
 from fairseq_ecg.formats.location import LocalFile, Location
+from fairseq_ecg.limits import check_limit
 
 _FILE_FIELDS = {
     "version": 8,

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.lead_names import standard_leads
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.ecg.recording import with_notes
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.channels import Channel, ParsedRecord
 
 DERIVED = " (derived)"

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError, damage_as_data_error
-from fairseq_ecg.data.limits import check_limit, check_unpacked
+from fairseq_ecg.errors import DataError, damage_as_data_error
 from fairseq_ecg.formats.channels import Given, ParsedRecord
 from fairseq_ecg.formats.chunks import StoredArray
 from fairseq_ecg.formats.location import LocalFile, Location
 from fairseq_ecg.formats.variables import DESCRIBES, parse_variables
+from fairseq_ecg.limits import check_limit, check_unpacked
 
 if TYPE_CHECKING:
     import h5py

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.limits import limit_of
 from fairseq_ecg.ecg.lead_names import standard_lead
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.ecg.units import SECONDS_PER, is_counts, millivolts_per
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.channels import RATE_TOLERANCE
 from fairseq_ecg.formats.times import TIME_NAMES
+from fairseq_ecg.limits import limit_of
 
 _SAMPLING = re.compile(
     # How often samples are taken, the words of a language in a line of their own.

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from fairseq_ecg.data.errors import DataError, as_data_error
-from fairseq_ecg.data.limits import check_unpacked
 from fairseq_ecg.data.regular import require_file
+from fairseq_ecg.errors import DataError, as_data_error
+from fairseq_ecg.limits import check_unpacked
 
 _COMPRESSED = ".gz"
 _AT_ONCE = 2**20

@@ -6,9 +6,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.data.recording import read_mat as read_variables
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.channels import Given, ParsedRecord
 from fairseq_ecg.formats.chunks import StoredArray
 from fairseq_ecg.formats.hdf5 import (
@@ -25,6 +24,7 @@ from fairseq_ecg.formats.location import LocalFile, Location
 from fairseq_ecg.formats.mat_files import part_long_matrices
 from fairseq_ecg.formats.variables import DESCRIBES, Path, parse_variables
 from fairseq_ecg.formats.wfdb import read_wfdb
+from fairseq_ecg.limits import check_limit
 
 _IN_ITSELF = object()
 """In place of what is read from a cell meanwhile."""

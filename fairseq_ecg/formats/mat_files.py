@@ -13,11 +13,11 @@ from typing import Literal
 import numpy as np
 import scipy.io
 
-from fairseq_ecg.data.errors import damage_as_data_error
-from fairseq_ecg.data.limits import check_unpacked
 from fairseq_ecg.data.mat_structure import COMPRESSED, HEADER_BYTES, MATRIX, byte_order
+from fairseq_ecg.errors import damage_as_data_error
 from fairseq_ecg.formats.chunks import StoredArray
 from fairseq_ecg.formats.location import LocalFile
+from fairseq_ecg.limits import check_unpacked
 
 _NUMERIC_CLASSES = range(6, 16)
 _COMPLEX, _LOGICAL = 0x0800, 0x0200

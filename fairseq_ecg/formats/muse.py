@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 from lxml import etree
 
-from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.ecg.arrangement import derive_limb_leads
 from fairseq_ecg.ecg.recording import ECG
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.channels import Channel, Given, to_ecg
 from fairseq_ecg.formats.groups import Group, combined
+from fairseq_ecg.limits import check_limit
 
 SECTIONS = (
     "MuseInfo",

@@ -5,8 +5,8 @@ import re
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.ecg.recording import DOUBTS, ECG, check_doubts
+from fairseq_ecg.errors import DataError, as_data_error
 from fairseq_ecg.formats.archives import ZIP, format_of_zip, refuse_packed
 from fairseq_ecg.formats.channels import Channel, Given, ParsedRecord, to_ecg
 from fairseq_ecg.formats.hdf5 import SIGNATURE

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError, damage_as_data_error
-from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.ecg.recording import with_notes
+from fairseq_ecg.errors import DataError, damage_as_data_error
 from fairseq_ecg.formats.channels import Channel, Given, ParsedRecord
 from fairseq_ecg.formats.groups import Group, combined
 from fairseq_ecg.formats.location import Location
+from fairseq_ecg.limits import check_limit
 
 _REMEDY = "Get it again, or convert it to WFDB, EDF or DICOM"
 _MORE_OF_THEM = re.compile(r"(\d+) (.+?)(?: in the rhythm series| found); only the first is read")

@@ -18,11 +18,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.data.names import printable
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.jobs.files import reserve, unfinished_path, write_file
 from fairseq_ecg.jobs.progress import progress_bar
+from fairseq_ecg.limits import check_limit
 
 FILE_FORMATS = ("raw", "npy")
 """Without NumPy's header, as fairseq_signals writes, or with it, so that ``np.load`` reads."""

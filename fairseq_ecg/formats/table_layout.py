@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO
 
-from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.limits import check_limit, limit_of
 from fairseq_ecg.ecg.lead_names import standard_lead
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.ecg.units import SECONDS_PER, is_counts, millivolts_per
+from fairseq_ecg.errors import DataError, shortened
 from fairseq_ecg.formats.decimals import clean, is_missing, is_number
 from fairseq_ecg.formats.header_block import Block, read_block, says_something
 from fairseq_ecg.formats.times import is_time
-from fairseq_ecg.messages import shortened
+from fairseq_ecg.limits import check_limit, limit_of
 
 NO_DELIMITER = "\x1f"
 """Between the cells of a table with a single column: nothing that is in one."""

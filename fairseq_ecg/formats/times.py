@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.chunks import LazyArray
 from fairseq_ecg.formats.decimals import clean
 

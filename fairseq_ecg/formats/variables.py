@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError, damage_as_data_error
-from fairseq_ecg.data.limits import check_limit, check_unpacked, limit_of
 from fairseq_ecg.ecg.lead_names import standard_lead
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.ecg.recording import with_notes
+from fairseq_ecg.errors import DataError, damage_as_data_error, shortened
 from fairseq_ecg.formats.arrays import as_rows, check_npy, stored_npy
 from fairseq_ecg.formats.channels import RATE_TOLERANCE, Channel, Given, ParsedRecord
 from fairseq_ecg.formats.location import LocalFile, Location
-from fairseq_ecg.messages import shortened
+from fairseq_ecg.limits import check_limit, check_unpacked, limit_of
 
 NAMES = {
     "signal": (

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.wfdb_header import NO_SEGMENT, WFDBHeader, header_bytes
 from fairseq_ecg.data.wfdb_record import WFDBRecord
 from fairseq_ecg.ecg.recording import with_notes
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.channels import Channel, Given, ParsedRecord
 from fairseq_ecg.formats.chunks import Frames, LazyArray
 from fairseq_ecg.formats.location import Location

@@ -6,12 +6,12 @@ from importlib.util import find_spec
 
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError, damage_as_data_error
-from fairseq_ecg.data.limits import check_limit, check_unpacked
+from fairseq_ecg.errors import DataError, damage_as_data_error
 from fairseq_ecg.formats.channels import Given, ParsedRecord
 from fairseq_ecg.formats.delimited import read_table
 from fairseq_ecg.formats.location import Location
 from fairseq_ecg.formats.table_layout import Text
+from fairseq_ecg.limits import check_limit, check_unpacked
 
 _REMEDY = "Save the sheet of the recording as CSV"
 _FEW_LINES = 64

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 
 ECG_FM_LABELS = (
     "Poor data quality",

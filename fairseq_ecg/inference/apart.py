@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from fairseq_ecg.data.errors import DataError, as_data_error
+from fairseq_ecg.errors import DataError, as_data_error
 
 Item = TypeVar("Item")
 Values = TypeVar("Values")

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.metrics import Curve, curve
 
 CALIBRATIONS = ("none", "temperature", "platt")

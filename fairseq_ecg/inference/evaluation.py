@@ -12,10 +12,10 @@ import numpy as np
 
 from fairseq_ecg.data.cells import cell
 from fairseq_ecg.data.dataset import ECGDataset
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.sources import source_of
 from fairseq_ecg.data.targets import Labels
 from fairseq_ecg.ecg.preprocessing import check_choice
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.aggregation import aggregate
 from fairseq_ecg.inference.apart import computed_apart
 from fairseq_ecg.inference.metrics import Ranking, mean_of_defined

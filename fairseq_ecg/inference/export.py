@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.pretrained import config_of
 from fairseq_ecg.inference.trained import TrainedNetwork
 from fairseq_ecg.jobs.files import replacing

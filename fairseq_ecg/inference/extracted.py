@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.stores import MemmapReader
 from fairseq_ecg.jobs.files import replacing
 from fairseq_ecg.jobs.progress import progress_bar

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fairseq_ecg.compat.checkpoint import CheckpointError
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.label_file import LABEL_DEFINITION, read_label_names
+from fairseq_ecg.errors import DataError, shortened
 from fairseq_ecg.inference.aggregation import ECG_FM_LABELS
 from fairseq_ecg.inference.pretrained import CONFIG, WEIGHTS, read_pretrained
 from fairseq_ecg.inference.stored import StoredModel, read_checkpoint
-from fairseq_ecg.messages import shortened
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(?<!\.pt)")
 """``owner/name``; what ends in ``.pt`` is a path, whether it exists or not."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.recordings import NamedRecording
 from fairseq_ecg.inference.results import Table

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.recording import read_mat, recording_from_mat
 from fairseq_ecg.data.regular import require_file
 from fairseq_ecg.data.store import Segments as StoredSegments
@@ -19,6 +18,7 @@ from fairseq_ecg.ecg.leads import LEADS, lead_indices
 from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.ecg.quality import quality_of_standardised
 from fairseq_ecg.ecg.recording import Recording
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference.segmented import SegmentedRecording
 

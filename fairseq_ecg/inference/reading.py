@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.preprocessing import Preprocessing
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.recordings import NamedRecording
 from fairseq_ecg.inference.segmented import SegmentedRecording
 from fairseq_ecg.jobs.pool import in_order

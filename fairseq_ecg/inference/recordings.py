@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from fairseq_ecg.data.errors import DataError, as_data_error, damage_as_data_error
 from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
 from fairseq_ecg.data.names import printable
 from fairseq_ecg.data.recording import read_mat
@@ -27,6 +26,7 @@ from fairseq_ecg.data.width import check_width
 from fairseq_ecg.ecg.lead_names import OTHER_LEADS, standard_leads
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.ecg.preprocessing import Preprocessing
+from fairseq_ecg.errors import DataError, as_data_error, damage_as_data_error
 from fairseq_ecg.formats import (
     ECG,
     FORMAT_OF_SUFFIX,

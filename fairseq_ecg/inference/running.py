@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.preprocessing import check_choice
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.apart import computed_apart
 from fairseq_ecg.inference.reading import read_segments
 from fairseq_ecg.inference.recordings import Description, recordings_in

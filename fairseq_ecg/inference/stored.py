@@ -23,10 +23,9 @@ from fairseq_ecg.compat.stored_config import (
     model_config,
     stored_section,
 )
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.conditioning import LeadStatistics
 from fairseq_ecg.ecg.preprocessing import Preprocessing
-from fairseq_ecg.messages import shortened
+from fairseq_ecg.errors import DataError, shortened
 from fairseq_ecg.modules import FinetunedEncoder, FrameEncoder
 from fairseq_ecg.modules.registry import build_network, has_head
 

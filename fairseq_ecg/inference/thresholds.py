@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 
 LABEL, THRESHOLD = "label", "threshold"
 

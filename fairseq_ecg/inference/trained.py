@@ -6,8 +6,8 @@ from typing import Self
 import numpy as np
 import torch
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.preprocessing import Preprocessing
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.aggregation import aggregation_of
 from fairseq_ecg.inference.stored import TargetScale
 from fairseq_ecg.modules import FinetunedEncoder, FrameEncoder

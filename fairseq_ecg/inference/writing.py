@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fairseq_ecg.data.cells import as_cells, cell
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.stores import npy_header
 from fairseq_ecg.inference.results import Table
 from fairseq_ecg.jobs.files import open_replacing, replacing

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 
 
 @contextmanager

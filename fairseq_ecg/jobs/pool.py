@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Generic, TypeVar
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 
 BACKENDS = ("loky", "dask", "ray")
 

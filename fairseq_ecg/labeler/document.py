@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from fairseq_ecg.data.documents import compose_yaml
-from fairseq_ecg.data.errors import DataError, as_data_error
+from fairseq_ecg.errors import DataError, as_data_error
 
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)([eE][-+]?[0-9]+)?")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.jobs.files import replacing
 from fairseq_ecg.labeler.knowledge_graph import KnowledgeGraph
 

@@ -6,7 +6,7 @@ What its program does beyond these files is in ``compatible/rewriting.yaml``.
 from collections.abc import Iterator
 from pathlib import Path
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.labeler.document import Fields, Items, read_document, records
 from fairseq_ecg.labeler.parts import by_name, read_mentions
 from fairseq_ecg.labeler.rules import read_rules

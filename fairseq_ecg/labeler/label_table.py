@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.data.width import check_width
+from fairseq_ecg.errors import DataError, as_data_error
 from fairseq_ecg.labeler.results import LabelerResults
 from fairseq_ecg.labeler.terms import Vocabulary
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.labeler.inference import Block, Inference
 from fairseq_ecg.labeler.knowledge_graph import KnowledgeGraph

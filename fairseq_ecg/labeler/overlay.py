@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.labeler import parts
 from fairseq_ecg.labeler.document import Fields, read_document
 from fairseq_ecg.labeler.rules import read_rules_in

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 
 from fairseq_ecg.data.cells import cell
-from fairseq_ecg.data.errors import DataError, as_data_error
-from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.data.report_lines import joined_lines
 from fairseq_ecg.data.width import check_width
+from fairseq_ecg.errors import DataError, as_data_error
 from fairseq_ecg.jobs.files import open_replacing, write_file
 from fairseq_ecg.jobs.ledger import Ledger, ledger
 from fairseq_ecg.jobs.pool import in_parallel
@@ -26,6 +25,7 @@ from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.labeler.label_table import IDX, LabelSet, check_threshold
 from fairseq_ecg.labeler.labeler import Labeler
 from fairseq_ecg.labeler.results import Finding
+from fairseq_ecg.limits import check_limit
 
 if TYPE_CHECKING:
     from tqdm import tqdm

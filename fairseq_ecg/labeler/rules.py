@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.labeler.document import Fields, Items, read_document, records
 from fairseq_ecg.labeler.rewriting import (
     Append,

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.labeler import ecg_fm, parts
 from fairseq_ecg.labeler.document import Fields, read_document, records
 from fairseq_ecg.labeler.knowledge_graph import KnowledgeGraph

@@ -14,7 +14,7 @@ from fairseq_ecg.compat.checkpoint import (
     load_trained,
 )
 from fairseq_ecg.compat.stored_config import check_network, literal, model_config
-from fairseq_ecg.messages import shortened
+from fairseq_ecg.errors import shortened
 from fairseq_ecg.modules.registry import networks
 
 

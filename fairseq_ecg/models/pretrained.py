@@ -26,8 +26,7 @@ from fairseq_ecg.compat.stored_config import (
     model_config,
     stored_section,
 )
-from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.messages import shortened
+from fairseq_ecg.errors import DataError, shortened
 from fairseq_ecg.modules import ENCODERS, Encoder, merge_lora
 from fairseq_ecg.modules.registry import networks
 

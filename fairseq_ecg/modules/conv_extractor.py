@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fairseq_ecg.messages import shortened
+from fairseq_ecg.errors import shortened
 
 ConvLayer = tuple[int, int, int]
 """Channels, kernel width and stride of one convolution, widths in samples of its input."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from fairseq_ecg.messages import shortened
+from fairseq_ecg.errors import shortened
 
 
 @dataclass(frozen=True)

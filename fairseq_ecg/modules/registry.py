@@ -7,7 +7,7 @@ served, exported and tested by its name, with no further code.
 from collections.abc import Mapping
 from typing import Any
 
-from fairseq_ecg.messages import shortened
+from fairseq_ecg.errors import shortened
 from fairseq_ecg.modules.adapters import adapt
 from fairseq_ecg.modules.classifier import ECGTransformerClassifier
 from fairseq_ecg.modules.ecg_transformer import ECGTransformer

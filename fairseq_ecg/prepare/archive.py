@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from fairseq_ecg.data.cells import as_cells
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.names import in_one_line
 from fairseq_ecg.data.segment_files import recording_of_segment, segment_file
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.jobs.files import remove_unfinished, replacing
 from fairseq_ecg.jobs.journal import Journal, checksum
 from fairseq_ecg.jobs.locks import locked

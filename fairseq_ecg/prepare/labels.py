@@ -12,7 +12,6 @@ import pandas as pd
 import yaml
 from pandas.api.types import is_numeric_dtype
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.tables import (
     columns_of,
     line_of,
@@ -22,6 +21,7 @@ from fairseq_ecg.data.tables import (
     whole_numbers,
     writing,
 )
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.stores import npy_header
 from fairseq_ecg.jobs.files import replacing, reserve, write_file
 from fairseq_ecg.jobs.progress import progress_bar

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.names import plain_name
 from fairseq_ecg.data.tables import line_of, read_in_parts
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.jobs.files import open_replacing
 from fairseq_ecg.jobs.progress import progress_bar
 

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.blocks import blocks_of
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.jobs.files import open_replacing
 
 DESCRIPTION = b"MATLAB 5.0 MAT-file"

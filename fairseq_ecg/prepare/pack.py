@@ -15,8 +15,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
 from fairseq_ecg.data.names import plain_name
 from fairseq_ecg.data.recording import read_integer, read_mat, recording_from_mat
@@ -34,11 +32,13 @@ from fairseq_ecg.data.store.layout import (
 )
 from fairseq_ecg.data.store.reader import Store
 from fairseq_ecg.data.store.tables import FILES, PLACES, VARIABLES, faults_of_index, read_table
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.mat_files import without_variable
 from fairseq_ecg.formats.stores import npy_header
 from fairseq_ecg.jobs.files import open_replacing, remove_unfinished, replacing, write_file
 from fairseq_ecg.jobs.locks import locked
 from fairseq_ecg.jobs.progress import progress_bar
+from fairseq_ecg.limits import check_limit
 
 PENDING = "pending.json"
 """What of an interrupted run is there already. No reader looks at it."""

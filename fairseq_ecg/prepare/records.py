@@ -10,9 +10,9 @@ import pandas as pd
 import yaml
 
 from fairseq_ecg.data.documents import load_yaml
-from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.data.names import plain_name
 from fairseq_ecg.data.width import check_width
+from fairseq_ecg.errors import DataError, as_data_error
 from fairseq_ecg.jobs.files import open_replacing, replacing, write_file
 from fairseq_ecg.prepare.sources import Source, open_source
 from fairseq_ecg.prepare.sources.source import FOUND, RESERVED

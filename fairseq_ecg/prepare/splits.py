@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.tables import (
     columns_of,
     read_in_parts,
@@ -22,6 +21,7 @@ from fairseq_ecg.data.tables import (
     whole_numbers,
     writing,
 )
+from fairseq_ecg.errors import DataError
 
 logger = logging.getLogger(__name__)
 

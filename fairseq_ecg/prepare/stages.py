@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError, as_data_error
-from fairseq_ecg.data.limits import check_limit, check_rate
 from fairseq_ecg.data.recording import read_integer, read_mat, recording_from_mat
 from fairseq_ecg.data.segment_files import segment_file
 from fairseq_ecg.ecg import blocks
@@ -28,10 +26,12 @@ from fairseq_ecg.ecg.standardisation import (
     Statistics,
     statistics,
 )
+from fairseq_ecg.errors import DataError, as_data_error
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.formats.chunks import ChunkedSignal
 from fairseq_ecg.formats.location import LocalFile
 from fairseq_ecg.formats.mat_files import part_long_matrices
+from fairseq_ecg.limits import check_limit, check_rate
 from fairseq_ecg.prepare.mat import write_mat
 from fairseq_ecg.prepare.sources import Source
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.tables import read_table
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.jobs.files import replacing
 from fairseq_ecg.prepare.manifests import Lines, manifests_in, read_lines, segment_of, write_lines
 

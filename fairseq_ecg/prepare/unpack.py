@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import scipy.io
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.names import path_below, plain_name, printable
 from fairseq_ecg.data.store import Segments, Store
 from fairseq_ecg.data.store.layout import MISSING
 from fairseq_ecg.data.store.tables import VARIABLES, read_table
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.mat_files import with_variable
 from fairseq_ecg.jobs.files import remove_unfinished, write_file
 from fairseq_ecg.jobs.progress import progress_bar

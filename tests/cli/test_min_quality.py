@@ -9,9 +9,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from fairseq_ecg.cli import main
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.ecg.quality import quality
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference import load_model
 from fairseq_ecg.inference.picture import draw

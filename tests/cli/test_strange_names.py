@@ -12,7 +12,7 @@ import pytest
 import scipy.io
 
 from fairseq_ecg.cli import main
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.recordings import Description, recordings_in
 
 STRANGE = {

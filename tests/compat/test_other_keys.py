@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 import fairseq_ecg.tasks  # noqa: F401
 from fairseq_ecg.cli import main
 from fairseq_ecg.compat.other_keys import DOCUMENT, HEARTWISE, check_keys
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from tests.conftest import ROOT
 
 CONFIG = {

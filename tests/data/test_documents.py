@@ -3,8 +3,8 @@
 import pytest
 
 from fairseq_ecg.data.documents import compose_yaml, load_yaml
-from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.limits import VARIABLE
+from fairseq_ecg.errors import DataError
+from fairseq_ecg.limits import VARIABLE
 
 
 def laughs(levels: int) -> str:

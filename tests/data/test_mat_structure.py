@@ -8,9 +8,9 @@ import pytest
 import scipy.io
 import scipy.sparse
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.mat_structure import byte_order, check_structure
 from fairseq_ecg.data.recording import read_mat
+from fairseq_ecg.errors import DataError
 
 CONTENT = {
     "feats": np.arange(24.0).reshape(12, 2),

@@ -1,7 +1,7 @@
 import pytest
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.names import path_below, plain_name, printable
+from fairseq_ecg.errors import DataError
 
 PLAIN = [
     "shard-000000.npy",

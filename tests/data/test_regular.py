@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.regular import require_file
+from fairseq_ecg.errors import DataError
 
 
 def test_files_and_links_to_them_pass(tmp_path):

@@ -3,8 +3,8 @@ import gzip
 import pandas as pd
 import pytest
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.tables import read_in_parts, read_table, truth_of, whole_numbers, writing
+from fairseq_ecg.errors import DataError
 
 
 def test_a_table_is_passed_on_unchanged(tmp_path, monkeypatch):

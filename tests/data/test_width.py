@@ -5,9 +5,9 @@ import gzip
 import pytest
 
 from fairseq_ecg.cli import main
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.label_file import read_label_names
 from fairseq_ecg.data.width import check_width
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.recordings import Description, recordings_in
 from fairseq_ecg.prepare.labels import prepare_labels
 from fairseq_ecg.prepare.sources import open_source

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.lead_names import is_ecg, standard_leads
 from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import ECG, arrange, derive_limb_leads, ecg_from_array, standard_lead
 
 

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg import blocks
 from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference import Preprocessing
 

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.units import (
     is_counts,
     is_of_another_kind,
@@ -9,6 +8,7 @@ from fairseq_ecg.ecg.units import (
     says_nothing,
     split_unit,
 )
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import (
     ECG,
     check_millivolts,

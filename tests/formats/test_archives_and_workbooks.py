@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import read_ecg
 from fairseq_ecg.formats.reading import format_of
 from tests.formats.test_text_exports import read

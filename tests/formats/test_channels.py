@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.limits import VARIABLE
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.ecg.recording import with_notes
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.channels import Channel, Given, ParsedRecord, to_ecg
+from fairseq_ecg.limits import VARIABLE
 
 RAMP = np.arange(500.0)
 

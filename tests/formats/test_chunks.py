@@ -12,8 +12,8 @@ import pytest
 import scipy.io
 import wfdb
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import (
     arrange,
     delimited,

@@ -15,8 +15,8 @@ from pydicom.uid import (
 )
 
 from fairseq_ecg.data import limits
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import check_millivolts, read_ecg
 
 MDC_CODES = ("1", "2", "61", "62", "63", "64", "3", "4", "5", "6", "7", "8")

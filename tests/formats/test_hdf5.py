@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import read_ecg
 from fairseq_ecg.formats.hdf5 import open_hdf5
 

@@ -8,10 +8,10 @@ from functools import partial
 import pytest
 
 from fairseq_ecg.data import limits
-from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.limits import VARIABLE
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import read_ecg
 from fairseq_ecg.formats.location import Location
+from fairseq_ecg.limits import VARIABLE
 
 
 @pytest.mark.parametrize(

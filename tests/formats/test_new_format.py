@@ -8,7 +8,7 @@ import types
 import numpy as np
 import pytest
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import FORMATS, read_ecg
 from tests.conftest import ROOT
 

@@ -5,7 +5,7 @@ import datetime
 import numpy as np
 import pytest
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import delimited, read_ecg
 from tests.formats.test_text_exports import read, write
 

@@ -13,8 +13,8 @@ import scipy.io
 import wfdb
 
 from fairseq_ecg import formats
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import FORMAT_OF_SUFFIX, FORMATS, ecg_from_array, read_ecg
 from fairseq_ecg.formats.reading import format_of
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import read_ecg
 
 N = 700

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import wfdb
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import read_ecg
 from fairseq_ecg.formats.wfdb import WFDBRecord
 from tests.formats.test_wfdb_headers import write_by_wfdb

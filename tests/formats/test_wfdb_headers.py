@@ -11,11 +11,11 @@ import wfdb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.limits import VARIABLE
 from fairseq_ecg.data.recording import read_wfdb
 from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import read_ecg
+from fairseq_ecg.limits import VARIABLE
 
 N = 100
 COUNTS = np.arange(-50, 50)

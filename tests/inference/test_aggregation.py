@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.aggregation import aggregate, aggregation_of
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.apart import computed_apart
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.calibration import calibrate, choose_thresholds, decisions
 from fairseq_ecg.inference.metrics import reliability
 

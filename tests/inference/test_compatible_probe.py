@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import auc, precision_recall_curve, roc_auc_score
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.stores import MemmapReader
 from fairseq_ecg.inference.probe import Features
 from fairseq_ecg.inference.probe.compatible import AdamSettings, train_probe

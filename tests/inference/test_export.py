@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 import torch
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference import export, load_model
 from fairseq_ecg.models import build_model_from_checkpoint
 from fairseq_ecg.ops import backends

@@ -24,9 +24,8 @@ from fairseq_ecg.compat.checkpoint import CheckpointError, UnsafeCheckpointError
 from fairseq_ecg.compat.pickled import check_tuples
 from fairseq_ecg.compat.restoring import restore, sorted_overrides
 from fairseq_ecg.compat.training import load_checkpoint_to_cpu
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError, shortened
 from fairseq_ecg.inference import load_model
-from fairseq_ecg.messages import shortened
 from fairseq_ecg.models import ECGTransformerClassificationConfig, build_model_from_checkpoint
 from fairseq_ecg.models.pretrained import load_encoder
 from tests.conftest import TINY_CMSC_MODEL

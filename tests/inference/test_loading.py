@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from fairseq_ecg.compat.checkpoint import CheckpointError, load_checkpoint
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.conditioning import LeadStatistics
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference import ECG_FM_LABELS, ECGModel, Preprocessing, load_model
 
 WITHOUT_FAIRSEQ = """

@@ -6,12 +6,12 @@ import pytest
 import scipy.io
 import torch
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.ecg.preprocessing import QUICKSTART_EPSILON
 from fairseq_ecg.ecg.resampling import resample
 from fairseq_ecg.ecg.segmentation import segment
 from fairseq_ecg.ecg.standardisation import standardisation
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference import ECGModel, Preprocessing, load_model
 

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 import torch
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference import parts as module
 from fairseq_ecg.inference.parts import computed_in_parts, identity_of
 from fairseq_ecg.inference.recordings import Description, recordings_in

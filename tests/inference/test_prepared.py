@@ -3,8 +3,8 @@ import pytest
 import scipy.io
 import torch
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.resampling import resample
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference import Preprocessing
 from fairseq_ecg.inference.prepared import is_prepared, is_segment, variables_of
 from fairseq_ecg.inference.recordings import Description, recordings_in

@@ -10,8 +10,8 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.label_file import read_label_names
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference import load_model
 from fairseq_ecg.inference.probe import (
     EmbeddingCache,

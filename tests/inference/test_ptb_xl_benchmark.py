@@ -7,7 +7,7 @@ import pytest
 from fairseq_ecg import benchmark as ptb_xl
 from fairseq_ecg.benchmark import benchmark, finetuning_commands
 from fairseq_ecg.cli import main
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.probe import Fitting
 from tests.prepare.sources.archives import make_ptb_xl
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.preprocessing import Preprocessing
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference import reading
 from fairseq_ecg.inference.recordings import Description, NamedRecording, recordings_in
 from fairseq_ecg.jobs import pool

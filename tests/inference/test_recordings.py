@@ -5,8 +5,8 @@ import scipy.io
 import torch
 import wfdb
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference.recordings import Description, recordings_in
 

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.thresholds import holding, thresholds_of
 
 LABELS = ("AF", "ST", "1dAVb")

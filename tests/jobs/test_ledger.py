@@ -3,7 +3,7 @@ import pickle
 
 import pytest
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.jobs.ledger import Ledger, ledger
 
 

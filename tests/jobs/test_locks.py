@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.jobs.locks import locked
 
 KILLED = """

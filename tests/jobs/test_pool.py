@@ -8,7 +8,7 @@ import types
 import joblib
 import pytest
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.jobs.pool import in_order, in_parallel, workers
 
 

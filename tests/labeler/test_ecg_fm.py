@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks import plain_labeler
 from benchmarks.labeler import FINDINGS, RHYTHMS, SUMMARIES
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.labeler import Labeler
 from fairseq_ecg.labeler.phrases import BLANK
 from fairseq_ecg.labeler.rewriting import Family, Replace

@@ -5,7 +5,7 @@ import sys
 import pandas as pd
 import pytest
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.labeler import reports
 from fairseq_ecg.labeler.label_table import label_table, read_label_set
 from fairseq_ecg.labeler.reports import label_reports

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from scipy.io import loadmat
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg import blocks
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.ecg.resampling import resample
 from fairseq_ecg.ecg.standardisation import standardisation
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.jobs.locks import locked
 from fairseq_ecg.jobs.pool import workers
 from fairseq_ecg.prepare import archive as archive_module

@@ -1,7 +1,7 @@
 import pytest
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.manifest import read_manifest
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.prepare.combine import combine_manifests
 
 

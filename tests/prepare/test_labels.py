@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.label_file import LabelFile, read_label_names
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.prepare.labels import (
     LabelCounts,
     labels_of,

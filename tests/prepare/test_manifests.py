@@ -4,8 +4,8 @@ import pytest
 from scipy.io import loadmat
 
 from benchmarks.manifests import SegmentedRecording, write_cmsc_manifest, write_manifest
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.prepare.manifests import (
     read_lines,
     write_cmsc_manifests,

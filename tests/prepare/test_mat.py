@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg import blocks
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.prepare.mat import write_mat
 
 HEADER = 116

@@ -6,7 +6,7 @@ import pytest
 
 from fairseq_ecg.cli import COMMANDS, main
 from fairseq_ecg.cli.prepare import all_steps, records
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.prepare.sources import SOURCES
 from fairseq_ecg.prepare.stages import CONSTANT_LEAD_STRATEGIES, NAN_POLICIES, RESAMPLERS
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.prepare.records import read_records, read_source, save_file, write_records
 from fairseq_ecg.prepare.sources import open_source
 

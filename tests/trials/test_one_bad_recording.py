@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from fairseq_ecg.data import limits
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.names import printable
 from fairseq_ecg.ecg.conditioning import Conditioning
 from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference import ECGModel
 from tests.trials.files import ecg_like

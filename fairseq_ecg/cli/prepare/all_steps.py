@@ -71,7 +71,7 @@ def all_steps(file: Path, /, *overrides: str) -> int:
         file: see examples/prepare
         overrides: KEY=VALUE in place of what the file says, such as raw_root=DIR or signals.jobs=2
     """
-    from fairseq_ecg.data.errors import DataError
+    from fairseq_ecg.errors import DataError
 
     configuration = read(file, overrides)
     quarantined = False
@@ -106,7 +106,7 @@ def plan(configuration: Configuration) -> list[Step]:
 
 def _step(configuration: Configuration, name: str) -> Step:
     from fairseq_ecg.cli import program
-    from fairseq_ecg.data.errors import DataError
+    from fairseq_ecg.errors import DataError
 
     positional, options = _options(configuration, name)
     app = program()
@@ -202,7 +202,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Configuration:
         DataError: there is no such file, it is no YAML, or it has a key that means nothing.
     """
     from fairseq_ecg.data.documents import compose_yaml, load_yaml
-    from fairseq_ecg.data.errors import DataError, as_data_error
+    from fairseq_ecg.errors import DataError, as_data_error
 
     if not path.is_file():
         raise DataError(f"{path}: no such file")
@@ -233,7 +233,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Configuration:
 
 def _lines(node: Any, path: Path, prefix: str = "") -> dict[str, int]:
     """Lines of the keys of a YAML mapping and of those below it, ``splits.seed``."""
-    from fairseq_ecg.data.errors import DataError
+    from fairseq_ecg.errors import DataError
 
     lines: dict[str, int] = {}
     for key, value in node.value if node is not None and node.id == "mapping" else []:
@@ -246,7 +246,7 @@ def _lines(node: Any, path: Path, prefix: str = "") -> dict[str, int]:
 
 def _override(content: dict[str, Any], override: str) -> None:
     from fairseq_ecg.data.documents import load_yaml
-    from fairseq_ecg.data.errors import DataError
+    from fairseq_ecg.errors import DataError
 
     key, equals, text = override.partition("=")
     step, dot, option = key.partition(".")

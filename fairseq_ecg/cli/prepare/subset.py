@@ -31,7 +31,7 @@ def subset(
         meta_splits: recordings with the column --patient-col: draw patients in place of recordings
         patient_col: column of --meta-splits that names the patient
     """
-    from fairseq_ecg.data.errors import DataError
+    from fairseq_ecg.errors import DataError
     from fairseq_ecg.prepare.subset import write_subset
 
     try:

@@ -4,11 +4,11 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.sources.files import FileSource, RecordSource
 from fairseq_ecg.data.sources.source import SegmentBatch, Source, Variables
 from fairseq_ecg.data.sources.store import StoreSource
 from fairseq_ecg.data.store import is_store
+from fairseq_ecg.errors import DataError
 
 SOURCES: dict[str, type[Source]] = {
     "files": FileSource,

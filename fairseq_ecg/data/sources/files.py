@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
 from fairseq_ecg.data.recording import (
     Recording,
@@ -17,6 +16,7 @@ from fairseq_ecg.data.recording import (
 )
 from fairseq_ecg.data.sources.source import SegmentBatch, Source, Variables
 from fairseq_ecg.data.store.layout import MISSING, is_url
+from fairseq_ecg.errors import DataError
 
 
 class FileSource(Source):

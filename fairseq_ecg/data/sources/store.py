@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.manifest import report
 from fairseq_ecg.data.recording import Recording
 from fairseq_ecg.data.sources.source import SegmentBatch, Source, Variables
 from fairseq_ecg.data.store.layout import MISSING
 from fairseq_ecg.data.store.reader import Store
+from fairseq_ecg.errors import DataError
 
 _PACK_AGAIN = "Prepare the files again and pack them into a new store"
 _REMEDIES = {

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError, damage_as_data_error
-from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.data.names import plain_name
+from fairseq_ecg.errors import DataError, damage_as_data_error
+from fairseq_ecg.limits import check_limit
 
 DESCRIPTION = "store.json"
 """The file that makes a folder a store; whatever it does not name does not belong to the store."""

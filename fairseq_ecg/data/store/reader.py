@@ -13,8 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.limits import check_limit
 from fairseq_ecg.data.names import printable
 from fairseq_ecg.data.store.layout import (
     DESCRIPTION,
@@ -25,6 +23,8 @@ from fairseq_ecg.data.store.layout import (
     checksum,
     is_url,
 )
+from fairseq_ecg.errors import DataError
+from fairseq_ecg.limits import check_limit
 
 logger = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet
 
-from fairseq_ecg.data.errors import DataError, damage_as_data_error
-from fairseq_ecg.data.limits import check_limit, check_rate
 from fairseq_ecg.data.names import printable
 from fairseq_ecg.data.store.layout import LIST_VARIABLES, Description
+from fairseq_ecg.errors import DataError, damage_as_data_error
+from fairseq_ecg.limits import check_limit, check_rate
 
 PLACES = {
     "split": pa.string(),

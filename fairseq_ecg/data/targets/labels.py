@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from fairseq_ecg.data.collation import BatchCheck
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.label_file import LabelFile
 from fairseq_ecg.data.sources import SegmentBatch, Variables
 from fairseq_ecg.data.targets.target import Target
+from fairseq_ecg.errors import DataError
 
 _REMEDY = "All recordings of a data set need the same labels: correct the files"
 

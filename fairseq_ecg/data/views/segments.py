@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.sources import SegmentBatch, Variables
 from fairseq_ecg.data.store.layout import MISSING
 from fairseq_ecg.data.views.view import View
+from fairseq_ecg.errors import DataError
 
 
 class SegmentsView(View):

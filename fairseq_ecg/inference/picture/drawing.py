@@ -11,8 +11,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.quality import Quality
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference.picture.findings import Estimates, Findings
 from fairseq_ecg.inference.picture.paper import (

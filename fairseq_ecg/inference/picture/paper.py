@@ -6,9 +6,9 @@ from math import ceil
 
 import numpy as np
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.arrangement import arrange, derive_limb_leads
 from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import ECG, standard_lead
 
 MM_PER_SECOND = 25.0

@@ -15,11 +15,11 @@ import torch
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.label_file import LabelFile
 from fairseq_ecg.data.names import printable
 from fairseq_ecg.data.sources import Source, StoreSource
 from fairseq_ecg.data.targets import IndexTarget
+from fairseq_ecg.errors import DataError, damage_as_data_error
 from fairseq_ecg.inference.evaluation import SEGMENT, labelled_segments
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.recordings import Description, recordings_in

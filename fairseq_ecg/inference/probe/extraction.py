@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from fairseq_ecg.data.documents import load_yaml
-from fairseq_ecg.data.errors import DataError, damage_as_data_error
 from fairseq_ecg.data.label_file import LabelFile
 from fairseq_ecg.data.manifest import read_manifest
 from fairseq_ecg.data.segment_files import recording_of_segment
 from fairseq_ecg.data.tables import read_table, whole_numbers
+from fairseq_ecg.errors import DataError, damage_as_data_error
 from fairseq_ecg.formats.stores import MemmapReader
 from fairseq_ecg.inference.extracted import pool_embeddings
 from fairseq_ecg.inference.probe.embedding import Features

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fairseq_ecg.compat.checkpoint import damage_as_checkpoint_error
-from fairseq_ecg.data.errors import DataError, damage_as_data_error
+from fairseq_ecg.errors import DataError, damage_as_data_error
 from fairseq_ecg.inference.aggregation import aggregation_of
 from fairseq_ecg.inference.calibration import probabilities_of
 from fairseq_ecg.inference.model import ECGModel

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.calibration import choose_thresholds
 from fairseq_ecg.inference.metrics import RESAMPLES
 from fairseq_ecg.inference.model import ECGModel

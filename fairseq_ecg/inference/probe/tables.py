@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.store.layout import is_url
 from fairseq_ecg.data.tables import columns_of, line_of, read_table, truth_of
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.recordings import PATH
 
 SPLIT = "split"

@@ -11,9 +11,9 @@ from string import Template
 import numpy as np
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.data.names import in_one_line, printable
 from fairseq_ecg.ecg.quality import DOUBTED
+from fairseq_ecg.errors import DataError, as_data_error
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.formats.location import Location
 from fairseq_ecg.inference.model import ECGModel

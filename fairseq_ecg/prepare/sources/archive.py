@@ -10,11 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.data.names import path_below
 from fairseq_ecg.data.width import check_width
 from fairseq_ecg.ecg import blocks
 from fairseq_ecg.ecg.recording import DOUBTS
+from fairseq_ecg.errors import DataError, as_data_error
 from fairseq_ecg.formats import ECG, read_ecg
 from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.prepare.sources.source import Source

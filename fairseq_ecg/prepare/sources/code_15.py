@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.names import path_below
 from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.formats.hdf5 import check_data_set, open_hdf5
 from fairseq_ecg.prepare.sources.archive import (

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError, as_data_error
 from fairseq_ecg.data.names import plain_name, printable
 from fairseq_ecg.data.width import check_width
 from fairseq_ecg.ecg import blocks
 from fairseq_ecg.ecg.recording import DOUBTS
+from fairseq_ecg.errors import DataError, as_data_error
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.prepare.sources.archive import (
     FAULT,

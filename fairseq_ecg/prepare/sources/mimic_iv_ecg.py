@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.data.report_lines import joined_lines
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.prepare.sources.archive import (
     TabledWFDBArchive,
     add_faults,

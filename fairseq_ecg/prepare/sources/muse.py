@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.recording import LEFT_OUT, with_notes
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.formats.groups import DERIVED
 from fairseq_ecg.prepare.sources.archive import (

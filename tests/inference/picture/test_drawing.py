@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference.picture import Estimates, Findings, draw, drawing, layout_of, save
 from fairseq_ecg.inference.picture.paper import TRACE_LEFT, Paper, Strip, shown

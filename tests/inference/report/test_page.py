@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.location import Location
 from fairseq_ecg.inference import ECGModel
 from fairseq_ecg.inference.report import report

@@ -3,7 +3,7 @@ import pickle
 import pandas as pd
 import pytest
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 
 
 def read_all(source):

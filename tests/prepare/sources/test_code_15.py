@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from scipy.io import loadmat
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.prepare.archive import prepare_signals
 from fairseq_ecg.prepare.records import read_source, write_records
 from fairseq_ecg.prepare.sources.code_15 import CODE15, LABELS

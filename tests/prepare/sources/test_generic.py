@@ -8,9 +8,9 @@ import pytest
 import wfdb
 from scipy.io import loadmat
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg import blocks, standardisation
 from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.prepare.archive import prepare_signals
 from fairseq_ecg.prepare.records import read_source, write_records
 from fairseq_ecg.prepare.sources.generic import Generic

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.prepare.sources import mimic_iv_ecg
 from fairseq_ecg.prepare.sources.mimic_iv_ecg import MIMICIVECG
 from tests.prepare.sources.archives import (

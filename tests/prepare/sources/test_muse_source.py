@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.prepare.archive import prepare_signals
 from fairseq_ecg.prepare.records import read_source, write_records
 from fairseq_ecg.prepare.sources.muse import MUSE

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.prepare.sources.physionet2021 import SUBSETS, PhysioNet2021
 from tests.prepare.sources.archives import (
     CINC_COMMENTS,

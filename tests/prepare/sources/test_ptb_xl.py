@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairseq_ecg.data.errors import DataError
 from fairseq_ecg.ecg.leads import LEADS
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.prepare.sources.ptb_xl import PTBXL
 from tests.prepare.sources.archives import PTB_XL_COLUMNS, beats, make_ptb_xl
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fairseq_ecg import formats
-from fairseq_ecg.data.errors import DataError
-from fairseq_ecg.data.limits import (
+from fairseq_ecg.errors import DataError
+from fairseq_ecg.limits import (
     FREELY_UNPACKED,
     LIMITS,
     VARIABLE,

@@ -1,5 +1,6 @@
-"""The one error of bad data, and the boundary at which every other becomes it."""
+"""The one error of bad data, the boundary at which every other becomes it, values in messages."""
 
+import reprlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -58,3 +59,18 @@ def _reason(error: Exception) -> str:
     if len(text) > _MOST_OF_A_REASON:
         text = f"{text[:_MOST_OF_A_REASON]}..."
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def shortened(value: object, most: int = 200) -> str:
+    """Return a value as a message shows it: at a length that can be read, whatever it is.
+
+    Args:
+        value: anything.
+        most: characters of a text, or of what is no container.
+    """
+    limits = reprlib.Repr()
+    limits.maxstring = limits.maxother = most
+    try:
+        return limits.repr(value)
+    except ValueError:  # a number of too many digits
+        return f"a {type(value).__name__}"

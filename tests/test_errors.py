@@ -2,7 +2,7 @@
 
 import pytest
 
-from fairseq_ecg.data.errors import DataError, as_data_error, damage_as_data_error
+from fairseq_ecg.errors import DataError, as_data_error, damage_as_data_error
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ limits, as in ``FAIRSEQ_ECG_LIMITS=channels=5000,highest_rate=2e6``.
 import os
 from dataclasses import dataclass
 
-from fairseq_ecg.data.errors import DataError
+from fairseq_ecg.errors import DataError
 
 VARIABLE = "FAIRSEQ_ECG_LIMITS"
 """Environment variable with limits in place of those of `LIMITS`: ``name=value``, by comma."""
