@@ -82,7 +82,7 @@ def extension(root: Path, kind: str) -> tuple[Extension, type[build_ext]]:
         os.environ.setdefault("TORCH_CUDA_ARCH_LIST", ARCHITECTURES)
         module = cpp_extension.CUDAExtension(
             "fairseq_ecg._C",
-            host + device,
+            sorted(host + device),
             define_macros=[("FAIRSEQ_ECG_CUDA", None)],
             depends=depends,
             extra_compile_args={"cxx": CXX_FLAGS, "nvcc": NVCC_FLAGS},
