@@ -54,6 +54,9 @@ def sanitized(tmp_path_factory) -> Path:
         shutil.copytree(ROOT / name, folder / name, ignore=left_out)
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
+    # With all optimizations the instrumented kernels take four times as long to compile.
+    setup = folder / "setup.py"
+    setup.write_text(setup.read_text().replace('"-O3"', '"-O1"'))
     (folder / "csrc" / "faults_binding.cpp").write_text(FAULTS)
     flags = {"CXX": "g++", "CFLAGS": SANITIZERS, "LDFLAGS": SANITIZERS, "FAIRSEQ_ECG_BUILD": "cpu"}
     subprocess.run(
