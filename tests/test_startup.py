@@ -25,6 +25,7 @@ NOT_BEFORE_NEEDED = (
     "scipy.signal",
     "scipy.stats",
     "sklearn",
+    "torch._dynamo",
     "transformers",
     "wfdb",
 )
