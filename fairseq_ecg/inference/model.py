@@ -178,14 +178,6 @@ class ECGModel(TrainedNetwork):
         """Write the network for other runtimes, see :func:`fairseq_ecg.inference.export.export`."""
         export(self, path, format, **options)
 
-    @torch.inference_mode()
-    def _probabilities_and_embeddings(
-        self, source: torch.Tensor, padding_mask: torch.Tensor | None
-    ) -> np.ndarray:
-        """``(B, C + D)`` float64."""
-        out = self._forward(source, padding_mask)
-        return np.concatenate([self._outputs(out), self._pooled(out)], axis=1)
-
     def _prediction(self, run: Run, values: np.ndarray, rules: Mapping[str, str]) -> Prediction:
         of_recordings = aggregate(values, run.recording_of, list(rules.values()))
         return Prediction(run, values, of_recordings, self.labels)

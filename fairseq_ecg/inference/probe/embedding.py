@@ -103,9 +103,8 @@ class Features:
             "%s: %d of %d segments are left out, their embeddings are not finite (%s for instance)",
             name, count, len(finite), bad,
         )  # fmt: skip
-        numbers, recording_of = np.unique(self.recording_of[finite], return_inverse=True)
-        recordings = tuple(self.recordings[number] for number in numbers)
-        return Features(self.embeddings[finite], recording_of, recordings, self.labels[numbers])
+        kept = self.embeddings[finite], self.recording_of[finite]
+        return Features(*kept, self.recordings, self.labels).of_recordings(np.unique(kept[1]))
 
 
 def fingerprint(model: ECGModel) -> str:

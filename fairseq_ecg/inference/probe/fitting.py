@@ -149,8 +149,8 @@ def fit_probe(
     best: tuple[Trial, Lines] | None = None
     trials = []
     for penalty, seed, epoch, lines in _candidates(x, truth[:, learnt], fitting):
-        logits = lines.logits(x_valid)
-        trial = _trial(penalty, seed, epoch, logits, valid, np.array(list(rules.values())), learnt)
+        scores = _scores(lines.logits(x_valid), valid, np.array(list(rules.values())), learnt)
+        trial = Trial(penalty, seed, epoch, *scores)
         trials.append(trial)
         if best is None or trial.rank > best[0].rank:
             best = trial, lines
@@ -159,30 +159,18 @@ def fit_probe(
     bias = np.log((holds + 1) / (lacks + 1))
     weight[learnt] = lines.weight / std
     bias[learnt] = lines.bias - weight[learnt] @ mean
-    probe = LinearProbe(
-        tuple(labels),
-        weight.astype(np.float32),
-        bias.astype(np.float32),
-        np.ones(len(labels)),
-        np.zeros(len(labels)),
-        rules,
-        model=model,
-    )
+    line = weight.astype(np.float32), bias.astype(np.float32)
+    uncalibrated = np.ones(len(labels)), np.zeros(len(labels))
+    probe = LinearProbe(tuple(labels), *line, *uncalibrated, rules, model=model)
     logits = probe.logits(valid.embeddings)
     slope, offset = calibrate(valid.segment_labels, logits, fitting.calibration)
     return replace(probe, slope=slope, offset=offset), trials
 
 
-def _trial(
-    penalty: float,
-    seed: int,
-    epoch: int,
-    logits: np.ndarray,
-    valid: Features,
-    rules: np.ndarray,
-    learnt: np.ndarray,
-) -> Trial:
-    """Score a candidate on valid."""
+def _scores(
+    logits: np.ndarray, valid: Features, rules: np.ndarray, learnt: np.ndarray
+) -> tuple[float, float]:
+    """Return macro AUROC and loss of a candidate on valid, see `Trial`."""
     of_recordings = aggregate(expit(logits), valid.recording_of, list(rules[learnt]))
     aurocs = [
         Ranking(truth, scores).areas().auroc[0]
@@ -192,7 +180,7 @@ def _trial(
     known = ~np.isnan(truth)
     losses = np.logaddexp(0, logits[known]) - truth[known] * logits[known]
     loss = float(losses.mean()) if len(losses) else np.inf
-    return Trial(penalty, seed, epoch, float(mean_of_defined(np.array(aurocs))), loss)
+    return float(mean_of_defined(np.array(aurocs))), loss
 
 
 def _candidates(

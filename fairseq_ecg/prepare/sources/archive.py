@@ -17,14 +17,10 @@ from fairseq_ecg.ecg.recording import DOUBTS
 from fairseq_ecg.errors import DataError, as_data_error
 from fairseq_ecg.formats import ECG, read_ecg
 from fairseq_ecg.jobs.progress import progress_bar
-from fairseq_ecg.prepare.sources.source import Source
+from fairseq_ecg.prepare.sources.source import FAULT, Source
 
 UNITS = "mv"
 """What fairseq_signals writes into the column ``units``; signals are converted to it."""
-
-FAULT = "fault"
-"""Column of records that are known not to be usable before they are read: why."""
-
 
 WGET = "physionet.org/files/*/*"
 """Where archives lie that were fetched by the command that PhysioNet names."""
