@@ -122,8 +122,8 @@ def evaluate(
     names = dataset.names(range(len(dataset)))
     where = dataset.target.path or names[0]
 
-    def outputs(places: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        batch = dataset.collate(dataset.__getitems__(places))
+    def outputs(indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        batch = dataset.collate(dataset.__getitems__(indices))
         labels = batch["label"].numpy()
         if labels.shape[1] != len(model.labels):
             raise DataError(
@@ -137,16 +137,16 @@ def evaluate(
     starts = range(0, len(dataset), batch_size)
     for start in progress_bar(starts, "evaluate", "batch"):
         batch = list(range(start, min(start + batch_size, len(dataset))))
-        for places, found in computed_apart(batch, outputs, names.__getitem__):
+        for indices, found in computed_apart(batch, outputs, names.__getitem__):
             if isinstance(found, DataError):
                 if on_error == "raise":
                     raise found
-                errors[SEGMENT.sub("", names[places[0]])] = str(found)
+                errors[SEGMENT.sub("", names[indices[0]])] = str(found)
             else:
-                used += places
+                used += indices
                 probabilities.append(found[0])
                 labels.append(found[1])
-    recordings = np.array([SEGMENT.sub("", names[place]) for place in used])
+    recordings = np.array([SEGMENT.sub("", names[index]) for index in used])
     kept = ~np.isin(recordings, list(errors))
     if not kept.any():
         raise _none_usable(errors)
@@ -217,8 +217,7 @@ def score(
     """
     scores = []
     for name, holds, values in zip(labels, truth.T, probabilities.T, strict=True):
-        known = ~np.isnan(np.asarray(holds, float))
-        ranking = Ranking(np.asarray(holds, float)[known], values[known])
+        ranking = Ranking(np.asarray(holds, float), values)
         areas = ranking.areas()
         scores.append(Score(name, ranking.positives, float(areas.auroc[0]), float(areas.auprc[0])))
     return Evaluation(len(truth), tuple(scores), errors)

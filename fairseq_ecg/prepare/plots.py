@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from fairseq_ecg.charts import chart
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.errors import DataError
-from fairseq_ecg.jobs.charts import chart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

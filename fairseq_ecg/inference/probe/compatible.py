@@ -11,11 +11,11 @@ import pandas as pd
 import torch
 from torch import nn
 
+from fairseq_ecg.charts import chart
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.stores import RowStore
 from fairseq_ecg.inference.metrics import Ranking, mean_of_defined
 from fairseq_ecg.inference.probe.embedding import Features
-from fairseq_ecg.jobs.charts import chart
 from fairseq_ecg.jobs.files import replacing
 from fairseq_ecg.jobs.progress import progress_bar
 

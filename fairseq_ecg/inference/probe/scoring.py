@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fairseq_ecg.charts import chart
 from fairseq_ecg.inference.aggregation import aggregate
 from fairseq_ecg.inference.calibration import decisions
 from fairseq_ecg.inference.metrics import (
@@ -23,7 +24,6 @@ from fairseq_ecg.inference.metrics import (
 from fairseq_ecg.inference.probe.embedding import Features
 from fairseq_ecg.inference.probe.linear import LinearProbe
 from fairseq_ecg.inference.writing import write_table
-from fairseq_ecg.jobs.charts import chart
 from fairseq_ecg.jobs.files import write_file
 
 LEVELS = ("recording", "segment")
