@@ -22,7 +22,7 @@ from fairseq_ecg.inference.metrics import RESAMPLES
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.probe.embedding import EmbeddingCache, Features
 from fairseq_ecg.inference.probe.fitting import Fitting
-from fairseq_ecg.inference.probe.running import run_probe
+from fairseq_ecg.inference.probe.running import of_test, run_probe
 from fairseq_ecg.inference.probe.scoring import AREAS, MACRO, with_interval, write_json, write_whole
 from fairseq_ecg.jobs.files import write_file
 from fairseq_ecg.prepare.sources.ptb_xl import PTBXL
@@ -161,9 +161,8 @@ def _task(
         model_fingerprint=settings["fingerprint"],
         n_resamples=settings["n_resamples"],
     )
-    rows, macro = result.metrics, result.macro()
-    test = (rows["split"] == "test") & (rows["level"] == "recording") & (rows["label"] != MACRO)
-    scored = int(rows.loc[test, "auroc"].notna().sum())
+    rows, macro = of_test(result.metrics), result.macro()
+    scored = int(rows.loc[rows["label"] != MACRO, "auroc"].notna().sum())
     row = {"task": task, "labels": len(names), "scored_labels": scored}
     row |= {split: len(features[split].recordings) for split in FOLDS}
     for area in AREAS:

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from fairseq_ecg.data.cells import cell
 from fairseq_ecg.data.dataset import ECGDataset
+from fairseq_ecg.data.segment_files import SEGMENT_FILE
 from fairseq_ecg.data.sources import source_of
 from fairseq_ecg.data.targets import Labels
 from fairseq_ecg.ecg.preprocessing import check_choice
@@ -24,8 +24,6 @@ from fairseq_ecg.inference.recordings import Description, recordings_in
 from fairseq_ecg.inference.running import ON_ERROR
 from fairseq_ecg.jobs.files import open_replacing
 from fairseq_ecg.jobs.progress import progress_bar
-
-SEGMENT = re.compile(r"_\d+\.mat$")
 
 
 @dataclass(frozen=True)
@@ -141,12 +139,12 @@ def evaluate(
             if isinstance(found, DataError):
                 if on_error == "raise":
                     raise found
-                errors[SEGMENT.sub("", names[indices[0]])] = str(found)
+                errors[SEGMENT_FILE.sub("", names[indices[0]])] = str(found)
             else:
                 used += indices
                 probabilities.append(found[0])
                 labels.append(found[1])
-    recordings = np.array([SEGMENT.sub("", names[index]) for index in used])
+    recordings = np.array([SEGMENT_FILE.sub("", names[index]) for index in used])
     kept = ~np.isin(recordings, list(errors))
     if not kept.any():
         raise _none_usable(errors)

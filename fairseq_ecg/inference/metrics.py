@@ -1,6 +1,6 @@
 """How well probabilities predict labels: areas under curves, bootstrap intervals, calibration.
 
-Labels are 0, 1 or NaN where nobody knows; rows of the latter do not count.
+Labels, ``truth`` ``(N,)``, are 0, 1 or NaN where unknown; rows of the latter do not count.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class Ranking:
         holds, values = holds[order], scores[self.rows]
         self.positives = int(holds.sum())
         self.negatives = len(holds) - self.positives
-        # Steps are the distinct scores of positive rows. Rows lie, step by step, in three places:
+        # Steps are the distinct scores of positive rows. Rows lie, step by step, in three groups:
         # positive, negative with the score of the step, negative below it. Before them lie the
         # negative rows above all steps.
         first_of_step = holds & _differs_from_previous(values)
@@ -49,10 +49,10 @@ class Ranking:
         if self.steps:
             reached = step >= 0
             tied[reached] = values[reached] == values[first_of_step][step[reached]]
-        place = np.where(holds, 1, np.where(tied, 2, 3)) + 3 * step
-        place[step < 0] = 0
-        self._starts = np.flatnonzero(_differs_from_previous(place))
-        self._places = place[self._starts]
+        group = np.where(holds, 1, np.where(tied, 2, 3)) + 3 * step
+        group[step < 0] = 0
+        self._starts = np.flatnonzero(_differs_from_previous(group))
+        self._groups = group[self._starts]
 
     @property
     def is_defined(self) -> bool:
@@ -76,7 +76,7 @@ class Ranking:
         else:
             sums = np.add.reduceat(weights[:, self.rows], self._starts, axis=1).astype(float)
         placed = np.zeros((len(sums), 3 * self.steps + 1))
-        placed[:, self._places] = sums
+        placed[:, self._groups] = sums
         positive, tied, below = placed[:, 1::3], placed[:, 2::3], placed[:, 3::3]
         true = np.cumsum(positive, axis=1)
         above = placed[:, :1] + np.cumsum(tied + below, axis=1) - tied - below
@@ -148,12 +148,7 @@ class Curve:
 
 
 def curve(truth: np.ndarray, scores: np.ndarray) -> Curve:
-    """Count what is right and wrong at every threshold.
-
-    Args:
-        truth: 0, 1 or NaN, ``(N,)``.
-        scores: ``(N,)``.
-    """
+    """Count what is right and wrong at every threshold of scores ``(N,)``."""
     known = ~np.isnan(truth)
     holds, values = truth[known] > 0, scores[known]
     order = np.argsort(-values, kind="stable")
@@ -224,17 +219,16 @@ def bootstrap(
     return Bootstrap(auroc, auprc)
 
 
-def interval(values: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float, int]:
+def interval(values: np.ndarray) -> tuple[float, float, int]:
     """Return the percentile interval of the resamples that have a value, and their number.
 
     Args:
-        values: of the resamples, ``(n_resamples,)``.
-        confidence: share of the resamples inside.
+        values: of the resamples, ``(n_resamples,)``, of which `CONFIDENCE` is inside.
     """
     defined = values[~np.isnan(values)]
     if not len(defined):
         return np.nan, np.nan, 0
-    tail = (1 - confidence) / 2
+    tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
     return float(low), float(high), len(defined)
 
@@ -247,12 +241,7 @@ def mean_of_defined(values: np.ndarray) -> np.ndarray:
 
 
 def brier(truth: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean squared distance of probabilities from labels; NaN where no row counts.
-
-    Args:
-        truth: 0, 1 or NaN, ``(N,)``.
-        probabilities: ``(N,)``.
-    """
+    """Mean squared distance of probabilities ``(N,)`` from labels; NaN where no row counts."""
     return float(mean_of_defined((probabilities - truth) ** 2))
 
 
@@ -280,16 +269,9 @@ class Reliability:
         return float(np.average(distance, weights=self.rows[filled]))
 
 
-def reliability(
-    truth: np.ndarray, probabilities: np.ndarray, bins: int = CALIBRATION_BINS
-) -> Reliability:
-    """Compare probabilities with frequencies.
-
-    Args:
-        truth: 0, 1 or NaN, ``(N,)``.
-        probabilities: ``(N,)`` from 0 to 1.
-        bins: number of bins.
-    """
+def reliability(truth: np.ndarray, probabilities: np.ndarray) -> Reliability:
+    """Compare probabilities ``(N,)`` with frequencies, in `CALIBRATION_BINS` bins."""
+    bins = CALIBRATION_BINS
     known = ~np.isnan(truth)
     truth, probabilities = truth[known], probabilities[known]
     bin_of = np.minimum((probabilities * bins).astype(int), bins - 1)

@@ -1,4 +1,4 @@
-"""Recordings in whatever form a user has them."""
+"""Recordings, however a user has them: arrays, files, folders, tables, manifests, stores."""
 
 import logging
 import os
@@ -147,7 +147,7 @@ class _Segments:
 
 @dataclass(frozen=True)
 class Description:
-    """What the user says about recordings whose form does not say it.
+    """What the user says about recordings that do not say it themselves.
 
     Args:
         sample_rate: in Hz.
@@ -349,7 +349,7 @@ def _is_frame(source: object) -> bool:
 
 
 def _is_array(items: Sequence) -> bool:
-    """Tell whether a list is an array written out, and not one of recordings."""
+    """Return whether a list is an array written out, and not one of recordings."""
     while isinstance(items, list | tuple) and items:
         items = items[0]
     return isinstance(items, int | float)
@@ -408,7 +408,7 @@ def _listed_in(path: str, description: Description) -> Iterator[NamedRecording]:
 
 
 def _shape(path: str) -> tuple[int, ...]:
-    """Return the shape of an ``.npy`` file on this machine; of none axes if it cannot be told."""
+    """Return the shape of an ``.npy`` file on this machine; of none axes if it cannot be read."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         return array.shape if array.dtype.itemsize else ()

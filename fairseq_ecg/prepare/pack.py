@@ -421,20 +421,20 @@ def _index_rows(members: Sequence[_Member], index: pa.Table, files: pa.Table) ->
     keys = zip(files["root"].to_pylist(), files["path"].to_pylist(), strict=True)
     row_of = {key: row for row, key in enumerate(keys)}
     rows = files.take([row_of[member.root, member.path] for member in members])
-    places = {name: [None] * len(members) for name in PLACES}
+    columns = {name: [None] * len(members) for name in PLACES}
     for split in dict.fromkeys(member.split for member in members):
         old = index.filter(pyarrow.compute.equal(index["split"], split))
         own = [row for row, member in enumerate(members) if member.split == split]
         pairs = _pairs([members[row] for row in own])
         first_item, first_pair = _next(old["item"]), _next(old["pair"])
         for item, (row, (pair, position, size)) in enumerate(zip(own, pairs, strict=True)):
-            places["split"][row] = split
-            places["item"][row] = first_item + item
-            places["pair"][row] = -1 if pair < 0 else first_pair + pair
-            places["position"][row] = position
-            places["pair_samples"][row] = size
+            columns["split"][row] = split
+            columns["item"][row] = first_item + item
+            columns["pair"][row] = -1 if pair < 0 else first_pair + pair
+            columns["position"][row] = position
+            columns["pair_samples"][row] = size
     for name, kind in PLACES.items():
-        rows = rows.append_column(name, pa.array(places[name], kind))
+        rows = rows.append_column(name, pa.array(columns[name], kind))
     return rows
 
 

@@ -17,10 +17,11 @@ from tqdm import tqdm
 
 from fairseq_ecg.data.label_file import LabelFile
 from fairseq_ecg.data.names import printable
+from fairseq_ecg.data.segment_files import SEGMENT_FILE
 from fairseq_ecg.data.sources import Source, StoreSource
 from fairseq_ecg.data.targets import IndexTarget
 from fairseq_ecg.errors import DataError, damage_as_data_error
-from fairseq_ecg.inference.evaluation import SEGMENT, labelled_segments
+from fairseq_ecg.inference.evaluation import labelled_segments
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.recordings import Description, recordings_in
 from fairseq_ecg.jobs.ledger import Ledger
@@ -187,7 +188,7 @@ class EmbeddingCache:
 
         found = self._in_parts(states, SEGMENTS_PER_PART, embed, os.fspath(manifest), "segment")
         recordings, first, recording_of = np.unique(
-            [SEGMENT.sub("", name) for name in names], return_index=True, return_inverse=True
+            [SEGMENT_FILE.sub("", name) for name in names], return_index=True, return_inverse=True
         )
         labels = LabelFile(label_file, missing=True)
         rows = [labels.row(int(found["idx"][row]), names[row]).numpy() for row in first]

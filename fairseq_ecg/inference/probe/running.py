@@ -46,11 +46,10 @@ class ProbeResult:
     metrics: pd.DataFrame
     thresholds: pd.DataFrame
 
-    def macro(self, split: str = "test", level: str = "recording") -> pd.Series:
-        """Return the row of the mean of all labels."""
-        rows = self.metrics
-        mine = (rows["split"] == split) & (rows["level"] == level) & (rows["label"] == MACRO)
-        return rows[mine].iloc[0]
+    def macro(self) -> pd.Series:
+        """Return the row of the mean of all labels on the recordings of test."""
+        rows = of_test(self.metrics)
+        return rows[rows["label"] == MACRO].iloc[0]
 
 
 def run_probe(
@@ -129,9 +128,14 @@ def run_probe(
     return result
 
 
-def format_metrics(metrics: pd.DataFrame, split: str = "test", level: str = "recording") -> str:
-    """Return the scores of a split for a terminal."""
-    rows = metrics[(metrics["split"] == split) & (metrics["level"] == level)]
+def of_test(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the recordings of test."""
+    return metrics[(metrics["split"] == "test") & (metrics["level"] == "recording")]
+
+
+def format_metrics(metrics: pd.DataFrame) -> str:
+    """Return the scores of the recordings of test for a terminal."""
+    rows = of_test(metrics)
     table = pd.DataFrame(
         {
             "label": rows["label"],

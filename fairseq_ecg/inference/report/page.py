@@ -114,8 +114,8 @@ def report(
         "map": {
             "method": drawn.method,
             "points": [
-                [recording, segment, *_rounded(place)]
-                for (recording, segment, _), place in zip(segments, drawn.places, strict=True)
+                [recording, segment, *_rounded(position)]
+                for (recording, segment, _), position in zip(segments, drawn.positions, strict=True)
             ],
         },
         "model": _model_facts(model, model_name, saliency_method),
@@ -133,16 +133,9 @@ def _entry(
     length: float,
     method: str,
 ) -> tuple[dict, np.ndarray]:
-    """Return what the page knows of a recording, and the embeddings of its segments.
+    """Return what the page shows of a recording, and the embeddings of its segments.
 
-    Args:
-        ecg: what is shown.
-        asked: what the network is given.
-        name: of the recording.
-        model: the network.
-        start: of what is shown, in seconds.
-        length: likewise.
-        method: of the saliency.
+    ``ecg`` is drawn, from ``start`` on for ``length`` seconds; the network is given ``asked``.
     """
     part = paper.shown(ecg, start, length)
     if model.labels:
@@ -226,11 +219,11 @@ def _saliency(
     values = found.on_signal(found.recordings.index[0])
     first = round(part.start * ecg.sample_rate)
     times = np.arange(0, part.ecg.seconds, 1 / SALIENCY_RATE)
-    places = np.minimum(first + np.round(times * ecg.sample_rate).astype(int), len(values) - 1)
+    indices = np.minimum(first + np.round(times * ecg.sample_rate).astype(int), len(values) - 1)
     least, largest = float(np.nanmin(values)), float(np.nanmax(values))
     return {
         "rate": SALIENCY_RATE,
-        "values": pack_saliency(values[places], least, largest),
+        "values": pack_saliency(values[indices], least, largest),
         "least": float(f"{least:.3g}"),
         "largest": float(f"{largest:.3g}"),
     }

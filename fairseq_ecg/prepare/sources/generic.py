@@ -63,11 +63,11 @@ class Generic(Source):
         label_columns: columns of labels; by default those that hold nothing but 0 and 1 (or True
             and False).
         array: ``.npy`` file of shape ``(n_records, n_leads, n_samples)`` or
-            ``(n_records, n_samples, n_leads)`` in place of files; row ``i`` of the table tells of
+            ``(n_records, n_samples, n_leads)`` in place of files; row ``i`` of the table describes
             row ``i`` of the array.
         row_column: column that says the row of the array, from 0, if that is not so.
         pattern: of the files to take without a table, such as ``**/*.hea``.
-        format: of the files, if neither content nor extension tell.
+        format: of the files, if neither content nor extension says it.
         leads: names of the leads in the files' order.
         sample_rate: in Hz.
         units: ``mV``, ``uV``, ``V``, ``nV`` or ``counts``.
@@ -175,13 +175,13 @@ class Generic(Source):
         if self.pattern is not None:
             found = glob(self.pattern, root_dir=self.raw_root, recursive=True)
         else:
-            known = [suffix for suffix, form in FORMAT_OF_SUFFIX.items() if wanted in (None, form)]
+            known = [suffix for suffix, name in FORMAT_OF_SUFFIX.items() if wanted in (None, name)]
             found = files_below(self.raw_root, [*known, *(f"{suffix}.gz" for suffix in known)])
         paths = []
         for path in sorted(map(PurePosixPath, found)):
-            place, suffix = self.raw_root / path, path.suffix.lower()
-            signals_of_header = suffix != ".hea" and place.with_suffix(".hea").is_file()
-            if place.is_file() and suffix != ".dat" and not signals_of_header:
+            file, suffix = self.raw_root / path, path.suffix.lower()
+            signals_of_header = suffix != ".hea" and file.with_suffix(".hea").is_file()
+            if file.is_file() and suffix != ".dat" and not signals_of_header:
                 paths.append(str(path))
         if not paths:
             raise DataError(

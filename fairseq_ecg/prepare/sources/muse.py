@@ -138,7 +138,7 @@ def _times(meta: pd.DataFrame, prefix: str) -> pd.Series:
 
 
 def _patient_ids(texts: pd.Series) -> pd.Series:
-    """Identifiers as numbers, or as they are where numbers would not tell them apart."""
+    """Identifiers as numbers, or as they are where numbers would not distinguish them."""
     known = texts.mask(texts.str.match(_NO_PATIENT).fillna(False))
     numbers = pd.to_numeric(known, errors="coerce")
     is_exact = numbers.isna() == known.isna()

@@ -85,9 +85,6 @@ class PTBXL(TabledWFDBArchive):
         likelihood (0 stands for one that is unknown), and recordings without a statement of the
         task's kind are left out, but for the task ``all``.
 
-        Args:
-            meta: ``meta.csv`` as it was written.
-
         Returns:
             Column ``idx``, then 0 or 1 for each label in the order of the alphabet. Labels are
             those that ``scp_statements.csv`` knows, whichever records there are.

@@ -1,4 +1,4 @@
-"""What an archive of ECGs has to tell so that it can be prepared."""
+"""What an archive of ECGs has to say so that it can be prepared."""
 
 import re
 from abc import ABC, abstractmethod
