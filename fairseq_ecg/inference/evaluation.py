@@ -14,14 +14,13 @@ from fairseq_ecg.data.dataset import ECGDataset
 from fairseq_ecg.data.segment_files import SEGMENT_FILE
 from fairseq_ecg.data.sources import source_of
 from fairseq_ecg.data.targets import Labels
-from fairseq_ecg.ecg.preprocessing import check_choice
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.aggregation import aggregate
 from fairseq_ecg.inference.apart import computed_apart
 from fairseq_ecg.inference.metrics import Ranking, mean_of_defined
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.recordings import Description, recordings_in
-from fairseq_ecg.inference.running import ON_ERROR
+from fairseq_ecg.inference.running import check_batching
 from fairseq_ecg.jobs.files import open_replacing
 from fairseq_ecg.jobs.progress import progress_bar
 
@@ -114,9 +113,7 @@ def evaluate(
         DataError: The data have another number of labels than the network, or no recording can be
             used.
     """
-    check_choice("on_error", on_error, ON_ERROR)
-    if batch_size < 1:
-        raise DataError(f"batch_size={batch_size}: must be positive")
+    check_batching(batch_size, on_error)
     names = dataset.names(range(len(dataset)))
     where = dataset.target.path or names[0]
 

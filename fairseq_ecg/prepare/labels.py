@@ -17,6 +17,7 @@ from fairseq_ecg.data.tables import (
     line_of,
     read_in_parts,
     read_table,
+    repetitions,
     truth_of,
     whole_numbers,
     writing,
@@ -309,14 +310,8 @@ def _distinct_keys(path: Path, key: str) -> pd.Series:
     keys = read_table(path, [key])[key]
     if key == "idx":
         keys = pd.Series(whole_numbers(keys, f"{path}: idx"), index=keys.index)
-    twice = keys.duplicated().to_numpy()
-    if twice.any():
-        row = int(twice.argmax())
-        first = int(keys.eq(keys.iloc[row]).to_numpy().argmax())
-        raise DataError(
-            f"{path}, line {line_of(row)}: {key} {keys.iloc[row]} is already in line "
-            f"{line_of(first)}"
-        )
+    for fault in repetitions(keys.to_frame(key), key, path).values():
+        raise DataError(fault)
     return keys
 
 

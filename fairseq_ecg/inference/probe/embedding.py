@@ -24,6 +24,7 @@ from fairseq_ecg.errors import DataError, damage_as_data_error
 from fairseq_ecg.inference.evaluation import labelled_segments
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.recordings import Description, recordings_in
+from fairseq_ecg.inference.running import check_batching
 from fairseq_ecg.jobs.ledger import Ledger
 from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.modules.registry import network_config
@@ -142,8 +143,7 @@ class EmbeddingCache:
     """
 
     def __init__(self, folder: Path, model: ECGModel, batch_size: int = 32, workers: int = 0):
-        if batch_size < 1:
-            raise DataError(f"batch_size={batch_size}: must be positive")
+        check_batching(batch_size)
         self.model = model
         self.fingerprint = fingerprint(model)
         self.folder = Path(folder) / self.fingerprint

@@ -1,4 +1,4 @@
-"""What archives have in common: where they were unpacked, their tables, names, and repetitions."""
+"""What archives have in common: where they were unpacked, their tables, names, and faults."""
 
 import os
 import re
@@ -193,27 +193,6 @@ def refuse_faulty(record: Mapping[str, Any]) -> None:
     """
     if isinstance(record.get(FAULT), str):
         raise DataError(record[FAULT])
-
-
-def repetitions(table: pd.DataFrame, column: str, where: Path) -> dict[Any, str]:
-    """Find what a table lists again.
-
-    Args:
-        table: read from ``where``, rows numbered from 0.
-        column: that identifies a row.
-        where: names the file.
-
-    Returns:
-        Of every row but the first with the same value: what is wrong, by label of the row.
-    """
-    again = table[table[column].duplicated()]
-    if again.empty:
-        return {}
-    first = table.drop_duplicates(column).reset_index().set_index(column)["index"]
-    return {
-        row: f"{where}, line {row + 2}: {column} {value} is already in line {first[value] + 2}"
-        for row, value in again[column].items()
-    }
 
 
 def read_record(record: Mapping[str, Any], path: Path, verify: bool) -> ECG:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fairseq_ecg.data.names import path_below
+from fairseq_ecg.data.tables import repetitions
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import ECG
@@ -20,7 +21,6 @@ from fairseq_ecg.prepare.sources.archive import (
     add_faults,
     read_table,
     refuse_faulty,
-    repetitions,
     unpacked,
 )
 from fairseq_ecg.prepare.sources.source import Source

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fairseq_ecg.data.names import plain_name, printable
-from fairseq_ecg.data.tables import require_columns
+from fairseq_ecg.data.tables import repetitions, require_columns
 from fairseq_ecg.data.width import check_width
 from fairseq_ecg.ecg import blocks
 from fairseq_ecg.ecg.recording import DOUBTS
@@ -22,7 +22,6 @@ from fairseq_ecg.prepare.sources.archive import (
     add_faults,
     files_below,
     refuse_faulty,
-    repetitions,
     with_metadata,
 )
 from fairseq_ecg.prepare.sources.source import FAULT, FOUND, RESERVED, Source

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fairseq_ecg.data.tables import repetitions
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.prepare.sources.archive import (
     TabledWFDBArchive,
     add_faults,
     file_names,
     read_table,
-    repetitions,
     unpacked,
 )
 
