@@ -179,7 +179,6 @@ def bootstrap(
     *,
     n_resamples: int = RESAMPLES,
     seed: int = 1,
-    progress: bool | None = None,
 ) -> Bootstrap:
     """Draw units with replacement, as many as there are, and compute the areas of each draw.
 
@@ -191,7 +190,6 @@ def bootstrap(
             drawn together.
         n_resamples: number of draws.
         seed: of the draws, which do not depend on the memory that is used.
-        progress: whether to show a progress bar; None: on a terminal.
 
     Returns:
         The areas.
@@ -202,14 +200,12 @@ def bootstrap(
     auroc = np.full((n_resamples, len(rankings)), np.nan)
     auprc = auroc.copy()
     block = max(1, BLOCK_WEIGHTS // max(1, len(unit_of)))
-    with progress_bar(n_resamples, "bootstrap", "resample", show=progress) as bar:
+    with progress_bar(n_resamples, "bootstrap", "resample") as bar:
         for start in range(0, n_resamples, block):
             rows = slice(start, min(start + block, n_resamples))
             drawn = np.zeros((rows.stop - start, n_units), np.int32)
-            for weights in drawn:
-                weights += np.bincount(rng.integers(0, n_units, n_units), minlength=n_units).astype(
-                    np.int32
-                )
+            for counts in drawn:
+                counts[:] = np.bincount(rng.integers(0, n_units, n_units), minlength=n_units)
             weights = drawn if one_row_each else drawn[:, unit_of]
             for label, ranking in enumerate(rankings):
                 if ranking.is_defined:
