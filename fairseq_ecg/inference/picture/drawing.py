@@ -167,16 +167,7 @@ def draw(
     _draw_traces(sheet, paper, strips, traces)
     for row in range(paper.n_rows):
         _draw_calibration_pulse(sheet, paper, row, gain)
-    header = axes(MARGIN, top, paper.width, HEADER)
-    header.axis("off")
-    has_note = quality is not None and quality.reasons
-    height_of_title = HEADER / 2 + (2 if has_note else 1)
-    _text(header, 0, height_of_title, title or "", TITLE_SIZE, weight="bold", clip_on=True)
-    if has_note:
-        note = f"Quality {quality.score:g} of 1: {quality.text}"
-        note = shorten(note, int(paper.width / (NOTE_CHARACTER * NOTE_SIZE)), placeholder=" ...")
-        color = DOUBT if quality.is_doubted else MUTED
-        _text(header, 0, NOTE_SIZE / 2 + 0.5, note, NOTE_SIZE, color=color)
+    _draw_header(axes(MARGIN, top, paper.width, HEADER), title or "", quality)
     footer = axes(MARGIN, top - paper.height - FOOTER, paper.width, FOOTER)
     footer.axis("off")
     _text(footer, 0, 2, _scale(part, speed, gain, unit_of(ecg)), NOTE_SIZE, color=MUTED)
@@ -213,6 +204,19 @@ def save(figure: Figure, path: Path, format: str | None = None) -> None:
         figure.savefig(
             unfinished, format=format, dpi=PIXELS_PER_MM * MM_PER_INCH, metadata=metadata
         )
+
+
+def _draw_header(axes: Axes, title: str, quality: Quality | None) -> None:
+    axes.axis("off")
+    has_note = quality is not None and quality.reasons
+    height = HEADER / 2 + (2 if has_note else 1)
+    _text(axes, 0, height, title, TITLE_SIZE, weight="bold", clip_on=True)
+    if has_note:
+        note = f"Quality {quality.score:g} of 1: {quality.text}"
+        most = int(axes.get_xlim()[1] / (NOTE_CHARACTER * NOTE_SIZE))
+        color = DOUBT if quality.is_doubted else MUTED
+        note = shorten(note, most, placeholder=" ...")
+        _text(axes, 0, NOTE_SIZE / 2 + 0.5, note, NOTE_SIZE, color=color)
 
 
 def _draw_grid(axes: Axes, paper: Paper) -> None:
