@@ -89,7 +89,7 @@ class Trial:
 
 
 @dataclass(frozen=True, eq=False)
-class Lines:
+class Coefficients:
     """Weights ``(C, D)`` and biases ``(C,)`` of standardised embeddings, float64."""
 
     weight: np.ndarray
@@ -146,7 +146,7 @@ def fit_probe(
     std[std == 0] = 1  # a channel that is constant says nothing
     x = ((train.embeddings - mean) / std).astype(np.float32)
     x_valid = ((valid.embeddings - mean) / std).astype(np.float32)
-    best: tuple[Trial, Lines] | None = None
+    best: tuple[Trial, Coefficients] | None = None
     trials = []
     for penalty, seed, epoch, lines in _candidates(x, truth[:, learnt], fitting):
         scores = _scores(lines.logits(x_valid), valid, np.array(list(rules.values())), learnt)
@@ -185,7 +185,7 @@ def _scores(
 
 def _candidates(
     x: np.ndarray, truth: np.ndarray, fitting: Fitting
-) -> Iterator[tuple[float, int, int, Lines]]:
+) -> Iterator[tuple[float, int, int, Coefficients]]:
     """Yield fits with their penalty, seed and epoch."""
     if fitting.solver == "lbfgs":
         lines = None
@@ -200,8 +200,8 @@ def _candidates(
 
 
 def fit_lines(
-    x: np.ndarray, truth: np.ndarray, penalty: float, start: Lines | None = None
-) -> Lines:
+    x: np.ndarray, truth: np.ndarray, penalty: float, start: Coefficients | None = None
+) -> Coefficients:
     """Minimise ``mean cross-entropy + penalty / 2 * |weights|^2`` of every label by L-BFGS.
 
     Labels are independent, and are fitted together because they share the products with ``x``.
@@ -221,7 +221,7 @@ def fit_lines(
     rows = known.sum(axis=0)
     targets = np.where(known, truth, 0)
     if start is None:
-        start = Lines(np.zeros((n_labels, n_channels)), np.zeros(n_labels))
+        start = Coefficients(np.zeros((n_labels, n_channels)), np.zeros(n_labels))
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weight = flat[: n_labels * n_channels].reshape(n_labels, n_channels)
@@ -247,12 +247,12 @@ def fit_lines(
         options={"maxiter": 1000, "gtol": 1e-6, "ftol": 1e-12},
     )
     weight = fitted.x[: n_labels * n_channels].reshape(n_labels, n_channels)
-    return Lines(weight, fitted.x[n_labels * n_channels :])
+    return Coefficients(weight, fitted.x[n_labels * n_channels :])
 
 
 def descend(
     x: np.ndarray, truth: np.ndarray, penalty: float, seed: int, fitting: Fitting
-) -> Iterator[Lines]:
+) -> Iterator[Coefficients]:
     """Minimise the same by stochastic gradient descent with momentum.
 
     Args:
@@ -284,4 +284,6 @@ def descend(
             (losses.sum() / len(rows)).backward()
             optimizer.step()
             schedule.step()
-        yield Lines(weight.detach().double().numpy().copy(), bias.detach().double().numpy().copy())
+        yield Coefficients(
+            weight.detach().double().numpy().copy(), bias.detach().double().numpy().copy()
+        )
