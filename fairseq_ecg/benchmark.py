@@ -22,8 +22,8 @@ from fairseq_ecg.inference.metrics import RESAMPLES
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.probe.embedding import EmbeddingCache, Features
 from fairseq_ecg.inference.probe.fitting import Fitting
-from fairseq_ecg.inference.probe.running import run_probe
-from fairseq_ecg.inference.probe.scoring import MACRO, write_json, write_whole
+from fairseq_ecg.inference.probe.running import of_test, run_probe
+from fairseq_ecg.inference.probe.scoring import AREAS, MACRO, with_interval, write_json, write_whole
 from fairseq_ecg.jobs.files import write_file
 from fairseq_ecg.prepare.sources.ptb_xl import PTBXL
 
@@ -95,11 +95,8 @@ def benchmark(
         raise DataError(f"{source.raw_root / 'ptbxl_database.csv'}: a recording has no strat_fold")
     store = EmbeddingCache(cache or out / "embeddings", model, batch_size, workers)
     paths = [str(source.raw_root / f"{path}.hea") for path in records["path"]]
-    every = store.of_recordings(
-        paths,
-        np.empty((len(paths), 0)),
-        on_error="skip" if skip_errors else "raise",
-    )
+    on_error = "skip" if skip_errors else "raise"
+    every = store.of_recordings(paths, np.empty((len(paths), 0)), on_error)
     index_of = {path: number for number, path in enumerate(every.recordings)}
     records = records[[path in index_of for path in paths]].reset_index(drop=True)
     settings = {
@@ -164,17 +161,13 @@ def _task(
         model_fingerprint=settings["fingerprint"],
         n_resamples=settings["n_resamples"],
     )
-    test = result.metrics[
-        (result.metrics["split"] == "test") & (result.metrics["level"] == "recording")
-    ]
-    scored = int(test.loc[test["label"] != MACRO, "auroc"].notna().sum())
-    macro = result.macro()
+    rows, macro = of_test(result.metrics), result.macro()
+    scored = int(rows.loc[rows["label"] != MACRO, "auroc"].notna().sum())
     row = {"task": task, "labels": len(names), "scored_labels": scored}
     row |= {split: len(features[split].recordings) for split in FOLDS}
-    for area in ("auroc", "auprc"):
-        row |= {
-            f"macro_{name}": float(macro[name]) for name in (area, f"{area}_low", f"{area}_high")
-        }
+    for area in AREAS:
+        names = (area, f"{area}_low", f"{area}_high")
+        row |= {f"macro_{name}": float(macro[name]) for name in names}
     write_json(done, {"key": key, "row": row})
     return row
 
@@ -193,9 +186,7 @@ def as_markdown(results: pd.DataFrame) -> str:
     for row in results.to_dict("records"):
         cells = [row["task"], f"{row['scored_labels']} of {row['labels']}"]
         cells += [f"{row[split]:,}" for split in FOLDS]
-        for area in ("macro_auroc", "macro_auprc"):
-            value, low, high = (row[name] for name in (area, f"{area}_low", f"{area}_high"))
-            cells.append("-" if pd.isna(value) else f"{value:.3f} ({low:.3f}-{high:.3f})")
+        cells += [with_interval(row, f"macro_{area}") for area in AREAS]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -221,12 +221,12 @@ class Use:
         """
         from fairseq_ecg.inference.parts import computed_in_parts, identity_of
         from fairseq_ecg.inference.results import FACTS
-        from fairseq_ecg.inference.writing import check_form, write_table
+        from fairseq_ecg.inference.writing import check_file_format, write_table
         from fairseq_ecg.jobs.files import remove_unfinished
 
         tables = {name: file for name, file in files.items() if file}
         for file in tables.values():
-            check_form(file, arrays=arrays)
+            check_file_format(file, arrays=arrays)
         suffixes = ("", ".rows.csv", ".quarantine.csv")
         outputs = {f.with_suffix(s or f.suffix) for f in tables.values() for s in suffixes}
         out = next(iter(tables.values()))

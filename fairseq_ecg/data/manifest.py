@@ -79,9 +79,13 @@ class Manifest:
     def __getitem__(self, index: int) -> Entry:
         return Entry(self.names[index].decode(), int(self.sizes[index]), int(self.lines[index]))
 
+    def relative_files(self, index: int) -> list[str]:
+        """Return the paths of the files of an entry, relative to the root."""
+        return [self[index].path]
+
     def files(self, index: int) -> list[str]:
         """Return the paths of the files of an entry."""
-        return [os.path.join(self.root, self[index].path)]
+        return [os.path.join(self.root, path) for path in self.relative_files(index)]
 
     def name(self, index: int) -> str:
         """Name an entry in one path."""
@@ -110,18 +114,19 @@ class CMSCManifest(Manifest):
         segments = tuple(map(int, self.segments[index].split(b",")))
         return CMSCEntry(entry.path, entry.n_samples, entry.line, segments)
 
-    def files(self, index: int) -> list[str]:
-        """Return the paths of the files of an entry."""
+    def relative_files(self, index: int) -> list[str]:
+        """Return the paths of the files of an entry, relative to the root."""
         entry = self[index]
         return [self._file(entry.prefix, segment) for segment in entry.segments]
 
     def name(self, index: int) -> str:
         """Name an entry in one path."""
         entry = self[index]
-        return self._file(entry.prefix, "{" + ",".join(map(str, entry.segments)) + "}")
+        segments = "{" + ",".join(map(str, entry.segments)) + "}"
+        return os.path.join(self.root, self._file(entry.prefix, segments))
 
     def _file(self, prefix: str, segment: int | str) -> str:
-        return os.path.join(self.root, f"{prefix}_{segment}.{self.extension}")
+        return f"{prefix}_{segment}.{self.extension}"
 
 
 def read_manifest(path: str | os.PathLike, min_samples: int | None = None) -> Manifest:

@@ -8,6 +8,7 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -173,6 +174,28 @@ def whole_numbers(values: pd.Series, where: str) -> np.ndarray:
 def line_of(row: int) -> int:
     """Return the line of a file that holds a row, both counted as people do: the header is 1."""
     return int(row) + 2
+
+
+def repetitions(table: pd.DataFrame, column: str, where: Path) -> dict[Any, str]:
+    """Find what a table lists again.
+
+    Args:
+        table: read from ``where``, rows numbered from 0.
+        column: that identifies a row.
+        where: names the file.
+
+    Returns:
+        Of every row but the first with the same value: what is wrong, by label of the row.
+    """
+    again = table[table[column].duplicated()]
+    if again.empty:
+        return {}
+    first = table.drop_duplicates(column).reset_index().set_index(column)["index"]
+    return {
+        row: f"{where}, line {line_of(row)}: {column} {value} is already in line "
+        f"{line_of(first[value])}"
+        for row, value in again[column].items()
+    }
 
 
 def _read(path: Path, **options):

@@ -45,7 +45,7 @@ RULES = {"max": np.max, "mean": np.mean}
 def aggregation_of(
     labels: Sequence[str], rules: Mapping[str, str] | str | None = None
 ) -> dict[str, str]:
-    """Tell how the probabilities of each label are aggregated.
+    """Decide how the probabilities of each label are aggregated.
 
     Args:
         labels: names of all labels.

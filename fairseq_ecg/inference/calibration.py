@@ -96,8 +96,8 @@ def choose_thresholds(
     for label in range(truth.shape[1]):
         found = curve(truth[:, label], probabilities[:, label])
         if found.positives and found.negatives:
-            for rule, place in RULES.items():
-                chosen[rule][label] = found.thresholds[place(found, sensitivity)]
+            for rule, index_of in RULES.items():
+                chosen[rule][label] = found.thresholds[index_of(found, sensitivity)]
     return chosen
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,20 +11,18 @@ import numpy as np
 
 from fairseq_ecg.data.cells import cell
 from fairseq_ecg.data.dataset import ECGDataset
+from fairseq_ecg.data.segment_files import SEGMENT_FILE
 from fairseq_ecg.data.sources import source_of
 from fairseq_ecg.data.targets import Labels
-from fairseq_ecg.ecg.preprocessing import check_choice
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.aggregation import aggregate
 from fairseq_ecg.inference.apart import computed_apart
 from fairseq_ecg.inference.metrics import Ranking, mean_of_defined
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.recordings import Description, recordings_in
-from fairseq_ecg.inference.running import ON_ERROR
+from fairseq_ecg.inference.running import check_batching
 from fairseq_ecg.jobs.files import open_replacing
 from fairseq_ecg.jobs.progress import progress_bar
-
-SEGMENT = re.compile(r"_\d+\.mat$")
 
 
 @dataclass(frozen=True)
@@ -116,14 +113,12 @@ def evaluate(
         DataError: The data have another number of labels than the network, or no recording can be
             used.
     """
-    check_choice("on_error", on_error, ON_ERROR)
-    if batch_size < 1:
-        raise DataError(f"batch_size={batch_size}: must be positive")
+    check_batching(batch_size, on_error)
     names = dataset.names(range(len(dataset)))
     where = dataset.target.path or names[0]
 
-    def outputs(places: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        batch = dataset.collate(dataset.__getitems__(places))
+    def outputs(indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        batch = dataset.collate(dataset.__getitems__(indices))
         labels = batch["label"].numpy()
         if labels.shape[1] != len(model.labels):
             raise DataError(
@@ -137,16 +132,16 @@ def evaluate(
     starts = range(0, len(dataset), batch_size)
     for start in progress_bar(starts, "evaluate", "batch"):
         batch = list(range(start, min(start + batch_size, len(dataset))))
-        for places, found in computed_apart(batch, outputs, names.__getitem__):
+        for indices, found in computed_apart(batch, outputs, names.__getitem__):
             if isinstance(found, DataError):
                 if on_error == "raise":
                     raise found
-                errors[SEGMENT.sub("", names[places[0]])] = str(found)
+                errors[SEGMENT_FILE.sub("", names[indices[0]])] = str(found)
             else:
-                used += places
+                used += indices
                 probabilities.append(found[0])
                 labels.append(found[1])
-    recordings = np.array([SEGMENT.sub("", names[place]) for place in used])
+    recordings = np.array([SEGMENT_FILE.sub("", names[index]) for index in used])
     kept = ~np.isin(recordings, list(errors))
     if not kept.any():
         raise _none_usable(errors)
@@ -217,8 +212,7 @@ def score(
     """
     scores = []
     for name, holds, values in zip(labels, truth.T, probabilities.T, strict=True):
-        known = ~np.isnan(np.asarray(holds, float))
-        ranking = Ranking(np.asarray(holds, float)[known], values[known])
+        ranking = Ranking(np.asarray(holds, float), values)
         areas = ranking.areas()
         scores.append(Score(name, ranking.positives, float(areas.auroc[0]), float(areas.auprc[0])))
     return Evaluation(len(truth), tuple(scores), errors)

@@ -47,17 +47,10 @@ def maximum_attention(directory: Path, split: str, device: str = "cpu") -> Path:
     For each frame as the query, the largest weight that it gives to any frame; ECG-FM's saliency
     maps show it.
 
-    Args:
-        directory: holds ``saliency_<split>.npy``, and ``padding_mask_<split>.npy`` where
-            recordings are padded.
-        split: name of the subset.
-        device: that computes.
+    Arguments and errors are those of `pool_embeddings`, of ``saliency_<split>.npy``.
 
     Returns:
         ``attn_max_<split>.npy``, which ``np.load`` reads: ``(N, T')`` float32, 0 in padded frames.
-
-    Raises:
-        DataError: the stores are not there, or cannot be read.
     """
 
     def largest(saliency: np.ndarray, padding_mask: np.ndarray | None) -> np.ndarray:

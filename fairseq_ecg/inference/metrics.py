@@ -1,6 +1,6 @@
 """How well probabilities predict labels: areas under curves, bootstrap intervals, calibration.
 
-Labels are 0, 1 or NaN where nobody knows; rows of the latter do not count.
+Labels, ``truth`` ``(N,)``, are 0, 1 or NaN where unknown; rows of the latter do not count.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class Ranking:
         holds, values = holds[order], scores[self.rows]
         self.positives = int(holds.sum())
         self.negatives = len(holds) - self.positives
-        # Steps are the distinct scores of positive rows. Rows lie, step by step, in three places:
+        # Steps are the distinct scores of positive rows. Rows lie, step by step, in three groups:
         # positive, negative with the score of the step, negative below it. Before them lie the
         # negative rows above all steps.
         first_of_step = holds & _differs_from_previous(values)
@@ -49,10 +49,10 @@ class Ranking:
         if self.steps:
             reached = step >= 0
             tied[reached] = values[reached] == values[first_of_step][step[reached]]
-        place = np.where(holds, 1, np.where(tied, 2, 3)) + 3 * step
-        place[step < 0] = 0
-        self._starts = np.flatnonzero(_differs_from_previous(place))
-        self._places = place[self._starts]
+        group = np.where(holds, 1, np.where(tied, 2, 3)) + 3 * step
+        group[step < 0] = 0
+        self._starts = np.flatnonzero(_differs_from_previous(group))
+        self._groups = group[self._starts]
 
     @property
     def is_defined(self) -> bool:
@@ -76,7 +76,7 @@ class Ranking:
         else:
             sums = np.add.reduceat(weights[:, self.rows], self._starts, axis=1).astype(float)
         placed = np.zeros((len(sums), 3 * self.steps + 1))
-        placed[:, self._places] = sums
+        placed[:, self._groups] = sums
         positive, tied, below = placed[:, 1::3], placed[:, 2::3], placed[:, 3::3]
         true = np.cumsum(positive, axis=1)
         above = placed[:, :1] + np.cumsum(tied + below, axis=1) - tied - below
@@ -148,12 +148,7 @@ class Curve:
 
 
 def curve(truth: np.ndarray, scores: np.ndarray) -> Curve:
-    """Count what is right and wrong at every threshold.
-
-    Args:
-        truth: 0, 1 or NaN, ``(N,)``.
-        scores: ``(N,)``.
-    """
+    """Count what is right and wrong at every threshold of scores ``(N,)``."""
     known = ~np.isnan(truth)
     holds, values = truth[known] > 0, scores[known]
     order = np.argsort(-values, kind="stable")
@@ -184,7 +179,6 @@ def bootstrap(
     *,
     n_resamples: int = RESAMPLES,
     seed: int = 1,
-    progress: bool | None = None,
 ) -> Bootstrap:
     """Draw units with replacement, as many as there are, and compute the areas of each draw.
 
@@ -196,7 +190,6 @@ def bootstrap(
             drawn together.
         n_resamples: number of draws.
         seed: of the draws, which do not depend on the memory that is used.
-        progress: whether to show a progress bar; None: on a terminal.
 
     Returns:
         The areas.
@@ -207,14 +200,12 @@ def bootstrap(
     auroc = np.full((n_resamples, len(rankings)), np.nan)
     auprc = auroc.copy()
     block = max(1, BLOCK_WEIGHTS // max(1, len(unit_of)))
-    with progress_bar(n_resamples, "bootstrap", "resample", show=progress) as bar:
+    with progress_bar(n_resamples, "bootstrap", "resample") as bar:
         for start in range(0, n_resamples, block):
             rows = slice(start, min(start + block, n_resamples))
             drawn = np.zeros((rows.stop - start, n_units), np.int32)
-            for weights in drawn:
-                weights += np.bincount(rng.integers(0, n_units, n_units), minlength=n_units).astype(
-                    np.int32
-                )
+            for counts in drawn:
+                counts[:] = np.bincount(rng.integers(0, n_units, n_units), minlength=n_units)
             weights = drawn if one_row_each else drawn[:, unit_of]
             for label, ranking in enumerate(rankings):
                 if ranking.is_defined:
@@ -224,17 +215,16 @@ def bootstrap(
     return Bootstrap(auroc, auprc)
 
 
-def interval(values: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float, int]:
+def interval(values: np.ndarray) -> tuple[float, float, int]:
     """Return the percentile interval of the resamples that have a value, and their number.
 
     Args:
-        values: of the resamples, ``(n_resamples,)``.
-        confidence: share of the resamples inside.
+        values: of the resamples, ``(n_resamples,)``, of which `CONFIDENCE` is inside.
     """
     defined = values[~np.isnan(values)]
     if not len(defined):
         return np.nan, np.nan, 0
-    tail = (1 - confidence) / 2
+    tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
     return float(low), float(high), len(defined)
 
@@ -247,12 +237,7 @@ def mean_of_defined(values: np.ndarray) -> np.ndarray:
 
 
 def brier(truth: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean squared distance of probabilities from labels; NaN where no row counts.
-
-    Args:
-        truth: 0, 1 or NaN, ``(N,)``.
-        probabilities: ``(N,)``.
-    """
+    """Mean squared distance of probabilities ``(N,)`` from labels; NaN where no row counts."""
     return float(mean_of_defined((probabilities - truth) ** 2))
 
 
@@ -280,16 +265,9 @@ class Reliability:
         return float(np.average(distance, weights=self.rows[filled]))
 
 
-def reliability(
-    truth: np.ndarray, probabilities: np.ndarray, bins: int = CALIBRATION_BINS
-) -> Reliability:
-    """Compare probabilities with frequencies.
-
-    Args:
-        truth: 0, 1 or NaN, ``(N,)``.
-        probabilities: ``(N,)`` from 0 to 1.
-        bins: number of bins.
-    """
+def reliability(truth: np.ndarray, probabilities: np.ndarray) -> Reliability:
+    """Compare probabilities ``(N,)`` with frequencies, in `CALIBRATION_BINS` bins."""
+    bins = CALIBRATION_BINS
     known = ~np.isnan(truth)
     truth, probabilities = truth[known], probabilities[known]
     bin_of = np.minimum((probabilities * bins).astype(int), bins - 1)

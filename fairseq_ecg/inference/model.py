@@ -91,15 +91,7 @@ class ECGModel(TrainedNetwork):
         Frames that are exactly zero, padded ones, do not count (fairseq_signals' ``embs.py``); a
         recording's embedding is the mean of those of its segments.
 
-        Args:
-            ecg: as for :meth:`predict`, and so are the others.
-            sample_rate: likewise.
-            leads: likewise.
-            units: likewise.
-            options: likewise.
-
-        Returns:
-            The embeddings.
+        It takes what :meth:`predict` takes.
 
         Raises:
             DataError: a recording cannot be used.
@@ -109,12 +101,6 @@ class ECGModel(TrainedNetwork):
 
     def predict_and_embed(self, ecg: ECG | NamedRecording) -> tuple[Prediction, Embeddings]:
         """Do both for a recording by one pass through the network; the numbers are the same.
-
-        Args:
-            ecg: the recording.
-
-        Returns:
-            What :meth:`predict` and :meth:`embed` return.
 
         Raises:
             DataError: the network predicts no labels, or the recording cannot be used.
@@ -140,13 +126,8 @@ class ECGModel(TrainedNetwork):
     ) -> Saliency:
         """Measure how much every moment of recordings counts for the network.
 
-        Args:
-            ecg: as for :meth:`predict`, and so are the others.
-            sample_rate: likewise.
-            leads: likewise.
-            units: likewise.
-            method: see :meth:`saliencies`.
-            options: likewise, but for ``batch_size``: 16.
+        It takes what :meth:`predict` takes; ``batch_size`` is 16, and ``method`` one of
+        :meth:`saliencies`.
 
         Returns:
             The saliency of every frame, and by :meth:`Saliency.on_signal` of every sample.
@@ -177,14 +158,6 @@ class ECGModel(TrainedNetwork):
     def export(self, path: str | os.PathLike, format: str | None = None, **options) -> None:
         """Write the network for other runtimes, see :func:`fairseq_ecg.inference.export.export`."""
         export(self, path, format, **options)
-
-    @torch.inference_mode()
-    def _probabilities_and_embeddings(
-        self, source: torch.Tensor, padding_mask: torch.Tensor | None
-    ) -> np.ndarray:
-        """``(B, C + D)`` float64."""
-        out = self._forward(source, padding_mask)
-        return np.concatenate([self._outputs(out), self._pooled(out)], axis=1)
 
     def _prediction(self, run: Run, values: np.ndarray, rules: Mapping[str, str]) -> Prediction:
         of_recordings = aggregate(values, run.recording_of, list(rules.values()))

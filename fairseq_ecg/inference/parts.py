@@ -69,7 +69,6 @@ def computed_in_parts(
     compute: Compute,
     *,
     strict: bool = False,
-    progress: bool | None = None,
 ) -> Iterator[Parts]:
     """Compute what is not there yet, let the caller put it together, and remove the parts.
 
@@ -79,7 +78,6 @@ def computed_in_parts(
         settings: says everything but the recordings that the results depend on.
         compute: of a part.
         strict: parts in which recordings were left out are computed again.
-        progress: whether to show a progress bar; None: where there is a terminal.
 
     Yields:
         The parts.
@@ -89,7 +87,7 @@ def computed_in_parts(
     """
     n_recordings, starts = len(recordings), range(0, len(recordings), RECORDINGS)
     with ledger(folder) as finished:
-        with progress_bar(n_recordings, "recordings", "recording", show=progress) as bar:
+        with progress_bar(n_recordings, "recordings", "recording") as bar:
             if len(starts) == 1 and finished.note(_name(0)) is None:
                 tables, errors = compute(recordings, bar)
                 parts = Parts(n_recordings, errors, lambda name: iter([tables[name]]))

@@ -76,7 +76,7 @@ class PreparedFiles:
 
     def segmented(
         self, preprocessing: Preprocessing, short: str = "error", **_
-    ) -> "SegmentedRecording":
+    ) -> SegmentedRecording:
         """Return the segments for a network, see :func:`segmented_recording`."""
         chunks = [
             recording_from_mat(read_mat(path, path, required=("feats", "curr_sample_rate")), path)
@@ -135,10 +135,26 @@ class PreparedInStore:
 
     def segmented(
         self, preprocessing: Preprocessing, short: str = "error", **_
-    ) -> "SegmentedRecording":
+    ) -> SegmentedRecording:
         """Return the segments for a network, see :func:`segmented_recording`."""
+        return segmented_recording(self._chunks(), self.numbers, preprocessing, short)
+
+    def read(self) -> ECG:
+        """Return the recording in standard deviations of each lead, NaN where no segment was.
+
+        A store does not hold what the samples were standardised by.
+        """
+        chunks = self._chunks()
+        where, rate, shape = chunks[0].where, chunks[0].sample_rate, chunks[0].feats.shape
+        for chunk in chunks:
+            if chunk.feats.shape != (len(LEADS), shape[1]):
+                raise DataError(f"{where}: segments of {chunk.feats.shape} and of {shape}")
+        signal = _joined([chunk.feats for chunk in chunks], self.numbers)
+        return ECG(where, signal, LEADS, rate, {UNIT: STANDARDISED})
+
+    def _chunks(self) -> list[Recording]:
         samples = self.store.read(self.segments, self.rows)
-        chunks = [
+        return [
             Recording(
                 f"{self.store.path}: {self.segments.paths[row].as_py()}",
                 one.numpy(),
@@ -146,20 +162,6 @@ class PreparedInStore:
             )
             for row, one in zip(self.rows.tolist(), samples, strict=True)
         ]
-        return segmented_recording(chunks, self.numbers, preprocessing, short)
-
-    def read(self) -> ECG:
-        """Return the recording in standard deviations of each lead, NaN where no segment was.
-
-        A store does not hold what the samples were standardised by.
-        """
-        samples = [one.numpy() for one in self.store.read(self.segments, self.rows)]
-        where = f"{self.store.path}: {self.segments.paths[int(self.rows[0])].as_py()}"
-        for segment in samples:
-            if segment.shape != (len(LEADS), samples[0].shape[1]):
-                raise DataError(f"{where}: segments of {segment.shape} and of {samples[0].shape}")
-        rate = float(self.segments.sample_rate[int(self.rows[0])])
-        return ECG(where, _joined(samples, self.numbers), LEADS, rate, {UNIT: STANDARDISED})
 
 
 def segmented_recording(

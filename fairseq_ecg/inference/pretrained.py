@@ -7,7 +7,9 @@ import json
 import os
 from collections.abc import Mapping
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from fairseq_ecg.compat.checkpoint import CheckpointError, damage_as_checkpoint_error
@@ -172,6 +174,9 @@ def _remote_code() -> str:
     )
 
 
+_CARD_LABELS = "## Labels\n\n| | label | over segments |\n|---|---|---|\n"
+
+
 def _card(model: TrainedNetwork) -> str:
     """Write the model card: what the model is, what it reads and what it predicts."""
     network, preprocessing = network_config(model.cfg), model.preprocessing
@@ -191,51 +196,18 @@ def _card(model: TrainedNetwork) -> str:
         ("standardised", _standardisation(preprocessing)),
         ("leads that are missing", preprocessing.missing_leads),
     ]
-    lines = [
-        "---",
-        "library_name: fairseq-ecg",
-        "pipeline_tag: feature-extraction",
-        "tags: [ecg, electrocardiogram, ecg-fm, wav2vec2]",
-        "---",
-        "",
-        f"# ECG model, {task}",
-        "",
-        "An encoder of 12-lead ECGs (ECG-FM, https://arxiv.org/abs/2408.05178), saved by "
-        "fairseq-ecg.",
-        "",
-        "| | |",
-        "|---|---|",
-        *(f"| {name} | {value} |" for name, value in rows),
-        "",
-        "## Use",
-        "",
-        "```python",
-        "import fairseq_ecg",
-        'model = fairseq_ecg.load_model("THIS FOLDER OR REPOSITORY")',
-        'model.embed("record.hea").table',
-    ]
-    if model.labels:
-        lines.append('model.predict("record.hea").table')
-    lines += [
-        "```",
-        "",
-        "Recordings are resampled, standardised and cut as the table says; an array needs "
-        "`sample_rate`, and `leads` unless it has the twelve in standard order.",
-        "",
-        "With Hugging Face, on prepared segments: "
-        f"`AutoModel{'ForSequenceClassification' if model.labels else ''}.from_pretrained(..., "
-        "trust_remote_code=True)`, which needs fairseq-ecg too.",
-        "",
-    ]
-    if model.labels:
-        lines += ["## Labels", "", "| | label | over segments |", "|---|---|---|"]
-        lines += [
-            f"| {number} | {label} | {model.aggregation[label]} |"
-            for number, label in enumerate(model.labels)
-        ]
-        lines.append("")
-    lines += ["Not a medical device: for research only.", ""]
-    return "\n".join(lines)
+    labels = "".join(
+        f"| {number} | {label} | {model.aggregation[label]} |\n"
+        for number, label in enumerate(model.labels)
+    )
+    text = (files("fairseq_ecg.inference") / "card.txt").read_text(encoding="utf-8")
+    return Template(text).substitute(
+        task=task,
+        table="\n".join(f"| {name} | {value} |" for name, value in rows),
+        predict='model.predict("record.hea").table\n' if labels else "",
+        auto_model="AutoModelForSequenceClassification" if labels else "AutoModel",
+        labels=f"{_CARD_LABELS}{labels}\n" if labels else "",
+    )
 
 
 def _standardisation(preprocessing: Preprocessing) -> str:

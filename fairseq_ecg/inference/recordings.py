@@ -1,4 +1,4 @@
-"""Recordings in whatever form a user has them."""
+"""Recordings, however a user has them: arrays, files, folders, tables, manifests, stores."""
 
 import logging
 import os
@@ -147,7 +147,7 @@ class _Segments:
 
 @dataclass(frozen=True)
 class Description:
-    """What the user says about recordings whose form does not say it.
+    """What the user says about recordings that do not say it themselves.
 
     Args:
         sample_rate: in Hz.
@@ -205,9 +205,9 @@ def _read_array_file(path: str, row: int | None, description: Description) -> EC
     require_file(path)
     with damage_as_data_error(path, ".npy file"):
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    if row is None:
-        return _ecg_of_array(np.array(array), description, path)
-    return _ecg_of_array(np.array(array[row]), description, f"{path}, recording {row}")
+    if row is not None:
+        array, path = array[row], f"{path}, recording {row}"
+    return _ecg_of_array(np.array(array), description, path)
 
 
 def _unusable(error: DataError) -> _InMillivolts:
@@ -220,24 +220,10 @@ def _of_array(array: np.ndarray, description: Description) -> _InMillivolts:
     return _InMillivolts(partial(_ecg_of_array, array, description, where))
 
 
-def _in_array_file(path: str, row: int | None, description: Description) -> _InMillivolts:
-    return _InMillivolts(partial(_read_array_file, path, row, description), (Path(path),))
-
-
 def _measured(path: str, description: Description) -> _InMillivolts:
     """Return the source in a file that says what was measured."""
-    return _InMillivolts(
-        partial(
-            read_ecg,
-            path,
-            format=description.format,
-            leads=description.leads,
-            sample_rate=description.sample_rate,
-            units=description.units,
-            gain=description.gain,
-            verify=description.verify,
-        )
-    )
+    given = {name: value for name, value in vars(description).items() if name != "split"}
+    return _InMillivolts(partial(read_ecg, path, **given))
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,8 +269,8 @@ def recordings_in(source, description: Description) -> list[NamedRecording]:
 
     Returns:
         The recordings in order; those of a folder in the order of their paths. Nothing of their
-        samples is read. Prepared segments are put together to recordings, which have the place of
-        their first.
+        samples is read. Prepared segments are put together to recordings, which have the position
+        of their first.
 
     Raises:
         DataError: nothing is there, or an array cannot be understood.
@@ -308,32 +294,25 @@ def _grouped(recordings: Iterator[NamedRecording]) -> Iterator[NamedRecording]:
 
     Whether files with numbers at their ends are segments, the first of a folder says.
     """
-    found: list[NamedRecording] = []
-    groups: dict[str, int] = {}
-    members: dict[int, dict[int, str]] = {}
+    found: dict[str | int, NamedRecording] = {}  # by the path of the whole, or by position
+    members: dict[str | int, dict[int, str]] = {}
     of_segments: dict[str, bool] = {}
-    for recording in recordings:
+    for key, recording in enumerate(recordings):
         path = recording.source.path if isinstance(recording.source, _OfFile) else ""
-        match = SEGMENT_FILE.search(path)
-        if match:
-            folder = os.path.dirname(path)
-            if folder not in of_segments:
-                of_segments[folder] = is_segment(variables_of(path))
-            if of_segments[folder]:
-                place = groups.setdefault(recording_of_segment(path), len(found))
-                if place == len(found):
-                    found.append(recording)
-                numbered = members.setdefault(place, {})
-                if int(match[1]) not in numbered:
-                    numbered[int(match[1])] = path
-                    continue
-        found.append(recording)
-    for place, recording in enumerate(found):
-        if place in members:
-            numbers = sorted(members[place])
-            paths = [members[place][number] for number in numbers]
-            name = recording_of_segment(str(recording.name))
-            yield NamedRecording(name, PreparedFiles(paths, numbers))
+        match, folder = SEGMENT_FILE.search(path), os.path.dirname(path)
+        if match and folder not in of_segments:
+            of_segments[folder] = is_segment(variables_of(path))
+        if match and of_segments[folder]:
+            whole, number = recording_of_segment(path), int(match[1])
+            if number not in members.setdefault(whole, {}):
+                members[whole][number] = path
+                key = whole
+        found.setdefault(key, recording)
+    for key, recording in found.items():
+        if key in members:
+            numbers = sorted(members[key])
+            source = PreparedFiles([members[key][number] for number in numbers], numbers)
+            yield NamedRecording(recording_of_segment(str(recording.name)), source)
         else:
             yield recording
 
@@ -370,7 +349,7 @@ def _is_frame(source: object) -> bool:
 
 
 def _is_array(items: Sequence) -> bool:
-    """Tell whether a list is an array written out, and not one of recordings."""
+    """Return whether a list is an array written out, and not one of recordings."""
     while isinstance(items, list | tuple) and items:
         items = items[0]
     return isinstance(items, int | float)
@@ -419,17 +398,17 @@ def _listed_in(path: str, description: Description) -> Iterator[NamedRecording]:
             yield from _in_table(table, path, os.path.dirname(path), description)
             return
     shape = _shape(path) if lower.endswith(".npy") else ()
-    if len(shape) > 2 and 0 not in shape:
-        for row in range(shape[0]):
-            yield NamedRecording(f"{path}[{row}]", _in_array_file(path, row, description))
-    elif shape:
-        yield NamedRecording(path, _in_array_file(path, None, description))
-    else:
+    if not shape:
         yield NamedRecording(path, _OfFile(path, description))
+        return
+    for row in range(shape[0]) if len(shape) > 2 and 0 not in shape else [None]:
+        name = path if row is None else f"{path}[{row}]"
+        read = partial(_read_array_file, path, row, description)
+        yield NamedRecording(name, _InMillivolts(read, (Path(path),)))
 
 
 def _shape(path: str) -> tuple[int, ...]:
-    """Return the shape of an ``.npy`` file on this machine; of none axes if it cannot be told."""
+    """Return the shape of an ``.npy`` file on this machine; of none axes if it cannot be read."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         return array.shape if array.dtype.itemsize else ()
@@ -464,17 +443,10 @@ def _in_manifest(path: str, description: Description) -> Iterator[NamedRecording
     description = Description(verify=description.verify)
     is_cmsc = _is_cmsc(_first_lines(path)[1:])
     manifest = read_cmsc_manifest(path) if is_cmsc else read_manifest(path)
-    for entry in (manifest[index] for index in range(len(manifest))):
-        if is_cmsc:
-            for number in entry.segments:
-                name = f"{entry.prefix}_{number}.{manifest.extension}"
-                yield _of_manifest(manifest.root, name, description)
-        else:
-            yield _of_manifest(manifest.root, entry.path, description)
-
-
-def _of_manifest(root: str, name: str, description: Description) -> NamedRecording:
-    return NamedRecording(name, _OfFile(os.path.join(root, name), description))
+    for index in range(len(manifest)):
+        for name in manifest.relative_files(index):
+            file = _OfFile(os.path.join(manifest.root, name), description)
+            yield NamedRecording(name, file)
 
 
 def _in_store(path: str, description: Description) -> Iterator[NamedRecording]:
@@ -545,13 +517,13 @@ def _in_table(
         )
     if table.empty:
         raise DataError(f"{where}: no recordings, the table has no rows")
-    for row, path in enumerate(table[PATH]):
-        place = f"{where}, row {row + 1}"
+    for row, path in enumerate(table[PATH], start=1):
+        line = f"{where}, row {row}"
         if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-            yield NamedRecording(place, _unusable(DataError(f"{place}: no path")))
+            yield NamedRecording(line, _unusable(DataError(f"{line}: no path")))
         elif folder is not None and is_url(path):
             fault = (
-                f"{place}: {path} is a URL, which is not fetched for a table that names it. Name "
+                f"{line}: {path} is a URL, which is not fetched for a table that names it. Name "
                 "URLs in the command, or give the table as a DataFrame"
             )
             yield NamedRecording(path, _unusable(DataError(fault)))
@@ -581,11 +553,10 @@ def _ecg_of_array(array: np.ndarray, description: Description, where: str) -> EC
     if description.sample_rate is None:
         raise DataError(f"{where}: say its sampling rate, sample_rate=500 for instance")
     leads = LEADS if description.leads is None else description.leads
-    names = {lead: standard_lead(lead) for lead in leads}
     unknown = [
         lead
-        for lead, name in names.items()
-        if name not in LEADS and name.upper() not in OTHER_LEADS
+        for lead in dict.fromkeys(leads)
+        if (name := standard_lead(lead)) not in LEADS and name.upper() not in OTHER_LEADS
     ]
     if unknown:
         raise DataError(
@@ -594,11 +565,6 @@ def _ecg_of_array(array: np.ndarray, description: Description, where: str) -> EC
     units = description.units
     if units is None and description.gain is None:
         units = "mV"
-    return ecg_from_array(
-        array,
-        leads=leads,
-        sample_rate=description.sample_rate,
-        units=units,
-        gain=description.gain,
-        where=where,
-    )
+    scale = {"units": units, "gain": description.gain}
+    rate = description.sample_rate
+    return ecg_from_array(array, leads=leads, sample_rate=rate, **scale, where=where)

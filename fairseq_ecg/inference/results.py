@@ -4,7 +4,7 @@ pandas is imported when a table is asked for as a DataFrame: to write the result
 takes columns alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 RECORDING, SEGMENT, FRAME = "recording", "segment", "frame"
 START, END = "start", "end"
-FACTS = (
-    "sample_rate",
-    "samples",
-    "segments",
-    "missing_leads",
-    "flat_leads",
-    "doubts",
-    "quality",
-    "quality_reasons",
-)
+FACTS: dict[str, Callable[[SegmentedRecording], float | str]] = {
+    "sample_rate": lambda found: found.sample_rate,
+    "samples": lambda found: found.n_samples,
+    "segments": lambda found: len(found.spans),
+    "missing_leads": lambda found: ", ".join(found.missing_leads),
+    "flat_leads": lambda found: ", ".join(found.flat_leads),
+    "doubts": lambda found: "; ".join(found.doubts),
+    "quality": lambda found: found.quality.score,
+    "quality_reasons": lambda found: found.quality.text,
+}
 """Columns that every table of recordings has before what the network says."""
 
 Columns = dict[str, Sequence]
@@ -85,18 +85,8 @@ class Run:
     def recordings(self) -> Columns:
         """Return the name of each recording and its `FACTS`."""
         used = [self.found[number] for number in self._used]
-        values = (
-            [found.sample_rate for found in used],
-            [found.n_samples for found in used],
-            [len(found.spans) for found in used],
-            [", ".join(found.missing_leads) for found in used],
-            [", ".join(found.flat_leads) for found in used],
-            ["; ".join(found.doubts) for found in used],
-            [found.quality.score for found in used],
-            [found.quality.text for found in used],
-        )
-        names = [self.names[number] for number in self._used]
-        return {RECORDING: names, **dict(zip(FACTS, values, strict=True))}
+        names = {RECORDING: [self.names[number] for number in self._used]}
+        return names | {name: [fact(one) for one in used] for name, fact in FACTS.items()}
 
     def segments(self) -> Columns:
         """Return of each segment the name of its recording, its number, start and end."""

@@ -84,9 +84,7 @@ def run_recordings(
         DataError: an option cannot have its value, or a recording cannot be used.
     """
     recordings = recordings_in(ecg, Description(sample_rate, leads, units, gain, format))
-    check_choice("on_error", on_error, ON_ERROR)
-    if batch_size < 1:
-        raise DataError(f"batch_size={batch_size}: must be positive")
+    check_batching(batch_size, on_error)
     if not 0 <= min_quality <= 1:
         raise DataError(f"min_quality={min_quality}: give a number from 0 to 1")
     run = Run([recording.name for recording in recordings])
@@ -132,6 +130,13 @@ def run_recordings(
         if batch:
             flush()
     return run
+
+
+def check_batching(batch_size: int, on_error: str = "raise") -> None:
+    """Raise DataError unless these options can have their values."""
+    check_choice("on_error", on_error, ON_ERROR)
+    if batch_size < 1:
+        raise DataError(f"batch_size={batch_size}: must be positive")
 
 
 def _checked(

@@ -86,7 +86,7 @@ class StoredModel:
         preprocessing: makes its preprocessing, given statistics of leads or None; raises DataError
             or CheckpointError if that cannot be known.
         labels: names of its labels, if they are stored with it.
-        label_file: what its labels were trained on, if it says so; opened by nobody.
+        label_file: what its labels were trained on, if it says so; never opened.
         aggregation: ``max`` or ``mean`` by label, if it is stored.
         scale: units of the targets, if it is a regression.
         num_updates: updates it was trained for.

@@ -10,7 +10,7 @@ from fairseq_ecg.errors import DataError
 LABEL, THRESHOLD = "label", "threshold"
 
 DEFAULT = 0.5
-"""Of labels for which nobody chose another."""
+"""Of labels for which no other is chosen."""
 
 
 def thresholds_of(labels: Sequence[str], given: float | Path) -> dict[str, float]:

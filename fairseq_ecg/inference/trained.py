@@ -135,15 +135,7 @@ class TrainedNetwork:
     def embeddings(
         self, source: torch.Tensor, padding_mask: torch.Tensor | None = None
     ) -> np.ndarray:
-        """Encode prepared segments, see :meth:`embed`.
-
-        Args:
-            source: as for :meth:`probabilities`.
-            padding_mask: likewise.
-
-        Returns:
-            ``(B, D)`` float32.
-        """
+        """Encode prepared segments, as :meth:`probabilities` takes them, to ``(B, D)`` float32."""
         return self._pooled(self._forward(source, padding_mask))
 
     @torch.inference_mode()

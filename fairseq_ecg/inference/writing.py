@@ -22,16 +22,16 @@ Tables = Callable[[], Iterator[Table]]
 """Yields the parts of a table, as often as it is called."""
 
 
-def check_form(path: Path, *, arrays: bool) -> None:
+def check_file_format(path: Path, *, arrays: bool) -> None:
     """Raise DataError where the extension is not one that can be written.
 
     Args:
         path: file to be written.
         arrays: whether ``.npy`` is one.
     """
-    forms = [CSV, TSV, PARQUET, *([NPY] if arrays else [])]
-    if path.suffix.lower() not in forms:
-        raise DataError(f"{path}: of no known form. Let its name end with {', '.join(forms)}")
+    formats = [CSV, TSV, PARQUET, *([NPY] if arrays else [])]
+    if path.suffix.lower() not in formats:
+        raise DataError(f"{path}: of no known format. Let its name end with {', '.join(formats)}")
 
 
 def write_table(path: Path, tables: Tables, n_keys: int) -> list[Path]:

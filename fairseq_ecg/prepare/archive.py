@@ -95,6 +95,8 @@ def prepare_signals(
     """
     folder = folder.absolute()
     manifest = (manifest or folder / "manifest.csv").absolute()
+    labels_path = labels_path or folder / "labels" / f"labels{suffix}.csv"
+    run = _Run(source, folder, settings, suffix, labels_path)
     records = read_records(folder / "records.csv")
     with locked(folder / "signals", wait=False):
         folders = [folder, *(folder / stage for stage in STAGES)]
@@ -102,30 +104,28 @@ def prepare_signals(
         records.insert(0, "idx", allot_ids(manifest, records))
         records = _of_datasets(records, datasets, folder / "records.csv")
         with Journal(folder / JOURNAL, settings.fingerprint(), again) as journal:
-            failures = _prepare(source, folder, settings, records, journal, strict)
+            failures = run.prepare(records, journal, strict)
             remove_unfinished(*folders)  # of workers that outlived an earlier run
             journal.tidy()
             positions = {idx: position for idx, (_, position) in journal.positions().items()}
             failed = {failure.idx: failure for failure in failures}
             prepared = records[~records["idx"].isin(failed)]
             positions = [positions[idx] for idx in prepared["idx"]]
-            labels_path = labels_path or folder / "labels" / f"labels{suffix}.csv"
-            tables = _Tables(source, folder, settings, suffix, labels_path)
-            quarantine = tables.write_quarantine(records, failed)
+            quarantine = run.write_quarantine(records, failed)
             if not positions:
                 raise DataError(f"none of {len(records)} records can be used: {failures[0].reason}")
             found = _read_journal(journal, positions)
-            summary = tables.write_summary(records, prepared, found)
-            doubts = tables.write_doubts(prepared, found)
-            _remove_stale_files(folder, settings, records, prepared, found)
+            summary = run.write_summary(records, prepared, found)
+            doubts = run.write_doubts(prepared, found)
+            run.remove_stale_files(records, prepared, found)
             prepared = prepared.reset_index(drop=True)
             located = [source.locate(path) for path in prepared["path"]]
-            if "org" not in settings.skip or not tables.path("meta").is_file():
-                tables.write_meta(prepared, located, found)
+            if "org" not in settings.skip or not run.path("meta").is_file():
+                run.write_meta(prepared, located, found)
                 if found.tables:
-                    tables.write_others(journal, prepared, positions)
+                    run.write_others(journal, prepared, positions)
             if "segmented" not in settings.skip:
-                tables.write_segmented(prepared, found)
+                run.write_segmented(prepared, found)
         size = found.meta[["sample_rate", "sample_size"]]
         ids = prepared[["idx", "source", "save_file"]].assign(source_path=located)
         enter_prepared(manifest, pd.concat([ids, size], axis=1))
@@ -148,69 +148,6 @@ def _rows(records: pd.DataFrame) -> Iterator[dict[str, Any]]:
         yield dict(zip(names, values, strict=True))
 
 
-def _prepare(
-    source: Source,
-    folder: Path,
-    settings: Settings,
-    records: pd.DataFrame,
-    journal: Journal,
-    strict: bool,
-) -> list[Outcome]:
-    """Prepare what the journal does not have; return what could not be prepared."""
-    done = _done(folder, settings, records, journal, source.verify)
-    checksums: dict[int, str] = {}
-
-    def arguments() -> Iterator[tuple]:
-        for row in _rows(records):
-            if row["idx"] not in done:
-                checksums[row["idx"]] = checksum(row)
-                yield source, settings, folder, row
-
-    failures = []
-    with progress_bar(
-        len(records), f"{source.name}: signals", "record", show=True, initial=len(done)
-    ) as bar:
-        for outcome in in_parallel(prepare_record, arguments()):
-            checked = checksums.pop(outcome.idx)
-            if outcome.reason:
-                if strict:
-                    raise DataError(outcome.reason)
-                failures.append(outcome)
-            else:
-                journal.add(outcome.idx, checked, outcome.entry)
-            bar.update()
-    return failures
-
-
-def _done(
-    folder: Path, settings: Settings, records: pd.DataFrame, journal: Journal, verify: bool
-) -> frozenset[int]:
-    """Ids of records that need not be prepared: all their files are there, and verified."""
-    positions = journal.positions()
-    if not positions:
-        return frozenset()
-    names = {
-        stage: frozenset(os.listdir(folder / stage)) if (folder / stage).is_dir() else frozenset()
-        for stage in STAGES
-        if settings.written(stage)
-    }
-    rows = (row for row in _rows(records) if positions.get(row["idx"], ("",))[0] == checksum(row))
-    done = []
-    while part := list(islice(rows, _ROWS_AT_ONCE)):
-        entries = journal.entries(positions[row["idx"]][1] for row in part)
-        for row, entry in zip(part, entries, strict=True):
-            save_file = row["save_file"]
-            files = {stage: [save_file] for stage in names}
-            if "segmented" in names:
-                files["segmented"] = [
-                    segment_file(save_file, i) for i in range(entry["n_segments"])
-                ]
-            is_verified = entry.get("verified", False) or not verify
-            if is_verified and all(names[stage].issuperset(files[stage]) for stage in names):
-                done.append(row["idx"])
-    return frozenset(done)
-
-
 @dataclass(frozen=True)
 class _Found:
     """What the journal says of the prepared records, a row for each.
@@ -229,12 +166,7 @@ class _Found:
 
 
 def _read_journal(journal: Journal, positions: list[int]) -> _Found:
-    groups: dict[str, list[pd.DataFrame]] = {
-        "counts": [],
-        "size": [],
-        "metadata": [],
-        "features": [],
-    }
+    groups: dict[str, list] = {name: [] for name in ("counts", "size", "metadata", "features")}
     single, tables, doubts, n_read = [], False, {}, 0
     entries = journal.entries(positions)
     while part := list(islice(entries, _ROWS_AT_ONCE)):
@@ -262,14 +194,67 @@ def _read_journal(journal: Journal, positions: list[int]) -> _Found:
 
 
 @dataclass(frozen=True)
-class _Tables:
-    """Writes the tables of one run."""
+class _Run:
+    """Prepares the records of an archive, and writes its tables."""
 
     source: Source
     folder: Path
     settings: Settings
     suffix: str
     labels_path: Path
+
+    def prepare(self, records: pd.DataFrame, journal: Journal, strict: bool) -> list[Outcome]:
+        """Prepare what the journal does not have; return what could not be prepared."""
+        done = self._done(records, journal)
+        checksums: dict[int, str] = {}
+
+        def arguments() -> Iterator[tuple]:
+            for row in _rows(records):
+                if row["idx"] not in done:
+                    checksums[row["idx"]] = checksum(row)
+                    yield self.source, self.settings, self.folder, row
+
+        failures = []
+        with progress_bar(
+            len(records), f"{self.source.name}: signals", "record", show=True, initial=len(done)
+        ) as bar:
+            for outcome in in_parallel(prepare_record, arguments()):
+                checked = checksums.pop(outcome.idx)
+                if outcome.reason:
+                    if strict:
+                        raise DataError(outcome.reason)
+                    failures.append(outcome)
+                else:
+                    journal.add(outcome.idx, checked, outcome.entry)
+                bar.update()
+        return failures
+
+    def _done(self, records: pd.DataFrame, journal: Journal) -> frozenset[int]:
+        """Ids of records that need not be prepared: all their files are there, and verified."""
+        positions = journal.positions()
+        if not positions:
+            return frozenset()
+        names = {
+            stage: frozenset(os.listdir(path) if (path := self.folder / stage).is_dir() else ())
+            for stage in STAGES
+            if self.settings.written(stage)
+        }
+        rows = (
+            row for row in _rows(records) if positions.get(row["idx"], ("",))[0] == checksum(row)
+        )
+        done = []
+        while part := list(islice(rows, _ROWS_AT_ONCE)):
+            entries = journal.entries(positions[row["idx"]][1] for row in part)
+            for row, entry in zip(part, entries, strict=True):
+                save_file = row["save_file"]
+                files = {stage: [save_file] for stage in names}
+                if "segmented" in names:
+                    numbers = range(entry["n_segments"])
+                    files["segmented"] = [segment_file(save_file, i) for i in numbers]
+                is_verified = entry.get("verified", False) or not self.source.verify
+                if is_verified and all(names[stage].issuperset(files[stage]) for stage in names):
+                    done.append(row["idx"])
+        return frozenset(done)
 
     def path(self, name: str) -> Path:
         return self.folder / f"{name}{self.suffix}.csv"
@@ -335,16 +320,13 @@ class _Tables:
 
     def write_quarantine(self, records: pd.DataFrame, failed: dict[int, Outcome]) -> pd.DataFrame:
         """Write ``quarantine.csv``, or remove that of an earlier run."""
-        rows = [
-            {
-                "source": row["source"],
-                "record": row["path"],
-                "reason": in_one_line(failed[row["idx"]].reason),
-                "step": failed[row["idx"]].step,
-            }
-            for row in _rows(records[records["idx"].isin(failed)])
-        ]
-        table = pd.DataFrame(rows, columns=["source", "record", "reason", "step"])
+        columns = ["source", "record", "reason", "step"]
+        rows = []
+        for row in _rows(records[records["idx"].isin(failed)]):
+            outcome = failed[row["idx"]]
+            reason = in_one_line(outcome.reason)
+            rows.append((row["source"], row["path"], reason, outcome.step))
+        table = pd.DataFrame(rows, columns=columns)
         self._write_or_remove("quarantine", table)
         return table
 
@@ -352,7 +334,7 @@ class _Tables:
         """Write ``doubts.csv``, or remove that of an earlier run; they are found in ``org``."""
         doubtful = _rows(prepared.iloc[list(found.doubts)])
         rows = [
-            {"source": row["source"], "record": row["path"], "doubt": doubt}
+            (row["source"], row["path"], doubt)
             for row, doubts in zip(doubtful, found.doubts.values(), strict=True)
             for doubt in doubts
         ]
@@ -388,22 +370,22 @@ class _Tables:
         self._write("summary", table)
         return table
 
-
-def _remove_stale_files(
-    folder: Path, settings: Settings, records: pd.DataFrame, prepared: pd.DataFrame, found: _Found
-) -> None:
-    """Remove what an earlier run, with other settings or files, left of these records."""
-    n_segments = dict(zip(prepared["save_file"], found.counts["n_segments"], strict=True))
-    for stage in ("org", "preprocessed"):
-        if settings.written(stage):
-            for save_file in set(records["save_file"]) - n_segments.keys():
-                (folder / stage / save_file).unlink(missing_ok=True)
-    if "segmented" in settings.skip or not (folder / "segmented").is_dir():
-        return
-    recordings = frozenset(records["save_file"])
-    for name in os.listdir(folder / "segmented"):
-        save_file = recording_of_segment(name)
-        if save_file in recordings:
-            i = int(name[len(save_file) - len(".mat") + 1 : -len(".mat")])
-            if i >= n_segments.get(save_file, 0):
-                (folder / "segmented" / name).unlink()
+    def remove_stale_files(
+        self, records: pd.DataFrame, prepared: pd.DataFrame, found: _Found
+    ) -> None:
+        """Remove what an earlier run, with other settings or files, left of these records."""
+        n_segments = dict(zip(prepared["save_file"], found.counts["n_segments"], strict=True))
+        for stage in ("org", "preprocessed"):
+            if self.settings.written(stage):
+                for save_file in set(records["save_file"]) - n_segments.keys():
+                    (self.folder / stage / save_file).unlink(missing_ok=True)
+        segmented = self.folder / "segmented"
+        if "segmented" in self.settings.skip or not segmented.is_dir():
+            return
+        recordings = frozenset(records["save_file"])
+        for name in os.listdir(segmented):
+            save_file = recording_of_segment(name)
+            if save_file in recordings:
+                i = int(name[len(save_file) - len(".mat") + 1 : -len(".mat")])
+                if i >= n_segments.get(save_file, 0):
+                    (segmented / name).unlink()

@@ -63,7 +63,7 @@ def write_identification_manifests(
     table["patient"], patients = pd.factorize(table["patient"])
 
     recordings = table.sort_values("segment", kind="stable").drop_duplicates("stem").sort_index()
-    recordings["place"] = recordings.groupby("patient").cumcount()
+    recordings["position"] = recordings.groupby("patient").cumcount()
     several = recordings.groupby("patient").size().sort_index().to_numpy() > 1
     drawn = np.random.default_rng(seed).random(len(patients)) < valid_fraction
     in_valid = drawn & several
@@ -71,8 +71,8 @@ def write_identification_manifests(
     of_valid = recordings[in_valid[recordings["patient"]]]
     members = {
         "train": table[~in_valid[table["patient"]]],
-        "valid_gallery": of_valid[of_valid["place"] == 0],
-        "valid_probe": of_valid[of_valid["place"] == 1].sort_values("patient"),
+        "valid_gallery": of_valid[of_valid["position"] == 0],
+        "valid_probe": of_valid[of_valid["position"] == 1].sort_values("patient"),
     }
     number_of = np.where(in_valid, np.cumsum(in_valid), np.cumsum(~in_valid)) - 1
     common = common_root(table["path"])

@@ -17,6 +17,7 @@ from fairseq_ecg.data.tables import (
     line_of,
     read_in_parts,
     read_table,
+    repetitions,
     truth_of,
     whole_numbers,
     writing,
@@ -84,8 +85,7 @@ class LabelCounts:
         codes, found = pd.factorize(splits)
         for code, split in enumerate(found):
             of_split = values[codes == code]
-            none = np.zeros(len(self.names))
-            self._sums[split] = self._sums.get(split, none) + of_split.sum(axis=0)
+            self._sums[split] = self._sums.get(split, 0.0) + of_split.sum(axis=0)
             self._rows[split] = self._rows.get(split, 0) + len(of_split)
             self._whole = self._whole and bool(((of_split == 0) | (of_split == 1)).all())
 
@@ -243,22 +243,21 @@ def prepare_labels(
         # As in fairseq_signals' file: for pandas, integers beside missing values are floats.
         missing = not labelled[meta_idx].all()
         counts.write(output, as_floats="f" in kinds or ("i" in kinds and missing))
-    _write_arguments(
-        output / "prepare_clf_labels_args.yaml",
-        output_dir=output,
-        labels=labels,
-        meta_splits=meta_splits,
-        segmented_splits=segmented_splits,
-        labeled_meta_splits_save_file=labeled_meta_splits,
-        labeled_segmented_splits_save_file=labeled_segmented_splits,
-        columns=columns,
-    )
-    for source, chosen in (
-        (meta_splits, labeled_meta_splits),
-        (segmented_splits, labeled_segmented_splits),
-    ):
-        if chosen is not None:
-            _write_labelled_rows(source, chosen, labelled)
+    files = {
+        "output_dir": output,
+        "labels": labels,
+        "meta_splits": meta_splits,
+        "segmented_splits": segmented_splits,
+        "labeled_meta_splits_save_file": labeled_meta_splits,
+        "labeled_segmented_splits_save_file": labeled_segmented_splits,
+    }
+    arguments = {name: path if path is None else str(path) for name, path in files.items()}
+    arguments["columns"] = columns if columns is None else list(map(str, columns))
+    write_file(output / "prepare_clf_labels_args.yaml", yaml.safe_dump(arguments, sort_keys=False))
+    if labeled_meta_splits is not None:
+        _write_labelled_rows(meta_splits, labeled_meta_splits, labelled)
+    if labeled_segmented_splits is not None:
+        _write_labelled_rows(segmented_splits, labeled_segmented_splits, labelled)
     unlabelled = meta_idx[~labelled[meta_idx]]
     return LabelSummary(
         names=names,
@@ -311,14 +310,8 @@ def _distinct_keys(path: Path, key: str) -> pd.Series:
     keys = read_table(path, [key])[key]
     if key == "idx":
         keys = pd.Series(whole_numbers(keys, f"{path}: idx"), index=keys.index)
-    twice = keys.duplicated().to_numpy()
-    if twice.any():
-        row = int(twice.argmax())
-        first = int(keys.eq(keys.iloc[row]).to_numpy().argmax())
-        raise DataError(
-            f"{path}, line {line_of(row)}: {key} {keys.iloc[row]} is already in line "
-            f"{line_of(first)}"
-        )
+    for fault in repetitions(keys.to_frame(key), key, path).values():
+        raise DataError(fault)
     return keys
 
 
@@ -336,11 +329,10 @@ def _values(part: pd.DataFrame, path: Path) -> np.ndarray:
     values = np.empty(part.shape)
     for i, name in enumerate(part):
         column = part[name]
+        numbers = pd.to_numeric(column, errors="coerce").astype(float)
         if not is_numeric_dtype(column):
             truth = truth_of(column).astype(float)
-            numbers = truth.where(truth.notna(), pd.to_numeric(column, errors="coerce"))
-        else:
-            numbers = column.astype(float)
+            numbers = truth.where(truth.notna(), numbers)
         wrong = (column.notna() & ~numbers.between(0, 1)).to_numpy()
         if wrong.any():
             row = int(wrong.argmax())
@@ -351,18 +343,6 @@ def _values(part: pd.DataFrame, path: Path) -> np.ndarray:
             )
         values[:, i] = numbers
     return values
-
-
-def _write_arguments(path: Path, **arguments) -> None:
-    """Write how the labels were made: text, lists of text and nulls, nothing to be trusted."""
-    plain = {name: _plain(value) for name, value in arguments.items()}
-    write_file(path, yaml.safe_dump(plain, sort_keys=False))
-
-
-def _plain(value: object) -> str | list[str] | None:
-    if value is None:
-        return None
-    return str(value) if isinstance(value, Path) else [str(part) for part in value]
 
 
 def _write_labelled_rows(source: Path, chosen: Path, labelled: np.ndarray) -> None:

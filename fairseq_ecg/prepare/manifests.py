@@ -306,14 +306,13 @@ def _pairs(lines: Lines, extension: str, consecutive: bool) -> Iterator[str]:
         numbers.setdefault(stem, []).append(number)
         size_of[stem] = n_samples  # fairseq_signals takes that of the last
     for stem, found in numbers.items():
-        found.sort()
-        i = 0
-        while i + 1 < len(found):
-            if consecutive and found[i + 1] != found[i] + 1:
-                i += 1
+        first = None
+        for number in sorted(found):
+            if first is None or (consecutive and number != first + 1):
+                first = number
                 continue
-            yield cmsc_row(stem, size_of[stem], found[i], found[i + 1])
-            i += 2
+            yield cmsc_row(stem, size_of[stem], first, number)
+            first = None
 
 
 def segment_of(name: str, manifest: Path, extension: str = "mat") -> tuple[str, int]:

@@ -133,27 +133,15 @@ def _members(manifests: Path) -> Iterator[_Member]:
             f"{manifests}: holds no manifests. Give the folder of train.tsv, valid.tsv, ..."
         )
     for path in paths:
-        split = path.stem
-        if _is_cmsc(path):
-            manifest = read_cmsc_manifest(path)
-            n_segments = 0
-            for entry in (manifest[i] for i in range(len(manifest))):
-                for segment in entry.segments:
-                    name = f"{entry.prefix}_{segment}.{manifest.extension}"
-                    yield _Member(
-                        split,
-                        manifest.root,
-                        name,
-                        path,
-                        entry.line,
-                        entry.n_samples,
-                        n_segments // 2,
-                    )
-                    n_segments += 1
-        else:
-            manifest = read_manifest(path)
-            for entry in (manifest[i] for i in range(len(manifest))):
-                yield _Member(split, manifest.root, entry.path, path, entry.line, entry.n_samples)
+        is_cmsc = _is_cmsc(path)
+        manifest = read_cmsc_manifest(path) if is_cmsc else read_manifest(path)
+        number = count()
+        for index in range(len(manifest)):
+            entry = manifest[index]
+            for name in manifest.relative_files(index):
+                pair = next(number) // 2 if is_cmsc else None
+                at = path, entry.line
+                yield _Member(path.stem, manifest.root, name, *at, entry.n_samples, pair)
 
 
 def _is_cmsc(path: Path) -> bool:
@@ -214,9 +202,8 @@ class _Run:
 
     def _take_up(self, where: str, shards: object, tables: object) -> None:
         """Go on behind the shards of an interrupted run, once they are known to be there."""
-        if not (
-            isinstance(shards, list) and isinstance(tables, list) and len(shards) == len(tables)
-        ):
+        are_lists = isinstance(shards, list) and isinstance(tables, list)
+        if not are_lists or len(shards) != len(tables):
             raise DataError(f"{where}: does not have a table for each shard")
         for content in shards:
             shard = Shard.from_content(content, where)
@@ -252,29 +239,20 @@ class _Run:
 
     def files(self) -> pa.Table:
         """What is known of every file that is stored, published or not."""
-        tables = [
-            read_table(
-                (self.store / name).read_bytes(), FILES, str(self.store / name), _remedy(self.store)
-            )
-            for name in self._tables
-        ]
         names = [name for name in self.index.column_names if name not in PLACES]
-        return pa.concat_tables(
-            [self.index.select(names), *tables],
-            promote_options="permissive",
-        )
+        tables = [self.index.select(names)]
+        for path in (self.store / name for name in self._tables):
+            tables.append(read_table(path.read_bytes(), FILES, str(path), _remedy(self.store)))
+        return pa.concat_tables(tables, promote_options="permissive")
 
     def add_files(self, members: Sequence[_Member]) -> None:
         """Store the files of segments that are not stored yet."""
         table = self.files()
         stored = set(zip(table["root"].to_pylist(), table["path"].to_pylist(), strict=True))
-        lacking = {
-            (member.root, member.path): member
-            for member in members
-            if (member.root, member.path) not in stored
-        }
+        members_by_file = {(member.root, member.path): member for member in members}
+        lacking = [member for file, member in members_by_file.items() if file not in stored]
         new = _NewShard()
-        for member in progress_bar(lacking.values(), "pack", "segment", show=True):
+        for member in progress_bar(lacking, "pack", "segment", show=True):
             new.add(member, self.dtype)
             if new.n_bytes >= self.shard_bytes:
                 self._write(new)
@@ -284,13 +262,9 @@ class _Run:
 
     def _write(self, new: "_NewShard") -> None:
         """Write a shard, and note that it is there."""
-        number = len(self.shards)
-        taken = self._taken()
-        name = next(
-            name
-            for name in (f"shard-{i:06d}" for i in count(number))
-            if not {f"{name}.npy", f"{name}.parquet"} & taken
-        )
+        number, taken = len(self.shards), self._taken()
+        names = (f"shard-{i:06d}" for i in count(number))
+        name = next(one for one in names if not {f"{one}.npy", f"{one}.parquet"} & taken)
         with open_replacing(self.store / f"{name}.npy", "wb") as file:
             file.write(npy_header((new.n_values,), new.samples[0].dtype))
             start = file.tell()
@@ -305,7 +279,6 @@ class _Run:
             pyarrow.parquet.write_table(_table(rows), unfinished)
         self.shards.append(shard)
         self._tables.append(name)
-        new = self.shards[self.n_old :]
         pending = {
             "fingerprint": self._fingerprint,
             "shards": [asdict(shard) for shard in self.shards[self.n_old :]],
@@ -392,13 +365,12 @@ class _NewShard:
             "sample_rate": recording.sample_rate,
             "crc32": checksum(samples),
             "finite": is_finite(samples),
-            "idx": read_integer(mat, "idx", where) if "idx" in mat else None,
-            "patient_id": (read_integer(mat, "patient_id", where) if "patient_id" in mat else None),
         }
+        for name in ("idx", "patient_id"):
+            row[name] = read_integer(mat, name, where) if name in mat else None
         if steps is not None:
             row["steps"] = steps
-        row |= _lists(mat, where)
-        self.rows.append(row)
+        self.rows.append(row | _lists(mat, where))
         rest, position, is_compressed = without_variable(content, "feats") or (None, None, None)
         self.variables.append(
             {
@@ -449,20 +421,20 @@ def _index_rows(members: Sequence[_Member], index: pa.Table, files: pa.Table) ->
     keys = zip(files["root"].to_pylist(), files["path"].to_pylist(), strict=True)
     row_of = {key: row for row, key in enumerate(keys)}
     rows = files.take([row_of[member.root, member.path] for member in members])
-    places = {name: [None] * len(members) for name in PLACES}
+    columns = {name: [None] * len(members) for name in PLACES}
     for split in dict.fromkeys(member.split for member in members):
         old = index.filter(pyarrow.compute.equal(index["split"], split))
         own = [row for row, member in enumerate(members) if member.split == split]
         pairs = _pairs([members[row] for row in own])
         first_item, first_pair = _next(old["item"]), _next(old["pair"])
         for item, (row, (pair, position, size)) in enumerate(zip(own, pairs, strict=True)):
-            places["split"][row] = split
-            places["item"][row] = first_item + item
-            places["pair"][row] = -1 if pair < 0 else first_pair + pair
-            places["position"][row] = position
-            places["pair_samples"][row] = size
+            columns["split"][row] = split
+            columns["item"][row] = first_item + item
+            columns["pair"][row] = -1 if pair < 0 else first_pair + pair
+            columns["position"][row] = position
+            columns["pair_samples"][row] = size
     for name, kind in PLACES.items():
-        rows = rows.append_column(name, pa.array(places[name], kind))
+        rows = rows.append_column(name, pa.array(columns[name], kind))
     return rows
 
 

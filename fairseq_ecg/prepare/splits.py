@@ -177,11 +177,8 @@ class Division:
                 f"splits ({', '.join(self.labels)}): give one for each (what is missing to 1 is "
                 "a fraction more)"
             )
-        if self.strategy == "grouped_temporal" and self.filter_strategy not in (
-            True,
-            False,
-            *self.labels,
-        ):
+        filters = (True, False, *self.labels)
+        if self.strategy == "grouped_temporal" and self.filter_strategy not in filters:
             raise DataError(
                 f"filter strategy {self.filter_strategy!r}: give true, false, or one of the "
                 f"splits {', '.join(self.labels)}"
@@ -300,20 +297,18 @@ class Division:
             _drop(dropped, f"{self.split_column} is of no split", kept)
             return table[kept].assign(split=splits[kept])
         if self.strategy == "random":
-            drawn = np.random.default_rng(self.seed).permutation(len(table))
-            return table.assign(split=_in_blocks(drawn, self.fractions, self.labels))
-        if self.strategy == "grouped":
-            codes, groups = pd.factorize(table[grouped_by], sort=True)
-            drawn = _draw_groups(len(groups), self.fractions, self.labels, self.seed)
-            return table.assign(split=drawn[codes])
-        if self.strategy == "stratified":
-            holds = _labels_of(table, self.stratify_by)
-            codes = np.arange(len(table))
+            order = np.random.default_rng(self.seed).permutation(len(table))
+            return table.assign(split=_in_blocks(order, self.fractions, self.labels))
+        if self.strategy in ("grouped", "stratified"):
+            codes, n_groups = np.arange(len(table)), len(table)
             if grouped_by is not None:
                 codes, groups = pd.factorize(table[grouped_by], sort=True)
-                holds = _any_of_group(holds, codes, len(groups))
-            drawn = _draw_stratified(holds, self.fractions, self.labels, self.seed)
-            return table.assign(split=drawn[codes])
+                n_groups = len(groups)
+            how = self.fractions, self.labels, self.seed
+            if self.strategy == "grouped":
+                return table.assign(split=_draw_groups(n_groups, *how)[codes])
+            holds = _any_of_group(_labels_of(table, self.stratify_by), codes, n_groups)
+            return table.assign(split=_draw_stratified(holds, *how)[codes])
         table = self._by_date(table)
         if self.strategy == "grouped_temporal":
             table = self._by_group(table, dropped)
@@ -424,7 +419,8 @@ def write_splits(
         raise DataError(f"{source}: {error}") from None
     with writing(processed_root / f"meta{suffix}.csv", table.columns) as append:
         append(table)
-    recordings = _counts(table["split"], division.labels)
+    counts = table["split"].value_counts()
+    recordings = {label: int(counts.get(label, 0)) for label in division.labels}
     dates = {}
     if division.date_column is not None:
         ends = table.groupby("split")[division.date_column].agg(["first", "last"])
@@ -444,11 +440,6 @@ def write_splits(
             segments.update(joined["split"])
     segments_by_split = {label: segments[label] for label in recordings}
     return SplitSummary(recordings, segments_by_split, dropped, dates)
-
-
-def _counts(splits: pd.Series, labels: Sequence[str]) -> dict[str, int]:
-    counts = splits.value_counts()
-    return {label: int(counts.get(label, 0)) for label in labels}
 
 
 def _drop(dropped: Counter[str], reason: str, kept: np.ndarray) -> None:
@@ -551,41 +542,34 @@ def _draw_stratified(
 
 def _by_value(values: pd.Series, labels: Sequence[str], wanted: Sequence[str] | None) -> np.ndarray:
     """Return the split whose values hold each of ``values``, or None."""
-    splits = np.full(len(values), None, dtype=object)
     distinct = values.dropna().unique()
     split_of: dict[object, str] = {}
     for label, text in zip(labels, wanted or labels, strict=True):
-        for value in distinct:
-            if not _matches(value, text):
-                continue
-            if value in split_of:
-                raise DataError(
-                    f"{values.name} {value} is wanted in both {split_of[value]} and {label}"
-                )
-            split_of[value] = label
-        if label not in split_of.values():
+        matching = [value for value in distinct if _matches(value, text)]
+        if not matching:
             raise DataError(
                 f"no {values.name} is {text}, wanted for the split {label} "
                 f"(it holds {', '.join(map(str, distinct[:10]))}): name values that there are, or "
                 "leave the split out (--split-labels)"
             )
-    mapped = values.map(split_of)
-    present = mapped.notna().to_numpy()
-    splits[present] = mapped.to_numpy()[present]
-    return splits
+        for value in matching:
+            if value in split_of:
+                raise DataError(
+                    f"{values.name} {value} is wanted in both {split_of[value]} and {label}"
+                )
+            split_of[value] = label
+    return np.array([split_of.get(value) for value in values], dtype=object)
 
 
 def _matches(value: object, wanted: str) -> bool:
     """Say whether a value is what is wanted: ``1-8``, ``9|10``, or a text."""
-    for part in wanted.split("|"):
+
+    def is_part(part: str) -> bool:
         bounds = re.fullmatch(r"(\d+)-(\d+)", part)
         try:
-            number = float(value)
-            low, high = map(float, bounds.groups()) if bounds else (float(part), float(part))
+            low, high = map(float, bounds.groups() if bounds else (part, part))
+            return low <= float(value) <= high
         except ValueError:
-            if str(value) == part:
-                return True
-        else:
-            if low <= number <= high:
-                return True
-    return False
+            return str(value) == part
+
+    return any(map(is_part, wanted.split("|")))

@@ -8,6 +8,7 @@ import io
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -209,8 +210,7 @@ def _org(
         }
         if settings.written("org"):
             write_mat(path, variables)
-        metadata = {key: value for key, value in ecg.metadata.items() if key != DOUBTS}
-        metadata, tables = _split_tables(metadata)
+        metadata, tables = _split_tables(ecg.metadata)
         doubts = list(ecg.doubts)
     else:
         if "preprocessed" in settings.skip:
@@ -256,14 +256,13 @@ def _number(value: float) -> int | float:
 
 
 def _split_tables(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[dict]]]:
-    """Part metadata into columns and tables, in types that JSON has."""
+    """Part metadata but for doubts into columns and tables, in types that JSON has."""
     columns, tables = {}, {}
     for name, value in metadata.items():
         if isinstance(value, pd.DataFrame):
-            tables[name] = [
-                {key: _plain(cell) for key, cell in row.items()} for row in value.to_dict("records")
-            ]
-        else:
+            rows = value.to_dict("records")
+            tables[name] = [{key: _plain(cell) for key, cell in row.items()} for row in rows]
+        elif name != DOUBTS:
             columns[name] = _plain(value)
     return columns, tables
 
@@ -278,8 +277,7 @@ def _plain(value: Any) -> Any:
 
 def _features(found: Statistics, leads: list[str], available: list[str]) -> dict[str, Any]:
     """Return columns of ``meta.csv`` that describe the signal."""
-    empty = [lead for lead, is_empty in zip(leads, found.empty, strict=True) if is_empty]
-    flat = [lead for lead, is_flat in zip(leads, found.flat, strict=True) if is_flat]
+    empty, flat = (list(compress(leads, which)) for which in (found.empty, found.flat))
     return {
         "avail_leads": str(available),
         "nan_any": bool(found.missing.any()),

@@ -52,7 +52,7 @@ def write_subset(
     recordings = pd.Series(_recordings(train))
     units = recordings
     if meta_splits is not None:
-        units = recordings.map(_patient_of(recordings, meta_splits, patient_column, train.path))
+        units = _patients_of(recordings, meta_splits, patient_column, train.path)
     distinct = pd.Series(sorted(units.unique()))
     drawn = distinct.sample(frac=fraction, random_state=seed)
     if drawn.empty:
@@ -76,14 +76,14 @@ def _recordings(lines: Lines) -> list[str]:
     return [segment_of(name, lines.path)[0] for name, _ in lines.columns(2)]
 
 
-def _patient_of(recordings: pd.Series, meta_splits: Path, column: str, manifest: Path) -> dict:
+def _patients_of(
+    recordings: pd.Series, meta_splits: Path, column: str, manifest: Path
+) -> pd.Series:
     """Return the patient of each recording, which is known by the name of its file."""
     meta = read_table(meta_splits, ["save_file", column]).dropna()
     patients = dict(zip(meta["save_file"].str.removesuffix(".mat"), meta[column], strict=True))
-    patient_of = {}
-    for recording in recordings.unique():
-        name = recording.rpartition("/")[2]
-        if name not in patients:
-            raise DataError(f"{manifest}: {meta_splits} has no {column} for {name}.mat")
-        patient_of[recording] = patients[name]
-    return patient_of
+    names = recordings.str.rpartition("/")[2]
+    missing = names[~names.isin(patients)]
+    if len(missing):
+        raise DataError(f"{manifest}: {meta_splits} has no {column} for {missing.iloc[0]}.mat")
+    return names.map(patients)

@@ -69,24 +69,22 @@ def unpack(store: str | os.PathLike, out: Path) -> Unpacked:
         DataError: the store is damaged.
     """
     opened = Store(store, verify=True)
-    table = opened.table()
     segments = opened.segments()
     first = _stored_once(segments)
     names = _file_names(opened, segments, first)
-    rows_of = _splits(table)
+    rows_of = _splits(opened.table())
     for split in rows_of:
         plain_name(opened.path, f"{split}.tsv", "the manifest of a split")
     folder, manifests = out / "segmented", out / "manifests"
-    files = [folder / name for name in names]
-    remove_unfinished(*{file.parent for file in files}, manifests, manifests / "cmsc")
+    folders = {(folder / name).parent for name in names}
+    remove_unfinished(*folders, manifests, manifests / "cmsc")
     identical = 0
     with progress_bar(len(first), "unpack", "segment", show=True) as bar:
         for rows, variables in _with_variables(opened, segments, first):
-            for row, ecg, kept in zip(
-                rows.tolist(), _ecgs(opened, segments, rows), variables, strict=True
-            ):
+            ecgs = _ecgs(opened, segments, rows)
+            for row, ecg, kept in zip(rows.tolist(), ecgs, variables, strict=True):
                 content = _mat_file(segments, row, ecg, kept)
-                write_file(files[row], content)
+                write_file(folder / names[row], content)
                 identical += zlib.crc32(content) == kept["file_crc32"]
             bar.update(len(rows))
     for split, rows in rows_of.items():
@@ -226,25 +224,16 @@ def _mat_file(segments: Segments, row: int, ecg: np.ndarray, kept: dict) -> byte
 def _file_names(store: Store, segments: Segments, stored: np.ndarray) -> list[str]:
     """File of each segment below the folder: its path; below a number where two roots share it."""
     roots = segments.roots.to_pylist()
+    what = "the file of a segment", "the folder that is unpacked to"
     paths = [
-        str(
-            PurePosixPath(
-                path_below(
-                    store.path, path, "the file of a segment", "the folder that is unpacked to"
-                )
-            )
-        )
+        str(PurePosixPath(path_below(store.path, path, *what)))
         for path in segments.paths.to_pylist()
     ]
-    number_of = {root: number for number, root in enumerate(dict.fromkeys(roots))}
-    root_of: dict[str, str] = {}
-    shared = {
-        path
-        for root, path in zip(roots, paths, strict=True)
-        if root_of.setdefault(path, root) != root
-    }
+    number_of = {root: str(number) for number, root in enumerate(dict.fromkeys(roots))}
+    files = set(zip(roots, paths, strict=True))
+    n_roots = Counter(path for _, path in files)
     names = [
-        str(PurePosixPath(str(number_of[root]), path)) if path in shared else path
+        str(PurePosixPath(number_of[root], path)) if n_roots[path] > 1 else path
         for root, path in zip(roots, paths, strict=True)
     ]
     seen = Counter(names[row] for row in stored.tolist())

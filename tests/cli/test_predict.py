@@ -252,7 +252,10 @@ def test_a_recording_that_cannot_be_used(change, network, record, tmp_path, caps
         (["--missing-leads=error"], "lacks lead III"),
         (["--label-def=none.csv"], "none.csv: no such file"),
         (["--split=test"], "two.hea: is no store and no folder of manifests"),
-        (["--out=p.xlsx"], "p.xlsx: of no known form. Let its name end with .csv, .tsv, .parquet"),
+        (
+            ["--out=p.xlsx"],
+            "p.xlsx: of no known format. Let its name end with .csv, .tsv, .parquet",
+        ),
     ],
 )
 def test_options_that_cannot_be_used(options, message, network, record, tmp_path, capsys):

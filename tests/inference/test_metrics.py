@@ -71,11 +71,11 @@ def test_the_bootstrap_draws_recordings_and_depends_on_its_seed_alone(monkeypatc
     scores = truth + rng.normal(size=truth.shape)
     unit_of = np.repeat(np.arange(20), 3)
     rankings = [Ranking(*pair) for pair in zip(truth.T, scores.T, strict=True)]
-    drawn = bootstrap(rankings, unit_of, n_resamples=30, seed=3, progress=False)
+    drawn = bootstrap(rankings, unit_of, n_resamples=30, seed=3)
     monkeypatch.setattr("fairseq_ecg.inference.metrics.BLOCK_WEIGHTS", 100)
-    again = bootstrap(rankings, unit_of, n_resamples=30, seed=3, progress=False)
+    again = bootstrap(rankings, unit_of, n_resamples=30, seed=3)
     np.testing.assert_array_equal(drawn.auroc, again.auroc)
-    other = bootstrap(rankings, unit_of, n_resamples=30, seed=4, progress=False)
+    other = bootstrap(rankings, unit_of, n_resamples=30, seed=4)
     assert (drawn.auroc != other.auroc).any()
     rng = np.random.default_rng(3)
     for resample in range(30):
@@ -98,7 +98,6 @@ def test_the_interval_covers_what_is_true():
             np.arange(80),
             n_resamples=200,
             seed=seed,
-            progress=False,
         )
         low, high, defined = interval(drawn.auroc[:, 0])
         assert defined == 200
@@ -112,7 +111,6 @@ def test_resamples_without_a_positive_row_are_left_out():
         [Ranking(truth, truth), Ranking(np.zeros(10), truth)],
         np.arange(10),
         n_resamples=300,
-        progress=False,
     )
     _, _, defined = interval(drawn.auroc[:, 0])
     assert 150 < defined < 230  # 1 - 0.9 ** 10 of them

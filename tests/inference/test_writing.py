@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fairseq_ecg.errors import DataError
-from fairseq_ecg.inference.writing import check_form, write_table
+from fairseq_ecg.inference.writing import check_file_format, write_table
 
 WHOLE = pd.DataFrame(
     {"recording": ["a, b", 'c"', "d"], "0": np.float32([0.1, np.nan, 3]), "1": [1.0, 2.0, 1 / 3]}
@@ -81,10 +81,10 @@ def test_columns_are_written_as_the_data_frame_of_them(tmp_path, rows, suffix):
 
 
 def test_forms():
-    check_form(Path("a.PARQUET"), arrays=False)
-    check_form(Path("a.npy"), arrays=True)
-    with pytest.raises(DataError, match=r"a.npy: of no known form. Let its name end with .csv"):
-        check_form(Path("a.npy"), arrays=False)
+    check_file_format(Path("a.PARQUET"), arrays=False)
+    check_file_format(Path("a.npy"), arrays=True)
+    with pytest.raises(DataError, match=r"a.npy: of no known format. Let its name end with .csv"):
+        check_file_format(Path("a.npy"), arrays=False)
 
 
 ON_A_DISK_OF_ITS_OWN = """

@@ -48,12 +48,12 @@ FOOTER = 7.0
 PANEL_WIDTH = 72.0
 PANEL_HEIGHT = 140.0
 LEAST_STEP = 4.6
-"""Room that the probabilities, and the name and the bar of each, have at least, in mm."""
+"""Space that the probabilities, and the name and the bar of each, have at least, in mm."""
 
 LEGEND_WIDTH = 30.0
 LEGEND_HEIGHT = 2.4
 LEGEND_NUMBER = 14.0
-"""Room for the number right of the legend."""
+"""Space for the number right of the legend."""
 TITLE_SIZE = 4.4
 NOTE_SIZE = 2.9
 NOTE_CHARACTER = 0.6
@@ -108,11 +108,11 @@ def draw(
 
     Columns share the time, also that of a recording that is shorter than ``length``. Every trace is
     moved so that its median lies on its base line. Limb leads that are missing are derived from two
-    others where these are there, which the footer tells; other leads that are missing are named and
+    others where these are there, which the footer says; other leads that are missing are named and
     left empty.
 
     Args:
-        ecg: the recording, in mV or as :func:`unit_of` tells.
+        ecg: the recording, in mV or as `unit_of` says.
         title: stands above the ECG.
         layout: ``3x4`` (with a rhythm strip of lead II), ``6x2`` or ``12x1``. None: the first where
             all twelve leads are there and ``leads`` does not choose, else one below the other.
@@ -156,31 +156,25 @@ def draw(
     figure = Figure((width / MM_PER_INCH, height / MM_PER_INCH), facecolor="white")
 
     def axes(left: float, bottom: float, across: float, up: float) -> Axes:
-        """Return axes at a place in mm, whose data coordinates are mm."""
+        """Return axes at a position in mm, whose data coordinates are mm."""
         box = (left / width, bottom / height, across / width, up / height)
         return figure.add_axes(box, xlim=(0, across), ylim=(0, up), xticks=[], yticks=[])
 
     top = MARGIN + FOOTER + body
     sheet = axes(MARGIN, top - paper.height, paper.width, paper.height)
     _draw_grid(sheet, paper)
-    _draw_traces(sheet, paper, part, strips, gain)
-    header = axes(MARGIN, top, paper.width, HEADER)
-    header.axis("off")
-    has_note = quality is not None and quality.reasons
-    height_of_title = HEADER / 2 + (2 if has_note else 1)
-    _text(header, 0, height_of_title, title or "", TITLE_SIZE, weight="bold", clip_on=True)
-    if has_note:
-        note = f"Quality {quality.score:g} of 1: {quality.text}"
-        note = shorten(note, int(paper.width / (NOTE_CHARACTER * NOTE_SIZE)), placeholder=" ...")
-        color = DOUBT if quality.is_doubted else MUTED
-        _text(header, 0, NOTE_SIZE / 2 + 0.5, note, NOTE_SIZE, color=color)
+    traces = [_trace(paper, part, strip, gain) for strip in strips]
+    _draw_traces(sheet, paper, strips, traces)
+    for row in range(paper.n_rows):
+        _draw_calibration_pulse(sheet, paper, row, gain)
+    _draw_header(axes(MARGIN, top, paper.width, HEADER), title or "", quality)
     footer = axes(MARGIN, top - paper.height - FOOTER, paper.width, FOOTER)
     footer.axis("off")
     _text(footer, 0, 2, _scale(part, speed, gain, unit_of(ecg)), NOTE_SIZE, color=MUTED)
     if saliency is not None:
         colours = _saliency_colours(ecg, saliency)
-        _paint_saliency(sheet, paper, part, strips, gain, np.asarray(saliency), colours)
-        _draw_saliency_legend(footer, paper, colours[1])
+        _paint_saliency(sheet, part, strips, traces, np.asarray(saliency), colours)
+        _draw_saliency_legend(footer, paper, colours)
     if findings:
         left = 2 * MARGIN + paper.width
         panel = axes(left, MARGIN, PANEL_WIDTH, body + FOOTER + HEADER)
@@ -212,6 +206,19 @@ def save(figure: Figure, path: Path, format: str | None = None) -> None:
         )
 
 
+def _draw_header(axes: Axes, title: str, quality: Quality | None) -> None:
+    axes.axis("off")
+    has_note = quality is not None and quality.reasons
+    height = HEADER / 2 + (2 if has_note else 1)
+    _text(axes, 0, height, title, TITLE_SIZE, weight="bold", clip_on=True)
+    if has_note:
+        note = f"Quality {quality.score:g} of 1: {quality.text}"
+        most = int(axes.get_xlim()[1] / (NOTE_CHARACTER * NOTE_SIZE))
+        color = DOUBT if quality.is_doubted else MUTED
+        note = shorten(note, most, placeholder=" ...")
+        _text(axes, 0, NOTE_SIZE / 2 + 0.5, note, NOTE_SIZE, color=color)
+
+
 def _draw_grid(axes: Axes, paper: Paper) -> None:
     axes.set_facecolor(BACKGROUND)
     for spine in axes.spines.values():
@@ -227,15 +234,14 @@ def _draw_grid(axes: Axes, paper: Paper) -> None:
 
 
 def _trace(paper: Paper, part: Shown, strip: Strip, gain: float) -> np.ndarray:
-    """Return the samples of a strip as places on the paper, ``(2, n_samples)`` in mm."""
+    """Return the samples of a strip as positions on the paper, ``(2, n_samples)`` in mm."""
     times, millivolts = part.millivolts(strip)
     return np.stack([paper.across(times), paper.base_line(strip.row) + gain * millivolts])
 
 
 def _draw_traces(
-    axes: Axes, paper: Paper, part: Shown, strips: Sequence[Strip], gain: float
+    axes: Axes, paper: Paper, strips: Sequence[Strip], traces: Sequence[np.ndarray]
 ) -> None:
-    traces = [_trace(paper, part, strip, gain) for strip in strips]
     everywhere = np.concatenate(traces, axis=1)
     for strip, trace in zip(strips, traces, strict=True):
         base, left = paper.base_line(strip.row), paper.across(strip.start)
@@ -243,20 +249,18 @@ def _draw_traces(
         if strip.start:
             axes.plot([left, left], [base - 1.5, base + 1.5], zorder=ON_TOP, **PEN)
         _draw_name(axes, strip.lead, left, base + NAME_HEIGHT, everywhere, np.isnan(trace[1]).all())
-    for row in range(paper.n_rows):
-        _draw_calibration_pulse(axes, paper, row, gain)
 
 
 def _draw_name(
     axes: Axes, lead: str, left: float, height: float, traces: np.ndarray, is_missing: bool
 ) -> None:
-    """Write the name of a lead at the first place right of ``left`` that no trace crosses."""
+    """Write the name of a lead at the first position right of ``left`` that no trace crosses."""
     across = traces[0, np.abs(traces[1] - height) < NAME_SIZE]
-    places = left + 1 + np.arange(NAME_REACH)
-    free = [x for x in places if not ((x - 1 < across) & (across < x + NAME_WIDTH)).any()]
+    positions = left + 1 + np.arange(NAME_REACH)
+    free = [x for x in positions if not ((x - 1 < across) & (across < x + NAME_WIDTH)).any()]
     _text(
         axes,
-        free[0] if free else places[0],
+        free[0] if free else positions[0],
         height,
         f"{lead} (missing)" if is_missing else lead,
         NAME_SIZE,
@@ -269,7 +273,7 @@ def _draw_name(
 
 
 def _draw_calibration_pulse(axes: Axes, paper: Paper, row: int, gain: float) -> None:
-    """Draw 1 mV for 0.2 s; where that is wider than its place, the pulse stands at the edge."""
+    """Draw 1 mV for 0.2 s; where that is wider than its margin, the pulse stands at the edge."""
     base = paper.base_line(row)
     width = PULSE_SECONDS * paper.speed
     right = TRACE_LEFT - 3
@@ -300,10 +304,9 @@ def _saliency_colours(ecg: ECG, saliency: np.ndarray) -> tuple[LinearSegmentedCo
 
 def _paint_saliency(
     axes: Axes,
-    paper: Paper,
     part: Shown,
     strips: Sequence[Strip],
-    gain: float,
+    traces: Sequence[np.ndarray],
     saliency: np.ndarray,
     colours: tuple[LinearSegmentedColormap, Normalize],
 ) -> None:
@@ -312,8 +315,7 @@ def _paint_saliency(
     first = round(part.start * rate)
     step = max(round(SALIENCY_STEP * rate), 1)
     pieces, values = [], []
-    for strip in strips:
-        trace = _trace(paper, part, strip, gain)
+    for strip, trace in zip(strips, traces, strict=True):
         own = saliency[first + round(strip.start * rate) :][: trace.shape[1]]
         for start in range(0, trace.shape[1] - 1, step):
             value = own[start : start + step]
@@ -335,15 +337,18 @@ def _paint_saliency(
     )
 
 
-def _draw_saliency_legend(axes: Axes, paper: Paper, scale: Normalize) -> None:
+def _draw_saliency_legend(
+    axes: Axes, paper: Paper, colours: tuple[LinearSegmentedColormap, Normalize]
+) -> None:
     """Draw the bar of colours between the least and the largest saliency of the recording."""
+    ramp, scale = colours
     right = paper.width - LEGEND_NUMBER
     left = right - LEGEND_WIDTH
     axes.pcolormesh(
         np.linspace(left, right, 65),
         [2 - LEGEND_HEIGHT / 2, 2 + LEGEND_HEIGHT / 2],
         np.linspace(0, 1, 64)[None],
-        cmap=LinearSegmentedColormap.from_list("saliency", SALIENCY_RAMP),
+        cmap=ramp,
         edgecolors="face",
         linewidth=0.1,
     )
@@ -368,7 +373,7 @@ def _scale(part: Shown, speed: float, gain: float, unit: str) -> str:
 
 
 def _rows(axes: Axes, title: str, names: Collection[str], height: float) -> Iterator[tuple]:
-    """Write the title of a panel and yield, from the top down, the place of the row of each name.
+    """Write the title of a panel and yield, from the top down, where the row of each name is.
 
     Yields:
         Size of the name, height of its middle, and lower edge and height of its bar, in mm.
@@ -400,8 +405,8 @@ def _draw_probabilities(axes: Axes, findings: Findings, height: float) -> None:
         tick = BAR_WIDTH * findings.thresholds.get(name, DEFAULT)
         axes.plot([tick, tick], [bottom - 0.5, bottom + bar_height + 0.5], **PEN)
         value = f"{probability:.2f}"
-        place = bottom + bar_height / 2
-        _text(axes, PANEL_WIDTH, place, value, size, horizontalalignment="right")
+        centre = bottom + bar_height / 2
+        _text(axes, PANEL_WIDTH, centre, value, size, horizontalalignment="right")
     meaning = "reaches its threshold" if findings.true is None else "label of the recording"
     axes.barh(2, 3, 3, color=STRONG_BAR)
     _text(axes, 5, 2, meaning, NOTE_SIZE, color=MUTED)
@@ -412,20 +417,20 @@ def _draw_probabilities(axes: Axes, findings: Findings, height: float) -> None:
 def _draw_estimates(axes: Axes, estimates: Estimates, height: float) -> None:
     """Write every estimate, and mark where it lies among the targets of the training."""
     rows = _rows(axes, "Estimate", estimates.names, height)
-    places = estimates.places()
+    shares = estimates.positions()
     for (name, value), share, (size, middle, bottom, bar_height) in zip(
-        estimates.values.items(), places, rows, strict=True
+        estimates.values.items(), shares, rows, strict=True
     ):
         _text(axes, 0, middle, name, size)
-        place = bottom + bar_height / 2
+        centre = bottom + bar_height / 2
         number = {"weight": "bold", "horizontalalignment": "right"}
-        _text(axes, PANEL_WIDTH, place, f"{value:.4g}", size, **number)
+        _text(axes, PANEL_WIDTH, centre, f"{value:.4g}", size, **number)
         if share is not None:
             axes.barh(bottom, ESTIMATE_WIDTH, bar_height, align="edge", color=BAR_TRACK)
             tick = ESTIMATE_WIDTH / 2
             axes.plot([tick, tick], [bottom - 0.5, bottom + bar_height + 0.5], **PEN)
-            axes.plot(ESTIMATE_WIDTH * share, place, "o", color=STRONG_BAR, markersize=DOT_SIZE)
-    if any(share is not None for share in places):
+            axes.plot(ESTIMATE_WIDTH * share, centre, "o", color=STRONG_BAR, markersize=DOT_SIZE)
+    if any(share is not None for share in shares):
         axes.plot(1.5, 2, "o", color=STRONG_BAR, markersize=DOT_SIZE)
         _text(axes, 4, 2, "estimate", NOTE_SIZE, color=MUTED)
         axes.plot([22, 22], [0.5, 3.5], **PEN)
@@ -433,6 +438,6 @@ def _draw_estimates(axes: Axes, estimates: Estimates, height: float) -> None:
 
 
 def _text(axes: Axes, x: float, y: float, text: str, size: float, **options) -> None:
-    """Write ``size`` mm high text as it is, centred vertically at a place in mm."""
+    """Write ``size`` mm high text as it is, centred vertically at a position in mm."""
     style = {"color": TEXT, "verticalalignment": "center_baseline", "parse_math": False}
     axes.text(x, y, text, fontsize=size * POINTS_PER_MM, **(style | options))

@@ -51,8 +51,8 @@ class Estimates:
         """Names of the targets."""
         return tuple(self.values)
 
-    def places(self) -> list[float | None]:
-        """Tell where each lies among the targets of the training.
+    def positions(self) -> list[float | None]:
+        """Locate each among the targets of the training.
 
         Returns:
             0 to 1, from three standard deviations below their mean to three above; None where it

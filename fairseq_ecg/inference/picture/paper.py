@@ -41,12 +41,12 @@ SALIENCY_RAMP = (BACKGROUND, "#bfe6ee", "#5fb4d3", "#3f6fc4", "#4b2a9b")
 
 @dataclass(frozen=True)
 class Strip:
-    """A stretch of one lead on the paper.
+    """A piece of one lead on the paper.
 
     Attributes:
         lead: its name.
         row: from the top, from 0.
-        start: of the stretch, in seconds from the start of what is shown.
+        start: of the piece, in seconds from the start of what is shown.
         stop: likewise.
     """
 
@@ -117,7 +117,7 @@ def layout_of(
         raise DataError(f"{name!r} is no layout; choose from {', '.join(LAYOUTS)}")
     is_complete = set(LEADS) <= set(present)
     if leads is None:
-        # Somebody who asks for the clinical layout wants gaps where a lead is missing.
+        # The clinical layout has gaps where a lead is missing.
         chosen = LEADS if is_complete or name is not None else tuple(present)
     else:
         chosen = _known(leads, present)
@@ -147,7 +147,7 @@ def _known(leads: Sequence[str], present: Sequence[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Paper:
-    """The grid and the places on it, in mm from its lower left corner.
+    """The grid and the positions on it, in mm from its lower left corner.
 
     Args:
         n_rows: of traces.
@@ -179,7 +179,7 @@ class Paper:
         return self.height - LARGEST - row * self.row_height
 
     def across(self, seconds):
-        """Place of a time from the start of what is shown."""
+        """Position of a time from the start of what is shown."""
         return TRACE_LEFT + seconds * self.speed
 
 

@@ -12,7 +12,7 @@ def read_shown(recording: NamedRecording) -> tuple[ECG, ECG | NamedRecording]:
 
     Returns:
         What is drawn, in mV, or what is in a store in standard deviations, as :func:`unit_of`
-        tells; and what a network is to be given, which what is standardised already is not again.
+        says; and what a network is to be given, which what is standardised already is not again.
 
     Raises:
         DataError: it cannot be read, or its amplitudes are not those of mV.

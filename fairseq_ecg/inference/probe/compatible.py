@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ import pandas as pd
 import torch
 from torch import nn
 
+from fairseq_ecg.charts import chart
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.stores import RowStore
 from fairseq_ecg.inference.metrics import Ranking, mean_of_defined
 from fairseq_ecg.inference.probe.embedding import Features
-from fairseq_ecg.inference.probe.scoring import new_figure, save_picture
 from fairseq_ecg.jobs.files import replacing
 from fairseq_ecg.jobs.progress import progress_bar
 
@@ -24,6 +24,14 @@ logger = logging.getLogger(__name__)
 CHECKPOINT = "linear.pt"
 LAYER = "proj"
 """Name of the linear layer in fairseq_signals' module, and so in the checkpoint."""
+
+HISTORY = {
+    "train_loss": "train_losses",
+    "valid_loss": "valid_losses",
+    "valid_auroc": "valid_aurocs",
+    "valid_auprc": "valid_auprcs",
+}
+"""Keys of the checkpoint by columns of ``train.csv``: what is measured after each epoch."""
 
 CHECKPOINT_INTERVAL = 10
 """Epochs between those that may become the checkpoint."""
@@ -60,16 +68,6 @@ class AdamSettings:
             )
         if self.lr <= 0 or self.batch_size < 1:
             raise DataError("lr and batch size must be positive")
-
-
-@dataclass(eq=False)
-class History:
-    """What was measured after each epoch."""
-
-    train_losses: list[float] = field(default_factory=list)
-    valid_losses: list[float] = field(default_factory=list)
-    valid_aurocs: list[float] = field(default_factory=list)
-    valid_auprcs: list[float] = field(default_factory=list)
 
 
 def train_probe(
@@ -135,16 +133,15 @@ def train_probe(
     optimizer = torch.optim.Adam(
         probe.parameters(), lr=settings.lr, betas=settings.betas, eps=settings.eps
     )
-    history, best = History(), None
+    history: dict[str, list[float]] = {column: [] for column in HISTORY}
+    best = None
     bar = progress_bar(range(1, settings.n_epochs + 1), "probe", "epoch")
     for epoch in bar:
-        history.train_losses.append(
-            _train_epoch(probe, optimizer, data[train], settings, generator)
-        )
+        train_loss = _train_epoch(probe, optimizer, data[train], settings, generator)
         measured, _ = _measure(probe, data[valid], settings.batch_size)
-        history.valid_losses.append(measured["loss"])
-        history.valid_aurocs.append(measured["auroc"])
-        history.valid_auprcs.append(measured["auprc"])
+        history["train_loss"].append(train_loss)
+        for name, value in measured.items():
+            history[f"valid_{name}"].append(value)
         bar.set_postfix({name: f"{value:.4f}" for name, value in measured.items()})
         better = best is None or measured["auprc"] > best["best_auprc"]
         if epoch % CHECKPOINT_INTERVAL == 0 and better:
@@ -217,20 +214,19 @@ def _measure(
         for batch in zip(logits.split(batch_size), targets.split(batch_size), strict=True)
     ]
     values = logits.cpu().numpy()
-    areas = [
-        Ranking(truth, scores).areas()
-        for truth, scores in zip(targets.cpu().numpy().T, values.T, strict=True)
-    ]
+    pairs = zip(targets.cpu().numpy().T, values.T, strict=True)
+    areas = [Ranking(truth, scores).areas() for truth, scores in pairs]
+    aurocs, auprcs = zip(*((one.auroc[0], one.trapezoidal_auprc[0]) for one in areas), strict=True)
     measured = {
         "loss": float(torch.stack(losses).mean()),
-        "auroc": float(mean_of_defined(np.array([area.auroc[0] for area in areas]))),
-        "auprc": float(mean_of_defined(np.array([area.trapezoidal_auprc[0] for area in areas]))),
+        "auroc": float(mean_of_defined(np.array(aurocs))),
+        "auprc": float(mean_of_defined(np.array(auprcs))),
     }
     return measured, values
 
 
 def _checkpoint(
-    epoch: int, probe: nn.Linear, optimizer: torch.optim.Optimizer, history: History
+    epoch: int, probe: nn.Linear, optimizer: torch.optim.Optimizer, history: Mapping[str, list]
 ) -> dict[str, Any]:
     def copied(value: Any) -> Any:
         if torch.is_tensor(value):
@@ -244,11 +240,8 @@ def _checkpoint(
         "epoch": epoch,
         "state_dict": copied(weights),
         "optimizer": copied(optimizer.state_dict()),
-        "best_auprc": history.valid_auprcs[-1],
-        "train_losses": list(history.train_losses),
-        "valid_losses": list(history.valid_losses),
-        "valid_aurocs": list(history.valid_aurocs),
-        "valid_auprcs": list(history.valid_auprcs),
+        "best_auprc": history["valid_auprc"][-1],
+        **{key: list(history[column]) for column, key in HISTORY.items()},
     }
 
 
@@ -264,17 +257,14 @@ def _write_store(path: Path, rows: np.ndarray) -> None:
 
 def _write_history(out: Path, best: Mapping[str, Any]) -> None:
     """Write the epochs up to the checkpoint as a table and as pictures."""
-    columns = ("train_loss", "valid_loss", "valid_auroc", "valid_auprc")
-    keys = ("train_losses", "valid_losses", "valid_aurocs", "valid_auprcs")
-    table = pd.DataFrame({name: best[key] for name, key in zip(columns, keys, strict=True)})
+    table = pd.DataFrame({column: best[key] for column, key in HISTORY.items()})
     table.index = pd.RangeIndex(1, len(table) + 1, name="checkpoint")
     with replacing(out / "train.csv") as unfinished:
         table.to_csv(unfinished, lineterminator="\n")
     for name in ("loss", "auroc", "auprc"):
-        figure, axes = new_figure(6, 3.5)
-        for column in columns:
-            if column.endswith(f"_{name}"):
-                axes.plot(table.index, table[column], label=column.partition("_")[0])
-        axes.set(xlabel="epoch", ylabel=name)
-        axes.legend(frameon=False)
-        save_picture(figure, out / f"{name}.png")
+        with chart(out / f"{name}.png", 6, 3.5) as axes:
+            for column in HISTORY:
+                if column.endswith(f"_{name}"):
+                    axes.plot(table.index, table[column], label=column.partition("_")[0])
+            axes.set(xlabel="epoch", ylabel=name)
+            axes.legend(frameon=False)

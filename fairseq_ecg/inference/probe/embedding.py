@@ -17,12 +17,14 @@ from tqdm import tqdm
 
 from fairseq_ecg.data.label_file import LabelFile
 from fairseq_ecg.data.names import printable
+from fairseq_ecg.data.segment_files import SEGMENT_FILE
 from fairseq_ecg.data.sources import Source, StoreSource
 from fairseq_ecg.data.targets import IndexTarget
 from fairseq_ecg.errors import DataError, damage_as_data_error
-from fairseq_ecg.inference.evaluation import SEGMENT, labelled_segments
+from fairseq_ecg.inference.evaluation import labelled_segments
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.recordings import Description, recordings_in
+from fairseq_ecg.inference.running import check_batching
 from fairseq_ecg.jobs.ledger import Ledger
 from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.modules.registry import network_config
@@ -103,9 +105,8 @@ class Features:
             "%s: %d of %d segments are left out, their embeddings are not finite (%s for instance)",
             name, count, len(finite), bad,
         )  # fmt: skip
-        numbers, recording_of = np.unique(self.recording_of[finite], return_inverse=True)
-        recordings = tuple(self.recordings[number] for number in numbers)
-        return Features(self.embeddings[finite], recording_of, recordings, self.labels[numbers])
+        kept = self.embeddings[finite], self.recording_of[finite]
+        return Features(*kept, self.recordings, self.labels).of_recordings(np.unique(kept[1]))
 
 
 def fingerprint(model: ECGModel) -> str:
@@ -142,8 +143,7 @@ class EmbeddingCache:
     """
 
     def __init__(self, folder: Path, model: ECGModel, batch_size: int = 32, workers: int = 0):
-        if batch_size < 1:
-            raise DataError(f"batch_size={batch_size}: must be positive")
+        check_batching(batch_size)
         self.model = model
         self.fingerprint = fingerprint(model)
         self.folder = Path(folder) / self.fingerprint
@@ -188,7 +188,7 @@ class EmbeddingCache:
 
         found = self._in_parts(states, SEGMENTS_PER_PART, embed, os.fspath(manifest), "segment")
         recordings, first, recording_of = np.unique(
-            [SEGMENT.sub("", name) for name in names], return_index=True, return_inverse=True
+            [SEGMENT_FILE.sub("", name) for name in names], return_index=True, return_inverse=True
         )
         labels = LabelFile(label_file, missing=True)
         rows = [labels.row(int(found["idx"][row]), names[row]).numpy() for row in first]

@@ -45,8 +45,8 @@ def read_extracted(
     """
     if data is None or label_file is None:
         task = _task(directory / "config.yaml")
-        data = Path(data or _told(task, "data", directory))
-        label_file = Path(label_file or _told(task, "label_file", directory))
+        data = Path(data or _setting(task, "data", directory))
+        label_file = Path(label_file or _setting(task, "label_file", directory))
     tsv = data / f"{split}.tsv"
     manifest = read_manifest(tsv, None)
     embeddings = _embeddings(directory, split, device)
@@ -100,7 +100,7 @@ def _task(path: Path) -> Mapping:
         return dict(task)
 
 
-def _told(task: Mapping, key: str, directory: Path) -> str:
+def _setting(task: Mapping, key: str, directory: Path) -> str:
     if not task.get(key) or task[key] == "???":
         raise DataError(f"{directory / 'config.yaml'}: says no task.{key}")
     return task[key]

@@ -89,7 +89,7 @@ class Trial:
 
 
 @dataclass(frozen=True, eq=False)
-class Lines:
+class Coefficients:
     """Weights ``(C, D)`` and biases ``(C,)`` of standardised embeddings, float64."""
 
     weight: np.ndarray
@@ -146,11 +146,11 @@ def fit_probe(
     std[std == 0] = 1  # a channel that is constant says nothing
     x = ((train.embeddings - mean) / std).astype(np.float32)
     x_valid = ((valid.embeddings - mean) / std).astype(np.float32)
-    best: tuple[Trial, Lines] | None = None
+    best: tuple[Trial, Coefficients] | None = None
     trials = []
     for penalty, seed, epoch, lines in _candidates(x, truth[:, learnt], fitting):
-        logits = lines.logits(x_valid)
-        trial = _trial(penalty, seed, epoch, logits, valid, np.array(list(rules.values())), learnt)
+        scores = _scores(lines.logits(x_valid), valid, np.array(list(rules.values())), learnt)
+        trial = Trial(penalty, seed, epoch, *scores)
         trials.append(trial)
         if best is None or trial.rank > best[0].rank:
             best = trial, lines
@@ -159,30 +159,18 @@ def fit_probe(
     bias = np.log((holds + 1) / (lacks + 1))
     weight[learnt] = lines.weight / std
     bias[learnt] = lines.bias - weight[learnt] @ mean
-    probe = LinearProbe(
-        tuple(labels),
-        weight.astype(np.float32),
-        bias.astype(np.float32),
-        np.ones(len(labels)),
-        np.zeros(len(labels)),
-        rules,
-        model=model,
-    )
+    line = weight.astype(np.float32), bias.astype(np.float32)
+    uncalibrated = np.ones(len(labels)), np.zeros(len(labels))
+    probe = LinearProbe(tuple(labels), *line, *uncalibrated, rules, model=model)
     logits = probe.logits(valid.embeddings)
     slope, offset = calibrate(valid.segment_labels, logits, fitting.calibration)
     return replace(probe, slope=slope, offset=offset), trials
 
 
-def _trial(
-    penalty: float,
-    seed: int,
-    epoch: int,
-    logits: np.ndarray,
-    valid: Features,
-    rules: np.ndarray,
-    learnt: np.ndarray,
-) -> Trial:
-    """Score a candidate on valid."""
+def _scores(
+    logits: np.ndarray, valid: Features, rules: np.ndarray, learnt: np.ndarray
+) -> tuple[float, float]:
+    """Return macro AUROC and loss of a candidate on valid, see `Trial`."""
     of_recordings = aggregate(expit(logits), valid.recording_of, list(rules[learnt]))
     aurocs = [
         Ranking(truth, scores).areas().auroc[0]
@@ -192,12 +180,12 @@ def _trial(
     known = ~np.isnan(truth)
     losses = np.logaddexp(0, logits[known]) - truth[known] * logits[known]
     loss = float(losses.mean()) if len(losses) else np.inf
-    return Trial(penalty, seed, epoch, float(mean_of_defined(np.array(aurocs))), loss)
+    return float(mean_of_defined(np.array(aurocs))), loss
 
 
 def _candidates(
     x: np.ndarray, truth: np.ndarray, fitting: Fitting
-) -> Iterator[tuple[float, int, int, Lines]]:
+) -> Iterator[tuple[float, int, int, Coefficients]]:
     """Yield fits with their penalty, seed and epoch."""
     if fitting.solver == "lbfgs":
         lines = None
@@ -212,8 +200,8 @@ def _candidates(
 
 
 def fit_lines(
-    x: np.ndarray, truth: np.ndarray, penalty: float, start: Lines | None = None
-) -> Lines:
+    x: np.ndarray, truth: np.ndarray, penalty: float, start: Coefficients | None = None
+) -> Coefficients:
     """Minimise ``mean cross-entropy + penalty / 2 * |weights|^2`` of every label by L-BFGS.
 
     Labels are independent, and are fitted together because they share the products with ``x``.
@@ -233,7 +221,7 @@ def fit_lines(
     rows = known.sum(axis=0)
     targets = np.where(known, truth, 0)
     if start is None:
-        start = Lines(np.zeros((n_labels, n_channels)), np.zeros(n_labels))
+        start = Coefficients(np.zeros((n_labels, n_channels)), np.zeros(n_labels))
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weight = flat[: n_labels * n_channels].reshape(n_labels, n_channels)
@@ -259,12 +247,12 @@ def fit_lines(
         options={"maxiter": 1000, "gtol": 1e-6, "ftol": 1e-12},
     )
     weight = fitted.x[: n_labels * n_channels].reshape(n_labels, n_channels)
-    return Lines(weight, fitted.x[n_labels * n_channels :])
+    return Coefficients(weight, fitted.x[n_labels * n_channels :])
 
 
 def descend(
     x: np.ndarray, truth: np.ndarray, penalty: float, seed: int, fitting: Fitting
-) -> Iterator[Lines]:
+) -> Iterator[Coefficients]:
     """Minimise the same by stochastic gradient descent with momentum.
 
     Args:
@@ -296,4 +284,6 @@ def descend(
             (losses.sum() / len(rows)).backward()
             optimizer.step()
             schedule.step()
-        yield Lines(weight.detach().double().numpy().copy(), bias.detach().double().numpy().copy())
+        yield Coefficients(
+            weight.detach().double().numpy().copy(), bias.detach().double().numpy().copy()
+        )

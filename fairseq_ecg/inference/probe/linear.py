@@ -33,7 +33,7 @@ class LinearProbe:
         offset: ``(C,)``, of the calibrated logit ``slope * logit + offset``.
         thresholds: of the probabilities of recordings, ``(C,)`` by rule.
         aggregation: ``max`` or ``mean`` over segments by label.
-        model: fingerprint of the network whose embeddings these are; empty if nobody knows.
+        model: fingerprint of the network whose embeddings these are; empty if unknown.
     """
 
     labels: tuple[str, ...]
@@ -44,6 +44,9 @@ class LinearProbe:
     aggregation: Mapping[str, str]
     thresholds: Mapping[str, np.ndarray] = field(default_factory=dict)
     model: str = ""
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {name: getattr(self, name) for name in ("weight", "bias", "slope", "offset")}
 
     def logits(self, embeddings: np.ndarray) -> np.ndarray:
         """Return uncalibrated logits ``(N, C)`` float64 of embeddings ``(N, D)``."""
@@ -57,8 +60,7 @@ class LinearProbe:
         """Write the probe as a safetensors file."""
         from safetensors.numpy import save_file
 
-        arrays = {"weight": self.weight, "bias": self.bias}
-        arrays |= {"slope": self.slope, "offset": self.offset}
+        arrays = self._arrays()
         arrays |= {f"threshold.{rule}": values for rule, values in self.thresholds.items()}
         about = {"labels": list(self.labels), "aggregation": dict(self.aggregation)}
         with replacing(Path(path)) as unfinished:
@@ -88,11 +90,8 @@ class LinearProbe:
         ):
             about = json.loads(file.metadata()["probe"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            thresholds = {
-                name.partition(".")[2]: arrays.pop(name)
-                for name in sorted(arrays)
-                if name.startswith("threshold.")
-            }
+            named = sorted(name for name in arrays if name.startswith("threshold."))
+            thresholds = {name.partition(".")[2]: arrays.pop(name) for name in named}
             labels = names_of(about["labels"])
             probe = cls(
                 labels=labels,
@@ -106,9 +105,7 @@ class LinearProbe:
 
     def _check(self) -> None:
         """Raise DataError unless there are numbers for each label; a threshold may be NaN."""
-        n_labels = len(self.labels)
-        arrays = {"weight": self.weight, "bias": self.bias, "slope": self.slope}
-        arrays["offset"] = self.offset
+        n_labels, arrays = len(self.labels), self._arrays()
         for name, values in {**arrays, **self.thresholds}.items():
             n_axes = 2 if name == "weight" else 1
             if values.dtype.kind != "f" or values.ndim != n_axes or len(values) != n_labels:

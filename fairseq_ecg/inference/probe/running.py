@@ -14,6 +14,7 @@ from fairseq_ecg.inference.probe.embedding import Features
 from fairseq_ecg.inference.probe.fitting import Fitting, Trial, fit_probe
 from fairseq_ecg.inference.probe.linear import PROBE, LinearProbe
 from fairseq_ecg.inference.probe.scoring import (
+    AREAS,
     LEVELS,
     MACRO,
     draw,
@@ -21,6 +22,7 @@ from fairseq_ecg.inference.probe.scoring import (
     prediction_table,
     score,
     score_thresholds,
+    with_interval,
     write_json,
     write_whole,
 )
@@ -44,11 +46,10 @@ class ProbeResult:
     metrics: pd.DataFrame
     thresholds: pd.DataFrame
 
-    def macro(self, split: str = "test", level: str = "recording") -> pd.Series:
-        """Return the row of the mean of all labels."""
-        rows = self.metrics
-        mine = (rows["split"] == split) & (rows["level"] == level) & (rows["label"] == MACRO)
-        return rows[mine].iloc[0]
+    def macro(self) -> pd.Series:
+        """Return the row of the mean of all labels on the recordings of test."""
+        rows = of_test(self.metrics)
+        return rows[rows["label"] == MACRO].iloc[0]
 
 
 def run_probe(
@@ -89,12 +90,9 @@ def run_probe(
     kept = {split: features[split].usable(split) for split in SPLITS}
     probe, trials = fit_probe(kept["train"], kept["valid"], labels, fitting, model_fingerprint)
     predicted = {split: predict(probe, kept[split], split) for split in SPLITS[1:]}
+    every = [predicted[split][level] for split in predicted for level in LEVELS]
     metrics = pd.concat(
-        [
-            score(predicted[split][level], labels, n_resamples=n_resamples, seed=fitting.seeds[0])
-            for split in predicted
-            for level in LEVELS
-        ],
+        [score(one, labels, n_resamples=n_resamples, seed=fitting.seeds[0]) for one in every],
         ignore_index=True,
     )
     chosen = {
@@ -102,20 +100,13 @@ def run_probe(
         for level, one in predicted["valid"].items()
     }
     thresholds = pd.concat(
-        [
-            score_thresholds(predicted[split][level], labels, chosen[level])
-            for split in predicted
-            for level in LEVELS
-        ],
-        ignore_index=True,
+        [score_thresholds(one, labels, chosen[one.level]) for one in every], ignore_index=True
     )
     probe = replace(probe, thresholds=chosen["recording"])
     result = ProbeResult(probe, trials, metrics, thresholds)
-    tried = pd.DataFrame([asdict(trial) for trial in trials])
     write_whole(out / "metrics.csv", metrics)
     write_whole(out / "thresholds.csv", thresholds)
-    write_whole(out / "trials.csv", tried)
-    every = [predicted[split][level] for split in predicted for level in LEVELS]
+    write_whole(out / "trials.csv", pd.DataFrame(map(asdict, trials)))
     write_whole(out / f"predictions.{table_format}", prediction_table(every, labels))
     draw(predicted["test"]["recording"], labels, out)
     probe.save(out / PROBE)
@@ -137,24 +128,24 @@ def run_probe(
     return result
 
 
-def format_metrics(metrics: pd.DataFrame, split: str = "test", level: str = "recording") -> str:
-    """Return the scores of a split for a terminal."""
-    rows = metrics[(metrics["split"] == split) & (metrics["level"] == level)]
+def of_test(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the recordings of test."""
+    return metrics[(metrics["split"] == "test") & (metrics["level"] == "recording")]
+
+
+def format_metrics(metrics: pd.DataFrame) -> str:
+    """Return the scores of the recordings of test for a terminal."""
+    rows = of_test(metrics)
     table = pd.DataFrame(
         {
             "label": rows["label"],
             "positive": rows["positives"],
             **{
-                area.upper(): [_with_range(row, area) for row in rows.to_dict("records")]
-                for area in ("auroc", "auprc")
+                area.upper(): [with_interval(row, area) for row in rows.to_dict("records")]
+                for area in AREAS
             },
             "Brier": rows["brier"].map("{:.3f}".format),
             "ECE": rows["ece"].map("{:.3f}".format),
         }
     )
     return table.to_string(index=False)
-
-
-def _with_range(row: Mapping[str, float], area: str) -> str:
-    value, low, high = (row[name] for name in (area, f"{area}_low", f"{area}_high"))
-    return "-" if pd.isna(value) else f"{value:.3f} ({low:.3f}-{high:.3f})"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fairseq_ecg.charts import chart
 from fairseq_ecg.inference.aggregation import aggregate
 from fairseq_ecg.inference.calibration import decisions
 from fairseq_ecg.inference.metrics import (
@@ -23,7 +24,7 @@ from fairseq_ecg.inference.metrics import (
 from fairseq_ecg.inference.probe.embedding import Features
 from fairseq_ecg.inference.probe.linear import LinearProbe
 from fairseq_ecg.inference.writing import write_table
-from fairseq_ecg.jobs.files import open_replacing, write_file
+from fairseq_ecg.jobs.files import write_file
 
 LEVELS = ("recording", "segment")
 MACRO = "macro"
@@ -59,18 +60,11 @@ def predict(probe: LinearProbe, features: Features, split: str) -> dict[str, Pre
     values = probe.probabilities(features.embeddings)
     names, numbers = np.array(features.recordings, object), features.recording_of
     rules = [probe.aggregation[label] for label in probe.labels]
+    of_recordings = names, np.arange(len(names)), features.labels, aggregate(values, numbers, rules)
+    of_segments = names[numbers], numbers, features.segment_labels, values
     return {
-        "recording": Predictions(
-            split,
-            "recording",
-            names,
-            np.arange(len(names)),
-            features.labels,
-            aggregate(values, numbers, rules),
-        ),
-        "segment": Predictions(
-            split, "segment", names[numbers], numbers, features.segment_labels, values
-        ),
+        "recording": Predictions(split, "recording", *of_recordings),
+        "segment": Predictions(split, "segment", *of_segments),
     }
 
 
@@ -99,36 +93,37 @@ def score(
     rows = []
     for number, (label, ranking) in enumerate(zip(labels, rankings, strict=True)):
         truth, probabilities = predicted.truth[:, number], predicted.probabilities[:, number]
-        row = {
-            "label": label,
-            "rows": ranking.positives + ranking.negatives,
-            "positives": ranking.positives,
-        }
+        known = ranking.positives + ranking.negatives
+        row = {"label": label, "rows": known, "positives": ranking.positives}
         for area in AREAS:
             value = float(getattr(areas[number], area)[0])
-            row |= _with_interval(area, value, getattr(drawn, area)[:, number])
+            row |= _interval_columns(area, value, getattr(drawn, area)[:, number])
         row["brier"] = brier(truth, probabilities)
         row["ece"] = reliability(truth, probabilities).expected_calibration_error
         rows.append(row)
-    macro = {
-        "label": MACRO,
-        "rows": len(predicted.truth),
-        "positives": sum(row["positives"] for row in rows),
+    means = {
+        name: float(mean_of_defined(np.array([row[name] for row in rows])))
+        for name in (*AREAS, "brier", "ece")
     }
+    positives = sum(row["positives"] for row in rows)
+    macro = {"label": MACRO, "rows": len(predicted.truth), "positives": positives} | means
     for area in AREAS:
-        value = float(mean_of_defined(np.array([row[area] for row in rows])))
-        macro |= _with_interval(area, value, mean_of_defined(getattr(drawn, area)))
-    for name in ("brier", "ece"):
-        macro[name] = float(mean_of_defined(np.array([row[name] for row in rows])))
+        macro |= _interval_columns(area, means[area], mean_of_defined(getattr(drawn, area)))
     table = pd.DataFrame([*rows, macro])
     table.insert(0, "level", predicted.level)
     table.insert(0, "split", predicted.split)
     return table
 
 
-def _with_interval(area: str, value: float, resampled: np.ndarray) -> dict[str, float]:
+def _interval_columns(area: str, value: float, resampled: np.ndarray) -> dict[str, float]:
     low, high, defined = interval(resampled)
     return {area: value, f"{area}_low": low, f"{area}_high": high, "resamples": defined}
+
+
+def with_interval(row: Mapping[str, float], area: str) -> str:
+    """Write an area of a row and its interval as text; ``-`` where it is not defined."""
+    value, low, high = (row[name] for name in (area, f"{area}_low", f"{area}_high"))
+    return "-" if pd.isna(value) else f"{value:.3f} ({low:.3f}-{high:.3f})"
 
 
 def score_thresholds(
@@ -149,11 +144,10 @@ def score_thresholds(
     for rule, values in thresholds.items():
         for number, label in enumerate(labels):
             threshold = float(values[number])
+            truth, probabilities = predicted.truth[:, number], predicted.probabilities[:, number]
             row = {"split": predicted.split, "level": predicted.level, "rule": rule, "label": label}
-            found = decisions(
-                predicted.truth[:, number], predicted.probabilities[:, number], threshold
-            )
-            rows.append(row | {"threshold": threshold} | found)
+            row["threshold"] = threshold
+            rows.append(row | decisions(truth, probabilities, threshold))
     return pd.DataFrame(rows)
 
 
@@ -232,31 +226,14 @@ def draw(predicted: Predictions, labels: Sequence[str], out: Path) -> list[Path]
     }
     paths = []
     for name, (x_label, y_label, add, diagonal) in pictures.items():
-        figure, axes = new_figure(6.5, 4.5)
-        title = f"{predicted.split}, per {predicted.level}"
-        axes.set(xlabel=x_label, ylabel=y_label, title=title, xlim=(0, 1), ylim=(0, 1.01))
-        if diagonal:
-            axes.plot([0, 1], [0, 1], color="0.8", linewidth=1)
-        for number in shown:
-            add(axes, number, labels[number])
-        if shown:
-            axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-        paths.append(save_picture(figure, out / f"{name}.png"))
+        paths.append(out / f"{name}.png")
+        with chart(paths[-1], 6.5, 4.5) as axes:
+            title = f"{predicted.split}, per {predicted.level}"
+            axes.set(xlabel=x_label, ylabel=y_label, title=title, xlim=(0, 1), ylim=(0, 1.01))
+            if diagonal:
+                axes.plot([0, 1], [0, 1], color="0.8", linewidth=1)
+            for number in shown:
+                add(axes, number, labels[number])
+            if shown:
+                axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     return paths
-
-
-def new_figure(width: float, height: float):
-    """Return a figure of a size in inches, and its axes."""
-    from matplotlib.figure import Figure  # no window, no state
-
-    figure = Figure((width, height), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def save_picture(figure, path: Path) -> Path:
-    """Write a figure as PNG."""
-    with open_replacing(path, "wb") as file:
-        figure.savefig(file, format="png", dpi=150)
-    return path

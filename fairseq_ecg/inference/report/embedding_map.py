@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 FEWEST_FOR_UMAP = 10
-"""Below this UMAP has no neighbourhoods to keep, and principal components tell more."""
+"""Below this UMAP has no neighbourhoods to keep, and principal components show more."""
 MOST_NEIGHBOURS = 15
 MIN_DISTANCE = 0.1
 
@@ -18,11 +18,11 @@ class EmbeddingMap:
     """Where segments lie to each other.
 
     Attributes:
-        places: ``(N, 2)`` in [0, 1], the longer side filling it.
+        positions: ``(N, 2)`` in [0, 1], the longer side filling it.
         method: how it was made, in words.
     """
 
-    places: np.ndarray
+    positions: np.ndarray
     method: str
 
 
@@ -42,15 +42,15 @@ def map_embeddings(embeddings: np.ndarray, seed: int) -> EmbeddingMap:
     n = len(embeddings)
     if n >= FEWEST_FOR_UMAP and find_spec("umap"):
         neighbours = min(MOST_NEIGHBOURS, max(3, n // 5))
-        places = _umap(embeddings, neighbours, seed)
+        positions = _umap(embeddings, neighbours, seed)
         method = f"UMAP, {neighbours} neighbours, seed {seed}"
     else:
-        places = _principal_components(embeddings)
+        positions = _principal_components(embeddings)
         why = f"{n} segments" if n < FEWEST_FOR_UMAP else "umap-learn is not installed"
         method = f"principal components ({why})"
-    lowest = places.min(axis=0)
-    span = (places.max(axis=0) - lowest).max() or 1.0
-    return EmbeddingMap((places - lowest) / span, method)
+    lowest = positions.min(axis=0)
+    span = (positions.max(axis=0) - lowest).max() or 1.0
+    return EmbeddingMap((positions - lowest) / span, method)
 
 
 def _umap(embeddings: np.ndarray, neighbours: int, seed: int) -> np.ndarray:
@@ -73,7 +73,7 @@ def _principal_components(embeddings: np.ndarray) -> np.ndarray:
     """Project onto the two directions of largest variance, their signs fixed."""
     centred = embeddings - embeddings.mean(axis=0)
     _, _, directions = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
-    places = np.zeros((len(embeddings), 2))
+    positions = np.zeros((len(embeddings), 2))
     for axis, direction in enumerate(directions[:2]):
-        places[:, axis] = centred @ direction * np.sign(direction[np.abs(direction).argmax()])
-    return places
+        positions[:, axis] = centred @ direction * np.sign(direction[np.abs(direction).argmax()])
+    return positions

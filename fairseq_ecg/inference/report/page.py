@@ -114,8 +114,8 @@ def report(
         "map": {
             "method": drawn.method,
             "points": [
-                [recording, segment, *_rounded(place)]
-                for (recording, segment, _), place in zip(segments, drawn.places, strict=True)
+                [recording, segment, *_rounded(position)]
+                for (recording, segment, _), position in zip(segments, drawn.positions, strict=True)
             ],
         },
         "model": _model_facts(model, model_name, saliency_method),
@@ -133,16 +133,9 @@ def _entry(
     length: float,
     method: str,
 ) -> tuple[dict, np.ndarray]:
-    """Return what the page knows of a recording, and the embeddings of its segments.
+    """Return what the page shows of a recording, and the embeddings of its segments.
 
-    Args:
-        ecg: what is shown.
-        asked: what the network is given.
-        name: of the recording.
-        model: the network.
-        start: of what is shown, in seconds.
-        length: likewise.
-        method: of the saliency.
+    ``ecg`` is drawn, from ``start`` on for ``length`` seconds; the network is given ``asked``.
     """
     part = paper.shown(ecg, start, length)
     if model.labels:
@@ -193,28 +186,30 @@ def _kind(model: ECGModel) -> str:
 def _layouts(part: paper.Shown) -> list[dict]:
     """Return where every strip goes, for each layout that makes sense of the leads."""
     window = min(part.ecg.seconds, paper.SHOWN_SECONDS)
-    is_complete = set(paper.LEADS) <= set(part.ecg.leads)
-    names = ("3x4", "6x2") if is_complete else ()
+    leads, whole = part.ecg.leads, part.ecg.seconds
     found = []
-    for name, seconds in [*((name, window) for name in names), (None, part.ecg.seconds)]:
-        layout = paper.layout_of(part.ecg.leads, name, None if name else part.ecg.leads)
-        sheet = paper.Paper(layout.n_rows, seconds)
-        strips = list(layout.strips(seconds))
-        found.append(
-            {
-                "name": {"3x4": "3 x 4 + II", "6x2": "6 x 2", None: "one below the other"}[name],
-                "width": sheet.width,
-                "height": sheet.height,
-                "seconds": seconds,
-                "gain": part.gain(strips),
-                "bases": [sheet.base_line(row) for row in range(sheet.n_rows)],
-                "strips": [
-                    [part.ecg.leads.index(strip.lead), strip.row, strip.start, strip.stop]
-                    for strip in strips
-                ],
-            }
-        )
+    if set(paper.LEADS) <= set(leads):
+        for name, title in (("3x4", "3 x 4 + II"), ("6x2", "6 x 2")):
+            found.append(_layout(part, title, paper.layout_of(leads, name), window))
+    found.append(_layout(part, "one below the other", paper.layout_of(leads, leads=leads), whole))
     return found
+
+
+def _layout(part: paper.Shown, title: str, layout: paper.Layout, seconds: float) -> dict:
+    sheet = paper.Paper(layout.n_rows, seconds)
+    strips = list(layout.strips(seconds))
+    return {
+        "name": title,
+        "width": sheet.width,
+        "height": sheet.height,
+        "seconds": seconds,
+        "gain": part.gain(strips),
+        "bases": [sheet.base_line(row) for row in range(sheet.n_rows)],
+        "strips": [
+            [part.ecg.leads.index(strip.lead), strip.row, strip.start, strip.stop]
+            for strip in strips
+        ],
+    }
 
 
 def _saliency(
@@ -224,11 +219,11 @@ def _saliency(
     values = found.on_signal(found.recordings.index[0])
     first = round(part.start * ecg.sample_rate)
     times = np.arange(0, part.ecg.seconds, 1 / SALIENCY_RATE)
-    places = np.minimum(first + np.round(times * ecg.sample_rate).astype(int), len(values) - 1)
+    indices = np.minimum(first + np.round(times * ecg.sample_rate).astype(int), len(values) - 1)
     least, largest = float(np.nanmin(values)), float(np.nanmax(values))
     return {
         "rate": SALIENCY_RATE,
-        "values": pack_saliency(values[places], least, largest),
+        "values": pack_saliency(values[indices], least, largest),
         "least": float(f"{least:.3g}"),
         "largest": float(f"{largest:.3g}"),
     }
@@ -240,6 +235,9 @@ def _model_facts(model: ECGModel, name: str, method: str) -> list[list[str]]:
 
     preprocessing = model.preprocessing
     n_parameters = sum(parameter.numel() for parameter in model.network.parameters())
+    scale = "mV"
+    if preprocessing.standardise:
+        scale = f"each lead to mean 0, standard deviation 1 (+ {preprocessing.epsilon:g} mV)"
     rows = [
         ("Model", name),
         ("Kind", _kind(model)),
@@ -251,21 +249,12 @@ def _model_facts(model: ECGModel, name: str, method: str) -> list[list[str]]:
         ("Missing leads", preprocessing.missing_leads),
         ("Rate", f"{preprocessing.sample_rate:g} Hz, resampled by {preprocessing.resampler}"),
         ("Segments", f"{preprocessing.segment_seconds:g} s"),
-        (
-            "Scale",
-            f"each lead to mean 0, standard deviation 1 (+ {preprocessing.epsilon:g} mV)"
-            if preprocessing.standardise
-            else "mV",
-        ),
+        ("Scale", scale),
         ("Filter", "neurokit2.ecg_clean" if preprocessing.filter else "none"),
         ("Normalised", "by statistics of its training data" if preprocessing.mean else "no"),
         ("Made by", f"fairseq-ecg {__version__}"),
     ]
-    return [
-        [key, value[method] if isinstance(value, Mapping) else value]
-        for key, value in rows
-        if value
-    ]
+    return [[key, value] for key, value in rows if value]
 
 
 def _paper_facts() -> dict:

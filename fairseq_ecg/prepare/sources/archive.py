@@ -1,4 +1,4 @@
-"""What archives have in common: where they were unpacked, their tables, names, and repetitions."""
+"""What archives have in common: where they were unpacked, their tables, names, and faults."""
 
 import os
 import re
@@ -17,14 +17,10 @@ from fairseq_ecg.ecg.recording import DOUBTS
 from fairseq_ecg.errors import DataError, as_data_error
 from fairseq_ecg.formats import ECG, read_ecg
 from fairseq_ecg.jobs.progress import progress_bar
-from fairseq_ecg.prepare.sources.source import Source
+from fairseq_ecg.prepare.sources.source import FAULT, Source
 
 UNITS = "mv"
 """What fairseq_signals writes into the column ``units``; signals are converted to it."""
-
-FAULT = "fault"
-"""Column of records that are known not to be usable before they are read: why."""
-
 
 WGET = "physionet.org/files/*/*"
 """Where archives lie that were fetched by the command that PhysioNet names."""
@@ -35,7 +31,7 @@ def unpacked(raw_root: Path, marker: str) -> Path:
 
     Args:
         raw_root: folder that the user gives.
-        marker: file or folder that tells.
+        marker: file or folder by which the archive is known.
 
     Returns:
         The folder of ``marker``; ``raw_root`` where there is none.
@@ -49,11 +45,11 @@ def unpacked(raw_root: Path, marker: str) -> Path:
         return raw_root
     with os.scandir(raw_root) as entries:
         inside = [raw_root / entry.name for entry in entries if entry.is_dir()]
-    places = sorted(place for place in (*inside, *raw_root.glob(WGET)) if (place / marker).exists())
-    if len(places) > 1:
-        names = ", ".join(str(place.relative_to(raw_root)) for place in places)
+    found = sorted(path for path in (*inside, *raw_root.glob(WGET)) if (path / marker).exists())
+    if len(found) > 1:
+        names = ", ".join(str(path.relative_to(raw_root)) for path in found)
         raise DataError(f"{raw_root}: {marker} is in several folders ({names}). Give one of them")
-    return places[0] if places else raw_root
+    return found[0] if found else raw_root
 
 
 def read_table(path: Path, columns: Sequence[str] = (), **options: Any) -> pd.DataFrame:
@@ -79,19 +75,10 @@ def read_table(path: Path, columns: Sequence[str] = (), **options: Any) -> pd.Da
 def read_pieces(
     path: Path, columns: Sequence[str] = (), *, rows: int, **options: Any
 ) -> Iterator[pd.DataFrame]:
-    """Read a large CSV file of an archive.
-
-    Args:
-        path: the file, packed or not.
-        columns: that it must have.
-        rows: in memory at a time.
-        options: of ``pandas.read_csv``.
+    """Read a large CSV file of an archive as `read_table` does, ``rows`` of it at a time.
 
     Yields:
         The table in pieces, at least one; a progress bar shows how many rows were read.
-
-    Raises:
-        DataError: there is no such file, it cannot be read, or lacks a column.
     """
     with (
         _damage_of(path),
@@ -143,19 +130,19 @@ def files_below(folder: Path, suffixes: Sequence[str]) -> Iterator[str]:
     Yields:
         Paths relative to ``folder``.
     """
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [
-            name for name in folders if not name.startswith(".") and not _leads_back(place, name)
+            name for name in folders if not name.startswith(".") and not _leads_back(parent, name)
         ]
         for name in names:
             if name.lower().endswith(tuple(suffixes)) and not name.startswith("."):
-                yield (Path(place) / name).relative_to(folder).as_posix()
+                yield (Path(parent) / name).relative_to(folder).as_posix()
 
 
-def _leads_back(place: str, name: str) -> bool:
+def _leads_back(parent: str, name: str) -> bool:
     """Whether a folder is a link to one that it is in."""
-    path = os.path.join(place, name)
-    return os.path.islink(path) and Path(place).resolve().is_relative_to(Path(path).resolve())
+    path = os.path.join(parent, name)
+    return os.path.islink(path) and Path(parent).resolve().is_relative_to(Path(path).resolve())
 
 
 def file_names(paths: pd.Series, prefix: str = "", below: str = "") -> pd.Series:
@@ -208,27 +195,6 @@ def refuse_faulty(record: Mapping[str, Any]) -> None:
         raise DataError(record[FAULT])
 
 
-def repetitions(table: pd.DataFrame, column: str, where: Path) -> dict[Any, str]:
-    """Find what a table lists again.
-
-    Args:
-        table: read from ``where``, rows numbered from 0.
-        column: that identifies a row.
-        where: names the file.
-
-    Returns:
-        Of every row but the first with the same value: what is wrong, by label of the row.
-    """
-    again = table[table[column].duplicated()]
-    if again.empty:
-        return {}
-    first = table.drop_duplicates(column).reset_index().set_index(column)["index"]
-    return {
-        row: f"{where}, line {row + 2}: {column} {value} is already in line {first[value] + 2}"
-        for row, value in again[column].items()
-    }
-
-
 def read_record(record: Mapping[str, Any], path: Path, verify: bool) -> ECG:
     """Read a WFDB record of an archive.
 
@@ -258,12 +224,12 @@ def drop_empty_columns(meta: pd.DataFrame) -> pd.DataFrame:
 
 
 class TabledWFDBArchive(Source):
-    """An archive of WFDB records whose tables tell what the comments of the headers tell."""
+    """An archive of WFDB records whose tables say what the comments of the headers say."""
 
     def read(self, record: Mapping[str, Any]) -> ECG:
         """Read a record, without the comments of its header."""
-        place = path_below(str(self.raw_root), record["path"], "a record", "the archive")
-        ecg = read_record(record, self.raw_root / place, self.verify)
+        path = path_below(str(self.raw_root), record["path"], "a record", "the archive")
+        ecg = read_record(record, self.raw_root / path, self.verify)
         return with_metadata(ecg, {"units": UNITS})
 
     def describe(self, meta: pd.DataFrame) -> pd.DataFrame:

@@ -12,16 +12,15 @@ import numpy as np
 import pandas as pd
 
 from fairseq_ecg.data.names import path_below
+from fairseq_ecg.data.tables import repetitions
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.formats.hdf5 import check_data_set, open_hdf5
 from fairseq_ecg.prepare.sources.archive import (
-    FAULT,
     add_faults,
     read_table,
     refuse_faulty,
-    repetitions,
     unpacked,
 )
 from fairseq_ecg.prepare.sources.source import Source
@@ -131,10 +130,6 @@ class CODE15(Source):
             check_data_set(file["tracings"], str(path))
             tracing = file["tracings"][record["hdf_ind"]]
         return ECG(where, _without_padding(tracing.T), LEADS, SAMPLE_RATE)
-
-    def describe(self, meta: pd.DataFrame) -> pd.DataFrame:
-        """Leave out why records cannot be used: these can."""
-        return meta.drop(columns=FAULT, errors="ignore")
 
     def labels(self, meta: pd.DataFrame) -> pd.DataFrame:
         """Return the published labels."""

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from glob import glob
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -11,20 +12,19 @@ import numpy as np
 import pandas as pd
 
 from fairseq_ecg.data.names import plain_name, printable
+from fairseq_ecg.data.tables import repetitions, require_columns
 from fairseq_ecg.data.width import check_width
 from fairseq_ecg.ecg import blocks
 from fairseq_ecg.ecg.recording import DOUBTS
 from fairseq_ecg.errors import DataError, as_data_error
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.prepare.sources.archive import (
-    FAULT,
     add_faults,
     files_below,
     refuse_faulty,
-    repetitions,
     with_metadata,
 )
-from fairseq_ecg.prepare.sources.source import FOUND, RESERVED, Source
+from fairseq_ecg.prepare.sources.source import FAULT, FOUND, RESERVED, Source
 
 PATIENT = "patient_id"
 """Column that the patient has in all tables that are made."""
@@ -43,6 +43,7 @@ ARRAY_ROW = "array_row"
 BINARY = frozenset(("0", "1", "0.0", "1.0", "True", "False"))
 
 
+@dataclass(eq=False)
 class Generic(Source):
     """Files of any format of `fairseq_ecg.formats`.
 
@@ -61,11 +62,11 @@ class Generic(Source):
         label_columns: columns of labels; by default those that hold nothing but 0 and 1 (or True
             and False).
         array: ``.npy`` file of shape ``(n_records, n_leads, n_samples)`` or
-            ``(n_records, n_samples, n_leads)`` in place of files; row ``i`` of the table tells of
+            ``(n_records, n_samples, n_leads)`` in place of files; row ``i`` of the table describes
             row ``i`` of the array.
         row_column: column that says the row of the array, from 0, if that is not so.
         pattern: of the files to take without a table, such as ``**/*.hea``.
-        format: of the files, if neither content nor extension tell.
+        format: of the files, if neither content nor extension says it.
         leads: names of the leads in the files' order.
         sample_rate: in Hz.
         units: ``mV``, ``uV``, ``V``, ``nV`` or ``counts``.
@@ -77,60 +78,38 @@ class Generic(Source):
         gain_column: likewise.
     """
 
-    def __init__(
-        self,
-        raw_root: Path,
-        *,
-        name: str = "generic",
-        table: Path | str | None = None,
-        path_column: str | None = None,
-        patient_column: str | None = None,
-        dataset_column: str | None = None,
-        label_columns: Sequence[str] | None = None,
-        array: Path | str | None = None,
-        row_column: str | None = None,
-        pattern: str | None = None,
-        format: str | None = None,
-        leads: Sequence[str] | None = None,
-        sample_rate: float | None = None,
-        units: str | None = None,
-        gain: float | None = None,
-        format_column: str | None = None,
-        leads_column: str | None = None,
-        sample_rate_column: str | None = None,
-        units_column: str | None = None,
-        gain_column: str | None = None,
-    ):
-        super().__init__(raw_root)
-        self.name = name
-        self.table = table
-        self.path_column = path_column
-        self.patient_column = patient_column
-        self.dataset_column = dataset_column
-        self.label_columns = label_columns
-        self.array = array
-        self.row_column = row_column
-        self.pattern = pattern
-        self.given = {
-            "format": format,
-            "leads": ",".join(leads) if leads else None,
-            "sample_rate": sample_rate,
-            "units": units,
-            "gain": gain,
-        }
-        self.columns = {
-            "format": format_column,
-            "leads": leads_column,
-            "sample_rate": sample_rate_column,
-            "units": units_column,
-            "gain": gain_column,
-        }
+    raw_root: Path
+    _: KW_ONLY
+    name: str = "generic"
+    table: Path | str | None = None
+    path_column: str | None = None
+    patient_column: str | None = None
+    dataset_column: str | None = None
+    label_columns: Sequence[str] | None = None
+    array: Path | str | None = None
+    row_column: str | None = None
+    pattern: str | None = None
+    format: str | None = None
+    leads: Sequence[str] | None = None
+    sample_rate: float | None = None
+    units: str | None = None
+    gain: float | None = None
+    format_column: str | None = None
+    leads_column: str | None = None
+    sample_rate_column: str | None = None
+    units_column: str | None = None
+    gain_column: str | None = None
+
+    def __post_init__(self) -> None:
+        self.given = {key: getattr(self, key) for key in READING}
+        self.given["leads"] = ",".join(self.leads) if self.leads else None
+        self.columns = {key: getattr(self, f"{key}_column") for key in READING}
         for key in READING:
             if self.given[key] is not None and self.columns[key] is not None:
                 raise DataError(f"{key} is given, and the column {self.columns[key]!r} for it")
-        needing = {"patient": patient_column, "dataset": dataset_column, **self.columns}
+        needing = {"patient": self.patient_column, "dataset": self.dataset_column, **self.columns}
         for key, column in needing.items():
-            if column is not None and table is None:
+            if column is not None and self.table is None:
                 raise DataError(f"column {column!r} for {key}: there is no table. Give one")
 
     def records(self) -> pd.DataFrame:
@@ -154,14 +133,11 @@ class Generic(Source):
             rows[ARRAY_ROW] = self._array_rows(table, where)
         else:
             paths = [str(path) for path in table[self._path_column(table, where)]]
-        faults = {
-            row: fault
-            for row, path in zip(table.index, paths, strict=True)
-            if (fault := _fault_of_name(path))
-        }
+        found = {row: _fault_of_name(path) for row, path in zip(table.index, paths, strict=True)}
+        faults = {row: fault for row, fault in found.items() if fault}
         paths = [
-            printable(path) if row in faults else path
-            for row, path in zip(table.index, paths, strict=True)
+            printable(path) if fault else path
+            for path, fault in zip(paths, found.values(), strict=True)
         ]
         suffix = [f"_{row}" for row in rows[ARRAY_ROW]] if rows else [""] * len(paths)
         records = {
@@ -198,13 +174,13 @@ class Generic(Source):
         if self.pattern is not None:
             found = glob(self.pattern, root_dir=self.raw_root, recursive=True)
         else:
-            known = [suffix for suffix, form in FORMAT_OF_SUFFIX.items() if wanted in (None, form)]
+            known = [suffix for suffix, name in FORMAT_OF_SUFFIX.items() if wanted in (None, name)]
             found = files_below(self.raw_root, [*known, *(f"{suffix}.gz" for suffix in known)])
         paths = []
         for path in sorted(map(PurePosixPath, found)):
-            place, suffix = self.raw_root / path, path.suffix.lower()
-            signals_of_header = suffix != ".hea" and place.with_suffix(".hea").is_file()
-            if place.is_file() and suffix != ".dat" and not signals_of_header:
+            file, suffix = self.raw_root / path, path.suffix.lower()
+            signals_of_header = suffix != ".hea" and file.with_suffix(".hea").is_file()
+            if file.is_file() and suffix != ".dat" and not signals_of_header:
                 paths.append(str(path))
         if not paths:
             raise DataError(
@@ -230,7 +206,7 @@ class Generic(Source):
 
     def _path_column(self, table: pd.DataFrame, where: str) -> str:
         if self.path_column is not None:
-            _require(table, self.path_column, where)
+            require_columns(where, [self.path_column], table)
             return self.path_column
         for column in PATH_COLUMNS:
             if column in table:
@@ -245,7 +221,7 @@ class Generic(Source):
     ) -> pd.Series | Any:
         if column is None:
             return otherwise
-        _require(table, column, where)
+        require_columns(where, [column], table)
         empty = table[column].isna() | (table[column].astype(str).str.strip() == "")
         if empty.any() and column in (self.patient_column, self.dataset_column):
             raise DataError(f"{where}, row {int(empty.to_numpy().argmax()) + 1}: no {column}")
@@ -270,7 +246,7 @@ class Generic(Source):
                     "Name the column that says the row of the array (--row-column)"
                 )
             return np.arange(n_records)
-        _require(table, self.row_column, where)
+        require_columns(where, [self.row_column], table)
         rows = pd.to_numeric(table[self.row_column], errors="coerce")
         wrong = ~(rows.ge(0) & rows.lt(n_records) & (rows % 1 == 0))
         if wrong.any():
@@ -312,15 +288,10 @@ class Generic(Source):
         }
         return with_metadata(ecg, metadata)
 
-    def describe(self, meta: pd.DataFrame) -> pd.DataFrame:
-        """Leave out why records cannot be used: these can."""
-        return meta.drop(columns=FAULT, errors="ignore")
-
     def labels(self, meta: pd.DataFrame) -> pd.DataFrame | None:
         """Return the label columns of the table."""
         if self.label_columns is not None:
-            for column in self.label_columns:
-                _require(meta, column, "the table of records")
+            require_columns("the table of records", self.label_columns, meta)
             return meta[["idx", *self.label_columns]]
         last = list(meta).index("save_path")
         used = {"idx", "path", "save_file", "source", "dataset", PATIENT, ARRAY_ROW}
@@ -332,11 +303,6 @@ class Generic(Source):
             and set(meta[column].astype(str)) <= BINARY
         ]
         return meta[["idx", *columns]] if columns else None
-
-
-def _require(table: pd.DataFrame, column: str, where: str) -> None:
-    if column not in table:
-        raise DataError(f"{where}: no column {column!r} (it has {', '.join(map(str, table))})")
 
 
 def _in_one_word(path: str, root: Path) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from fairseq_ecg.data.report_lines import joined_lines
+from fairseq_ecg.data.tables import repetitions
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.prepare.sources.archive import (
     TabledWFDBArchive,
@@ -14,7 +15,6 @@ from fairseq_ecg.prepare.sources.archive import (
     file_names,
     read_pieces,
     read_table,
-    repetitions,
     unpacked,
 )
 

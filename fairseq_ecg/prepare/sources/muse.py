@@ -11,7 +11,6 @@ from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.formats.groups import DERIVED
 from fairseq_ecg.prepare.sources.archive import (
-    FAULT,
     add_faults,
     file_names,
     files_below,
@@ -96,7 +95,7 @@ class MUSE(Source):
             and ``sex`` (female 1, male 0). What was found in the signals stands where
             fairseq_signals has it: ``sample_rate`` in place of ``Waveform_SampleBase``.
         """
-        meta = _in_order(meta.drop(columns=FAULT, errors="ignore"))
+        meta = _in_order(super().describe(meta))
         for column in meta.select_dtypes(["object", "string"]):
             meta[column] = meta[column].mask(meta[column] == "UNKNOWN")
         meta["age"] = pd.to_numeric(_field(meta, "PatientDemographics_PatientAge"), "coerce") * (
@@ -114,15 +113,15 @@ class MUSE(Source):
 
 def _in_order(meta: pd.DataFrame) -> pd.DataFrame:
     """Put what was found in the signals where fairseq_signals has it."""
-    places: dict[str, float] = {name: place for place, name in enumerate(meta)}
+    positions: dict[str, float] = {name: position for position, name in enumerate(meta)}
     for name, before in (
         ("avail_leads", "lead_order"),
         ("sample_rate", "Waveform_SampleBase"),
         ("sample_size", meta.columns[-1]),
     ):
-        if name in places and before in places:
-            places[name] = places[before] + 0.5
-    names = sorted(places, key=places.__getitem__)
+        if name in positions and before in positions:
+            positions[name] = positions[before] + 0.5
+    names = sorted(positions, key=positions.__getitem__)
     return meta[names].drop(columns="Waveform_SampleBase", errors="ignore")
 
 
@@ -139,7 +138,7 @@ def _times(meta: pd.DataFrame, prefix: str) -> pd.Series:
 
 
 def _patient_ids(texts: pd.Series) -> pd.Series:
-    """Identifiers as numbers, or as they are where numbers would not tell them apart."""
+    """Identifiers as numbers, or as they are where numbers would not distinguish them."""
     known = texts.mask(texts.str.match(_NO_PATIENT).fillna(False))
     numbers = pd.to_numeric(known, errors="coerce")
     is_exact = numbers.isna() == known.isna()

@@ -125,9 +125,6 @@ class PhysioNet2021(Source):
     def read(self, record: Mapping[str, Any]) -> ECG:
         """Read a record.
 
-        Args:
-            record: its row of the table of records.
-
         Returns:
             The recording with ``metadata`` ``base_date``, ``base_time`` (None where the header has
             none), ``units`` and ``comments``, the lines of the header's comments.
@@ -145,9 +142,6 @@ class PhysioNet2021(Source):
 
     def describe(self, meta: pd.DataFrame) -> pd.DataFrame:
         """Replace ``comments`` by what they say, and drop empty columns.
-
-        Args:
-            meta: with ``comments``, lines of each header.
 
         Returns:
             At the end what the comments name, in the order of the alphabet as fairseq_signals has
@@ -170,9 +164,6 @@ class PhysioNet2021(Source):
 
     def labels(self, meta: pd.DataFrame) -> pd.DataFrame | None:
         """Look for the classes of the challenge in every record's diagnosis.
-
-        Args:
-            meta: ``meta.csv`` as it was written.
 
         Returns:
             Column ``idx``, then for each class 1 where one of its codes is diagnosed, else 0; None
@@ -202,8 +193,10 @@ class PhysioNet2021(Source):
         if self.weight_abbrev_path is not None:
             names = _first_column(self.weight_abbrev_path)
         if self.uncombined:
-            codes, names = ([one for each in all_ for one in each.split("|")]
-                            for all_ in (codes, names))  # fmt: skip
+            codes, names = (
+                [one for combined in classes for one in combined.split("|")]
+                for classes in (codes, names)
+            )
         if len(codes) != len(names):
             raise DataError(
                 f"{self.weight_abbrev_path}: names {len(names)} classes, {self.weights_path} has "

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fairseq_ecg.data.tables import repetitions
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.prepare.sources.archive import (
     TabledWFDBArchive,
     add_faults,
     file_names,
     read_table,
-    repetitions,
     unpacked,
 )
 
@@ -84,9 +84,6 @@ class PTBXL(TabledWFDBArchive):
         As in the benchmark of its authors every statement that is listed counts, whatever its
         likelihood (0 stands for one that is unknown), and recordings without a statement of the
         task's kind are left out, but for the task ``all``.
-
-        Args:
-            meta: ``meta.csv`` as it was written.
 
         Returns:
             Column ``idx``, then 0 or 1 for each label in the order of the alphabet. Labels are

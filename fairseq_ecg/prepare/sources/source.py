@@ -1,4 +1,4 @@
-"""What an archive of ECGs has to tell so that it can be prepared."""
+"""What an archive of ECGs has to say so that it can be prepared."""
 
 import re
 from abc import ABC, abstractmethod
@@ -18,6 +18,9 @@ FOUND = re.compile(
     r"|(mean|std)_\d+)$"
 )
 """Columns of ``meta.csv`` that are found in the signals."""
+
+FAULT = "fault"
+"""Column of records that are known not to be usable before they are read: why."""
 
 
 class Source(ABC):
@@ -86,13 +89,15 @@ class Source(ABC):
     def describe(self, meta: pd.DataFrame) -> pd.DataFrame:
         """Finish the table of metadata, of which every row is a record that was read.
 
+        Here the column `FAULT` is left out: these records have none.
+
         Args:
             meta: columns of `records`, then of ``metadata``.
 
         Returns:
             The table as it is written.
         """
-        return meta
+        return meta.drop(columns=FAULT, errors="ignore")
 
     def labels(self, meta: pd.DataFrame) -> pd.DataFrame | None:
         """Derive labels from metadata.

@@ -160,7 +160,7 @@ def test_labels_and_bars_have_a_place_of_their_own(n_labels):
 def test_estimates_are_written_and_lie_among_those_of_the_training():
     scale = TargetScale((60.0, 0.0, 5.0), (10.0, 1.0, 0.5))
     estimates = Estimates({"age (years)": 75.0, "of no scale": -1.25, "K": 9.0}, scale)
-    assert estimates.places() == [0.75, None, 1.0]
+    assert estimates.positions() == [0.75, None, 1.0]
     figure = draw(ecg(), findings=estimates)
     found = texts(figure)
     assert {"Estimate", "age (years)", "75", "of no scale", "-1.25", "K", "9"} <= set(found)

@@ -148,11 +148,12 @@ def test_a_recording_goes_through_the_network_once_for_all_but_its_saliency(
 ):
     passes = []
     forward = diagnosis.network.forward
-    monkeypatch.setattr(
-        diagnosis.network,
-        "forward",
-        lambda *args, **wanted: passes.append(len(args[0])) or forward(*args, **wanted),
-    )
+
+    def counted(source, *others, **wanted):
+        passes.append(len(source))
+        return forward(source, *others, **wanted)
+
+    monkeypatch.setattr(diagnosis.network, "forward", counted)
     report(recordings[:1], diagnosis, progress=False)
     assert passes == [1, 2]  # a segment of 7.3 s; with the one that ends with the recording
 
