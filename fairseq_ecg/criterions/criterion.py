@@ -3,37 +3,22 @@
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import reduce as fold
 from operator import add
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from fairseq.criterions import FairseqCriterion
-from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.logging import metrics
 from torch import Tensor, nn
 
 from fairseq_ecg.criterions.nonfinite import NonFiniteLossError, skip_message, suspects, zero_loss
-from fairseq_ecg.ops.options import option
+from fairseq_ecg.options import values_of
 
 logger = logging.getLogger(__name__)
 
-NONFINITE_LOSS_CHOICES = ChoiceEnum(["raise", "skip"])
-
 # Terms of the loss (summed to the loss), sample size, and what to log besides.
 Computed = tuple[list[Tensor], "int | Tensor", dict[str, Any]]
-
-
-@dataclass
-class ECGCriterionConfig(FairseqDataclass):
-    """Options of every criterion."""
-
-    nonfinite_loss: NONFINITE_LOSS_CHOICES = option(
-        "raise",
-        "what to do when the loss of a batch is NaN or infinite: raise an error that "
-        "names the records, or skip the batch (no gradient, a warning, counted as skipped)",
-    )
 
 
 class ECGCriterion(FairseqCriterion):
@@ -42,12 +27,24 @@ class ECGCriterion(FairseqCriterion):
     A criterion states its terms in ``compute``. Losses are computed in float32 whatever the
     precision of the training (fp16, bf16, amp); fairseq_signals computes most of them on half
     precision logits when it trains in fp16.
+
+    Keyword-only arguments of the constructor are options of users, see :mod:`fairseq_ecg.options`.
+
+    Args:
+        task: the task.
+        nonfinite_loss: what to do when the loss of a batch is NaN or infinite: raise an error that
+            names the records, or skip the batch (no gradient, a warning, counted as skipped).
     """
 
-    def __init__(self, cfg: ECGCriterionConfig, task):
+    def __init__(self, task, *, nonfinite_loss: Literal["raise", "skip"] = "raise"):
         super().__init__(task)
-        self.skips_nonfinite = cfg.nonfinite_loss == "skip"
+        self.skips_nonfinite = nonfinite_loss == "skip"
         self._unchecked: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
+
+    @classmethod
+    def build_criterion(cls, cfg, task) -> "ECGCriterion":
+        """Build the criterion of its configuration."""
+        return cls(task, **values_of(cfg, cls))
 
     def compute(
         self,

@@ -50,7 +50,7 @@ def parse_conv_layers(text: str | Sequence[Sequence[int]]) -> list[ConvLayer]:
 
 
 class _ConvSizes:
-    """Limits of an option that is a layer list, see :class:`fairseq_ecg.modules.options.Range`."""
+    """Limits of an option that is a layer list, see :class:`fairseq_ecg.options.Range`."""
 
     def sizes(self, value: str | Sequence[Sequence[int]]) -> dict[str, int]:
         channels, kernels, strides = zip(*parse_conv_layers(value), strict=True)

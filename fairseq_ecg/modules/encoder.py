@@ -12,7 +12,7 @@ class Encoder(nn.Module):
     """Base of encoders: ``(B, L, T)`` samples to ``(B, T', D)`` frames.
 
     Its constructor's keyword-only arguments are its options, see
-    :mod:`fairseq_ecg.modules.options`.
+    :mod:`fairseq_ecg.options`.
 
     Attributes:
         architecture_options: names of options that its weights decide.

@@ -7,8 +7,8 @@ from torch import nn
 
 from fairseq_ecg.modules.dropout import Dropout
 from fairseq_ecg.modules.encoder import Encoder
-from fairseq_ecg.modules.options import Count, Probability
 from fairseq_ecg.ops.pooling import zero_padding
+from fairseq_ecg.options import Count, Probability
 
 
 class FrameEncoder(nn.Module):

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from fairseq_ecg.modules.options import Count
 from fairseq_ecg.ops.masking import BatchMasking, MaskType, SpanMasking, compute_mask_indices
+from fairseq_ecg.options import Count
 
 
 class MaskedEncoder(nn.Module):

@@ -7,7 +7,6 @@ from torch import nn
 
 from fairseq_ecg.modules.ecg_transformer import ECGTransformer
 from fairseq_ecg.modules.masking import MaskedEncoder
-from fairseq_ecg.modules.options import Count, OptionalWidth, Width
 from fairseq_ecg.modules.quantizer import GumbelVectorQuantizer
 from fairseq_ecg.ops.negatives import (
     DrawnNegatives,
@@ -19,6 +18,7 @@ from fairseq_ecg.ops.negatives import (
 from fairseq_ecg.ops.philox import COMMON_LANE, Stream, random_words
 from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
 from fairseq_ecg.ops.quantize import Quantized
+from fairseq_ecg.options import Count, OptionalWidth, Width
 
 
 class Contrast(NamedTuple):
