@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
-from fairseq.logging import metrics
 from torch import Tensor
 
 from fairseq_ecg.compat.registration import register_criterion
-from fairseq_ecg.criterions.criterion import log_ratio, log_share, total
+from fairseq_ecg.criterions.criterion import log_ratio, log_share, log_sums
 from fairseq_ecg.criterions.labels import LabelCriterion
 from fairseq_ecg.criterions.meters import log_areas
 
@@ -50,7 +49,6 @@ class BinaryCrossEntropyCriterion(LabelCriterion):
     def reduce_measures(logs: Sequence[dict[str, Any]]) -> None:
         """Log accuracy, recall and the areas under the curves."""
         log_share("accuracy", "correct", "count", logs)
-        for key in ("tp", "fp", "tn", "fn"):
-            metrics.log_scalar(f"_{key}", total(key, logs))
+        log_sums(("tp", "fp", "tn", "fn"), logs)
         log_ratio("recall", "_tp", ["_tp", "_fn"])
         log_areas(logs)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fairseq_ecg.compat.registration import register_criterion
 from fairseq_ecg.criterions.cinc_score import cinc_scores, read_scoring_weights
-from fairseq_ecg.criterions.criterion import log_ratio, log_share, total
+from fairseq_ecg.criterions.criterion import log_ratio, log_share, log_sums, prefixes_of_groups
 from fairseq_ecg.criterions.labels import LabelCriterion, as_vector, groups_of
 from fairseq_ecg.criterions.meters import log_areas, log_macro_f1
 
@@ -156,9 +156,7 @@ class BinaryCrossEntropyWithLogitsCriterion(LabelCriterion):
     def reduce_measures(logs: Sequence[dict[str, Any]]) -> None:
         """Log accuracies, precision, recall, F1, areas under the curves and the CinC score."""
         log_share("accuracy", "correct", "count", logs)
-        log_share("em_accuracy", "em_correct", "em_count", logs)
-        for key in ("tp", "fp", "fn"):
-            metrics.log_scalar(f"_{key}", total(key, logs))
+        _log_tallies(logs)
         log_ratio("precision", "_tp", ["_tp", "_fp"])
         log_ratio("recall", "_tp", ["_tp", "_fn"])
         metrics.log_derived("f1", _f1)
@@ -166,16 +164,17 @@ class BinaryCrossEntropyWithLogitsCriterion(LabelCriterion):
         log_areas(logs)
 
         if any("o_score" in log for log in logs):
-            for key in _CINC_SCORES:
-                metrics.log_scalar(f"_{key}", total(key, logs))
+            log_sums(_CINC_SCORES, logs)
             metrics.log_derived("cinc_score", _cinc_score)
 
-        counts = {key for log in logs for key in log if key.endswith("_em_count")}
-        for prefix in sorted(key.removesuffix("em_count") for key in counts):
-            log_share(f"{prefix}em_accuracy", f"{prefix}em_correct", f"{prefix}em_count", logs)
-            for key in ("tp", "fp", "fn"):
-                metrics.log_scalar(f"_{prefix}{key}", total(f"{prefix}{key}", logs))
+        for prefix in prefixes_of_groups("em_count", logs):
+            _log_tallies(logs, prefix)
             log_areas(logs, prefix)
+
+
+def _log_tallies(logs: Sequence[dict[str, Any]], prefix: str = "") -> None:
+    log_share(f"{prefix}em_accuracy", f"{prefix}em_correct", f"{prefix}em_count", logs)
+    log_sums((f"{prefix}{key}" for key in ("tp", "fp", "fn")), logs)
 
 
 def _require_finite(pos_weight: Tensor | None) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import reduce as fold
 from operator import add
 from typing import Any, Literal
@@ -194,6 +194,18 @@ def total(key: str, logs: Sequence[dict[str, Any]]) -> float:
     return sum(log.get(key, 0) for log in logs)
 
 
+def log_sums(keys: Iterable[str], logs: Sequence[dict[str, Any]]) -> None:
+    """Log running sums, from which metrics are derived, as ``_<key>``."""
+    for key in keys:
+        metrics.log_scalar(f"_{key}", total(key, logs))
+
+
+def prefixes_of_groups(count: str, logs: Sequence[dict[str, Any]]) -> list[str]:
+    """Find what stands before ``count`` among the keys of groups, see ``labels.groups_of``."""
+    keys = {key for log in logs for key in log if key.endswith(f"_{count}")}
+    return sorted(key.removesuffix(count) for key in keys)
+
+
 def log_mean_loss(key: str, logs: Sequence[dict[str, Any]]) -> None:
     """Log a summed loss per sample, in bits."""
     size = total("sample_size", logs)
@@ -225,11 +237,11 @@ def log_share(name: str, right: str, count: str, logs: Sequence[dict[str, Any]])
         count: Key of the number of answers.
         logs: Logging outputs.
     """
-    n_right, n_total = f"_{right}", f"_{count.removesuffix('count')}total"
-    metrics.log_scalar(n_right, total(right, logs))
+    n_total = f"_{count.removesuffix('count')}total"
+    log_sums([right], logs)
     metrics.log_scalar(n_total, total(count, logs))
     if total(count, logs) > 0:
-        log_ratio(name, n_right, [n_total])
+        log_ratio(name, f"_{right}", [n_total])
 
 
 def _detached(value: Any) -> Any:

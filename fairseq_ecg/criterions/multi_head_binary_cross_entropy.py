@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fairseq_ecg.compat.registration import register_criterion
-from fairseq_ecg.criterions.criterion import Computed, log_share
+from fairseq_ecg.criterions.criterion import Computed, log_share, prefixes_of_groups
 from fairseq_ecg.criterions.labels import LabelCriterion, groups_of, on_device
 from fairseq_ecg.criterions.meters import log_areas
 
@@ -81,8 +81,7 @@ class MultiHeadBinaryCrossEntropyCriterion(LabelCriterion):
         """Log accuracies and areas under the curves, overall and by group."""
         log_share("accuracy", "correct", "count", logs)
         log_areas(logs)
-        counts = {key for log in logs for key in log if key.endswith("_count")}
-        for prefix in sorted(key.removesuffix("count") for key in counts):
+        for prefix in prefixes_of_groups("count", logs):
             log_share(f"{prefix}accuracy", f"{prefix}correct", f"{prefix}count", logs)
             log_areas(logs, prefix)
 

@@ -250,8 +250,11 @@ class ECGTransformer(Encoder):
             first_norm,
             self.mask_emb,
         )
-        layers = {f"layer {number}": [layer] for number, layer in enumerate(self.encoder.layers)}
-        return {"stem": [part for part in stem if part is not None], **layers}
+        parts: dict[str, list[nn.Module | nn.Parameter]]
+        parts = {"stem": [part for part in stem if part is not None]}
+        for number, layer in enumerate(self.encoder.layers):
+            parts[f"layer {number}"] = [layer]
+        return parts
 
     @property
     def trains_in_turns(self) -> bool:

@@ -24,7 +24,7 @@ class BaselineShiftDraws:
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineShift(AdditiveNoise):
-    """A constant added over some stretches, the same stretches in every lead.
+    """A constant added over some intervals, the same intervals in every lead.
 
     Args:
         p: probability of being applied.
@@ -57,7 +57,7 @@ class BaselineShift(AdditiveNoise):
     def _noise(self, draws: BaselineShiftDraws, n_samples: int, sample_rate: float) -> np.ndarray:
         shifted = np.zeros(n_samples)
         for start, stop in draws.intervals:
-            # A stretch drawn longer than the recording starts before it.
+            # An interval drawn longer than the recording starts before it.
             shifted[max(start, 0) : max(stop, 0)] = 1
         return shifted * (draws.sign - draws.size)
 
