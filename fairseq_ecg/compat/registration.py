@@ -1,10 +1,14 @@
 """Registration under names that stock fairseq has taken."""
 
 from collections.abc import Callable
+from typing import Any
 
+import fairseq.criterions
 import fairseq.models
 import fairseq.optim
 from fairseq.dataclass import FairseqDataclass
+
+from fairseq_ecg.compat.options import make_configuration
 
 
 def register_model(name: str, dataclass: type[FairseqDataclass]) -> Callable[[type], type]:
@@ -26,6 +30,22 @@ def register_model(name: str, dataclass: type[FairseqDataclass]) -> Callable[[ty
         fairseq.models.ARCH_MODEL_NAME_REGISTRY.pop(architecture)
         fairseq.models.ARCH_CONFIG_REGISTRY.pop(architecture)
     return fairseq.models.register_model(name, dataclass=dataclass)
+
+
+def register_criterion(name: str, **defaults: Any) -> Callable[[type], type]:
+    """Register a criterion, whose configuration has the options that its constructor declares.
+
+    Args:
+        name: name of the criterion in a config.
+        defaults: in place of those that the constructor declares.
+    """
+
+    def register(criterion: type) -> type:
+        title, module = f"{criterion.__name__}Config", criterion.__module__
+        config = make_configuration(title, module, criterion, **defaults)
+        return fairseq.criterions.register_criterion(name, dataclass=config)(criterion)
+
+    return register
 
 
 def register_optimizer(name: str, dataclass: type[FairseqDataclass]) -> Callable[[type], type]:

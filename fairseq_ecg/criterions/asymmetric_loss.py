@@ -1,49 +1,51 @@
 """Asymmetric loss: easy negatives count little, the easiest of them nothing."""
 
-from dataclasses import dataclass
-
 import torch.nn.functional as F
-from fairseq.criterions import register_criterion
 from torch import Tensor
 
+from fairseq_ecg.compat.registration import register_criterion
 from fairseq_ecg.criterions.binary_cross_entropy_with_logits import (
     BinaryCrossEntropyWithLogitsCriterion,
-    BinaryCrossEntropyWithLogitsCriterionConfig,
 )
-from fairseq_ecg.ops.options import option
 
 
-@dataclass
-class AsymmetricLossCriterionConfig(BinaryCrossEntropyWithLogitsCriterionConfig):
-    """Options of ``asymmetric_loss``: those of the cross entropy, and how it is asymmetric."""
-
-    gamma_positive: float = option(0.0, "exponent of 1 - p in the loss of a label that holds")
-    gamma_negative: float = option(4.0, "exponent of p in the loss of a label that does not hold")
-    margin: float = option(0.05, "probability up to which a label that does not hold costs nothing")
-
-
-@register_criterion("asymmetric_loss", dataclass=AsymmetricLossCriterionConfig)
+@register_criterion("asymmetric_loss")
 class AsymmetricLossCriterion(BinaryCrossEntropyWithLogitsCriterion):
     """``(1 - p)^g+ log p`` where a label holds, else ``q^g- log(1 - q)`` with ``q = p - margin``.
 
     Equations 5 to 7 of https://arxiv.org/abs/2009.14119, ``q`` not below 0. ``pos_weight`` and
     ``weight`` count as in the cross entropy; so do the metrics.
 
+    Args:
+        task: the task.
+        gamma_positive: exponent of 1 - p in the loss of a label that holds.
+        gamma_negative: exponent of p in the loss of a label that does not hold.
+        margin: probability up to which a label that does not hold costs nothing.
+        options: of the cross entropy.
+
     Raises:
         ValueError: an exponent is negative, that of negatives between 0 and 1 (whose gradient is
             infinite at the margin), or the margin is not in [0, 1).
     """
 
-    def __init__(self, cfg: AsymmetricLossCriterionConfig, task):
-        super().__init__(cfg, task)
-        if cfg.gamma_positive < 0:
-            raise ValueError(f"criterion.gamma_positive={cfg.gamma_positive}: give 0 or more")
-        if cfg.gamma_negative != 0 and cfg.gamma_negative < 1:
-            raise ValueError(f"criterion.gamma_negative={cfg.gamma_negative}: give 0, or 1 or more")
-        if not 0 <= cfg.margin < 1:
-            raise ValueError(f"criterion.margin={cfg.margin}: give a probability below 1")
-        self.gamma_positive, self.gamma_negative = cfg.gamma_positive, cfg.gamma_negative
-        self.margin = cfg.margin
+    def __init__(
+        self,
+        task,
+        *,
+        gamma_positive: float = 0.0,
+        gamma_negative: float = 4.0,
+        margin: float = 0.05,
+        **options,
+    ):
+        super().__init__(task, **options)
+        if gamma_positive < 0:
+            raise ValueError(f"criterion.gamma_positive={gamma_positive}: give 0 or more")
+        if gamma_negative != 0 and gamma_negative < 1:
+            raise ValueError(f"criterion.gamma_negative={gamma_negative}: give 0, or 1 or more")
+        if not 0 <= margin < 1:
+            raise ValueError(f"criterion.margin={margin}: give a probability below 1")
+        self.gamma_positive, self.gamma_negative = gamma_positive, gamma_negative
+        self.margin = margin
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Sum the loss over ``(B, C)`` float32 logits and labels of 0 and 1."""

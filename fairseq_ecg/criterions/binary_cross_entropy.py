@@ -1,25 +1,18 @@
 """Multi-label classification by binary cross entropy of probabilities."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch.nn.functional as F
-from fairseq.criterions import register_criterion
-from fairseq.logging import metrics
 from torch import Tensor
 
-from fairseq_ecg.criterions.criterion import log_ratio, log_share, total
-from fairseq_ecg.criterions.labels import LabelCriterion, LabelCriterionConfig
+from fairseq_ecg.compat.registration import register_criterion
+from fairseq_ecg.criterions.criterion import log_ratio, log_share, log_sums
+from fairseq_ecg.criterions.labels import LabelCriterion
 from fairseq_ecg.criterions.meters import log_areas
 
 
-@dataclass
-class BinaryCrossEntropyCriterionConfig(LabelCriterionConfig):
-    """Options of ``binary_cross_entropy``."""
-
-
-@register_criterion("binary_cross_entropy", dataclass=BinaryCrossEntropyCriterionConfig)
+@register_criterion("binary_cross_entropy")
 class BinaryCrossEntropyCriterion(LabelCriterion):
     """Binary cross entropy of ``sigmoid(logits)``, per positive label of the batch.
 
@@ -56,7 +49,6 @@ class BinaryCrossEntropyCriterion(LabelCriterion):
     def reduce_measures(logs: Sequence[dict[str, Any]]) -> None:
         """Log accuracy, recall and the areas under the curves."""
         log_share("accuracy", "correct", "count", logs)
-        for key in ("tp", "fp", "tn", "fn"):
-            metrics.log_scalar(f"_{key}", total(key, logs))
+        log_sums(("tp", "fp", "tn", "fn"), logs)
         log_ratio("recall", "_tp", ["_tp", "_fn"])
         log_areas(logs)

@@ -1,72 +1,71 @@
-# ruff: noqa: UP006, UP035, UP045  (fairseq's argument parser knows typing.List and Optional alone)
 """Multi-label classification by binary cross entropy of logits: diagnosis and its metrics."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, List, Optional
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from fairseq.criterions import register_criterion
-from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
-from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from fairseq_ecg.criterions.cinc_score import ScoringWeights, cinc_scores, read_scoring_weights
-from fairseq_ecg.criterions.criterion import log_ratio, log_share, total
-from fairseq_ecg.criterions.labels import LabelCriterion, LabelCriterionConfig, groups_of
+from fairseq_ecg.compat.registration import register_criterion
+from fairseq_ecg.criterions.cinc_score import cinc_scores, read_scoring_weights
+from fairseq_ecg.criterions.criterion import log_ratio, log_share, log_sums, prefixes_of_groups
+from fairseq_ecg.criterions.labels import LabelCriterion, as_vector, groups_of
 from fairseq_ecg.criterions.meters import log_areas, log_macro_f1
-from fairseq_ecg.ops.options import option
-
-AUC_AVERAGE_CHOICES = ChoiceEnum(["micro", "macro"])
 
 _TALLIES = ("em_correct", "tp", "fp", "fn")
 _CINC_SCORES = ("o_score", "c_score", "i_score")
 
 
-@dataclass
-class BinaryCrossEntropyWithLogitsCriterionConfig(LabelCriterionConfig):
-    """Options of ``binary_cross_entropy_with_logits``."""
-
-    auc_average: AUC_AVERAGE_CHOICES = option(
-        "macro",
-        "for data with valid classes: average auroc and auprc over classes (macro) or "
-        "take all entries at once (micro); without them they are micro either way, and "
-        "macro_auroc, macro_auprc are reported beside",
-    )
-    pos_weight: Optional[List[float]] = option(
-        None, "weight of the positives of each label, as in labels/pos_weight.txt"
-    )
-    report_cinc_score: bool = option(False, "report the score of the PhysioNet/CinC Challenge 2021")
-    weights_file: Optional[str] = option(None, "the Challenge's weights.csv, for report_cinc_score")
-    per_log_keys: List[str] = option(
-        [],
-        "keys of the batch that group its records by an id (-1: none), such as "
-        "question_type1; exact matches and areas are reported for each id as well",
-    )
-
-
-@register_criterion(
-    "binary_cross_entropy_with_logits", dataclass=BinaryCrossEntropyWithLogitsCriterionConfig
-)
+@register_criterion("binary_cross_entropy_with_logits")
 class BinaryCrossEntropyWithLogitsCriterion(LabelCriterion):
     """Binary cross entropy, summed over records and labels; the sample size is their product.
 
     Where the batch has ``valid_classes`` (one list of class indices per record), predictions are
     counted and areas computed over those classes only.
+
+    Args:
+        task: the task.
+        auc_average: for data with valid classes: average auroc and auprc over classes (macro) or
+            take all entries at once (micro); without them they are micro either way, and
+            macro_auroc, macro_auprc are reported beside.
+        pos_weight: weight of the positives of each label, as in labels/pos_weight.txt.
+        report_cinc_score: report the score of the PhysioNet/CinC Challenge 2021.
+        weights_file: the Challenge's weights.csv, for report_cinc_score.
+        per_log_keys: keys of the batch that group its records by an id (-1: none), such as
+            question_type1; exact matches and areas are reported for each id as well.
+        options: of :class:`LabelCriterion`.
+
+    Raises:
+        ValueError: a weight is not finite, or the score is asked for without its weights.
     """
 
     vectors = ("weight", "pos_weight")
 
-    def __init__(self, cfg: BinaryCrossEntropyWithLogitsCriterionConfig, task):
-        super().__init__(cfg, task)
+    def __init__(
+        self,
+        task,
+        *,
+        auc_average: Literal["micro", "macro"] = "macro",
+        pos_weight: Sequence[float] | None = None,
+        report_cinc_score: bool = False,
+        weights_file: str | None = None,
+        per_log_keys: Sequence[str] = (),
+        **options,
+    ):
+        super().__init__(task, **options)
+        self.pos_weight = as_vector(pos_weight)
         _require_finite(self.pos_weight)
-        self.threshold = cfg.threshold
-        self.areas_by_class = cfg.auc_average == "macro"
-        self.per_log_keys = list(cfg.per_log_keys)
-        self.scoring_weights = _scoring_weights(cfg)
+        self.areas_by_class = auc_average == "macro"
+        self.per_log_keys = per_log_keys
+        if report_cinc_score and weights_file is None:
+            raise ValueError(
+                "criterion.report_cinc_score needs criterion.weights_file: the path of the "
+                "weights.csv of the PhysioNet/CinC Challenge 2021"
+            )
+        self.scoring_weights = read_scoring_weights(weights_file) if report_cinc_score else None
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """See the base class."""
@@ -157,9 +156,7 @@ class BinaryCrossEntropyWithLogitsCriterion(LabelCriterion):
     def reduce_measures(logs: Sequence[dict[str, Any]]) -> None:
         """Log accuracies, precision, recall, F1, areas under the curves and the CinC score."""
         log_share("accuracy", "correct", "count", logs)
-        log_share("em_accuracy", "em_correct", "em_count", logs)
-        for key in ("tp", "fp", "fn"):
-            metrics.log_scalar(f"_{key}", total(key, logs))
+        _log_tallies(logs)
         log_ratio("precision", "_tp", ["_tp", "_fp"])
         log_ratio("recall", "_tp", ["_tp", "_fn"])
         metrics.log_derived("f1", _f1)
@@ -167,16 +164,17 @@ class BinaryCrossEntropyWithLogitsCriterion(LabelCriterion):
         log_areas(logs)
 
         if any("o_score" in log for log in logs):
-            for key in _CINC_SCORES:
-                metrics.log_scalar(f"_{key}", total(key, logs))
+            log_sums(_CINC_SCORES, logs)
             metrics.log_derived("cinc_score", _cinc_score)
 
-        counts = {key for log in logs for key in log if key.endswith("_em_count")}
-        for prefix in sorted(key.removesuffix("em_count") for key in counts):
-            log_share(f"{prefix}em_accuracy", f"{prefix}em_correct", f"{prefix}em_count", logs)
-            for key in ("tp", "fp", "fn"):
-                metrics.log_scalar(f"_{prefix}{key}", total(f"{prefix}{key}", logs))
+        for prefix in prefixes_of_groups("em_count", logs):
+            _log_tallies(logs, prefix)
             log_areas(logs, prefix)
+
+
+def _log_tallies(logs: Sequence[dict[str, Any]], prefix: str = "") -> None:
+    log_share(f"{prefix}em_accuracy", f"{prefix}em_correct", f"{prefix}em_count", logs)
+    log_sums((f"{prefix}{key}" for key in ("tp", "fp", "fn")), logs)
 
 
 def _require_finite(pos_weight: Tensor | None) -> None:
@@ -203,20 +201,6 @@ def _cinc_score(meters) -> float:
     if correct == inactive:
         return 0.0
     return round((outputs - inactive) / (correct - inactive), 3)
-
-
-def _scoring_weights(
-    cfg: BinaryCrossEntropyWithLogitsCriterionConfig | DictConfig,
-) -> ScoringWeights | None:
-    if not cfg.report_cinc_score:
-        return None
-    # The published configs leave weights_file mandatory ("???") even where no score is reported.
-    if OmegaConf.is_missing(cfg, "weights_file") or cfg.weights_file is None:
-        raise ValueError(
-            "criterion.report_cinc_score needs criterion.weights_file: the path of the weights.csv "
-            "of the PhysioNet/CinC Challenge 2021"
-        )
-    return read_scoring_weights(cfg.weights_file)
 
 
 def _mask(valid_classes: Sequence[Sequence[int] | Tensor], like: Tensor) -> Tensor:

@@ -1,56 +1,54 @@
-# ruff: noqa: UP045  (fairseq's argument parser knows typing.Optional alone)
 """Pre-training by contrastive multi-segment coding alone."""
 
-from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from fairseq.criterions import (
-    CRITERION_DATACLASS_REGISTRY,
-    CRITERION_REGISTRY,
-    register_criterion,
-)
-from fairseq.dataclass import FairseqDataclass
+from fairseq.criterions import CRITERION_DATACLASS_REGISTRY, CRITERION_REGISTRY
 from hydra.core.config_store import ConfigStore
 from torch import Tensor, nn
 
-from fairseq_ecg.criterions.criterion import Computed, ECGCriterion, ECGCriterionConfig
+from fairseq_ecg.compat.registration import register_criterion
+from fairseq_ecg.criterions.criterion import Computed, ECGCriterion
 from fairseq_ecg.ops.cmsc import cmsc_loss, positive_pairs
-from fairseq_ecg.ops.options import option
+
+# A plain reference to model.all_gather would break every model that has no such option.
+ALL_GATHER_OF_MODEL = "${oc.select:model.all_gather,false}"
 
 
-@dataclass
-class CMSCOptions(FairseqDataclass):
-    """Options of the patient contrastive loss."""
+class PatientContrast:
+    """What a criterion with the patient contrastive loss has; comes before it as a base.
 
-    temp: float = option(0.1, "temperature of the patient contrastive loss")
-    eps: float = option(1e-8, "smallest norm that a feature vector is divided by")
-    # A plain reference to model.all_gather would break every model that has no such option.
-    all_gather: Optional[bool] = option(
-        "${oc.select:model.all_gather,false}",
-        "contrast with the segments of all ranks, not of the own batch alone",
-    )
+    Args:
+        task: the task.
+        temp: temperature of the patient contrastive loss.
+        eps: smallest norm that a feature vector is divided by.
+        all_gather: contrast with the segments of all ranks, not of the own batch alone.
+        options: of the criterion.
+    """
+
+    def __init__(
+        self,
+        task,
+        *,
+        temp: float = 0.1,
+        eps: float = 1e-8,
+        all_gather: bool | None = False,
+        **options,
+    ):
+        super().__init__(task, **options)
+        self.temperature = temp
+        self.eps = eps
+        self.all_gather = all_gather
 
 
-@dataclass
-class CMSCCriterionConfig(CMSCOptions, ECGCriterionConfig):
-    """Options of ``cmsc``."""
-
-
-@register_criterion("cmsc", dataclass=CMSCCriterionConfig)
-class CMSCCriterion(ECGCriterion):
+@register_criterion("cmsc", all_gather=ALL_GATHER_OF_MODEL)
+class CMSCCriterion(PatientContrast, ECGCriterion):
     """Patient contrastive loss on the pooled output of an ``ecg_transformer``.
 
     The loss is a mean over the positive pairs and the sample size is their number, as
     fairseq_signals had it while its criterion still ran (before its commit 8a5bbfe).
     """
-
-    def __init__(self, cfg: CMSCCriterionConfig, task):
-        super().__init__(cfg, task)
-        self.temperature = cfg.temp
-        self.eps = cfg.eps
-        self.all_gather = cfg.all_gather
 
     def get_logits(self, model: nn.Module, net_output: dict[str, Any]) -> Tensor:
         """Ask the model for one pooled vector ``(B, D)`` per segment."""
@@ -80,10 +78,7 @@ def _gathered(ids: Tensor) -> Tensor:
 # ``clocs`` is the name that fairseq_signals' own cmsc configs use. fairseq's decorator would refuse
 # the class under a second name.
 CRITERION_REGISTRY["clocs"] = CMSCCriterion
-CRITERION_DATACLASS_REGISTRY["clocs"] = CMSCCriterionConfig
+CRITERION_DATACLASS_REGISTRY["clocs"] = _Config = CRITERION_DATACLASS_REGISTRY["cmsc"]
 ConfigStore.instance().store(
-    name="clocs",
-    group="criterion",
-    node=CMSCCriterionConfig(_name="clocs"),
-    provider="fairseq",
+    name="clocs", group="criterion", node=_Config(_name="clocs"), provider="fairseq"
 )

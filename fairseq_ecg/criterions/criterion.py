@@ -2,38 +2,23 @@
 
 import logging
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from functools import reduce as fold
 from operator import add
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from fairseq.criterions import FairseqCriterion
-from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.logging import metrics
 from torch import Tensor, nn
 
 from fairseq_ecg.criterions.nonfinite import NonFiniteLossError, skip_message, suspects, zero_loss
-from fairseq_ecg.ops.options import option
+from fairseq_ecg.options import values_of
 
 logger = logging.getLogger(__name__)
 
-NONFINITE_LOSS_CHOICES = ChoiceEnum(["raise", "skip"])
-
 # Terms of the loss (summed to the loss), sample size, and what to log besides.
 Computed = tuple[list[Tensor], "int | Tensor", dict[str, Any]]
-
-
-@dataclass
-class ECGCriterionConfig(FairseqDataclass):
-    """Options of every criterion."""
-
-    nonfinite_loss: NONFINITE_LOSS_CHOICES = option(
-        "raise",
-        "what to do when the loss of a batch is NaN or infinite: raise an error that "
-        "names the records, or skip the batch (no gradient, a warning, counted as skipped)",
-    )
 
 
 class ECGCriterion(FairseqCriterion):
@@ -42,12 +27,24 @@ class ECGCriterion(FairseqCriterion):
     A criterion states its terms in ``compute``. Losses are computed in float32 whatever the
     precision of the training (fp16, bf16, amp); fairseq_signals computes most of them on half
     precision logits when it trains in fp16.
+
+    Keyword-only arguments of the constructor are options of users, see :mod:`fairseq_ecg.options`.
+
+    Args:
+        task: the task.
+        nonfinite_loss: what to do when the loss of a batch is NaN or infinite: raise an error that
+            names the records, or skip the batch (no gradient, a warning, counted as skipped).
     """
 
-    def __init__(self, cfg: ECGCriterionConfig, task):
+    def __init__(self, task, *, nonfinite_loss: Literal["raise", "skip"] = "raise"):
         super().__init__(task)
-        self.skips_nonfinite = cfg.nonfinite_loss == "skip"
+        self.skips_nonfinite = nonfinite_loss == "skip"
         self._unchecked: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
+
+    @classmethod
+    def build_criterion(cls, cfg, task) -> "ECGCriterion":
+        """Build the criterion of its configuration."""
+        return cls(task, **values_of(cfg, cls))
 
     def compute(
         self,
@@ -197,6 +194,18 @@ def total(key: str, logs: Sequence[dict[str, Any]]) -> float:
     return sum(log.get(key, 0) for log in logs)
 
 
+def log_sums(keys: Iterable[str], logs: Sequence[dict[str, Any]]) -> None:
+    """Log running sums, from which metrics are derived, as ``_<key>``."""
+    for key in keys:
+        metrics.log_scalar(f"_{key}", total(key, logs))
+
+
+def prefixes_of_groups(count: str, logs: Sequence[dict[str, Any]]) -> list[str]:
+    """Find what stands before ``count`` among the keys of groups, see ``labels.groups_of``."""
+    keys = {key for log in logs for key in log if key.endswith(f"_{count}")}
+    return sorted(key.removesuffix(count) for key in keys)
+
+
 def log_mean_loss(key: str, logs: Sequence[dict[str, Any]]) -> None:
     """Log a summed loss per sample, in bits."""
     size = total("sample_size", logs)
@@ -228,11 +237,11 @@ def log_share(name: str, right: str, count: str, logs: Sequence[dict[str, Any]])
         count: Key of the number of answers.
         logs: Logging outputs.
     """
-    n_right, n_total = f"_{right}", f"_{count.removesuffix('count')}total"
-    metrics.log_scalar(n_right, total(right, logs))
+    n_total = f"_{count.removesuffix('count')}total"
+    log_sums([right], logs)
     metrics.log_scalar(n_total, total(count, logs))
     if total(count, logs) > 0:
-        log_ratio(name, n_right, [n_total])
+        log_ratio(name, f"_{right}", [n_total])
 
 
 def _detached(value: Any) -> Any:

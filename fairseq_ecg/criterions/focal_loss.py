@@ -1,43 +1,35 @@
 """Focal loss: binary cross entropy that attends to what is still predicted wrongly."""
 
-from dataclasses import dataclass
-
 import torch.nn.functional as F
-from fairseq.criterions import register_criterion
 from torch import Tensor
 
+from fairseq_ecg.compat.registration import register_criterion
 from fairseq_ecg.criterions.binary_cross_entropy_with_logits import (
     BinaryCrossEntropyWithLogitsCriterion,
-    BinaryCrossEntropyWithLogitsCriterionConfig,
 )
-from fairseq_ecg.ops.options import option
 
 
-@dataclass
-class FocalLossCriterionConfig(BinaryCrossEntropyWithLogitsCriterionConfig):
-    """Options of ``focal_loss``: those of the cross entropy, and how strongly it focuses."""
-
-    gamma: float = option(
-        2.0, "exponent of the error that a loss is multiplied by; 0: cross entropy"
-    )
-
-
-@register_criterion("focal_loss", dataclass=FocalLossCriterionConfig)
+@register_criterion("focal_loss")
 class FocalLossCriterion(BinaryCrossEntropyWithLogitsCriterion):
     """``(1 - p_t)^gamma`` times the cross entropy, ``p_t`` the probability of the truth.
 
     Equation 4 of https://arxiv.org/abs/1708.02002; its alpha is a matter of ``pos_weight`` and
     ``weight``. Metrics are those of ``binary_cross_entropy_with_logits``.
 
+    Args:
+        task: the task.
+        gamma: exponent of the error that a loss is multiplied by; 0: cross entropy.
+        options: of the cross entropy.
+
     Raises:
         ValueError: ``gamma`` is negative.
     """
 
-    def __init__(self, cfg: FocalLossCriterionConfig, task):
-        super().__init__(cfg, task)
-        if cfg.gamma < 0:
-            raise ValueError(f"criterion.gamma={cfg.gamma}: give 0 or more")
-        self.gamma = cfg.gamma
+    def __init__(self, task, *, gamma: float = 2.0, **options):
+        super().__init__(task, **options)
+        if gamma < 0:
+            raise ValueError(f"criterion.gamma={gamma}: give 0 or more")
+        self.gamma = gamma
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Sum the loss over ``(B, C)`` float32 logits and labels of 0 and 1."""

@@ -1,40 +1,42 @@
-# ruff: noqa: UP006, UP035, UP045  (fairseq's argument parser knows typing.List and Optional alone)
 """What the criterions of labels share: labels as one tensor, weights of labels, groups."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, List, Optional
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fairseq_ecg.criterions.criterion import Computed, ECGCriterion, ECGCriterionConfig
-from fairseq_ecg.ops.options import option
-
-
-@dataclass
-class LabelCriterionConfig(ECGCriterionConfig):
-    """Options of every criterion of labels that hold or do not."""
-
-    weight: Optional[List[float]] = option(None, "weight of each label's loss")
-    threshold: float = option(0.5, "probability above which a label counts as predicted")
-    report_auc: bool = option(
-        False, "report areas under the ROC and precision-recall curves in evaluation"
-    )
+from fairseq_ecg.criterions.criterion import Computed, ECGCriterion
 
 
 class LabelCriterion(ECGCriterion):
-    """Base of the criterions of ``(B, C)`` logits and labels of 0 and 1."""
+    """Base of the criterions of ``(B, C)`` logits and labels of 0 and 1.
+
+    Args:
+        task: the task.
+        weight: weight of each label's loss.
+        threshold: probability above which a label counts as predicted.
+        report_auc: report areas under the ROC and precision-recall curves in evaluation.
+        options: of :class:`ECGCriterion`.
+    """
 
     vectors: tuple[str, ...] = ("weight",)
-    """Options, and attributes, with a value for each label, which move to the logits' device."""
+    """Attributes with a value for each label, named as their options: they move to the logits."""
 
-    def __init__(self, cfg: LabelCriterionConfig, task):
-        super().__init__(cfg, task)
-        self.report_auc = cfg.report_auc
-        for name in self.vectors:
-            setattr(self, name, as_vector(getattr(cfg, name)))
+    def __init__(
+        self,
+        task,
+        *,
+        weight: Sequence[float] | None = None,
+        threshold: float = 0.5,
+        report_auc: bool = False,
+        **options,
+    ):
+        super().__init__(task, **options)
+        self.weight = as_vector(weight)
+        self.threshold = threshold
+        self.report_auc = report_auc
 
     def compute(
         self, model: nn.Module, sample: dict[str, Any], net_output: dict[str, Any], logits: Tensor

@@ -1,6 +1,6 @@
 """Meters that gather whole score arrays over a validation, and never enter a checkpoint."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import fairseq.logging.meters
@@ -15,10 +15,25 @@ _LASTING_AGGREGATORS = ("default", "valid")
 
 # fairseq's checkpoints hold the state of every meter but the derived ones.
 class EvaluationMeter(MetersDict._DerivedMeter):
-    """Meter of one evaluation, left out of checkpoints."""
+    """Meter of one evaluation, from which values are derived; left out of checkpoints."""
+
+    _values: dict[str, float] | None
 
     def __init__(self):
         self.reset()
+
+    def values(self) -> dict[str, float]:
+        """Compute the values, by name, once per state of the meter."""
+        if self._values is None:
+            self._values = self._compute()
+        return self._values
+
+    def fn(self, meters: MetersDict) -> float:
+        """Value of the meter when it is asked for by its own key: the first one."""
+        return next(iter(self.values().values()))
+
+    def _compute(self) -> dict[str, float]:
+        raise NotImplementedError
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Ignore the state that an older checkpoint kept of a past evaluation."""
@@ -26,6 +41,12 @@ class EvaluationMeter(MetersDict._DerivedMeter):
 
 class AUCMeter(EvaluationMeter):
     """Gathers scores and targets; yields the areas under the ROC and precision-recall curves.
+
+    Values are ``auroc`` and ``auprc`` as fairseq_signals defines them: over all entries at once
+    (micro), or, where classes were given, the mean over classes (``auroc`` over those with
+    positives and negatives, ``auprc`` over all). ``macro_auroc`` and ``macro_auprc``: the mean over
+    labels (columns, or classes) that have positives and negatives. NaN where nothing is left to
+    average.
 
     The class carries fairseq_signals' name, under which its checkpoints refer to it.
     """
@@ -35,7 +56,7 @@ class AUCMeter(EvaluationMeter):
         self._scores: list[np.ndarray] = []
         self._targets: list[np.ndarray] = []
         self._classes: list[np.ndarray] = []
-        self._areas: dict[str, float] | None = None
+        self._values = None
 
     def update(
         self, scores: np.ndarray, targets: np.ndarray, classes: np.ndarray | None = None
@@ -51,25 +72,7 @@ class AUCMeter(EvaluationMeter):
         self._targets.append(targets)
         if classes is not None:
             self._classes.append(classes)
-        self._areas = None
-
-    def areas(self) -> dict[str, float]:
-        """Compute the areas once per state of the meter.
-
-        Returns:
-            ``auroc`` and ``auprc`` as fairseq_signals defines them: over all entries at once
-            (micro), or, where classes were given, the mean over classes (``auroc`` over those with
-            positives and negatives, ``auprc`` over all). ``macro_auroc`` and ``macro_auprc``: the
-            mean over labels (columns, or classes) that have positives and negatives. NaN where
-            nothing is left to average.
-        """
-        if self._areas is None:
-            self._areas = self._compute()
-        return self._areas
-
-    def fn(self, meters: MetersDict) -> float:
-        """Value of the meter when it is asked for by its own key: ``auroc``."""
-        return self.areas()["auroc"]
+        self._values = None
 
     def _compute(self) -> dict[str, float]:
         scores, targets = np.concatenate(self._scores), np.concatenate(self._targets)
@@ -98,35 +101,41 @@ class AUCMeter(EvaluationMeter):
 
 
 class LabelCountsMeter(EvaluationMeter):
-    """Sums per-label counts of right and wrong predictions; yields the macro F1."""
+    """Sums per-label counts of right and wrong predictions; yields ``macro_f1``.
+
+    That is F1 averaged over the labels that have positives and negatives, NaN if none has.
+    """
 
     def reset(self) -> None:
         """Forget everything."""
         self._counts: np.ndarray | int = 0
+        self._values = None
 
     def update(self, counts: np.ndarray) -> None:
         """Add a batch: ``(4, C)`` integer, true and false positives, false and true negatives."""
         self._counts = self._counts + counts
+        self._values = None
 
-    def fn(self, meters: MetersDict) -> float:
-        """Value of the meter when it is asked for by its own key."""
-        return self.macro_f1()
-
-    def macro_f1(self) -> float:
-        """F1 averaged over the labels that have positives and negatives, NaN if none has."""
+    def _compute(self) -> dict[str, float]:
         true_pos, false_pos, false_neg, true_neg = self._counts
         mixed = (true_pos + false_neg > 0) & (false_pos + true_neg > 0)
         doubled = 2 * true_pos[mixed]
-        return _mean(doubled / (doubled + false_pos[mixed] + false_neg[mixed]))
+        return {"macro_f1": _mean(doubled / (doubled + false_pos[mixed] + false_neg[mixed]))}
 
 
 class MomentsMeter(EvaluationMeter):
-    """Sums moments of targets and estimates; yields errors and correlations of a regression."""
+    """Sums moments of targets and estimates; yields errors and correlations of a regression.
+
+    Values are ``mae`` and ``rmse`` (in units of the targets), ``r2`` and ``pearson``, each the mean
+    over the targets for which it is defined, NaN if there is none: errors need a recording, ``r2``
+    and ``pearson`` targets (and estimates) that differ.
+    """
 
     def reset(self) -> None:
         """Forget everything."""
         self._moments: np.ndarray | int = 0
         self._units: np.ndarray | int = 1
+        self._values = None
 
     def update(self, moments: np.ndarray, units: np.ndarray) -> None:
         """Add a batch.
@@ -138,14 +147,9 @@ class MomentsMeter(EvaluationMeter):
         """
         self._moments = self._moments + moments
         self._units = units
+        self._values = None
 
-    def measures(self) -> dict[str, float]:
-        """Compute ``mae`` and ``rmse`` (in units of the targets), ``r2`` and ``pearson``.
-
-        Returns:
-            Each the mean over the targets for which it is defined, NaN if there is none: errors
-            need a recording, ``r2`` and ``pearson`` targets (and estimates) that differ.
-        """
+    def _compute(self) -> dict[str, float]:
         n, y, p, yy, pp, yp, absolute = (row.astype(float) for row in self._moments)
         with np.errstate(divide="ignore", invalid="ignore"):
             squared = np.maximum(yy + pp - 2 * yp, 0)
@@ -161,10 +165,6 @@ class MomentsMeter(EvaluationMeter):
             }
         return {name: _mean(values[~np.isnan(values)]) for name, values in of_targets.items()}
 
-    def fn(self, meters: MetersDict) -> float:
-        """Value of the meter when it is asked for by its own key: ``mae``."""
-        return self.measures()["mae"]
-
 
 def log_areas(logging_outputs: Sequence[dict[str, Any]], prefix: str = "") -> None:
     """Log the areas under the curves of the score arrays in ``logging_outputs``, if there are any.
@@ -175,34 +175,26 @@ def log_areas(logging_outputs: Sequence[dict[str, Any]], prefix: str = "") -> No
         prefix: Goes before ``auroc``, ``auprc`` and (overall only) their macro averages.
     """
     arrays = [log for log in logging_outputs if f"_{prefix}y_score" in log]
-    if not arrays:
-        return
     names = ["auroc", "auprc"]
-    if not prefix and (arrays[0]["_y_score"].ndim == 2 or "_y_class" in arrays[0]):
+    if not prefix and any(log["_y_score"].ndim == 2 or "_y_class" in log for log in arrays[:1]):
         names += ["macro_auroc", "macro_auprc"]
-    derived = {f"{prefix}{name}": lambda meter, n=name: meter.areas()[n] for name in names}
     updates = [
         [log.get(f"_{prefix}{array}") for array in ("y_score", "y_true", "y_class")]
         for log in arrays
     ]
-    _log(f"_{prefix}auc", AUCMeter, derived, updates)
+    _log(f"_{prefix}auc", AUCMeter, names, updates, prefix)
 
 
 def log_macro_f1(logging_outputs: Sequence[dict[str, Any]]) -> None:
     """Log ``macro_f1`` from the arrays ``_label_counts`` in ``logging_outputs``, if any."""
-    counts = [log["_label_counts"] for log in logging_outputs if "_label_counts" in log]
-    if counts:
-        macro_f1 = {"macro_f1": lambda meter: meter.macro_f1()}
-        _log("_label_counts", LabelCountsMeter, macro_f1, [[sum(counts)]])
+    counts = [[log["_label_counts"]] for log in logging_outputs if "_label_counts" in log]
+    _log("_label_counts", LabelCountsMeter, ["macro_f1"], counts)
 
 
 def log_regression(logging_outputs: Sequence[dict[str, Any]]) -> None:
     """Log the measures of the arrays ``_moments`` in ``logging_outputs``, if there are any."""
     updates = [(log["_moments"], log["_units"]) for log in logging_outputs if "_moments" in log]
-    if updates:
-        names = ("mae", "rmse", "r2", "pearson")
-        derived = {name: lambda meter, n=name: meter.measures()[n] for name in names}
-        _log("_regression", MomentsMeter, derived, updates)
+    _log("_regression", MomentsMeter, ["mae", "rmse", "r2", "pearson"], updates)
 
 
 def install_meters() -> None:
@@ -216,23 +208,28 @@ def install_meters() -> None:
 def _log(
     key: str,
     new_meter: type[EvaluationMeter],
-    derived: dict[str, Callable[[Any], float]],
+    names: Sequence[str],
     updates: Sequence[Sequence[Any]],
+    prefix: str = "",
 ) -> None:
-    """Update a meter, from which values are derived, in the aggregator of this evaluation.
+    """Update a meter, if there is with what, in the aggregator of this evaluation.
+
+    Its values by these names are metrics, with the prefix before their names.
 
     That is the outermost one that ends with the evaluation. fairseq nests another one for every
     batch and computes all of its values: an area per batch that nobody looks at.
     """
+    if not updates:
+        return
     lasting = [metrics.get_meters(name) for name in _LASTING_AGGREGATORS]
     for aggregator in metrics.get_active_aggregators():
         if any(aggregator is other for other in lasting):
             continue
         if key not in aggregator:
             aggregator.add_meter(key, new_meter(), priority=50)
-            for name, of_meter in derived.items():
-                value = MetersDict._DerivedMeter(lambda meters, f=of_meter: f(meters[key]))
-                aggregator.add_meter(name, value, priority=20)
+            for name in names:
+                value = MetersDict._DerivedMeter(lambda meters, n=name: meters[key].values()[n])
+                aggregator.add_meter(f"{prefix}{name}", value, priority=20)
         for update in updates:
             aggregator[key].update(*update)
         return

@@ -1,51 +1,41 @@
-# ruff: noqa: UP006, UP035  (fairseq's argument parser knows typing.List alone)
 """Binary classification with one head per question, of which each record answers some."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, List
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from fairseq.criterions import register_criterion
 from torch import Tensor, nn
 
-from fairseq_ecg.criterions.criterion import Computed, ECGCriterion, log_share
-from fairseq_ecg.criterions.labels import LabelCriterionConfig, as_vector, groups_of, on_device
+from fairseq_ecg.compat.registration import register_criterion
+from fairseq_ecg.criterions.criterion import Computed, log_share, prefixes_of_groups
+from fairseq_ecg.criterions.labels import LabelCriterion, groups_of, on_device
 from fairseq_ecg.criterions.meters import log_areas
-from fairseq_ecg.ops.options import option
 
 
-@dataclass
-class MultiHeadBinaryCrossEntropyCriterionConfig(LabelCriterionConfig):
-    """Options of ``multi_head_binary_cross_entropy``."""
-
-    log_per_class: bool = option(False, "report accuracy and areas for each head as well")
-    per_log_keys: List[str] = option(
-        [],
-        "keys of the batch that group its answers by an id (-1: none), such as "
-        "attribute_id; accuracy and areas are reported for each id as well",
-    )
-
-
-@register_criterion(
-    "multi_head_binary_cross_entropy", dataclass=MultiHeadBinaryCrossEntropyCriterionConfig
-)
-class MultiHeadBinaryCrossEntropyCriterion(ECGCriterion):
+@register_criterion("multi_head_binary_cross_entropy")
+class MultiHeadBinaryCrossEntropyCriterion(LabelCriterion):
     """Mean over heads of the mean binary cross entropy of the answers to each head.
 
     The batch has, per record, ``target_idx`` (the heads it answers) and as many labels. Every
     batch weighs the same: the sample size is 1. Predictions are counted at 0.5 whatever
     ``threshold`` says, as in fairseq_signals.
+
+    Args:
+        task: the task.
+        log_per_class: report accuracy and areas for each head as well.
+        per_log_keys: keys of the batch that group its answers by an id (-1: none), such as
+            attribute_id; accuracy and areas are reported for each id as well.
+        options: of :class:`LabelCriterion`.
     """
 
-    def __init__(self, cfg: MultiHeadBinaryCrossEntropyCriterionConfig, task):
-        super().__init__(cfg, task)
-        self.weight = as_vector(cfg.weight)
-        self.report_auc = cfg.report_auc
-        self.log_per_class = cfg.log_per_class
-        self.per_log_keys = list(cfg.per_log_keys)
+    def __init__(
+        self, task, *, log_per_class: bool = False, per_log_keys: Sequence[str] = (), **options
+    ):
+        super().__init__(task, **options)
+        self.log_per_class = log_per_class
+        self.per_log_keys = per_log_keys
 
     def compute(
         self, model: nn.Module, sample: dict[str, Any], net_output: dict[str, Any], logits: Tensor
@@ -91,8 +81,7 @@ class MultiHeadBinaryCrossEntropyCriterion(ECGCriterion):
         """Log accuracies and areas under the curves, overall and by group."""
         log_share("accuracy", "correct", "count", logs)
         log_areas(logs)
-        counts = {key for log in logs for key in log if key.endswith("_count")}
-        for prefix in sorted(key.removesuffix("count") for key in counts):
+        for prefix in prefixes_of_groups("count", logs):
             log_share(f"{prefix}accuracy", f"{prefix}correct", f"{prefix}count", logs)
             log_areas(logs, prefix)
 

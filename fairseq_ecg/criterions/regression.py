@@ -1,39 +1,21 @@
 """Regression: estimates of numbers, such as age or ejection fraction, and how far they are off."""
 
-# ruff: noqa: UP006, UP035, UP045  (fairseq's argument parser knows typing.List and Optional alone)
-
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, List, Optional
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from fairseq.criterions import register_criterion
-from fairseq.dataclass import ChoiceEnum
 from torch import Tensor, nn
 
-from fairseq_ecg.criterions.criterion import Computed, ECGCriterion, ECGCriterionConfig
+from fairseq_ecg.compat.registration import register_criterion
+from fairseq_ecg.criterions.criterion import Computed, ECGCriterion
 from fairseq_ecg.criterions.labels import as_vector, on_device, stacked_labels
 from fairseq_ecg.criterions.meters import log_regression
-from fairseq_ecg.ops.options import option
 
-LOSS_CHOICES = ChoiceEnum(["mse", "mae", "huber"])
-
-
-@dataclass
-class RegressionCriterionConfig(ECGCriterionConfig):
-    """Options of ``regression``."""
-
-    loss: LOSS_CHOICES = option("mse", "squared error, absolute error, or Huber's of delta 1")
-    target_mean: Optional[List[float]] = option(
-        None, "subtracted from each target before training; null: 0"
-    )
-    target_std: Optional[List[float]] = option(
-        None, "each target is divided by it after that; null: 1"
-    )
+_LOSSES = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss}
 
 
-@register_criterion("regression", dataclass=RegressionCriterionConfig)
+@register_criterion("regression")
 class RegressionCriterion(ECGCriterion):
     """Error of the estimates of standardised targets, summed; the sample size is their number.
 
@@ -42,16 +24,31 @@ class RegressionCriterion(ECGCriterion):
     in the units of the targets, the mean over targets: ``mae``, ``rmse``, ``r2`` and ``pearson``,
     exact over a whole validation. The logged ``loss`` is divided by log 2 like every other.
 
+    Args:
+        task: the task.
+        loss: squared error, absolute error, or Huber's of delta 1.
+        target_mean: subtracted from each target before training; null: 0.
+        target_std: each target is divided by it after that; null: 1.
+        options: of :class:`ECGCriterion`.
+
     Raises:
         ValueError: a standard deviation is not positive.
     """
 
-    def __init__(self, cfg: RegressionCriterionConfig, task):
-        super().__init__(cfg, task)
-        self.kind = str(cfg.loss)
-        self.mean, self.std = as_vector(cfg.target_mean), as_vector(cfg.target_std)
+    def __init__(
+        self,
+        task,
+        *,
+        loss: Literal["mse", "mae", "huber"] = "mse",
+        target_mean: Sequence[float] | None = None,
+        target_std: Sequence[float] | None = None,
+        **options,
+    ):
+        super().__init__(task, **options)
+        self.loss = _LOSSES[loss]
+        self.mean, self.std = as_vector(target_mean), as_vector(target_std)
         if self.std is not None and not (self.std > 0).all():
-            raise ValueError(f"criterion.target_std={list(cfg.target_std)}: give positive numbers")
+            raise ValueError(f"criterion.target_std={target_std}: give positive numbers")
 
     def compute(
         self, model: nn.Module, sample: dict[str, Any], net_output: dict[str, Any], logits: Tensor
@@ -66,12 +63,7 @@ class RegressionCriterion(ECGCriterion):
         standardised = torch.where(known, (target - mean) / std, 0)
         # Zero also where an estimate is infinite, which its product with 0 would not be.
         estimates = torch.where(known, logits, 0)
-        if self.kind == "mae":
-            loss = F.l1_loss(estimates, standardised, reduction="sum")
-        elif self.kind == "huber":
-            loss = F.huber_loss(estimates, standardised, reduction="sum")
-        else:
-            loss = F.mse_loss(estimates, standardised, reduction="sum")
+        loss = self.loss(estimates, standardised, reduction="sum")
         log: dict[str, Any] = {}
         if not self.training:
             # Sums of standardised values lose no digits to a large mean.

@@ -1,20 +1,17 @@
-# ruff: noqa: UP006, UP035, UP045  (fairseq's argument parser knows typing.List and Optional alone)
 """wav2vec 2.0 pre-training: find the quantized target of a masked frame among negatives."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, List, Optional
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from fairseq.criterions import register_criterion
 from fairseq.logging import metrics
 from torch import Tensor, nn
 
+from fairseq_ecg.compat.registration import register_criterion
 from fairseq_ecg.criterions.criterion import (
     Computed,
     ECGCriterion,
-    ECGCriterionConfig,
     log_mean_loss,
     log_share,
     total,
@@ -22,40 +19,38 @@ from fairseq_ecg.criterions.criterion import (
 from fairseq_ecg.modules.wav2vec2 import Contrast
 from fairseq_ecg.ops.infonce import InfoNCE, count_correct, infonce
 from fairseq_ecg.ops.infonce_over_pool import infonce_over_pool
-from fairseq_ecg.ops.options import option
 
 _OWN_METRICS = {"loss", "nsignals", "sample_size", "skipped", "correct", "count"}
 
 
-@dataclass
-class Wav2Vec2CriterionConfig(ECGCriterionConfig):
-    """Options of ``wav2vec2``."""
-
-    infonce: bool = option(
-        False,
-        "use cross entropy over the positive and its negatives (InfoNCE); otherwise "
-        "each of them is told by itself whether it is the positive",
-    )
-    loss_weights: Optional[List[float]] = option(
-        None, "weights of the model's extra losses; one weight serves them all"
-    )
-    log_keys: List[str] = option(
-        [], "keys of the model's output to log; in evaluation also logits, target"
-    )
-
-
-@register_criterion("wav2vec2", dataclass=Wav2Vec2CriterionConfig)
+@register_criterion("wav2vec2")
 class Wav2Vec2Criterion(ECGCriterion):
     """Contrastive loss over masked frames, and the model's weighted extra losses.
 
     Source: Baevski et al., "wav2vec 2.0", NeurIPS 2020, equations 2 to 4.
+
+    Args:
+        task: the task.
+        infonce: use cross entropy over the positive and its negatives (InfoNCE); otherwise each of
+            them is told by itself whether it is the positive.
+        loss_weights: weights of the model's extra losses; one weight serves them all.
+        log_keys: keys of the model's output to log; in evaluation also logits, target.
+        options: of :class:`ECGCriterion`.
     """
 
-    def __init__(self, cfg: Wav2Vec2CriterionConfig, task):
-        super().__init__(cfg, task)
-        self.infonce = cfg.infonce
-        self.loss_weights = None if cfg.loss_weights is None else list(cfg.loss_weights)
-        self.log_keys = list(cfg.log_keys)
+    def __init__(
+        self,
+        task,
+        *,
+        infonce: bool = False,
+        loss_weights: Sequence[float] | None = None,
+        log_keys: Sequence[str] = (),
+        **options,
+    ):
+        super().__init__(task, **options)
+        self.infonce = infonce
+        self.loss_weights = loss_weights
+        self.log_keys = log_keys
 
     def get_logits(self, model: nn.Module, net_output: dict[str, Any]) -> Tensor | None:
         """Ask for logits unless the loss is computed without them."""
@@ -109,7 +104,7 @@ class Wav2Vec2Criterion(ECGCriterion):
             return []
         extra = model.get_extra_losses(net_output)
         weights = (
-            self.loss_weights * len(extra) if len(self.loss_weights) == 1 else self.loss_weights
+            [*self.loss_weights] * len(extra) if len(self.loss_weights) == 1 else self.loss_weights
         )
         if len(weights) != len(extra):
             raise ValueError(

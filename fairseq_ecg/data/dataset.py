@@ -110,7 +110,7 @@ class ECGDataset(Dataset):
         self.lead_selection = LeadSelection(
             tuple(lead_indices(self.options.leads_to_load)),
             bucket=None if bucket is None else tuple(lead_indices(bucket)),
-            pad=self.options.pad_leads,
+            pad=self.options.enable_padding_leads,
         )
         self.augmentations = (*self.view.augmentations, *augmentations) if training else ()
         self._check_leads(self.lead_selection)
@@ -169,7 +169,7 @@ class ECGDataset(Dataset):
 
     def size(self, index: int) -> int:
         """Length of an item in samples, cropped to ``max_sample_size`` unless padding."""
-        return int(self.sizes[index] if self.options.pad else self._cropped_sizes[index])
+        return int(self.sizes[index] if self.options.enable_padding else self._cropped_sizes[index])
 
     def ordered_indices(self) -> np.ndarray:
         """Indices from long to short, random among equals, or in manifest order without shuffling.
@@ -305,7 +305,9 @@ class ECGDataset(Dataset):
         options, columns = self.options, samples.columns
         ids, lengths = np.asarray(columns["id"]), samples.shapes()[:, 1]
         positions = np.asarray(columns.get("position", np.zeros_like(ids)))
-        length = target_length(lengths, pad=options.pad, max_length=options.max_sample_size)
+        length = target_length(
+            lengths, pad=options.enable_padding, max_length=options.max_sample_size
+        )
         if self._bucketed_sizes is not None:
             length = max(length, int(self._bucketed_sizes[ids].max()))
         starts = np.zeros_like(ids)
@@ -315,10 +317,12 @@ class ECGDataset(Dataset):
             starts[row] = rng.randint(0, surplus + 1)
             return int(starts[row])
 
-        source, padding_mask = collate_ecgs(samples.ecgs, length, crop_start, options.pad)
+        source, padding_mask = collate_ecgs(
+            samples.ecgs, length, crop_start, options.enable_padding
+        )
         net_input: dict[str, Any] = {"source": source}
         batch: dict[str, Any] = {"net_input": net_input}
-        if options.pad:
+        if options.enable_padding:
             net_input["padding_mask"] = padding_mask
         if self.masking is None and not self.augmentations:
             return batch
@@ -348,7 +352,7 @@ def _conditioning(options: DatasetOptions) -> Conditioning:
     if options.normalize:
         statistics = LeadStatistics.read(options.mean_path, options.std_path)
     return Conditioning(
-        pad_leads=options.pad_leads,
+        pad_leads=options.enable_padding_leads,
         sample_rate=options.sample_rate,
         filter=options.filter,
         statistics=statistics,

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -10,7 +11,8 @@ from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.ecg.recording import Recording
 from fairseq_ecg.errors import DataError
 
-NAN_POLICIES = ("error", "zero", "keep")
+NaNPolicy = Literal["error", "zero", "keep"]
+NAN_POLICIES = get_args(NaNPolicy)
 
 # neurokit2's filters are set for this rate whatever the rate of the recording, as in
 # fairseq_signals: models were trained on signals cleaned so.

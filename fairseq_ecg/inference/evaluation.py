@@ -83,8 +83,8 @@ def labelled_segments(
         target=labels,
         source=source_of(manifest, verify=verify),
         leads_to_load=model.preprocessing.leads,
-        pad_leads=model.preprocessing.pad_leads,
-        pad=True,
+        enable_padding_leads=model.preprocessing.pad_leads,
+        enable_padding=True,
         shuffle=False,
     )
     dataset.conditioning = model.preprocessing.conditioning()

@@ -7,12 +7,12 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel
 from omegaconf import II
 
-from fairseq_ecg.compat.options import with_options
+from fairseq_ecg.compat.options import configuration
 from fairseq_ecg.compat.registration import register_model
 from fairseq_ecg.compat.time_first import TimeFirst
 from fairseq_ecg.models.pretrained import pretrained_encoder
 from fairseq_ecg.modules import ECGTransformer, Encoder, MaskedEncoder
-from fairseq_ecg.modules.options import chosen, options_of
+from fairseq_ecg.options import chosen, options_of
 
 
 @dataclass
@@ -25,7 +25,7 @@ class PretrainingConfig(FairseqDataclass):
     args: Any = None
 
 
-@with_options(MaskedEncoder, ECGTransformer)
+@configuration(MaskedEncoder, ECGTransformer)
 class TransformerConfig(PretrainingConfig):
     """The transformer over frames that convolutions extract, and its masking."""
 

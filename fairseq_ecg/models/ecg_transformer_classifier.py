@@ -3,13 +3,13 @@
 import torch
 
 from fairseq_ecg.compat.checkpoint import CheckpointError
-from fairseq_ecg.compat.options import with_options
+from fairseq_ecg.compat.options import configuration
 from fairseq_ecg.compat.registration import register_model
 from fairseq_ecg.models.finetuning import ECGTransformerFinetuningConfig, HeadModel
 from fairseq_ecg.modules import ECGTransformerClassifier, adapt
 
 
-@with_options(ECGTransformerClassifier, adapt)
+@configuration(ECGTransformerClassifier, adapt)
 class ECGTransformerClassificationConfig(ECGTransformerFinetuningConfig):
     """The encoder, its labels, and how much of it trains."""
 

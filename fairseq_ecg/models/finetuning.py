@@ -1,43 +1,38 @@
 """Models on a pre-trained encoder."""
 
-# ruff: noqa: UP045 (fairseq reads the types of options by their names in typing)
-
 import logging
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Optional
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel
 from omegaconf import DictConfig, open_dict
 
 from fairseq_ecg.compat.checkpoint import CheckpointError
-from fairseq_ecg.compat.options import with_options
+from fairseq_ecg.compat.options import configuration
 from fairseq_ecg.models.ecg_transformer import ECGTransformerConfig, TransformerConfig
 from fairseq_ecg.models.pretrained import load_encoder, own_config, untrained_encoder
 from fairseq_ecg.modules import ENCODERS, ECGTransformer, Encoder, FinetunedEncoder, adapt
-from fairseq_ecg.modules.options import chosen, options_of
 from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
+from fairseq_ecg.options import chosen, options_of
 
 logger = logging.getLogger(__name__)
 
 
-@with_options(FinetunedEncoder)
+@configuration(FinetunedEncoder)
 class FinetuningConfig(FairseqDataclass):
-    """Where the encoder comes from."""
+    """Where the encoder comes from.
 
-    model_path: Optional[str] = field(
-        default=None, metadata={"help": "checkpoint of the pre-trained encoder"}
-    )
-    no_pretrained_weights: bool = field(
-        default=False, metadata={"help": "start from random weights in spite of model_path"}
-    )
-    checkpoint_architecture: bool = field(
-        default=False,
-        metadata={
-            "help": "with no_pretrained_weights: the architecture of model_path, not of this "
-            "configuration"
-        },
-    )
+    Args:
+        model_path: checkpoint of the pre-trained encoder.
+        no_pretrained_weights: start from random weights in spite of model_path.
+        checkpoint_architecture: with no_pretrained_weights: the architecture of model_path, not of
+            this configuration.
+    """
+
+    model_path: str | None = None
+    no_pretrained_weights: bool = False
+    checkpoint_architecture: bool = False
 
 
 def unregularised(encoder: type[Encoder]) -> dict[str, float]:
@@ -45,7 +40,7 @@ def unregularised(encoder: type[Encoder]) -> dict[str, float]:
     return dict.fromkeys(encoder.regularisation_options, 0.0)
 
 
-@with_options(ECGTransformer, **unregularised(ECGTransformer))
+@configuration(ECGTransformer, **unregularised(ECGTransformer))
 class TransformerFinetuningConfig(FinetuningConfig, TransformerConfig):
     """A pre-trained transformer: no dropout, and convolutions stay as they are unless asked for."""
 
@@ -102,6 +97,15 @@ class ECGTransformerFinetuningModel(FinetunedEncoder, BaseFairseqModel):
                 cfg[name] = value
         return cls(cfg, encoder)
 
+    def revise_config(self, cfg: DictConfig) -> None:
+        """Make a configuration what a checkpoint says of this network: its real architecture.
+
+        Args:
+            cfg: configuration of this model, changed in place.
+        """
+        with open_dict(cfg):
+            cfg.update(self.architecture)
+
     def forward(self, source, padding_mask=None, **_):
         """Return what the encoder gives for each frame, before any pooling.
 
@@ -156,15 +160,17 @@ class HeadModel(ECGTransformerFinetuningModel):
         """
         return FinetunedEncoder.forward(self, source, padding_mask)
 
-    def leave_out_implied(self, cfg: DictConfig) -> None:
-        """Take options out of a configuration that the saved network does without.
+    def revise_config(self, cfg: DictConfig) -> None:
+        """Make a configuration what a checkpoint says of this network.
 
-        fairseq_signals refuses a checkpoint with options that it does not have. Those stay that
-        make a network which it could not build anyway.
+        That is without options which the saved network does without: fairseq_signals refuses a
+        checkpoint with options that it does not have. Those stay that make a network which it
+        could not build anyway.
 
         Args:
             cfg: configuration of this model, changed in place.
         """
+        super().revise_config(cfg)
         implied = ["freeze_layers", "checkpoint_architecture"]  # of training, not of the network
         if str(cfg.get("pooling")) == "mean":
             implied.append("pooling")

@@ -1,8 +1,10 @@
 """The encoders and heads of the tables that have no class of their own here, as fairseq models."""
 
+import sys
+
 from fairseq.models import MODEL_DATACLASS_REGISTRY, MODEL_REGISTRY, BaseFairseqModel
 
-from fairseq_ecg.compat.options import with_options
+from fairseq_ecg.compat.options import make_configuration
 from fairseq_ecg.compat.registration import register_model
 from fairseq_ecg.models.ecg_transformer import (
     ECGTransformerEncoderModel,
@@ -26,25 +28,24 @@ def register_networks() -> None:
 
 
 def _register(name: str, encoder: str, head: str | None) -> None:
-    title = "".join(part.title() for part in name.split("_"))
-    network = ENCODERS[encoder]
+    network = ENCODERS[encoder] if head is None else HEADS[head]
+    about = {"__module__": __name__, "__doc__": f"``{name}``, see :class:`{network.__name__}`."}
     if head is None:
-        parent, options, defaults = PretrainingConfig, (network,), {}
         of_transformer = issubclass(network, ECGTransformer)
         face = ECGTransformerEncoderModel if of_transformer else EncoderModel
-        bases, members = (face, network, BaseFairseqModel), {}
+        bases: tuple[type, ...] = (face, network, BaseFairseqModel)
+        pieces, parents, defaults = (network,), (PretrainingConfig,), {}
     else:
-        network, parent = HEADS[head], FinetuningConfig
-        options, defaults = (ENCODERS[encoder], network, adapt), unregularised(ENCODERS[encoder])
         bases = (network, HeadModel)
-        members = {
+        about |= {
             "head_class": network,
             "encoder_name": encoder,
             "__init__": HeadModel.__init__,
         }
-    about = {"__module__": __name__, "__doc__": f"``{name}``, see :class:`{network.__name__}`."}
-    parents = (parent,) if head is None else (parent, MODEL_DATACLASS_REGISTRY[encoder])
-    config = type(f"{title}Config", parents, dict(about))
-    config = with_options(*options, **defaults)(config)
-    model = register_model(name, dataclass=config)(type(f"{title}Model", bases, about | members))
-    globals().update({config.__name__: config, model.__name__: model})  # to be pickled
+        pieces, defaults = (ENCODERS[encoder], network, adapt), unregularised(ENCODERS[encoder])
+        parents = (FinetuningConfig, MODEL_DATACLASS_REGISTRY[encoder])
+    title = "".join(part.title() for part in name.split("_"))
+    model = type(f"{title}Model", bases, about)
+    setattr(sys.modules[__name__], model.__name__, model)  # to be pickled
+    config = make_configuration(f"{title}Config", __name__, *pieces, bases=parents, **defaults)
+    register_model(name, dataclass=config)(model)

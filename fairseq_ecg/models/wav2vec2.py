@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 from fairseq.models import BaseFairseqModel
 
-from fairseq_ecg.compat.options import with_options
+from fairseq_ecg.compat.options import configuration
 from fairseq_ecg.compat.registration import register_model
 from fairseq_ecg.models.ecg_transformer import ECGTransformerConfig, ECGTransformerEncoderModel
 from fairseq_ecg.modules import Wav2Vec2
 
 
-@with_options(Wav2Vec2)
+@configuration(Wav2Vec2)
 class Wav2Vec2Config(ECGTransformerConfig):
     """The encoder, its quantizer and the contrastive task."""
 

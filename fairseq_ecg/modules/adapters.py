@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fairseq_ecg.modules.encoder import Encoder
-from fairseq_ecg.modules.options import OptionalWidth, Probability, Range
+from fairseq_ecg.options import OptionalWidth, Probability, Range
 
 DOWN, UP = "lora_down", "lora_up"
 

@@ -5,8 +5,8 @@ from torch import nn
 
 from fairseq_ecg.modules.encoder import Encoder
 from fairseq_ecg.modules.finetuned import FinetunedEncoder
-from fairseq_ecg.modules.options import Width
 from fairseq_ecg.modules.pooling import Pooling, build_pooling
+from fairseq_ecg.options import Width
 
 
 class ECGTransformerClassifier(FinetunedEncoder):

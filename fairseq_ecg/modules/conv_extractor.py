@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import nn
@@ -34,12 +34,12 @@ def parse_conv_layers(text: str | Sequence[Sequence[int]]) -> list[ConvLayer]:
         ValueError: the text is no such list, or has more than `MOST_LAYERS` layers.
     """
     try:
-        value = text
+        value: Any = text
         if isinstance(text, str):
             # A parser of Python takes memory many times the length of a text.
             value = _evaluate(ast.parse(text, mode="eval").body) if len(text) < 100_000 else ()
-        layers = [tuple(_whole(number) for number in layer) for layer in _short(value)]
-        if layers and all(len(layer) == 3 and min(layer) > 0 for layer in layers):
+        layers = [(_whole(n), _whole(width), _whole(step)) for n, width, step in _short(value)]
+        if layers and min(map(min, layers)) > 0:
             return layers
     except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
         pass
@@ -50,7 +50,7 @@ def parse_conv_layers(text: str | Sequence[Sequence[int]]) -> list[ConvLayer]:
 
 
 class _ConvSizes:
-    """Limits of an option that is a layer list, see :class:`fairseq_ecg.modules.options.Range`."""
+    """Limits of an option that is a layer list, see :class:`fairseq_ecg.options.Range`."""
 
     def sizes(self, value: str | Sequence[Sequence[int]]) -> dict[str, int]:
         channels, kernels, strides = zip(*parse_conv_layers(value), strict=True)
@@ -61,7 +61,7 @@ ConvLayers = Annotated[str | Sequence[Sequence[int]], _ConvSizes()]
 """A layer list as an option."""
 
 
-def _evaluate(node: ast.expr) -> int | Sequence:
+def _evaluate(node: ast.expr) -> Any:
     match node:
         case ast.BinOp(op=ast.Add()):
             return _short(_evaluate(node.left)) + _short(_evaluate(node.right))
@@ -77,7 +77,7 @@ def _evaluate(node: ast.expr) -> int | Sequence:
     return _whole(ast.literal_eval(node))
 
 
-def _short(value: object) -> list | tuple:
+def _short(value: Any) -> Any:
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) > MOST_LAYERS:
         raise ValueError("no list, or too long a one")
     return value
@@ -147,20 +147,20 @@ class _Fp32GroupNorm(nn.GroupNorm):
         return F.group_norm(x.float(), self.num_groups, weight, bias, self.eps).type_as(x)
 
 
+class _Fp32LayerNorm(nn.LayerNorm):
+    """Layer norm computed in float32 whatever the precision around it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight, bias = self.weight.float(), self.bias.float()
+        return F.layer_norm(x.float(), self.normalized_shape, weight, bias, self.eps)
+
+
 class _ChannelNorm(nn.Sequential):
     """Layer norm over the channels of ``(B, C, T)``, computed in float32."""
 
     def __init__(self, channels: int):
         # The norm sits at position 1, between the two transpositions of fairseq's layout.
-        super().__init__(nn.Identity(), nn.LayerNorm(channels), nn.Identity())
+        super().__init__(nn.Identity(), _Fp32LayerNorm(channels), nn.Identity())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        norm = self[1]
-        y = F.layer_norm(
-            x.transpose(1, 2).float(),
-            norm.normalized_shape,
-            norm.weight.float(),
-            norm.bias.float(),
-            norm.eps,
-        )
-        return y.transpose(1, 2).type_as(x)
+        return self[1](x.transpose(1, 2)).transpose(1, 2).type_as(x)

@@ -8,12 +8,12 @@ from fairseq_ecg.modules.dropout import Dropout
 from fairseq_ecg.modules.encoder import Encoder
 from fairseq_ecg.modules.gathering import gather_rows
 from fairseq_ecg.modules.gradient import scale_gradient
-from fairseq_ecg.modules.options import Kernel, Layers, Probability, Width
 from fairseq_ecg.modules.positional_conv import ConvPositionalEncoding
 from fairseq_ecg.modules.transformer import TransformerEncoder
 from fairseq_ecg.ops import backends
 from fairseq_ecg.ops.frames import frame_ends
 from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
+from fairseq_ecg.options import Kernel, Layers, Probability, Width
 
 
 class ECGTransformer(Encoder):
@@ -250,8 +250,11 @@ class ECGTransformer(Encoder):
             first_norm,
             self.mask_emb,
         )
-        layers = {f"layer {number}": [layer] for number, layer in enumerate(self.encoder.layers)}
-        return {"stem": [part for part in stem if part is not None], **layers}
+        parts: dict[str, list[nn.Module | nn.Parameter]]
+        parts = {"stem": [part for part in stem if part is not None]}
+        for number, layer in enumerate(self.encoder.layers):
+            parts[f"layer {number}"] = [layer]
+        return parts
 
     @property
     def trains_in_turns(self) -> bool:

@@ -1,6 +1,6 @@
 """What every encoder offers to heads, adapters, training and programs."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ class Encoder(nn.Module):
     """Base of encoders: ``(B, L, T)`` samples to ``(B, T', D)`` frames.
 
     Its constructor's keyword-only arguments are its options, see
-    :mod:`fairseq_ecg.modules.options`.
+    :mod:`fairseq_ecg.options`.
 
     Attributes:
         architecture_options: names of options that its weights decide.
@@ -25,7 +25,6 @@ class Encoder(nn.Module):
         n_leads: L, leads.
         strides: (kernel, stride) of every convolution between samples and frames.
         mask_emb: embedding of masked frames, or None.
-        embeds_masks: whether frames are masked in training, so that the embedding is learnt.
     """
 
     architecture_options: ClassVar[tuple[str, ...]] = ()
@@ -36,11 +35,15 @@ class Encoder(nn.Module):
     n_leads: int
     strides: list[tuple[int, int]]
     mask_emb: nn.Parameter | None
-    embeds_masks = False
 
     def __init__(self):
         super().__init__()
         self.mask_emb = None
+
+    @property
+    def embeds_masks(self) -> bool:
+        """Whether frames are masked in training, so that the mask embedding is learnt."""
+        return False
 
     def extract_features(
         self,
@@ -49,7 +52,7 @@ class Encoder(nn.Module):
         *,
         saliency: bool | None = None,
         hidden_states: list[torch.Tensor] | None = None,
-    ) -> dict[str, torch.Tensor | None]:
+    ) -> dict[str, Any]:
         """Encode without anything that only pre-training does.
 
         Args:

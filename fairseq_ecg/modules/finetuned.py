@@ -7,8 +7,8 @@ from torch import nn
 
 from fairseq_ecg.modules.dropout import Dropout
 from fairseq_ecg.modules.encoder import Encoder
-from fairseq_ecg.modules.options import Count, Probability
 from fairseq_ecg.ops.pooling import zero_padding
+from fairseq_ecg.options import Count, Probability
 
 
 class FrameEncoder(nn.Module):
@@ -16,17 +16,16 @@ class FrameEncoder(nn.Module):
 
     Args:
         encoder: pre-trained or not.
-
-    Attributes:
-        num_outputs: C, numbers that a head gives for a segment; 0 if there is none, or if it gives
-            something else.
     """
-
-    num_outputs: int = 0
 
     def __init__(self, encoder: Encoder):
         super().__init__()
         self.encoder = encoder
+
+    @property
+    def num_outputs(self) -> int:
+        """C, numbers that a head gives for a segment; 0 if there is none or it gives no numbers."""
+        return 0
 
     def forward(
         self, source: torch.Tensor, padding_mask: torch.Tensor | None = None, **wanted
@@ -126,5 +125,6 @@ class FinetunedEncoder(FrameEncoder):
         """Set how many updates are done, for freezing and for parts that follow a schedule."""
         self.num_updates = num_updates
         for module in self.encoder.modules():
-            if hasattr(module, "set_num_updates"):
-                module.set_num_updates(num_updates)
+            set_updates = getattr(module, "set_num_updates", None)
+            if set_updates is not None:
+                set_updates(num_updates)

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from fairseq_ecg.modules.options import Count
 from fairseq_ecg.ops.masking import BatchMasking, MaskType, SpanMasking, compute_mask_indices
+from fairseq_ecg.options import Count
 
 
 class MaskedEncoder(nn.Module):
@@ -77,7 +77,15 @@ class MaskedEncoder(nn.Module):
     @property
     def masking(self) -> BatchMasking:
         """How batches are masked."""
-        frames = SpanMasking(
+        return BatchMasking(
+            tuple(self.strides),
+            self._frame_spans() if self.mask_prob > 0 else None,
+            self._channel_spans() if self.mask_channel_prob > 0 else None,
+            self.encoder_dim,
+        )
+
+    def _frame_spans(self) -> SpanMasking:
+        return SpanMasking(
             self.mask_prob,
             self.mask_length,
             self.mask_selection,
@@ -86,19 +94,15 @@ class MaskedEncoder(nn.Module):
             no_overlap=self.no_mask_overlap,
             min_space=self.mask_min_space,
         )
-        channels = SpanMasking(
+
+    def _channel_spans(self) -> SpanMasking:
+        return SpanMasking(
             self.mask_channel_prob,
             self.mask_channel_length,
             self.mask_channel_selection,
             self.mask_channel_other,
             no_overlap=self.no_mask_channel_overlap,
             min_space=self.mask_channel_min_space,
-        )
-        return BatchMasking(
-            tuple(self.strides),
-            frames if self.mask_prob > 0 else None,
-            channels if self.mask_channel_prob > 0 else None,
-            self.encoder_dim,
         )
 
     def frames_to_mask(
@@ -123,7 +127,7 @@ class MaskedEncoder(nn.Module):
             if self.mask_prob == 0:
                 return None
             padding = None if frame_mask is None else frame_mask.cpu()
-            drawn = compute_mask_indices((rows, frames), padding, self.masking.frames)
+            drawn = compute_mask_indices((rows, frames), padding, self._frame_spans())
             mask_indices = torch.from_numpy(drawn)
         return mask_indices.nonzero()[:, 1].view(rows, -1).to(x.device)
 
@@ -146,12 +150,13 @@ class MaskedEncoder(nn.Module):
         """
         rows, frames, channels = x.shape
         if masked_frames is not None:
+            assert self.mask_emb is not None, "masked frames need model.apply_mask=true"
             is_masked = _mask_of(masked_frames, frames).unsqueeze(-1)
             x = torch.where(is_masked, self.mask_emb.to(x.dtype), x)
         if self.mask_channel_prob == 0:
             return x
         if masked_channels is None:
-            drawn = compute_mask_indices((rows, channels), None, self.masking.channels)
+            drawn = compute_mask_indices((rows, channels), None, self._channel_spans())
             is_masked = torch.from_numpy(drawn).to(x.device)
         else:
             is_masked = _mask_of(masked_channels, channels)

@@ -1,6 +1,7 @@
 """Relative position by convolution."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,13 +27,14 @@ class ConvPositionalEncoding(nn.Module):
     def __init__(self, dim: int, kernel: int = 128, groups: int = 16):
         super().__init__()
         conv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=groups)
-        nn.init.normal_(conv.weight, mean=0.0, std=math.sqrt(4.0 / (kernel * dim)))
-        nn.init.zeros_(conv.bias)
+        weight, bias = conv.parameters()
+        nn.init.normal_(weight, mean=0.0, std=math.sqrt(4.0 / (kernel * dim)))
+        nn.init.zeros_(bias)
         conv = parametrizations.weight_norm(conv, name="weight", dim=2)
         # Published checkpoints name the weights by their index in a sequence.
         self.pos_conv = nn.Sequential(conv)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the encoding of ``(B, T, D)`` frames, in the same shape."""
-        conv = self.pos_conv[0]
+        conv: Any = self.pos_conv[0]
         return F.gelu(positional_conv(x, conv.weight, conv.bias, conv.groups))

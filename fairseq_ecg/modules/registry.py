@@ -13,8 +13,8 @@ from fairseq_ecg.modules.classifier import ECGTransformerClassifier
 from fairseq_ecg.modules.ecg_transformer import ECGTransformer
 from fairseq_ecg.modules.encoder import Encoder
 from fairseq_ecg.modules.finetuned import FinetunedEncoder
-from fairseq_ecg.modules.options import REQUIRED, Option, chosen, options_of
 from fairseq_ecg.modules.wav2vec2 import Wav2Vec2
+from fairseq_ecg.options import REQUIRED, Option, chosen, options_of
 
 ENCODERS: dict[str, type[Encoder]] = {
     "ecg_transformer": ECGTransformer,

@@ -181,12 +181,13 @@ class TransformerEncoder(nn.Module):
         if not self.layer_norm_first:
             x = self.layer_norm(x)
         x = drop(x, self.dropout, self.training)
-        attention = []
+        attention: list[torch.Tensor] = []
         for layer in self.layers:
             keep(x)
             if self._keeps_layer() or not self.training:
                 x, weights = self.run_layer(layer, x, padding_mask, saliency)
-                attention.append(weights)
+                if weights is not None:
+                    attention.append(weights)
         if self.layer_norm_first:
             x = self.layer_norm(x)
         keep(x)

@@ -1,13 +1,12 @@
 """The pre-training network: contrastive prediction of masked frames."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from fairseq_ecg.modules.ecg_transformer import ECGTransformer
 from fairseq_ecg.modules.masking import MaskedEncoder
-from fairseq_ecg.modules.options import Count, OptionalWidth, Width
 from fairseq_ecg.modules.quantizer import GumbelVectorQuantizer
 from fairseq_ecg.ops.negatives import (
     DrawnNegatives,
@@ -19,6 +18,7 @@ from fairseq_ecg.ops.negatives import (
 from fairseq_ecg.ops.philox import COMMON_LANE, Stream, random_words
 from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
 from fairseq_ecg.ops.quantize import Quantized
+from fairseq_ecg.options import Count, OptionalWidth, Width
 
 
 class Contrast(NamedTuple):
@@ -93,7 +93,6 @@ class Wav2Vec2(MaskedEncoder, ECGTransformer):
         self.codebook_negatives = codebook_negatives
 
         final_dim = final_dim or self.encoder_dim
-        latent_temp = tuple(latent_temp)
         self.quantizer = None
         if quantize_targets:
             vq_dim = latent_dim or final_dim
@@ -136,7 +135,7 @@ class Wav2Vec2(MaskedEncoder, ECGTransformer):
         masked_channels: torch.Tensor | None = None,
         origins: torch.Tensor | None = None,
         **wanted,
-    ) -> dict[str, torch.Tensor | float | int | None]:
+    ) -> dict[str, Any]:
         """Predict masked frames, or encode (``features_only``).
 
         Args:
@@ -167,7 +166,6 @@ class Wav2Vec2(MaskedEncoder, ECGTransformer):
         frame_mask = self.frame_padding_mask(padding_mask, unmasked.shape[1])
         x = self.dropout_input(self.project(unmasked))
         targets = self.dropout_features(unmasked)
-        input_quantized = None
         if self.input_quantizer is not None:
             input_quantized = self.input_quantizer(x)
             x = self.project_inp(input_quantized.codes)
@@ -187,8 +185,8 @@ class Wav2Vec2(MaskedEncoder, ECGTransformer):
                 "saliency": saliency,
             }
 
-        result = {"padding_mask": frame_mask, "features_pen": features_pen}
-        if input_quantized is not None:
+        result: dict[str, Any] = {"padding_mask": frame_mask, "features_pen": features_pen}
+        if self.input_quantizer is not None:
             result |= _perplexities(self.input_quantizer, input_quantized)
         if return_features:
             result["features"] = x
@@ -241,16 +239,18 @@ class Wav2Vec2(MaskedEncoder, ECGTransformer):
         """
         rows, frames, _ = targets.shape
         others = self.num_negatives, self.cross_sample_negatives
-        if indices is None and origins is None:
-            indices = sample_negatives(rows, frames, *others, pool.shape[1])
-        if self.negatives_are_own_targets:
-            targets = targets if self.target_glu is None else self.target_glu(targets)
-            if indices is None:
-                indices = DrawnNegatives(origins, self.num_negatives)
-            return Contrast(predictions, targets, indices)
-
+        own = self.negatives_are_own_targets
         if indices is None:
-            indices = drawn_indices(origins, frames, *others, pool.shape[1])
+            if origins is None:
+                indices = sample_negatives(rows, frames, *others, pool.shape[1])
+            elif own:
+                negatives = DrawnNegatives(origins, self.num_negatives)
+                return Contrast(predictions, self._gated(targets), negatives)
+            else:
+                indices = drawn_indices(origins, frames, *others, pool.shape[1])
+        if own:
+            return Contrast(predictions, self._gated(targets), indices)
+
         vectors = pool.flatten(0, 1)
         if self.codebook_negatives > 0:
             codes = self.project_q(self._sample_codes(rows, frames, origins))
@@ -259,9 +259,10 @@ class Wav2Vec2(MaskedEncoder, ECGTransformer):
             number = indices.shape[1] // frames
             indices = torch.cat([indices.view(rows, frames, number), code], dim=2).flatten(1)
             vectors = torch.cat([vectors, codes])
-        if self.target_glu is not None:
-            targets, vectors = self.target_glu(targets), self.target_glu(vectors)
-        return Contrast(predictions, targets, indices, vectors)
+        return Contrast(predictions, self._gated(targets), indices, self._gated(vectors))
+
+    def _gated(self, vectors: torch.Tensor) -> torch.Tensor:
+        return vectors if self.target_glu is None else self.target_glu(vectors)
 
     def _sample_codes(self, rows: int, frames: int, origins: torch.Tensor | None) -> torch.Tensor:
         """Draw the k-th code of all frames, for one k after the other: ``(n * B * M, vq_dim)``."""
@@ -285,7 +286,9 @@ class Wav2Vec2(MaskedEncoder, ECGTransformer):
         """Encode, by default without masking; see :meth:`forward` with ``features_only``."""
         return self(source, padding_mask, mask=mask, features_only=True, **wanted)
 
-    def get_logits(self, net_output: dict, **_) -> torch.Tensor:
+    def get_logits(
+        self, net_output: dict, normalize: bool = False, aggregate: bool = False, **_
+    ) -> torch.Tensor:
         """Logits ``(M * B, 1 + N)`` of all masked frames, frame by frame, the positive first."""
         predictions, targets, indices, pool = net_output["contrast"]
         frames = targets.shape[1]

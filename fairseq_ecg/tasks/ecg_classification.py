@@ -1,36 +1,32 @@
 """``ecg_classification``: learning diagnoses from labelled ECGs."""
 
-# ruff: noqa: UP045 (fairseq reads the types of options by their names in typing)
+from typing import Literal
 
-from dataclasses import dataclass
-from typing import Optional
-
-from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks import register_task
 
 from fairseq_ecg.compat.launch_dir import from_launch_dir
+from fairseq_ecg.compat.options import configuration
 from fairseq_ecg.data import DataError
 from fairseq_ecg.data.targets import HeadsTarget, Labels, Target, labels_of
-from fairseq_ecg.ops.options import option
 from fairseq_ecg.tasks.task import ECGTask, ECGTaskConfig
 
-MISSING_LABELS = ChoiceEnum(["error", "ignore"])
 
-
-@dataclass
+@configuration()
 class ECGDiagnosisConfig(ECGTaskConfig):
-    """What is read, and where the labels are."""
+    """What is read, and where the labels are.
 
-    path_dataset: bool = option(False, "files of the manifest name WFDB records, leads and targets")
-    label_file: Optional[str] = option(
-        None, ".npy, one row of labels per idx; null: labels are in the files"
-    )
-    missing_labels: MISSING_LABELS = option(
-        "error",
-        "what a NaN in label_file is: an error, or a label to ignore, which criterion=regression "
-        "does",
-    )
-    load_specific_lead: bool = option(False, "of older configs; a file's own leads are always used")
+    Args:
+        path_dataset: files of the manifest name WFDB records, leads and targets.
+        label_file: .npy, one row of labels per idx; null: labels are in the files.
+        missing_labels: what a NaN in label_file is: an error, or a label to ignore, which
+            criterion=regression does.
+        load_specific_lead: of older configs; a file's own leads are always used.
+    """
+
+    path_dataset: bool = False
+    label_file: str | None = None
+    missing_labels: Literal["error", "ignore"] = "error"
+    load_specific_lead: bool = False
 
 
 @register_task("ecg_classification", dataclass=ECGDiagnosisConfig)

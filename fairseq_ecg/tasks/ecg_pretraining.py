@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from fairseq.tasks import register_task
 
-from fairseq_ecg.compat.dataclass_options import values_of
 from fairseq_ecg.ops.augment import AUGMENTATIONS, Augmentation, build_augmentations
+from fairseq_ecg.options import values_of
 from fairseq_ecg.tasks.task import ECGTask, ECGTaskConfig
 
 

@@ -1,29 +1,26 @@
 """What every task shares: loading, iterating, steps, seeds, and the guard of losses."""
 
-# ruff: noqa: UP006, UP035, UP045 (fairseq reads the types of options by their names in typing)
-
 import dataclasses
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, List, Optional
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from fairseq import models
 from fairseq.data.data_utils import numpy_seed
-from fairseq.dataclass import ChoiceEnum
+from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
 from fairseq.optim.amp_optimizer import AMPOptimizer
 from fairseq.tasks import FairseqTask
 from omegaconf import II, MISSING, open_dict
 
 from fairseq_ecg.compat.checkpoint import NOTES
-from fairseq_ecg.compat.dataclass_options import configuration_of, values_of
 from fairseq_ecg.compat.launch_dir import from_launch_dir
+from fairseq_ecg.compat.options import configuration
 from fairseq_ecg.compat.training import leave_out_untrained
 from fairseq_ecg.criterions import NonFiniteLossError
 from fairseq_ecg.data.dataset import ECGDataset
@@ -32,52 +29,49 @@ from fairseq_ecg.data.sources import source_of
 from fairseq_ecg.data.store import is_store
 from fairseq_ecg.data.targets import Labels, Target
 from fairseq_ecg.ops import backends
-from fairseq_ecg.ops.augment import AUGMENTATIONS, Augmentation
+from fairseq_ecg.ops.augment import AUGMENTATIONS, TASK_DEFAULTS, Augmentation
 from fairseq_ecg.ops.masking import BatchMasking
-from fairseq_ecg.ops.options import option
+from fairseq_ecg.options import values_of
 from fairseq_ecg.tasks._dataset import BatchedECGDataset
 from fairseq_ecg.tasks._iteration import EpochBatches
 from fairseq_ecg.tasks._notes import notes_of
 from fairseq_ecg.tasks._step import StepSeeds
 from fairseq_ecg.tasks.methods import Method, method_of
 
-BUCKET_SELECTIONS = ChoiceEnum(["uniform"])
 
+@configuration(ReadingOptions, BatchOptions, *AUGMENTATIONS.values(), **TASK_DEFAULTS)
+class ECGTaskConfig(FairseqDataclass):
+    """What recordings are read and how they are changed before the model sees them.
 
-@dataclass
-class ECGTaskConfig(configuration_of(ReadingOptions, BatchOptions, *AUGMENTATIONS.values())):
-    """What recordings are read and how they are changed before the model sees them."""
+    Args:
+        data: folder of the manifests, or a store.
+        verify_store: compare checksums of all segments read from a store on this machine; those
+            that come over a network are always checked.
+        bucket_selection: how that lead is chosen.
+        masked_frames: masked frames of every recording, as CUDA graphs need them; null: of each
+            batch as many as its recording with the fewest, as in fairseq_signals.
+        perturbation_mode: augmentations of training recordings, in this order.
+        p: probability of each augmentation; one number serves all.
+        backend: which kernels run: reference (fairseq_signals' formulas in PyTorch), torch, cpu,
+            cuda or triton; null: the fastest at hand. The environment variable FAIRSEQ_ECG_BACKEND
+            comes first.
+        compile: compile the model by torch.compile in this mode: default, or with CUDA graphs
+            reduce-overhead (which wants task.masked_frames); null: not at all.
+        inferred_w2v_config: of older configs; not used.
+        inferred_3kg_config: of configs for 3KG; not used.
+    """
 
-    data: str = option(MISSING, "folder of the manifests, or a store")
-    verify_store: bool = option(
-        False,
-        "compare checksums of all segments read from a store on this machine; those that come over "
-        "a network are always checked",
-    )
-    bucket_selection: BUCKET_SELECTIONS = option("uniform", "how that lead is chosen")
-    masked_frames: Optional[int] = option(
-        None,
-        "masked frames of every recording, as CUDA graphs need them; null: of each batch as many "
-        "as its recording with the fewest, as in fairseq_signals",
-    )
-    perturbation_mode: Optional[List[str]] = option(
-        None, "augmentations of training recordings, in this order"
-    )
-    p: List[float] = option([1.0], "probability of each augmentation; one number serves all")
-    backend: Optional[str] = option(
-        None,
-        "which kernels run: reference (fairseq_signals' formulas in PyTorch), torch, cpu, cuda or "
-        "triton; null: the fastest at hand. The environment variable FAIRSEQ_ECG_BACKEND comes "
-        "first",
-    )
-    compile: Optional[str] = option(
-        None,
-        "compile the model by torch.compile in this mode: default, or with CUDA graphs "
-        "reduce-overhead (which wants task.masked_frames); null: not at all",
-    )
-    inferred_w2v_config: Any = option(None, "of older configs; not used")
-    inferred_3kg_config: Any = option(None, "of configs for 3KG; not used")
-    criterion_name: Optional[str] = II("criterion._name")
+    data: str = MISSING
+    verify_store: bool = False
+    bucket_selection: Literal["uniform"] = "uniform"
+    masked_frames: int | None = None
+    perturbation_mode: Sequence[str] | None = None
+    p: Sequence[float] = (1.0,)
+    backend: str | None = None
+    compile: str | None = None
+    inferred_w2v_config: Any = None
+    inferred_3kg_config: Any = None
+    criterion_name: str | None = II("criterion._name")
     seed: int = II("common.seed")
 
 
@@ -104,10 +98,7 @@ class ECGTask(FairseqTask):
         return cls(cfg)
 
     def build_model(self, cfg, from_checkpoint: bool = False):
-        """Build the model; its configuration becomes what a checkpoint is to say of it.
-
-        That is the architecture it really has, without options that say nothing of it.
-        """
+        """Build the model; its configuration becomes what a checkpoint is to say of it."""
         model = models.build_model(cfg, self, from_checkpoint)
         if not from_checkpoint:
             leave_out_untrained(model)
@@ -116,11 +107,8 @@ class ECGTask(FairseqTask):
             self._masking = dataclasses.replace(masking, number=self.cfg.masked_frames)
         if self.cfg.compile is not None:
             model.compile(mode=self.cfg.compile)
-        architecture = getattr(model, "architecture", {})
-        with open_dict(cfg):
-            cfg.update(architecture)
-        if hasattr(model, "leave_out_implied"):
-            model.leave_out_implied(cfg)
+        if hasattr(model, "revise_config"):
+            model.revise_config(cfg)
         return model
 
     def build_criterion(self, cfg, from_checkpoint: bool = False):

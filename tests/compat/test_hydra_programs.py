@@ -186,7 +186,7 @@ def test_padding_of_every_row(unequal, hydra_validate, command, shared, tmp_path
     assert (found["encoder_out_test"] == 0).all(axis=2)[padded].all()
     assert not (found["encoder_out_test"] == 0).all(axis=2)[~padded].any()
 
-    dataset = dataset_of(manifest, pad=True, shuffle=False)
+    dataset = dataset_of(manifest, enable_padding=True, shuffle=False)
     model = build_model_from_checkpoint(shared / "golden" / "diagnosis_small.pt")
     model.encoder.encoder.need_weights = True
     for first in (0, 2, 4):

@@ -39,7 +39,7 @@ def filled(scores, targets, classes=None) -> AUCMeter:
 
 def test_areas_are_micro_and_macro():
     scores, targets = arrays()
-    assert filled(scores, targets).areas() == pytest.approx(
+    assert filled(scores, targets).values() == pytest.approx(
         {
             "auroc": roc_auc_score(targets, scores, average="micro"),
             "auprc": average_precision_score(targets, scores, average="micro"),
@@ -55,7 +55,7 @@ def test_labels_of_one_kind_are_left_out_of_the_macro_averages_quietly():
     targets[:, 0], targets[:, 1] = 0, 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        areas = filled(scores, targets).areas()
+        areas = filled(scores, targets).values()
     assert areas["macro_auroc"] == pytest.approx(roc_auc_score(targets[:, 2:], scores[:, 2:]))
     assert areas["auroc"] == pytest.approx(roc_auc_score(targets.ravel(), scores.ravel()))
 
@@ -64,7 +64,7 @@ def test_no_positive_at_all():
     scores, targets = arrays()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        areas = filled(scores, np.zeros_like(targets)).areas()
+        areas = filled(scores, np.zeros_like(targets)).values()
     assert areas["auprc"] == 0
     assert all(np.isnan(areas[name]) for name in ("auroc", "macro_auroc", "macro_auprc"))
 
@@ -73,7 +73,7 @@ def test_class_arrays_are_averaged_over_classes():
     scores, targets = arrays(n=30)
     targets[:, 3] = 0
     classes = np.tile(np.array([2, 5, 7, 9]), 30)
-    areas = filled(scores.ravel(), targets.ravel(), classes).areas()
+    areas = filled(scores.ravel(), targets.ravel(), classes).values()
     aurocs = [roc_auc_score(targets[:, i], scores[:, i]) for i in range(3)]
     auprcs = [average_precision_score(targets[:, i], scores[:, i]) for i in range(3)]
     assert areas["auroc"] == areas["macro_auroc"] == pytest.approx(np.mean(aurocs))
@@ -83,11 +83,11 @@ def test_class_arrays_are_averaged_over_classes():
 
 def test_areas_are_computed_again_only_after_an_update():
     meter = filled(*arrays())
-    assert meter.areas() is meter.areas()
-    before = meter.areas()
+    assert meter.values() is meter.values()
+    before = meter.values()
     meter.update(*arrays(n=5))
-    assert meter.areas() is not before
-    assert meter.fn(MetersDict()) == meter.areas()["auroc"]
+    assert meter.values() is not before
+    assert meter.fn(MetersDict()) == meter.values()["auroc"]
 
 
 def test_macro_f1_averages_labels_of_both_kinds():

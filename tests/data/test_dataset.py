@@ -89,7 +89,7 @@ def test_a_label_file_is_left_alone_without_labels(manifest, tmp_path):
 
 
 def test_a_padded_batch(manifest):
-    dataset = dataset_of(manifest, pad=True)
+    dataset = dataset_of(manifest, enable_padding=True)
     batch = dataset.collate(items(dataset))
     assert batch.keys() == {"id", "net_input"}
     assert batch["id"].tolist() == [0, 1, 2]
@@ -114,7 +114,7 @@ def test_a_cropped_batch(manifest):
 
 
 def test_padding_and_cropping_together(manifest):
-    dataset = dataset_of(manifest, pad=True, max_sample_size=22)
+    dataset = dataset_of(manifest, enable_padding=True, max_sample_size=22)
     net_input = dataset.collate(items(dataset))["net_input"]
     assert net_input["source"].shape == (3, 12, 22)
     assert net_input["padding_mask"][:, 0].sum(dim=1).tolist() == [2, 0, 0]
@@ -143,7 +143,7 @@ def test_buckets_limit_the_lengths_of_batches(write_ecg, write_manifest):
     for n_samples in lengths:
         write_ecg(f"{n_samples}.mat", n_samples)
     manifest = write_manifest(*((f"{n}.mat", n) for n in lengths))
-    dataset = dataset_of(manifest, pad=True, max_sample_size=25, num_batch_buckets=2)
+    dataset = dataset_of(manifest, enable_padding=True, max_sample_size=25, num_batch_buckets=2)
 
     def length(*indices):
         return dataset.collate([dataset[i] for i in indices])["net_input"]["source"].shape[-1]
@@ -225,7 +225,7 @@ def test_a_crop_of_an_augmented_recording_is_the_augmented_crop(manifest):
 
 
 def test_padding_is_not_augmented(manifest):
-    dataset = dataset_of(manifest, augmentations=[EMGNoise()], training=True, pad=True)
+    dataset = dataset_of(manifest, augmentations=[EMGNoise()], training=True, enable_padding=True)
     ecgs = dataset.augment(dataset.collate(items(dataset)))
     assert not ecgs[0, :, 20:].any()
     for together, alone in zip(ecgs, augmented(dataset), strict=True):
@@ -275,7 +275,7 @@ def test_dependency_is_checked_for_every_lead_of_the_bucket(manifest):
 
 
 def test_padded_leads(manifest):
-    dataset = dataset_of(manifest, leads_to_load=["V1"], pad_leads=True)
+    dataset = dataset_of(manifest, leads_to_load=["V1"], enable_padding_leads=True)
     source = dataset[0]["source"]
     assert source.shape == (12, 20)
     assert source[6, 0] == 600
@@ -313,7 +313,7 @@ def test_a_filtered_source_is_float32(manifest, monkeypatch):
         ({"max_sample_size": 0}, "max_sample_size=0"),
         ({"nan_policy": "drop"}, "nan_policy='drop'"),
         ({"leads_to_load": "[12]"}, "unknown lead 12"),
-        ({"leads_bucket": "[1]", "pad_leads": True}, "exclude each other"),
+        ({"leads_bucket": "[1]", "enable_padding_leads": True}, "exclude each other"),
         ({"leads_to_load": "[0]", "leads_bucket": "[1]"}, "leads_bucket holds II"),
     ],
 )
@@ -424,7 +424,11 @@ def test_real_ecgs_and_labels_are_those_of_fairseq_signals(shared, tmp_path):
     manifest = tmp_path / "test.tsv"
     manifest.write_text(f"\t{folder / 'segmented'}/\n{rows}")
     dataset = dataset_of(
-        manifest, pad=True, sample_rate=500, label=True, label_file=folder / "labels" / "y.npy"
+        manifest,
+        enable_padding=True,
+        sample_rate=500,
+        label=True,
+        label_file=folder / "labels" / "y.npy",
     )
     batch = dataset.collate(items(dataset))
     targets = np.memmap(

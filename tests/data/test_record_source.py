@@ -75,7 +75,7 @@ def test_leads_of_the_file_come_before_those_of_the_settings(make):
 
 
 def test_leads_of_the_file_can_be_padded(make):
-    dataset = make({"lead": [[1, 6]]}, {"lead": [[3]]}, pad_leads=True)
+    dataset = make({"lead": [[1, 6]]}, {"lead": [[3]]}, enable_padding_leads=True)
     assert leads_of(dataset[0]["source"]) == [0, 2, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0]
     assert batch_of(dataset)["net_input"]["source"].shape == (2, 12, N_SAMPLES)
 

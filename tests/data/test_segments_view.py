@@ -38,7 +38,7 @@ def test_an_item_holds_the_segments_of_a_recording(manifest):
 
 
 def test_a_batch_holds_all_segments_in_order(manifest):
-    batch = batch_of(pairs_of(manifest, pad=True))
+    batch = batch_of(pairs_of(manifest, enable_padding=True))
     assert batch["id"].tolist() == [0, 0, 1, 1, 1, 1]
     assert batch["patient_id"].tolist() == [5, 5, 8, 8, 8, 8]
     assert batch["segment"].tolist() == [0, 1, 0, 1, 0, 1]
@@ -102,7 +102,7 @@ def test_segments_may_have_other_lengths_than_their_row(write_ecg, write_cmsc_ma
     """A row gives the length of the recording's last segment, which may lie in another row."""
     write_ecg("a_0.mat", 20)
     write_ecg("a_1.mat", 15)
-    dataset = pairs_of(write_cmsc_manifest(("a", 18, "0,1")), pad=True)
+    dataset = pairs_of(write_cmsc_manifest(("a", 18, "0,1")), enable_padding=True)
     padding_mask = batch_of(dataset)["net_input"]["padding_mask"]
     assert padding_mask[:, 0].sum(dim=1).tolist() == [0, 5]
 
@@ -110,7 +110,7 @@ def test_segments_may_have_other_lengths_than_their_row(write_ecg, write_cmsc_ma
 def test_transposed_segments_are_refused(write_ecg, write_cmsc_manifest):
     write_ecg("a_0.mat", 20)
     write_ecg("a_1.mat", 20)
-    dataset = pairs_of(write_cmsc_manifest(("a", 12, "0,1")), pad=True)
+    dataset = pairs_of(write_cmsc_manifest(("a", 12, "0,1")), enable_padding=True)
     with pytest.raises(DataError, match=r"a_0.mat .* looks transposed"):
         dataset[0]
 
@@ -161,7 +161,7 @@ def test_real_pairs_are_padded_as_by_fairseq_signals(shared, tmp_path):
         scipy.io.savemat(
             tmp_path / name, {"feats": mat["feats"][:, : shortened.get(name, 2500)], **kept}
         )
-    dataset = pairs_of(real_manifest(tmp_path / "train.tsv", tmp_path), pad=True)
+    dataset = pairs_of(real_manifest(tmp_path / "train.tsv", tmp_path), enable_padding=True)
     net_input = batch_of(dataset)["net_input"]
     recorded = np.load(shared / "golden" / "pretrain_small_padded.npz")
     np.testing.assert_array_equal(net_input["source"], recorded["source"])

@@ -78,7 +78,11 @@ def test_recordings_are_scored_by_their_mean_and_their_own_labels(tmp_path):
     (tmp_path / "test.tsv").write_text("\n".join(lines) + "\n")
     np.save(tmp_path / "y.npy", np.array([[0.0], [1.0], [1.0]]))
     dataset = dataset_of(
-        tmp_path / "test.tsv", label=True, label_file=tmp_path / "y.npy", pad=True, shuffle=False
+        tmp_path / "test.tsv",
+        label=True,
+        label_file=tmp_path / "y.npy",
+        enable_padding=True,
+        shuffle=False,
     )
     evaluation = evaluate(LevelModel(), dataset, batch_size=2)
     assert evaluation.recordings == 3

@@ -9,7 +9,7 @@ import fairseq_ecg.tasks  # noqa: F401
 from fairseq_ecg.models import ECGTransformerModel, Wav2Vec2CMSCModel, build_model_from_checkpoint
 from fairseq_ecg.models.ecg_transformer import ECGTransformerConfig
 from fairseq_ecg.modules import ECGTransformer
-from fairseq_ecg.modules.options import chosen
+from fairseq_ecg.options import chosen
 
 ROWS, FRAMES, DIM, LAYERS = 3, 30, 32, 2
 SMALL = {

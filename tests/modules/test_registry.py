@@ -13,9 +13,9 @@ from fairseq_ecg.models import (
     build_model_from_checkpoint,
 )
 from fairseq_ecg.modules import ECGTransformer, ECGTransformerClassifier, FrameEncoder, Wav2Vec2
-from fairseq_ecg.modules.options import chosen
 from fairseq_ecg.modules.registry import build_network, network_config
 from fairseq_ecg.ops.frames import frame_count, receptive_field
+from fairseq_ecg.options import chosen
 
 
 @pytest.mark.parametrize("name", ["pretrain_small", "diagnosis_small"])

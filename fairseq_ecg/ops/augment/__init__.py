@@ -20,6 +20,7 @@ from fairseq_ecg.ops.augment.leads_mask import RandomLeadsMask
 from fairseq_ecg.ops.augment.powerline_noise import PowerlineNoise
 from fairseq_ecg.ops.augment.recipe import (
     AUGMENTATIONS,
+    TASK_DEFAULTS,
     augment,
     build_augmentations,
     check_leads,
@@ -28,6 +29,7 @@ from fairseq_ecg.ops.augment.vectorcardiogram_view import VectorcardiogramView
 
 __all__ = [
     "AUGMENTATIONS",
+    "TASK_DEFAULTS",
     "Augmentation",
     "BaselineShift",
     "BaselineWander",

@@ -13,15 +13,14 @@ from torch import Tensor
 from fairseq_ecg.ops.augment.limb_leads import adjust_limb_leads, derived_limb_leads
 from fairseq_ecg.ops.augment.random_numbers import Normals, RandomNumbers
 from fairseq_ecg.ops.augment.table import Kind
-from fairseq_ecg.ops.options import option
 
 
 @dataclass(frozen=True)
 class Augmentation(ABC):
     """One augmentation: its probability and settings, without any random state.
 
-    Its options (see `option`) are those of a task, which has one value of an option for all
-    augmentations.
+    Its keyword-only fields are options (see `fairseq_ecg.options`), also of a task, which has one
+    value of an option for all augmentations.
 
     Args:
         p: probability of being applied to a recording.
@@ -80,7 +79,7 @@ class Augmentation(ABC):
 
     @property
     def count(self) -> int:
-        """How many sinusoids, stretches or the like it draws."""
+        """How many sinusoids, intervals or the like it draws."""
         return 0
 
     @property
@@ -115,20 +114,20 @@ class Augmentation(ABC):
         """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AdditiveNoise(Augmentation):
     """What the four noises share: amplitude range and the dependency among limb leads.
 
     Args:
         p: probability of being applied; applies if ``p > u``.
-        max_amplitude: upper end of the amplitude, in the unit of the ECG.
-        min_amplitude: lower end of the amplitude, in the unit of the ECG.
-        dependency: whether III, aVR, aVL and aVF are recomputed from the noisy I and II.
+        max_amplitude: most noise, signal's units.
+        min_amplitude: least noise, signal's units.
+        dependency: recompute III, aVR, aVL and aVF from noisy I and II.
     """
 
-    max_amplitude: float = option(0.5, "most noise, signal's units", task_default=0.1)
-    min_amplitude: float = option(0.0, "least noise, signal's units")
-    dependency: bool = option(True, "recompute III, aVR, aVL and aVF from noisy I and II")
+    max_amplitude: float = 0.5
+    min_amplitude: float = 0.0
+    dependency: bool = True
 
     def draw(self, rng: RandomState, n_leads: int, n_samples: int) -> Any | None:
         """See `Augmentation.draw`."""

@@ -11,7 +11,6 @@ from torch import Tensor
 from fairseq_ecg.ops.augment.augmentation import AdditiveNoise
 from fairseq_ecg.ops.augment.random_numbers import Normals, RandomNumbers
 from fairseq_ecg.ops.augment.table import Kind
-from fairseq_ecg.ops.options import option
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,17 +22,17 @@ class BaselineShiftDraws:
     intervals: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BaselineShift(AdditiveNoise):
-    """A constant added over some stretches, the same stretches in every lead.
+    """A constant added over some intervals, the same intervals in every lead.
 
     Args:
         p: probability of being applied.
         max_amplitude: upper end of what is taken from the amplitude's sign.
         min_amplitude: lower end of what is taken from the amplitude's sign.
         dependency: whether the derived limb leads are recomputed.
-        shift_ratio: mean length of a stretch as a share of the recording.
-        num_segment: number of stretches.
+        shift_ratio: mean share of the recording that a shift covers.
+        num_segment: shifts in a recording.
     """
 
     kind: ClassVar[Kind] = Kind.BASELINE_SHIFT
@@ -41,8 +40,8 @@ class BaselineShift(AdditiveNoise):
 
     max_amplitude: float = 0.25
     dependency: bool = False
-    shift_ratio: float = option(0.2, "mean share of the recording that a shift covers")
-    num_segment: int = option(1, "shifts in a recording")
+    shift_ratio: float = 0.2
+    num_segment: int = 1
 
     def _draw_noise(self, rng: RandomState, n_leads: int, n_samples: int) -> BaselineShiftDraws:
         sign = rng.choice([1, -1], size=(n_leads, 1))
@@ -58,7 +57,7 @@ class BaselineShift(AdditiveNoise):
     def _noise(self, draws: BaselineShiftDraws, n_samples: int, sample_rate: float) -> np.ndarray:
         shifted = np.zeros(n_samples)
         for start, stop in draws.intervals:
-            # A stretch drawn longer than the recording starts before it.
+            # An interval drawn longer than the recording starts before it.
             shifted[max(start, 0) : max(stop, 0)] = 1
         return shifted * (draws.sign - draws.size)
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from fairseq_ecg.ops.augment.augmentation import AdditiveNoise
 from fairseq_ecg.ops.augment.random_numbers import Normals, RandomNumbers
 from fairseq_ecg.ops.augment.table import Kind
-from fairseq_ecg.ops.options import option
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +27,7 @@ class BaselineWanderDraws:
     phases: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BaselineWander(AdditiveNoise):
     """A sum of slow sinusoids, the same in every lead but for a gain.
 
@@ -37,17 +36,17 @@ class BaselineWander(AdditiveNoise):
         max_amplitude: upper end of a sinusoid's amplitude.
         min_amplitude: lower end of a sinusoid's amplitude.
         dependency: whether the derived limb leads are recomputed.
-        max_freq: upper end of a sinusoid's frequency in Hz.
-        min_freq: lower end of a sinusoid's frequency in Hz.
-        k: number of sinusoids.
+        max_freq: highest baseline wander, Hz.
+        min_freq: lowest baseline wander, Hz.
+        k: sinusoids of the baseline wander.
     """
 
     kind: ClassVar[Kind] = Kind.BASELINE_WANDER
     normals: ClassVar[Normals] = Normals.OF_ROWS
 
-    max_freq: float = option(0.2, "highest baseline wander, Hz")
-    min_freq: float = option(0.01, "lowest baseline wander, Hz")
-    k: int = option(3, "sinusoids of the baseline wander")
+    max_freq: float = 0.2
+    min_freq: float = 0.01
+    k: int = 3
 
     def _draw_noise(self, rng: RandomState, n_leads: int, n_samples: int) -> BaselineWanderDraws:
         gain = rng.normal(1, 0.5, size=(n_leads, 1))

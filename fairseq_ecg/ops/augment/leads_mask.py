@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -13,9 +13,8 @@ from fairseq_ecg.ops.augment.augmentation import Augmentation
 from fairseq_ecg.ops.augment.limb_leads import N_LIMB_LEADS
 from fairseq_ecg.ops.augment.random_numbers import RandomNumbers
 from fairseq_ecg.ops.augment.table import N_LEADS, Kind
-from fairseq_ecg.ops.options import option
 
-SELECTIONS = ("random", "conditional")
+Selection = Literal["random", "conditional"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,32 +24,26 @@ class LeadsMaskDraws:
     keep: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RandomLeadsMask(Augmentation):
     """Random lead masking (RLM, Oh et al., 2022): whole leads become zero.
 
     Args:
         p: probability of being applied; applies if ``p >= u``.
-        mask_leads_selection: "random" masks every row with probability ``mask_leads_prob``;
-            "conditional" masks given numbers of limb and precordial leads.
-        mask_leads_prob: probability that a row is masked ("random").
-        mask_leads_condition: how many of the 6 limb and of the 6 precordial leads are masked
-            ("conditional").
+        mask_leads_selection: how random_leads_masking chooses leads.
+        mask_leads_prob: random: probability of masking each lead.
+        mask_leads_condition: conditional: masked leads among the limb and among the chest leads.
     """
 
     kind: ClassVar[Kind] = Kind.LEADS_MASK
 
-    mask_leads_selection: str = option(
-        "random", "how random_leads_masking chooses leads", choices=SELECTIONS
-    )
-    mask_leads_prob: float = option(0.5, "random: probability of masking each lead")
-    mask_leads_condition: tuple[int, int] = option(
-        (4, 5), "conditional: masked leads among the limb and among the chest leads"
-    )
+    mask_leads_selection: Selection = "random"
+    mask_leads_prob: float = 0.5
+    mask_leads_condition: tuple[int, int] = (4, 5)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.mask_leads_selection not in SELECTIONS:
+        if self.mask_leads_selection not in get_args(Selection):
             raise ValueError(
                 f"mask_leads_selection={self.mask_leads_selection!r}: "
                 "choose 'random' or 'conditional'"

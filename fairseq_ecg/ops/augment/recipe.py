@@ -1,8 +1,6 @@
 """Recipes: sequences of augmentations, built from a task's settings and applied in turn."""
 
-import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from numpy.random import RandomState
 from torch import Tensor
@@ -13,6 +11,7 @@ from fairseq_ecg.ops.augment.baseline_wander import BaselineWander
 from fairseq_ecg.ops.augment.emg_noise import EMGNoise
 from fairseq_ecg.ops.augment.leads_mask import RandomLeadsMask
 from fairseq_ecg.ops.augment.powerline_noise import PowerlineNoise
+from fairseq_ecg.options import options_of
 
 AUGMENTATIONS: dict[str, type[Augmentation]] = {
     "powerline_noise": PowerlineNoise,
@@ -21,6 +20,8 @@ AUGMENTATIONS: dict[str, type[Augmentation]] = {
     "baseline_wander": BaselineWander,
     "random_leads_masking": RandomLeadsMask,
 }
+TASK_DEFAULTS = {"max_amplitude": 0.1}
+"""Defaults of a task's options, where they are not those that the augmentations declare."""
 
 
 def build_augmentations(
@@ -50,14 +51,15 @@ def build_augmentations(
             f"choose from {', '.join(AUGMENTATIONS)}"
         )
     probabilities = _one_for_each(names, probabilities)
-    settings = _task_defaults()
+    declared = options_of(*AUGMENTATIONS.values())
+    settings = {name: option.default for name, option in declared.items()} | TASK_DEFAULTS
     if not options.keys() <= settings.keys():
         raise TypeError(f"no such option: {', '.join(options.keys() - settings.keys())}")
     settings |= {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
     augmentations = []
-    for kind, p in zip(map(AUGMENTATIONS.get, names), probabilities, strict=True):
-        own = {field.name for field in dataclasses.fields(kind)} & settings.keys()
-        augmentations.append(kind(p=p, **{name: settings[name] for name in own}))
+    for name, p in zip(names, probabilities, strict=True):
+        kind = AUGMENTATIONS[name]
+        augmentations.append(kind(p=p, **{own: settings[own] for own in options_of(kind)}))
     return augmentations
 
 
@@ -71,16 +73,6 @@ def _one_for_each(names: list[str], probabilities: float | Iterable[float]) -> l
             f"augmentations (perturbation_mode={names}): give one for each, or one for all"
         )
     return probabilities
-
-
-def _task_defaults() -> dict[str, Any]:
-    """Defaults of the options of all augmentations, as a task has them."""
-    return {
-        field.name: field.metadata.get("task_default", field.default)
-        for kind in AUGMENTATIONS.values()
-        for field in dataclasses.fields(kind)
-        if "help" in field.metadata
-    }
 
 
 def check_leads(augmentations: Sequence[Augmentation], leads: Sequence[int]) -> None:

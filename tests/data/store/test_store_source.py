@@ -63,13 +63,18 @@ def batches(dataset, workers=0, size=3, **options) -> list[dict]:
 
 OPTIONS = {
     "as it is": {},
-    "augmented": {"augmentations": RECIPE, "training": True, "masking": MASKING, "pad": True},
+    "augmented": {
+        "augmentations": RECIPE,
+        "training": True,
+        "masking": MASKING,
+        "enable_padding": True,
+    },
     "masked": {"masking": MASKING, "sample_rate": 500},
     "cropped": {"max_sample_size": 17, "augmentations": RECIPE, "training": True},
-    "padded and bucketed": {"pad": True, "num_batch_buckets": 2, "masking": MASKING},
+    "padded and bucketed": {"enable_padding": True, "num_batch_buckets": 2, "masking": MASKING},
     "normalised": {"normalize": True},
     "some leads": {"leads_to_load": "['V1', 'I']", "normalize": True},
-    "leads padded": {"leads_to_load": [3, 7], "pad_leads": True, "normalize": True},
+    "leads padded": {"leads_to_load": [3, 7], "enable_padding_leads": True, "normalize": True},
     "bucket of leads": {"leads_bucket": "['II', 'V6']", "augmentations": [EMGNoise()]},
     "too short left out": {"min_sample_size": 40},
     "non-finite kept": {"nan_policy": "keep"},
@@ -128,7 +133,7 @@ def test_labels_of_a_label_file(manifests, store, statistics):
 def test_segments_of_several_lengths(tmp_path):
     write_segment_files(tmp_path, {"train": [4, 3, 2]}, lambda segment: 30 + segment // 2)
     pack(tmp_path, tmp_path / "store")
-    for options in ({"pad": True, "masking": MASKING}, {"min_sample_size": 31}):
+    for options in ({"enable_padding": True, "masking": MASKING}, {"min_sample_size": 31}):
         for of_files, of_store, folder in KINDS.values():
             expected = of_files(tmp_path / folder / "train.tsv", **options)
             found = of_store(tmp_path / "store" / "train", **options)

@@ -1,7 +1,9 @@
 """Options, declared once: by the signature and the docstring of what they act on.
 
 The keyword-only arguments of a constructor (its base classes' included) or of a function are its
-options. Their annotations say what a value can be, ``Args:`` of the docstring what it does.
+options; so are the ``kw_only`` fields of a dataclass, which are arguments of its constructor. Their
+annotations say what a value can be, ``Args:`` of the docstring what it does. Configurations of
+fairseq are made of them by :func:`fairseq_ecg.compat.options.configuration`.
 """
 
 import inspect
@@ -104,25 +106,33 @@ class Option:
         return {} if self.limits is None else self.limits.sizes(value)
 
 
-def options_of(piece: Callable) -> dict[str, Option]:
-    """Return the options of a class or of a function, by name.
+def options_of(*pieces: Callable) -> dict[str, Option]:
+    """Return the options of classes and functions, by name.
 
     Args:
-        piece: options are the keyword-only arguments of the function, or of the constructors of
-            the class and of its bases.
+        pieces: options are the keyword-only arguments of a function, or of the constructors of a
+            class and of its bases. Of several declarations of one option the first counts.
     """
-    if not inspect.isclass(piece):
-        return _declared(piece, piece)
     found: dict[str, Option] = {}
-    for base in inspect.getmro(piece):
-        if inspect.isfunction(vars(base).get("__init__")):
-            found = _declared(base.__init__, base) | found
+    for piece in pieces:
+        found |= {name: x for name, x in _options_of_one(piece).items() if name not in found}
     return found
 
 
-def _declared(function: Callable, documented: Any) -> dict[str, Option]:
-    """Options of one signature; ``documented`` has the docstring."""
-    texts = _arguments(inspect.getdoc(documented) or "")
+def _options_of_one(piece: Callable) -> dict[str, Option]:
+    if not inspect.isclass(piece):
+        return _declared(piece, texts_of_arguments(piece))
+    found: dict[str, Option] = {}
+    texts: dict[str, str] = {}
+    for base in reversed(inspect.getmro(piece)):
+        texts |= texts_of_arguments(base)
+        if inspect.isfunction(vars(base).get("__init__")):
+            found |= _declared(vars(base)["__init__"], texts)
+    return found
+
+
+def _declared(function: Callable, texts: Mapping[str, str]) -> dict[str, Option]:
+    """Options of one signature."""
     found = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
@@ -133,8 +143,13 @@ def _declared(function: Callable, documented: Any) -> dict[str, Option]:
     return found
 
 
-def _arguments(doc: str) -> dict[str, str]:
-    """What ``Args:`` of a docstring says, by argument: in one line, without the last full stop."""
+def texts_of_arguments(documented: object) -> dict[str, str]:
+    """Return what ``Args:`` of a docstring says, by argument, in one line without the full stop.
+
+    Args:
+        documented: a class or function.
+    """
+    doc = inspect.getdoc(documented) or ""
     section = re.search(r"^Args:\n((?: {4}.*\n?|\n)+)", doc, re.MULTILINE)
     pairs = re.findall(
         r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section[1] if section else "", re.MULTILINE
@@ -158,6 +173,27 @@ def chosen(piece: Callable, cfg: Any) -> dict[str, Any]:
     values = cfg if isinstance(cfg, Mapping) else vars(cfg)
     options = options_of(piece)
     return {name: options[name].checked(values[name]) for name in sorted(options) if name in values}
+
+
+def values_of(cfg: Any, *pieces: Callable) -> dict[str, Any]:
+    """Pick from a configuration the options of classes and functions, without a check.
+
+    Args:
+        cfg: as for :func:`chosen`; fairseq has checked its types.
+        pieces: see :func:`options_of`.
+
+    Returns:
+        Value by name, of those that the configuration says; choices as plain strings, sequences as
+        lists.
+    """
+    values = cfg if isinstance(cfg, Mapping) else vars(cfg)
+    return {name: _plain(values[name]) for name in options_of(*pieces) if name in values}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return str(value)
+    return list(value) if _is_list(value) else value
 
 
 def _is_number(value: Any) -> bool:
