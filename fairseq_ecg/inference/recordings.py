@@ -464,17 +464,9 @@ def _in_manifest(path: str, description: Description) -> Iterator[NamedRecording
     description = Description(verify=description.verify)
     is_cmsc = _is_cmsc(_first_lines(path)[1:])
     manifest = read_cmsc_manifest(path) if is_cmsc else read_manifest(path)
-    for entry in (manifest[index] for index in range(len(manifest))):
-        if is_cmsc:
-            for number in entry.segments:
-                name = f"{entry.prefix}_{number}.{manifest.extension}"
-                yield _of_manifest(manifest.root, name, description)
-        else:
-            yield _of_manifest(manifest.root, entry.path, description)
-
-
-def _of_manifest(root: str, name: str, description: Description) -> NamedRecording:
-    return NamedRecording(name, _OfFile(os.path.join(root, name), description))
+    for index in range(len(manifest)):
+        for name in manifest.names(index):
+            yield NamedRecording(name, _OfFile(os.path.join(manifest.root, name), description))
 
 
 def _in_store(path: str, description: Description) -> Iterator[NamedRecording]:

@@ -133,27 +133,14 @@ def _members(manifests: Path) -> Iterator[_Member]:
             f"{manifests}: holds no manifests. Give the folder of train.tsv, valid.tsv, ..."
         )
     for path in paths:
-        split = path.stem
-        if _is_cmsc(path):
-            manifest = read_cmsc_manifest(path)
-            n_segments = 0
-            for entry in (manifest[i] for i in range(len(manifest))):
-                for segment in entry.segments:
-                    name = f"{entry.prefix}_{segment}.{manifest.extension}"
-                    yield _Member(
-                        split,
-                        manifest.root,
-                        name,
-                        path,
-                        entry.line,
-                        entry.n_samples,
-                        n_segments // 2,
-                    )
-                    n_segments += 1
-        else:
-            manifest = read_manifest(path)
-            for entry in (manifest[i] for i in range(len(manifest))):
-                yield _Member(split, manifest.root, entry.path, path, entry.line, entry.n_samples)
+        is_cmsc = _is_cmsc(path)
+        manifest = read_cmsc_manifest(path) if is_cmsc else read_manifest(path)
+        n_segments = 0
+        for i, (_, n_samples, line, _) in enumerate(manifest):
+            for name in manifest.names(i):
+                pair = n_segments // 2 if is_cmsc else None
+                yield _Member(path.stem, manifest.root, name, path, line, n_samples, pair)
+                n_segments += 1
 
 
 def _is_cmsc(path: Path) -> bool:

@@ -216,15 +216,17 @@ def _counters(numbers_of: tuple[tuple[int, Normals], ...]) -> tuple[Tensor, Tens
         Position // 4 and purpose (stream and lane) of each, and the indices of those that normal
         numbers are made of.
     """
-    blocks, purposes, with_normals = [], [], []
+    blocks: list[int] = []
+    purposes: list[int] = []
+    with_normals: list[int] = []
     for place, (n_blocks, normals) in enumerate(numbers_of):
         stop = len(blocks) + n_blocks + (ROWS_BLOCKS if normals == Normals.OF_ROWS else 0)
         with_normals += range(stop - _n_normal_blocks(normals, n_blocks), stop)
         stream = philox.Stream.AUGMENTATION + place << 8
         blocks += [*range(n_blocks), *range(ROWS_BLOCKS)]
         purposes += [stream | philox.COMMON_LANE] * n_blocks + [stream | ROWS_LANE] * ROWS_BLOCKS
-    columns = (blocks, purposes, with_normals)
-    return tuple(torch.tensor(column, dtype=torch.long) for column in columns)
+    indices = torch.tensor(with_normals, dtype=torch.long)
+    return torch.tensor(blocks), torch.tensor(purposes), indices
 
 
 def _n_normal_blocks(normals: Normals, n_blocks: int) -> int:

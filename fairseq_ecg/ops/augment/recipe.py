@@ -55,7 +55,7 @@ def build_augmentations(
         raise TypeError(f"no such option: {', '.join(options.keys() - settings.keys())}")
     settings |= {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
     augmentations = []
-    for kind, p in zip(map(AUGMENTATIONS.get, names), probabilities, strict=True):
+    for kind, p in zip(map(AUGMENTATIONS.__getitem__, names), probabilities, strict=True):
         own = {field.name for field in dataclasses.fields(kind)} & settings.keys()
         augmentations.append(kind(p=p, **{name: settings[name] for name in own}))
     return augmentations

@@ -81,7 +81,7 @@ def quantize(
         codes, _, code_perplexity, prob_perplexity, _ = _quantize(
             scores, codewords, noise, temperature, chosen
         )
-        perplexities = code_perplexity, prob_perplexity
+        perplexities = [code_perplexity, prob_perplexity]
     return Quantized(codes.flatten(1).to(codebook.dtype), *perplexities)
 
 
