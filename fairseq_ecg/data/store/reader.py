@@ -358,10 +358,9 @@ class Store:
         list(self._threads.map(copy, bounds[:-1], bounds[1:]))
 
     def _map(self, number: int) -> np.ndarray:
-        mapped = self._maps.get(number)
-        if mapped is None:
-            mapped = self._maps[number] = self._mapped(number)
-        return mapped
+        if number not in self._maps:
+            self._maps[number] = self._mapped(number)
+        return self._maps[number]
 
     def _mapped(self, number: int) -> np.ndarray:
         self._check_size(number)

@@ -225,8 +225,8 @@ def _counters(numbers_of: tuple[tuple[int, Normals], ...]) -> tuple[Tensor, Tens
         stream = philox.Stream.AUGMENTATION + place << 8
         blocks += [*range(n_blocks), *range(ROWS_BLOCKS)]
         purposes += [stream | philox.COMMON_LANE] * n_blocks + [stream | ROWS_LANE] * ROWS_BLOCKS
-    indices = torch.tensor(with_normals, dtype=torch.long)
-    return torch.tensor(blocks), torch.tensor(purposes), indices
+    as_tensor = functools.partial(torch.tensor, dtype=torch.long)
+    return as_tensor(blocks), as_tensor(purposes), as_tensor(with_normals)
 
 
 def _n_normal_blocks(normals: Normals, n_blocks: int) -> int:
