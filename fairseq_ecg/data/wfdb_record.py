@@ -68,11 +68,7 @@ class WFDBRecord:
     """
 
     def __init__(
-        self,
-        path: Path,
-        where: str,
-        header: WFDBHeader | None = None,
-        remedy: str = "Restore it",
+        self, path: Path, where: str, header: WFDBHeader | None = None, remedy: str = "Restore it"
     ):
         self.header = _read_header(path, where, remedy) if header is None else header
         self._where = where

@@ -25,10 +25,7 @@ logger = logging.getLogger(__name__)
 
 BACKENDS = ("reference", "torch", "cpu", "cuda", "triton")
 VARIABLE = "FAIRSEQ_ECG_BACKEND"
-PREFERENCE = {
-    "cpu": ("cpu", "torch"),
-    "cuda": ("cuda", "triton", "torch"),
-}
+PREFERENCE = {"cpu": ("cpu", "torch"), "cuda": ("cuda", "triton", "torch")}
 """Backends by type of device, the fastest first."""
 
 OPERATIONS = {

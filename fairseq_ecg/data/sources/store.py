@@ -36,11 +36,7 @@ class StoreSource(Source):
     """
 
     def __init__(
-        self,
-        path: str | os.PathLike,
-        grouped: bool,
-        min_samples: int | None,
-        verify: bool = False,
+        self, path: str | os.PathLike, grouped: bool, min_samples: int | None, verify: bool = False
     ):
         self.path = os.fspath(path)
         folder, _, split = self.path.rstrip("/").rpartition("/")

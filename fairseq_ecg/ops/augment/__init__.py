@@ -18,12 +18,7 @@ from fairseq_ecg.ops.augment.batch import describe, draw_batch, n_columns, pack_
 from fairseq_ecg.ops.augment.emg_noise import EMGNoise
 from fairseq_ecg.ops.augment.leads_mask import RandomLeadsMask
 from fairseq_ecg.ops.augment.powerline_noise import PowerlineNoise
-from fairseq_ecg.ops.augment.recipe import (
-    AUGMENTATIONS,
-    augment,
-    build_augmentations,
-    check_leads,
-)
+from fairseq_ecg.ops.augment.recipe import AUGMENTATIONS, augment, build_augmentations, check_leads
 from fairseq_ecg.ops.augment.vectorcardiogram_view import VectorcardiogramView
 
 __all__ = [
@@ -54,7 +49,7 @@ def apply_batch(
 
     Kernels read and write every sample once, with arithmetic in float32. What becomes of a sample
     depends on its recording, its position in it and its draws: not on the window, the batch, the
-    number of threads or the place of padding.
+    number of threads or the position of padding.
 
     Args:
         ecgs: ``(B, L, T)`` floating point in mV, L from 1 to 12; padding where a recording is

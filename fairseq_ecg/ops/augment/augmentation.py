@@ -34,7 +34,7 @@ class Augmentation(ABC):
     """Which normal numbers `draw_batch` takes."""
 
     items_each: ClassVar[int] = 0
-    """Columns of `batch_columns` for each of its `count` sinusoids, stretches or the like."""
+    """Columns of `batch_columns` for each of its `count` sinusoids, intervals or the like."""
 
     blocks_each: ClassVar[int] = 0
     """Blocks of random numbers for each of them."""
@@ -86,7 +86,7 @@ class Augmentation(ABC):
 
     @property
     def count(self) -> int:
-        """How many sinusoids, stretches or the like it draws."""
+        """How many sinusoids, intervals or the like it draws."""
         return 0
 
     @property

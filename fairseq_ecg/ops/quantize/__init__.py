@@ -87,11 +87,7 @@ def quantize(
 
 @backends.operator("quantize")
 def _quantize(
-    logits: Tensor,
-    codebook: Tensor,
-    noise: Tensor | None,
-    temperature: Tensor,
-    backend: str,
+    logits: Tensor, codebook: Tensor, noise: Tensor | None, temperature: Tensor, backend: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return codes, choices, both perplexities, and the second's gradient by any softmax."""
     with torch.autocast(logits.device.type, enabled=False):
