@@ -9,8 +9,6 @@ _MODULE_OF = {
     "SOURCES": "data.sources",
     "TARGETS": "data.targets",
     "VIEWS": "data.views",
-    "CMSCEntry": "data.manifest",
-    "CMSCManifest": "data.manifest",
     "DataError": "errors",
     "DatasetOptions": "data.options",
     "ECGDataset": "data.dataset",

@@ -1,11 +1,16 @@
 """Joining the ECGs of a batch: which may be joined, and how they come to one length."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fairseq_ecg.errors import DataError
+
+Columns: TypeAlias = Mapping[str, Sequence[Any] | np.ndarray | Tensor]
+"""What is known of the segments of a batch, by key: a value for each, None where there is none."""
 
 
 class BatchCheck:
@@ -18,7 +23,7 @@ class BatchCheck:
     def __init__(self, name: Callable[[int], str]):
         self._name = name
 
-    def equal(self, counts: Sequence[int], what: str, remedy: str) -> None:
+    def equal(self, counts: Sequence[int] | np.ndarray, what: str, remedy: str) -> None:
         """Raise DataError unless all counts are equal.
 
         Args:
@@ -43,7 +48,7 @@ class BatchCheck:
             )
 
 
-def target_length(lengths: Sequence[int], *, pad: bool, max_length: int | None) -> int:
+def target_length(lengths: Sequence[int] | np.ndarray, *, pad: bool, max_length: int | None) -> int:
     """Length of a batch in samples.
 
     Args:
@@ -87,6 +92,6 @@ def collate_ecgs(
         start = crop_start(position, surplus) if surplus > 0 else 0
         n_taken = min(ecg.shape[-1], length)
         batch[position, :, :n_taken] = ecg[:, start : start + n_taken]
-        if mask_padding:
+        if padding_mask is not None:
             padding_mask[position, :, n_taken:] = True
     return batch, padding_mask

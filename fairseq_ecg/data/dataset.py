@@ -1,8 +1,9 @@
 """The data set of ECGs: a source, a view and a target, with conditioning, draws and collation."""
 
+import functools
 import itertools
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fairseq_ecg.data.collation import BatchCheck, collate_ecgs, target_length
+from fairseq_ecg.data.collation import BatchCheck, Columns, collate_ecgs, target_length
 from fairseq_ecg.data.options import DatasetOptions
 from fairseq_ecg.data.randomness import Stream, random_state, random_states
 from fairseq_ecg.data.sources import SegmentBatch, Source, source_of
@@ -19,6 +20,7 @@ from fairseq_ecg.data.targets import Target
 from fairseq_ecg.data.views import RecordingView, View
 from fairseq_ecg.ecg.conditioning import Conditioning, LeadStatistics
 from fairseq_ecg.ecg.leads import LeadSelection, lead_indices
+from fairseq_ecg.ecg.recording import Recording
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.ops.augment import Augmentation, apply_batch, check_leads, draw_batch
 from fairseq_ecg.ops.masking import BatchMasking
@@ -36,7 +38,7 @@ class Samples(NamedTuple):
     """
 
     ecgs: Sequence[Tensor] | Tensor
-    columns: Mapping[str, Sequence[Any]]
+    columns: Columns
 
     def apart(self) -> list[dict[str, Any]]:
         """Return a sample for each."""
@@ -50,7 +52,7 @@ class Samples(NamedTuple):
     def joined(cls, samples: Sequence[dict[str, Any]]) -> "Samples":
         """Join samples, in order."""
         keys = dict.fromkeys(key for sample in samples for key in sample)
-        columns = {key: [sample.get(key) for sample in samples] for key in keys}
+        columns: dict[str, list[Any]] = {key: [each.get(key) for each in samples] for key in keys}
         return cls(columns.pop("source"), columns)
 
     def shapes(self) -> np.ndarray:
@@ -137,7 +139,7 @@ class ECGDataset(Dataset):
         Each has ``id``, ``source`` (L, T) float32, ``sample_rate`` in Hz, what view and target
         say, and where needed ``position`` in the item and ``layout`` (L,) of the leads.
         """
-        samples = self.__getitems__([range(len(self))[index]]).apart()
+        samples = self._samples([range(len(self))[index]]).apart()
         return samples if self._has_positions else samples[0]
 
     def __getitems__(self, indices: Sequence[int]) -> Samples | list:
@@ -145,18 +147,19 @@ class ECGDataset(Dataset):
 
         None are an empty list: a rank that has fewer batches than others fills up with these.
         """
-        if len(indices) == 0:
-            return []
+        return self._samples(indices) if len(indices) else []
+
+    def _samples(self, indices: Sequence[int]) -> Samples:
         variables = self.view.variables.and_those(self.target.variables)
         segments = self.source.read(indices, variables, self.view.copies)
         ecgs, sample_rates, layouts = self._together(segments) or self._one_by_one(segments)
-        columns = {"id": segments.ids, "sample_rate": sample_rates}
+        columns: dict[str, Any] = {"id": segments.ids, "sample_rate": sample_rates}
         if self._has_positions:
             columns["position"] = segments.positions
         if self.augmentations:
             columns["layout"] = layouts
-        columns |= self.view.columns(segments)
-        return Samples(ecgs, columns | self.target.columns(segments))
+        of_view, of_target = self.view.columns(segments), self.target.columns(segments)
+        return Samples(ecgs, {**columns, **of_view, **of_target})
 
     @property
     def epoch(self) -> int:
@@ -215,7 +218,8 @@ class ECGDataset(Dataset):
         if not samples:
             return {}
         if not isinstance(samples, Samples):
-            listed = itertools.chain.from_iterable(samples) if self._has_positions else samples
+            items: Iterable[Any] = samples
+            listed = itertools.chain.from_iterable(items) if self._has_positions else items
             samples = Samples.joined(list(listed))
         columns = samples.columns
         check = BatchCheck(lambda row: self.source.name(int(columns["id"][row])))
@@ -270,21 +274,29 @@ class ECGDataset(Dataset):
         layout = torch.tensor(self.lead_selection.rows(leads))
         return ecgs, rates.tolist(), layout.expand(len(ecgs), -1)
 
-    def _one_by_one(self, segments: SegmentBatch) -> tuple[list[Tensor], list[float], list[Tensor]]:
-        """Condition segments each by itself; there are layouts where ECGs are augmented."""
-        ecgs, rates, layouts = [], [], []
-        for row, recording in enumerate(segments.recordings()):
-            selection = self._selection(recording.leads, segments, row)
-            rng = None
-            if selection.bucket:
-                key = segments.ids[row], segments.positions[row]
-                rng = self._random_state(*key, Stream.LEAD_BUCKET)
-            leads = selection.draw(rng)
-            ecgs.append(self.conditioning(recording, leads).float())
-            rates.append(recording.sample_rate)
-            if self.augmentations:
-                layouts.append(torch.tensor(selection.rows(leads)))
-        return ecgs, rates, layouts
+    def _one_by_one(
+        self, segments: SegmentBatch
+    ) -> tuple[Sequence[Tensor], Sequence[float], Sequence[Tensor]]:
+        """Condition segments each by itself; returns ECGs, their sampling rates and layouts."""
+        # A loop's variable would keep each recording until the next one is read: that one could
+        # not take its memory, which the processor's caches hold, and reading takes a fifth longer.
+        one = functools.partial(self._one, segments)
+        ecgs, rates, rows = zip(*map(one, itertools.count(), segments.recordings()), strict=True)
+        layouts = {leads: torch.tensor(leads) for leads in set(rows)}
+        return ecgs, rates, [layouts[leads] for leads in rows]
+
+    def _one(
+        self, segments: SegmentBatch, row: int, recording: Recording
+    ) -> tuple[Tensor, float, tuple[int, ...]]:
+        """Condition the recording of one row; returns the lead in each row of its ECG, too."""
+        selection = self._selection(recording.leads, segments, row)
+        rng = None
+        if selection.bucket:
+            key = segments.ids[row], segments.positions[row]
+            rng = self._random_state(*key, Stream.LEAD_BUCKET)
+        leads = selection.draw(rng)
+        ecg = self.conditioning(recording, leads).float()
+        return ecg, recording.sample_rate, tuple(selection.rows(leads))
 
     def _selection(
         self, own: list[int | str] | None, segments: SegmentBatch, row: int
@@ -340,7 +352,7 @@ class ECGDataset(Dataset):
                 starts_of_numbers,
                 sample_rates=torch.tensor(columns["sample_rate"], dtype=torch.float32),
                 lengths=torch.from_numpy(lengths),
-                layouts=layouts if isinstance(layouts, Tensor) else torch.stack(layouts),
+                layouts=layouts if isinstance(layouts, Tensor) else torch.stack(list(layouts)),
                 starts=torch.from_numpy(starts),
                 valid=torch.from_numpy(valid),
             )
@@ -349,7 +361,7 @@ class ECGDataset(Dataset):
 
 def _conditioning(options: DatasetOptions) -> Conditioning:
     statistics = None
-    if options.normalize:
+    if options.mean_path is not None and options.std_path is not None and options.normalize:
         statistics = LeadStatistics.read(options.mean_path, options.std_path)
     return Conditioning(
         pad_leads=options.enable_padding_leads,

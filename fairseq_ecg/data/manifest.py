@@ -9,8 +9,9 @@ numbers of its segments separated by commas.
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,36 +24,21 @@ _PLAIN_ROW = "path and n_samples"
 _CMSC_ROW = "path without segment number, n_samples, 0, and segment numbers such as 0,1"
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One line of a plain manifest.
+class Entry(NamedTuple):
+    """One line of a manifest.
 
-    Args:
-        path: file relative to the manifest's root.
-        n_samples: length in samples.
+    Attributes:
+        path: file relative to the manifest's root; in a CMSC manifest without
+            ``_<segment>.<extension>``.
+        n_samples: length of a segment in samples.
         line: line number in the manifest, from 1.
+        segments: numbers of the segments, an even number of them; of a CMSC manifest.
     """
 
     path: str
     n_samples: int
     line: int
-
-
-@dataclass(frozen=True)
-class CMSCEntry:
-    """One line of a CMSC manifest.
-
-    Args:
-        prefix: path relative to the manifest's root, without ``_<segment>.<extension>``.
-        n_samples: length of a segment in samples.
-        line: line number in the manifest, from 1.
-        segments: numbers of the segments, an even number of them.
-    """
-
-    prefix: str
-    n_samples: int
-    line: int
-    segments: tuple[int, ...]
+    segments: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,71 +48,50 @@ class Manifest:
     Args:
         path: the manifest itself.
         root: directory that the paths are relative to.
-        names: ``(N,)`` paths as UTF-8 bytes.
-        sizes: ``(N,)`` int64, lengths in samples.
+        paths: ``(N,)`` as of `Entry`, UTF-8 bytes.
+        sizes: ``(N,)`` int64, lengths of a segment in samples.
         lines: ``(N,)`` int64, line numbers from 1.
+        segments: of a CMSC manifest: ``(N,)`` segment numbers as comma-separated bytes.
+        extension: of a CMSC manifest: that of the files, without dot.
     """
 
     path: str
     root: str
-    names: np.ndarray
+    paths: np.ndarray
     sizes: np.ndarray
     lines: np.ndarray
+    segments: np.ndarray | None = None
+    extension: str = ""
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return map(self.__getitem__, range(len(self)))
 
     def __getitem__(self, index: int) -> Entry:
-        return Entry(self.names[index].decode(), int(self.sizes[index]), int(self.lines[index]))
+        segments = () if self.segments is None else map(int, self.segments[index].split(b","))
+        path, n_samples = self.paths[index].decode(), int(self.sizes[index])
+        return Entry(path, n_samples, int(self.lines[index]), tuple(segments))
 
-    def relative_files(self, index: int) -> list[str]:
-        """Return the paths of the files of an entry, relative to the root."""
-        return [self[index].path]
+    def names(self, index: int) -> list[str]:
+        """Return the files of an entry, relative to the root."""
+        entry = self[index]
+        if self.segments is None:
+            return [entry.path]
+        return [f"{entry.path}_{segment}.{self.extension}" for segment in entry.segments]
 
     def files(self, index: int) -> list[str]:
         """Return the paths of the files of an entry."""
-        return [os.path.join(self.root, path) for path in self.relative_files(index)]
-
-    def name(self, index: int) -> str:
-        """Name an entry in one path."""
-        return self.files(index)[0]
-
-
-@dataclass(frozen=True, eq=False)
-class CMSCManifest(Manifest):
-    """Sequence of `CMSCEntry`.
-
-    Args:
-        path: the manifest itself.
-        root: directory that the prefixes are relative to.
-        names: ``(N,)`` prefixes as UTF-8 bytes.
-        sizes: ``(N,)`` int64, lengths of a segment in samples.
-        lines: ``(N,)`` int64, line numbers from 1.
-        extension: of the files, without dot.
-        segments: ``(N,)`` segment numbers as comma-separated bytes.
-    """
-
-    extension: str
-    segments: np.ndarray
-
-    def __getitem__(self, index: int) -> CMSCEntry:
-        entry = super().__getitem__(index)
-        segments = tuple(map(int, self.segments[index].split(b",")))
-        return CMSCEntry(entry.path, entry.n_samples, entry.line, segments)
-
-    def relative_files(self, index: int) -> list[str]:
-        """Return the paths of the files of an entry, relative to the root."""
-        entry = self[index]
-        return [self._file(entry.prefix, segment) for segment in entry.segments]
+        return [os.path.join(self.root, name) for name in self.names(index)]
 
     def name(self, index: int) -> str:
         """Name an entry in one path."""
         entry = self[index]
-        segments = "{" + ",".join(map(str, entry.segments)) + "}"
-        return os.path.join(self.root, self._file(entry.prefix, segments))
-
-    def _file(self, prefix: str, segment: int | str) -> str:
-        return f"{prefix}_{segment}.{self.extension}"
+        if self.segments is None:
+            return os.path.join(self.root, entry.path)
+        numbers = ",".join(map(str, entry.segments))
+        return os.path.join(self.root, f"{entry.path}_{{{numbers}}}.{self.extension}")
 
 
 def read_manifest(path: str | os.PathLike, min_samples: int | None = None) -> Manifest:
@@ -144,11 +109,12 @@ def read_manifest(path: str | os.PathLike, min_samples: int | None = None) -> Ma
     """
     path = os.fspath(path)
     root, lines = _read_lines(path)
-    columns = _columns(path, lines, min_samples, first_line=2, n_columns=2, meaning=_PLAIN_ROW)
-    return Manifest(path, root, *columns[:3])
+    rows = _rows(path, lines, first_line=2, n_columns=2, meaning=_PLAIN_ROW)
+    paths, sizes, numbers, _ = _columns(path, rows, min_samples)
+    return Manifest(path, root, paths, sizes, numbers)
 
 
-def read_cmsc_manifest(path: str | os.PathLike, min_samples: int | None = None) -> CMSCManifest:
+def read_cmsc_manifest(path: str | os.PathLike, min_samples: int | None = None) -> Manifest:
     """Read a CMSC manifest.
 
     An odd last segment of a recording is dropped, for segments come in pairs, and so is a
@@ -174,15 +140,17 @@ def read_cmsc_manifest(path: str | os.PathLike, min_samples: int | None = None) 
             "from the plain manifests"
         )
     plain_name(f"{path}, line 2", f"x.{extension}", "a file")
-    columns = _columns(path, lines, min_samples, first_line=3, n_columns=4, meaning=_CMSC_ROW)
-    return CMSCManifest(path, root, *columns[:3], extension, columns[3])
+    rows = _rows(path, lines, first_line=3, n_columns=4, meaning=_CMSC_ROW)
+    return Manifest(path, root, *_columns(path, rows, min_samples), extension)
 
 
-def _columns(path: str, lines: list[str], min_samples: int | None, **row) -> tuple[np.ndarray, ...]:
-    """Return names, sizes, line numbers and segments of the lines that are kept."""
-    kept = []
+def _columns(
+    path: str, rows: Iterable[tuple[int, list[str]]], min_samples: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return paths, sizes, line numbers and segments of the lines that are kept."""
+    kept: list[tuple[bytes, int, int, bytes]] = []
     n_short = n_single = 0
-    for number, (name, size, *others) in _rows(path, lines, **row):
+    for number, (name, size, *others) in rows:
         path_below(f"{path}, line {number}", name, "a file", "the root directory of line 1")
         n_samples = _n_samples(path, number, size)
         segments = _paired_segments(path, number, others[-1]) if others else b"0"
@@ -194,9 +162,8 @@ def _columns(path: str, lines: list[str], min_samples: int | None, **row) -> tup
             kept.append((name.encode(), n_samples, number, segments))
     dropped = [(n_short, f"shorter than {min_samples} samples"), (n_single, "of a single segment")]
     report(path, len(kept), dropped)
-    names, sizes, numbers, segments = zip(*kept, strict=True)
-    sizes, numbers = np.array(sizes, np.int64), np.array(numbers, np.int64)
-    return np.array(names), sizes, numbers, np.array(segments)
+    names, sizes, numbers, pairs = zip(*kept, strict=True)
+    return np.array(names), np.array(sizes, np.int64), np.array(numbers, np.int64), np.array(pairs)
 
 
 def _read_lines(path: str) -> tuple[str, list[str]]:

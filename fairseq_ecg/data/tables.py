@@ -102,8 +102,10 @@ def read_in_parts(
     found = columns_of(path)
     columns = found if columns is None else list(columns)
     require_columns(path, columns, found)
-    options = {"float_precision": "round_trip"} if typed else {"dtype": str, "na_filter": False}
-    if not typed and columns != found:
+    options: dict[str, Any] = {"dtype": str, "na_filter": False}
+    if typed:
+        options = {"float_precision": "round_trip"}
+    elif columns != found:
         options["usecols"] = columns
     with _read(path, chunksize=ROWS_AT_ONCE, **options) as parts, _no_table(path):
         for part in parts:

@@ -9,7 +9,7 @@ import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fairseq_ecg.data.names import plain_name
 from fairseq_ecg.errors import DataError, damage_as_data_error, shortened
@@ -112,7 +112,7 @@ class WFDBHeader:
             raise DataError(f"{where}: an empty WFDB header")
         with damage_as_data_error(where, "WFDB header", "Get it again, or correct it"):
             first, *others = lines
-            return cls(**_parse(first.split(), others, where, record), comments=tuple(comments))
+            return _parse(first.split(), others, tuple(comments), where, record)
 
 
 def header_bytes() -> int:
@@ -127,8 +127,10 @@ def _decoded(line: bytes) -> str:
         return line.decode("latin-1")
 
 
-def _parse(first: list[str], lines: list[str], where: str, record: str) -> dict[str, Any]:
-    """Return what the lines say, but for comments, by the name of its attribute."""
+def _parse(
+    first: list[str], lines: list[str], comments: tuple[str, ...], where: str, record: str
+) -> WFDBHeader:
+    """Take the first line, in fields, and the others apart."""
     name, n_segments = _name(first[0], record)
     if len(first) < 2 or not first[1].isdecimal():
         raise ValueError(f"line {_shown(first)} does not say how many signals there are")
@@ -162,13 +164,7 @@ def _parse(first: list[str], lines: list[str], where: str, record: str) -> dict[
     else:
         segments = tuple(_segment(line, where, folder) for line in lines)
         check_limit(where, "samples", sum(length for _, length in segments))
-    return {
-        "n_signals": n_signals,
-        "rate": rate,
-        "n_frames": n_frames,
-        "signals": signals,
-        "segments": segments,
-    }
+    return WFDBHeader(n_signals, rate, n_frames, signals, segments, comments)
 
 
 def _name(text: str, record: str) -> tuple[str, int | None]:
@@ -204,7 +200,7 @@ def _signal(line: str, where: str, folder: str) -> WFDBSignal:
     numbers: list[int | None] = [*whole, *[None] * (_N_WHOLE - len(whole))]
     _, zero, first, checksum, block = numbers
     # The signals of a record mostly share these: they are taken apart once.
-    format, per_frame, skew, start = _format(fields[1])
+    of_format = _format(fields[1])
     gain, baseline, unit = _gain(fields[2] if len(fields) > 2 else "")
     if baseline is None:
         baseline = zero or 0
@@ -212,13 +208,8 @@ def _signal(line: str, where: str, folder: str) -> WFDBSignal:
         raise ValueError(f"line {_shown(line)} has counts of more than 32 bits")
     return WFDBSignal(
         fields[0] if fields[0] == NO_SEGMENT else _in_folder(fields[0], where, folder, "a signal"),
-        format,
-        per_frame,
-        skew,
-        start,
-        gain,
-        baseline,
-        unit,
+        *of_format,
+        *(gain, baseline, unit),
         first or 0,
         None if checksum is None else checksum % 2**16,
         max(block or 0, 0),

@@ -68,25 +68,17 @@ class WFDBRecord:
     """
 
     def __init__(
-        self,
-        path: Path,
-        where: str,
-        header: WFDBHeader | None = None,
-        remedy: str = "Restore it",
+        self, path: Path, where: str, header: WFDBHeader | None = None, remedy: str = "Restore it"
     ):
         self.header = _read_header(path, where, remedy) if header is None else header
         self._where = where
         with damage_as_data_error(where, "WFDB record"):
-            self.signals, self._spans = _spans(path, where, self.header, remedy)
-            if self.header.segments:
-                self.units = [self._unit(i) for i in range(len(self.signals))]
-            else:
-                self.units = [signal.unit if signal.gain else None for signal in self.signals]
-        length = self._spans[-1].stop if self._spans else 0
+            self.signals, self._spans, length = _spans(path, where, self.header, remedy)
+            self.units = [self._unit(i) for i in range(len(self.signals))]
         self.n_frames = min(length, self.header.n_frames or length)
         per_frame = max((signal.per_frame for signal in self.signals), default=1)
         check_limit(where, "samples", self.n_frames * per_frame)
-        own = {span.segment.rate for span in self._spans if span.segment} - {None}
+        own = {span.segment.rate for span in self._spans} - {None}
         self.rate = self.header.rate or (own.pop() if len(own) == 1 else None)
         self.doubts = tuple(_first_of(list(self._doubts_of_headers(length))))
 
@@ -94,9 +86,7 @@ class WFDBRecord:
         """Unit of a signal, which has to be the same in all segments."""
         signal = self.signals[i]
         lines = [
-            span.segment.signals[row]
-            for span in self._spans
-            if span.segment and (row := span.rows[i]) is not None
+            span.segment.signals[row] for span in self._spans if (row := span.rows[i]) is not None
         ]
         if not lines:  # of a layout: it has no sample that would need a gain
             return signal.unit
@@ -115,10 +105,7 @@ class WFDBRecord:
     def can_begin_anywhere(self) -> bool:
         """Whether it can be read from any frame on; differences need all before them."""
         return all(
-            signal.format != _DIFFERENCES
-            for span in self._spans
-            if span.segment
-            for signal in span.segment.signals
+            signal.format != _DIFFERENCES for span in self._spans for signal in span.segment.signals
         )
 
     def read(self, start: int = 0, stop: int | None = None) -> list[np.ndarray]:
@@ -162,12 +149,12 @@ class WFDBRecord:
     def _read(
         self, start: int, stop: int, sums: Sequence[np.ndarray] | None = None
     ) -> list[np.ndarray]:
-        if len(self._spans) == 1 and self._spans[0].segment:
+        if self._spans and not self.header.segments:
             return self._spans[0].segment.read(start, stop, None if sums is None else sums[0])
         signals = [np.full((stop - start) * each.per_frame, np.nan) for each in self.signals]
         for number, span in enumerate(self._spans):
             first, last = max(start, span.start), min(stop, span.stop)
-            if span.segment is None or first >= last:
+            if first >= last:
                 continue
             found = span.segment.read(
                 first - span.start, last - span.start, None if sums is None else sums[number]
@@ -180,15 +167,12 @@ class WFDBRecord:
 
     def _no_sums(self) -> list[np.ndarray]:
         """For the sums of all counts of each signal of each span, modulo 2^16."""
-        return [
-            np.zeros(len(span.segment.signals) if span.segment else 0, np.uint16)
-            for span in self._spans
-        ]
+        return [np.zeros(len(span.segment.signals), np.uint16) for span in self._spans]
 
     def _doubts_of(self, sums: Sequence[np.ndarray]) -> tuple[str, ...]:
         wrong = []
         for span, found in zip(self._spans, sums, strict=True):
-            if span.segment and span.length == span.segment.n_frames and span.stop <= self.n_frames:
+            if span.length == span.segment.n_frames and span.stop <= self.n_frames:
                 names = span.segment.wrong(found.tolist())
                 of = f" of {span.segment.name}" if self.header.segments else ""
                 wrong += [f"{', '.join(names)}{of}"] if names else []
@@ -205,8 +189,6 @@ class WFDBRecord:
         ends: dict[Path, tuple[int, int]] = {}
         for span in self._spans:
             segment = span.segment
-            if segment is None:
-                continue
             if self.rate and not math.isclose(segment.rate or self.rate, self.rate, rel_tol=1e-3):
                 yield f"the header says {self.rate:g} Hz, {segment.name} says {segment.rate:g} Hz"
             if span.length < segment.n_frames:
@@ -261,14 +243,14 @@ class _Span:
     Args:
         start: first frame.
         length: in frames.
-        segment: None where there are no samples.
+        segment: that holds them.
         rows: of each signal of the record where the segment has it; None if it lacks it.
     """
 
     start: int
     length: int
-    segment: "_Segment | None"
-    rows: Sequence[int | None] = ()
+    segment: "_Segment"
+    rows: Sequence[int | None]
 
     @property
     def stop(self) -> int:
@@ -277,21 +259,23 @@ class _Span:
 
 def _spans(
     path: Path, where: str, header: WFDBHeader, remedy: str
-) -> tuple[Sequence[WFDBSignal], list[_Span]]:
-    """Return the signals of a record, and its spans."""
+) -> tuple[Sequence[WFDBSignal], list[_Span], int]:
+    """Return the signals of a record, its spans that have samples, and its length in frames."""
     if not header.segments:
         if not header.signals:
-            return (), []
+            return (), [], 0
         segment = _Segment(path, where, header, remedy)
-        return segment.signals, [_Span(0, segment.n_frames, segment, range(len(segment.signals)))]
+        span = _Span(0, segment.n_frames, segment, range(len(segment.signals)))
+        return segment.signals, [span], span.length
     signals: Sequence[WFDBSignal] = ()
     by_name = header.segments[0][1] == 0
     known: dict[str, _Segment] = {}
     spans, start = [], 0
     for name, length in header.segments:
-        part: _Segment | None = None
-        rows: Sequence[int | None] = ()
-        if name != NO_SEGMENT and name not in known:
+        start += length
+        if name == NO_SEGMENT:
+            continue
+        if name not in known:
             own = path.with_name(f"{name}.hea")
             found = _read_header(own, str(own), remedy)
             if found.segments:
@@ -305,14 +289,12 @@ def _spans(
                 if by_name:  # the layout, which has no samples
                     continue
             known[name] = _Segment(own, str(own), found, remedy)
-        if name != NO_SEGMENT:
-            part = known[name]
-            if length > part.n_frames:
-                raise ValueError(f"it says {length} frames of {name}, which has {part.n_frames}")
-            rows = _rows(signals, part, by_name)
-        spans.append(_Span(start, length, part, rows))
-        start += length
-    return signals, spans
+        segment = known[name]
+        if length > segment.n_frames:
+            raise ValueError(f"it says {length} frames of {name}, which has {segment.n_frames}")
+        rows = _rows(signals, segment, by_name)
+        spans.append(_Span(start - length, length, segment, rows))
+    return signals, spans, start
 
 
 def _rows(

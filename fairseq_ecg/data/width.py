@@ -4,12 +4,14 @@ import bz2
 import gzip
 import lzma
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from fairseq_ecg.data.regular import require_file
 from fairseq_ecg.limits import check_limit
 
-_OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _LINES = 3
 """That are counted: of a header that is shorter than the first rows pandas makes a wide index."""
 _AT_ONCE = 2**20

@@ -20,8 +20,13 @@ BLOCK_SAMPLES = 2**19
 class Signal(Protocol):
     """``(n_leads, n_samples)`` real, of which a chunk can be had at a time."""
 
-    shape: tuple[int, int]
-    dtype: np.dtype
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Leads and samples."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the samples."""
 
     def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray:
         """Return ``[:, start:stop]``."""

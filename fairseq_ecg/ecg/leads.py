@@ -29,18 +29,16 @@ def lead_indices(leads: str | int | Iterable[int | str] | None) -> list[int]:
     """
     if leads is None:
         return list(range(len(LEADS)))
-    given = leads
-    if isinstance(leads, str):
-        leads = _parsed(leads)
-    if isinstance(leads, str | int | np.integer):
-        leads = [leads]
-    if not isinstance(leads, Iterable) or isinstance(leads, Mapping | bytes):
-        raise ValueError(f"{given!r} is not a list of leads. {_EXAMPLE}")
-    indices = [_lead_index(lead) for lead in leads]
+    parsed: object = _parsed(leads) if isinstance(leads, str) else leads
+    if isinstance(parsed, str | int | np.integer):
+        parsed = [parsed]
+    if not isinstance(parsed, Iterable) or isinstance(parsed, Mapping | bytes):
+        raise ValueError(f"{leads!r} is not a list of leads. {_EXAMPLE}")
+    indices = [_lead_index(lead) for lead in parsed]
     if not indices:
-        raise ValueError(f"{given!r} names no lead. {_EXAMPLE}")
+        raise ValueError(f"{leads!r} names no lead. {_EXAMPLE}")
     if len(set(indices)) < len(indices):
-        raise ValueError(f"{given!r} names a lead twice")
+        raise ValueError(f"{leads!r} names a lead twice")
     return indices
 
 
@@ -123,6 +121,7 @@ class LeadSelection:
         """Leads of one item; ``rng`` is needed where one is drawn from a bucket."""
         if self.bucket is None:
             return list(self.leads)
+        assert rng is not None
         return self._with_bucket_lead(int(rng.choice(self.bucket, size=1)[0]))
 
     def rows(self, leads: list[int]) -> list[int]:
@@ -137,4 +136,4 @@ class LeadSelection:
             yield from map(self._with_bucket_lead, self.bucket)
 
     def _with_bucket_lead(self, drawn: int) -> list[int]:
-        return [*sorted(set(self.leads) - set(self.bucket)), drawn]
+        return [*sorted(set(self.leads) - set(self.bucket or ())), drawn]

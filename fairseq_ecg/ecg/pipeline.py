@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -52,7 +53,7 @@ class Pipeline:
         is_single = self.keep_single and np.dtype(ecg.signal.dtype) == np.float32
         dtype = np.dtype(np.float32 if is_single and None not in rows else np.float64)
         # What a sum is rounded to depends on the order in memory: it is that of fairseq_signals.
-        order = "F" if tuple(ecg.leads) == self.leads else "C"
+        order: Literal["F", "C"] = "F" if tuple(ecg.leads) == self.leads else "C"
 
         def arranged(block: np.ndarray) -> np.ndarray:
             result = np.full((len(rows), block.shape[1]), np.nan, dtype, order)

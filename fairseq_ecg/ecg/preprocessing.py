@@ -131,12 +131,13 @@ class Preprocessing:
         seconds = float(known.get("segment_seconds", cls.segment_seconds))
         if task.get("max_sample_size"):
             seconds = min(seconds, task["max_sample_size"] / rate)
-        mean = std = None
+        mean: tuple[float, ...] | None = None
+        std: tuple[float, ...] | None = None
         if task.get("normalize"):
             if statistics is not None:
-                mean, std = statistics.mean, statistics.std
+                given = statistics.mean, statistics.std
             elif "mean" in known and "std" in known:
-                mean, std = known["mean"], known["std"]
+                given = known["mean"], known["std"]
             else:
                 raise DataError(
                     "the network was trained on leads normalised by statistics that the checkpoint "
@@ -145,7 +146,7 @@ class Preprocessing:
                     "Give both files: --mean-path and --std-path, in Python mean_path= and "
                     "std_path="
                 )
-            mean, std = (tuple(map(float, values)) for values in (mean, std))
+            mean, std = (tuple(map(float, values)) for values in given)
         elif statistics is not None:
             raise DataError(
                 "the network was trained on leads that were not normalised: leave out mean_path "

@@ -47,7 +47,8 @@ def resample(
         return ecg
     n_desired = ecg.shape[1] * (desired_rate / sample_rate)
     check_limit(f"resampled from {sample_rate:g} to {desired_rate:g} Hz", "samples", n_desired)
-    lazy = {"linear": _Linear, "polyphase": _Polyphase}[resampler](ecg, sample_rate, desired_rate)
+    kinds: dict[str, type[_Linear | _Polyphase]] = {"linear": _Linear, "polyphase": _Polyphase}
+    lazy = kinds[resampler](ecg, sample_rate, desired_rate)
     return lazy[:, : lazy.shape[1]] if isinstance(ecg, np.ndarray) else lazy
 
 

@@ -64,9 +64,9 @@ def _scan(
     """
     # fmin and fmax pass over NaN.
     smaller, larger = (np.fmin, np.fmax) if skip_missing else (np.minimum, np.maximum)
-    total = None
-    mean, var, n_missing = 0.0, 0.0, 0
-    low, high = np.inf, -np.inf
+    total: np.ndarray | None = None
+    mean = var = n_missing = np.zeros(signal.shape[0], int)
+    low, high = mean + np.inf, mean - np.inf
     for block in blocks_of(signal):
         # What does not depend on the order in memory is found in a quarter of the time in this one.
         by_lead = np.ascontiguousarray(block)

@@ -92,10 +92,9 @@ def label_names(
 ) -> tuple[str, ...]:
     """Find the names of the labels of a network, see :func:`fairseq_ecg.load_model`."""
     if given is not None:
-        names, where = given, "the labels given"
         if isinstance(given, str | os.PathLike):
-            names, where = read_label_names(Path(given)), given
-        return _checked(names, n_labels, stored, where)
+            return _checked(read_label_names(Path(given)), n_labels, stored, given)
+        return _checked(given, n_labels, stored, "the labels given")
     if not n_labels:
         return ()
     if stored.labels is not None:

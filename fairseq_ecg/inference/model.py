@@ -71,10 +71,9 @@ class ECGModel(TrainedNetwork):
                 unknown.
         """
         self._require_labels()
-        rules = aggregation_of(
-            self.labels,
-            aggregation if isinstance(aggregation, str) else self.aggregation | (aggregation or {}),
-        )
+        if not isinstance(aggregation, str):
+            aggregation = {**self.aggregation, **(aggregation or {})}
+        rules = aggregation_of(self.labels, aggregation)
         run = run_recordings(self, self.probabilities, ecg, sample_rate, leads, units, **options)
         return self._prediction(run, run.values(len(self.labels)), rules)
 

@@ -444,9 +444,8 @@ def _in_manifest(path: str, description: Description) -> Iterator[NamedRecording
     is_cmsc = _is_cmsc(_first_lines(path)[1:])
     manifest = read_cmsc_manifest(path) if is_cmsc else read_manifest(path)
     for index in range(len(manifest)):
-        for name in manifest.relative_files(index):
-            file = _OfFile(os.path.join(manifest.root, name), description)
-            yield NamedRecording(name, file)
+        for name in manifest.names(index):
+            yield NamedRecording(name, _OfFile(os.path.join(manifest.root, name), description))
 
 
 def _in_store(path: str, description: Description) -> Iterator[NamedRecording]:

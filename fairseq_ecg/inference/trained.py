@@ -42,7 +42,7 @@ class TrainedNetwork:
         cfg: Mapping,
         preprocessing: Preprocessing,
         labels: Sequence[str] = (),
-        aggregation: Mapping[str, str] | None = None,
+        aggregation: Mapping[str, str] | str | None = None,
         scale: TargetScale | None = None,
     ):
         n_labels = network.num_outputs

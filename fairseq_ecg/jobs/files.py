@@ -91,7 +91,8 @@ def reserve(path: Path, n_bytes: int) -> None:
                     file.write(_ZEROS[: n_bytes - start])
     except OSError as error:
         path.unlink(missing_ok=True)
-        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        number = error.errno or errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def unfinished_path(path: Path, writer: object) -> Path:

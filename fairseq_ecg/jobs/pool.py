@@ -154,7 +154,7 @@ def in_order(
     if not workers:
         yield from map(function, range(n_items))
         return
-    processes = [
+    processes: list[_Process[Result]] = [
         _Process(function, range(first, n_items, workers), lost) for first in range(workers)
     ]
     try:

@@ -25,10 +25,7 @@ logger = logging.getLogger(__name__)
 
 BACKENDS = ("reference", "torch", "cpu", "cuda", "triton")
 VARIABLE = "FAIRSEQ_ECG_BACKEND"
-PREFERENCE = {
-    "cpu": ("cpu", "torch"),
-    "cuda": ("cuda", "triton", "torch"),
-}
+PREFERENCE = {"cpu": ("cpu", "torch"), "cuda": ("cuda", "triton", "torch")}
 """Backends by type of device, the fastest first."""
 
 OPERATIONS = {
@@ -144,7 +141,8 @@ def constant_when_compiled(function: Callable) -> Callable:
     :func:`torch.compiler.assume_constant_result` does the same, but imports the compiler, which
     takes two seconds, also in processes that never compile. All it does is to set this attribute.
     """
-    function._dynamo_marked_constant = True
+    marked: Any = function
+    marked._dynamo_marked_constant = True
     return function
 
 

@@ -1,12 +1,15 @@
 """How many frames a stack of strided convolutions makes of so many samples."""
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+Count = TypeVar("Count", int, Tensor)
 
-def frame_count(samples: int | Tensor, layers: Iterable[tuple[int, int]]) -> int | Tensor:
+
+def frame_count(samples: Count, layers: Iterable[tuple[int, int]]) -> Count:
     """Frames that so many samples give, element by element; 0 or less where they are too few.
 
     Args:

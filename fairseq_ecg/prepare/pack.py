@@ -135,13 +135,12 @@ def _members(manifests: Path) -> Iterator[_Member]:
     for path in paths:
         is_cmsc = _is_cmsc(path)
         manifest = read_cmsc_manifest(path) if is_cmsc else read_manifest(path)
-        number = count()
-        for index in range(len(manifest)):
-            entry = manifest[index]
-            for name in manifest.relative_files(index):
-                pair = next(number) // 2 if is_cmsc else None
-                at = path, entry.line
-                yield _Member(path.stem, manifest.root, name, *at, entry.n_samples, pair)
+        n_segments = 0
+        for i, (_, n_samples, line, _) in enumerate(manifest):
+            for name in manifest.names(i):
+                pair = n_segments // 2 if is_cmsc else None
+                yield _Member(path.stem, manifest.root, name, path, line, n_samples, pair)
+                n_segments += 1
 
 
 def _is_cmsc(path: Path) -> bool:

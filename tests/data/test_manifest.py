@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from fairseq_ecg.data import CMSCEntry, DataError, Entry, read_cmsc_manifest, read_manifest
+from fairseq_ecg.data import DataError, Entry, read_cmsc_manifest, read_manifest
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_cmsc_rows_are_paired(tmp_path, manifest, caplog):
     rows = ["a\t2500\t0\t0,1", "b\t2500\t0\t3", "c\t2500\t0\t4,7,9", "d\t100\t0\t0,1"]
     path = manifest("\n".join(["ROOT", "mat", *rows, ""]))
     entries = read_cmsc_manifest(path, min_samples=200)
-    assert list(entries) == [CMSCEntry("a", 2500, 3, (0, 1)), CMSCEntry("c", 2500, 5, (4, 7))]
+    assert list(entries) == [Entry("a", 2500, 3, (0, 1)), Entry("c", 2500, 5, (4, 7))]
     assert (entries.root, entries.extension) == (str(tmp_path), "mat")
     (record,) = caplog.records
     assert "1 shorter than 200 samples dropped, 1 of a single segment" in record.getMessage()

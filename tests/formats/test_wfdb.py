@@ -153,6 +153,16 @@ def test_records_of_several_segments(write, tmp_path, ecg, layout):
     np.testing.assert_allclose(read.signal, expected, atol=STEP / 2)
 
 
+def test_the_only_segment_of_a_layout_in_another_order(write, tmp_path, ecg):
+    write(ecg.signal, "s1")
+    lines = "".join(f"~ 0 1000/mV 16 0 0 0 0 {lead}\n" for lead in LEADS[::-1])
+    (tmp_path / "layout.hea").write_text(f"layout 12 257 0\n{lines}")
+    (tmp_path / "all.hea").write_text("all/2 12 257 514\nlayout 0\ns1 514\n")
+    read = read_ecg(tmp_path / "all")
+    assert read.leads == LEADS[::-1]
+    np.testing.assert_allclose(read.signal, ecg.signal[::-1], atol=STEP / 2)
+
+
 @pytest.mark.parametrize("fmt", ["16", "516"])
 def test_a_cut_off_signal_file_is_refused(write, fmt):
     record = write(fmt=fmt)

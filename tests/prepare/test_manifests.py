@@ -47,7 +47,7 @@ def test_the_data_sets_read_what_is_written(tmp_path):
     assert [plain[i].path for i in (0, 5, 7)] == ["a_0.mat", "b_0.mat", "c_1.mat"]
     assert plain[0].n_samples == 2500
     pairs = read_cmsc_manifest(tmp_path / "pairs.tsv")
-    assert [pairs[i].prefix for i in range(len(pairs))] == ["a", "a", "c"]
+    assert [pairs[i].path for i in range(len(pairs))] == ["a", "a", "c"]
     assert pairs[1].segments == (2, 3)
 
 

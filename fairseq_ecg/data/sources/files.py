@@ -106,14 +106,16 @@ class FileSegments(SegmentBatch):
 
     def recordings(self) -> Iterator[Recording]:
         """See `SegmentBatch.recordings`."""
-        for row, (index, position, path) in enumerate(self._files):
-            if position % self._copies == 0:
-                recording, mat = self._read(index, path, self.where(row))
-            self._mats.append(mat)
-            yield recording
+        for first in range(0, len(self._files), self._copies):
+            recording, mat = self._read(first)
+            self._mats += [mat] * self._copies
+            for _ in range(self._copies):
+                yield recording
+            del recording  # its memory is that of the next one
 
-    def _read(self, index: int, path: str, where: str) -> tuple[Recording, dict[str, np.ndarray]]:
+    def _read(self, row: int) -> tuple[Recording, dict[str, np.ndarray]]:
         source, (required, optional) = self._source, self._variables
+        (index, _, path), where = self._files[row], self.where(row)
         check = source.checks_structure
         mat = read_mat(path, where, required=required, optional=optional, check=check)
         recording = source.recording(mat, where)

@@ -36,16 +36,12 @@ class StoreSource(Source):
     """
 
     def __init__(
-        self,
-        path: str | os.PathLike,
-        grouped: bool,
-        min_samples: int | None,
-        verify: bool = False,
+        self, path: str | os.PathLike, grouped: bool, min_samples: int | None, verify: bool = False
     ):
         self.path = os.fspath(path)
-        folder, _, self.split = self.path.rstrip("/").rpartition("/")
-        self.store = Store(folder, verify)
-        self.segments = self.store.segments(self.split)
+        folder, _, split = self.path.rstrip("/").rpartition("/")
+        self.split, self.store = split, Store(folder, verify)
+        self.segments = self.store.segments(split)
         rows, sizes = self._pairs() if grouped else self._singles()
         kept = sizes >= (min_samples or 0)
         n_short = int(np.count_nonzero(~kept))

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 _RESTORE = "Restore it from a copy, or pack the store again"
 
 _NO_STORE = "Give the folder or URL that 'fairseq-ecg store pack' wrote, or a copy of it"
+
+Stored: TypeAlias = np.ndarray | list[np.ndarray]
+"""Samples as a store holds them: ``(B, L, T)`` if all have one shape, else each ``(L, T)``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +113,8 @@ class Store:
         self._process = os.getpid()
         self._maps: dict[int, np.ndarray] = {}
         self._threads: ThreadPoolExecutor | None = None
-        self._files, self._folder = None, self.path
+        self._files: Any = None
+        self._folder = self.path
         self._gives_ranges: bool | None = None
         if is_url(self.path):
             import fsspec
@@ -269,7 +273,7 @@ class Store:
         steps = np.array(segments.steps.take(rows).flatten())
         return values * torch.from_numpy(steps.reshape(len(rows), n_leads, 1))
 
-    def read_stored(self, segments: Segments, rows: np.ndarray) -> np.ndarray | list[np.ndarray]:
+    def read_stored(self, segments: Segments, rows: np.ndarray) -> Stored:
         """Read samples as they are stored; see `read`.
 
         Returns:
@@ -294,9 +298,7 @@ class Store:
         damaged = self._damaged(segments, rows, self._read_unchecked(segments, rows))
         return [self._fault(segments, row) for row in damaged]
 
-    def _damaged(
-        self, segments: Segments, rows: np.ndarray, stored: Sequence[np.ndarray]
-    ) -> Iterator[int]:
+    def _damaged(self, segments: Segments, rows: np.ndarray, stored: Stored) -> Iterator[int]:
         for row, values in zip(rows.tolist(), stored, strict=True):
             if checksum(values) != segments.crc32[row]:
                 yield row
@@ -309,9 +311,7 @@ class Store:
             f"(values from {segments.offset[row]}). {_RESTORE}"
         )
 
-    def _read_unchecked(
-        self, segments: Segments, rows: np.ndarray
-    ) -> np.ndarray | list[np.ndarray]:
+    def _read_unchecked(self, segments: Segments, rows: np.ndarray) -> Stored:
         self._of_this_process()
         if self._files is None:  # before memory is allocated for what they do not hold
             for number in set(segments.shard[rows].tolist()):
@@ -321,19 +321,17 @@ class Store:
         is_uniform = len(rows) > 0 and (n_leads == n_leads[0]).all() and (counts == counts[0]).all()
         try:
             if is_uniform:
-                stored = np.empty((len(rows), n_leads[0], n_samples[0]), self._values)
-                flat: Sequence[np.ndarray] = stored.reshape(len(rows), -1)
+                stored: Stored = np.empty((len(rows), n_leads[0], n_samples[0]), self._values)
             else:
                 shapes = zip(n_leads.tolist(), n_samples.tolist(), strict=True)
                 stored = [np.empty(shape, self._values) for shape in shapes]
-                flat = [one.reshape(-1) for one in stored]
         except MemoryError as error:
             raise DataError(
                 f"{self.path}: {len(rows)} segments are of {counts.sum():,} samples, for which "
                 "there is no memory. Read fewer at once"
             ) from error
         read = self._read_mapped if self._files is None else self._read_ranges
-        read(segments, rows, flat)
+        read(segments, rows, [one.reshape(-1) for one in stored])
         return stored
 
     def _read_mapped(
@@ -360,10 +358,9 @@ class Store:
         list(self._threads.map(copy, bounds[:-1], bounds[1:]))
 
     def _map(self, number: int) -> np.ndarray:
-        mapped = self._maps.get(number)
-        if mapped is None:
-            mapped = self._maps[number] = self._mapped(number)
-        return mapped
+        if number not in self._maps:
+            self._maps[number] = self._mapped(number)
+        return self._maps[number]
 
     def _mapped(self, number: int) -> np.ndarray:
         self._check_size(number)

@@ -1,12 +1,11 @@
 """Targets of several heads, of which each segment answers some."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from fairseq_ecg.data.collation import BatchCheck
+from fairseq_ecg.data.collation import BatchCheck, Columns
 from fairseq_ecg.data.sources import SegmentBatch, Variables
 from fairseq_ecg.data.targets.labels import Labels
 from fairseq_ecg.data.targets.target import Target
@@ -28,11 +27,14 @@ class HeadsTarget(Target):
     def __init__(self, labels: Labels | None = None, required: bool = False):
         self.labels = labels or Target()
         self.path, self.n_labels = self.labels.path, self.labels.n_labels
-        self.label_names = self.labels.label_names
         own = Variables(("target_idx",) if required and labels else (), _KEYS)
         self.variables = self.labels.variables.and_those(own)
 
-    def columns(self, segments: SegmentBatch) -> dict[str, Sequence[Any]]:
+    def label_names(self) -> list[str] | None:
+        """See `Target.label_names`."""
+        return self.labels.label_names()
+
+    def columns(self, segments: SegmentBatch) -> Columns:
         """See `Target.columns`."""
         arrays = {key: segments.arrays(key) for key in _KEYS}
         own = {key: [None if one is None else one[0] for one in arrays[key]] for key in _KEYS}
@@ -42,7 +44,7 @@ class HeadsTarget(Target):
         ]
         return {**self.labels.columns(segments), **own}
 
-    def collate(self, columns: Mapping[str, Sequence[Any]], check: BatchCheck) -> dict[str, Any]:
+    def collate(self, columns: Columns, check: BatchCheck) -> dict[str, Any]:
         """See `Target.collate`.
 
         Raises:

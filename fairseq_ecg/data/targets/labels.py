@@ -2,13 +2,11 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from fairseq_ecg.data.collation import BatchCheck
+from fairseq_ecg.data.collation import BatchCheck, Columns
 from fairseq_ecg.data.label_file import LabelFile
 from fairseq_ecg.data.sources import SegmentBatch, Variables
 from fairseq_ecg.data.targets.target import Target
@@ -28,11 +26,11 @@ class Labels(Target):
             DataError: a segment has none that can be used.
         """
 
-    def columns(self, segments: SegmentBatch) -> dict[str, list[Tensor]]:
+    def columns(self, segments: SegmentBatch) -> Columns:
         """See `Target.columns`."""
         return {"label": self.of_segments(segments)}
 
-    def collate(self, columns: Mapping[str, Sequence[Any]], check: BatchCheck) -> dict[str, Tensor]:
+    def collate(self, columns: Columns, check: BatchCheck) -> dict[str, Tensor]:
         """See `Target.collate`."""
         check.equal([len(label) for label in columns["label"]], "labels", _REMEDY)
         return {"label": torch.stack(list(columns["label"]))}
@@ -45,15 +43,17 @@ class StoredLabels(Labels):
 
     def of_segments(self, segments: SegmentBatch) -> list[Tensor]:
         """See `Labels.of_segments`."""
-        arrays = segments.arrays("label")
-        for row, labels in enumerate(arrays):
+        labels_of_segments = []
+        for row, labels in enumerate(segments.arrays("label")):
+            assert labels is not None  # they are required
             if labels.ndim != 2 or len(labels) != 1 or labels.dtype.kind not in "fiub":
                 raise DataError(
                     f"{segments.where(row)}: 'label' must be numbers of shape (1, labels), found "
                     f"{labels.dtype} of shape {labels.shape}. Correct the file, or set "
                     "task.label_file"
                 )
-        return [torch.from_numpy(labels[0]) for labels in arrays]
+            labels_of_segments.append(torch.from_numpy(labels[0]))
+        return labels_of_segments
 
 
 class LabelFileTarget(Labels):
@@ -71,12 +71,7 @@ class LabelFileTarget(Labels):
 
     def __init__(self, path: str | os.PathLike, missing: bool = False):
         self.file = LabelFile(path, missing)
-        self.path = self.file.path
-
-    @property
-    def n_labels(self) -> int:
-        """C, labels of a segment."""
-        return self.file.n_labels
+        self.path, self.n_labels = self.file.path, self.file.n_labels
 
     def label_names(self) -> list[str] | None:
         """See `Target.label_names`."""

@@ -1,9 +1,8 @@
 """What all targets share; by itself it is none."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fairseq_ecg.data.collation import BatchCheck
+from fairseq_ecg.data.collation import BatchCheck, Columns
 from fairseq_ecg.data.sources import SegmentBatch, Variables
 
 
@@ -20,7 +19,7 @@ class Target:
     n_labels: int | None = None
     path: str | None = None
 
-    def columns(self, segments: SegmentBatch) -> dict[str, Sequence[Any]]:
+    def columns(self, segments: SegmentBatch) -> Columns:
         """Return what samples hold of it, a value for each segment, None where there is none.
 
         Raises:
@@ -28,7 +27,7 @@ class Target:
         """
         return {}
 
-    def collate(self, columns: Mapping[str, Sequence[Any]], check: BatchCheck) -> dict[str, Any]:
+    def collate(self, columns: Columns, check: BatchCheck) -> dict[str, Any]:
         """Join the `columns` of a batch.
 
         Args:

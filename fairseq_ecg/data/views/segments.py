@@ -1,11 +1,9 @@
 """The view of contrastive multi-segment coding: segments of one recording."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import numpy as np
 import torch
 
+from fairseq_ecg.data.collation import Columns
 from fairseq_ecg.data.sources import SegmentBatch, Variables
 from fairseq_ecg.data.store.layout import MISSING
 from fairseq_ecg.data.views.view import View
@@ -24,7 +22,7 @@ class SegmentsView(View):
     grouped = True
     variables = Variables(optional=("idx", "patient_id"))
 
-    def columns(self, segments: SegmentBatch) -> dict[str, np.ndarray]:
+    def columns(self, segments: SegmentBatch) -> Columns:
         """See `View.columns`."""
         patients = segments.integers("idx")
         without_idx = patients == MISSING
@@ -41,6 +39,6 @@ class SegmentsView(View):
             "segment": (segments.positions % 2).astype(np.int32),
         }
 
-    def collate(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, torch.Tensor]:
+    def collate(self, columns: Columns) -> dict[str, torch.Tensor]:
         """See `View.collate`."""
         return {key: torch.as_tensor(columns[key]) for key in ("patient_id", "segment")}

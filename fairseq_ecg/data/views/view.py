@@ -1,8 +1,9 @@
 """What all views share, and the simplest one: an item is one segment."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from fairseq_ecg.data.collation import Columns
 from fairseq_ecg.data.sources import SegmentBatch, Variables
 from fairseq_ecg.ops.augment import Augmentation
 
@@ -22,7 +23,7 @@ class View:
     augmentations: Sequence[Augmentation] = ()
     variables: ClassVar[Variables] = Variables()
 
-    def columns(self, segments: SegmentBatch) -> dict[str, Sequence[Any]]:
+    def columns(self, segments: SegmentBatch) -> Columns:
         """Return what samples hold beside ECG and target, a value for each segment.
 
         Raises:
@@ -30,7 +31,7 @@ class View:
         """
         return {}
 
-    def collate(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    def collate(self, columns: Columns) -> dict[str, Any]:
         """Join the `columns` of a batch."""
         return {}
 

@@ -337,7 +337,7 @@ def _mistaken(seen: _Seen) -> Iterator[Reason]:
     if plain < 0.06:
         return
     residuals = {text: dipole_residual(beat, undo) for text, undo in MISTAKES.items()}
-    best = min(residuals, key=residuals.get)
+    best = min(residuals, key=residuals.__getitem__)
     if residuals[best] < 0.75 * plain:
         yield Reason("electrodes", best, 0.4)
 

@@ -44,7 +44,7 @@ def law_residual(leads: Sequence[str], samples: np.ndarray) -> float:
 def _off_plane(of_two: np.ndarray, samples: np.ndarray) -> float:
     size = np.linalg.norm(samples)
     explained = of_two @ (np.linalg.pinv(of_two) @ samples)
-    return float(np.linalg.norm(samples - explained) / max(size, 1e-12))
+    return float(np.linalg.norm(samples - explained) / np.maximum(size, 1e-12))
 
 
 def limb_explanation(leads: Sequence[str], samples: np.ndarray, tolerance: float) -> str | None:
@@ -61,7 +61,7 @@ def limb_explanation(leads: Sequence[str], samples: np.ndarray, tolerance: float
     if len(leads) < 4:
         return None
     of_two = np.array([OF_I_AND_II[lead] for lead in leads])
-    residuals = {}
+    residuals: dict[str, float] = {}
     for row, lead in enumerate(leads):
         turned = of_two.copy()
         turned[row] *= -1
@@ -70,7 +70,7 @@ def limb_explanation(leads: Sequence[str], samples: np.ndarray, tolerance: float
         swapped = of_two.copy()
         swapped[[first, second]] = swapped[[second, first]]
         residuals[f"{leads[first]} and {leads[second]} look swapped"] = _off_plane(swapped, samples)
-    best, next_best, *_ = sorted(residuals, key=residuals.get)
+    best, next_best, *_ = sorted(residuals, key=residuals.__getitem__)
     is_clear = residuals[best] < tolerance / 2 and residuals[next_best] > 2 * residuals[best]
     return best if is_clear else None
 

@@ -58,7 +58,7 @@ def read_extracted(
     table = read_table(manifest_file, ["save_file", "idx"])
     idx = whole_numbers(table["idx"], str(manifest_file))
     idx_of = dict(zip(table["save_file"].map(_recording), idx, strict=True))
-    names = [_recording(recording_of_segment(manifest[i].path)) for i in range(len(manifest))]
+    names = [_recording(recording_of_segment(entry.path)) for entry in manifest]
     labels = LabelFile(label_file, missing=True)
     recordings, recording_of = np.unique(names, return_inverse=True)
     rows = []

@@ -16,7 +16,7 @@ def attention(
     """
     attended = None if padding_mask is None else ~padding_mask[:, None, None, :]
     y = F.scaled_dot_product_attention(
-        *(split(x, heads) for x in (q, k, v)), attn_mask=attended, dropout_p=dropout_p
+        split(q, heads), split(k, heads), split(v, heads), attended, dropout_p
     )
     if y.device.type == "cpu":
         y = y + _trace_of_nonfinite(q, k, heads)

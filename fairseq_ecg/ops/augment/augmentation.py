@@ -32,6 +32,12 @@ class Augmentation(ABC):
     normals: ClassVar[Normals] = Normals.NONE
     """Which normal numbers `draw_batch` takes."""
 
+    items_each: ClassVar[int] = 0
+    """Columns of `batch_columns` for each of its `count` sinusoids, intervals or the like."""
+
+    blocks_each: ClassVar[int] = 0
+    """Blocks of random numbers for each of them."""
+
     p: float = 1.0
 
     def __post_init__(self) -> None:
@@ -85,12 +91,12 @@ class Augmentation(ABC):
     @property
     def n_items(self) -> int:
         """Columns of `batch_columns` that belong to no row of the ECG."""
-        return 0
+        return self.count * self.items_each
 
     @property
     def n_blocks(self) -> int:
         """Blocks of random numbers that `draw_batch` takes of a recording, beside its rows'."""
-        return 1
+        return 1 + self.count * self.blocks_each
 
     def applies(self, u: Any) -> Any:
         """Decide about applications from uniform numbers, one or a tensor of them."""

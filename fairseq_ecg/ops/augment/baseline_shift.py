@@ -37,6 +37,8 @@ class BaselineShift(AdditiveNoise):
 
     kind: ClassVar[Kind] = Kind.BASELINE_SHIFT
     normals: ClassVar[Normals] = Normals.OF_RECORDING
+    items_each: ClassVar[int] = 2
+    blocks_each: ClassVar[int] = 1
 
     max_amplitude: float = 0.25
     dependency: bool = False
@@ -65,16 +67,6 @@ class BaselineShift(AdditiveNoise):
     def count(self) -> int:
         """See `Augmentation.count`."""
         return self.num_segment
-
-    @property
-    def n_items(self) -> int:
-        """See `Augmentation.n_items`."""
-        return 2 * self.num_segment
-
-    @property
-    def n_blocks(self) -> int:
-        """See `Augmentation.n_blocks`."""
-        return 1 + self.num_segment
 
     def draw_batch(self, numbers: RandomNumbers) -> tuple[Tensor, Tensor]:
         """See `Augmentation.draw_batch`."""

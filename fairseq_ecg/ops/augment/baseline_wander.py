@@ -43,6 +43,8 @@ class BaselineWander(AdditiveNoise):
 
     kind: ClassVar[Kind] = Kind.BASELINE_WANDER
     normals: ClassVar[Normals] = Normals.OF_ROWS
+    items_each: ClassVar[int] = 3
+    blocks_each: ClassVar[int] = 1
 
     max_freq: float = 0.2
     min_freq: float = 0.01
@@ -70,16 +72,6 @@ class BaselineWander(AdditiveNoise):
     def count(self) -> int:
         """See `Augmentation.count`."""
         return self.k
-
-    @property
-    def n_items(self) -> int:
-        """See `Augmentation.n_items`."""
-        return 3 * self.k
-
-    @property
-    def n_blocks(self) -> int:
-        """See `Augmentation.n_blocks`."""
-        return 1 + self.k
 
     def draw_batch(self, numbers: RandomNumbers) -> tuple[Tensor, Tensor]:
         """See `Augmentation.draw_batch`."""

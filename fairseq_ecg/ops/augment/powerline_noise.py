@@ -27,6 +27,7 @@ class PowerlineNoise(AdditiveNoise):
     """A 50 or 60 Hz sinusoid, the same in every lead."""
 
     kind: ClassVar[Kind] = Kind.POWERLINE_NOISE
+    items_each: ClassVar[int] = 3
 
     def _draw_noise(self, rng: RandomState, n_leads: int, n_samples: int) -> PowerlineDraws:
         amplitude = rng.uniform(self.min_amplitude, self.max_amplitude)
@@ -42,11 +43,6 @@ class PowerlineNoise(AdditiveNoise):
     def count(self) -> int:
         """See `Augmentation.count`."""
         return 1
-
-    @property
-    def n_items(self) -> int:
-        """See `Augmentation.n_items`."""
-        return 3
 
     def draw_batch(self, numbers: RandomNumbers) -> tuple[None, Tensor]:
         """See `Augmentation.draw_batch`."""

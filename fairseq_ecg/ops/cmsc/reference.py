@@ -5,11 +5,7 @@ from torch import Tensor
 
 
 def cmsc_loss(
-    features: Tensor,
-    patient_id: Tensor,
-    segment: Tensor,
-    temperature: float,
-    eps: float = 1e-8,
+    features: Tensor, patient_id: Tensor, segment: Tensor, temperature: float, eps: float = 1e-8
 ) -> Tensor:
     """Pick the first and the second segments and contrast them; rows are counted on the host.
 

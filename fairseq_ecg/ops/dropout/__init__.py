@@ -12,11 +12,7 @@ _KERNEL_TYPES = (torch.float32, torch.bfloat16)
 
 
 def dropout(
-    x: Tensor,
-    p: float,
-    training: bool,
-    residual: Tensor | None = None,
-    backend: str | None = None,
+    x: Tensor, p: float, training: bool, residual: Tensor | None = None, backend: str | None = None
 ) -> Tensor:
     """Set numbers to zero at random and scale up the others (https://arxiv.org/abs/1207.0580).
 

@@ -27,7 +27,7 @@ class InfoNCE(NamedTuple):
 
     loss: Tensor
     correct: Tensor
-    count: int
+    count: int  # type: ignore[assignment]  # hides a method of tuples
 
 
 def infonce(
@@ -85,6 +85,7 @@ def infonce(
     chosen = backends.choose("infonce", predictions.device.type, backend)
     if chosen == "reference":
         if indices is None:
+            assert origins is not None
             indices = drawn_indices(origins, frames, number)
         loss, correct = reference.infonce(predictions, targets, indices, temperature)
     else:

@@ -41,6 +41,7 @@ def infonce(
         ValueError: on the CPU, a negative is of another row.
     """
     if negatives is None:
+        assert origins is not None
         negatives = drawn_indices(origins, targets.shape[1], number)
     drawn = _times_drawn(negatives, *targets.shape[:2])
     excluded = _pairs_of_equals(targets)

@@ -225,7 +225,8 @@ def _weigh(
         highest = rise
     loss = tl.log(total) - (positive - highest)
     tl.store(losses + position, tl.where(found == samples, loss, float("nan")))
-    tl.store(correct + position, (lower & (1 - not_below)).to(tl.uint8))
+    is_correct = lower & (1 - not_below)
+    tl.store(correct + position, is_correct.to(tl.uint8))  # type: ignore[attr-defined]  # no int
 
     if GRADIENT:
         tl.debug_barrier()  # what the loop above stored is complete

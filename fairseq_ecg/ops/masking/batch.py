@@ -34,7 +34,7 @@ class BatchMasking:
     number: int | None = None
 
     def draw(
-        self, width: int, samples: Sequence[int], rngs: Sequence[np.random.RandomState]
+        self, width: int, samples: Sequence[int], rngs: Streams | Sequence[np.random.RandomState]
     ) -> dict[str, torch.Tensor]:
         """Draw the masks of one batch.
 
@@ -71,6 +71,6 @@ class BatchMasking:
         ):
             drawn = cpp_kernel.draw_masked(valid, maskings, rngs, numbers)
         else:
-            rngs = list(rngs)  # each goes on from one axis to the next
-            drawn = map(draw_masked, valid, maskings, itertools.repeat(rngs), numbers)
+            each = itertools.repeat(list(rngs))  # they go on from one axis to the next
+            drawn = list(map(draw_masked, valid, maskings, each, numbers))
         return dict(zip(axes, drawn, strict=True))

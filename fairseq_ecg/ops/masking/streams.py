@@ -1,6 +1,6 @@
 """NumPy's random streams, one for each row of a batch, known by their keys."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def stream_of(key: Sequence[int]) -> np.random.RandomState:
     return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(key)))
 
 
-class Streams(Sequence[np.random.RandomState]):
+class Streams:
     """Streams of the rows of a batch.
 
     A stream is made when it is asked for, at its beginning, which takes NumPy 100 us; kernels make
@@ -35,3 +35,6 @@ class Streams(Sequence[np.random.RandomState]):
 
     def __getitem__(self, row: int) -> np.random.RandomState:
         return stream_of(self.keys[row].tolist())
+
+    def __iter__(self) -> Iterator[np.random.RandomState]:
+        return map(stream_of, self.keys.tolist())

@@ -148,10 +148,7 @@ def gather_negatives(pool: torch.Tensor, indices: torch.Tensor, frames: int) -> 
 
 
 def contrastive_logits(
-    predictions: torch.Tensor,
-    targets: torch.Tensor,
-    negatives: torch.Tensor,
-    temperature: float,
+    predictions: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor, temperature: float
 ) -> torch.Tensor:
     """Cosine similarity of predictions to the positive and to each negative, over a temperature.
 

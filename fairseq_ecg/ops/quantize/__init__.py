@@ -81,17 +81,13 @@ def quantize(
         codes, _, code_perplexity, prob_perplexity, _ = _quantize(
             scores, codewords, noise, temperature, chosen
         )
-        perplexities = code_perplexity, prob_perplexity
+        perplexities = [code_perplexity, prob_perplexity]
     return Quantized(codes.flatten(1).to(codebook.dtype), *perplexities)
 
 
 @backends.operator("quantize")
 def _quantize(
-    logits: Tensor,
-    codebook: Tensor,
-    noise: Tensor | None,
-    temperature: Tensor,
-    backend: str,
+    logits: Tensor, codebook: Tensor, noise: Tensor | None, temperature: Tensor, backend: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return codes, choices, both perplexities, and the second's gradient by any softmax."""
     with torch.autocast(logits.device.type, enabled=False):

@@ -29,7 +29,8 @@ def quantize(
     choice = hard
     if training:
         # gumbel_softmax draws in the shape it is given; fairseq_signals gives it (N * G, V).
-        choice = F.gumbel_softmax(flat, tau=temperature, hard=True)
+        # Its temperature may be a tensor: that one is a float saves waiting for the device.
+        choice = F.gumbel_softmax(flat, tau=temperature, hard=True)  # type: ignore[arg-type]
     weighted = choice.view(frames, -1).unsqueeze(-1) * codebook.flatten(0, 1)
     codes = weighted.view(frames, groups, codewords, -1).sum(dim=-2)
     return codes, code_perplexity, prob_perplexity
