@@ -126,7 +126,6 @@ def _as_array(values: Any, where: str) -> np.ndarray | StoredArray:
 def read_npy(location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:
     """Read a ``.npy`` file; leads, rate and units must be given."""
     where = str(location)
-    n_leads = None if given.leads is None else len(given.leads)
     if at_once is None:
         with location.open() as file, damage_as_data_error(where, ".npy file"):
             check_npy(file, where, file.seek(0, os.SEEK_END))
@@ -134,7 +133,7 @@ def read_npy(location: Location, given: Given, at_once: int | None = None) -> Pa
             array = np.load(file, allow_pickle=False)
     else:
         array = stored_npy(location.local(), where)
-    return ParsedRecord([Channel(row) for row in as_rows(array, n_leads, where)])
+    return ParsedRecord([Channel(row) for row in as_rows(array, given.n_leads, where)])
 
 
 def check_npy(file: BinaryIO, where: str, n_bytes: int) -> tuple[int, ...]:
