@@ -29,7 +29,7 @@ def ecg_from_array(
     where: str = "array",
     at_once: int | None = None,
 ) -> ECG:
-    """Make an ECG of numbers that somebody has in memory.
+    """Make an ECG of numbers in memory.
 
     Args:
         values: ``(n_leads, n_samples)`` or ``(n_samples, n_leads)`` real, ``(n_samples,)`` of one
@@ -61,7 +61,7 @@ def as_rows(values: Any, n_leads: int | None, where: str) -> np.ndarray | Stored
     Args:
         values: array, `StoredArray` or nested sequences, with any number of axes of length 1 in
             front.
-        n_leads: number of leads; None where nobody knows.
+        n_leads: number of leads; None where it is unknown.
         where: names the file in error messages.
 
     Returns:
