@@ -134,7 +134,7 @@ def leave_out_untrained(model: torch.nn.Module) -> None:
     """Have a model not count as trained what no gradient reaches, until the trainer has it.
 
     fairseq counts what requires a gradient. Its trainer is to have these parameters all the same:
-    the places of all others in a stored state of the optimizer depend on them.
+    the positions of all others in a stored state of the optimizer depend on them.
 
     Args:
         model: with ``without_gradient``, which lists these parameters; others are left as they are.
