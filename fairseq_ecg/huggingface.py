@@ -13,6 +13,7 @@ prepared ones: ``model.config.preprocessing`` says how, :class:`fairseq_ecg.ECGM
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -97,26 +98,30 @@ class _ECGFM(PreTrainedModel):
         attention_mask: torch.Tensor | None,
         output_attentions: bool | None,
         output_hidden_states: bool | None,
-    ) -> dict:
+    ) -> tuple[dict, dict]:
         """Run the network on ``(B, L, T)`` samples, of which ``(B, T)`` says 1 where they count.
 
         What is not said whether to return it is returned as the configuration says.
+
+        Returns:
+            What the network returns, and ``hidden_states`` and ``attentions`` for an output.
         """
         padding_mask = None if attention_mask is None else attention_mask == 0
         keeps = _or(output_hidden_states, self.config.output_hidden_states)
-        states: list[torch.Tensor] | None = [] if keeps else None
+        states = [] if keeps else None
         out = self.network(
             input_values,
             padding_mask,
             saliency=_or(output_attentions, self.config.output_attentions),
             hidden_states=states,
         )
-        out["hidden_states"] = None
         if states is not None:
-            out["hidden_states"] = tuple(zero_padding(x, out["padding_mask"]) for x in states)
+            states = tuple(zero_padding(x, out["padding_mask"]) for x in states)
         saliency = out["saliency"]
-        out["attentions"] = None if saliency is None else tuple(saliency.unbind(dim=1))
-        return out
+        return out, {
+            "hidden_states": states,
+            "attentions": None if saliency is None else tuple(saliency.unbind(dim=1)),
+        }
 
     def _returned(self, output: ModelOutput, return_dict: bool | None) -> ModelOutput | tuple:
         """Return an output by name, or as a tuple."""
@@ -162,13 +167,14 @@ class ECGFMModel(_ECGFM):
             layer, averaged over heads; and ``hidden_states``, ``(B, T', D)`` in front of every
             layer and behind the last, which is ``last_hidden_state``. Padded frames are zero.
         """
-        out = self._run(input_values, attention_mask, output_attentions, output_hidden_states)
+        out, of_layers = self._run(
+            input_values, attention_mask, output_attentions, output_hidden_states
+        )
         pooled = mean_of_nonzero(out["encoder_out"], out["padding_mask"])
         output = BaseModelOutputWithPooling(
             last_hidden_state=out["encoder_out"],
             pooler_output=pooled,
-            hidden_states=out["hidden_states"],
-            attentions=out["attentions"],
+            **of_layers,
         )
         return self._returned(output, return_dict)
 
@@ -206,31 +212,24 @@ class ECGFMForSequenceClassification(_ECGFM):
             attention_mask: ``(B, T)``, 0 where a sample is padding.
             labels: ``(B, C)`` of 0 and 1, for the loss; of a regression its targets, as its
                 outputs are: minus their mean, over their standard deviation.
-            output_attentions: also return the attention weights of every layer. None, here and
-                below: as the configuration says.
-            output_hidden_states: also return what every layer is given, and what the last gives.
-            return_dict: return an output by name, not a tuple.
+            output_attentions: this and all below as of :class:`ECGFMModel`.
+            output_hidden_states: likewise.
+            return_dict: likewise.
 
         Returns:
             ``logits`` ``(B, C)``, ``loss``, the mean binary cross-entropy (of a regression the mean
             squared error), if there are labels, and
             ``attentions`` and ``hidden_states`` as of :class:`ECGFMModel`.
         """
-        out = self._run(input_values, attention_mask, output_attentions, output_hidden_states)
+        out, of_layers = self._run(
+            input_values, attention_mask, output_attentions, output_hidden_states
+        )
         loss = None
         if labels is not None:
             is_regression = self.config.problem_type == "regression"
-            loss = (
-                nn.functional.mse_loss
-                if is_regression
-                else nn.functional.binary_cross_entropy_with_logits
-            )(out["out"].float(), labels.float())
-        output = SequenceClassifierOutput(
-            loss=loss,
-            logits=out["out"],
-            hidden_states=out["hidden_states"],
-            attentions=out["attentions"],
-        )
+            loss_of = F.mse_loss if is_regression else F.binary_cross_entropy_with_logits
+            loss = loss_of(out["out"].float(), labels.float())
+        output = SequenceClassifierOutput(loss=loss, logits=out["out"], **of_layers)
         return self._returned(output, return_dict)
 
 

@@ -28,26 +28,26 @@ from typing import Any
 
 ALIAS = "fairseq_signals"
 
-_STORES = "fairseq_ecg.formats.stores"
 _MODELS = "fairseq_ecg.models"
-_CLASSIFIER = {
-    "ECGTransformerClassificationConfig": _MODELS,
-    "ECGTransformerClassificationModel": _MODELS,
-}
-_ECG_TRANSFORMER = {
-    "ECGTransformerConfig": _MODELS,
-    "ECGTransformerFinetuningConfig": _MODELS,
-    "ECGTransformerFinetuningModel": _MODELS,
-    "ECGTransformerModel": _MODELS,
-}
-_WAV2VEC2 = {"Wav2Vec2Config": _MODELS, "Wav2Vec2Model": _MODELS}
-_WAV2VEC2_CMSC = {"Wav2Vec2CMSCConfig": _MODELS, "Wav2Vec2CMSCModel": _MODELS}
+_CLASSIFIER = dict.fromkeys(
+    ("ECGTransformerClassificationConfig", "ECGTransformerClassificationModel"), _MODELS
+)
+_ECG_TRANSFORMER = dict.fromkeys(
+    (
+        "ECGTransformerConfig",
+        "ECGTransformerFinetuningConfig",
+        "ECGTransformerFinetuningModel",
+        "ECGTransformerModel",
+    ),
+    _MODELS,
+)
+_WAV2VEC2 = dict.fromkeys(("Wav2Vec2Config", "Wav2Vec2Model"), _MODELS)
+_WAV2VEC2_CMSC = dict.fromkeys(("Wav2Vec2CMSCConfig", "Wav2Vec2CMSCModel"), _MODELS)
 
 _TASKS = "fairseq_ecg.tasks"
 _FAIRSEQ_MODELS = "fairseq.models"
 _FINETUNING = "fairseq_ecg.models.finetuning"
 _TRANSFORMER = "fairseq_ecg.models.ecg_transformer"
-_UTILS = "fairseq.utils"
 
 VERSION = "1.0.0a0"
 """Of fairseq_signals, whose names these are."""
@@ -59,11 +59,10 @@ OFFERED: dict[str, dict[str, str]] = {
     "data.ecg": {},
     "data.ecg.preprocess": {},
     "dataclass": {"ChoiceEnum": "fairseq.dataclass"},
-    "dataclass.utils": {
-        "convert_namespace_to_omegaconf": "fairseq.dataclass.utils",
-        "merge_with_parent": "fairseq.dataclass.utils",
-        "overwrite_args_by_name": "fairseq.dataclass.utils",
-    },
+    "dataclass.utils": dict.fromkeys(
+        ("convert_namespace_to_omegaconf", "merge_with_parent", "overwrite_args_by_name"),
+        "fairseq.dataclass.utils",
+    ),
     "models": {
         "build_model_from_checkpoint": "fairseq_ecg.signals",
         "build_model": _FAIRSEQ_MODELS,
@@ -89,18 +88,13 @@ OFFERED: dict[str, dict[str, str]] = {
         "load_checkpoint_to_cpu": "fairseq_ecg.compat.training",
         "load_model_and_task": "fairseq_ecg.signals",
     },
-    "utils.store": {
-        "MemmapBatchWriter": _STORES,
-        "MemmapReader": _STORES,
-        "memmap_batch_process": _STORES,
-    },
-    "utils.utils": {
-        "apply_to_sample": _UTILS,
-        "item": _UTILS,
-        "log_softmax": _UTILS,
-        "move_to_cpu": _UTILS,
-        "move_to_cuda": _UTILS,
-    },
+    "utils.store": dict.fromkeys(
+        ("MemmapBatchWriter", "MemmapReader", "memmap_batch_process"),
+        "fairseq_ecg.formats.stores",
+    ),
+    "utils.utils": dict.fromkeys(
+        ("apply_to_sample", "item", "log_softmax", "move_to_cpu", "move_to_cuda"), "fairseq.utils"
+    ),
 }
 """Where a name of a module of fairseq_signals is found, by module."""
 

@@ -56,7 +56,7 @@ class UnsafeCheckpointError(CheckpointError):
 def damage_as_checkpoint_error(source: object, remedy: str) -> Iterator[None]:
     """Turn whatever fails on the content of a checkpoint into an error that names the file.
 
-    Whoever made it decides what is in it, so that anything may fail.
+    It may hold anything, so that anything may fail.
 
     Args:
         source: file name for messages.
@@ -89,8 +89,8 @@ def load_checkpoint(
     """Read a checkpoint to the CPU.
 
     Only tensors, plain containers and NumPy numbers are unpickled; whatever else a file asks for
-    is refused. The checksums that ``torch.save`` stores are compared with what is there; the form
-    of files before PyTorch 1.6 has none, which is logged.
+    is refused. The checksums that ``torch.save`` stores are compared with what is there; files
+    of PyTorch before 1.6 have none, which is logged.
 
     Args:
         path: the ``.pt`` file.
@@ -187,7 +187,7 @@ def _check_pickles(path: Path) -> None:
             for _ in range(4):  # magic number, version, machine, and the state
                 check_tuples(file)
             return
-        # Damage that is allowed ends it; whoever made a file to take for ever made it whole.
+        # Damage that is allowed ends it: a file that was made to take for ever is whole.
         with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(file) as archive:
             for name in archive.namelist():
                 if name.endswith("data.pkl"):
@@ -240,7 +240,7 @@ def check_numbers(
         module: whose weights they are. Its buffers, masks and counts for instance, may be any.
         weights: plain tensors by name, of the shapes that the module has.
         source: file name for messages.
-        unused: names of weights that have no place in the module.
+        unused: names of weights that the module does not have.
 
     Raises:
         CheckpointError: a weight is complex or of whole numbers, or has values that are NaN or
@@ -273,7 +273,7 @@ def fit(
     source: object,
     ignored: Collection[str] = (),
 ) -> None:
-    """Load weights so that every one finds its place and no place stays random.
+    """Load weights so that none is left over and none of the module stays random.
 
     Args:
         module: what to fill; on the meta device nothing but names and shapes is compared.
@@ -302,7 +302,7 @@ def fit(
 def _load(
     module: nn.Module, weights: Mapping[str, torch.Tensor], source: object
 ) -> tuple[list[str], list[str]]:
-    """Load what has a place of its shape; return the names that are missing and left over."""
+    """Load what the module has, in its shape; return the names that are missing and left over."""
     try:
         return nn.Module.load_state_dict(module, weights, strict=False)
     except RuntimeError as error:  # shapes that differ
@@ -332,7 +332,7 @@ def _module_of(key: str) -> str:
 def load_trained(
     module: nn.Module, state: dict[str, Any], source: str | os.PathLike, strict: bool = True
 ) -> None:
-    """Give a whole fairseq model the weights of a checkpoint and the place of its training.
+    """Give a whole fairseq model the weights of a checkpoint and its number of updates.
 
     Args:
         module: the model.
@@ -359,7 +359,7 @@ def num_updates_of(state: Mapping[str, Any], source: object) -> int:
         source: file name for messages.
 
     Raises:
-        CheckpointError: the checkpoint says something else in its place.
+        CheckpointError: the checkpoint says something else there.
     """
     history = state.get("optimizer_history") or [{}]
     last = history[-1] if isinstance(history, list) else None

@@ -168,10 +168,10 @@ class Extraction:
         folder: to write to; made where absent.
         subset: name of the subset.
         n_rows: N, items of the subset.
-        like: arrays of one batch in which ECGs are as long as they get, whose rows tell the shape
-            of those in the stores.
+        like: arrays of one batch in which ECGs are as long as they get, whose rows have the
+            shape of those in the stores.
         dtype: of the numbers, ``float32`` or ``float16``.
-        form: see :data:`fairseq_ecg.formats.stores.FILE_FORMATS`.
+        file_format: one of :data:`fairseq_ecg.formats.stores.FILE_FORMATS`.
     """
 
     def __init__(
@@ -181,17 +181,17 @@ class Extraction:
         n_rows: int,
         like: dict[str, Tensor],
         dtype: str,
-        form: str,
+        file_format: str,
     ):
         self.subset = subset
         self.n_rows = n_rows
-        self.leads = _rank() == 0
+        self.leads = not distributed.is_initialized() or distributed.get_rank() == 0
         self.n_written = 0
         self.is_padded = False
-        token = _agree_on(str(os.getpid()))
+        token = _gathered(str(os.getpid()))[0]  # of the first process
         self.stores = {
             name: RowStore(
-                _path(folder, name, subset), (n_rows, *array.shape[1:]), dtype, form, token
+                _path(folder, name, subset), (n_rows, *array.shape[1:]), dtype, file_format, token
             )
             for name, array in like.items()
         }
@@ -209,24 +209,24 @@ class Extraction:
                 store.discard()
 
     def add(self, ids: Tensor, arrays: dict[str, Tensor]) -> None:
-        """Write the rows of a batch in their places.
+        """Write the rows of a batch.
 
         Args:
-            ids: ``(B,)`` int64, places of the rows in the manifest.
+            ids: ``(B,)`` int64, positions of the rows in the manifest.
             arrays: ``(B, ...)`` by name of the store. Where recordings have fewer frames than the
                 longest of the subset, their rows are filled up: by zeros, and as padded.
         """
-        places = ids.tolist()
+        positions = ids.tolist()
         for name, store in self.stores.items():
             filler = PAST_THE_END.get(name, 0)
             rows = _fill_up(arrays[name].detach().cpu().float(), store.shape[1:], filler)
-            store.write(places, rows.numpy())
+            store.write(positions, rows.numpy())
             if name == "padding_mask":
                 self.is_padded = self.is_padded or bool(rows.any())
-        self.n_written += len(places)
+        self.n_written += len(positions)
 
     def finish(self) -> None:
-        """Put whole stores in their place, once all processes have written.
+        """Publish whole stores, once all processes have written.
 
         A padding mask is kept only where something is padded; one of an earlier extraction, which
         would belong to other rows, is removed.
@@ -281,10 +281,6 @@ def _fill_up(rows: Tensor, shape: Sequence[int], value: float) -> Tensor:
     return F.pad(rows, padding, value=value) if any(missing) else rows
 
 
-def _rank() -> int:
-    return distributed.get_rank() if distributed.is_initialized() else 0
-
-
 def _wait() -> None:
     if distributed.is_initialized():
         distributed.barrier()
@@ -297,8 +293,3 @@ def _gathered(value: Any) -> list[Any]:
     values = [None] * distributed.get_world_size()
     distributed.all_gather_object(values, value)
     return values
-
-
-def _agree_on(value: Any) -> Any:
-    """Value of the first process."""
-    return _gathered(value)[0]

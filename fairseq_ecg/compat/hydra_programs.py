@@ -150,7 +150,9 @@ def overrides_of(cfg: DictConfig, command_line: Sequence[str]) -> Overrides:
     """
     task = cfg.task or {}
     given = sorted_overrides({})
-    given["task"] = {key: task[key] for key in READING if not _is_missing(task, key)}
+    given["task"] = {
+        key: task[key] for key in READING if key in task and not OmegaConf.is_missing(task, key)
+    }
     for override in OverridesParser.create().parse_overrides(list(command_line)):
         section, *names = override.key_or_group.split(".")
         if section in ("task", "criterion") and names and not override.is_delete():
@@ -162,10 +164,6 @@ def overrides_of(cfg: DictConfig, command_line: Sequence[str]) -> Overrides:
         key: from_launch_dir(given["task"][key]) for key in PATHS["task"] if key in given["task"]
     }
     return given
-
-
-def _is_missing(section: Any, key: str) -> bool:
-    return key not in section or OmegaConf.is_missing(section, key)
 
 
 def _parsed(text: str) -> dict[str, Any]:
@@ -239,7 +237,7 @@ def _run(
 ) -> None:
     """Run the model over one subset, print metrics and write what is extracted."""
 
-    def placed(sample: dict[str, Any]) -> dict[str, Any]:
+    def on_device(sample: dict[str, Any]) -> dict[str, Any]:
         if device.type == "cuda":
             sample = utils.move_to_cuda(sample)
         inputs = {
@@ -273,7 +271,7 @@ def _run(
         default_log_format="simple" if cfg.common.no_progress_bar else "tqdm",
     )
     longest = _longest(dataset, batches.frozen_batches)
-    example = placed(dataset.collater([dataset[longest]]))
+    example = on_device(dataset.collater([dataset[longest]]))
     logs = []
     with contextlib.ExitStack() as stack:
         extraction = None
@@ -291,7 +289,7 @@ def _run(
             )
         for step, sample in enumerate(progress, start=1):
             # Where another process has one batch more, all run: models may wait for each other.
-            batch = placed(sample) if sample else example
+            batch = on_device(sample) if sample else example
             log = None
             if labelled:
                 _, _, log = task.valid_step(batch, observer.model, criterion)

@@ -49,15 +49,7 @@ def register_criterion(name: str, **defaults: Any) -> Callable[[type], type]:
 
 
 def register_optimizer(name: str, dataclass: type[FairseqDataclass]) -> Callable[[type], type]:
-    """Register an optimizer, in place of a stock optimizer of that name.
-
-    Args:
-        name: name of the optimizer in a config.
-        dataclass: its configuration.
-
-    Raises:
-        ValueError: the name is taken by another plugin.
-    """
+    """Register an optimizer, as `register_model` does a model."""
     _give_up(name, fairseq.optim.OPTIMIZER_REGISTRY)
     return fairseq.optim.register_optimizer(name, dataclass=dataclass)
 

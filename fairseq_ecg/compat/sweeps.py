@@ -4,7 +4,6 @@ fairseq keeps some of what belongs to a run for the whole process: the best loss
 early stopping, log files. A run must not know of those before it.
 """
 
-import functools
 import logging
 import random
 import sys
@@ -50,23 +49,13 @@ def _close_logs() -> None:
         wandb.finish()
 
 
-def forgetting_earlier_runs(reset: Callable) -> Callable:
-    """Wrap ``fairseq.logging.metrics.reset``, which begins every run, however it is started."""
-
-    @functools.wraps(reset)
-    def begin() -> None:
-        reset()
-        forget_earlier_runs()
-
-    return begin
+def reset_metrics(reset: Callable) -> None:
+    """Patch ``fairseq.logging.metrics.reset``, which begins every run, however it is started."""
+    reset()
+    forget_earlier_runs()
 
 
-def seeding_python_too(set_torch_seed: Callable) -> Callable:
-    """Wrap ``fairseq.utils.set_torch_seed``; fairseq_signals seeded Python's generator as well."""
-
-    @functools.wraps(set_torch_seed, updated=())
-    def seed_both(seed: int):
-        random.seed(seed)
-        return set_torch_seed(seed)
-
-    return seed_both
+def seed_python_too(set_torch_seed: Callable, seed: int):
+    """Patch ``fairseq.utils.set_torch_seed``; fairseq_signals seeded Python's generator as well."""
+    random.seed(seed)
+    return set_torch_seed(seed)

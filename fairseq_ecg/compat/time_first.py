@@ -1,4 +1,4 @@
-"""The transformer with the faces of fairseq_signals' modules, which put time before the batch.
+"""The transformer with the interface of fairseq_signals' modules, which put time before the batch.
 
 Public code hangs hooks on modules of a network, calls its layers one by one and replaces their
 ``forward``. Here modules take and return what fairseq_signals' modules do, by the same names and in
@@ -110,7 +110,7 @@ class TimeFirstEncoderLayer(TransformerEncoderLayer):
     def apply_part(
         self, part: nn.Module, x: torch.Tensor, residual: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Call another part, in fairseq_signals' layout if anyone looks on."""
+        """Call another part, in fairseq_signals' layout if it has hooks."""
         if not _is_watched(part):
             return super().apply_part(part, x, residual)
         y = _turned(part(_turned(x).contiguous()))

@@ -22,7 +22,7 @@ class ECG:
     Args:
         where: names the file (and the position in it) in error messages.
         signal: ``(n_leads, n_samples)`` real, in mV; NaN where a sample has no value. Of a long
-            recording that is read later, what has shape, dtype and ``[rows, start:stop]`` alone
+            recording that is read lazily, what has shape, dtype and ``[rows, start:stop]`` alone
             (`fairseq_ecg.formats.chunks.ChunkedSignal`).
         leads: name of each row; the twelve standard leads spelled as in
             ``fairseq_ecg.ecg.leads.LEADS``, no name twice.

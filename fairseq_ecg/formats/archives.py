@@ -26,7 +26,7 @@ _OTHERS = (
     ),
     (0, b"%PDF-", "is a document (PDF). Get the recording in a format with numbers"),
 )
-"""Place and bytes of what is no recording, and what it is."""
+"""Offset and bytes of what is no recording, and what it is."""
 
 
 def refuse_packed(location: Location, start: bytes) -> None:
@@ -40,7 +40,7 @@ def refuse_packed(location: Location, start: bytes) -> None:
         DataError: it is one of those, with what to do.
     """
     for offset, signature, what in _OTHERS:
-        if start[offset : offset + len(signature)] == signature:
+        if start.startswith(signature, offset):
             raise DataError(f"{location}: {what}")
 
 

@@ -29,7 +29,7 @@ def ecg_from_array(
     where: str = "array",
     at_once: int | None = None,
 ) -> ECG:
-    """Make an ECG of numbers that somebody has in memory.
+    """Make an ECG of numbers in memory.
 
     Args:
         values: ``(n_leads, n_samples)`` or ``(n_samples, n_leads)`` real, ``(n_samples,)`` of one
@@ -61,7 +61,7 @@ def as_rows(values: Any, n_leads: int | None, where: str) -> np.ndarray | Stored
     Args:
         values: array, `StoredArray` or nested sequences, with any number of axes of length 1 in
             front.
-        n_leads: number of leads; None where nobody knows.
+        n_leads: number of leads; None where it is unknown.
         where: names the file in error messages.
 
     Returns:
@@ -126,7 +126,6 @@ def _as_array(values: Any, where: str) -> np.ndarray | StoredArray:
 def read_npy(location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:
     """Read a ``.npy`` file; leads, rate and units must be given."""
     where = str(location)
-    n_leads = None if given.leads is None else len(given.leads)
     if at_once is None:
         with location.open() as file, damage_as_data_error(where, ".npy file"):
             check_npy(file, where, file.seek(0, os.SEEK_END))
@@ -134,7 +133,7 @@ def read_npy(location: Location, given: Given, at_once: int | None = None) -> Pa
             array = np.load(file, allow_pickle=False)
     else:
         array = stored_npy(location.local(), where)
-    return ParsedRecord([Channel(row) for row in as_rows(array, n_leads, where)])
+    return ParsedRecord([Channel(row) for row in as_rows(array, given.n_leads, where)])
 
 
 def check_npy(file: BinaryIO, where: str, n_bytes: int) -> tuple[int, ...]:

@@ -81,6 +81,11 @@ class Given:
     units: str | Sequence[str] | None = None
     gain: float | Sequence[float] | None = None
 
+    @property
+    def n_leads(self) -> int | None:
+        """How many there are; None where no names are given."""
+        return None if self.leads is None else len(self.leads)
+
     def __post_init__(self) -> None:
         if isinstance(self.leads, str) or not all(
             isinstance(lead, str) for lead in (() if self.leads is None else self.leads)

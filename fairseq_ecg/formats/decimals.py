@@ -71,11 +71,9 @@ class NumberFormat:
     def _number(self, cell: Any) -> float | None:
         if not isinstance(cell, str):
             return float(cell) if pd.notna(cell) else np.nan
-        text = clean(cell)
+        text = _without_gaps(clean(cell))
         if text.lower() in MISSING:
             return np.nan
-        if _GAPPED.fullmatch(text):
-            text = "".join(letter for letter in text if letter not in _GAPS)
         if self.thousands is not None and (
             _WITH[self.decimal]["grouped"].fullmatch(text)
             or _WITH[self.thousands]["either"].fullmatch(text)
@@ -90,6 +88,11 @@ class NumberFormat:
 def clean(cell: str) -> str:
     """Return the text of a cell, without blanks and quotes around it, with an ASCII minus."""
     return cell.strip().strip("'\"").strip().replace("\N{MINUS SIGN}", "-")
+
+
+def _without_gaps(text: str) -> str:
+    """Return a number without signs between its thousands that are neither point nor comma."""
+    return re.sub(f"[{_GAPS}]", "", text) if _GAPPED.fullmatch(text) else text
 
 
 def is_number(cell: str) -> bool:
@@ -126,9 +129,7 @@ class Evidence:
     def add(self, cells: Iterable[str]) -> None:
         """Look at texts."""
         for cell in cells:
-            text = clean(cell)
-            if _GAPPED.fullmatch(text):
-                text = "".join(letter for letter in text if letter not in _GAPS)
+            text = _without_gaps(clean(cell))
             for decimal, patterns in _WITH.items():
                 if patterns["either"].fullmatch(text):
                     self.either.add(decimal)

@@ -3,6 +3,7 @@
 import io
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import cast
 
@@ -31,16 +32,7 @@ from fairseq_ecg.formats.times import TIME_NAMES, Times, is_time, rate_of
 from fairseq_ecg.limits import check_limit
 
 _ROW_NUMBERS = {
-    "",
-    "index",
-    "idx",
-    "sample",
-    "samples",
-    "sample #",
-    "sample_index",
-    "n",
-    "#",
-    "nseq",
+    *("", "index", "idx", "sample", "samples", "sample #", "sample_index", "n", "#", "nseq"),
 }
 _AMBIGUOUS = {"min", "mins", "minute", "minutes", "hour", "hours"}
 """Units of time that are the names of other columns, the least value for instance."""
@@ -73,14 +65,13 @@ def read_delimited(location: Location, given: Given, at_once: int | None = None)
 
 def read_table(text: Text, given: Given, at_once: int | None = None) -> ParsedRecord:
     """Read a table in a text, see `read_delimited`."""
-    n_leads = None if given.leads is None else len(given.leads)
-    layout = find_table(text, n_leads)
+    layout = find_table(text, given.n_leads)
     if layout.is_by_line:
-        return _by_line(text, layout, n_leads)
+        return _by_line(text, layout, given.n_leads)
     formats = _formats(text, layout)
     columns = _Columns(layout, formats)
     is_long = at_once is not None and text.n_lines > at_once
-    rows = _Rows(len(columns.positions), is_long)
+    rows = _Rows(len(columns.kept), is_long)
     for part in _parts(text, layout):
         rows.add(columns.numbers(_parse(layout, part, formats), [number for number, _ in part]))
     if not rows.n_rows:
@@ -91,7 +82,7 @@ def read_table(text: Text, given: Given, at_once: int | None = None) -> ParsedRe
     rate, names, unit = layout.block.rate, None, layout.block.unit
     if layout.block.is_of_rate_alone and _are_of_braveheart(stored):
         names, unit = _NAMES_OF_BRAVEHEART, "mV"
-    channels = as_rows(stored, len(names) if names else n_leads, text.where)
+    channels = as_rows(stored, len(names) if names else given.n_leads, text.where)
     return ParsedRecord(
         [Channel(row, names[i] if names else None, unit, rate) for i, row in enumerate(channels)]
     )
@@ -256,6 +247,36 @@ def _are_of_braveheart(rows: np.ndarray | StoredArray) -> bool:
     return bool(size > 0 and np.nanstd(missed) <= _LAWS_TOLERANCE * size)
 
 
+@dataclass
+class _Column:
+    """A column of a table that is read.
+
+    Args:
+        position: among all columns.
+        name: None where the table has no header.
+        unit: None where it says none.
+        seconds_per_unit: of a column of times; None of others.
+        times: reads times that are texts.
+        fault: of a column that holds texts, why it is no signal.
+    """
+
+    position: int
+    name: str | None
+    unit: str | None
+    seconds_per_unit: float | None
+    times: Times | None = None
+    fault: DataError | None = None
+
+    @property
+    def is_signal(self) -> bool:
+        """Whether it has to hold numbers: it is a lead, or a voltage."""
+        return (
+            self.name is None
+            or standard_lead(self.name) in LEADS
+            or (self.unit is not None and millivolts_per(self.unit) is not None)
+        )
+
+
 class _Columns:
     """Columns of a table: signals, times, and others.
 
@@ -265,49 +286,29 @@ class _Columns:
 
     def __init__(self, layout: Layout, formats: Mapping[int, NumberFormat]):
         self._layout, self._formats = layout, formats
-        self._times: dict[int, Times] = {}
-        self._texts: dict[int, DataError] = {}
-        self._scales: dict[int, float] = {}
         self._has_begun = False
+        self._of_texts: list[_Column] = []
+        self.kept: list[_Column] = []
+        """Those that are read."""
         names = layout.names if layout.names is not None else [None] * layout.n_cells
-        self._named: list[tuple[str | None, str | None]] = []
-        self.positions: list[int] = []
-        """Columns that are read."""
-        self._passed_over: list[str] = []
         for position, name in enumerate(names):
             name, unit = (None, None) if name is None else split_unit(name[:_LONGEST_NAME])
             stated = layout.units[position] if layout.units is not None else None
             if stated is not None:
                 unit = stated.strip("()[]").strip()
-            scale = self._seconds_per(position, name, unit)
-            if scale is not None:
-                self._scales[len(self.positions)] = scale
-            elif name is not None and name.lower() in _ROW_NUMBERS:
-                continue
-            elif name is None and layout.names is not None:
-                continue  # what the lines above say is no signal
-            self.positions.append(position)
-            self._named.append((name, unit))
+            seconds = _seconds_per(position, name, unit)
+            is_named = name is not None and name.lower() not in _ROW_NUMBERS
+            # Without a name, it is no signal where the lines above name the others.
+            if seconds is not None or is_named or layout.names is None:
+                self.kept.append(_Column(position, name, unit, seconds))
 
     @property
     def has_times(self) -> bool:
         """Whether there is a column of times."""
-        return bool(self._scales)
-
-    def _seconds_per(self, position: int, name: str | None, unit: str | None) -> float | None:
-        """Seconds of a unit of a column of times; None for other columns."""
-        folded, of_time = (name or "").lower(), (unit or "").lower()
-        if folded in SECONDS_PER and (position == 0 or folded not in _AMBIGUOUS):
-            return SECONDS_PER[folded]
-        number, _, of_number = of_time.rpartition(" ")
-        if of_number in SECONDS_PER and is_number(number):  # the interval of row numbers
-            return float(number.replace(",", ".")) * SECONDS_PER[of_number]
-        if of_time in SECONDS_PER:
-            return SECONDS_PER[of_time]
-        return 1.0 if folded in TIME_NAMES else None
+        return any(column.seconds_per_unit is not None for column in self.kept)
 
     def numbers(self, cells: pd.DataFrame, lines: Sequence[int]) -> np.ndarray:
-        """Numbers of the columns in `positions`, ``(n_lines, n_columns)`` float64; times in s.
+        """Numbers of the columns, ``(n_lines, n_columns)`` float64; times in s.
 
         Args:
             cells: of a part of the table.
@@ -316,85 +317,80 @@ class _Columns:
         if not self._has_begun:
             self._has_begun = True
             self._find_times(cells)
-        values = np.full((len(cells), len(self.positions)), np.nan)
-        for i, position in enumerate(self.positions):
-            if i in self._texts:
-                continue
-            column = cells[position]
-            format = self._formats.get(position, NumberFormat())
-            if pd.api.types.is_numeric_dtype(column):
-                values[:, i] = column.to_numpy(np.float64)
-                wrong = np.zeros(0, bool)
-            elif i in self._times:
-                wrong = np.ones(1, bool)
-            else:
-                values[:, i], wrong = format.numbers(column.astype(object))
-            if wrong.any() and not wrong.all() and i in self._scales:
-                raise self._fault(position, column, lines, wrong)
-            if i in self._scales:
-                values[:, i] = self._seconds(i, column, values[:, i], bool(wrong.any()))
-            elif wrong.any():
-                fault = self._fault(position, column, lines, wrong)
-                if self._is_signal(i):
-                    raise fault
-                self._texts[i] = fault
+        values = np.full((len(cells), len(self.kept)), np.nan)
+        for i, column in enumerate(self.kept):
+            if column.fault is None:
+                values[:, i] = self._numbers(column, cells[column.position], lines)
         return values
 
-    def _fault(
-        self, position: int, column: pd.Series, lines: Sequence[int], wrong: np.ndarray
-    ) -> DataError:
-        row = int(np.argmax(wrong))
-        name = _name(self._layout, position)
-        return no_number(self._layout.where, lines[row], column.iloc[row], name)
+    def _numbers(self, column: _Column, cells: pd.Series, lines: Sequence[int]) -> np.ndarray:
+        numbers, wrong = np.empty(0), np.ones(1, bool)
+        if pd.api.types.is_numeric_dtype(cells):
+            numbers, wrong = cells.to_numpy(np.float64), np.zeros(0, bool)
+        elif column.times is None:
+            format = self._formats.get(column.position, NumberFormat())
+            numbers, wrong = format.numbers(cells.astype(object))
+        is_of_times, are_texts = column.seconds_per_unit is not None, bool(wrong.any())
+        if is_of_times and (column.times is not None or (are_texts and wrong.all())):
+            column.times = column.times or Times(self._layout.where)
+            return column.times.encode(cells)
+        if are_texts:
+            row, name = int(np.argmax(wrong)), _name(self._layout, column.position)
+            fault = no_number(self._layout.where, lines[row], cells.iloc[row], name)
+            if is_of_times or column.is_signal:
+                raise fault
+            column.fault = fault
+            self._of_texts.append(column)
+        return numbers if column.seconds_per_unit is None else numbers * column.seconds_per_unit
 
     def _find_times(self, cells: pd.DataFrame) -> None:
         """Take a column of texts for times where all of them are, and no other is one."""
-        if self._scales:
+        if self.has_times:
             return
-        for i, position in enumerate(self.positions):
-            texts = cells[position]
+        for column in self.kept:
+            texts = cells[column.position]
             if all(isinstance(text, str) and is_time(text) for text in texts):
-                self._scales[i] = 1.0
+                column.seconds_per_unit = 1.0
                 return
 
-    def _seconds(self, i: int, column: pd.Series, values: np.ndarray, is_text: bool) -> np.ndarray:
-        if not is_text and i not in self._times:
-            return values * self._scales[i]
-        times = self._times.setdefault(i, Times(self._layout.where))
-        return times.encode(column)
-
-    def _is_signal(self, i: int) -> bool:
-        """Whether a column has to hold numbers: it is a lead, or a voltage."""
-        name, unit = self._named[i]
-        return (
-            name is None
-            or standard_lead(name) in LEADS
-            or (unit is not None and millivolts_per(unit) is not None)
-        )
-
-    def record(self, columns: Sequence[np.ndarray | LazyArray]) -> ParsedRecord:
+    def record(self, samples: Sequence[np.ndarray | LazyArray]) -> ParsedRecord:
         """Make channels of columns, of which all lines were seen."""
         where, block = self._layout.where, self._layout.block
-        rates = [rate_of(where, columns[i], self._times.get(i)) for i in sorted(self._scales)]
+        columns = list(zip(self.kept, samples, strict=True))
+        rates = [
+            rate_of(where, numbers, column.times)
+            for column, numbers in columns
+            if column.seconds_per_unit is not None
+        ]
         rate = rates[-1] if rates else None
         if block.rate is not None:
             # Times may be rounded so much that a few of them give the rate no better.
-            tolerance = max(RATE_TOLERANCE, 2 / max(columns[0].size - 1, 1))
+            tolerance = max(RATE_TOLERANCE, 2 / max(samples[0].size - 1, 1))
             if rate is not None and abs(rate - block.rate) > tolerance * block.rate:
                 raise DataError(
                     f"{where}: says a sampling rate of {block.rate:g} Hz, and its times mean "
                     f"{rate:.6g} Hz. Remove the one that is wrong"
                 )
             rate = block.rate
-        signals = [i for i in range(len(columns)) if i not in self._scales and i not in self._texts]
-        if not signals and self._texts:
-            (fault, *_) = self._texts.values()
-            raise DataError(f"{where}: holds no signals. {fault}")
-        left_out = [f"{self._named[i][0]}" for i in self._texts]
-        return ParsedRecord(
-            [
-                Channel(columns[i], self._named[i][0], self._named[i][1] or block.unit, rate)
-                for i in signals
-            ],
-            with_notes({}, left_out),
-        )
+        channels = [
+            Channel(numbers, column.name, column.unit or block.unit, rate)
+            for column, numbers in columns
+            if column.seconds_per_unit is None and column.fault is None
+        ]
+        if not channels and self._of_texts:
+            raise DataError(f"{where}: holds no signals. {self._of_texts[0].fault}")
+        left_out = [f"{column.name}" for column in self._of_texts]
+        return ParsedRecord(channels, with_notes({}, left_out))
+
+
+def _seconds_per(position: int, name: str | None, unit: str | None) -> float | None:
+    """Seconds of a unit of a column of times; None for other columns."""
+    folded, of_time = (name or "").lower(), (unit or "").lower()
+    if folded in SECONDS_PER and (position == 0 or folded not in _AMBIGUOUS):
+        return SECONDS_PER[folded]
+    number, _, of_number = of_time.rpartition(" ")
+    if of_number in SECONDS_PER and is_number(number):  # the interval of row numbers
+        return float(number.replace(",", ".")) * SECONDS_PER[of_number]
+    if of_time in SECONDS_PER:
+        return SECONDS_PER[of_time]
+    return 1.0 if folded in TIME_NAMES else None

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,23 +53,19 @@ _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 """Numbers with a comma that may part thousands as well as decimals."""
 
 
-def read_edf(location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:
-    """Read an EDF or EDF+ file."""
-    return _read(location, "EDF", given, at_once)
-
-
-def read_bdf(location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:
-    """Read a BDF or BDF+ file."""
-    return _read(location, "BDF", given, at_once)
-
-
-def _read(location: Location, kind: str, given: Given, at_once: int | None) -> ParsedRecord:
+def _read(kind: str, location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:
     where = str(location)
     file = location.local()
     with damage_as_data_error(where, f"{kind} file"):
         with open(file.path, "rb") as opened:
             header = _Header(where, kind, opened)
         return _Records(where, file, header).record(given, at_once)
+
+
+read_edf = partial(_read, "EDF")
+"""Read an EDF or EDF+ file."""
+read_bdf = partial(_read, "BDF")
+"""Read a BDF or BDF+ file."""
 
 
 @dataclass(frozen=True)

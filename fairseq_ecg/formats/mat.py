@@ -82,7 +82,7 @@ class _Version73:
     Args:
         where: names the file in error messages.
         mat: the open file.
-        local: the file itself, of which data sets longer than ``at_once`` are read later.
+        local: the file itself, of which data sets longer than ``at_once`` become lazy arrays.
         at_once: in samples.
     """
 

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 
 from fairseq_ecg.ecg.recording import DOUBTS, ECG, check_doubts
@@ -13,59 +14,48 @@ from fairseq_ecg.formats.hdf5 import SIGNATURE
 from fairseq_ecg.formats.location import Location
 from fairseq_ecg.formats.wfdb import header_of
 
+
+@dataclass(frozen=True)
+class FileFormat:
+    """How files of a format are recognised and read.
+
+    Args:
+        module: of this package, imported when it is needed, as is the library behind it.
+        reader: its function, from a `Location`, what is `Given` and the samples to read at once to
+            a `ParsedRecord`.
+        suffixes: extensions of its files, for those whose first bytes do not identify them.
+        signature: bytes that identify it, whatever a file is called; none where it has no such.
+        offset: of the signature in a file.
+    """
+
+    module: str
+    reader: str
+    suffixes: tuple[str, ...] = ()
+    signature: bytes = b""
+    offset: int = 0
+
+
 FORMATS = {
-    "wfdb": ("wfdb", "read_wfdb"),
-    "edf": ("edf", "read_edf"),
-    "bdf": ("edf", "read_bdf"),
-    "dicom": ("dicom", "read_dicom"),
-    "scp": ("scp", "read_scp"),
-    "aecg": ("scp", "read_aecg"),
-    "ishne": ("scp", "read_ishne"),
-    "muse": ("reading", "read_muse"),
-    "csv": ("delimited", "read_delimited"),
-    "npy": ("arrays", "read_npy"),
-    "npz": ("variables", "read_npz"),
-    "xlsx": ("workbooks", "read_xlsx"),
-    "mat": ("mat", "read_mat"),
-    "hdf5": ("hdf5", "read_hdf5"),
+    "wfdb": FileFormat("wfdb", "read_wfdb", (".hea", ".dat")),
+    "edf": FileFormat("edf", "read_edf", (".edf",), b"0       "),
+    "bdf": FileFormat("edf", "read_bdf", (".bdf",), b"\xffBIOSEMI"),
+    "dicom": FileFormat("dicom", "read_dicom", (".dcm", ".dicom"), b"DICM", offset=128),
+    "scp": FileFormat("scp", "read_scp", (".scp",), b"SCPECG", offset=16),
+    "aecg": FileFormat("scp", "read_aecg"),  # ".xml", as MUSE's: see `format_of`
+    "ishne": FileFormat("scp", "read_ishne", (".ecg",), b"ISHNE1.0"),
+    "muse": FileFormat("reading", "read_muse", (".xml",)),
+    "csv": FileFormat("delimited", "read_delimited", (".csv", ".tsv", ".txt")),
+    "npy": FileFormat("arrays", "read_npy", (".npy",), b"\x93NUMPY"),
+    "npz": FileFormat("variables", "read_npz", (".npz",)),
+    "xlsx": FileFormat("workbooks", "read_xlsx", (".xlsx",)),
+    "mat": FileFormat("mat", "read_mat", (".mat",), b"MATLAB "),
+    "hdf5": FileFormat("hdf5", "read_hdf5", (".h5", ".hdf5", ".hdf", ".hd5"), SIGNATURE),
 }
-"""Module and function by format; a module, and the library behind it, is imported when needed."""
+"""All formats by name."""
 
-FORMAT_OF_SUFFIX = {
-    ".hea": "wfdb",
-    ".dat": "wfdb",
-    ".edf": "edf",
-    ".bdf": "bdf",
-    ".dcm": "dicom",
-    ".dicom": "dicom",
-    ".scp": "scp",
-    ".ecg": "ishne",
-    ".xml": "muse",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".txt": "csv",
-    ".npy": "npy",
-    ".npz": "npz",
-    ".xlsx": "xlsx",
-    ".mat": "mat",
-    ".h5": "hdf5",
-    ".hdf5": "hdf5",
-    ".hdf": "hdf5",
-    ".hd5": "hdf5",
-}
-"""Format by extension, for files whose first bytes do not identify it."""
+FORMAT_OF_SUFFIX = {suffix: name for name, row in FORMATS.items() for suffix in row.suffixes}
+"""Format by extension."""
 
-_SIGNATURES = (
-    (0, b"0       ", "edf"),
-    (0, b"\xffBIOSEMI", "bdf"),
-    (128, b"DICM", "dicom"),
-    (16, b"SCPECG", "scp"),
-    (0, b"ISHNE1.0", "ishne"),
-    (0, b"\x93NUMPY", "npy"),
-    (0, b"MATLAB ", "mat"),
-    (0, SIGNATURE, "hdf5"),
-)
-"""Offset, bytes and the format that they identify."""
 _AECG = re.compile(rb"<(?:\w+:)?AnnotatedECG\b")
 _START = 4096
 """Bytes of a file by which its format is recognised."""
@@ -121,7 +111,9 @@ def read_ecg(
         format = format or format_of(location)
         if format == "wfdb":
             location = header_of(location)
-        record = _reader(format)(location, given, at_once)
+        row = FORMATS[format]
+        read = getattr(import_module(f"fairseq_ecg.formats.{row.module}"), row.reader)
+        record = read(location, given, at_once)
         if verify:
             check_doubts(str(location), (*record.metadata.get(DOUBTS, ()), *record.verify()))
         return to_ecg(str(location), record, given, at_once)
@@ -145,8 +137,8 @@ def format_of(path: str | os.PathLike | Location) -> str:
         return format_of_zip(location)
     if location.suffix != ".dat":  # whose samples may be any bytes
         refuse_packed(location, start)
-    for offset, signature, format in _SIGNATURES:
-        if start[offset : offset + len(signature)] == signature:
+    for format, row in FORMATS.items():
+        if row.signature and start.startswith(row.signature, row.offset):
             return format
     if location.suffix in FORMAT_OF_SUFFIX:
         format = FORMAT_OF_SUFFIX[location.suffix]
@@ -167,11 +159,6 @@ def _is_record(location: Location) -> bool:
     return (
         location.suffix not in FORMAT_OF_SUFFIX and location.beside(f"{location.name}.hea").exists()
     )
-
-
-def _reader(format: str) -> Callable[[Location, Given, int | None], ParsedRecord]:
-    module, function = FORMATS[format]
-    return getattr(import_module(f"fairseq_ecg.formats.{module}"), function)
 
 
 def read_muse(location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:

@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,22 +26,8 @@ _FAULT = -(2**15)
 """Count that stands for a faulty lead in ISHNE files."""
 
 
-def read_scp(location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:
-    """Read the rhythm of an SCP-ECG file, Huffman-coded or not, with reference beats added."""
-    return _read(location, "SCP-ECG")
-
-
-def read_aecg(location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:
-    """Read the first rhythm series of an HL7 aECG file."""
-    return _read(location, "HL7 aECG")
-
-
-def read_ishne(location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:
-    """Read an ISHNE Holter file; all of it is in memory."""
-    return _read(location, "ISHNE Holter")
-
-
-def _read(location: Location, kind: str) -> ParsedRecord:
+def _read(kind: str, location: Location, given: Given, at_once: int | None = None) -> ParsedRecord:
+    """Read the rhythm of a file; all of it is in memory."""
     where = str(location)
     try:
         from ecgdatakit import ChecksumWarning, FileParser
@@ -69,6 +56,14 @@ def _read(location: Location, kind: str) -> ParsedRecord:
     if record.patient.patient_id:
         metadata["patient"] = record.patient.patient_id
     return ParsedRecord(parsed.channels, metadata)
+
+
+read_scp = partial(_read, "SCP-ECG")
+"""Read the rhythm of an SCP-ECG file, Huffman-coded or not, with reference beats added."""
+read_aecg = partial(_read, "HL7 aECG")
+"""Read the first rhythm series of an HL7 aECG file."""
+read_ishne = partial(_read, "ISHNE Holter")
+"""Read an ISHNE Holter file."""
 
 
 def _groups(record: Any) -> list[Group]:

@@ -139,15 +139,16 @@ class Layout:
                 line = self.without_end(line)
                 n_cells = len(_split(line, self.delimiter, self.quote))
             if n_cells != self.n_cells:
-                raise DataError(self._wrong_length(number, n_cells))
+                raise _wrong_length(self.where, number, n_cells, self.n_cells)
             checked.append(line)
         return checked
 
-    def _wrong_length(self, number: int, n_cells: int) -> str:
-        return (
-            f"{self.where}, line {number}: has {n_cells} cells, the first line has "
-            f"{self.n_cells}. The file may be cut off"
-        )
+
+def _wrong_length(where: str, line: int, n_cells: int, expected: int) -> DataError:
+    return DataError(
+        f"{where}, line {line}: has {n_cells} cells, the first line has {expected}. The file may "
+        "be cut off"
+    )
 
 
 def find_table(text: Text, n_leads: int | None) -> Layout:
@@ -321,14 +322,14 @@ def _start(rows: list[list[str]], body: list[list[str]], n_cells: int) -> tuple[
     numeric = []
     for index in range(n_cells):
         cells = [row[index] for row in body if not is_missing(row[index])]
-        n_numbers = sum(is_number(cell) or is_time(cell) for cell in cells)
+        n_numbers = sum(map(_is_value, cells))
         numeric.append(2 * n_numbers >= len(cells))
 
     def is_of_numbers(row: list[str]) -> bool:
         if len(row) != n_cells or not any(numeric):
             return False
         return all(
-            is_missing(cell) or is_number(cell) or is_time(cell)
+            is_missing(cell) or _is_value(cell)
             for cell, is_one in zip(row, numeric, strict=True)
             if is_one
         )
@@ -351,11 +352,10 @@ def _header(
     is_said = [says_something(lines[index][1]) for index in range(start)]
     if not fits[-1] or is_said[-1]:
         if fits[0] and not is_said[0] and start == 2 and n_cells > 1:
+            if len(rows[1]) != n_cells:
+                raise _wrong_length(where, lines[1][0], len(rows[1]), n_cells)
             raise DataError(
-                f"{where}, line {lines[1][0]}: has {len(rows[1])} cells, the first line has "
-                f"{n_cells}. The file may be cut off"
-                if len(rows[1]) != n_cells
-                else f"{where}, line {lines[1][0]}: is neither a line of numbers nor one of units. "
+                f"{where}, line {lines[1][0]}: is neither a line of numbers nor one of units. "
                 "Correct or remove it"
             )
         return None, None, start
@@ -369,18 +369,20 @@ def _check_first_numbers(
 ) -> None:
     """Refuse lines below a header that begin as those of numbers do, and hold something else."""
     index = len(region)
-    while (
-        index and len(region[index - 1]) == len(numeric) and _begins_with_number(region[index - 1])
-    ):
+    while index:
+        row = region[index - 1]
+        if len(row) != len(numeric) or is_missing(row[0]) or not _is_value(row[0]):
+            break
         index -= 1
     if 0 < index < len(region) and fits[index - 1]:
         for cell, name, is_one in zip(region[index], region[index - 1], numeric, strict=True):
-            if is_one and not (is_missing(cell) or is_number(cell) or is_time(cell)):
+            if is_one and not (is_missing(cell) or _is_value(cell)):
                 raise no_number(where, lines[index][0], cell, name)
 
 
-def _begins_with_number(row: list[str]) -> bool:
-    return not is_missing(row[0]) and (is_number(row[0]) or is_time(row[0]))
+def _is_value(cell: str) -> bool:
+    """Whether a cell is a sample or a time."""
+    return is_number(cell) or is_time(cell)
 
 
 def no_number(where: str, line: int, cell: object, column: str) -> DataError:

@@ -11,22 +11,12 @@ from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.chunks import LazyArray
 from fairseq_ecg.formats.decimals import clean
 
-TIME_NAMES = frozenset(
-    [
-        *("time", "t", "timestamp", "timestamps", "elapsed time", "elapsed_time", "datetime"),
-        *(
-            "time and date",
-            "date and time",
-            "time date",
-            "date time",
-            "date_time",
-            "sample interval",
-        ),
-        *("zeit", "zeitstempel", "uhrzeit", "temps", "horodatage", "heure", "tiempo", "hora"),
-        *("tempo", "ora", "tijd", "tid", "aika", "czas", "cas", "idő", "zaman", "время"),
-        *("時間", "时间", "시간"),
-    ]
-)
+TIME_NAMES = {
+    "time", "t", "timestamp", "timestamps", "elapsed time", "elapsed_time", "datetime",
+    "time and date", "date and time", "time date", "date time", "date_time", "sample interval",
+    "zeit", "zeitstempel", "uhrzeit", "temps", "horodatage", "heure", "tiempo", "hora", "tempo",
+    "ora", "tijd", "tid", "aika", "czas", "cas", "idő", "zaman", "время", "時間", "时间", "시간",
+}  # fmt: skip
 """Names of columns of times, in lower case."""
 
 _DATE = r"(?P<{0}1>\d{{1,4}})[./-](?P<{0}2>\d{{1,2}})[./-](?P<{0}3>\d{{1,4}})"

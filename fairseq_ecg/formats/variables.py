@@ -75,7 +75,7 @@ def parse_variables(where: str, variables: Mapping[Path, Any], given: Given) -> 
     arrays = found.arrays_by_lead()
     path = found.signal(unless=arrays)
     if path is None:
-        return _content_by_lead(found, arrays, given)
+        return _record_by_lead(found, arrays, given)
     values = variables[path]
     names = {name[-1].lower() for name in variables if name[:-1] == path[:-1]}
     leads, units = found.texts("leads", path), found.texts("units", path)
@@ -91,8 +91,7 @@ def parse_variables(where: str, variables: Mapping[Path, Any], given: Given) -> 
             leads = list(LEADS)
     elif names == _CPSC_2018 and len(LEADS) in np.shape(values):
         leads, units = leads or list(LEADS), units or ["mV"]
-    n_leads = len(leads) if leads else None if given.leads is None else len(given.leads)
-    rows = as_rows(values, n_leads, where)
+    rows = as_rows(values, len(leads) if leads else given.n_leads, where)
     units = _for_each(where, "units", units, len(rows))
     gains = _for_each(where, "gain", found.numbers("gain", path), len(rows))
     rate = found.rate(path, given)
@@ -105,7 +104,7 @@ def parse_variables(where: str, variables: Mapping[Path, Any], given: Given) -> 
     )
 
 
-def _content_by_lead(found: "_Variables", arrays: "_ByLead", given: Given) -> ParsedRecord:
+def _record_by_lead(found: "_Variables", arrays: "_ByLead", given: Given) -> ParsedRecord:
     """Make channels of arrays that each hold a lead."""
     channels, chosen = [], []
     for lead in filter(arrays.__contains__, LEADS):

@@ -40,11 +40,11 @@ def read_wfdb(location: Location, given: Given, at_once: int | None = None) -> P
         is_long = at_once is not None and record.n_frames > at_once
         # What was fetched is gone when it is asked for.
         if is_long and not location.is_url and record.can_begin_anywhere:
-            return _content(record, _later(record), record.doubts, record.doubts_of_checksums)
-        return _content(record, *record.read_all())
+            return _parsed(record, _lazy_arrays(record), record.doubts, record.doubts_of_checksums)
+        return _parsed(record, *record.read_all())
 
 
-def _later(record: WFDBRecord) -> list[LazyArray]:
+def _lazy_arrays(record: WFDBRecord) -> list[LazyArray]:
     """Samples of each signal, which are read as they are asked for."""
     frames = Frames(record.read)
     return [
@@ -53,7 +53,7 @@ def _later(record: WFDBRecord) -> list[LazyArray]:
     ]
 
 
-def _content(
+def _parsed(
     record: WFDBRecord,
     samples: Sequence[np.ndarray | LazyArray],
     doubts: tuple[str, ...],

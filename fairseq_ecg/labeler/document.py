@@ -119,6 +119,16 @@ def read_document(path: Path) -> Any:
         return None if node is None else _construct(node, path)
 
 
+def read_records(path: Path, required: bool = False) -> Iterator[Fields]:
+    """Yield the mappings of a file that lists them; none where it may be absent, and is.
+
+    Raises:
+        DataError: as `read_document`, or it is no such list.
+    """
+    if path.is_file() or required:
+        yield from records(read_document(path), str(path))
+
+
 def _construct(node: yaml.Node, path: Path) -> Any:
     if isinstance(node, yaml.ScalarNode):
         return node.value if node.style in ("'", '"', "|", ">") else _plain(node.value)

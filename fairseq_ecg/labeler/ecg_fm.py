@@ -7,20 +7,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fairseq_ecg.errors import DataError
-from fairseq_ecg.labeler.document import Fields, Items, read_document, records
-from fairseq_ecg.labeler.parts import by_name, read_mentions
+from fairseq_ecg.labeler.document import Items, read_document, read_records
+from fairseq_ecg.labeler.entries import (
+    by_name,
+    read_attachments,
+    read_mentions,
+    read_travelling,
+)
 from fairseq_ecg.labeler.rules import read_rules
 from fairseq_ecg.labeler.terms import (
     AFTER,
     BEFORE,
     CONNECTIVE,
     ENTITY,
-    Attachment,
     Compound,
     Descriptor,
     Entity,
     Pattern,
-    Travelling,
     Vocabulary,
 )
 
@@ -72,22 +75,21 @@ def read_ecg_fm_vocabulary(folder: Path) -> Vocabulary:
             *_connectives(folder),
         ),
         compounds=tuple(_compounds(folder)),
-        attachments=tuple(_attachments(folder)),
-        travelling=tuple(_travelling(folder)),
+        attachments=tuple(
+            read_attachments(
+                read_records(folder / "attached_desc_tem.json"),
+                ("entity", "descriptor", "resulting_entity"),
+            )
+        ),
+        travelling=tuple(read_travelling(read_records(folder / "traveling_desc_tem.json"))),
         rewriting=read_rules(REWRITING, tables=folder),
     )
     vocabulary.check()
     return vocabulary
 
 
-def _rows(folder: Path, name: str, required: bool = False) -> Iterator[Fields]:
-    path = folder / name
-    if path.is_file() or required:
-        yield from records(read_document(path), str(path))
-
-
 def _entities(folder: Path) -> Iterator[Entity]:
-    for row in _rows(folder, ENTITIES, required=True):
+    for row in read_records(folder / ENTITIES, required=True):
         if "name" not in row:
             raise DataError(f"{row.location()}: 'name' is missing")
         yield Entity(
@@ -105,7 +107,7 @@ def _descriptors(folder: Path) -> Iterator[Descriptor]:
     path = folder / "uncertainty_map.json"
     probabilities = (read_document(path) if path.is_file() else None) or {}
     unknown = set(probabilities)
-    for row in _rows(folder, "desc_tem.json"):
+    for row in read_records(folder / "desc_tem.json"):
         row.expect(("name",), ("category", "tags", "create_entities"))
         name = row.text("name")
         unknown.discard(name)
@@ -123,15 +125,17 @@ def _descriptors(folder: Path) -> Iterator[Descriptor]:
 
 
 def _entity_patterns(folder: Path) -> Iterator[Pattern]:
-    for row in _rows(folder, "entity_pat.json", required=True):
+    for row in read_records(folder / "entity_pat.json", required=True):
         row.expect(("pattern", "entities"))
         entities = read_mentions(row, "entities", "tem")
         yield Pattern(row.text("pattern"), ENTITY, entities=entities, location=row.location())
 
 
 def _descriptor_patterns(folder: Path) -> Iterator[Pattern]:
-    parts = {row.text("name"): row.texts("split") for row in _rows(folder, "split_desc_tem.json")}
-    for row in _rows(folder, "desc_pat.json"):
+    parts = {
+        row.text("name"): row.texts("split") for row in read_records(folder / "split_desc_tem.json")
+    }
+    for row in read_records(folder / "desc_pat.json"):
         row.expect(("pattern", "descriptors"), ("before_after", "parse_before_entities"))
         side = row.get("before_after", "b")
         if side not in _SIDES:
@@ -147,7 +151,7 @@ def _descriptor_patterns(folder: Path) -> Iterator[Pattern]:
 
 
 def _connectives(folder: Path) -> Iterator[Pattern]:
-    for row in _rows(folder, "connective.json"):
+    for row in read_records(folder / "connective.json"):
         row.expect(("pattern", "descriptors"), ("tags",))
         sides = row["descriptors"]
         if not isinstance(sides, Items) or len(sides) != 2:
@@ -167,24 +171,7 @@ def _connectives(folder: Path) -> Iterator[Pattern]:
 
 
 def _compounds(folder: Path) -> Iterator[Compound]:
-    for row in _rows(folder, "compound_tem.json"):
+    for row in read_records(folder / "compound_tem.json"):
         row.expect(("entity", "including", "excluding"))
-        including, excluding = (
-            read_mentions(row, "including", "tem"),
-            read_mentions(row, "excluding", "tem"),
-        )
-        yield Compound(row.text("entity"), including, excluding, row.location())
-
-
-def _attachments(folder: Path) -> Iterator[Attachment]:
-    for row in _rows(folder, "attached_desc_tem.json"):
-        row.expect(("resulting_entity", "entity", "descriptor"))
-        yield Attachment(
-            row.text("entity"), row.text("descriptor"), row.text("resulting_entity"), row.location()
-        )
-
-
-def _travelling(folder: Path) -> Iterator[Travelling]:
-    for row in _rows(folder, "traveling_desc_tem.json"):
-        row.expect(("entity", "descriptors"))
-        yield Travelling(row.text("entity"), row.texts("descriptors"), row.location())
+        parts = (read_mentions(row, key, "tem") for key in ("including", "excluding"))
+        yield Compound(row.text("entity"), *parts, row.location())

@@ -107,7 +107,7 @@ def read_label_set(source: str | None, vocabulary: Vocabulary) -> LabelSet:
 
 
 def code_table(vocabulary: Vocabulary) -> pd.DataFrame:
-    """Tell the codes of entities.
+    """List the codes of entities.
 
     Args:
         vocabulary: with the entities.

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_ecg.errors import DataError
-from fairseq_ecg.labeler import parts
+from fairseq_ecg.labeler import entries
 from fairseq_ecg.labeler.document import Fields, read_document
 from fairseq_ecg.labeler.rules import read_rules_in
-from fairseq_ecg.labeler.terms import Descriptor, Entity, Pattern, Vocabulary
+from fairseq_ecg.labeler.terms import Entity, Pattern, Vocabulary
 
 _SECTIONS = (
     "entities",
@@ -44,18 +44,18 @@ def overlaid(vocabulary: Vocabulary, path: Path) -> Vocabulary:
     if not isinstance(document, Fields):
         raise DataError(f"{path}: must be a mapping with some of {', '.join(_SECTIONS)}")
     document.expect((), _SECTIONS)
-    vocabulary = _with_entities(vocabulary, _section(document, "entities", ("change",)))
-    vocabulary = _with_descriptors(vocabulary, _section(document, "descriptors", ("change",)))
+    vocabulary = _with_entities(vocabulary, document)
+    vocabulary = _with_descriptors(vocabulary, document)
     removed = _removed_texts(vocabulary, document)
     added = [
-        *parts.read_patterns(_section(document, "patterns").records("add")),
-        *parts.read_connectives(_section(document, "connectives").records("add")),
+        *entries.read_patterns(_section(document, "patterns").records("add")),
+        *entries.read_connectives(_section(document, "connectives").records("add")),
     ]
     kept = [pattern for pattern in vocabulary.patterns if pattern.text not in removed]
     rules = {
-        "compounds": (parts.read_compounds, lambda rule: rule.entity),
-        "attachments": (parts.read_attachments, lambda rule: rule.result),
-        "travelling": (parts.read_travelling, lambda rule: rule.entity),
+        "compounds": (entries.read_compounds, lambda rule: rule.entity),
+        "attachments": (entries.read_attachments, lambda rule: rule.result),
+        "travelling": (entries.read_travelling, lambda rule: rule.entity),
     }
     changed = {
         key: _with_rules(getattr(vocabulary, key), _section(document, key), read, name_of)
@@ -68,11 +68,11 @@ def overlaid(vocabulary: Vocabulary, path: Path) -> Vocabulary:
             *vocabulary.rewriting,
             *read_rules_in(document.get("rewriting"), path, tables=path.parent),
         ),
-        label_sets={**vocabulary.label_sets, **parts.read_label_sets(document)},
+        label_sets={**vocabulary.label_sets, **entries.read_label_sets(document)},
         **changed,
     )
     vocabulary.check()
-    parts.check_label_sets(document, vocabulary)
+    entries.check_label_sets(document, vocabulary)
     return vocabulary
 
 
@@ -112,8 +112,7 @@ def _changes(section: Fields, there: Iterable[str], removed: set[str], kind: str
         yield name, row
 
 
-def _additions(items: Iterable[Any], there: dict, removed: set[str], kind: str) -> dict:
-    added = parts.by_name(items, kind)
+def _check_additions(added: dict, there: dict, removed: set[str], kind: str) -> None:
     for name, item in added.items():
         if name in removed:
             raise DataError(
@@ -124,36 +123,62 @@ def _additions(items: Iterable[Any], there: dict, removed: set[str], kind: str) 
                 f"{item.location}: {kind} {name!r} is already in {there[name].location}; change it "
                 "instead"
             )
-    return added
 
 
-def _with_entities(vocabulary: Vocabulary, section: Fields) -> Vocabulary:
-    entities = dict(vocabulary.entities)
+def _changed(
+    vocabulary: Vocabulary,
+    document: Fields,
+    kind: entries.Kind,
+    changes_of: Callable[[Any, Fields], dict[str, Any]],
+    only_in_changes: tuple[str, ...] = (),
+) -> tuple[dict[str, Any], list[Pattern], set[str]]:
+    """Change entities or descriptors.
+
+    Args:
+        vocabulary: that has them.
+        document: the overlay.
+        kind: which of the two.
+        changes_of: values that a row gives one that is there.
+        only_in_changes: keys that such a row may have besides.
+
+    Returns:
+        All by name, with those to be removed; all patterns, theirs included; and the names of those
+        to be removed.
+    """
+    section = _section(document, kind.section, ("change",))
+    there = dict(getattr(vocabulary, kind.section))
     patterns = list(vocabulary.patterns)
-    removed = _removals(section, entities, "entity")
-    for name, row in _changes(section, entities, removed, "entity"):
-        row.expect(("name",), (*parts.ENTITY_KEYS, "add_parents", "remove_parents"))
-        patterns += parts.entity_patterns(row, name)
-        entities[name] = _changed_entity(entities[name], row)
-    added = _additions(
-        parts.read_entities(section.records("add"), patterns), entities, removed, "entity"
+    removed = _removals(section, there, kind.name)
+    for name, row in _changes(section, there, removed, kind.name):
+        row.expect(("name",), (*kind.keys, *only_in_changes))
+        patterns += kind.patterns(row, name)
+        there[name] = replace(there[name], **changes_of(there[name], row))
+    added = kind.read(section.records("add"), patterns)
+    _check_additions(added, there, removed, kind.name)
+    return there | added, patterns, removed
+
+
+def _with_entities(vocabulary: Vocabulary, document: Fields) -> Vocabulary:
+    entities, patterns, removed = _changed(
+        vocabulary, document, entries.ENTITIES, _entity_changes, ("add_parents", "remove_parents")
     )
     entities = {
         name: _without_parents(entity, vocabulary.entities, removed)
-        for name, entity in {**entities, **added}.items()
+        for name, entity in entities.items()
         if name not in removed
     }
     patterns = [pattern for pattern in patterns if not _only_mentions(pattern, removed)]
     return replace(vocabulary, entities=entities, patterns=tuple(patterns))
 
 
-def _changed_entity(entity: Entity, row: Fields) -> Entity:
+def _entity_changes(entity: Entity, row: Fields) -> dict[str, Any]:
     if "parents" in row and ("add_parents" in row or "remove_parents" in row):
         raise DataError(
             f"{row.location('parents')}: parents says all of them; it contradicts add_parents and "
             "remove_parents"
         )
-    parents = row.texts("parents") if "parents" in row else entity.parents
+    changes = entries.ENTITIES.values_of(row)
+    parents = changes.get("parents", entity.parents)
     for i, name in enumerate(row.texts("remove_parents")):
         if name not in parents:
             location = row["remove_parents"].location(i)
@@ -164,12 +189,7 @@ def _changed_entity(entity: Entity, row: Fields) -> Entity:
             location = row["add_parents"].location(i)
             raise DataError(f"{location}: {name!r} is already a parent of {entity.name!r}")
         parents = (*parents, name)
-    changes: dict[str, Any] = {"parents": parents, "location": row.location()}
-    changes |= {key: row.texts(key) for key in ("aka", "tags") if key in row}
-    changes |= {key: row.flag(key) for key in ("requires_descriptors", "certain") if key in row}
-    if "codes" in row:
-        changes["codes"] = {**entity.codes, **parts.read_codes(row)}
-    return replace(entity, **changes)
+    return changes | {"parents": parents, "codes": {**entity.codes, **changes.get("codes", {})}}
 
 
 def _without_parents(entity: Entity, there: dict[str, Entity], removed: set[str]) -> Entity:
@@ -186,36 +206,17 @@ def _only_mentions(pattern: Pattern, removed: set[str]) -> bool:
     return bool(names) and names <= removed
 
 
-def _with_descriptors(vocabulary: Vocabulary, section: Fields) -> Vocabulary:
-    descriptors = dict(vocabulary.descriptors)
-    patterns = list(vocabulary.patterns)
-    removed = _removals(section, descriptors, "descriptor")
-    for name, row in _changes(section, descriptors, removed, "descriptor"):
-        row.expect(("name",), parts.DESCRIPTOR_KEYS)
-        patterns += parts.descriptor_patterns(row, name)
-        descriptors[name] = _changed_descriptor(descriptors[name], row)
-    added = _additions(
-        parts.read_descriptors(section.records("add"), patterns), descriptors, removed, "descriptor"
+def _with_descriptors(vocabulary: Vocabulary, document: Fields) -> Vocabulary:
+    descriptors, patterns, removed = _changed(
+        vocabulary, document, entries.DESCRIPTORS, lambda _, row: entries.DESCRIPTORS.values_of(row)
     )
-    descriptors = {k: v for k, v in {**descriptors, **added}.items() if k not in removed}
+    descriptors = {k: v for k, v in descriptors.items() if k not in removed}
     patterns = [
         pattern
         for pattern in patterns
         if not pattern.descriptors or not removed.issuperset(pattern.descriptors)
     ]
     return replace(vocabulary, descriptors=descriptors, patterns=tuple(patterns))
-
-
-def _changed_descriptor(descriptor: Descriptor, row: Fields) -> Descriptor:
-    changes: dict[str, Any] = {"location": row.location()}
-    changes |= {key: row.texts(key) for key in ("creates", "tags") if key in row}
-    if "category" in row:
-        changes["category"] = row["category"]
-    if "probability" in row:
-        changes["probability"] = parts.read_probability(row)
-    if "negates" in row:
-        changes["negates"] = row.flag("negates")
-    return replace(descriptor, **changes)
 
 
 def _removed_texts(vocabulary: Vocabulary, document: Fields) -> set[str]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -99,33 +100,24 @@ class LabelerResults:
         """``pattern_results``."""
         return self.pattern_results
 
+    def _rows(self, of: Literal["entities", "descriptors"]) -> Iterator[tuple[tuple, Any]]:
+        """Index, name and source of each row of all blocks, and the row itself."""
+        for sample, finding in self._samples():
+            for number, block in finding.blocks:
+                for row in getattr(block, of):
+                    source = _source(row.source, sample, number, row.origin)
+                    yield (sample, number, row.number, row.name, source), row
+
     @cached_property
     def entities(self) -> pd.DataFrame:
         """``name``, ``source`` and ``prob`` by ``sample``, ``pattern`` and ``entity``."""
-        rows = [
-            (
-                sample,
-                number,
-                row.number,
-                row.name,
-                _source(row.source, sample, number, row.origin),
-                row.probability,
-            )
-            for sample, finding in self._samples()
-            for number, block in finding.blocks
-            for row in block.entities
-        ]
+        rows = [(*common, row.probability) for common, row in self._rows("entities")]
         return _table(rows, [SAMPLE, "pattern", "entity"], ["name", "source", "prob"])
 
     @cached_property
     def descriptors(self) -> pd.DataFrame:
         """``name`` and ``source`` by ``sample``, ``pattern`` and ``entity``."""
-        rows = [
-            (sample, number, row.number, row.name, _source(row.source, sample, number, row.origin))
-            for sample, finding in self._samples()
-            for number, block in finding.blocks
-            for row in block.descriptors
-        ]
+        rows = [common for common, _ in self._rows("descriptors")]
         return _table(rows, [SAMPLE, "pattern", "entity"], ["name", "source"])
 
     @cached_property

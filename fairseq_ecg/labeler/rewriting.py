@@ -137,7 +137,7 @@ class Regex(Rule):
 
 @dataclass(frozen=True)
 class Spelling(Rule):
-    """Mend words that are one slip away from a known one.
+    """Correct words that are one slip away from a known one.
 
     A slip is a letter too many, missing or wrong, or two neighbours that changed places. What is a
     slip away from several known words stays as it is, and so do short words.

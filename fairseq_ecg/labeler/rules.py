@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.labeler.document import Fields, Items, read_document, records
@@ -107,20 +108,16 @@ def _spelling(fields: Fields, tables: Path) -> Rule:
 
 def _lead_list(fields: Fields, tables: Path) -> Rule:
     fields.expect(("lead_list", "before"), ("after",))
-    after = fields.text("after") if "after" in fields else ""
-    for regex in (fields.text("before"), after):
-        _check_regex(regex, fields.location())
+    before, after = _context(fields, "before")
     each = fields.text("lead_list")
     if "{lead}" not in each:
         raise DataError(f"{fields.location('lead_list')}: {each!r} lacks {{lead}}")
-    return LeadList(fields.text("before"), after, each)
+    return LeadList(before, after, each)
 
 
 def _measurement(fields: Fields, tables: Path) -> Rule:
     fields.expect(("measurement", "ranges"), ("after",))
-    after = fields.text("after") if "after" in fields else ""
-    for regex in (fields.text("measurement"), after):
-        _check_regex(regex, fields.location())
+    before, after = _context(fields, "measurement")
     ranges = []
     for row in fields.records("ranges"):
         row.expect(("text",), ("from", "below"))
@@ -130,7 +127,7 @@ def _measurement(fields: Fields, tables: Path) -> Rule:
                 f"{row.location()}: 'from' and 'below' must be numbers, the lower first"
             )
         ranges.append((low, high, row.text("text")))
-    return Measurement(fields.text("measurement"), after, tuple(ranges))
+    return Measurement(before, after, tuple(ranges))
 
 
 def _family(fields: Fields, tables: Path) -> Rule:
@@ -139,14 +136,8 @@ def _family(fields: Fields, tables: Path) -> Rule:
         raise DataError(f"{fields.location()}: a family is a mapping with groups and templates")
     if "file" in reference:
         reference.expect(("file", "groups", "templates"))
-        document = _referred(reference, tables)
-        for key in ("groups", "templates"):
-            if reference[key] not in document:
-                raise DataError(
-                    f"{reference.location(key)}: {document.path} has no {reference[key]!r}"
-                )
-        groups, templates = document[reference["groups"]], document[reference["templates"]]
-        location = f"{document.path}, {reference['groups']}"
+        groups, templates = _referred(reference, ("groups", "templates"), tables)
+        location = f"{tables / reference['file']}, {reference['groups']}"
     else:
         reference.expect(("groups", "templates"))
         groups, templates = reference["groups"], reference["templates"]
@@ -178,10 +169,7 @@ def _table(fields: Fields, key: str, tables: Path) -> tuple[tuple[str, str], ...
     table = fields[key]
     if isinstance(table, Fields) and "file" in table:
         table.expect(("file", "key"))
-        document = _referred(table, tables)
-        if table["key"] not in document:
-            raise DataError(f"{table.location('key')}: {document.path} has no {table['key']!r}")
-        table = document[table["key"]]
+        (table,) = _referred(table, ("key",), tables)
     if isinstance(table, Fields):
         rows = [(table.location(phrase), phrase, text) for phrase, text in table.items()]
     elif isinstance(table, Items) and all(
@@ -196,11 +184,24 @@ def _table(fields: Fields, key: str, tables: Path) -> tuple[tuple[str, str], ...
     return tuple((phrase, text) for _, phrase, text in rows)
 
 
-def _referred(reference: Fields, tables: Path) -> Fields:
-    document = read_document(tables / reference.text("file"))
+def _referred(reference: Fields, keys: tuple[str, ...], tables: Path) -> list[Any]:
+    """Return what stands in another file under the names that a reference has for some keys."""
+    path = tables / reference.text("file")
+    document = read_document(path)
     if not isinstance(document, Fields):
-        raise DataError(f"{tables / reference['file']}: must be a mapping")
-    return document
+        raise DataError(f"{path}: must be a mapping")
+    for key in keys:
+        if reference[key] not in document:
+            raise DataError(f"{reference.location(key)}: {path} has no {reference[key]!r}")
+    return [document[reference[key]] for key in keys]
+
+
+def _context(fields: Fields, before: str) -> tuple[str, str]:
+    """Read the regular expressions of what precedes and what follows a piece of text."""
+    context = fields.text(before), fields.text("after") if "after" in fields else ""
+    for regex in context:
+        _check_regex(regex, fields.location())
+    return context
 
 
 def _check_regex(regex: str, location: str) -> None:

@@ -1,11 +1,10 @@
 """Vocabularies as they stand in files; ``README.md`` describes the format."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from fairseq_ecg.errors import DataError
-from fairseq_ecg.labeler import ecg_fm, parts
-from fairseq_ecg.labeler.document import Fields, read_document, records
+from fairseq_ecg.labeler import ecg_fm, entries
+from fairseq_ecg.labeler.document import Fields, read_document, read_records
 from fairseq_ecg.labeler.knowledge_graph import KnowledgeGraph
 from fairseq_ecg.labeler.overlay import overlaid
 from fairseq_ecg.labeler.rules import read_rules
@@ -56,34 +55,25 @@ def _read(folder: Path) -> Vocabulary:
     patterns: list[Pattern] = []
     about = _mapping(folder / "vocabulary.yaml", ("name",), ("labels",))
     rules = _mapping(folder / "inference.yaml", (), ("compounds", "attachments", "travelling"))
-    entities = parts.by_name(
-        parts.read_entities(_rows(folder / ENTITIES, True), patterns), "entity"
-    )
-    descriptors = parts.by_name(
-        parts.read_descriptors(_rows(folder / "descriptors.yaml"), patterns), "descriptor"
-    )
-    patterns += parts.read_patterns(_rows(folder / "patterns.yaml"))
-    patterns += parts.read_connectives(_rows(folder / "connectives.yaml"))
+    entities = entries.ENTITIES.read(read_records(folder / ENTITIES, required=True), patterns)
+    descriptors = entries.DESCRIPTORS.read(read_records(folder / "descriptors.yaml"), patterns)
+    patterns += entries.read_patterns(read_records(folder / "patterns.yaml"))
+    patterns += entries.read_connectives(read_records(folder / "connectives.yaml"))
     rewriting = folder / "rewriting.yaml"
     vocabulary = Vocabulary(
         name=about.text("name") if about else folder.name,
         entities=entities,
         descriptors=descriptors,
         patterns=tuple(patterns),
-        compounds=tuple(parts.read_compounds(rules.records("compounds"))),
-        attachments=tuple(parts.read_attachments(rules.records("attachments"))),
-        travelling=tuple(parts.read_travelling(rules.records("travelling"))),
+        compounds=tuple(entries.read_compounds(rules.records("compounds"))),
+        attachments=tuple(entries.read_attachments(rules.records("attachments"))),
+        travelling=tuple(entries.read_travelling(rules.records("travelling"))),
         rewriting=read_rules(rewriting, tables=folder) if rewriting.is_file() else (),
-        label_sets=parts.read_label_sets(about),
+        label_sets=entries.read_label_sets(about),
     )
     vocabulary.check()
-    parts.check_label_sets(about, vocabulary)
+    entries.check_label_sets(about, vocabulary)
     return vocabulary
-
-
-def _rows(path: Path, required: bool = False) -> Iterator[Fields]:
-    if path.is_file() or required:
-        yield from records(read_document(path), str(path))
 
 
 def _mapping(path: Path, required: tuple[str, ...], optional: tuple[str, ...]) -> Fields:

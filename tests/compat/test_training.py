@@ -1,5 +1,6 @@
-"""Mends of fairseq's trainer that only a GPU would show, on stand-ins for it."""
+"""Patches of fairseq's trainer that only a GPU would show, on stand-ins for it."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -39,7 +40,9 @@ def trainer(**common):
 
 
 def test_losses_are_checked_with_the_gradient_norm():
-    clip = training._checking_losses(lambda self, clip_norm: torch.tensor(3.0) * clip_norm)
+    clip = partial(
+        training._clip_and_check_losses, lambda self, clip_norm: torch.tensor(3.0) * clip_norm
+    )
     stand_in = trainer()
     assert clip(stand_in, 2.0) == 6
     assert stand_in.task.checked == [("criterion", 6.0)]
@@ -51,12 +54,12 @@ def test_losses_are_checked_where_half_precision_overflows():
 
     stand_in = trainer()
     with pytest.raises(OverflowError):
-        training._checking_losses(overflow)(stand_in, 2.0)
+        training._clip_and_check_losses(overflow, stand_in, 2.0)
     assert stand_in.task.checked == [("criterion", float("inf"))]
 
 
 def test_other_tasks_are_left_alone():
-    clip = training._checking_losses(lambda self: torch.tensor(3.0))
+    clip = partial(training._clip_and_check_losses, lambda self: torch.tensor(3.0))
     assert clip(SimpleNamespace(task=object())) == 3
 
 
@@ -64,7 +67,7 @@ def test_statistics_stay_on_the_device_until_they_are_printed(monkeypatch):
     def read(self):
         raise AssertionError("a number was read")
 
-    log = training._without_waiting(None)
+    log = partial(training._log_without_waiting, None)
     with metrics.aggregate(new_root=True) as statistics:
         with monkeypatch.context() as patch:
             for method in ("item", "tolist", "__bool__", "__float__", "__int__"):
@@ -77,7 +80,7 @@ def test_statistics_stay_on_the_device_until_they_are_printed(monkeypatch):
 
 
 def test_statistics_are_fairseqs_on_the_cpu():
-    log = training._without_waiting(lambda *arguments: arguments)
+    log = partial(training._log_without_waiting, lambda *arguments: arguments)
     stand_in = trainer()
     stand_in.cuda = False
     assert log(stand_in, [], 3, 4) == (stand_in, [], 3, 4)
@@ -108,7 +111,7 @@ def test_weights_that_are_no_numbers_are_not_resumed(value, fault):
 
 
 def resumed(extra_state):
-    load = training._naming_what_does_not_match(lambda self, filename: extra_state)
+    load = partial(training._load_into_trainer, lambda self, filename: extra_state)
     return load(object(), "last.pt")
 
 
@@ -144,24 +147,24 @@ def test_whatever_fails_on_a_state_names_the_file():
     with pytest.raises(
         CheckpointError, match=r"last\.pt cannot be used: KeyError.*go on from anot"
     ):
-        training._naming_what_does_not_match(fails)(object(), "last.pt")
+        training._load_into_trainer(fails, object(), "last.pt")
 
 
 @pytest.mark.parametrize(("cpu", "gpus"), [(False, False), (True, True), (True, False)])
 def test_half_precision_without_a_gpu(cpu, gpus, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus)
     built = []
-    init = training._refusing_half_precision_on_cpus(lambda *arguments: built.append(arguments))
+    init = partial(training._init_trainer, lambda *arguments: built.append(arguments))
     with pytest.raises(DataError, match=r"common\.fp16=true trains on GPUs.*common\.bf16=true"):
-        init("trainer", trainer(fp16=True, cpu=cpu).cfg, "task")
+        init("trainer", trainer(fp16=True, cpu=cpu).cfg, "task", "model")
     without = trainer(fp16=False, cpu=cpu).cfg
-    init("trainer", without, "task")
-    assert built == [("trainer", without, "task")]
+    init("trainer", without, "task", "model")
+    assert built == [("trainer", without, "task", "model")]
 
 
 def test_half_precision_with_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     built = []
-    init = training._refusing_half_precision_on_cpus(lambda *arguments: built.append(arguments))
-    init("trainer", trainer(fp16=True, cpu=False).cfg)
+    init = partial(training._init_trainer, lambda *arguments: built.append(arguments))
+    init("trainer", trainer(fp16=True, cpu=False).cfg, "task", "model")
     assert len(built) == 1

@@ -10,6 +10,7 @@ import pytest
 
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import FORMATS, read_ecg
+from fairseq_ecg.formats.reading import FileFormat
 from tests.conftest import ROOT
 
 COUNTS = np.random.default_rng(0).integers(-900, 900, (500, 3))
@@ -23,14 +24,15 @@ def format_of_the_recipe(monkeypatch):
     module = types.ModuleType("fairseq_ecg.formats.example")
     exec(textwrap.dedent(code), module.__dict__)
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    (row,) = re.findall(r'FORMATS\["(\w+)"\] = \("(\w+)", "(\w+)"\)', document)
-    monkeypatch.setitem(FORMATS, row[0], row[1:])
+    (row,) = re.findall(r'`("\w+": FileFormat\(.*\))`', document)
+    for name, file_format in eval(f"{{{row}}}", {"FileFormat": FileFormat}).items():
+        monkeypatch.setitem(FORMATS, name, file_format)
 
 
 def test_a_file_is_read_whole_and_in_parts(tmp_path):
     path = tmp_path / "a.exa"
     path.write_text(f"EXAMPLE\n500 uV\nI II V1\n{ROWS}")
-    ecg = read_ecg(path, format="example")
+    ecg = read_ecg(path)  # by its first bytes
     assert (ecg.leads, ecg.sample_rate) == (("I", "II", "V1"), 500)
     np.testing.assert_allclose(ecg.signal, COUNTS.T / 1e3, rtol=1e-12)
     later = read_ecg(path, format="example", at_once=100)

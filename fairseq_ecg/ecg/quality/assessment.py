@@ -373,23 +373,13 @@ def _rate(seen: _Seen) -> Iterator[Reason]:
         yield Reason("rate", text, 0.4)
 
 
-SAMPLE_RULES: tuple[Callable[[_Seen], Iterator[Reason]], ...] = (
-    _missing,
-    _flat,
-    _clipped,
-    _wild,
-    _frequencies,
-)
+_Rules = tuple[Callable[[_Seen], Iterator[Reason]], ...]
+
+SAMPLE_RULES: _Rules = (_missing, _flat, _clipped, _wild, _frequencies)
 """That look at samples alone."""
 
-BEAT_RULES: tuple[Callable[[_Seen], Iterator[Reason]], ...] = (
-    _noisy_leads,
-    _amplitude,
-    _laws,
-    _same,
-    _mistaken,
-    _upside_down,
-    _backwards,
-    _rate,
+BEAT_RULES: _Rules = (
+    *(_noisy_leads, _amplitude, _laws, _same),
+    *(_mistaken, _upside_down, _backwards, _rate),
 )
 """That need beats."""

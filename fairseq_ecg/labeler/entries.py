@@ -1,6 +1,7 @@
-"""Parts of a vocabulary as they stand in the files of this project's format."""
+"""Entries of a vocabulary as they stand in the files of this project's format."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fairseq_ecg.errors import DataError
@@ -20,11 +21,8 @@ from fairseq_ecg.labeler.terms import (
     Vocabulary,
 )
 
-ENTITY_KEYS = ("parents", "codes", "aka", "requires_descriptors", "certain", "tags", "patterns")
 _SIDES = {"before": BEFORE, "after": AFTER}
-OF_ALL = "after_all"
-
-DESCRIPTOR_KEYS = ("category", "probability", "creates", "negates", "tags", *_SIDES, OF_ALL)
+_OF_ALL = "after_all"
 
 
 def by_name(items: Iterable[Any], kind: str) -> dict[str, Any]:
@@ -39,25 +37,7 @@ def by_name(items: Iterable[Any], kind: str) -> dict[str, Any]:
     return found
 
 
-def read_entities(rows: Iterable[Fields], patterns: list[Pattern]) -> Iterator[Entity]:
-    """Read entities, and add their patterns to a list."""
-    for row in rows:
-        row.expect(("name",), ENTITY_KEYS)
-        name = row.text("name")
-        patterns += entity_patterns(row, name)
-        yield Entity(
-            name=name,
-            parents=row.texts("parents"),
-            codes=read_codes(row),
-            aka=row.texts("aka"),
-            requires_descriptors=row.flag("requires_descriptors"),
-            certain=row.flag("certain"),
-            tags=row.texts("tags"),
-            location=row.location(),
-        )
-
-
-def entity_patterns(row: Fields, name: str) -> Iterator[Pattern]:
+def _entity_patterns(row: Fields, name: str) -> Iterator[Pattern]:
     """Read the patterns of an entity: texts, or texts with descriptors."""
     listed = row.get("patterns")
     if listed is None:
@@ -78,13 +58,13 @@ def entity_patterns(row: Fields, name: str) -> Iterator[Pattern]:
             )
 
 
-def read_codes(row: Fields) -> dict[str, tuple[str, ...]]:
+def _codes(row: Fields, key: str) -> dict[str, tuple[str, ...]]:
     """Read the codes of an entity, one or several per coding system."""
-    codes = row.get("codes")
+    codes = row.get(key)
     if codes is None:
         return {}
     if not isinstance(codes, Fields):
-        raise DataError(f"{row.location('codes')}: codes is a mapping of coding systems to codes")
+        raise DataError(f"{row.location(key)}: codes is a mapping of coding systems to codes")
     found = {}
     for system, value in codes.items():
         listed = value if isinstance(value, Items) else [value]
@@ -95,41 +75,96 @@ def read_codes(row: Fields) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def read_descriptors(rows: Iterable[Fields], patterns: list[Pattern]) -> Iterator[Descriptor]:
-    """Read descriptors, and add their patterns to a list."""
-    for row in rows:
-        row.expect(("name",), DESCRIPTOR_KEYS)
-        name = row.text("name")
-        patterns += descriptor_patterns(row, name)
-        yield Descriptor(
-            name=name,
-            category=row.get("category"),
-            probability=read_probability(row),
-            creates=row.texts("creates"),
-            negates=row.flag("negates"),
-            tags=row.texts("tags"),
-            location=row.location(),
-        )
-
-
-def read_probability(row: Fields) -> float | None:
+def _probability(row: Fields, key: str) -> float | None:
     """Read the probability that goes with a descriptor."""
-    value = row.get("probability")
+    value = row.get(key)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise DataError(f"{row.location('probability')}: {value!r} is no probability, 0 to 1")
+        raise DataError(f"{row.location(key)}: {value!r} is no probability, 0 to 1")
     return float(value)
 
 
-def descriptor_patterns(row: Fields, name: str) -> Iterator[Pattern]:
+def _descriptor_patterns(row: Fields, name: str) -> Iterator[Pattern]:
     """Read the patterns of a descriptor, for the entity or list that they stand beside."""
     for side, kind in _SIDES.items():
         for i, text in enumerate(row.texts(side)):
             yield Pattern(text, kind, descriptors=(name,), location=row[side].location(i))
-    for i, text in enumerate(row.texts(OF_ALL)):
-        location = row[OF_ALL].location(i)
+    for i, text in enumerate(row.texts(_OF_ALL)):
+        location = row[_OF_ALL].location(i)
         yield Pattern(text, AFTER, descriptors=(name,), of_all=True, location=location)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Entities or descriptors: what has a name, patterns and further values.
+
+    Attributes:
+        name: of one, in messages.
+        section: of an overlay, and attribute of a `Vocabulary`, with all of them.
+        type: of one.
+        values: keys that a row may have, and what reads the value of each.
+        pattern_keys: further keys, of its patterns.
+        patterns: reads these of a row, for the name of the entity or descriptor.
+    """
+
+    name: str
+    section: str
+    type: type
+    values: Mapping[str, Callable[[Fields, str], Any]]
+    pattern_keys: tuple[str, ...]
+    patterns: Callable[[Fields, str], Iterator[Pattern]]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys that a row may have beside ``name``."""
+        return (*self.values, *self.pattern_keys)
+
+    def values_of(self, row: Fields) -> dict[str, Any]:
+        """Read what a row says, and where it stands; what it leaves out has its default."""
+        said = {key: read(row, key) for key, read in self.values.items() if key in row}
+        return said | {"location": row.location()}
+
+    def read(self, rows: Iterable[Fields], patterns: list[Pattern]) -> dict[str, Any]:
+        """Read entities or descriptors by name, and add their patterns to a list."""
+        found = []
+        for row in rows:
+            row.expect(("name",), self.keys)
+            name = row.text("name")
+            patterns += self.patterns(row, name)
+            found.append(self.type(name, **self.values_of(row)))
+        return by_name(found, self.name)
+
+
+ENTITIES = Kind(
+    "entity",
+    "entities",
+    Entity,
+    {
+        "parents": Fields.texts,
+        "codes": _codes,
+        "aka": Fields.texts,
+        "requires_descriptors": Fields.flag,
+        "certain": Fields.flag,
+        "tags": Fields.texts,
+    },
+    ("patterns",),
+    _entity_patterns,
+)
+DESCRIPTORS = Kind(
+    "descriptor",
+    "descriptors",
+    Descriptor,
+    {
+        "category": Fields.get,
+        "probability": _probability,
+        "creates": Fields.texts,
+        "negates": Fields.flag,
+        "tags": Fields.texts,
+    },
+    (*_SIDES, _OF_ALL),
+    _descriptor_patterns,
+)
 
 
 def read_patterns(rows: Iterable[Fields]) -> Iterator[Pattern]:
@@ -199,13 +234,13 @@ def read_compounds(rows: Iterable[Fields]) -> Iterator[Compound]:
         )
 
 
-def read_attachments(rows: Iterable[Fields]) -> Iterator[Attachment]:
-    """Read rules for an entity with a descriptor."""
+def read_attachments(
+    rows: Iterable[Fields], keys: tuple[str, str, str] = ("entity", "descriptor", "result")
+) -> Iterator[Attachment]:
+    """Read rules for an entity with a descriptor; ``keys`` of a row in the order of the values."""
     for row in rows:
-        row.expect(("entity", "descriptor", "result"))
-        yield Attachment(
-            row.text("entity"), row.text("descriptor"), row.text("result"), row.location()
-        )
+        row.expect(keys)
+        yield Attachment(*map(row.text, keys), row.location())
 
 
 def read_travelling(rows: Iterable[Fields]) -> Iterator[Travelling]:
