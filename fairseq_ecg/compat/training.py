@@ -1,4 +1,4 @@
-"""What stock fairseq's training loop needs mended before ECG models train on it."""
+"""What stock fairseq's training loop needs patched before ECG models train on it."""
 
 import functools
 import inspect
@@ -40,8 +40,8 @@ from fairseq_ecg.jobs.files import remove_unfinished, replacing
 logger = logging.getLogger(__name__)
 
 
-def mend() -> None:
-    """Apply all mends; a second call changes nothing."""
+def patch() -> None:
+    """Apply all patches; a second call changes nothing."""
     fairseq.checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
     PathManager.copy = staticmethod(copy_whole)
     _wrap(fairseq.distributed.utils, "all_gather_list", _without_gpus)

@@ -8,5 +8,5 @@ from fairseq_ecg.tasks.ecg_pretraining import ECGPretrainingTask
 
 __all__ = ["ECGDiagnosisTask", "ECGPretrainingTask"]
 
-training.mend()
+training.patch()
 install_meters()

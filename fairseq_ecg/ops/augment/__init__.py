@@ -54,7 +54,7 @@ def apply_batch(
 
     Kernels read and write every sample once, with arithmetic in float32. What becomes of a sample
     depends on its recording, its position in it and its draws: not on the window, the batch, the
-    number of threads or the place of padding.
+    number of threads or where padding is.
 
     Args:
         ecgs: ``(B, L, T)`` floating point in mV, L from 1 to 12; padding where a recording is

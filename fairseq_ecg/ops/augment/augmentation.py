@@ -80,7 +80,7 @@ class Augmentation(ABC):
 
     @property
     def count(self) -> int:
-        """How many sinusoids, stretches or the like it draws."""
+        """How many sinusoids, intervals or the like it draws."""
         return 0
 
     @property

@@ -25,15 +25,15 @@ class BaselineShiftDraws:
 
 @dataclass(frozen=True)
 class BaselineShift(AdditiveNoise):
-    """A constant added over some stretches, the same stretches in every lead.
+    """A constant added over some intervals, the same intervals in every lead.
 
     Args:
         p: probability of being applied.
         max_amplitude: upper end of what is taken from the amplitude's sign.
         min_amplitude: lower end of what is taken from the amplitude's sign.
         dependency: whether the derived limb leads are recomputed.
-        shift_ratio: mean length of a stretch as a share of the recording.
-        num_segment: number of stretches.
+        shift_ratio: mean length of an interval as a share of the recording.
+        num_segment: number of intervals.
     """
 
     kind: ClassVar[Kind] = Kind.BASELINE_SHIFT
@@ -58,7 +58,7 @@ class BaselineShift(AdditiveNoise):
     def _noise(self, draws: BaselineShiftDraws, n_samples: int, sample_rate: float) -> np.ndarray:
         shifted = np.zeros(n_samples)
         for start, stop in draws.intervals:
-            # A stretch drawn longer than the recording starts before it.
+            # An interval drawn longer than the recording starts before it.
             shifted[max(start, 0) : max(stop, 0)] = 1
         return shifted * (draws.sign - draws.size)
 

@@ -31,7 +31,7 @@ def describe(augmentations: Sequence[Augmentation]) -> list[int]:
 
     Returns:
         Four numbers for each augmentation: its kind; its first column; how many sinusoids or
-        stretches it has, or which of the EMG noises it is; whether limb leads are adjusted.
+        intervals it has, or which of the EMG noises it is; whether limb leads are adjusted.
     """
     recipe, column, n_emg_noises = [], N_WINDOW_COLUMNS, 0
     for augmentation in augmentations:
@@ -128,10 +128,10 @@ def pack_draws(
     parameters = _new_table(augmentations, len(draws))
     parameters[:, RATE], parameters[:, VALID] = sample_rates, torch.inf
     normals = []
-    for place, (augmentation, first) in enumerate(
+    for index, (augmentation, first) in enumerate(
         zip(augmentations, describe(augmentations)[1::4], strict=True)
     ):
-        drawn = [of_recording[place] for of_recording in draws]
+        drawn = [of_recording[index] for of_recording in draws]
         for row, one in enumerate(drawn):
             if one is None:
                 continue
@@ -217,10 +217,10 @@ def _counters(numbers_of: tuple[tuple[int, Normals], ...]) -> tuple[Tensor, Tens
         numbers are made of.
     """
     blocks, purposes, with_normals = [], [], []
-    for place, (n_blocks, normals) in enumerate(numbers_of):
+    for index, (n_blocks, normals) in enumerate(numbers_of):
         stop = len(blocks) + n_blocks + (ROWS_BLOCKS if normals == Normals.OF_ROWS else 0)
         with_normals += range(stop - _n_normal_blocks(normals, n_blocks), stop)
-        stream = philox.Stream.AUGMENTATION + place << 8
+        stream = philox.Stream.AUGMENTATION + index << 8
         blocks += [*range(n_blocks), *range(ROWS_BLOCKS)]
         purposes += [stream | philox.COMMON_LANE] * n_blocks + [stream | ROWS_LANE] * ROWS_BLOCKS
     columns = (blocks, purposes, with_normals)

@@ -50,8 +50,8 @@ def augment(
     columns = torch.arange(n_samples, device=ecgs.device, dtype=torch.float64)
     t = columns + parameters[:, START, None]
     is_sample = (columns < parameters[:, VALID, None]).unsqueeze(1)
-    for place in range(len(recipe) // 4):
-        kind, first, count, dependency = recipe[4 * place : 4 * place + 4]
+    for index in range(len(recipe) // 4):
+        kind, first, count, dependency = recipe[4 * index : 4 * index + 4]
         gain = parameters[:, first + ROWS : first + ROWS + n_rows].unsqueeze(-1)
         items = parameters[:, first + ITEMS :]
         if kind == Kind.LEADS_MASK:
@@ -60,7 +60,7 @@ def augment(
             result = _view(ecgs, gain, items, t)
         else:
             if kind == Kind.EMG_NOISE:
-                noise = _normals(place, t, origins, n_rows) if normals is None else normals[count]
+                noise = _normals(index, t, origins, n_rows) if normals is None else normals[count]
                 noise = noise.double() * gain
             elif kind == Kind.BASELINE_SHIFT:
                 noise = _shifted(items, t, count) * gain
@@ -87,18 +87,18 @@ def _sinusoids(items: Tensor, t: Tensor, sample_rate: Tensor, count: int) -> Ten
 
 
 def _shifted(items: Tensor, t: Tensor, count: int) -> Tensor:
-    """One within the union of the stretches, zero elsewhere, ``(B, 1, T)``."""
+    """One within the union of the intervals, zero elsewhere, ``(B, 1, T)``."""
     starts, stops = items[:, : 2 * count].unflatten(1, (count, 2)).unsqueeze(-1).unbind(2)
     is_shifted = ((t.unsqueeze(1) >= starts) & (t.unsqueeze(1) < stops)).any(dim=1, keepdim=True)
     return is_shifted.double()
 
 
-def _normals(place: int, t: Tensor, origins: Tensor, n_rows: int) -> Tensor:
+def _normals(index: int, t: Tensor, origins: Tensor, n_rows: int) -> Tensor:
     """Normal numbers at positions of recordings, in the lanes of the rows, ``(B, L, T)``."""
     position = t.long().unsqueeze(1)
     seeds, epochs, records, segments = origins.view(-1, 4, 1, 1).unbind(1)
     lanes = torch.arange(n_rows, device=t.device).unsqueeze(1)
-    purposes = segments << 16 | (philox.Stream.AUGMENTATION + place) << 8 | lanes
+    purposes = segments << 16 | (philox.Stream.AUGMENTATION + index) << 8 | lanes
     counters = torch.broadcast_tensors(position // 4, records, epochs, purposes)
     drawn = philox.reference.normal(philox.reference.words(torch.stack(counters, -1), seeds))
     return drawn.gather(-1, (position % 4).expand(drawn.shape[:-1]).unsqueeze(-1)).squeeze(-1)

@@ -1,4 +1,4 @@
-"""Views of an ECG as if the heart were turned, stretched and measured in part (3KG)."""
+"""Views of an ECG as if the heart were turned, scaled and measured in part (3KG)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class ViewDraws:
     """Draws of `VectorcardiogramView`.
 
     ``matrix`` (12, 8) gives all leads from the independent ones; ``starts`` (12,), where the
-    stretch of zeros starts in each lead, which is ``span`` of ``n_samples`` samples long and
+    interval of zeros starts in each lead, which is ``span`` of ``n_samples`` samples long and
     goes on at the recording's start.
     """
 
@@ -44,9 +44,9 @@ class ViewDraws:
 
 @dataclass(frozen=True)
 class VectorcardiogramView(Augmentation):
-    """A turned and stretched vectorcardiogram, seen in all leads, each zero for a while.
+    """A turned and scaled vectorcardiogram, seen in all leads, each zero for a while.
 
-    The ECG becomes a vectorcardiogram, which is turned about its three axes and stretched along
+    The ECG becomes a vectorcardiogram, which is turned about its three axes and scaled along
     them; the eight independent leads are those of the result (by the pseudoinverse), the
     derived limb leads follow from I and II. See the package's README for the matrices.
 
@@ -145,12 +145,12 @@ def view_matrices(angles: Tensor, scales: Tensor) -> Tensor:
     """
     cosine, sine = angles.deg2rad().cos(), angles.deg2rad().sin()
     rotation = torch.eye(3, dtype=torch.float64)
-    for place, (one, other) in enumerate(((0, 1), (2, 0), (1, 2))):
+    for axis, (one, other) in enumerate(((0, 1), (2, 0), (1, 2))):
         turn = torch.zeros(len(angles), 3, 3, dtype=torch.float64)
         turn[:, 3 - one - other, 3 - one - other] = 1
-        turn[:, one, one] = turn[:, other, other] = cosine[:, place]
-        turn[:, other, one] = sine[:, place]
-        turn[:, one, other] = -sine[:, place]
+        turn[:, one, one] = turn[:, other, other] = cosine[:, axis]
+        turn[:, other, one] = sine[:, axis]
+        turn[:, one, other] = -sine[:, axis]
         rotation = turn @ rotation
     independent = _ECG_OF_VCG @ (scales.unsqueeze(-1) * (rotation @ _VCG_OF_ECG))
     lead_i, lead_ii = independent[:, :1], independent[:, 1:2]
@@ -166,13 +166,13 @@ def view(
     n_samples: Tensor | int,
     t: Tensor,
 ) -> Tensor:
-    """Turn and stretch ECGs, and make a stretch of each lead zero.
+    """Turn and scale ECGs, and make an interval of each lead zero.
 
     Args:
         ecg: ``(..., 12, T)``.
         matrix: ``(..., 12, 8)`` float64.
         starts: broadcasts with ``(..., 12, T)``, as the following do; positions in the recording.
-        span: length of the stretches.
+        span: length of the intervals.
         n_samples: length of the recording.
         t: positions of the samples.
 

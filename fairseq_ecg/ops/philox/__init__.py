@@ -30,7 +30,7 @@ COMMON_LANE = 255
 class Stream(IntEnum):
     """What random numbers are for; the second byte of a counter's last word.
 
-    The augmentation in place ``k`` of a recipe has the stream ``AUGMENTATION + k``.
+    The augmentation at index ``k`` of a recipe has the stream ``AUGMENTATION + k``.
     """
 
     NEGATIVES = 1
@@ -46,7 +46,7 @@ def origin(seed: int, epoch: int, record: int, segment: int = 0) -> Tensor:
         seed: of the run, 64 bits.
         epoch: of training, from 1; 0 where numbers are to be the same in every epoch.
         record: index of the record in its data set, 32 bits.
-        segment: place of the segment in its record, 16 bits.
+        segment: position of the segment in its record, 16 bits.
 
     Returns:
         ``(4,)`` int64: seed, epoch, record, segment. A batch has ``(B, 4)`` of them.
@@ -75,7 +75,7 @@ def random_words(origins: Tensor, stream: int, lanes: Tensor | int, count: int) 
 
     Args:
         origins: ``(B, 4)`` int64 as :func:`origin` makes them.
-        stream: a :class:`Stream`, or ``Stream.AUGMENTATION`` plus a place in the recipe.
+        stream: a :class:`Stream`, or ``Stream.AUGMENTATION`` plus an index in the recipe.
         lanes: ``(K,)`` int64, each from 0 to 255, or one lane.
         count: words of each lane.
 
