@@ -68,3 +68,9 @@ def resolves(name: str) -> bool:
             found = getattr(found, attribute)
         return True
     return False
+
+
+def test_readme_lists_every_package():
+    inside = (ROOT / "README.md").read_text().partition("\n## Inside\n")[2]
+    listed = set(re.findall(r"^    fairseq_ecg/(\w+) ", inside, re.M))
+    assert listed == {path.parent.name for path in (ROOT / "fairseq_ecg").glob("*/__init__.py")}
