@@ -114,7 +114,7 @@ def say_left_out(reason: str) -> None:
 
 
 class BuildWithConfigs(build_py):
-    """Copies ``configs/*.yaml`` into the package, as whoever installs a wheel has no checkout."""
+    """Copies ``configs/*.yaml`` into the package, as users of a wheel have no checkout."""
 
     # Why there is no extension to build. Said here, as this command runs once per build, whereas
     # this file runs for every question that pip asks.

@@ -102,10 +102,10 @@ def _name(signature: str) -> str:
     )
     signature = signature.removeprefix("void ")
     depth = 0
-    for place, character in enumerate(signature):
+    for index, character in enumerate(signature):
         depth += (character == "<") - (character == ">")
         if character == "(" and depth == 0:
-            return signature[:place]
+            return signature[:index]
     return signature
 
 

@@ -142,6 +142,8 @@ class HeadModel(ECGTransformerFinetuningModel):
 
     head_class: ClassVar[type[FinetunedEncoder]]
 
+    get_logits = FinetunedEncoder.get_logits  # of the head, not frames as without one
+
     def __init__(self, cfg: Any, encoder: Encoder):
         self.head_class.__init__(self, encoder, **chosen(self.head_class, cfg))
         adapt(encoder, **chosen(adapt, cfg))

@@ -108,6 +108,23 @@ class FinetunedEncoder(FrameEncoder):
             "saliency": None if saliency is None else saliency.detach(),
         }
 
+    def get_logits(self, net_output: dict, normalize: bool = False, **_) -> torch.Tensor:
+        """Logits ``(B, C)``, or their log softmax over labels in float32."""
+        logits = net_output["out"]
+        return logits.float().log_softmax(dim=-1) if normalize else logits
+
+    def get_targets(self, sample: dict, net_output: dict, **_) -> torch.Tensor | list:
+        """Labels of a batch: ``(B, C)`` float, or the list of a path dataset as it is."""
+        label = sample["label"]
+        return label.float() if torch.is_tensor(label) else label
+
+    def get_normalized_probs(
+        self, net_output: dict, log_probs: bool, sample: dict | None = None
+    ) -> torch.Tensor:
+        """(Log) probability of each label on its own, ``(B, C)`` float32."""
+        logits = self.get_logits(net_output).float()
+        return nn.functional.logsigmoid(logits) if log_probs else logits.sigmoid()
+
     def init_head(self, module: nn.Module) -> None:
         """Draw the weights of a module anew if it is one of the head's that are not as torch's."""
 

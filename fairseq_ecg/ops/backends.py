@@ -1,4 +1,4 @@
-"""Which implementation of an operation runs: the one place where backends are known and chosen.
+"""Which implementation of an operation runs: the one module where backends are known and chosen.
 
 ``reference`` is plain torch and the definition, ``torch`` the fastest way in plain torch where the
 reference is not, ``cpu`` the C++ extension, ``cuda`` its CUDA part and ``triton`` kernels compiled
@@ -100,7 +100,7 @@ def asked_for() -> str | None:
 
 def is_exporting() -> bool:
     """Return whether PyTorch traces or exports (``torch.jit.trace``, ``torch.export``, ONNX)."""
-    # Before PyTorch 2.7 there is no other way to tell exports from compilation.
+    # Before PyTorch 2.7 there is no other way to distinguish exports from compilation.
     of_compiler = getattr(torch.compiler, "is_exporting", torch.onnx.is_in_onnx_export)
     return torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or of_compiler()
 

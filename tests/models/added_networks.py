@@ -1,4 +1,7 @@
-"""A program that adds the encoder and the head of the README, and checks all that follows."""
+"""A program that adds the encoder of the README, and checks all that follows.
+
+It runs in a copy of the package that has the head of CONTRIBUTING.md.
+"""
 
 import re
 import sys

@@ -1,7 +1,5 @@
-"""Every encoder of the table with every head, and what is added to the tables."""
+"""Every encoder of the table with every head; `tests/test_recipes.py` adds to both tables."""
 
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -10,7 +8,6 @@ import torch
 import fairseq_ecg.tasks  # noqa: F401 (registers)
 from fairseq_ecg.modules import ENCODERS, HEADS, FrameEncoder, build_network
 from fairseq_ecg.modules.registry import networks
-from tests.conftest import ROOT
 from tests.models.networks import check_head_on_encoder, check_network, tiny
 
 
@@ -23,16 +20,6 @@ def test_every_encoder_takes_every_head(encoder, head):
 @pytest.mark.parametrize("name", networks())
 def test_every_network_is_trained_loaded_and_exported(name, tmp_path):
     check_network(name, tmp_path)
-
-
-def test_a_row_is_all_that_an_encoder_and_a_head_need(tmp_path):
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.models.added_networks", str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr[-4000:]
 
 
 @pytest.mark.parametrize("name", ENCODERS)

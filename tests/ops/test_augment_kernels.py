@@ -27,6 +27,7 @@ from tests.tolerances import TOLERANCES
 FIVE = tuple(AUGMENTATIONS)
 RECIPES = {
     "none": [],
+    **{name: build_augmentations([name]) for name in AUGMENTATIONS},
     "powerline": [PowerlineNoise()],
     "emg": [EMGNoise()],
     "shift": [BaselineShift(num_segment=3)],

@@ -85,8 +85,8 @@ def _augment_block(
     x = tl.load(ecgs + offsets, mask=present, other=0.0)
 
     n_numbers = n_recordings.to(tl.int64) * n_leads * n_samples
-    for place in tl.static_range(len(RECIPE) // 4):
-        own = parameters + RECIPE[4 * place + 1]
+    for index in tl.static_range(len(RECIPE) // 4):
+        own = parameters + RECIPE[4 * index + 1]
         if tl.load(own) > 0:
             x = _apply(
                 x,
@@ -101,10 +101,10 @@ def _augment_block(
                 is_row,
                 position,
                 first,
-                place,
-                RECIPE[4 * place],
-                RECIPE[4 * place + 2],
-                RECIPE[4 * place + 3],
+                index,
+                RECIPE[4 * index],
+                RECIPE[4 * index + 2],
+                RECIPE[4 * index + 3],
                 HAS_NORMALS,
             )
 
@@ -129,7 +129,7 @@ def _apply(
     is_row,
     position,
     first,
-    place: tl.constexpr,
+    index: tl.constexpr,
     KIND: tl.constexpr,
     COUNT: tl.constexpr,
     ADJUSTS: tl.constexpr,
@@ -147,7 +147,7 @@ def _apply(
         if HAS_NORMALS:
             noise = tl.load(normals + COUNT * n_numbers + offsets, mask=present, other=0.0)
         else:
-            noise = _noise(origin, place, first, x.shape[0], x.shape[1])
+            noise = _noise(origin, index, first, x.shape[0], x.shape[1])
         x = x + noise * gain
     elif KIND == 2:
         x = x + _shifted(items, position, COUNT)[None, :] * gain
@@ -159,11 +159,11 @@ def _apply(
 
 
 @triton.jit
-def _noise(origin, place, first, ROWS: tl.constexpr, SAMPLES: tl.constexpr):
+def _noise(origin, index, first, ROWS: tl.constexpr, SAMPLES: tl.constexpr):
     """Draw normal numbers at positions from ``first``, in the lanes of the rows."""
     nothing = tl.zeros((ROWS, SAMPLES // 4), tl.uint32)
     lane = tl.arange(0, ROWS).to(tl.uint32)[:, None]
-    seed, record, epoch, purpose = sequence(origin, 16 + place, lane)
+    seed, record, epoch, purpose = sequence(origin, 16 + index, lane)
     block = (first // 4 + tl.arange(0, SAMPLES // 4)).to(tl.uint32)[None, :]
     a, b, c, d = tl.philox(
         seed, nothing + block, nothing + record, nothing + epoch, nothing + purpose
@@ -193,7 +193,7 @@ def _sinusoids(items, position, rate, COUNT: tl.constexpr):
 
 @triton.jit
 def _shifted(items, position, COUNT: tl.constexpr):
-    """One within the union of the stretches, zero elsewhere."""
+    """One within the union of the intervals, zero elsewhere."""
     t = position.to(tl.float64)
     is_shifted = t != t
     for k in tl.static_range(COUNT):
@@ -203,7 +203,7 @@ def _shifted(items, position, COUNT: tl.constexpr):
 
 @triton.jit
 def _view(x, items, starts, lead, position, is_row):
-    """Turn and stretch the vectorcardiogram, and make a stretch of each lead zero."""
+    """Turn and scale the vectorcardiogram, and make an interval of each lead zero."""
     total = tl.zeros(x.shape, tl.float32)
     for k in tl.static_range(8):
         independent = k if k < 2 else k + 4

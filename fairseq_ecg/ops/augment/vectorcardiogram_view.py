@@ -1,4 +1,4 @@
-"""Views of an ECG as if the heart were turned, stretched and measured in part (3KG)."""
+"""Views of an ECG as if the heart were turned, scaled and measured in part (3KG)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,9 +44,9 @@ class ViewDraws:
 
 @dataclass(frozen=True)
 class VectorcardiogramView(Augmentation):
-    """A turned and stretched vectorcardiogram, seen in all leads, each zero for a while.
+    """A turned and scaled vectorcardiogram, seen in all leads, each zero for a while.
 
-    The ECG becomes a vectorcardiogram, which is turned about its three axes and stretched along
+    The ECG becomes a vectorcardiogram, which is turned about its three axes and scaled along
     them; the eight independent leads are those of the result (by the pseudoinverse), the
     derived limb leads follow from I and II. See the package's README for the matrices.
 

@@ -1,7 +1,7 @@
 """Sampling of negatives and the logits over them, in plain torch.
 
-The contrastive task of wav2vec 2.0 (https://arxiv.org/abs/2006.11477, equation 3): tell the true
-latent of a masked frame from those of other masked frames.
+The contrastive task of wav2vec 2.0 (https://arxiv.org/abs/2006.11477, equation 3): find the true
+latent of a masked frame among those of other masked frames.
 """
 
 from typing import NamedTuple
