@@ -47,7 +47,7 @@ FUNCTIONS = (
     ("fairseq_ecg.criterions.wav2vec2", "infonce", "contrastive loss"),
     ("fairseq_ecg.criterions.wav2vec2_with_cmsc", "cmsc_loss", "CMSC"),
     ("fairseq_ecg.modules.wav2vec2", "mean_of_nonzero", "CMSC"),
-    ("fairseq_ecg.modules.wav2vec2", "compute_mask_indices", "masks, negatives"),
+    ("fairseq_ecg.modules.masking", "compute_mask_indices", "masks, negatives"),
     ("fairseq_ecg.modules.wav2vec2", "sample_negatives", "masks, negatives"),
 )
 """Functions, where they are looked up, and the component that their time belongs to."""

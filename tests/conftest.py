@@ -14,6 +14,10 @@ import pytest
 # they use them too, and tests run side by side anyway.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# Tests start hundreds of processes, each of which would otherwise compile this package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 ROOT = Path(__file__).resolve().parents[1]
 USER_DIR = f"common.user_dir={ROOT / 'fairseq_ecg'}"
 

@@ -14,7 +14,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from fairseq_ecg.data import limits
+from fairseq_ecg import limits
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import check_millivolts, read_ecg

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from fairseq_ecg.data import limits
+from fairseq_ecg import limits
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import read_ecg
 from fairseq_ecg.formats.location import Location

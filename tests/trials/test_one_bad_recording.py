@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairseq_ecg.data import limits
+from fairseq_ecg import limits
 from fairseq_ecg.data.names import printable
 from fairseq_ecg.ecg.conditioning import Conditioning
 from fairseq_ecg.ecg.leads import LEADS

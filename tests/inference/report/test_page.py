@@ -149,7 +149,9 @@ def test_a_recording_goes_through_the_network_once_for_all_but_its_saliency(
     passes = []
     forward = diagnosis.network.forward
     monkeypatch.setattr(
-        diagnosis.network, "forward", lambda *args: passes.append(len(args[0])) or forward(*args)
+        diagnosis.network,
+        "forward",
+        lambda *args, **options: passes.append(len(args[0])) or forward(*args, **options),
     )
     report(recordings[:1], diagnosis, progress=False)
     assert passes == [1, 2]  # a segment of 7.3 s; with the one that ends with the recording
