@@ -22,6 +22,15 @@ ROOT = Path(__file__).resolve().parents[1]
 USER_DIR = f"common.user_dir={ROOT / 'fairseq_ecg'}"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no process waits for another in the end.
+
+    These are slow tests, then those of whole programs, which lie directly in this folder.
+    """
+    here = Path(__file__).parent
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is None, item.path.parent != here))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Recordings and real ECGs that lie beside the checkout, where they exist."""

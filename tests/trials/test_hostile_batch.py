@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairseq_ecg.cli import main
 from fairseq_ecg import limits
+from fairseq_ecg.cli import main
 from fairseq_ecg.formats import reading
 from fairseq_ecg.inference.results import FACTS
 from tests.prepare.sources.archives import muse_counts, muse_xml
