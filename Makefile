@@ -1,6 +1,6 @@
 # The first target that needs Python makes .venv, from nothing but Python 3.11 or 3.12 and a network.
 PYTHON ?= python3
-# Test processes, one thread each.
+# Test processes, one thread each. One that has finished takes over half of what another has left.
 JOBS ?= 2
 PYTEST_ARGS ?=
 
@@ -17,7 +17,7 @@ help: ## list the targets
 venv: .venv/.package ## make .venv with the pinned dependencies and this package, editable
 
 test: lint ## lint, then run all tests; PYTEST_ARGS="-m 'not slow'" leaves out the slow ones
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 newest: venv ## install the wheel with the newest dependencies, run the demonstration and fast tests
 	PYTHON=$(PYTHON) JOBS=$(JOBS) .ci/newest

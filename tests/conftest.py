@@ -14,8 +14,21 @@ import pytest
 # they use them too, and tests run side by side anyway.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# Tests start hundreds of processes, each of which would otherwise compile this package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 ROOT = Path(__file__).resolve().parents[1]
 USER_DIR = f"common.user_dir={ROOT / 'fairseq_ecg'}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no process waits for another in the end.
+
+    These are slow tests, then those of whole programs, which lie directly in this folder.
+    """
+    here = Path(__file__).parent
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is None, item.path.parent != here))
 
 
 @pytest.fixture(scope="session")

@@ -63,7 +63,7 @@ def test_every_configuration_is_in_the_list():
     assert json.loads(LIST.read_text()).keys() == dict(registered()).keys()
 
 
-@pytest.mark.parametrize(("name", "configuration"), registered())
+@pytest.mark.parametrize(("name", "configuration"), list(registered()))
 def test_options_are_those_of_the_list(name, configuration):
     options = json.loads(json.dumps(options_of(configuration)))  # tuples become lists
     assert options == json.loads(LIST.read_text())[name]

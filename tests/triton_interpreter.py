@@ -17,9 +17,9 @@ def quicken() -> None:
     replace, replaced = interpreter._patch_lang, set()
 
     def replace_once(function):
-        modules = frozenset(
-            name for name, value in function.__globals__.items() if value is tl or value is tl.core
-        )
+        # Not by their names there: triton.language.random calls the core `tl`.
+        used = function.__globals__.values()
+        modules = frozenset(m.__name__ for m in (tl, tl.core) if any(m is value for value in used))
         if modules not in replaced:
             replaced.add(modules)
             replace(function)

@@ -96,7 +96,7 @@ Results infonce_cuda(const Tensor& predictions, const Tensor& targets, const May
   const Tensor fingerprints = at::empty({call.rows, call.frames}, options.dtype(at::kLong));
   const Tensor names = at::empty({call.rows, call.frames}, options.dtype(at::kInt));
   float* const prediction_norms = norms.mutable_data_ptr<float>();
-  const cuda::Workspace workspace{
+  const cuda::InfoNCEWorkspace workspace{
       pairs.mutable_data_ptr<float>(),
       prediction_norms,
       prediction_norms + call.rows * call.frames,

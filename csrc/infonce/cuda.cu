@@ -10,7 +10,7 @@ namespace fairseq_ecg::cuda {
 namespace {
 
 // One block per row.
-__global__ void prepare_row(InfoNCE call, Workspace workspace) {
+__global__ void prepare_row(InfoNCE call, InfoNCEWorkspace workspace) {
   const int lane = threadIdx.x % kWarp;
   const int warp = threadIdx.x / kWarp;
   const int warps = blockDim.x / kWarp;
@@ -46,7 +46,7 @@ __global__ void prepare_row(InfoNCE call, Workspace workspace) {
 }
 
 // One warp per prediction; shared memory holds call.frames counts for each.
-__global__ void weigh_frame(InfoNCE call, Workspace workspace) {
+__global__ void weigh_frame(InfoNCE call, InfoNCEWorkspace workspace) {
   extern __shared__ int shared_counts[];
   const int lane = threadIdx.x % kWarp;
   const int warp = threadIdx.x / kWarp;
@@ -63,7 +63,7 @@ __global__ void weigh_frame(InfoNCE call, Workspace workspace) {
 }
 
 // One warp per prediction, then one per target.
-__global__ void project_frame(InfoNCE call, Workspace workspace) {
+__global__ void project_frame(InfoNCE call, InfoNCEWorkspace workspace) {
   const int lane = threadIdx.x % kWarp;
   int64_t position = index_of_warp();
   const int64_t positions = call.rows * call.frames;
@@ -81,18 +81,18 @@ __global__ void project_frame(InfoNCE call, Workspace workspace) {
 
 }  // namespace
 
-void prepare(const InfoNCE& call, const Workspace& workspace, CUstream_st* stream) {
+void prepare(const InfoNCE& call, const InfoNCEWorkspace& workspace, CUstream_st* stream) {
   prepare_row<<<static_cast<unsigned>(call.rows), 1024, 0, stream>>>(call, workspace);
 }
 
-void weigh(const InfoNCE& call, const Workspace& workspace, CUstream_st* stream) {
+void weigh(const InfoNCE& call, const InfoNCEWorkspace& workspace, CUstream_st* stream) {
   const int64_t fitting = kMostFrames / call.frames;
   const int64_t warps = fitting < 8 ? fitting : 8;
   weigh_frame<<<blocks_for(call.rows * call.frames, warps), static_cast<unsigned>(warps * kWarp),
                 warps * call.frames * sizeof(int), stream>>>(call, workspace);
 }
 
-void project(const InfoNCE& call, const Workspace& workspace, CUstream_st* stream) {
+void project(const InfoNCE& call, const InfoNCEWorkspace& workspace, CUstream_st* stream) {
   constexpr int kWarps = 8;
   project_frame<<<blocks_for(2 * call.rows * call.frames, kWarps), kWarps * kWarp, 0, stream>>>(
       call, workspace);

@@ -48,7 +48,7 @@ namespace cuda {
 
 constexpr int64_t kMostFrames = 12288;  // as many counts as a block's shared memory holds
 
-struct Workspace {
+struct InfoNCEWorkspace {
   float* pairs;             // (rows, frames, frames), see below
   float* prediction_norms;  // (rows, frames)
   float* target_norms;      // (rows, frames)
@@ -57,12 +57,12 @@ struct Workspace {
 };
 
 // Fills all of the workspace but pairs.
-void prepare(const InfoNCE& call, const Workspace& workspace, CUstream_st* stream);
+void prepare(const InfoNCE& call, const InfoNCEWorkspace& workspace, CUstream_st* stream);
 
 // Computes losses and correct from pairs, which come as products of predictions (lines) and targets
 // (columns) and leave as what sums of targets are taken with for grad_predictions, and transposed
 // sums of predictions for grad_targets. The loss of a frame with a negative of another row is NaN.
-void weigh(const InfoNCE& call, const Workspace& workspace, CUstream_st* stream);
+void weigh(const InfoNCE& call, const InfoNCEWorkspace& workspace, CUstream_st* stream);
 
 // Whether a multiprocessor's memory holds all pairs of a row, and vectors of four numbers can be
 // read. Then fused() does everything in one launch, and needs no workspace.
@@ -70,7 +70,7 @@ bool fits(const InfoNCE& call);
 void fused(const InfoNCE& call, CUstream_st* stream);
 
 // Takes from the gradients, which come as those sums, what only changes a frame's length.
-void project(const InfoNCE& call, const Workspace& workspace, CUstream_st* stream);
+void project(const InfoNCE& call, const InfoNCEWorkspace& workspace, CUstream_st* stream);
 
 }  // namespace cuda
 }  // namespace fairseq_ecg

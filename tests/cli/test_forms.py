@@ -183,7 +183,7 @@ def documented():
                 yield str(path.relative_to(ROOT)), first_choices
 
 
-@pytest.mark.parametrize(("document", "command"), documented())
+@pytest.mark.parametrize(("document", "command"), list(documented()))
 def test_documented_commands_are_understood(document, command):
     words = spelled_out(shlex.split(command, comments=True))
     program().parse_args(words, exit_on_error=False, print_error=False)
