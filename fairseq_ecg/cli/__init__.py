@@ -144,10 +144,14 @@ def spelled_out(argv: Sequence[str]) -> list[str]:
 
 def _flush() -> None:
     """Write what was printed, unless its reader is gone, as ``head`` that has seen enough."""
+    if sys.stdout is None:  # closed by the caller
+        return
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError:
+        pass  # Python reports it when it ends
 
 
 def _visible(app: App) -> list[str]:

@@ -151,6 +151,17 @@ def test_help_that_is_read_in_part():
     os.close(write)
 
 
+def test_help_without_standard_output():
+    program = [
+        sys.executable,
+        "-c",
+        "import sys; sys.stdout = None; from fairseq_ecg.cli import main",
+    ]
+    program[-1] += "; main(['predict', '--help'])"
+    run = subprocess.run(program, capture_output=True, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
+
+
 INTERRUPTED = """
 import sys
 from fairseq_ecg.cli import main, predict
