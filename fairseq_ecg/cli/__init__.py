@@ -6,6 +6,7 @@ program of them and imports a command when it is called for.
 """
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -82,9 +83,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CycloptsError as error:
         print(f"{' '.join(['fairseq-ecg', *names])}: {in_one_line(str(error))}", file=sys.stderr)
         raise SystemExit(EXIT_USER_ERROR) from None
-    except _user_errors() as error:
+    except Exception as error:
+        if not isinstance(error, _user_errors()):
+            raise
         print(f"fairseq-ecg: {in_one_line(str(error))}", file=sys.stderr)
         return EXIT_USER_ERROR
+    finally:
+        _flush()
     if status is None:
         raise SystemExit(0)
     return status
@@ -135,6 +140,18 @@ def spelled_out(argv: Sequence[str]) -> list[str]:
             if words[position + 1 : position + 2] == [] or words[position + 1].startswith("-"):
                 words[position] = f"{option}={value}"
     return words
+
+
+def _flush() -> None:
+    """Write what was printed, unless its reader is gone, as ``head`` that has seen enough."""
+    if sys.stdout is None:  # closed by the caller
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError:
+        pass  # Python reports it when it ends
 
 
 def _visible(app: App) -> list[str]:

@@ -1,5 +1,6 @@
 """How ``--help`` is written: plain text, as wide as the terminal."""
 
+import contextlib
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -63,4 +64,5 @@ def _plain(text: Any) -> str:
 
 
 def _write(console: Any, text: str) -> None:
-    console.print(text, end="\n\n", highlight=False, markup=False, soft_wrap=True)
+    with contextlib.suppress(BrokenPipeError):  # a reader such as head has seen enough
+        console.file.write(f"{text}\n\n")

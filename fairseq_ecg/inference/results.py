@@ -7,7 +7,7 @@ takes columns alone.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -118,14 +118,15 @@ def _frame(
     """Make a DataFrame whose index is the first columns, of columns and of ``(N, C)`` values."""
     import pandas as pd
 
-    frame = pd.DataFrame(columns).set_index(list(columns)[:n_keys])
+    empty = not len(next(iter(columns.values())))
+    frame = pd.DataFrame(columns, dtype=object if empty else None).set_index(list(columns)[:n_keys])
     if values is None:
         return frame
     of_values = pd.DataFrame(values, frame.index, list(names))
     return pd.concat([frame, of_values], axis=1) if len(frame.columns) else of_values
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Results:
     """What every use of a network returns.
 
@@ -134,6 +135,12 @@ class Results:
     """
 
     run: Run
+    shown: ClassVar[tuple[str, ...]] = ("recordings", "segments", "errors")
+    """Names of what ``repr`` shows."""
+
+    def __repr__(self) -> str:
+        tables = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.shown)
+        return f"{type(self).__name__}({tables})"
 
     @property
     def errors(self) -> Mapping[str | int, str]:
@@ -158,12 +165,13 @@ class Results:
         return _frame(self.run.segments(), 2)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _OfSegments(Results):
     """Values of segments and of recordings."""
 
     of_segments: np.ndarray
     of_recordings: np.ndarray
+    shown = *Results.shown, "table"
 
     @property
     def names(self) -> Sequence:
@@ -193,7 +201,7 @@ class _OfSegments(Results):
         }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prediction(_OfSegments):
     """Probabilities of labels: ``table`` of recordings, ``segments`` of segments.
 
@@ -205,6 +213,7 @@ class Prediction(_OfSegments):
     """
 
     labels: tuple[str, ...]
+    shown = *_OfSegments.shown, "labels"
 
     @property
     def names(self) -> Sequence[str]:
@@ -212,7 +221,7 @@ class Prediction(_OfSegments):
         return self.labels
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Embeddings(_OfSegments):
     """Pooled encoder outputs; ``np.asarray`` of it is those of the recordings, ``(R, D)``.
 
@@ -228,7 +237,7 @@ class Embeddings(_OfSegments):
         return self.table.to_numpy(dtype=dtype)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Saliency(Results):
     """How much every moment of a recording counts for the network.
 
@@ -242,6 +251,7 @@ class Saliency(Results):
     of_frames: np.ndarray
     stride: float
     width: float
+    shown = *Results.shown, "frames"
 
     @cached_property
     def frames(self) -> "pd.DataFrame":

@@ -1,5 +1,6 @@
 """Forms in which arguments may be given, and what is said of wrong ones."""
 
+import os
 import re
 import resource
 import shlex
@@ -138,6 +139,46 @@ def test_statuses_of_the_module():
     for words, status in ((["--help"], 0), (["predict"], 2), (["store", "info", "none"], 2)):
         command = [sys.executable, "-m", "fairseq_ecg.cli", *words]
         assert subprocess.run(command, capture_output=True, check=False).returncode == status
+
+
+def test_help_that_is_read_in_part():
+    read, write = os.pipe()
+    os.close(read)
+    for command in ([], ["predict"]):
+        program = [sys.executable, "-m", "fairseq_ecg.cli", *command, "--help"]
+        run = subprocess.run(program, stdout=write, stderr=subprocess.PIPE, check=False)
+        assert (run.returncode, run.stderr) == (0, b"")
+    os.close(write)
+
+
+def test_help_without_standard_output():
+    program = [
+        sys.executable,
+        "-c",
+        "import sys; sys.stdout = None; from fairseq_ecg.cli import main",
+    ]
+    program[-1] += "; main(['predict', '--help'])"
+    run = subprocess.run(program, capture_output=True, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
+
+
+INTERRUPTED = """
+import sys
+from fairseq_ecg.cli import main, predict
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+predict.predict.__code__ = interrupted.__code__
+try:
+    main(["predict", "n", "a", "--out", "p.csv"])
+except KeyboardInterrupt:
+    print("torch" in sys.modules)
+"""
+
+
+def test_an_interruption_is_passed_on_at_once():
+    program = [sys.executable, "-c", INTERRUPTED]
+    run = subprocess.run(program, capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"
 
 
 COMPLETE = """

@@ -203,6 +203,20 @@ def test_recordings_that_cannot_be_used_are_skipped_if_asked(diagnosis, code_15_
     assert nothing.segments.shape == (0, 10)
 
 
+def test_results_are_shown_as_tables(diagnosis, code_15_ecgs):
+    for use, table in (("predict", "table"), ("embed", "table"), ("saliency", "frames")):
+        result = getattr(diagnosis, use)(code_15_ecgs[0], 400)
+        for name in ("recordings", "segments", "errors", table):
+            assert f"{name}={getattr(result, name)!r}" in repr(result)
+        assert "run=" not in repr(result)
+
+
+def test_tables_of_no_recordings_are_of_objects(diagnosis):
+    result = diagnosis.predict(np.full((12, 5000), np.nan), 500, on_error="skip")
+    assert {str(kind) for kind in result.recordings.dtypes} == {"object"}
+    assert [str(result.segments[name].dtype) for name in ("start", "end")] == ["object"] * 2
+
+
 def test_short_recordings_are_padded_if_asked(diagnosis, code_15_ecgs):
     ecg = ECG("short", code_15_ecgs[0][:, :1200], LEADS, 400.0)
     prediction = diagnosis.predict(ecg, short="pad")
