@@ -11,6 +11,8 @@ Without that import, ``trust_remote_code=True`` does the same by a file in the f
 prepared ones: ``model.config.preprocessing`` says how, :class:`fairseq_ecg.ECGModel` does it.
 """
 
+from typing import TypeVar
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -33,6 +35,8 @@ from fairseq_ecg.modules.registry import build_network, with_head
 from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
 
 hide_broken_torchaudio()
+
+Output = TypeVar("Output", bound=ModelOutput)
 
 
 class ECGFMConfig(PreTrainedConfig):
@@ -72,6 +76,7 @@ class _ECGFM(PreTrainedModel):
     config_class = ECGFMConfig
     main_input_name = "input_values"
     base_model_prefix = ""
+    network: FrameEncoder
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **options):
@@ -108,22 +113,22 @@ class _ECGFM(PreTrainedModel):
         """
         padding_mask = None if attention_mask is None else attention_mask == 0
         keeps = _or(output_hidden_states, self.config.output_hidden_states)
-        states = [] if keeps else None
+        states: list[torch.Tensor] | None = [] if keeps else None
         out = self.network(
             input_values,
             padding_mask,
             saliency=_or(output_attentions, self.config.output_attentions),
             hidden_states=states,
         )
-        if states is not None:
-            states = tuple(zero_padding(x, out["padding_mask"]) for x in states)
-        saliency = out["saliency"]
+        mask, saliency = out["padding_mask"], out["saliency"]
         return out, {
-            "hidden_states": states,
+            "hidden_states": None
+            if states is None
+            else tuple(zero_padding(x, mask) for x in states),
             "attentions": None if saliency is None else tuple(saliency.unbind(dim=1)),
         }
 
-    def _returned(self, output: ModelOutput, return_dict: bool | None) -> ModelOutput | tuple:
+    def _returned(self, output: Output, return_dict: bool | None) -> Output | tuple:
         """Return an output by name, or as a tuple."""
         return output if _or(return_dict, self.config.return_dict) else output.to_tuple()
 
@@ -135,7 +140,7 @@ class ECGFMModel(_ECGFM):
         config: its configuration.
     """
 
-    _keys_to_ignore_on_load_unexpected = (r"network\.(?!encoder\.)",)
+    _keys_to_ignore_on_load_unexpected = [r"network\.(?!encoder\.)"]  # noqa: RUF012
 
     def __init__(self, config: ECGFMConfig):
         super().__init__(config)
@@ -192,7 +197,9 @@ class ECGFMForSequenceClassification(_ECGFM):
         if isinstance(name, str) and name in ENCODERS:
             name = with_head(name, "classifier")
         config.network = config.network | {"_name": name, "num_labels": config.num_labels}
-        self.network = _built(config)
+        network = _built(config)
+        assert isinstance(network, FinetunedEncoder)
+        self.network = network
         self.post_init()
 
     def forward(
@@ -233,11 +240,11 @@ class ECGFMForSequenceClassification(_ECGFM):
         return self._returned(output, return_dict)
 
 
-def _or(given: bool | None, configured: bool) -> bool:
+def _or(given: bool | None, configured: bool | None) -> bool | None:
     return configured if given is None else given
 
 
-def _built(config: ECGFMConfig) -> nn.Module:
+def _built(config: ECGFMConfig) -> Encoder | FinetunedEncoder:
     """Build the network of a configuration, whatever a file says in it."""
     where = config.name_or_path or "config.json"
     check_sizes(config.network, where)

@@ -152,7 +152,7 @@ class _Aliases(MetaPathFinder, Loader):
         spec.has_location = True
         return spec
 
-    def exec_module(self, module: ModuleType) -> None:
+    def exec_module(self, module: Any) -> None:
         name = module.__name__.partition(".")[2]
         if not name:
             module.__version__ = VERSION
