@@ -287,7 +287,8 @@ def test_a_report_is_the_sum_of_its_statements(labeler, data):
     pool = [item.text for statements in SETS.values() for item in statements]
     texts = data.draw(st.lists(st.sampled_from(pool), min_size=1, max_size=5))
     report = labeler._clean("; ".join(texts))
-    piecewise, whole = labeler._reader.read(report), labeler._reader.read_whole(report)
+    reader = labeler._reader
+    piecewise, whole = reader.read(report), reader._search(reader._cut(report))
     assert (piecewise.text, piecewise.patterns) == (whole.text, whole.patterns)
 
 

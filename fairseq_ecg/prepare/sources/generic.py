@@ -17,7 +17,7 @@ from fairseq_ecg.data.width import check_width
 from fairseq_ecg.ecg import blocks
 from fairseq_ecg.ecg.recording import DOUBTS
 from fairseq_ecg.errors import DataError, as_data_error
-from fairseq_ecg.formats import ECG
+from fairseq_ecg.formats import ECG, FORMAT_OF_SUFFIX, ecg_from_array, read_ecg
 from fairseq_ecg.prepare.sources.archive import (
     add_faults,
     files_below,
@@ -168,8 +168,6 @@ class Generic(Source):
 
     def _files(self) -> pd.DataFrame:
         """Table of the files below the folder; a WFDB record is its header."""
-        from fairseq_ecg.formats import FORMAT_OF_SUFFIX
-
         wanted = self.given["format"]
         if self.pattern is not None:
             found = glob(self.pattern, root_dir=self.raw_root, recursive=True)
@@ -258,8 +256,6 @@ class Generic(Source):
 
     def read(self, record: Mapping[str, Any]) -> ECG:
         """Read a file, or a row of the array."""
-        from fairseq_ecg.formats import ecg_from_array, read_ecg
-
         refuse_faulty(record)
         given = {key: record.get(FILE + key) for key in READING}
         given = {key: value for key, value in given.items() if not pd.isna(value) and value != ""}
@@ -307,8 +303,6 @@ class Generic(Source):
 
 def _in_one_word(path: str, root: Path) -> str:
     """Return a path below the folder without extension, in one word."""
-    from fairseq_ecg.formats import FORMAT_OF_SUFFIX
-
     if Path(path).is_relative_to(root):
         path = str(Path(path).relative_to(root))
     stem, suffix = os.path.splitext(path)
