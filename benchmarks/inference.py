@@ -111,25 +111,25 @@ def main() -> None:
         for batch in arguments.batch:
             paths = write_recordings(Path(name), batch)
             works = {
-                form.__name__: functools.partial(form, model, paths, batch)
-                for form in (upstream, quick_start, this)
+                variant.__name__: functools.partial(variant, model, paths, batch)
+                for variant in (upstream, quick_start, this)
             }
             expected = works["upstream"]()
-            for form, work in works.items():
+            for variant, work in works.items():
                 error = np.abs(work() - expected).max()
                 if not error <= TOLERANCES[model.dtype]:
-                    raise common.WrongResultError(f"{form}: probabilities differ by {error:.1e}")
+                    raise common.WrongResultError(f"{variant}: probabilities differ by {error:.1e}")
             times = common.interleave(works, device, arguments.budget, runs=(3, 30))
-            for form in works:
+            for variant in works:
                 rows.append(
-                    {"form": form, "batch": batch, "dtype": arguments.dtype}
-                    | times[form].columns()
-                    | {"recordings_per_s": batch / times[form].median}
-                    | {"speedup": times["upstream"].median / times[form].median}
+                    {"variant": variant, "batch": batch, "dtype": arguments.dtype}
+                    | times[variant].columns()
+                    | {"recordings_per_s": batch / times[variant].median}
+                    | {"speedup": times["upstream"].median / times[variant].median}
                     | common.machine(device)
                 )
     common.show(
-        rows, ["form", "batch", "dtype", "median_ms", "runs", "recordings_per_s", "speedup"]
+        rows, ["variant", "batch", "dtype", "median_ms", "runs", "recordings_per_s", "speedup"]
     )
     common.write_csv(rows, common.RESULTS / f"{common.slug(device)}_inference.csv")
 

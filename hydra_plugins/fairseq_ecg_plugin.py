@@ -187,8 +187,8 @@ def _after_user_dir(add_defaults):
 
         user_dir = cfg.common.user_dir
         if user_dir is not None and HydraConfig.initialized():
-            # Hydra has changed to the directory of the run, and whoever installed this package
-            # knows its folder by name only.
+            # Hydra has changed to the directory of the run, and users of an installed package know
+            # its folder by name only.
             for base in (get_original_cwd(), ROOT):
                 if Path(base, user_dir).is_dir():
                     cfg.common.user_dir = str(Path(base, user_dir))
@@ -228,7 +228,7 @@ def check_registered(cfg: DictConfig) -> None:
 
 
 def _translate(cfg: DictConfig) -> None:
-    """Bring what commands say into the form of fairseq_signals; refuse what only forks know."""
+    """Translate options of commands to those of fairseq_signals; refuse those of its forks."""
     from fairseq_ecg.compat.other_keys import check_keys
     from fairseq_ecg.ecg.leads import leads_as_text
 
@@ -241,7 +241,7 @@ def _translate(cfg: DictConfig) -> None:
 def _launching_here(call_main):
     @functools.wraps(call_main)
     def launch(cfg: DictConfig, main, **kwargs) -> None:
-        # Another job of a sweep shall find the environment as this one did.
+        # The next job of a sweep must find the environment as this one did.
         environment = dict(os.environ)
         if cfg.common.get("wandb_entity"):
             os.environ.setdefault("WANDB_ENTITY", cfg.common.wandb_entity)

@@ -93,7 +93,7 @@ class Launcher:
     ) -> Run:
         self.runs += 1
         log = self.log_folder / f"{self.runs}.log"
-        # argparse takes overrides in one stretch only.
+        # argparse takes overrides only if they follow each other.
         ordered = sorted(arguments, key=lambda argument: not argument.startswith("--"))
         request = {"arguments": ordered, "cwd": str(cwd), "log": str(log), "kill": kill}
         request |= {"program": program, "processes": processes}
@@ -104,7 +104,7 @@ class Launcher:
 
 
 def torchrun_environment(processes: int) -> dict[str, str]:
-    """By what torchrun tells processes of each other, but for the rank."""
+    """Variables by which processes of torchrun find each other, but for the rank."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Registration under names that stock fairseq has taken."""
+"""Registration with fairseq, also under names that stock fairseq has taken."""
 
 from collections.abc import Callable
 from typing import Any

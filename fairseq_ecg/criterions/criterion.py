@@ -96,15 +96,15 @@ class ECGCriterion(FairseqCriterion):
         with torch.autocast(sample["net_input"]["source"].device.type, enabled=False):
             terms, sample_size, log = self.compute(model, sample, net_output, logits)
             loss = fold(add, terms)
-        parts = {f"loss_{i}": term for i, term in enumerate(terms)} if len(terms) > 1 else {}
-        log = {"loss": loss, "sample_size": sample_size, **parts, **log}
+        by_key = {f"loss_{i}": term for i, term in enumerate(terms)} if len(terms) > 1 else {}
+        log = {"loss": loss, "sample_size": sample_size, **by_key, **log}
         if torch.is_tensor(sample_size) or self._may_wait(loss.device):
             log = _as_numbers(log)
             if not math.isfinite(log["loss"]):
                 return self._leave_out(sample, loss, _nonfinite(log))
         else:
             log = {key: _detached(value) for key, value in log.items()}
-            self._unchecked.append((sample, {key: log[key] for key in ("loss", *parts)}))
+            self._unchecked.append((sample, {key: log[key] for key in ("loss", *by_key)}))
         log["nsignals"] = sample["id"].numel()
         if self.skips_nonfinite:
             log["skipped"] = 0
@@ -122,11 +122,11 @@ class ECGCriterion(FairseqCriterion):
         unchecked, self._unchecked = self._unchecked, []
         if not unchecked:
             return
-        losses = [parts["loss"].to(gradient_norm) for _, parts in unchecked]
+        losses = [terms["loss"].to(gradient_norm) for _, terms in unchecked]
         if torch.stack([gradient_norm, *losses]).isfinite().all():
             return
-        for sample, parts in unchecked:
-            values = _nonfinite(_as_numbers(parts))
+        for sample, terms in unchecked:
+            values = _nonfinite(_as_numbers(terms))
             if "loss" in values:
                 raise self._error(sample, values)
 

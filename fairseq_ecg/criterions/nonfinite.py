@@ -11,7 +11,7 @@ class NonFiniteLossError(RuntimeError):
 
     Attributes:
         criterion: Class name of the criterion.
-        parts: The terms of the loss that are not finite, by their logging key.
+        terms: The loss and those of its terms that are not finite, by their logging key.
         ids: Data set indices of the records concerned.
         split: Split of the data set, if the batch says it.
     """
@@ -19,27 +19,27 @@ class NonFiniteLossError(RuntimeError):
     def __init__(
         self,
         criterion: str,
-        parts: dict[str, float],
+        terms: dict[str, float],
         ids: list[int],
         names: list[str] | None = None,
         split: str | None = None,
     ):
         self.criterion = criterion
-        self.parts = parts
+        self.terms = terms
         self.ids = ids
         self.split = split
         records = ", ".join(names) if names else f"with data set indices {ids}"
         super().__init__(
-            f"{criterion}: the loss is not finite ({_listed(parts)}) on the recordings {records}. "
+            f"{criterion}: the loss is not finite ({_listed(terms)}) on the recordings {records}. "
             "Look for NaN or infinite samples and labels in them, or lower the learning rate; "
             "criterion.nonfinite_loss=skip leaves such batches out."
         )
 
 
-def skip_message(criterion: str, parts: dict[str, float], ids: list[int]) -> str:
+def skip_message(criterion: str, terms: dict[str, float], ids: list[int]) -> str:
     """Word the warning about a batch that is left out."""
     return (
-        f"{criterion}: skipped a batch, its loss is not finite ({_listed(parts)}); "
+        f"{criterion}: skipped a batch, its loss is not finite ({_listed(terms)}); "
         f"data set indices {ids}"
     )
 
@@ -104,5 +104,5 @@ def _leaves(loss: Tensor) -> list[Tensor]:
     return found
 
 
-def _listed(parts: dict[str, float]) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in parts.items())
+def _listed(terms: dict[str, float]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in terms.items())

@@ -161,7 +161,7 @@ def _columns(
         else:
             kept.append((name.encode(), n_samples, number, segments))
     dropped = [(n_short, f"shorter than {min_samples} samples"), (n_single, "of a single segment")]
-    report(path, len(kept), dropped)
+    log_size(path, len(kept), dropped)
     names, sizes, numbers, pairs = zip(*kept, strict=True)
     return np.array(names), np.array(sizes, np.int64), np.array(numbers, np.int64), np.array(pairs)
 
@@ -233,7 +233,7 @@ def _paired_segments(path: str, number: int, text: str) -> bytes:
     return ",".join(map(str, segments[:n_paired])).encode()
 
 
-def report(path: str, n_kept: int, dropped: list[tuple[int, str]]) -> None:
+def log_size(path: str, n_kept: int, dropped: list[tuple[int, str]]) -> None:
     """Log how many recordings a split has.
 
     Args:

@@ -46,7 +46,7 @@ def random_states(
         stream: what is drawn.
 
     Returns:
-        In each place what `random_state` returns.
+        At each position what `random_state` returns.
     """
     keys = np.empty((len(indices), 5), np.int64)
     keys[:, 0], keys[:, 1], keys[:, 4] = seed, epoch, stream

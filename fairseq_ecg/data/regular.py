@@ -1,4 +1,4 @@
-"""What is opened without waiting."""
+"""Refusing folders, pipes and devices where a file is to be read."""
 
 import os
 import stat

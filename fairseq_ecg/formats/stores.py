@@ -133,11 +133,11 @@ class MemmapBatchWriter(MemmapReader):
 
     Attributes:
         n: rows written so far.
-        total_n: rows there is room for.
+        total_n: rows that the file has space for.
 
     Raises:
         ValueError: as :class:`MemmapReader`.
-        OSError: there is no room for the file.
+        OSError: there is no space for the file.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class MemmapBatchWriter(MemmapReader):
 
     def _open(self) -> np.memmap:
         n_bytes = _bytes_of(self.shape, np.dtype(self.dtype)) + self.memmap_kwargs.get("offset", 0)
-        # Without its room on the disk, writing to the map would end the process.
+        # Without allocated space on the disk, writing to the map would end the process.
         reserve(Path(os.path.realpath(self.file)), max(n_bytes, 1))
         return np.memmap(
             self.file, mode="r+", shape=self.shape, dtype=self.dtype, **self.memmap_kwargs
@@ -188,7 +188,7 @@ class MemmapBatchWriter(MemmapReader):
             batch: ``(B, ...)``, an array or a tensor on the CPU, after ``transform``.
 
         Raises:
-            ValueError: there is no room for it, or the writer is closed.
+            ValueError: there is no space for it, or the writer is closed.
         """
         self.is_closed(raise_err=True)
         rows = np.asarray(batch if self.transform is None else self.transform(batch))
@@ -274,7 +274,7 @@ class RowStore:
         """Make the unfinished file, all zero; one process does, before any writes.
 
         Raises:
-            OSError: there is no room for it.
+            OSError: there is no space for it.
         """
         self.file.parent.mkdir(parents=True, exist_ok=True)
         reserve(self.unfinished, len(self._npy_header) + self.shape[0] * self._row_bytes)

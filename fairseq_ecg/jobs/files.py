@@ -14,7 +14,7 @@ _PREFIX = ".unfinished-"
 
 _ZEROS = bytes(2**20)
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
                 os.fsync(file.fileno())
         os.replace(unfinished, path)
     except OSError as error:
-        if error.filename is None and error.errno in _NO_ROOM:
+        if error.filename is None and error.errno in _NO_SPACE:
             error.filename = str(path)
         raise
     finally:
@@ -69,9 +69,9 @@ def write_file(path: Path, content: str | bytes, *, durable: bool = False) -> No
 
 
 def reserve(path: Path, n_bytes: int) -> None:
-    """Make a file of zeros whose room on the disk is taken, in place of what is there.
+    """Make a file of zeros whose space on the disk is allocated, in place of what is there.
 
-    What is written to it later cannot fail for want of room: in a memory map that would end the
+    What is written to it later cannot fail for want of space: in a memory map that would end the
     process, and not as an error.
 
     Args:
@@ -79,7 +79,7 @@ def reserve(path: Path, n_bytes: int) -> None:
         n_bytes: its size.
 
     Raises:
-        OSError: there is no room; names ``path``, and nothing is there.
+        OSError: there is no space; names ``path``, and nothing is there.
     """
     path.unlink(missing_ok=True)
     try:

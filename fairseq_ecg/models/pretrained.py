@@ -1,4 +1,4 @@
-"""Taking a pre-trained encoder out of a checkpoint."""
+"""The encoder of a fine-tuned model: out of a checkpoint, or with new weights."""
 
 import logging
 import os

@@ -8,11 +8,11 @@ from fairseq_ecg.ops.quantize import Quantized, quantize
 
 
 class GumbelVectorQuantizer(nn.Module):
-    """Quantize frames with one code word out of each of several codebooks.
+    """Quantize frames with one codeword out of each of several codebooks.
 
     Args:
         dim: E, channels of the input.
-        num_vars: V, code words in a group.
+        num_vars: V, codewords in a group.
         temperature: start, end and decay per update of the Gumbel softmax's temperature.
         groups: G, codebooks.
         vq_dim: channels of the output; each group gives ``vq_dim / groups`` of them.
@@ -56,7 +56,7 @@ class GumbelVectorQuantizer(nn.Module):
 
     @property
     def codebook(self) -> torch.Tensor:
-        """``(G, V, vq_dim / G)`` code words."""
+        """``(G, V, vq_dim / G)`` codewords."""
         return self.vars.view(self.groups, self.num_vars, -1)
 
     def forward(self, x: torch.Tensor) -> Quantized:
@@ -69,11 +69,11 @@ class GumbelVectorQuantizer(nn.Module):
     def sample_codes(
         self, frames: int, number: int, words: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Draw code words uniformly, as negatives.
+        """Draw codewords uniformly, as negatives.
 
         Args:
             frames: N, frames to draw for.
-            number: code words per frame.
+            number: codewords per frame.
             words: ``(N * number,)`` int64, random numbers of 32 bits to draw by; None: torch's.
 
         Returns:

@@ -90,7 +90,7 @@ def only(backend: str) -> Iterator[None]:
 def asked_for() -> str | None:
     """Backend that :func:`only`, else the environment, else :func:`ask_for` names for all.
 
-    While a network is traced or exported it is ``reference``: what is made of it shall run where
+    While a network is traced or exported it is ``reference``: what is made of it has to run where
     none of the others is.
     """
     if _only is None and is_exporting():

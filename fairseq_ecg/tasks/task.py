@@ -345,7 +345,7 @@ class ECGTask(FairseqTask):
         except NonFiniteLossError as error:
             names = self.datasets[error.split].recordings.names(error.ids)
             raise NonFiniteLossError(
-                error.criterion, error.parts, error.ids, names, error.split
+                error.criterion, error.terms, error.ids, names, error.split
             ) from error
 
     @cached_property

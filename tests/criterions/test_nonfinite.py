@@ -46,14 +46,14 @@ def test_error_names_criterion_terms_and_records(build):
         build(NAME).train()(Classifier(), batch(broken_row=2))
     error = raised.value
     assert error.criterion == "BinaryCrossEntropyWithLogitsCriterion"
-    assert list(error.parts) == ["loss"]
-    assert math.isnan(error.parts["loss"])
+    assert list(error.terms) == ["loss"]
+    assert math.isnan(error.terms["loss"])
     assert error.ids == [7]
     assert "loss = nan" in str(error)
     assert "[7]" in str(error)
     assert not isinstance(error, FloatingPointError)
 
-    named = NonFiniteLossError(error.criterion, error.parts, error.ids, ["a/JS00007.mat"])
+    named = NonFiniteLossError(error.criterion, error.terms, error.ids, ["a/JS00007.mat"])
     assert "a/JS00007.mat" in str(named)
 
 

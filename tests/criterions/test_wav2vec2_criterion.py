@@ -247,7 +247,7 @@ def test_batch_without_positive_pair(recording, build, caplog):
     sample["patient_id"] = torch.arange(8)
     with pytest.raises(NonFiniteLossError, match="loss_3 = nan") as error:
         build("wav2vec2_with_cmsc", **OPTIONS)(model, sample)
-    assert set(error.value.parts) == {"loss", "loss_3"}
+    assert set(error.value.terms) == {"loss", "loss_3"}
     assert error.value.ids == [0, 1, 2, 3]
 
     criterion = build("wav2vec2_with_cmsc", nonfinite_loss="skip", **OPTIONS).train()

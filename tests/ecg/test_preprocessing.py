@@ -81,9 +81,9 @@ def test_samples_without_value_are_refused_or_interpolated():
     with pytest.raises(DataError, match="of 3000 samples, NaN or infinite are 3 in V2"):
         segments(broken)
     line = np.linspace(signal[7, 99], signal[7, 103], 5)[1:-1]
-    mended = signal.copy()
-    mended[7, 100:103] = line
-    expected = segments(replace(ecg, signal=mended))
+    filled = signal.copy()
+    filled[7, 100:103] = line
+    expected = segments(replace(ecg, signal=filled))
     np.testing.assert_allclose(segments(broken, nan_policy="interpolate"), expected, atol=1e-6)
     assert np.isnan(signal[7, 100])
 

@@ -274,7 +274,7 @@ def full(*_):
     ],
 )
 def test_a_full_disk_is_an_error_before_anything_is_written(write, tmp_path, monkeypatch):
-    """A map without room behind it would end the process."""
+    """A map without space behind it would end the process."""
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OSError, match=r"No space left on device: .*x\.npy"):
         write(tmp_path / "x.npy")

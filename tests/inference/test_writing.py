@@ -112,7 +112,7 @@ for form in ("csv", "parquet", "npy"):
 
 
 def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
-    """In a process of its own, which a map without room behind it would end."""
+    """In a process of its own, which a map without space behind it would end."""
     program = [sys.executable, "-c", ON_A_DISK_OF_ITS_OWN, tmp_path]
     found = subprocess.run(program, capture_output=True, text=True, check=False)
     if found.returncode == 77:

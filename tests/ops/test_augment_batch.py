@@ -217,8 +217,8 @@ def test_vectorcardiogram_view():
     is_zero = (view == 0).numpy()
     assert (is_zero.sum(axis=2) == 249).all()
     for row, lead in ((0, 0), (1, 5), (2, 11)):
-        stretch = (int(starts[row, lead]) + np.arange(249)) % 999
-        assert is_zero[row, lead, stretch].all()
+        interval = (int(starts[row, lead]) + np.arange(249)) % 999
+        assert is_zero[row, lead, interval].all()
 
 
 @pytest.mark.parametrize(

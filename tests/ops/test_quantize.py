@@ -14,7 +14,7 @@ def inputs():
     return logits, codebook
 
 
-def test_evaluation_takes_the_best_code_word_of_each_group():
+def test_evaluation_takes_the_best_codeword_of_each_group():
     logits, codebook = inputs()
     codes = quantize(logits, codebook, 2.0, training=False).codes
     best = logits.argmax(-1)

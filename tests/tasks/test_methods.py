@@ -43,7 +43,7 @@ def test_the_criterion_chooses_the_view(criterion, view):
 
 
 @pytest.mark.parametrize("criterion", ["simclr", "3kg"])
-def test_methods_to_come_are_refused(criterion):
+def test_methods_that_are_not_there_are_refused(criterion):
     with pytest.raises(ValueError, match="is not available yet"):
         method_of(SimpleNamespace(criterion_name=criterion))
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from fairseq_ecg.data.manifest import report
+from fairseq_ecg.data.manifest import log_size
 from fairseq_ecg.data.recording import Recording
 from fairseq_ecg.data.sources.source import SegmentBatch, Source, Variables
 from fairseq_ecg.data.store.layout import MISSING
@@ -45,7 +45,8 @@ class StoreSource(Source):
         rows, sizes = self._pairs() if grouped else self._singles()
         kept = sizes >= (min_samples or 0)
         n_short = int(np.count_nonzero(~kept))
-        report(self.path, len(kept) - n_short, [(n_short, f"shorter than {min_samples} samples")])
+        dropped = [(n_short, f"shorter than {min_samples} samples")]
+        log_size(self.path, len(kept) - n_short, dropped)
         self.rows, self.sizes = rows[kept], sizes[kept]
 
     def _singles(self) -> tuple[np.ndarray, np.ndarray]:

@@ -165,15 +165,15 @@ def faults_of_index(table: pa.Table, description: Description, where: str) -> It
     n_shards = len(description.shards)
     is_in_a_shard = (row["shard"] >= 0) & (row["shard"] < n_shards)
     sizes = np.array([shard.n_values for shard in description.shards], np.int64)
-    room = np.full(len(table), -1)
-    room[is_in_a_shard] = sizes[row["shard"][is_in_a_shard]]
+    n_stored = np.full(len(table), -1)
+    n_stored[is_in_a_shard] = sizes[row["shard"][is_in_a_shard]]
     n_values = row["n_leads"].astype(np.int64) * row["n_samples"]
     has_shape = (row["n_leads"] > 0) & (row["n_samples"] > 0)
-    has_place = (row["offset"] >= 0) & (row["offset"] <= room - n_values)
+    is_within = (row["offset"] >= 0) & (row["offset"] <= n_stored - n_values)
     wrong = {
         f"is in no shard of the {n_shards} there are": ~is_in_a_shard,
         "has no leads or no samples": ~has_shape,
-        "is not within its shard": is_in_a_shard & has_shape & ~has_place,
+        "is not within its shard": is_in_a_shard & has_shape & ~is_within,
         "has no place in its split": np.minimum(row["item"], row["pair"]) < -1,
         "is in a pair that is not of two": _are_not_two(table, row["pair"], row["position"]),
     }

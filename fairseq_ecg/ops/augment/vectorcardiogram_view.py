@@ -166,7 +166,7 @@ def view(
     n_samples: Tensor | int,
     t: Tensor,
 ) -> Tensor:
-    """Turn and stretch ECGs, and make an interval of each lead zero.
+    """Rotate and scale ECGs, and make an interval of each lead zero.
 
     Args:
         ecg: ``(..., 12, T)``.

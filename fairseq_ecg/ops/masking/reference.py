@@ -195,10 +195,10 @@ def _place_apart(valid: int, lengths: list[int], min_space: int, rng: RandomSour
     gaps = [(0, valid)]
     masked: list[np.ndarray] = [np.zeros(0, dtype=np.int64)]
     for length in sorted(lengths, reverse=True):
-        rooms = np.array([end - begin - length + 1 for begin, end in gaps]).clip(min=0)
-        if rooms.sum() == 0:
+        n_starts = np.array([end - begin - length + 1 for begin, end in gaps]).clip(min=0)
+        if n_starts.sum() == 0:
             break
-        begin, end = gaps.pop(rng.choice(len(gaps), p=rooms / rooms.sum()))
+        begin, end = gaps.pop(rng.choice(len(gaps), p=n_starts / n_starts.sum()))
         start = rng.randint(begin, end - length + 1)
         masked.append(np.arange(start, start + length))
         gaps += [(begin, start - min_space), (start + length + min_space, end)]

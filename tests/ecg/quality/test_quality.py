@@ -204,7 +204,7 @@ def test_units_are_not_looked_at_where_leads_are_standardised(real):
 
 
 class Counted:
-    """A long signal that tells how much of it was read."""
+    """A long signal that counts how much of it was read."""
 
     def __init__(self, signal, times):
         self.signal, self.times, self.read = signal, times, 0
