@@ -3,7 +3,7 @@
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from cyclopts import CoercionError, Parameter
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 EXIT_SOME_LEFT_OUT = 3
 """Exit status of commands that left out recordings which cannot be used, and did the others."""
 
-SALIENCY_METHODS = ("attention", "rollout")
+SaliencyMethod = Literal["attention", "rollout"]
+SALIENCY_METHODS = get_args(SaliencyMethod)
 """The first is meant where none is named."""
 
 

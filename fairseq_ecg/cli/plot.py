@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import CycloptsError, Group, Parameter
 
-from fairseq_ecg.cli.options import CSV, Interval, LabelledCheckpointOptions, Thresholds, Words
+from fairseq_ecg.cli.options import (
+    CSV,
+    Interval,
+    LabelledCheckpointOptions,
+    SaliencyMethod,
+    Thresholds,
+    Words,
+)
 from fairseq_ecg.cli.outputs import write_each
 from fairseq_ecg.cli.recordings import DescribedOfSplit, Recording
 
@@ -63,7 +70,7 @@ class Network(LabelledCheckpointOptions):
     checkpoint: Annotated[str | None, Parameter(metavar="MODEL")] = None
     truth: CSV | None = None
     thresholds: Thresholds = 0.5
-    saliency: Literal["attention", "rollout"] | None = None
+    saliency: SaliencyMethod | None = None
 
 
 def plot(

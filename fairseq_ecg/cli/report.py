@@ -3,11 +3,17 @@
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import CycloptsError, Parameter
 
-from fairseq_ecg.cli.options import Integer, Interval, LabelledCheckpointOptions, Thresholds
+from fairseq_ecg.cli.options import (
+    Integer,
+    Interval,
+    LabelledCheckpointOptions,
+    SaliencyMethod,
+    Thresholds,
+)
 from fairseq_ecg.cli.outputs import say_left_out, write_each
 from fairseq_ecg.cli.recordings import DescribedOfSplit, Recording
 
@@ -29,7 +35,7 @@ class PageOptions(Interval):
     title: Annotated[str | None, Parameter(metavar="TEXT")] = None
     thresholds: Thresholds = 0.5
     length: float = 60.0
-    saliency: Literal["attention", "rollout"] = "attention"
+    saliency: SaliencyMethod = "attention"
     seed: Integer = 42
 
 

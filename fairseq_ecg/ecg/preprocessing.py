@@ -12,7 +12,7 @@ from fairseq_ecg.ecg.conditioning import Conditioning, LeadStatistics
 from fairseq_ecg.ecg.leads import LEADS, lead_indices
 from fairseq_ecg.ecg.pipeline import Pipeline
 from fairseq_ecg.ecg.recording import ECG, Recording
-from fairseq_ecg.ecg.resampling import RESAMPLERS
+from fairseq_ecg.ecg.resampling import RESAMPLERS, interpolated
 from fairseq_ecg.ecg.units import check_millivolts
 from fairseq_ecg.errors import DataError, shortened
 from fairseq_ecg.limits import check_limit, check_rate
@@ -299,10 +299,7 @@ class Preprocessing:
                 "the recording out, or say nan_policy='interpolate'"
             )
         if counts.any():
-            signal = np.array(signal, dtype=np.float64)
-            positions = np.arange(signal.shape[1])
-            for row, valid in zip(signal, finite, strict=True):
-                row[~valid] = np.interp(positions[~valid], positions[valid], row[valid])
+            signal = interpolated(signal, finite)
         return replace(ecg, signal=signal, leads=leads)
 
     def _with_leads(self, ecg: ECG, missing: tuple[str, ...]) -> ECG:

@@ -1,4 +1,4 @@
-"""Change of the sampling rate, by the formulas of fairseq_signals or by a polyphase filter."""
+"""Change of the sampling rate, by the formulas of fairseq_signals or a polyphase filter; gaps."""
 
 from fractions import Fraction
 
@@ -50,6 +50,23 @@ def resample(
     kinds: dict[str, type[_Linear | _Polyphase]] = {"linear": _Linear, "polyphase": _Polyphase}
     lazy = kinds[resampler](ecg, sample_rate, desired_rate)
     return lazy[:, : lazy.shape[1]] if isinstance(ecg, np.ndarray) else lazy
+
+
+def interpolated(signal: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Fill samples without a value: linearly between others, at the ends with the nearest value.
+
+    Args:
+        signal: ``(n_leads, n_samples)``.
+        known: ``(n_leads, n_samples)`` bool, whether a sample has a value; in each lead one has.
+
+    Returns:
+        ``(n_leads, n_samples)`` float64.
+    """
+    filled = np.array(signal, dtype=np.float64)
+    positions = np.arange(signal.shape[1])
+    for row, has_value in zip(filled, known, strict=True):
+        row[~has_value] = np.interp(positions[~has_value], positions[has_value], row[has_value])
+    return filled
 
 
 class _Linear:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.fft
 
+from fairseq_ecg.ecg.resampling import interpolated
+
 RATE = 200.0
 """Samples per second at which beats are looked for and compared."""
 
@@ -64,10 +66,7 @@ class Chunk:
         self.missing = 1 - valid.mean(axis=1)
         self.infinite = float(np.isinf(signal).mean()) if len(signal) else 0.0
         if not valid.all():
-            signal = signal.copy()
-            positions = np.arange(signal.shape[1])
-            for row, known in zip(signal, valid, strict=True):
-                row[~known] = np.interp(positions[~known], positions[known], row[known])
+            signal = interpolated(signal, valid)
         self.offset = np.median(signal, axis=1)
         with np.errstate(over="ignore"):
             samples = signal - self.offset[:, None]
