@@ -16,6 +16,7 @@ from cyclopts import App, CycloptsError, Parameter
 from fairseq_ecg.cli.help import HelpFormatter
 from fairseq_ecg.cli.options import SALIENCY_METHODS
 from fairseq_ecg.data.names import in_one_line, printable
+from fairseq_ecg.errors import DataError
 
 # Whatever takes time to import is imported where it is needed: --help is to answer at once.
 
@@ -169,7 +170,6 @@ def _shown(default: Any) -> str | None:
 def _user_errors() -> tuple[type[Exception], ...]:
     """Errors whose message is for the user; evaluated where there is one, for it takes time."""
     from fairseq_ecg.compat.checkpoint import CheckpointError
-    from fairseq_ecg.errors import DataError
 
     return DataError, CheckpointError, OSError
 

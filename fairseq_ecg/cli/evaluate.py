@@ -8,6 +8,7 @@ from cyclopts.validators import LimitedChoice
 from fairseq_ecg.cli.options import CSV, NPY, Integer, LabelledCheckpointOptions, Name
 from fairseq_ecg.cli.outputs import say_left_out
 from fairseq_ecg.cli.recordings import Described
+from fairseq_ecg.errors import DataError
 
 EXIT_REQUIREMENT_MISSED = 1
 
@@ -57,7 +58,6 @@ def evaluate(
     if split and not table:
         raise CycloptsError(msg="--split goes with --table; of a store say --manifest STORE/SPLIT")
     from fairseq_ecg.data.targets import labels_of
-    from fairseq_ecg.errors import DataError
     from fairseq_ecg.inference.evaluation import (
         evaluate,
         evaluate_recordings,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fairseq_ecg.cli.options import EXIT_SOME_LEFT_OUT
 from fairseq_ecg.data.names import in_one_line
+from fairseq_ecg.errors import DataError
 
 if TYPE_CHECKING:
     from fairseq_ecg.inference.recordings import NamedRecording
@@ -71,7 +72,6 @@ def write_each(
     """
     from tqdm import tqdm
 
-    from fairseq_ecg.errors import DataError
     from fairseq_ecg.jobs.files import remove_unfinished
 
     files = output_files([recording.name for recording in recordings], out, suffix)

@@ -17,6 +17,7 @@ from fairseq_ecg.cli.options import (
 )
 from fairseq_ecg.cli.outputs import write_each
 from fairseq_ecg.cli.recordings import DescribedOfSplit, Recording
+from fairseq_ecg.errors import DataError, as_data_error
 
 if TYPE_CHECKING:
     from fairseq_ecg.inference import ECGModel
@@ -122,8 +123,6 @@ class _Plotter:
         return self.network.load(self.network.checkpoint) if self.network.checkpoint else None
 
     def try_(self, recording, file: Path) -> None:
-        from fairseq_ecg.errors import as_data_error
-
         # The disk that pictures are written to is not the recording's fault.
         with as_data_error(f"{recording.name}: cannot be drawn", but=(OSError,)):
             self(recording, file)
@@ -156,7 +155,6 @@ class _Plotter:
         save(figure, file)
 
     def _findings(self, asked, name: str):
-        from fairseq_ecg.errors import DataError
         from fairseq_ecg.inference.picture import Estimates, Findings
         from fairseq_ecg.inference.thresholds import thresholds_of
         from fairseq_ecg.prepare.labels import labels_of

@@ -1,6 +1,7 @@
 """``fairseq-ecg pool``."""
 
 from fairseq_ecg.cli.options import Folder, Name
+from fairseq_ecg.errors import DataError
 
 
 def pool(directory: Folder, /, *, split: Name, device: str = "cpu") -> int:
@@ -16,7 +17,6 @@ def pool(directory: Folder, /, *, split: Name, device: str = "cpu") -> int:
         split: subset, such as test
         device: that computes
     """
-    from fairseq_ecg.errors import DataError
     from fairseq_ecg.inference.extracted import maximum_attention, pool_embeddings
 
     reductions = {"encoder_out": pool_embeddings, "saliency": maximum_attention}

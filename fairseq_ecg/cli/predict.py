@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from fairseq_ecg.cli.options import File, LabelledCheckpointOptions, Thresholds
 from fairseq_ecg.cli.recordings import Checkpoint, Recording, Use
+from fairseq_ecg.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,6 @@ def predict(
         thresholds: also say whether each label holds, from this probability on: one for all, or a
             table with the columns label and threshold (of labels that it does not name: 0.5)
     """
-    from fairseq_ecg.errors import DataError
     from fairseq_ecg.inference.thresholds import holding, thresholds_of
 
     rules = _rules(aggregation)
@@ -63,8 +63,6 @@ def predict(
 
 def _rules(aggregation: tuple[str, ...]) -> dict[str, str] | str | None:
     """Read ``--aggregation``: a rule for all labels, or rules of some."""
-    from fairseq_ecg.errors import DataError
-
     if len(aggregation) == 1 and "=" not in aggregation[0]:
         return aggregation[0]
     for rule in aggregation:

@@ -19,6 +19,7 @@ from fairseq_ecg.cli.options import (
     Words,
 )
 from fairseq_ecg.data.names import in_one_line, printable
+from fairseq_ecg.errors import DataError
 
 if TYPE_CHECKING:
     from fairseq_ecg.inference import ECGModel
@@ -107,7 +108,6 @@ class DescribedOfSplit(Described):
         Raises:
             DataError: there are none.
         """
-        from fairseq_ecg.errors import DataError
         from fairseq_ecg.inference.recordings import recordings_in
 
         description = self.description(self.split)

@@ -6,6 +6,7 @@ from cyclopts import CycloptsError
 
 from fairseq_ecg.cli.options import File, Integer, SaliencyMethod
 from fairseq_ecg.cli.recordings import Checkpoint, Computation, Recording, Use
+from fairseq_ecg.errors import DataError, as_data_error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,6 @@ def _of_samples(saliency, errors: dict):
     import numpy as np
     import pandas as pd
 
-    from fairseq_ecg.errors import DataError, as_data_error
     from fairseq_ecg.inference.results import RECORDING
 
     columns = [RECORDING, "sample", "time", "saliency"]

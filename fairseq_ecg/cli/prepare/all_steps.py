@@ -12,6 +12,7 @@ from cyclopts import CycloptsError
 from cyclopts.config import Dict
 
 from fairseq_ecg.cli.options import EXIT_SOME_LEFT_OUT
+from fairseq_ecg.errors import DataError, as_data_error
 
 LOCATIONS = ("source", "raw_root", "processed_root", "manifest_file")
 """Keys of the file beside the names of steps."""
@@ -71,8 +72,6 @@ def all_steps(file: Path, /, *overrides: str) -> int:
         file: see examples/prepare
         overrides: KEY=VALUE in place of what the file says, such as raw_root=DIR or signals.jobs=2
     """
-    from fairseq_ecg.errors import DataError
-
     configuration = read(file, overrides)
     quarantined = False
     for step in plan(configuration):
@@ -106,7 +105,6 @@ def plan(configuration: Configuration) -> list[Step]:
 
 def _step(configuration: Configuration, name: str) -> Step:
     from fairseq_ecg.cli import program
-    from fairseq_ecg.errors import DataError
 
     positional, options = _options(configuration, name)
     app = program()
@@ -202,7 +200,6 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Configuration:
         DataError: there is no such file, it is no YAML, or it has a key that means nothing.
     """
     from fairseq_ecg.data.documents import compose_yaml, load_yaml
-    from fairseq_ecg.errors import DataError, as_data_error
 
     if not path.is_file():
         raise DataError(f"{path}: no such file")
@@ -233,8 +230,6 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Configuration:
 
 def _lines(node: Any, path: Path, prefix: str = "") -> dict[str, int]:
     """Lines of the keys of a YAML mapping and of those below it, ``splits.seed``."""
-    from fairseq_ecg.errors import DataError
-
     lines: dict[str, int] = {}
     for key, value in node.value if node is not None and node.id == "mapping" else []:
         name, line = f"{prefix}{_name(key.value)}", key.start_mark.line + 1
@@ -246,7 +241,6 @@ def _lines(node: Any, path: Path, prefix: str = "") -> dict[str, int]:
 
 def _override(content: dict[str, Any], override: str) -> None:
     from fairseq_ecg.data.documents import load_yaml
-    from fairseq_ecg.errors import DataError
 
     key, equals, text = override.partition("=")
     step, dot, option = key.partition(".")

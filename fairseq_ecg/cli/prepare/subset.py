@@ -6,6 +6,7 @@ from cyclopts import Parameter
 
 from fairseq_ecg.cli.options import CSV, Folder, Name
 from fairseq_ecg.cli.prepare.options import Seed
+from fairseq_ecg.errors import DataError
 
 
 def subset(
@@ -31,7 +32,6 @@ def subset(
         meta_splits: recordings with the column --patient-col: draw patients in place of recordings
         patient_col: column of --meta-splits that names the patient
     """
-    from fairseq_ecg.errors import DataError
     from fairseq_ecg.prepare.subset import write_subset
 
     try:
