@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import CycloptsError, Group, Parameter
 
-from fairseq_ecg.cli.options import CSV, Interval, LabelledCheckpointOptions, Thresholds, Words
+from fairseq_ecg.cli.options import (
+    CSV,
+    Interval,
+    LabelledCheckpointOptions,
+    Leads,
+    SaliencyMethod,
+    Thresholds,
+)
 from fairseq_ecg.cli.outputs import write_each
 from fairseq_ecg.cli.recordings import DescribedOfSplit, Recording
 
@@ -18,11 +25,9 @@ SUFFIXES = (".png", ".svg", ".pdf")
 NO_LEADS = ("none",)
 NEED_CHECKPOINT = ("label_def", "truth", "saliency")
 
-
 PaperSpeed = Annotated[
     float, Parameter(metavar="MM/S", choices=("25", "25.0", "50", "50.0"), show_choices=False)
 ]
-Leads = Annotated[Words, Parameter(metavar="LEADS")]
 
 
 @Parameter(name="*", group=Group("paper"))
@@ -63,7 +68,7 @@ class Network(LabelledCheckpointOptions):
     checkpoint: Annotated[str | None, Parameter(metavar="MODEL")] = None
     truth: CSV | None = None
     thresholds: Thresholds = 0.5
-    saliency: Literal["attention", "rollout"] | None = None
+    saliency: SaliencyMethod | None = None
 
 
 def plot(

@@ -3,11 +3,18 @@
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import CycloptsError, Parameter
 
-from fairseq_ecg.cli.options import Integer, Interval, LabelledCheckpointOptions, Thresholds
+from fairseq_ecg.cli.options import (
+    Integer,
+    Interval,
+    LabelledCheckpointOptions,
+    SaliencyMethod,
+    Seconds,
+    Thresholds,
+)
 from fairseq_ecg.cli.outputs import say_left_out, write_each
 from fairseq_ecg.cli.recordings import DescribedOfSplit, Recording
 
@@ -28,8 +35,8 @@ class PageOptions(Interval):
 
     title: Annotated[str | None, Parameter(metavar="TEXT")] = None
     thresholds: Thresholds = 0.5
-    length: float = 60.0
-    saliency: Literal["attention", "rollout"] = "attention"
+    length: Seconds = 60.0
+    saliency: SaliencyMethod = "attention"
     seed: Integer = 42
 
 

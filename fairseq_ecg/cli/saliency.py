@@ -1,11 +1,10 @@
 """``fairseq-ecg saliency``."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from cyclopts import CycloptsError
 
-from fairseq_ecg.cli.options import File, Integer
+from fairseq_ecg.cli.options import File, Integer, SaliencyMethod
 from fairseq_ecg.cli.recordings import Checkpoint, Computation, Recording, Use
 
 
@@ -29,7 +28,7 @@ def saliency(
     *recordings: Recording,
     out: File,
     samples: bool = False,
-    method: Literal["attention", "rollout"] = "attention",
+    method: SaliencyMethod = "attention",
     use: SaliencyUse = SaliencyUse(),
 ) -> int:
     """Compute how much every moment of recordings counts for a network.

@@ -24,9 +24,7 @@ def pack(
     /,
     *,
     dtype: Literal["float32", "float16", "int16", "float64"] | None = None,
-    shard_mb: Annotated[
-        int, whole_number(1, math.inf, "a positive number"), Parameter(metavar="MB")
-    ] = 128,
+    shard_mb: Megabytes = 128,
 ) -> int:
     """Pack the segments of manifests, or add them to a store.
 
