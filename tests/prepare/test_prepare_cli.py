@@ -33,7 +33,7 @@ def damaged_code_15(code_15, tmp_path):
     return raw
 
 
-def places(raw, out):
+def locations(raw, out):
     return [f"--raw-root={raw}", f"--processed-root={out}"]
 
 
@@ -57,7 +57,7 @@ def test_choices_are_those_of_the_settings(capsys):
 
 def test_records_then_signals(code_15, tmp_path, capsys):
     out, manifest = tmp_path / "out", tmp_path / "all.csv"
-    assert main(["prepare", "records", "--source=code_15", *places(code_15, out)]) == 0
+    assert main(["prepare", "records", "--source=code_15", *locations(code_15, out)]) == 0
     assert capsys.readouterr().out == "code_15: 8 records\n"
     options = ["--sample-rate=400", "--segment-seconds=1", f"--manifest-file={manifest}"]
     plots = tmp_path / "plots"
@@ -75,7 +75,7 @@ def test_records_then_signals(code_15, tmp_path, capsys):
 
 def test_quarantine_is_told_by_the_status(damaged_code_15, tmp_path, capsys):
     out = tmp_path / "out"
-    assert main(["prepare", "records", "--source=code_15", *places(damaged_code_15, out)]) == 0
+    assert main(["prepare", "records", "--source=code_15", *locations(damaged_code_15, out)]) == 0
     signals = ["prepare", "signals", f"--processed-root={out}", "--segment-seconds=1"]
     assert main(signals) == 3
     output = capsys.readouterr().out
@@ -86,7 +86,7 @@ def test_quarantine_is_told_by_the_status(damaged_code_15, tmp_path, capsys):
 
 
 def test_options_of_other_sources_are_refused(code_15, tmp_path, capsys):
-    command = ["prepare", "records", "--source=code_15", *places(code_15, tmp_path)]
+    command = ["prepare", "records", "--source=code_15", *locations(code_15, tmp_path)]
     with pytest.raises(SystemExit):
         main([*command, "--patient-column=p"])
     assert "--patient-column needs --source generic" in capsys.readouterr().err
@@ -193,7 +193,24 @@ def test_mistakes_in_the_file_are_told_with_their_line(code_15, tmp_path, lines,
     assert message.replace("{path}", str(path)) in str(error.value)
 
 
-def test_places_must_be_given(tmp_path):
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("signals.no=1", "Unknown option: \"[no]\" from 'signals.no=1'."),
+        ("signals.jobs=many", "Invalid value for [jobs] from 'signals.jobs=many': "),
+        ("signals.plots=true", "'signals.plots=true': signals: --plots: a value was expected"),
+        ("signals=5", "'signals=5': signals: its options were expected, found 5"),
+        ("signal=5", "'signal=5': there is no 'signal': give source, raw_root"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_named_as_such(code_15, tmp_path, override, message):
+    file = write_yaml(tmp_path / "a.yaml", code_15, tmp_path / "out", "signals:", "  jobs: 2")
+    with pytest.raises(DataError) as error:
+        all_steps.all_steps(Path(file), override)
+    assert message in str(error.value)
+
+
+def test_locations_must_be_given(tmp_path):
     (tmp_path / "a.yaml").write_text("source: code_15\n")
     with pytest.raises(DataError, match="no value for 'raw_root'"):
         all_steps.all_steps(tmp_path / "a.yaml")
@@ -214,8 +231,8 @@ def test_places_must_be_given(tmp_path):
     ids=lambda path: path.stem,
 )
 def test_examples_are_understood(path):
-    places = ["raw_root=raw", "processed_root=out", "manifest_file=all.csv"]
-    configuration = all_steps.read(path, places)
+    locations = ["raw_root=raw", "processed_root=out", "manifest_file=all.csv"]
+    configuration = all_steps.read(path, locations)
     planned = all_steps.plan(configuration)
     assert [step.name for step in planned][:3] == ["records", "signals", "splits"]
     assert planned[0].bound.arguments["source"] == configuration.content["source"]
