@@ -63,13 +63,13 @@ def quick_start_segments(path: str) -> torch.Tensor:
     return torch.from_numpy(segments.astype(np.float32))
 
 
-def upstream(model: ECGModel, paths: list[str], batch: int) -> np.ndarray:
-    """Predict as upstream does: ``(recordings, labels)``."""
+def upstream(model: ECGModel, paths: list[str], batch: int, saliency: bool = False) -> np.ndarray:
+    """Predict as upstream does, perhaps with the weights of attention: ``(recordings, labels)``."""
     probabilities = []
     with backends.only("reference"), torch.inference_mode():
         for start in range(0, len(paths), batch):
             segments = torch.cat([quick_start_segments(path) for path in paths[start:][:batch]])
-            out = model.network(source=segments.to(model.dtype))["out"]
+            out = model.network(source=segments.to(model.dtype), saliency=saliency)["out"]
             probabilities.append(out.float().sigmoid())
     of_recordings = torch.cat(probabilities).unflatten(0, (-1, SEGMENTS))
     is_largest = torch.tensor([rule == "max" for rule in model.aggregation.values()])
@@ -78,12 +78,7 @@ def upstream(model: ECGModel, paths: list[str], batch: int) -> np.ndarray:
 
 def quick_start(model: ECGModel, paths: list[str], batch: int) -> np.ndarray:
     """Predict as upstream does with the weights of attention, likewise."""
-    transformer = model.network.encoder.encoder
-    transformer.saliency = True
-    try:
-        return upstream(model, paths, batch)
-    finally:
-        transformer.saliency = False
+    return upstream(model, paths, batch, saliency=True)
 
 
 def this(model: ECGModel, paths: list[str], batch: int) -> np.ndarray:
@@ -111,25 +106,25 @@ def main() -> None:
         for batch in arguments.batch:
             paths = write_recordings(Path(name), batch)
             works = {
-                form.__name__: functools.partial(form, model, paths, batch)
-                for form in (upstream, quick_start, this)
+                variant.__name__: functools.partial(variant, model, paths, batch)
+                for variant in (upstream, quick_start, this)
             }
             expected = works["upstream"]()
-            for form, work in works.items():
+            for variant, work in works.items():
                 error = np.abs(work() - expected).max()
                 if not error <= TOLERANCES[model.dtype]:
-                    raise common.WrongResultError(f"{form}: probabilities differ by {error:.1e}")
+                    raise common.WrongResultError(f"{variant}: probabilities differ by {error:.1e}")
             times = common.interleave(works, device, arguments.budget, runs=(3, 30))
-            for form in works:
+            for variant in works:
                 rows.append(
-                    {"form": form, "batch": batch, "dtype": arguments.dtype}
-                    | times[form].columns()
-                    | {"recordings_per_s": batch / times[form].median}
-                    | {"speedup": times["upstream"].median / times[form].median}
+                    {"variant": variant, "batch": batch, "dtype": arguments.dtype}
+                    | times[variant].columns()
+                    | {"recordings_per_s": batch / times[variant].median}
+                    | {"speedup": times["upstream"].median / times[variant].median}
                     | common.machine(device)
                 )
     common.show(
-        rows, ["form", "batch", "dtype", "median_ms", "runs", "recordings_per_s", "speedup"]
+        rows, ["variant", "batch", "dtype", "median_ms", "runs", "recordings_per_s", "speedup"]
     )
     common.write_csv(rows, common.RESULTS / f"{common.slug(device)}_inference.csv")
 

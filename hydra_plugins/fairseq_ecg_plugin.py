@@ -56,7 +56,7 @@ REGISTERED = {
 
 
 class FairseqECGSearchPath(SearchPathPlugin):
-    """Adds the published configs behind all other places."""
+    """Adds the published configs behind all other folders."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append the folder of configs, and prepare fairseq if this is its program."""
@@ -187,8 +187,8 @@ def _after_user_dir(add_defaults):
 
         user_dir = cfg.common.user_dir
         if user_dir is not None and HydraConfig.initialized():
-            # Hydra has changed to the directory of the run, and whoever installed this package
-            # knows its folder by name only.
+            # Hydra has changed to the directory of the run, and of an installed package users know
+            # the folder by name only.
             for base in (get_original_cwd(), ROOT):
                 if Path(base, user_dir).is_dir():
                     cfg.common.user_dir = str(Path(base, user_dir))

@@ -93,7 +93,7 @@ class Launcher:
     ) -> Run:
         self.runs += 1
         log = self.log_folder / f"{self.runs}.log"
-        # argparse takes overrides in one stretch only.
+        # argparse takes overrides that follow one another only.
         ordered = sorted(arguments, key=lambda argument: not argument.startswith("--"))
         request = {"arguments": ordered, "cwd": str(cwd), "log": str(log), "kill": kill}
         request |= {"program": program, "processes": processes}

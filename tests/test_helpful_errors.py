@@ -37,7 +37,7 @@ def train(hydra_train, manifests, tmp_path):
 
 
 def error_of(run) -> str:
-    """Line of a log that tells the error."""
+    """Line of a log that names the error."""
     return [line for line in run.log.splitlines() if "Error: " in line][-1]
 
 

@@ -34,11 +34,11 @@ struct Quantization {
 
 struct GradLogits {
   const float* logits;  // (frames, groups, codewords)
-  const float* noise;   // (frames, groups, codewords), or null: no gradient by the choice
+  const float* noise;   // (frames, groups, codewords), or null: no grad_choices
   const float*
-      grad_choices;  // (groups, frames, codewords), gradient by the weights of codewords, or null
+      grad_choices;  // (groups, frames, codewords), gradient of the weights of codewords, or null
   const float* grad_probs;       // (groups, codewords)
-  const float* grad_perplexity;  // (), or null: no gradient by the perplexity
+  const float* grad_perplexity;  // (), or null: not wanted
   float* grad_logits;            // (frames, groups, codewords)
   int64_t frames;
   int64_t groups;

@@ -84,8 +84,8 @@ def test_a_page_tells_doubts(records, network, tmp_path):
 
 
 def prepare(records, out, *options) -> int:
-    places = [f"--raw-root={records}", f"--processed-root={out}"]
-    assert main(["prepare", "records", "--source=generic", *places]) == 0
+    locations = [f"--raw-root={records}", f"--processed-root={out}"]
+    assert main(["prepare", "records", "--source=generic", *locations]) == 0
     return main(["prepare", "signals", f"--processed-root={out}", *options])
 
 

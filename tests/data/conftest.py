@@ -11,7 +11,7 @@ def write_ecg(tmp_path) -> Callable[..., Path]:
     """Write a ``.mat`` file of an ECG; a variable given as None is left out."""
 
     def write(name: str = "a.mat", n_samples: int = 20, n_leads: int = 12, **variables) -> Path:
-        # Lead l, sample t holds 100 l + t, so that every value tells where it came from.
+        # Lead l, sample t holds 100 l + t, so that every value says where it came from.
         feats = 100.0 * np.arange(n_leads)[:, None] + np.arange(n_samples)
         contents = {"feats": feats, "curr_sample_rate": 500, "idx": 0, **variables}
         path = tmp_path / name

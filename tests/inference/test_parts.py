@@ -21,7 +21,7 @@ def recordings(tmp_path):
 
 
 class Computing:
-    """Tells what was computed; leaves out ``left_out``, and fails at ``failing``."""
+    """Notes what was computed; leaves out ``left_out``, and fails at ``failing``."""
 
     def __init__(self, left_out: str = "", failing: str = ""):
         self.left_out, self.failing, self.seen = left_out, failing, ""

@@ -32,7 +32,7 @@ FAST = Fitting(penalties=(0.1, 0.01))
 
 
 def simulated(seed, n_recordings=80, segments=2):
-    """Two labels of which the embeddings tell one well, and one that never holds."""
+    """Two labels of which the embeddings predict one well, and one that never holds."""
     rng = np.random.default_rng(seed)
     labels = np.zeros((n_recordings, 3))
     labels[:, :2] = rng.random((n_recordings, 2)) < 0.4

@@ -45,7 +45,7 @@ def test_errors_of_other_processes(array, diagnosis):
 
 
 class Deadly:
-    """Crashes whoever reads it, as a damaged file does with a reader in C."""
+    """Crashes the process that reads it, as a damaged file does with a reader in C."""
 
     files = ()
 

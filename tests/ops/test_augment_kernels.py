@@ -113,9 +113,9 @@ def test_recordings_one_by_one(backend, recipe):
     assert_close(result, torch.stack(expected), backend, batch)
 
 
-@pytest.mark.parametrize("place", range(len(RECORDED)))
-def test_reproduces_fairseq_signals(backend, place):
-    augmentation, start, sample, total, _ = RECORDED[place]
+@pytest.mark.parametrize("index", range(len(RECORDED)))
+def test_reproduces_fairseq_signals(backend, index):
+    augmentation, start, sample, total, _ = RECORDED[index]
     wave = np.sin(0.05 * np.arange(1200)).reshape(12, 100).astype(np.float32)
     draws = pack_draws(
         [augmentation],

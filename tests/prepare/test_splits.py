@@ -415,10 +415,10 @@ def test_every_recording_once_and_no_patient_twice(patients, weights, seed, stra
     assert (of_patient.nunique() == 1).all()
     if strategy == "grouped":
         left, n_groups = 1.0, of_patient.ngroups
-        for place, (name, weight) in enumerate(zip(names[:-1], weights, strict=False), 1):
+        for position, (name, weight) in enumerate(zip(names[:-1], weights, strict=False), 1):
             share = weight / sum(weights) / left
             got = int((of_patient.first() == name).sum())
-            most = n_groups - len(names[place:])
+            most = n_groups - len(names[position:])
             assert 1 <= got <= most
             assert got == pytest.approx(min(share * n_groups, most), abs=1)
             n_groups, left = n_groups - got, left - weight / sum(weights)

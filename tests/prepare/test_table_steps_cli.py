@@ -61,10 +61,10 @@ def test_choices_are_those_of_the_rooms(capsys):
     assert f"--header {{{','.join(HEADERS)}}}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("place", "least"), [("", 8), ("sources", 7)])
-def test_documented_commands_exist_d10(place, least):
+@pytest.mark.parametrize(("folder", "least"), [("", 8), ("sources", 7)])
+def test_documented_commands_exist_d10(folder, least):
     """The documentation's commands are complete and have no option that is not there."""
-    text = (README.parent / place / "README.md").read_text()
+    text = (README.parent / folder / "README.md").read_text()
     commands = re.findall(r"^    (fairseq-ecg (?:.*\\\n)*.*)", text, re.MULTILINE)
     assert len(commands) >= least
     for command in commands:

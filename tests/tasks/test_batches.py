@@ -97,7 +97,7 @@ def by_segment(batch: dict) -> dict[tuple, tuple]:
         negatives,
         strict=True,
     )
-    # Zeros behind the shorter of a batch tell of the others.
+    # Zeros behind the shorter of a batch depend on the others.
     return {
         (record, segment): (ecg[:, : 500 + record], *rest) for record, segment, ecg, *rest in rows
     }

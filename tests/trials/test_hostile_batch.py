@@ -78,7 +78,7 @@ def hostile(tmp_path, monkeypatch) -> Path:
         raise RAISED[location.stem]
 
     reader = reading._reader
-    monkeypatch.setattr(reading, "_reader", lambda form: failing if form == "scp" else reader(form))
+    monkeypatch.setattr(reading, "_reader", lambda name: failing if name == "scp" else reader(name))
     for name in RAISED:
         (folder / f"{name}.scp").write_text("of an SCP-ECG")
     # No recordings, and so not listed: a folder, a pipe, links that lead nowhere or in circles.
@@ -228,8 +228,8 @@ def test_evaluate_segments(network, tmp_path, capsys):
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_prepare(jobs, hostile, tmp_path, capsys):
     out = tmp_path / "out"
-    places = [f"--raw-root={hostile}", f"--processed-root={out}"]
-    assert main(["prepare", "records", "--source=generic", *places]) == 0
+    locations = [f"--raw-root={hostile}", f"--processed-root={out}"]
+    assert main(["prepare", "records", "--source=generic", *locations]) == 0
     settings = ["--segment-seconds=1", "--sample-rate=250", f"--jobs={jobs}"]
     assert main(["prepare", "signals", f"--processed-root={out}", *settings]) == 3
     assert {name.removesuffix(".hea") for name in GOOD} == {

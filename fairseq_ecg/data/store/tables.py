@@ -12,7 +12,7 @@ from fairseq_ecg.data.store.layout import LIST_VARIABLES, Description
 from fairseq_ecg.errors import DataError, damage_as_data_error
 from fairseq_ecg.limits import check_limit, check_rate
 
-PLACES = {
+POSITIONS = {
     "split": pa.string(),
     "item": pa.int32(),
     "pair": pa.int32(),
@@ -169,11 +169,11 @@ def faults_of_index(table: pa.Table, description: Description, where: str) -> It
     room[is_in_a_shard] = sizes[row["shard"][is_in_a_shard]]
     n_values = row["n_leads"].astype(np.int64) * row["n_samples"]
     has_shape = (row["n_leads"] > 0) & (row["n_samples"] > 0)
-    has_place = (row["offset"] >= 0) & (row["offset"] <= room - n_values)
+    is_within = (row["offset"] >= 0) & (row["offset"] <= room - n_values)
     wrong = {
         f"is in no shard of the {n_shards} there are": ~is_in_a_shard,
         "has no leads or no samples": ~has_shape,
-        "is not within its shard": is_in_a_shard & has_shape & ~has_place,
+        "is not within its shard": is_in_a_shard & has_shape & ~is_within,
         "has no place in its split": np.minimum(row["item"], row["pair"]) < -1,
         "is in a pair that is not of two": _are_not_two(table, row["pair"], row["position"]),
     }

@@ -136,9 +136,9 @@ def test_a_fork_reads_for_itself(memory):
     process.join()
 
 
-def flip_a_bit(path, place):
+def flip_a_bit(path, position):
     content = bytearray(path.read_bytes())
-    content[place] ^= 4
+    content[position] ^= 4
     path.write_bytes(content)
 
 

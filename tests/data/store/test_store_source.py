@@ -32,21 +32,21 @@ def statistics(tmp_path_factory) -> dict:
     return {"mean_path": folder / "mean", "std_path": folder / "std"}
 
 
-def assert_same(one, other, place=""):
-    assert type(one) is type(other), place
+def assert_same(one, other, where=""):
+    assert type(one) is type(other), where
     if isinstance(one, dict):
-        assert one.keys() == other.keys(), place
+        assert one.keys() == other.keys(), where
         for key in one:
-            assert_same(one[key], other[key], f"{place}/{key}")
+            assert_same(one[key], other[key], f"{where}/{key}")
     elif isinstance(one, list):
-        assert len(one) == len(other), place
+        assert len(one) == len(other), where
         for i, pair in enumerate(zip(one, other, strict=True)):
-            assert_same(*pair, f"{place}/{i}")
+            assert_same(*pair, f"{where}/{i}")
     elif isinstance(one, torch.Tensor):
-        assert one.dtype == other.dtype, place
+        assert one.dtype == other.dtype, where
         torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
     else:
-        assert one == other, place
+        assert one == other, where
 
 
 def batches(dataset, workers=0, size=3, **options) -> list[dict]:

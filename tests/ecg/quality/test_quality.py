@@ -204,7 +204,7 @@ def test_units_are_not_looked_at_where_leads_are_standardised(real):
 
 
 class Counted:
-    """A long signal that tells how much of it was read."""
+    """A long signal that counts how much of it was read."""
 
     def __init__(self, signal, times):
         self.signal, self.times, self.read = signal, times, 0
@@ -212,9 +212,9 @@ class Counted:
 
     def __getitem__(self, key):
         _, chunk = key
-        places = np.arange(chunk.start, chunk.stop) % self.signal.shape[1]
-        self.read += len(places)
-        return self.signal[:, places]
+        positions = np.arange(chunk.start, chunk.stop) % self.signal.shape[1]
+        self.read += len(positions)
+        return self.signal[:, positions]
 
 
 def test_of_a_long_recording_some_chunks_are_read(simulated):

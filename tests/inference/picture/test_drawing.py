@@ -36,7 +36,7 @@ def flat(tmp_path_factory):
 
 
 def at(image, x, y):
-    """Brightness at a place on the paper in mm from its lower left corner."""
+    """Brightness at a position on the paper in mm from its lower left corner."""
     scale = drawing.PIXELS_PER_MM
     column = round((drawing.MARGIN + x) * scale)
     row = len(image) - round((drawing.MARGIN + drawing.FOOTER + y) * scale)
@@ -147,10 +147,10 @@ def test_labels_and_bars_have_a_place_of_their_own(n_labels):
     panel = figure.axes[-1]
     sizes = [found.get_fontsize() / drawing.POINTS_PER_MM for found in panel.texts]
     written = [texts(figure)[name] for name in names]
-    places = [text.get_position()[1] for text in written]
+    heights = [text.get_position()[1] for text in written]
     half = written[0].get_fontsize() / drawing.POINTS_PER_MM / 2
     bars = sorted({(bar.get_y(), bar.get_y() + bar.get_height()) for bar in panel.patches[:-1]})
-    edges = [(place - half, place + half) for place in places] + bars
+    edges = [(place - half, place + half) for place in heights] + bars
     ordered = sorted(edges)
     assert all(below[1] < above[0] for below, above in itertools.pairwise(ordered))
     assert min(sizes) > 1.5

@@ -7,13 +7,13 @@ from fairseq_ecg.prepare.sources.archive import unpacked
 
 
 @pytest.mark.parametrize(
-    "place", ["", "renamed", "ptb-xl-1.0.3", "physionet.org/files/ptb-xl/1.0.3"]
+    "subfolder", ["", "renamed", "ptb-xl-1.0.3", "physionet.org/files/ptb-xl/1.0.3"]
 )
-def test_the_archive_is_found_where_it_lies(tmp_path, place):
+def test_the_archive_is_found_where_it_lies(tmp_path, subfolder):
     (tmp_path / "other").mkdir()
-    (tmp_path / place).mkdir(parents=True, exist_ok=True)
-    (tmp_path / place / "table.csv").touch()
-    assert unpacked(tmp_path, "table.csv") == tmp_path / place
+    (tmp_path / subfolder).mkdir(parents=True, exist_ok=True)
+    (tmp_path / subfolder / "table.csv").touch()
+    assert unpacked(tmp_path, "table.csv") == tmp_path / subfolder
 
 
 def test_without_it_the_folder_is_what_was_given(tmp_path):
