@@ -76,7 +76,7 @@ def test_saliency_plot_and_report_leave_out_what_is_doubtful(records, network, t
     assert DOUBT not in Path(tmp_path / "r.html").read_text().partition('"errors"')[0]
 
 
-def test_a_page_tells_doubts(records, network, tmp_path):
+def test_a_page_says_doubts(records, network, tmp_path):
     out = tmp_path / "r.html"
     options = [str(records), f"--checkpoint={network[0]}", network[1], f"--out={out}"]
     assert main(["report", *options]) == 0

@@ -82,7 +82,7 @@ def test_columns_are_written_as_the_data_frame_of_them(tmp_path, rows, suffix):
     assert a.read_bytes() == b.read_bytes()
 
 
-def test_forms():
+def test_file_formats():
     check_file_format(Path("a.PARQUET"), arrays=False)
     check_file_format(Path("a.npy"), arrays=True)
     with pytest.raises(DataError, match=r"a.npy: of no known format. Let its name end with .csv"):

@@ -321,7 +321,7 @@ def test_no_two_segments_are_unpacked_to_one_file(store, path):
         unpack(store, store.parent / "out")
 
 
-def test_rows_that_tell_different_things_of_one_place_are_compared(store):
+def test_rows_that_say_different_things_of_one_position_are_compared(store):
     reindex(store, "offset", 1, 0)
     assert len(verify(store)) == 1
     reindex(store, "crc32", 1, Store(store).table()["crc32"][0].as_py())

@@ -73,7 +73,7 @@ def test_records_then_signals(code_15, tmp_path, capsys):
         assert path.read_bytes().startswith(b"\x89PNG")
 
 
-def test_quarantine_is_told_by_the_status(damaged_code_15, tmp_path, capsys):
+def test_quarantine_is_reported_by_the_status(damaged_code_15, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["prepare", "records", "--source=code_15", *locations(damaged_code_15, out)]) == 0
     signals = ["prepare", "signals", f"--processed-root={out}", "--segment-seconds=1"]
@@ -156,7 +156,7 @@ def test_options_with_hyphens_replace_what_follows_from_the_locations(code_15, t
     assert subset.command[-1] == "--percent=0.5"
 
 
-def test_all_goes_on_after_quarantine_and_tells_it(damaged_code_15, tmp_path):
+def test_all_goes_on_after_quarantine_and_reports_it(damaged_code_15, tmp_path):
     file = write_yaml(tmp_path / "a.yaml", damaged_code_15, tmp_path / "out")
     assert main(["prepare", "all", file, "signals.segment_seconds=1"]) == 3
 
@@ -184,7 +184,7 @@ def test_all_goes_on_after_quarantine_and_tells_it(damaged_code_15, tmp_path):
         (["records:", "  patient_column: p"], "line 4: records: --patient-column needs"),
     ],
 )
-def test_mistakes_in_the_file_are_told_with_their_line(code_15, tmp_path, lines, message):
+def test_mistakes_in_the_file_are_reported_with_their_line(code_15, tmp_path, lines, message):
     path = tmp_path / "a.yaml"
     file = write_yaml(path, code_15, tmp_path / "out", *lines)
     with pytest.raises(DataError) as error:

@@ -38,7 +38,7 @@ def memory(store):
     files.rm("/packed", recursive=True)
 
 
-def test_a_store_is_told_from_manifests(store, manifests):
+def test_a_store_is_distinguished_from_manifests(store, manifests):
     assert is_store(store)
     assert is_store("s3://bucket/store")
     assert not is_store(manifests)

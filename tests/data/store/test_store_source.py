@@ -179,7 +179,7 @@ def test_what_a_store_lacks_is_named(store, tmp_path):
         batches(dataset_of(tmp_path / "store" / "train", label=True))
 
 
-def test_recordings_without_idx_are_told_apart_by_patient(tmp_path):
+def test_recordings_without_idx_are_distinguished_by_patient(tmp_path):
     write_segment_files(tmp_path / "one", {"train": [2]}, idx=None, patient_id=77)
     write_segment_files(tmp_path / "other", {"train": [2]}, idx=None)
     for name in ("one", "other"):

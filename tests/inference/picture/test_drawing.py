@@ -89,7 +89,7 @@ def texts(figure):
     return {text.get_text(): text for axes in figure.axes for text in axes.texts}
 
 
-def test_the_footer_tells_scale_part_and_what_is_derived():
+def test_the_footer_says_scale_part_and_what_is_derived():
     signal = np.zeros((8, 3000))
     figure = draw(ecg(signal=signal, leads=("I", "II", *LEADS[6:]), rate=100), start=5.0, speed=50)
     footer = next(text for text in texts(figure) if "mm/s" in text)
@@ -141,7 +141,7 @@ def test_probabilities_are_drawn_beside_the_paper(tmp_path):
 
 
 @pytest.mark.parametrize("n_labels", [1, 26, 71])
-def test_labels_and_bars_have_a_place_of_their_own(n_labels):
+def test_labels_and_bars_have_a_position_of_their_own(n_labels):
     names = [f"label {i}" for i in range(n_labels)]
     figure = draw(ecg(), findings=Findings(dict.fromkeys(names, 0.25)))
     panel = figure.axes[-1]

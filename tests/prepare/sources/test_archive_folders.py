@@ -22,7 +22,7 @@ def test_without_it_the_folder_is_what_was_given(tmp_path):
         unpacked(tmp_path / "absent", "table.csv")
 
 
-def test_two_archives_in_one_folder_are_told_apart_by_the_user(tmp_path):
+def test_two_archives_in_one_folder_are_distinguished_by_the_user(tmp_path):
     for version in ("1.0.1", "1.0.3"):
         (tmp_path / version).mkdir()
         (tmp_path / version / "table.csv").touch()
