@@ -151,18 +151,18 @@ def test_checksums_of_stores_are_compared_where_asked(shared, network, tmp_path,
         assert main([command, *options, str(store), f"--out={out}", "--verify"]) == 3
         assert len(pd.read_csv(out)) == 1
     truth = shared / "ecg" / "code_15" / "labels" / "y.npy"
-    told = f"the checksum of {names[0]} is wrong"
+    reported = f"the checksum of {names[0]} is wrong"
     options = [checkpoint, labels, f"--manifest={store / 'test'}", f"--labels={truth}"]
     capsys.readouterr()
     assert main(["evaluate", *options]) == 0
     assert main(["evaluate", *options, "--verify"]) == 2  # of none that is left
-    assert told in capsys.readouterr().err
+    assert reported in capsys.readouterr().err
     options = [checkpoint, f"--data={store}", f"--labels={truth}", f"--out={tmp_path / 'probe'}"]
     main(["probe", *options])  # which are embedded, if too few to fit anything
     assert len(list((tmp_path / "probe" / "embeddings").rglob("*.npz"))) == 3
-    assert told not in capsys.readouterr().err
+    assert reported not in capsys.readouterr().err
     assert main(["probe", *options, "--verify"]) == 2
-    assert told in capsys.readouterr().err
+    assert reported in capsys.readouterr().err
 
 
 def test_records_that_a_manifest_names_are_verified(records, network, tmp_path):

@@ -59,7 +59,7 @@ def ecgs(rows=3, leads=12, samples=45, seed=0):
 
 
 def philox_draws(augmentations, batch, *, rate=250.0, length=None, **options):
-    """Draws of whole recordings in standard order, unless told otherwise."""
+    """Draws of whole recordings in standard order, unless asked otherwise."""
     rows, leads, samples = batch.shape
     origins = torch.tensor([[2**40 + 7, 3, row, row % 2] for row in range(rows)], dtype=torch.long)
     options.setdefault("layouts", torch.arange(leads).repeat(rows, 1))
