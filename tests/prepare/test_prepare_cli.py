@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -240,4 +241,4 @@ def test_examples_are_understood(path):
 
 def test_every_source_has_an_example():
     assert {path.stem for path in ROOT.glob("examples/prepare/*.yaml")} == set(SOURCES)
-    assert set(records.SOURCES) == set(SOURCES)
+    assert set(get_args(records.Source)) == set(SOURCES)

@@ -1,7 +1,7 @@
 """``fairseq-ecg prepare records``."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from cyclopts import CycloptsError, Parameter
 
@@ -9,7 +9,6 @@ from fairseq_ecg.cli.options import CSV, NPY, File, Folder, Name, Unit, Words
 from fairseq_ecg.cli.prepare.options import ProcessedRoot
 
 Source = Literal["mimic_iv_ecg", "physionet2021", "code_15", "ptb_xl", "muse", "generic"]
-SOURCES = get_args(Source)
 
 
 def _number(_: type, tokens: list) -> int | float:
