@@ -56,7 +56,7 @@ class Case:
         shape: the sizes, for people.
         inputs: floating-point tensors that the operation is differentiated by.
         run: gives the outputs from the inputs, those with a gradient first.
-        grad_outputs: gradients by the differentiable outputs, where backward begins; none where
+        grad_outputs: gradients of the differentiable outputs, where backward begins; none where
             there is no gradient.
         definition: gives in float64, from inputs, the outputs and the gradients to be found.
         parts: takes from what was found the part that ``definition`` speaks of.
@@ -85,7 +85,7 @@ class Case:
     def both(
         self, *inputs: Tensor, run: Callable | None = None
     ) -> tuple[Outputs, Sequence[Tensor]]:
-        """Run forward and backward; return outputs and gradients by the inputs."""
+        """Run forward and backward; return outputs and gradients with respect to the inputs."""
         leaves = [tensor.detach().requires_grad_(bool(self.grad_outputs)) for tensor in inputs]
         outputs = (run or self.run)(*leaves)
         if not self.grad_outputs:
@@ -274,7 +274,7 @@ def _quantize_case(device: torch.device, batch: int, frames: int) -> Case:
         parts,
         tolerance=1e-5,
         bytes=(forward, 2 * forward + scores),
-        # Backward multiplies the gradient by codes with every word.
+        # Backward multiplies the gradient of codes with every word.
         operations=(0, 2 * count * WORDS * CHANNELS),
         plain=(plain, plain_both),
     )

@@ -132,7 +132,7 @@ def peak_extra_memory(work: Callable[[], object], device: torch.device) -> float
     shows nothing below some 100 kB.
 
     Returns:
-        Bytes; NaN where the system does not tell.
+        Bytes; NaN where the system does not say.
     """
     work()
     gc.collect()

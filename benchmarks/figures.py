@@ -54,16 +54,16 @@ def draw(machine: str) -> None:
 
     figure = Figure(figsize=(9, 1.3 + 0.45 * len(medians)), layout="constrained")
     axes = figure.subplots()
-    for place, (variant, median) in enumerate(medians.items()):
+    for position, (variant, median) in enumerate(medians.items()):
         left = 0.0
         shares = parts.get(variant)
         if shares is None:  # a compiled step cannot be taken apart
-            axes.barh(place, median, color="white", edgecolor="#888888", hatch="///", height=0.7)
+            axes.barh(position, median, color="white", edgecolor="#888888", hatch="///", height=0.7)
         for name, value in (shares or {}).items():
             width = median * value / sum(shares.values())
-            axes.barh(place, width, left=left, color=SHOWN[name][0], height=0.7)
+            axes.barh(position, width, left=left, color=SHOWN[name][0], height=0.7)
             left += width
-        axes.text(median, place, f" {median:,.0f} ms", va="center", fontsize=9)
+        axes.text(median, position, f" {median:,.0f} ms", va="center", fontsize=9)
     axes.set_yticks(
         range(len(medians)), [name.replace("upstream", "upstream,") for name in medians]
     )

@@ -63,13 +63,13 @@ def quick_start_segments(path: str) -> torch.Tensor:
     return torch.from_numpy(segments.astype(np.float32))
 
 
-def upstream(model: ECGModel, paths: list[str], batch: int) -> np.ndarray:
-    """Predict as upstream does: ``(recordings, labels)``."""
+def upstream(model: ECGModel, paths: list[str], batch: int, saliency: bool = False) -> np.ndarray:
+    """Predict as upstream does, perhaps with the weights of attention: ``(recordings, labels)``."""
     probabilities = []
     with backends.only("reference"), torch.inference_mode():
         for start in range(0, len(paths), batch):
             segments = torch.cat([quick_start_segments(path) for path in paths[start:][:batch]])
-            out = model.network(source=segments.to(model.dtype))["out"]
+            out = model.network(source=segments.to(model.dtype), saliency=saliency)["out"]
             probabilities.append(out.float().sigmoid())
     of_recordings = torch.cat(probabilities).unflatten(0, (-1, SEGMENTS))
     is_largest = torch.tensor([rule == "max" for rule in model.aggregation.values()])
@@ -78,12 +78,7 @@ def upstream(model: ECGModel, paths: list[str], batch: int) -> np.ndarray:
 
 def quick_start(model: ECGModel, paths: list[str], batch: int) -> np.ndarray:
     """Predict as upstream does with the weights of attention, likewise."""
-    transformer = model.network.encoder.encoder
-    transformer.saliency = True
-    try:
-        return upstream(model, paths, batch)
-    finally:
-        transformer.saliency = False
+    return upstream(model, paths, batch, saliency=True)
 
 
 def this(model: ECGModel, paths: list[str], batch: int) -> np.ndarray:

@@ -4,13 +4,13 @@
 
 Nothing is timed.
 ``tests/labeler/statements.yaml`` was written before the vocabulary, ``statements_later.yaml``
-after it, ``statements_last.yaml`` when what the former had shown was mended,
-``statements_over_reads.yaml``, ``statements_odd.yaml`` and, when these had been mended too,
+after it, ``statements_last.yaml`` when what the former had shown was corrected,
+``statements_over_reads.yaml``, ``statements_odd.yaml`` and, when these had been corrected too,
 ``statements_check.yaml`` later still; findings are complete with regard to the labels that occur in
 any of them. A label is positive from a probability of 0.6 on, uncertain below. Precision and recall
 of each label go to ``results/labels.csv``, statements that are understood otherwise are printed.
 
-With recorded cases of ECG-FM's labeler, ``results/labels_upstream.csv`` tells for each published
+With recorded cases of ECG-FM's labeler, ``results/labels_upstream.csv`` says for each published
 label in how many cases both have it (there at any probability, as it was published), and which
 ones only one has.
 """
@@ -201,11 +201,11 @@ def main() -> None:
         ]
         print(f"{len(statements) - len(others)} of {len(statements)} statements ({name})")
         for text, kinds in others:
-            told = "; ".join(
+            listed = "; ".join(
                 f"{kind}: {', '.join([f'-{k}' for k in missed] + [f'+{k}' for k in wrong])}"
                 for kind, (missed, wrong) in kinds.items()
             )
-            print(f"  {text!r}: {told}")
+            print(f"  {text!r}: {listed}")
     published = labeler.vocabulary.label_sets[PUBLISHED]
     columns = [column for column in rows[0] if column != "kind"]
     common.show(

@@ -135,15 +135,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_recordings(folder, arguments.recordings, arguments.repeats)
-        places = {("mat", False): folder, ("mat", True): folder / "cmsc"}
+        folders = {("mat", False): folder, ("mat", True): folder / "cmsc"}
         for source, is_paired in itertools.product(arguments.sources, (False, True)):
             if source != "mat":
-                store = places[source, is_paired] = folder / f"{source}-{is_paired}"
-                pack(places["mat", is_paired], store, dtype=source)
+                store = folders[source, is_paired] = folder / f"{source}-{is_paired}"
+                pack(folders["mat", is_paired], store, dtype=source)
         count = SEGMENTS * arguments.recordings * arguments.repeats
         for workers, config in itertools.product(arguments.workers, arguments.configs):
             loaders = {
-                source: Loader(config, places[source, "cmsc" in config], arguments.batch, workers)
+                source: Loader(config, folders[source, "cmsc" in config], arguments.batch, workers)
                 for source in arguments.sources
             }
             for source, loader in loaders.items():

@@ -1,4 +1,4 @@
-"""Tell what a network loses with leads that are missing, by each policy.
+"""Measure what a network loses with leads that are missing, by each policy.
 
     python -m benchmarks.missing_leads FINE_TUNED FOLDER [--pretrained PRE_TRAINED]
 

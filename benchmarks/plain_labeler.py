@@ -281,7 +281,7 @@ def label(
     Args:
         texts: reports, by ``sample``.
         vocabulary: ECG-FM's, as ``Labeler`` reads it in compatible mode.
-        mended: with the two faults of attribution mended.
+        mended: without the two faults of attribution.
 
     Returns:
         The rewritten texts, patterns, unmatched text, entities, descriptors and labels.

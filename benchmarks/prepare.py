@@ -217,20 +217,20 @@ def long_recordings(folder: Path, hours: float) -> list[dict[str, Any]]:
     }
     rows = []
     for suffix, options in given.items():
-        place = folder / suffix
-        (place / "raw").mkdir(parents=True)
-        write_long(place / "raw" / f"long{suffix}", hours)
-        write_records("generic", place / "raw", place, options)
-        command = ["prepare", "signals", "--processed-root", str(place)]
+        processed = folder / suffix
+        (processed / "raw").mkdir(parents=True)
+        write_long(processed / "raw" / f"long{suffix}", hours)
+        write_records("generic", processed / "raw", processed, options)
+        command = ["prepare", "signals", "--processed-root", str(processed)]
         command += ["--discard", "org,preprocessed"]
         start = time.perf_counter()
         run = subprocess.run([sys.executable, "-c", COMMAND, *command], stdout=subprocess.PIPE)
         seconds = time.perf_counter() - start
         peak = int(run.stdout.split()[-1]) * 1024 / 1e6
-        n_segments = len(list((place / "segmented").iterdir()))
+        n_segments = len(list((processed / "segmented").iterdir()))
         if n_segments != round(hours * 60) * 60 * DESIRED // SEGMENT:
             raise common.WrongResultError(f"{n_segments} segments of {suffix}")
-        shutil.rmtree(place)
+        shutil.rmtree(processed)
         megabytes = len(LEADS) * hours * 3600 * DESIRED * 8 / 1e6
         what = f"{hours:g} h in {suffix}, {megabytes:.0f} MB as float64"
         rows.append({"what": what, "records": 1, "seconds": seconds, "peak_mb": peak})

@@ -58,9 +58,9 @@ def _values_left(count: int) -> Callable[[np.ndarray, Generator], np.ndarray]:
     """Leave some samples, and interpolate the others between them."""
 
     def change(signal: np.ndarray, rng: Generator) -> np.ndarray:
-        places = np.arange(signal.shape[1])
-        kept = np.sort(rng.choice(places, count, replace=False))
-        return np.stack([np.interp(places, kept, row[kept]) for row in signal])
+        positions = np.arange(signal.shape[1])
+        kept = np.sort(rng.choice(positions, count, replace=False))
+        return np.stack([np.interp(positions, kept, row[kept]) for row in signal])
 
     return change
 
@@ -108,8 +108,8 @@ def _flat_until(share: float) -> Callable[[np.ndarray, Generator], np.ndarray]:
 
 def _with_spike(signal: np.ndarray, rng: Generator) -> np.ndarray:
     flat = np.zeros_like(signal)
-    place = rng.integers(signal.shape[1])
-    flat[:, place : place + 3] = 5.0
+    start = rng.integers(signal.shape[1])
+    flat[:, start : start + 3] = 5.0
     return flat
 
 

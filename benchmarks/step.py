@@ -232,10 +232,10 @@ class Step:
             length = (length - kernel) // stride + 1
             positions[f"feature_extractor.conv_layers.{index}"] = length
         for name, weight in self.model.named_parameters():
-            place = next((key for key in positions if name.startswith(key)), None)
+            key = next((prefix for prefix in positions if name.startswith(prefix)), None)
             is_vector = weight.numel() == max(weight.shape)  # biases, norms
-            if place is not None and not is_vector and name != "quantizer.vars":
-                forward += 2 * weight.numel() * positions[place] * batch
+            if key is not None and not is_vector and name != "quantizer.vars":
+                forward += 2 * weight.numel() * positions[key] * batch
         layers = len(self.model.encoder.layers)
         forward += layers * 2 * 2 * batch * frames**2 * self.model.encoder_dim
         return 3.0 * forward
@@ -277,8 +277,8 @@ class Step:
         for module, component in modules.items():
             originals.append((module, "forward", module.forward))
             module.forward = _labelled(module.forward, component)
-        for place, name, component in FUNCTIONS:
-            owner = importlib.import_module(place)
+        for module, name, component in FUNCTIONS:
+            owner = importlib.import_module(module)
             originals.append((owner, name, getattr(owner, name)))
             setattr(owner, name, _labelled(getattr(owner, name), component))
         try:
@@ -322,7 +322,7 @@ def _by_component(profiled: profile, on_gpu: bool) -> dict[str, float]:
 
 
 def _component(event: FunctionEvent, forward: Mapping[int, str]) -> str:
-    """Tell the component of an operator, in backward by that of its operator in forward."""
+    """Return the component of an operator, in backward by that of its operator in forward."""
     kind = "rest"
     for ancestor in _with_ancestors(event):
         part = None

@@ -228,7 +228,7 @@ def load_model_and_task(
         checkpoint_overrides: values of its configuration, by section and key or by key alone.
         model_overrides: values of the model's configuration by key.
         task: that builds the model; None: the one that the checkpoint describes.
-        strict: whether every weight must find its place, and no place may stay random.
+        strict: whether every weight must be used, and no parameter may stay random.
         suffix: what the file's name has before its extension besides.
         num_shards: 1: a checkpoint is one file here.
         state: what :func:`load_checkpoint_to_cpu` read of the file; None: the file is read.

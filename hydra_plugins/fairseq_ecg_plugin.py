@@ -56,7 +56,7 @@ REGISTERED = {
 
 
 class FairseqECGSearchPath(SearchPathPlugin):
-    """Adds the published configs behind all other places."""
+    """Adds the published configs behind all other folders."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append the folder of configs, and prepare fairseq if this is its program."""

@@ -112,8 +112,8 @@ def run_child(request: dict, start: Callable[[], None]) -> int:
     os.dup2(log, 2)
     os.chdir(request["cwd"])
     if request.get("kill"):
-        place, number = request["kill"]
-        KILLS[place](number)
+        point, number = request["kill"]
+        KILLS[point](number)
     sys.argv = [f"fairseq-hydra-{request['program']}", *request["arguments"]]
     try:
         start()

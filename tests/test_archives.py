@@ -72,8 +72,8 @@ def test_from_archive_to_checkpoints(archive, hydra_train, tmp_path):
     out = tmp_path / "data"
     configuration = ROOT / "examples" / "prepare" / f"{archive.__name__}.yaml"
     changes = archive(tmp_path / "raw")
-    places = [f"processed_root={out}", "signals.jobs=1"]
-    assert main(["prepare", "all", str(configuration), *changes, *places]) == 0
+    locations = [f"processed_root={out}", "signals.jobs=1"]
+    assert main(["prepare", "all", str(configuration), *changes, *locations]) == 0
     hydra_train(
         USER_DIR,
         f"task.data={out / 'manifests' / 'cmsc'}",

@@ -165,10 +165,10 @@ def test_remote_code_needs_no_import(models, source, tmp_path):
     assert torch.equal(torch.load(tmp_path / "logits.pt"), expected)
 
 
-@pytest.mark.parametrize("form", ["plain", "transformers"])
-def test_adapters_train_alone_and_merge(models, source, form, shared):
+@pytest.mark.parametrize("kind", ["plain", "transformers"])
+def test_adapters_train_alone_and_merge(models, source, kind, shared):
     _, folder = models["diagnosis"]
-    if form == "plain":
+    if kind == "plain":
         network = load_model(folder, device="cpu").network
         logits = lambda module: module(source)["out"]  # noqa: E731
     else:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import wfdb
 from scipy.io import loadmat, savemat
 
 from fairseq_ecg.data import ECGDataset
@@ -15,6 +14,7 @@ from fairseq_ecg.inference.recordings import Description, recordings_in
 from fairseq_ecg.prepare.archive import prepare_signals
 from fairseq_ecg.prepare.sources.generic import Generic
 from fairseq_ecg.prepare.stages import Settings
+from tests.prepare.sources.test_generic import write_wfdb
 
 RATE, SECONDS = 100, 2.0
 SHUFFLED = ("V6", "II", "aVL", "V1", "I", "V3", "aVF", "V2", "III", "V5", "aVR", "V4")
@@ -35,17 +35,7 @@ def write(kind: str, folder: Path, signal: np.ndarray, rate: int, leads) -> str:
     folder.mkdir()
     path = folder / f"a.{kind}"
     if kind == "wfdb":
-        wfdb.wrsamp(
-            "a",
-            fs=rate,
-            units=["mV"] * len(leads),
-            sig_name=list(leads),
-            d_signal=np.round(1000 * signal.T).astype(np.int64),
-            fmt=["16"] * len(leads),
-            adc_gain=[1000.0] * len(leads),
-            baseline=[0] * len(leads),
-            write_dir=str(folder),
-        )
+        write_wfdb(folder, "a", signal, rate, leads)
         return str(folder / "a.hea")
     if kind.endswith("npy"):
         np.save(path, signal.astype("f4" if kind.startswith("float32") else "f8"))

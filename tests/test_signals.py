@@ -152,7 +152,7 @@ def test_every_name_that_is_offered_is_there(offered):
         assert all(callable(getattr(offered(module), name)) for name in names), module
 
 
-def test_what_is_not_offered_is_told(offered):
+def test_what_is_not_offered_is_reported(offered):
     with pytest.raises(ModuleNotFoundError) as error:
         offered("trainer")
     assert error.value.name == "fairseq_signals.trainer"
@@ -258,7 +258,7 @@ def test_names_with_a_suffix_and_files_in_shards(load_model_and_task, shared, tm
         load_model_and_task(tmp_path / "checkpoint_last.pt", strict=False, num_shards=2)
 
 
-def test_what_models_tell_of_themselves(offered, shared):
+def test_what_models_say_of_themselves(offered, shared):
     build = offered("models").build_model_from_checkpoint
     model = build(shared / "golden" / "pretrain_small.pt")
     stored = torch.load(shared / "golden" / "pretrain_small.pt", weights_only=True)["cfg"]["model"]
@@ -285,7 +285,7 @@ def test_masks_that_are_turned_off_after_building(offered):
     assert model(source=source)["contrast"].predictions.shape[1] == 40
 
 
-def test_an_encoder_that_is_told_not_to_mask(offered, shared):
+def test_an_encoder_that_is_asked_not_to_mask(offered, shared):
     module = offered("models.ecg_transformer")
     cfg = module.ECGTransformerConfig(encoder_layers=1, encoder_embed_dim=32)
     cfg.encoder_attention_heads, cfg.conv_feature_layers = 2, "[(16, 2, 2)] * 4"

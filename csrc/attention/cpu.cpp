@@ -43,9 +43,9 @@ struct Head {
   Memory memory;
   float* attended;  // (frames,) one, or zero for padding and behind the last frame
   Matrix queries;   // (queries, channels) of a block
-  Matrix values;    // (frames, channels), or gradients by values
+  Matrix values;    // (frames, channels), or grad_values
   Matrix weights;   // (queries, frames) scores of a block, or weights, zero where dropped
-  Matrix sums;      // (queries, channels) of a block's output, or gradients by queries
+  Matrix sums;      // (queries, channels) of a block's output, or grad_queries
 };
 
 struct ForwardHead : Head {
@@ -87,7 +87,7 @@ struct BackwardHead : Head {
   Matrix grad_output;        // (queries, channels) of a block
   Matrix keys;               // (frames, channels)
   Matrix grad_keys;          // (frames, channels)
-  Matrix grad_weights;       // (queries, frames) of a block, then gradients by scores
+  Matrix grad_weights;       // (queries, frames) of a block, then grad_scores
   Matrix values_by_channel;  // (channels, frames)
 };
 
@@ -315,7 +315,7 @@ struct Kernel : Products<kLanes> {
       fetch(call, call.keys, head, 0, frames, kept.keys);
       fetch(call, call.values, head, 0, frames, kept.values);
       transpose(kept.values, frames, channels, kept.values_by_channel);
-      // From here on there are sums for gradients by them.
+      // From here on their memory holds sums of gradients.
       std::fill(kept.values.data, kept.values.line(frames), 0.0f);
       std::fill(kept.grad_keys.data, kept.grad_keys.line(frames), 0.0f);
 

@@ -34,11 +34,11 @@ struct Workspace {
   std::unique_ptr<int64_t[]> members;  // (rows,), the row of each
   std::unique_ptr<float[]> units;      // (rows, pitch), features of length one
   std::unique_ptr<float[]> scales;     // (rows,), what they were divided by
-  std::unique_ptr<float[]> pairs;      // (firsts, seconds), similarities, then gradients by them
+  std::unique_ptr<float[]> pairs;      // (firsts, seconds), similarities, then dlogits
 };
 
 // For the members [begin, end), one after another: units and scales; similarities of first segments
-// to all second ones; gradients by features.
+// to all second ones; gradients of features.
 void normalise(const CMSC& call, const Workspace& workspace, int64_t begin, int64_t end);
 void compare(const CMSC& call, const Workspace& workspace, int64_t begin, int64_t end);
 void differentiate(const CMSC& call, const Workspace& workspace, int64_t begin, int64_t end);

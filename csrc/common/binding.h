@@ -50,7 +50,7 @@ const T* data_of(const Maybe& tensor) {
   return tensor.has_value() ? tensor->const_data_ptr<T>() : nullptr;
 }
 
-// Memory for a gradient by frames, if it is wanted.
+// Memory for the gradient of frames, if it is wanted.
 inline Tensor gradient_like(const Tensor& frames, bool gradient) {
   return gradient ? at::empty_like(frames) : at::empty({0}, frames.options());
 }

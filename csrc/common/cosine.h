@@ -1,4 +1,4 @@
-// Cosine similarity: vectors divided by their lengths, and gradients by them.
+// Cosine similarity: vectors divided by their lengths, and its gradients.
 #pragma once
 
 #include "inline.h"

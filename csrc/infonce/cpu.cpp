@@ -40,9 +40,9 @@ struct Row {
   int64_t channel_pitch;
   Matrix x;             // (frames, channels) predictions of length one
   Matrix y;             // (frames, channels) targets of length one
-  Matrix gradient;      // (frames, channels) by x or y
+  Matrix gradient;      // (frames, channels) grad_x or grad_y
   Matrix y_by_channel;  // (channels, frames)
-  Matrix pairs;         // (frames, frames) cosines, then the loss's dlogits by them
+  Matrix pairs;         // (frames, frames) cosines, then dlogits
   float* weights;       // (frames,) how often each target counts in the loss of one prediction
   float* x_norms;       // (frames,)
   float* y_norms;       // (frames,)
@@ -173,7 +173,7 @@ struct Kernel : Products<kLanes> {
     logits[i] -= 1 / call.temperature;
   }
 
-  // Turns the gradient by frames of length one into the one by frames as they came.
+  // Turns the gradient of frames of length one into that of frames as they came.
   static INLINE void unnormalise(Matrix gradient, Matrix unit, const float* norms, int64_t frames,
                                  int64_t channels, float* out) {
     for (int64_t i = 0; i < frames; ++i) {

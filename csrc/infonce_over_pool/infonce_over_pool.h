@@ -42,7 +42,7 @@ struct Uses {
   const float* dlogits;   // likewise
 };
 
-// The third: the gradients by the vectors [begin, end) of the pool.
+// The third: the gradients of the vectors [begin, end) of the pool.
 void differentiate_pool(const InfoNCEOverPool& call, const Uses& uses, int64_t begin, int64_t end);
 
 }  // namespace cpu

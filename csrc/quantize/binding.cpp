@@ -125,8 +125,8 @@ Tensor grad_codebook_cpu(const Tensor& choices, const Tensor& grad_codes, int64_
   const Tensor grad_codebook =
       at::empty({grad_codes.size(1), codewords, grad_codes.size(2)}, grad_codes.options());
   const GradCodebook call = describe(choices, grad_codes, grad_codebook);
-  constexpr int64_t kCodewords =
-      64;  // of one thread at least, which reads the choices of all frames
+  // Of one thread at least, which reads the choices of all frames.
+  constexpr int64_t kCodewords = 64;
   at::parallel_for(0, call.groups * call.codewords, kCodewords,
                    [&](int64_t begin, int64_t end) { cpu::grad_codebook(call, begin, end); });
   return grad_codebook;

@@ -181,7 +181,7 @@ struct Kernel : Vectors<kLanes> {
   }
 };
 
-// exp of the entropy of a mean choice, and if wanted its grad_probs by the choices of any frame.
+// exp of the entropy of a mean choice, and if wanted its gradient, the same for any frame.
 float perplexity(const float* mean, int64_t codewords, int64_t frames, float* grad_probs) {
   double entropy = 0;
   for (int64_t v = 0; v < codewords; ++v) {

@@ -21,7 +21,7 @@ struct Quantization {
   float* codes;        // (frames, groups, channels)
   int32_t* choices;    // (frames, groups), the chosen codewords, or -1: none, as logits are NaN
   float* perplexities;  // (2,), of the largest logits and of the mean softmax
-  float* grad_probs;    // (groups, codewords), of the latter by the softmax of any frame
+  float* grad_probs;    // (groups, codewords), gradient of the latter with respect to any softmax
   float* sums;          // (parts, groups, codewords), work space
   int32_t* counts;      // (groups, codewords), work space; zero
   int64_t frames;
@@ -34,11 +34,10 @@ struct Quantization {
 
 struct GradLogits {
   const float* logits;  // (frames, groups, codewords)
-  const float* noise;   // (frames, groups, codewords), or null: no gradient by the choice
-  const float*
-      grad_choices;  // (groups, frames, codewords), gradient by the weights of codewords, or null
+  const float* noise;   // (frames, groups, codewords), or null: no grad_choices
+  const float* grad_choices;  // (groups, frames, codewords), of the weights of codewords, or null
   const float* grad_probs;       // (groups, codewords)
-  const float* grad_perplexity;  // (), or null: no gradient by the perplexity
+  const float* grad_perplexity;  // (), or null: not wanted
   float* grad_logits;            // (frames, groups, codewords)
   int64_t frames;
   int64_t groups;

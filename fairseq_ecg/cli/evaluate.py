@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from cyclopts import CycloptsError, Group, Parameter
 from cyclopts.validators import LimitedChoice
 
-from fairseq_ecg.cli.options import CSV, NPY, Integer, LabelledCheckpointOptions, Name
+from fairseq_ecg.cli.options import CSV, NPY, Integer, LabelledCheckpointOptions, Name, Number
 from fairseq_ecg.cli.outputs import say_left_out
 from fairseq_ecg.cli.recordings import Described
 from fairseq_ecg.errors import DataError
@@ -27,7 +27,7 @@ def evaluate(
     seed: Integer = 1,
     batch_size: Integer = 64,
     out: CSV | None = None,
-    require_auroc: float | None = None,
+    require_auroc: Number | None = None,
     strict: bool = False,
     options: LabelledCheckpointOptions = LabelledCheckpointOptions(),
     described: Described = Described(),
@@ -53,7 +53,7 @@ def evaluate(
     """
     if table and labels:
         raise CycloptsError(
-            msg="--labels goes with --manifest, a table has a column for each label"
+            msg="--labels goes with --manifest; a table has a column for each label"
         )
     if split and not table:
         raise CycloptsError(msg="--split goes with --table; of a store say --manifest STORE/SPLIT")

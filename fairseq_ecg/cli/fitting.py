@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from fairseq_ecg.cli.options import DefaultInHelp, Floats, Folder, Integer, Integers
+from fairseq_ecg.cli.options import (
+    DefaultInHelp,
+    Floats,
+    Folder,
+    Integer,
+    Integers,
+    Name,
+    Number,
+)
 
 if TYPE_CHECKING:
     from fairseq_ecg.inference.probe import Fitting
@@ -35,16 +43,16 @@ class FittingOptions:
 
     penalties: Floats | None = None
     calibration: Literal["none", "temperature", "platt"] = "none"
-    sensitivity: float = 0.9
+    sensitivity: Number = 0.9
     aggregation: Literal["mean", "max"] = "mean"
     seeds: Integers = (1,)
     epochs: Integer = 30
-    learning_rate: float = 0.1
+    learning_rate: Number = 0.1
     resamples: Integer = 1000
     batch_size: Integer = 32
     workers: Annotated[Integer, DefaultInHelp] = 0
     cache: Folder | None = None
-    device: str | None = None
+    device: Name | None = None
 
     def fitting(self, solver: str) -> "Fitting":
         """Make a Fitting of the options."""

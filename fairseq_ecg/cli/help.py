@@ -56,7 +56,7 @@ def _explanation(entry: "HelpEntry") -> str:
         notes.append(f"(default: {entry.default})")
     if entry.required:
         notes.append("(required)")
-    return " ".join(notes)
+    return " ".join(filter(None, notes))
 
 
 def _plain(text: Any) -> str:

@@ -26,10 +26,10 @@ def words(_: type, tokens: list) -> tuple[str, ...]:
     return names
 
 
-def comma_separated(kind: type) -> Parameter:
-    """Describe an option whose values are separated by commas."""
+def comma_separated(kind: type, metavar: str) -> Parameter:
+    """Describe an option whose values are separated by commas, in help by ``metavar``."""
     return Parameter(
-        converter=lambda _, tokens: tuple(map(kind, words(_, tokens))), n_tokens=1, metavar="X,Y"
+        converter=lambda _, tokens: tuple(map(kind, words(_, tokens))), n_tokens=1, metavar=metavar
     )
 
 
@@ -53,17 +53,23 @@ def whole_number(least: int, below: float, what: str) -> Parameter:
     return Parameter(converter=read, n_tokens=1, metavar="N")
 
 
-Integer = Annotated[int, Parameter(converter=_integer, n_tokens=1)]
+Integer = Annotated[int, Parameter(converter=_integer, n_tokens=1, metavar="N")]
+Number = Annotated[float, Parameter(metavar="X")]
+Hertz = Annotated[float, Parameter(metavar="HZ")]
+Seconds = Annotated[float, Parameter(metavar="S")]
+Probability = Annotated[float, Parameter(metavar="P")]
 Folder = Annotated[Path, Parameter(metavar="DIR")]
 CSV = Annotated[Path, Parameter(metavar="CSV")]
 NPY = Annotated[Path, Parameter(metavar="NPY")]
 TXT = Annotated[Path, Parameter(metavar="TXT")]
 File = Annotated[Path, Parameter(metavar="FILE")]
 Name = Annotated[str, Parameter(metavar="NAME")]
+Unit = Annotated[str, Parameter(metavar="UNIT")]
 Words = Annotated[tuple[str, ...], Parameter(converter=words, n_tokens=1, metavar="A,B")]
-Paths = Annotated[tuple[Path, ...], comma_separated(Path), Parameter(metavar="CSV,CSV")]
-Floats = Annotated[tuple[float, ...], comma_separated(float)]
-Integers = Annotated[tuple[int, ...], comma_separated(int)]
+Leads = Annotated[Words, Parameter(metavar="LEADS")]
+Paths = Annotated[tuple[Path, ...], comma_separated(Path, "CSV,CSV")]
+Floats = Annotated[tuple[float, ...], comma_separated(float, "X,X")]
+Integers = Annotated[tuple[int, ...], comma_separated(int, "N,N")]
 
 SeveralValues = Parameter(consume_multiple=(1, None), metavar="NAME")
 """Values that follow one another after one option."""
@@ -149,5 +155,5 @@ class Interval:
         length: of what is shown, in seconds
     """
 
-    start: float = 0.0
-    length: float = 10.0
+    start: Seconds = 0.0
+    length: Seconds = 10.0

@@ -11,9 +11,9 @@ from fairseq_ecg.cli.options import (
     CSV,
     Interval,
     LabelledCheckpointOptions,
+    Leads,
     SaliencyMethod,
     Thresholds,
-    Words,
 )
 from fairseq_ecg.cli.outputs import write_each
 from fairseq_ecg.cli.recordings import DescribedOfSplit, Recording
@@ -26,11 +26,9 @@ SUFFIXES = (".png", ".svg", ".pdf")
 NO_LEADS = ("none",)
 NEED_CHECKPOINT = ("label_def", "truth", "saliency")
 
-
 PaperSpeed = Annotated[
     float, Parameter(metavar="MM/S", choices=("25", "25.0", "50", "50.0"), show_choices=False)
 ]
-Leads = Annotated[Words, Parameter(metavar="LEADS")]
 
 
 @Parameter(name="*", group=Group("paper"))

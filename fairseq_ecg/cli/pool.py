@@ -4,7 +4,7 @@ from fairseq_ecg.cli.options import Folder, Name
 from fairseq_ecg.errors import DataError
 
 
-def pool(directory: Folder, /, *, split: Name, device: str = "cpu") -> int:
+def pool(directory: Folder, /, *, split: Name, device: Name = "cpu") -> int:
     """Make embeddings and saliency of what fairseq-hydra-inference has stored.
 
     What is stored is reduced to one row per recording: encoder_out_<split>.npy to embeddings

@@ -11,9 +11,11 @@ from fairseq_ecg.cli.options import (
     CSV,
     NPY,
     CheckpointOptions,
+    DefaultInHelp,
     Folder,
     Integer,
     LabelledCheckpointOptions,
+    Number,
     Words,
 )
 from fairseq_ecg.cli.recordings import Described
@@ -47,8 +49,12 @@ class Data:
         None
     )
     labels: NPY | None = None
-    label_columns: Words | None = None
-    splits: tuple[str, str, str] = ("train", "valid", "test")
+    label_columns: Annotated[Words, Parameter(metavar="NAMES")] | None = None
+    splits: Annotated[tuple[str, str, str], Parameter(metavar="TRAIN VALID TEST")] = (
+        "train",
+        "valid",
+        "test",
+    )
 
     def check(self, checkpoint: str | None) -> None:
         """Raise what is to be said of options that do not go together."""
@@ -83,9 +89,9 @@ class CompatibleOptions:
     """
 
     n_epochs: Annotated[Integer, Parameter(name=["--n-epochs", "--n_epochs"])] = 5000
-    lr: float = 1e-5
-    betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = 1e-8
+    lr: Annotated[Number, DefaultInHelp] = 1e-5
+    betas: Annotated[tuple[float, float], Parameter(metavar="X X")] = (0.9, 0.98)
+    eps: Number = 1e-8
 
 
 def probe(

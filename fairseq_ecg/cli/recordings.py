@@ -13,10 +13,12 @@ from fairseq_ecg.cli.options import (
     EXIT_SOME_LEFT_OUT,
     CheckpointOptions,
     DefaultInHelp,
+    Hertz,
     Integer,
+    Leads,
     Name,
+    Unit,
     Verification,
-    Words,
 )
 from fairseq_ecg.data.names import in_one_line, printable
 from fairseq_ecg.errors import DataError
@@ -55,11 +57,11 @@ class Described(Verification):
         format: of files whose name and content do not say it
     """
 
-    sample_rate: float | None = None
-    leads: Words | None = None
-    units: str | None = None
-    gain: float | None = None
-    format: str | None = None
+    sample_rate: Hertz | None = None
+    leads: Leads | None = None
+    units: Unit | None = None
+    gain: Annotated[float | None, Parameter(metavar="N")] = None
+    format: Name | None = None
 
     def description(self, split: str | None = None) -> "Description":
         """Gather what is said of recordings.
@@ -147,7 +149,7 @@ class Policies:
     short: Literal["error", "pad"] = "error"
     tail: Literal["drop", "overlap"] = "drop"
     nan_policy: Literal["error", "interpolate"] = "error"
-    min_quality: Annotated[float, DefaultInHelp] = 0.0
+    min_quality: Annotated[float, DefaultInHelp, Parameter(metavar="Q")] = 0.0
     strict: bool = False
 
     def of_segments(self) -> dict[str, object]:
@@ -169,7 +171,7 @@ class Computation:
         workers: processes that read recordings (default: 0, none beside this one)
     """
 
-    device: str | None = None
+    device: Name | None = None
     dtype: Literal["float32", "bf16"] = "float32"
     batch_size: Integer = 32
     workers: Annotated[Integer, DefaultInHelp] = 0

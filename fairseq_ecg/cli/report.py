@@ -12,6 +12,7 @@ from fairseq_ecg.cli.options import (
     Interval,
     LabelledCheckpointOptions,
     SaliencyMethod,
+    Seconds,
     Thresholds,
 )
 from fairseq_ecg.cli.outputs import say_left_out, write_each
@@ -34,7 +35,7 @@ class PageOptions(Interval):
 
     title: Annotated[str | None, Parameter(metavar="TEXT")] = None
     thresholds: Thresholds = 0.5
-    length: float = 60.0
+    length: Seconds = 60.0
     saliency: SaliencyMethod = "attention"
     seed: Integer = 42
 

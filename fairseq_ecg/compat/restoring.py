@@ -81,7 +81,7 @@ def restore(
         suffix: ``checkpoint.checkpoint_suffix``, before the extension of the file's name.
         labelled: whether data are read with labels, by the task; None: not at all.
         task: that builds the model; None: the one that the checkpoint describes.
-        strict: whether every weight must find its place, and no place may stay random.
+        strict: whether every weight must be used, and no parameter may stay random.
         state: what is in the file, if it was read before.
 
     Returns:

@@ -207,7 +207,7 @@ class MemmapBatchWriter(MemmapReader):
         self._is_closed = True
 
     def is_closed(self, raise_err: bool = False) -> bool:
-        """Tell whether the writer is closed.
+        """Say whether the writer is closed.
 
         Raises:
             ValueError: it is, and ``raise_err``.

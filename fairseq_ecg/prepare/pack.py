@@ -31,7 +31,7 @@ from fairseq_ecg.data.store.layout import (
     read_json,
 )
 from fairseq_ecg.data.store.reader import Store
-from fairseq_ecg.data.store.tables import FILES, PLACES, VARIABLES, faults_of_index, read_table
+from fairseq_ecg.data.store.tables import FILES, POSITIONS, VARIABLES, faults_of_index, read_table
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.mat_files import without_variable
 from fairseq_ecg.formats.stores import npy_header
@@ -233,12 +233,12 @@ class _Run:
     @cached_property
     def index(self) -> pa.Table:
         """Rows of the store as it is."""
-        empty = pa.schema(PLACES | FILES).empty_table()
+        empty = pa.schema(POSITIONS | FILES).empty_table()
         return empty if self.old is None else self.old.table()
 
     def files(self) -> pa.Table:
         """What is known of every file that is stored, published or not."""
-        names = [name for name in self.index.column_names if name not in PLACES]
+        names = [name for name in self.index.column_names if name not in POSITIONS]
         tables = [self.index.select(names)]
         for path in (self.store / name for name in self._tables):
             tables.append(read_table(path.read_bytes(), FILES, str(path), _remedy(self.store)))
@@ -420,7 +420,7 @@ def _index_rows(members: Sequence[_Member], index: pa.Table, files: pa.Table) ->
     keys = zip(files["root"].to_pylist(), files["path"].to_pylist(), strict=True)
     row_of = {key: row for row, key in enumerate(keys)}
     rows = files.take([row_of[member.root, member.path] for member in members])
-    columns = {name: [None] * len(members) for name in PLACES}
+    columns = {name: [None] * len(members) for name in POSITIONS}
     for split in dict.fromkeys(member.split for member in members):
         old = index.filter(pyarrow.compute.equal(index["split"], split))
         own = [row for row, member in enumerate(members) if member.split == split]
@@ -432,7 +432,7 @@ def _index_rows(members: Sequence[_Member], index: pa.Table, files: pa.Table) ->
             columns["pair"][row] = -1 if pair < 0 else first_pair + pair
             columns["position"][row] = position
             columns["pair_samples"][row] = size
-    for name, kind in PLACES.items():
+    for name, kind in POSITIONS.items():
         rows = rows.append_column(name, pa.array(columns[name], kind))
     return rows
 

@@ -108,7 +108,7 @@ def verify(store: str | os.PathLike) -> list[str]:
     """
     opened = Store(store)
     faults = opened.faults_of_index()
-    if faults:  # there is no telling where its segments are
+    if faults:  # nobody can say where its segments are
         return faults
     segments = opened.segments()
     rows = _stored_once(segments)

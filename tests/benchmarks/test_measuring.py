@@ -55,7 +55,7 @@ def test_wrong_results_are_not_timed(operation):
         Provider(case, "reference").check()
 
 
-def test_a_provider_is_only_what_the_room_has():
+def test_a_provider_is_only_what_the_operation_has():
     case = next(CASES["infonce"](CPU, [2]))
     names = [provider.name for provider in providers(case, ["torch", "cuda", "compiled"])]
     assert names == ["torch", "compiled"]

@@ -22,7 +22,7 @@ def test_arrays_and_what_their_rows_are(stage, network, shared, expected, tmp_pa
     out, segments = tmp_path / "e.npy", tmp_path / "s.npy"
     arguments = [network[0], str(folder), f"--out={out}", f"--segments={segments}"]
     assert main(["embed", *arguments]) == 0
-    files = [tmp_path / f"{name}.{form}" for name in "es" for form in ("npy", "rows.csv")]
+    files = [tmp_path / f"{name}.{suffix}" for name in "es" for suffix in ("npy", "rows.csv")]
     assert capsys.readouterr().out == f"10 recordings: {', '.join(map(str, files))}\n"
     found = np.load(out)
     assert (found.dtype, found.shape) == (np.float32, (10, 64))
@@ -34,17 +34,17 @@ def test_arrays_and_what_their_rows_are(stage, network, shared, expected, tmp_pa
     assert spans[["segment", "start", "end"]].to_numpy().tolist()[1:3] == [[0, 0, 5], [1, 5, 10]]
 
 
-@pytest.mark.parametrize("form", ["csv", "tsv", "parquet"])
-def test_tables(form, shared, tmp_path):
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet"])
+def test_tables(suffix, shared, tmp_path):
     folder = shared / "ecg" / "code_15" / "segmented"
     network = str(shared / "golden" / "pretrain_small.pt")
-    for name in (f"e.{form}", "e.npy"):
+    for name in (f"e.{suffix}", "e.npy"):
         assert main(["embed", network, str(folder), f"--out={tmp_path / name}"]) == 0
-    path = tmp_path / f"e.{form}"
-    if form == "parquet":
+    path = tmp_path / f"e.{suffix}"
+    if suffix == "parquet":
         table = pd.read_parquet(path)
     else:
-        table = pd.read_csv(path, sep="\t" if form == "tsv" else ",")
+        table = pd.read_csv(path, sep="\t" if suffix == "tsv" else ",")
     assert list(table.columns[1 + len(FACTS) :]) == [str(channel) for channel in range(64)]
     array = np.load(tmp_path / "e.npy")
     np.testing.assert_array_equal(table.iloc[:, 1 + len(FACTS) :].to_numpy(np.float32), array)

@@ -67,11 +67,11 @@ def test_options_of_two_names(name):
 
 
 @pytest.mark.parametrize(
-    ("form", "expected"),
+    ("option", "expected"),
     [("--saliency", "attention"), ("--saliency rollout", "rollout"), ("--saliency=rollout",) * 2],
 )
-def test_values_that_may_be_left_out(form, expected):
-    found = given(f"plot {form} --checkpoint n --out a.png r.mat")
+def test_values_that_may_be_left_out(option, expected):
+    found = given(f"plot {option} --checkpoint n --out a.png r.mat")
     assert found["network"].saliency == expected.removeprefix("--saliency=")
     assert found["recordings"] == ("r.mat",)
     splits = "prepare splits --strategy random --processed-root d"

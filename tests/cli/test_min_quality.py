@@ -43,7 +43,7 @@ def run(command, network, folder, out, *options):
     return status, pd.read_csv(out).fillna({"quality_reasons": ""}).set_index("recording")
 
 
-def test_tables_tell_the_quality_and_its_reasons(network, folder, tmp_path, capsys):
+def test_tables_say_the_quality_and_its_reasons(network, folder, tmp_path, capsys):
     for command, arguments in (("predict", network), ("embed", network[:1])):
         status, table = run(command, arguments, folder, tmp_path / f"{command}.csv")
         assert status == 0
@@ -91,7 +91,7 @@ def test_prepared_recordings_have_a_quality(network, shared, tmp_path, capsys):
     assert (pd.read_csv(tmp_path / "p.csv")["quality"] == 1).all()
 
 
-def test_pages_and_pictures_tell_the_reasons(network, folder, tmp_path, capsys):
+def test_pages_and_pictures_say_the_reasons(network, folder, tmp_path, capsys):
     page = tmp_path / "page.html"
     options = ["--sample-rate=400", f"--checkpoint={network[0]}", network[1]]
     assert main(["report", str(folder), *options, f"--out={page}"]) == 0

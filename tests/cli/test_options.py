@@ -85,6 +85,8 @@ def test_options_are_those_of_the_list(command):
         if choices and listed["choices"] and not isinstance(listed["choices"][0], str):
             choices = dict.fromkeys(map(float, choices))
         assert (choices and list(choices)) == listed["choices"], name
+        if "metavar" in listed:
+            assert argument.parameter.metavar == listed["metavar"], name
         said, said_default = explained(argument.parameter.help or "")
         listed_help, listed_default = explained(listed["help"])
         assert said == listed_help, name

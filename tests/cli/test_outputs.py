@@ -22,7 +22,7 @@ def test_no_two_recordings_share_a_file():
     assert all(OUT in file.parents and ".." not in file.parts for file in files)
 
 
-def test_what_is_left_out_is_told(capsys):
+def test_what_is_left_out_is_reported(capsys):
     assert say_left_out({}) == 0
     assert say_left_out({"a": "a:\nis empty"}) == 3
     assert capsys.readouterr().err == "fairseq-ecg: left out: a: is empty\n"

@@ -32,12 +32,12 @@ def read(path: Path) -> pd.DataFrame:
     ).set_index("recording")
 
 
-@pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_recordings_of_a_folder(form, network, outputs, shared, tmp_path, capsys):
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_recordings_of_a_folder(suffix, network, outputs, shared, tmp_path, capsys):
     folder = shared / "ecg" / "code_15" / "org"
-    segments = tmp_path / f"segments.{form}"
+    segments = tmp_path / f"segments.{suffix}"
     options = [f"--segments={segments}", "--workers=2", "--batch-size=4"]
-    table = predict(network, folder, *options, out=tmp_path / f"p.{form}")
+    table = predict(network, folder, *options, out=tmp_path / f"p.{suffix}")
     assert list(table.index) == [str(path) for path in sorted(folder.glob("*.mat"))]
     assert list(table.columns) == [
         *FACTS, "is_male", "1dAVb", "RBBB", "LBBB", "SB", "ST", "AF", "normal_ecg",
@@ -45,16 +45,16 @@ def test_recordings_of_a_folder(form, network, outputs, shared, tmp_path, capsys
     np.testing.assert_allclose(
         table.iloc[1, N_FACTS:].astype(float), outputs[1:3].mean(axis=0), 0, ATOL
     )
-    of_segments = pd.read_csv(segments) if form == "csv" else pd.read_parquet(segments)
+    of_segments = pd.read_csv(segments) if suffix == "csv" else pd.read_parquet(segments)
     assert list(of_segments.columns[:4]) == ["recording", "segment", "start", "end"]
     np.testing.assert_allclose(of_segments.iloc[:, 4:], outputs, 0, ATOL)
-    assert capsys.readouterr().out == f"10 recordings: {tmp_path / f'p.{form}'}, {segments}\n"
-    assert sorted(os.listdir(tmp_path)) == sorted([f"p.{form}", f"segments.{form}"])
+    assert capsys.readouterr().out == f"10 recordings: {tmp_path / f'p.{suffix}'}, {segments}\n"
+    assert sorted(os.listdir(tmp_path)) == sorted([f"p.{suffix}", f"segments.{suffix}"])
 
 
 @pytest.fixture
 def prepared(shared, code_15, tmp_path) -> dict[str, list]:
-    """The published segments in every form that prepared ones have."""
+    """The published segments in every file format that prepared ones have."""
     from fairseq_ecg.prepare.pack import pack
 
     folder = shared / "ecg" / "code_15" / "segmented"
@@ -78,14 +78,14 @@ def prepared(shared, code_15, tmp_path) -> dict[str, list]:
 def test_prepared_recordings_are_not_standardised_again(network, outputs, prepared, tmp_path):
     rows = [[0], [1, 2], [3], [4, 5], [6], [7, 8], [9], [10], [11], [12, 13]]
     expected = np.stack([outputs[segments].mean(axis=0) for segments in rows])
-    for form, named in prepared.items():
+    for kind, named in prepared.items():
         table = predict(network, *named, out=tmp_path / "p.csv")
-        if form == "files":
+        if kind == "files":
             table = table.iloc[::-1]
         names = [Path(name).name for name in table.index]
-        assert names[:2] == ["code_15_1238362.mat", "code_15_1594286.mat"], form
-        assert table["segments"].tolist() == [len(segments) for segments in rows], form
-        np.testing.assert_allclose(table.iloc[:, N_FACTS:], expected, 0, ATOL, err_msg=form)
+        assert names[:2] == ["code_15_1238362.mat", "code_15_1594286.mat"], kind
+        assert table["segments"].tolist() == [len(segments) for segments in rows], kind
+        np.testing.assert_allclose(table.iloc[:, N_FACTS:], expected, 0, ATOL, err_msg=kind)
 
 
 def test_pairs_of_a_cmsc_manifest(network, outputs, code_15, tmp_path):

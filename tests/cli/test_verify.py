@@ -76,7 +76,7 @@ def test_saliency_plot_and_report_leave_out_what_is_doubtful(records, network, t
     assert DOUBT not in Path(tmp_path / "r.html").read_text().partition('"errors"')[0]
 
 
-def test_a_page_tells_doubts(records, network, tmp_path):
+def test_a_page_says_doubts(records, network, tmp_path):
     out = tmp_path / "r.html"
     options = [str(records), f"--checkpoint={network[0]}", network[1], f"--out={out}"]
     assert main(["report", *options]) == 0
@@ -84,8 +84,8 @@ def test_a_page_tells_doubts(records, network, tmp_path):
 
 
 def prepare(records, out, *options) -> int:
-    places = [f"--raw-root={records}", f"--processed-root={out}"]
-    assert main(["prepare", "records", "--source=generic", *places]) == 0
+    locations = [f"--raw-root={records}", f"--processed-root={out}"]
+    assert main(["prepare", "records", "--source=generic", *locations]) == 0
     return main(["prepare", "signals", f"--processed-root={out}", *options])
 
 
@@ -151,18 +151,18 @@ def test_checksums_of_stores_are_compared_where_asked(shared, network, tmp_path,
         assert main([command, *options, str(store), f"--out={out}", "--verify"]) == 3
         assert len(pd.read_csv(out)) == 1
     truth = shared / "ecg" / "code_15" / "labels" / "y.npy"
-    told = f"the checksum of {names[0]} is wrong"
+    reported = f"the checksum of {names[0]} is wrong"
     options = [checkpoint, labels, f"--manifest={store / 'test'}", f"--labels={truth}"]
     capsys.readouterr()
     assert main(["evaluate", *options]) == 0
     assert main(["evaluate", *options, "--verify"]) == 2  # of none that is left
-    assert told in capsys.readouterr().err
+    assert reported in capsys.readouterr().err
     options = [checkpoint, f"--data={store}", f"--labels={truth}", f"--out={tmp_path / 'probe'}"]
     main(["probe", *options])  # which are embedded, if too few to fit anything
     assert len(list((tmp_path / "probe" / "embeddings").rglob("*.npz"))) == 3
-    assert told not in capsys.readouterr().err
+    assert reported not in capsys.readouterr().err
     assert main(["probe", *options, "--verify"]) == 2
-    assert told in capsys.readouterr().err
+    assert reported in capsys.readouterr().err
 
 
 def test_records_that_a_manifest_names_are_verified(records, network, tmp_path):

@@ -111,7 +111,7 @@ def test_published_inference_command(hydra_inference, code_15, shared, recorded,
 
 
 @pytest.mark.parametrize(("option", "precision"), [("fp16", "float16"), ("bf16", "bfloat16")])
-def test_reduced_precision_and_standard_form(
+def test_reduced_precision_and_standard_file_format(
     option, precision, hydra_validate, command, recorded, tmp_path
 ):
     hydra_validate(
@@ -420,7 +420,7 @@ def test_pretraining_batches_are_not_extracted(hydra_validate, code_15, shared, 
 
 
 @pytest.mark.parametrize("name", ["encoder_out", "saliency"])
-def test_padding_is_told_with_either(name, shared):
+def test_padding_is_reported_with_either(name, shared):
     model = build_model_from_checkpoint(shared / "golden" / "diagnosis_small.pt")
     model.encoder.encoder.need_weights = True
     padding = torch.zeros(2, 12, 160, dtype=torch.bool)

@@ -90,7 +90,7 @@ def python(tmp_path_factory):
 
 
 @pytest.mark.parametrize("first", IMPORTED_FIRST.values(), ids=list(IMPORTED_FIRST))
-def test_registered_whoever_comes_first(first, python):
+def test_registered_whichever_comes_first(first, python):
     python(first + NAME_USER_DIR + CHECK)
 
 

@@ -129,12 +129,12 @@ def resumed(extra_state):
         {"train_iterator": {"epoch": 1}, "previous_training_time": [3]},
     ],
 )
-def test_states_that_do_not_tell_where_training_was(extra_state):
+def test_states_that_do_not_say_where_training_was(extra_state):
     with pytest.raises(CheckpointError, match=r"last\.pt"):
         resumed(extra_state)
 
 
-def test_states_that_tell_where_training_was():
+def test_states_that_say_where_training_was():
     state = {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}, "best": np.float32(0.5)}
     assert resumed(state) is state
     assert resumed(None) is None

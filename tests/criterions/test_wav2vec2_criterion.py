@@ -258,7 +258,7 @@ def test_batch_without_positive_pair(recording, build, caplog):
     assert "loss_3 = nan" in caplog.text
 
 
-def test_binary_loss_tells_each_candidate_by_itself():
+def test_binary_loss_predicts_each_candidate_by_itself():
     logits = torch.tensor([[2.0, -1.0, 0.5], [0.3, float("-inf"), 1.0]], requires_grad=True)
     loss = _binary_loss(logits, torch.tensor([[1, 0, 0], [1, 0, 0]]))
     positives = torch.nn.functional.softplus(-logits[:, 0]).sum()

@@ -21,16 +21,16 @@ FAULTS = """
 #include <memory>
 
 // Reads behind the end of an array.
-int64_t overread(int64_t place) {
+int64_t overread(int64_t index) {
   const std::unique_ptr<int64_t[]> numbers(new int64_t[16]());
-  return numbers[place];
+  return numbers[index];
 }
 
 // Adds to the largest integer.
 int64_t overflow(int64_t surplus) { return INT_MAX + static_cast<int>(surplus); }
 
 TORCH_LIBRARY_FRAGMENT(fairseq_ecg_c, library) {
-  library.def("overread(int place) -> int", &overread);
+  library.def("overread(int index) -> int", &overread);
   library.def("overflow(int surplus) -> int", &overflow);
 }
 """

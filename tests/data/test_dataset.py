@@ -220,8 +220,8 @@ def test_a_crop_of_an_augmented_recording_is_the_augmented_crop(manifest):
     whole = dataset_of(manifest, augmentations=noises, training=True)
     cropped = dataset_of(manifest, augmentations=noises, training=True, max_sample_size=10)
     for ecg, crop in zip(augmented(whole), augmented(cropped), strict=True):
-        places = [ecg[:, first : first + 10] for first in range(ecg.shape[1] - 9)]
-        assert sum(torch.equal(crop, place) for place in places) == 1
+        crops = [ecg[:, first : first + 10] for first in range(ecg.shape[1] - 9)]
+        assert sum(torch.equal(crop, each) for each in crops) == 1
 
 
 def test_padding_is_not_augmented(manifest):

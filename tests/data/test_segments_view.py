@@ -74,7 +74,7 @@ def test_segments_are_augmented_independently(manifest):
     assert torch.equal(dataset.augment(dataset.collate([dataset[1]])), sources)
 
 
-def test_recordings_without_idx_are_told_apart_by_patient(write_ecg, write_cmsc_manifest):
+def test_recordings_without_idx_are_distinguished_by_patient(write_ecg, write_cmsc_manifest):
     for segment in (0, 1):
         write_ecg(f"a_{segment}.mat", idx=None, patient_id=77)
     manifest = write_cmsc_manifest(("a", 20, "0,1"))

@@ -64,7 +64,7 @@ def test_leads_are_arranged_by_name(ecg):
     np.testing.assert_array_equal(arranged.signal, ecg.signal[[0, 6]])
 
 
-def test_missing_leads_are_an_error_unless_told_otherwise(ecg):
+def test_missing_leads_are_an_error_unless_asked_otherwise(ecg):
     part = ECG("r", ecg.signal[:2], ("I", "II"), 257.0)
     with pytest.raises(DataError, match=r"r: lacks lead III, aVR, .* V6 \(it has I, II\)"):
         arrange(part)
@@ -172,7 +172,7 @@ def test_names_of_other_signals_are_no_leads(names):
         ["C3", "C4", "M1", "L1", "L2", "V5"],
     ],
 )
-def test_leads_beside_other_signals_are_told_apart(names):
+def test_leads_beside_other_signals_are_distinguished(names):
     stated = standard_leads(names)
     for name, lead in zip(names, stated, strict=True):
         assert lead == (

@@ -88,7 +88,7 @@ def test_samples_without_value_are_refused_or_interpolated():
     assert np.isnan(signal[7, 100])
 
 
-def test_flat_leads_become_zero_and_are_told():
+def test_flat_leads_become_zero_and_are_reported():
     ecg = ecg_of()
     signal = ecg.signal.copy()
     signal[8] = 0.1
@@ -141,7 +141,7 @@ def test_short_recordings_are_refused_or_padded():
 
 
 @pytest.mark.parametrize("rate", [250.0, 257.3, 500.0, 1000.0])
-def test_long_recordings_are_computed_by_the_stretch(rate, monkeypatch):
+def test_long_recordings_are_computed_by_the_chunk(rate, monkeypatch):
     ecg = ecg_of(seconds=16, rate=rate)
     whole = segments(ecg)
     monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 700)

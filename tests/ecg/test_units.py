@@ -85,7 +85,7 @@ def test_a_name_is_parted_from_its_unit(name, parts):
 @pytest.mark.parametrize(
     ("factor", "looks_like"), [(1e3, "microvolts"), (200, "counts"), (1e-3, "volts")]
 )
-def test_other_units_are_told_by_their_amplitude(ecg, factor, looks_like):
+def test_other_units_are_recognised_by_their_amplitude(ecg, factor, looks_like):
     scaled = ECG("r.csv", ecg.signal * factor, ecg.leads, ecg.sample_rate)
     assert looks_like in millivolt_doubt(scaled)
     with pytest.raises(DataError, match=r"r\.csv: leads span .* mV, (more|less) than an ECG can"):

@@ -116,7 +116,7 @@ def test_what_a_reader_left_out_stays_named():
     }
 
 
-def test_the_unit_of_the_file_is_told():
+def test_the_unit_of_the_file_is_reported():
     assert made(channel("I", "uV")).stated_unit == "uV"
     assert made(channel("I", None), units="uV").stated_unit is None
     assert made(channel("I", "mV", uncalibrated="has no scale"), gain=5).stated_unit is None

@@ -27,7 +27,7 @@ from tests.formats.test_dicom import group
 from tests.formats.test_dicom import write as write_dicom
 
 N, RATE, AT_ONCE = 1003, 257, 300
-PLACES = ((0, 300), (300, 999), (699, 702), (990, 2000), (400, 400), (None, None))
+INTERVALS = ((0, 300), (300, 999), (699, 702), (990, 2000), (400, 400), (None, None))
 GIVEN = {"leads": LEADS, "sample_rate": RATE, "units": "uV"}
 
 
@@ -37,17 +37,17 @@ def counts():
     return np.random.default_rng(0).integers(-2000, 2000, (12, N))
 
 
-def check(path, *, later=True, **given):
+def check(path, *, is_lazy=True, **given):
     """Compare chunks with the whole."""
     whole, long = read_ecg(path, **given), read_ecg(path, at_once=AT_ONCE, **given)
     assert isinstance(whole.signal, np.ndarray)
     assert isinstance(long.signal, ChunkedSignal)
-    assert all(isinstance(each, LazyArray) == later for each in long.signal.samples)
+    assert all(isinstance(each, LazyArray) == is_lazy for each in long.signal.samples)
     assert (long.signal.shape, long.signal.dtype) == (whole.signal.shape, whole.signal.dtype)
     assert (long.leads, long.sample_rate) == (whole.leads, whole.sample_rate)
     assert long.metadata == whole.metadata
     assert long.n_samples == whole.n_samples > AT_ONCE
-    for start, stop in PLACES:
+    for start, stop in INTERVALS:
         for rows in (slice(None), slice(1, 2)):
             expected = whole.signal[rows, start:stop]
             np.testing.assert_array_equal(long.signal[rows, start:stop], expected)
@@ -72,7 +72,7 @@ def test_wfdb(tmp_path, format):
     samples = np.random.default_rng(0).integers(0, 256, 60_000, dtype=np.uint8)
     samples.tofile(tmp_path / "long.dat")  # of any bytes each format makes samples
     lines = [f"long.dat {format} 200/uV 16 0 0 0 0 {lead}" for lead in LEADS[:3]]
-    check(write_header(tmp_path, lines, N), later=format != "8")
+    check(write_header(tmp_path, lines, N), is_lazy=format != "8")
 
 
 def test_wfdb_with_samples_without_value_and_skewed_signals(tmp_path, counts):
@@ -234,7 +234,7 @@ def test_mat(tmp_path, counts, format, dtype):
             path.write_bytes(big_endian(variables))
         else:
             scipy.io.savemat(path, variables, format=format[0], do_compression=" " in format)
-    check(path, later=format != "4", leads=LEADS, units="uV")
+    check(path, is_lazy=format != "4", leads=LEADS, units="uV")
 
 
 def big_endian(variables):

@@ -74,7 +74,7 @@ def test_samples_without_value_are_refused(tmp_path, counts):
         Preprocessing().segments(read_recording(path))
 
 
-def test_missing_header_and_missing_signal_are_told_apart(tmp_path, counts):
+def test_missing_header_and_missing_signal_are_distinguished(tmp_path, counts):
     with pytest.raises(DataError, match=r"none\.hea: no such WFDB header"):
         read_recording(tmp_path / "none")
     path = write_record(tmp_path, counts)

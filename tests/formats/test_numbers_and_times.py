@@ -223,7 +223,7 @@ def test_times_in_all_ways_over_midnight(write, way, start):
     assert ecg.leads == ("I",)
 
 
-def test_dates_are_told_from_the_whole_column(write):
+def test_dates_are_recognised_from_the_whole_column(write):
     """January 2 and February 2 are further apart than February 1 and 2."""
     times = [f"{t:%d.%m.%Y %H:%M:%S.%f}" for t in moments(NIGHT)]
     assert read(write("time;I (uV)\n" + rows(times, whole(WAVE)))).sample_rate == pytest.approx(250)

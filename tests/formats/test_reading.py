@@ -112,7 +112,7 @@ def test_a_format_that_is_given_is_taken(tmp_path, signal):
 
 
 @pytest.mark.parametrize("suffix", [*FORMAT_OF_SUFFIX, ""])
-def test_an_empty_file_and_none_at_all_are_told_apart(tmp_path, suffix):
+def test_an_empty_file_and_none_at_all_are_distinguished(tmp_path, suffix):
     path = tmp_path / f"rec{suffix}"
     with pytest.raises(DataError, match=r"rec.*: no such (file|WFDB header)"):
         read_ecg(path)
@@ -170,7 +170,7 @@ def test_a_remote_header_cannot_name_files_elsewhere(tmp_path):
         read_ecg("memory://evil/a.hea")
 
 
-def test_formats_are_told_by_extension_only_where_content_does_not(tmp_path):
+def test_formats_are_recognised_by_extension_only_where_content_does_not(tmp_path):
     for name, content, format in (
         ("a.dat", b"0       x", "edf"),
         ("a.xml", b"<RestingECG/>", "muse"),

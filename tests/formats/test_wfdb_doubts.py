@@ -319,7 +319,7 @@ def test_segments_may_share_a_file(tmp_path):
     assert "longer" in read_ecg(tmp_path / "s0").doubts[0]
 
 
-def test_many_doubts_are_told_in_short(tmp_path):
+def test_many_doubts_are_reported_in_short(tmp_path):
     np.arange(10, dtype="<i2").tofile(tmp_path / "a.dat")
     for i in range(50):
         (tmp_path / f"s{i}.hea").write_text(f"s{i} 1 500 10\na.dat 16 1000 16 0 0 1 0 II\n")

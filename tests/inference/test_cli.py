@@ -44,7 +44,7 @@ def test_help_does_not_wait_for_imports():
     assert result.stdout.strip() == ""
 
 
-def test_mistakes_are_told_in_one_line(tmp_path, capsys):
+def test_mistakes_are_reported_in_one_line(tmp_path, capsys):
     assert main(["prepare", "signals", f"--processed-root={tmp_path}"]) == 2
     error = capsys.readouterr().err
     assert error == (
@@ -77,7 +77,7 @@ def code_15(shared, tmp_path):
     ]
 
 
-def test_evaluate_tells_whether_the_requirement_holds(code_15, tmp_path, capsys):
+def test_evaluate_says_whether_the_requirement_holds(code_15, tmp_path, capsys):
     options = [*code_15, "--baseline=untrained", f"--out={tmp_path / 'scores.csv'}"]
     assert main(["evaluate", *options, "--require-auroc=0.9"]) == 0
     output = capsys.readouterr().out

@@ -62,7 +62,7 @@ def test_labels_that_are_unknown_leave_the_recording_out():
 
 
 def test_recordings_are_scored_by_their_mean_and_their_own_labels(tmp_path):
-    # Segment by segment, the recordings cannot be told apart.
+    # Segment by segment, the recordings cannot be distinguished.
     levels = {"a_0": 3.0, "a_1": -1.0, "b_0": 1.0, "b_1": -3.0, "c_11": 0.5}
     idx = {"a": 2, "b": 0, "c": 1}
     for name, level in levels.items():

@@ -424,7 +424,7 @@ class TestChecksums:
         assert "Copy or download it again; to read it all the same" in capsys.readouterr().err
         assert main([*command, "--allow-damaged"]) == 0
 
-    def test_a_form_without_checksums_is_said(self, saved, caplog, monkeypatch):
+    def test_a_file_format_without_checksums_is_said(self, saved, caplog, monkeypatch):
         load_model(saved(), device="cpu")
         assert "checksum" not in caplog.text
         load_model(saved(_use_new_zipfile_serialization=False), device="cpu")

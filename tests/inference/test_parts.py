@@ -21,7 +21,7 @@ def recordings(tmp_path):
 
 
 class Computing:
-    """Tells what was computed; leaves out ``left_out``, and fails at ``failing``."""
+    """Notes what was computed; leaves out ``left_out``, and fails at ``failing``."""
 
     def __init__(self, left_out: str = "", failing: str = ""):
         self.left_out, self.failing, self.seen = left_out, failing, ""
@@ -76,7 +76,7 @@ def test_other_settings_compute_everything(recordings, tmp_path):
     assert second.seen == "abcde"
 
 
-def test_what_was_left_out_is_told_again(recordings, tmp_path):
+def test_what_was_left_out_is_reported_again(recordings, tmp_path):
     folder = tmp_path / "parts"
     for strict, seen in ((False, "e"), (True, "abe")):
         with pytest.raises(DataError, match="it fails"):
@@ -135,7 +135,7 @@ def test_two_runs_do_not_write_there_at_once(recordings, tmp_path):
     assert run(recordings(), tmp_path / "parts", computing) == ("abcde", {})
 
 
-def test_what_tells_models_apart(diagnosis):
+def test_what_distinguishes_models(diagnosis):
     before = identity_of(diagnosis)
     assert identity_of(diagnosis) == before
     bias = diagnosis.network.proj.bias

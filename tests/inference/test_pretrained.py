@@ -47,7 +47,7 @@ def test_pre_trained_models_and_bfloat16(pretrained, shared, code_15_ecgs, tmp_p
     assert {value.dtype for value in stored.values()} == {torch.bfloat16}
 
 
-def test_the_card_says_what_the_model_reads_and_tells(diagnosis, pretrained, tmp_path):
+def test_the_card_says_what_the_model_reads_and_predicts(diagnosis, pretrained, tmp_path):
     diagnosis.save_pretrained(tmp_path)
     card = (tmp_path / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: fairseq-ecg\n")

@@ -144,14 +144,14 @@ def test_records_files_and_lists(folder):
         ecgs(folder / "none.hea")
 
 
-@pytest.mark.parametrize("form", ["csv", "tsv", "parquet"])
-def test_tables_name_files_from_their_own_folder(folder, form):
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet"])
+def test_tables_name_files_from_their_own_folder(folder, suffix):
     table = pd.DataFrame({"id": [7, 8], "path": ["a.hea", "b"]})
-    path = folder / f"table.{form}"
-    if form == "parquet":
+    path = folder / f"table.{suffix}"
+    if suffix == "parquet":
         table.to_parquet(path)
     else:
-        table.to_csv(path, index=False, sep="\t" if form == "tsv" else ",")
+        table.to_csv(path, index=False, sep="\t" if suffix == "tsv" else ",")
     assert names(path) == ["a.hea", "b"]
     assert [ecg.sample_rate for ecg in ecgs(path)] == [500, 250]
     absolute = table.assign(path=[str(folder / name) for name in table["path"]])

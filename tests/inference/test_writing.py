@@ -21,14 +21,16 @@ def parts():
     yield WHOLE.iloc[2:]
 
 
-@pytest.mark.parametrize("form", ["csv", "tsv", "parquet"])
-def test_parts_become_one_table(form, tmp_path):
-    path = tmp_path / f"t.{form}"
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet"])
+def test_parts_become_one_table(suffix, tmp_path):
+    path = tmp_path / f"t.{suffix}"
     assert write_table(path, parts, 1) == [path]
-    if form == "parquet":
+    if suffix == "parquet":
         pd.testing.assert_frame_equal(pd.read_parquet(path), WHOLE)
     else:
-        found = pd.read_csv(path, sep="\t" if form == "tsv" else ",", float_precision="round_trip")
+        found = pd.read_csv(
+            path, sep="\t" if suffix == "tsv" else ",", float_precision="round_trip"
+        )
         pd.testing.assert_frame_equal(found.astype({"0": "float32"}), WHOLE)
 
 
@@ -80,7 +82,7 @@ def test_columns_are_written_as_the_data_frame_of_them(tmp_path, rows, suffix):
     assert a.read_bytes() == b.read_bytes()
 
 
-def test_forms():
+def test_file_formats():
     check_file_format(Path("a.PARQUET"), arrays=False)
     check_file_format(Path("a.npy"), arrays=True)
     with pytest.raises(DataError, match=r"a.npy: of no known format. Let its name end with .csv"):
@@ -103,9 +105,9 @@ if (
     sys.exit(77)
 table = pd.DataFrame(np.random.default_rng(0).normal(size=(1000, 100))).rename(columns=str)
 table.insert(0, "recording", "a")
-for form in ("csv", "parquet", "npy"):
+for suffix in ("csv", "parquet", "npy"):
     try:
-        write_table(Path(sys.argv[1], f"t.{form}"), lambda: iter([table]), 1)
+        write_table(Path(sys.argv[1], f"t.{suffix}"), lambda: iter([table]), 1)
     except OSError as error:
         print(error, os.listdir(sys.argv[1]))
 """
@@ -119,8 +121,8 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
         pytest.skip("a file system of its own needs root")
     assert found.returncode == 0, found
     lines = found.stdout.splitlines()
-    for line, form in zip(lines, ("csv", "parquet", "npy"), strict=True):
+    for line, suffix in zip(lines, ("csv", "parquet", "npy"), strict=True):
         assert "No space left on device" in line
-        assert f": '{tmp_path}/t.{form}' [" in line
+        assert f": '{tmp_path}/t.{suffix}' [" in line
     assert [line.endswith("[]") for line in lines] == [True, True, False]
     assert lines[2].endswith("['t.rows.csv']")

@@ -55,7 +55,7 @@ def test_other_settings_begin_anew(tmp_path):
         assert journal.positions() == {}
 
 
-def test_tidy_journals_do_not_tell_in_which_order_records_ended(tmp_path):
+def test_tidy_journals_do_not_say_in_which_order_records_ended(tmp_path):
     for name, ids in (("a", (2, 0, 1)), ("b", (0, 1, 2))):
         (tmp_path / name).mkdir()
         fill(tmp_path / name, *ids)
@@ -64,7 +64,7 @@ def test_tidy_journals_do_not_tell_in_which_order_records_ended(tmp_path):
     assert (tmp_path / "a" / "journal").read_bytes() == (tmp_path / "b" / "journal").read_bytes()
 
 
-def test_checksums_tell_rows_apart():
+def test_checksums_distinguish_rows():
     assert checksum({"a": 1, "b": "x"}) == checksum({"a": 1, "b": "x"})
     assert checksum({"a": 1, "b": "x"}) != checksum({"a": 1, "b": "y"})
     assert checksum({"a": 1.5}) != checksum({"a": 1})

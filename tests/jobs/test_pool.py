@@ -104,7 +104,7 @@ def kill_the_process(number):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_process_that_is_killed_is_told():
+def test_a_process_that_is_killed_is_reported():
     with workers(2), pytest.raises(DataError, match="a process was killed"):
         list(in_parallel(kill_the_process, [(0,), (1,)]))
 

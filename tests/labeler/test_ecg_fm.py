@@ -50,7 +50,7 @@ def test_recorded_cases(shared, compatible):
     check(compatible, cases(shared, "cases_original.json"))
 
 
-def test_recorded_cases_with_attribution_mended(shared, mended):
+def test_recorded_cases_with_attribution_corrected(shared, mended):
     check(mended, cases(shared, "cases_attribution_fixed.json"))
 
 

@@ -40,7 +40,7 @@ def test_tables_are_those_of_the_original(small):
     assert results.patterns is results.pattern_results
 
 
-def test_negated_entities_are_told(small):
+def test_negated_entities_are_reported(small):
     assert small.label(["no infarct or ischemia"]).negated["name"].tolist() == [
         "Infarction",
         "Ischemia",
@@ -54,7 +54,7 @@ def test_what_is_missing_is_empty(small, missing):
     assert set(results.labels_flat.index) == {1}
 
 
-def test_the_index_must_tell_texts_apart(small):
+def test_the_index_must_distinguish_texts(small):
     with pytest.raises(DataError, match="index 1 of the texts occurs twice"):
         small.label(pd.Series(["a", "b"], index=[1, 1]))
 

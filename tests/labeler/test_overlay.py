@@ -102,7 +102,7 @@ compounds: {remove: [Both]}
         ("descriptors: {change: [{name: Old, after: [x], after_all: [x]}]}", "'x' is already in"),
     ],
 )
-def test_mistakes_name_the_place(overlaid, text, message):
+def test_mistakes_name_the_line(overlaid, text, message):
     with pytest.raises(DataError, match=message) as error:
         overlaid(text)
     assert "overlay.yaml" in str(error.value) or "vocabulary" in str(error.value)

@@ -27,7 +27,7 @@ def backend(request) -> str:
 
 
 def batch(rows=2, frames=11, heads=2, channels=6):
-    """Queries, keys, values and a gradient by the output, and a mask of padding at the ends."""
+    """Queries, keys, values and a gradient of the output, and a mask of padding at the ends."""
     generator = torch.Generator().manual_seed(frames)
     tensors = [torch.randn(rows, frames, heads * channels, generator=generator) for _ in range(4)]
     ends = torch.randint(1, frames + 1, (rows, 1), generator=generator)
@@ -47,7 +47,7 @@ def by_the_definition(q, k, v, heads, padding_mask=None, factors=None):
 
 
 def gradients(function, q, k, v, gradient, *arguments, **options):
-    """The function's output and its gradients by queries, keys and values."""
+    """The function's output and its gradients with respect to queries, keys and values."""
     inputs = [x.detach().requires_grad_() for x in (q, k, v)]
     output = function(*inputs, *arguments, **options)
     return output.detach(), *torch.autograd.grad(output, inputs, gradient)
@@ -151,16 +151,16 @@ def test_nothing_comes_from_a_row_of_padding_alone(backend):
 def test_infinity_and_nan_stay_visible(backend, frames, value, with_gradient):
     tensors, _ = batch(frames=frames)
     frame = min(3, frames - 1)
-    for place in range(3):
+    for index in range(3):
         inputs = [x.clone() for x in tensors]
-        inputs[place][0, frame, 2] = value
+        inputs[index][0, frame, 2] = value
         if with_gradient:
             output, *_ = run(backend, inputs, 2)
         else:
             output = attention(*inputs[:3], 2, backend=backend)
         # A query is its own frame's, a key every frame's, a value one channel's of every frame.
-        reached = (output[0, frame, :6], output[0, :, :6], output[0, :, 2])[place]
-        if place == 1 and backend == "cpu" and with_gradient and value != torch.nan:
+        reached = (output[0, frame, :6], output[0, :, :6], output[0, :, 2])[index]
+        if index == 1 and backend == "cpu" and with_gradient and value != torch.nan:
             # Scores of minus infinity are weights of 0 beside others.
             reached = reached[inputs[0][0, :, 2] * value > 0]
         assert not reached.isfinite().any()
@@ -168,13 +168,13 @@ def test_infinity_and_nan_stay_visible(backend, frames, value, with_gradient):
         assert output[1].isfinite().all()
 
 
-@pytest.mark.parametrize("place", [0, 1])
-def test_infinity_and_nan_stay_visible_when_compiled(place):
+@pytest.mark.parametrize("index", [0, 1])
+def test_infinity_and_nan_stay_visible_when_compiled(index):
     compiled = torch.compile(lambda q, k, v: attention(q, k, v, 2, backend="reference"))
     tensors, _ = batch(frames=3)
     for value in (torch.nan, torch.inf, -torch.inf):
         inputs = [x.clone() for x in tensors[:3]]
-        inputs[place][0, 1, 2] = value
+        inputs[index][0, 1, 2] = value
         assert not compiled(*inputs)[0, 1, :6].isfinite().any()
 
 

@@ -39,12 +39,12 @@ def draw(augmentations, n_recordings=N_RECORDINGS, *, n_leads=12, length=1000, r
     )
 
 
-def columns(augmentations, draws, place=0):
+def columns(augmentations, draws, index=0):
     """Whether one augmentation is applied, what it has of each row, and its items."""
-    first = describe(augmentations)[4 * place + 1]
+    first = describe(augmentations)[4 * index + 1]
     parameters = draws["parameters"][:, first:].numpy()
     n_rows = draws["layouts"].shape[1]
-    n_items = augmentations[place].n_items
+    n_items = augmentations[index].n_items
     return (
         parameters[:, APPLIED],
         parameters[:, ROWS : ROWS + n_rows],
@@ -80,7 +80,7 @@ def test_applied_as_often_as_the_probability_says(name):
 def test_probabilities_are_independent():
     augmentations = build_augmentations(["emg_noise", "emg_noise"], [0.5, 0.5])
     draws = draw(augmentations)
-    one, other = (columns(augmentations, draws, place)[0] for place in range(2))
+    one, other = (columns(augmentations, draws, index)[0] for index in range(2))
     assert_share(one != other, 0.5)
 
 

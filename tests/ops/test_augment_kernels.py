@@ -59,7 +59,7 @@ def ecgs(rows=3, leads=12, samples=45, seed=0):
 
 
 def philox_draws(augmentations, batch, *, rate=250.0, length=None, **options):
-    """Draws of whole recordings in standard order, unless told otherwise."""
+    """Draws of whole recordings in standard order, unless asked otherwise."""
     rows, leads, samples = batch.shape
     origins = torch.tensor([[2**40 + 7, 3, row, row % 2] for row in range(rows)], dtype=torch.long)
     options.setdefault("layouts", torch.arange(leads).repeat(rows, 1))
@@ -113,9 +113,9 @@ def test_recordings_one_by_one(backend, recipe):
     assert_close(result, torch.stack(expected), backend, batch)
 
 
-@pytest.mark.parametrize("place", range(len(RECORDED)))
-def test_reproduces_fairseq_signals(backend, place):
-    augmentation, start, sample, total, _ = RECORDED[place]
+@pytest.mark.parametrize("index", range(len(RECORDED)))
+def test_reproduces_fairseq_signals(backend, index):
+    augmentation, start, sample, total, _ = RECORDED[index]
     wave = np.sin(0.05 * np.arange(1200)).reshape(12, 100).astype(np.float32)
     draws = pack_draws(
         [augmentation],

@@ -41,7 +41,7 @@ def by_the_definition(predictions, targets, negatives, temperature) -> InfoNCE:
 
 
 def gradients(function, *inputs):
-    """The function's loss, its correct, and the gradients by predictions and targets."""
+    """The function's loss, its correct, and the gradients of predictions and targets."""
     x, y = (tensor.detach().clone().requires_grad_() for tensor in inputs[:2])
     result = function(x, y, *inputs[2:])
     result.loss.backward()

@@ -67,7 +67,7 @@ def check(backend, predictions, targets, negatives, temperature=0.1):
         (1, 70, 20, 10),
     ],
 )
-def test_loss_hits_and_gradients(backend, rows, frames, channels, draws):
+def test_loss_correct_and_gradients(backend, rows, frames, channels, draws):
     check(backend, *batch(rows, frames, channels, draws))
 
 

@@ -35,7 +35,7 @@ def by_the_definition(predictions, targets, pool, negatives, temperature) -> Inf
 
 
 def gradients(function, *inputs):
-    """The function's loss and correct, and the gradients by predictions, targets and pool."""
+    """The function's loss and correct, and the gradients of predictions, targets and pool."""
     x, y, z = (tensor.detach().clone().requires_grad_() for tensor in inputs[:3])
     result = function(x, y, z, *inputs[3:])
     result.loss.backward()

@@ -55,7 +55,7 @@ def check(backend, *inputs, temperature=0.1):
         (1, 9, 44, 17, 30),
     ],
 )
-def test_loss_hits_and_gradients(backend, rows, frames, channels, draws, vectors):
+def test_loss_correct_and_gradients(backend, rows, frames, channels, draws, vectors):
     check(backend, *batch(rows, frames, channels, draws, vectors))
 
 

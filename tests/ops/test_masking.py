@@ -130,8 +130,8 @@ def test_streams_of_their_own_give_the_same_distribution(options):
     assert abs(sizes[0].mean() - sizes[1].mean()) < 4
     runs = [np.mean([len(spans(row)) for row in drawn.reshape(-1, 156)]) for drawn in (old, new)]
     assert runs[0] == pytest.approx(runs[1], rel=0.05)
-    places = [drawn.reshape(-1, 4, 39).mean(axis=(0, 2)) for drawn in (old, new)]
-    np.testing.assert_allclose(places[0], places[1], atol=0.04)
+    shares = [drawn.reshape(-1, 4, 39).mean(axis=(0, 2)) for drawn in (old, new)]
+    np.testing.assert_allclose(shares[0], shares[1], atol=0.04)
 
 
 def test_a_row_with_fewer_masked_frames_has_some_of_the_same():

@@ -48,8 +48,8 @@ def test_a_drawn_negative_is_a_word_of_its_row():
     origins = torch.stack([origin(7, 1, 5), origin(7, 1, 6)])
     words = random_words(origins, Stream.NEGATIVES, COMMON_LANE, 6 * 3)
     for frame, number in ((0, 0), (2, 1), (5, 2)):
-        place = int(words[1, 3 * frame + number]) * 5 // 2**32
-        expected = 6 + place + (place >= frame)
+        position = int(words[1, 3 * frame + number]) * 5 // 2**32
+        expected = 6 + position + (position >= frame)
         assert drawn_indices(origins, 6, 3)[1, 3 * frame + number] == expected
 
 

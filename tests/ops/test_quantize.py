@@ -49,7 +49,7 @@ def test_perplexities():
 
 
 def results(function, logits, codebook, *arguments):
-    """What a function gives, and the gradients by logits and codebook."""
+    """What a function gives, and the gradients with respect to logits and codebook."""
     x, y = (tensor.detach().clone().requires_grad_() for tensor in (logits, codebook))
     torch.manual_seed(0)
     result = function(x, y, 2.0, *arguments)

@@ -165,7 +165,7 @@ def test_skipping_org_for_another_length(archive, make_ecg):
     )
 
 
-def test_a_skipped_stage_that_never_ran_is_told(archive, make_ecg):
+def test_a_skipped_stage_that_never_ran_is_reported(archive, make_ecg):
     source = archive.source({"r": make_ecg()})
     with pytest.raises(DataError, match=r"org/r\.mat: no such file\. Run the stage"):
         prepare_signals(source, archive.folder, Settings(skip=("org",)))

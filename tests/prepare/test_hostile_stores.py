@@ -66,8 +66,8 @@ def reindex(store: Path, column: str, row: int, value) -> None:
     table = pyarrow.parquet.read_table(store / name)
     values = table[column].to_pylist()
     values[row] = value
-    place = table.column_names.index(column)
-    write_index(store, table.set_column(place, column, pa.array(values, table[column].type)))
+    index = table.column_names.index(column)
+    write_index(store, table.set_column(index, column, pa.array(values, table[column].type)))
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
@@ -233,19 +233,19 @@ def test_steps_belong_to_int16(store, manifests):
 def test_columns_of_another_kind_are_named(store):
     table = Store(store).table()
     for name in ("shard", "path", "sample_rate", "finite", "idx"):
-        place = table.column_names.index(name)
+        index = table.column_names.index(name)
         write_index(store, table.drop_columns(name))
         assert_named(store, f"has no column {name!r}")
         for values in (["x"] * 10, [[1]] * 10, [b"x"] * 10, [{"a": 1}] * 10):
-            changed = table.set_column(place, name, pa.array(values))
+            changed = table.set_column(index, name, pa.array(values))
             if changed[name].type != table[name].type:
                 write_index(store, changed)
                 assert_named(store, f"{name!r} is of ")
-    place = table.column_names.index("label")
+    index = table.column_names.index("label")
     for values in ([1] * 10, [["x"]] * 10, [[[1]]] * 10):
-        write_index(store, table.set_column(place, "label", pa.array(values)))
+        write_index(store, table.set_column(index, "label", pa.array(values)))
         assert_named(store, "not lists of numbers")
-    write_index(store, table.set_column(place, "label", pa.array([[1.0, None]] * 10)))
+    write_index(store, table.set_column(index, "label", pa.array([[1.0, None]] * 10)))
     assert_named(store, "'label' lacks values")
     write_index(store, table.slice(0, 0))
     assert_named(store, "lists no segments", index_is_at_fault=True)
@@ -321,7 +321,7 @@ def test_no_two_segments_are_unpacked_to_one_file(store, path):
         unpack(store, store.parent / "out")
 
 
-def test_rows_that_tell_different_things_of_one_place_are_compared(store):
+def test_rows_that_say_different_things_of_one_position_are_compared(store):
     reindex(store, "offset", 1, 0)
     assert len(verify(store)) == 1
     reindex(store, "crc32", 1, Store(store).table()["crc32"][0].as_py())

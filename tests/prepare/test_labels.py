@@ -170,7 +170,7 @@ def test_a_table_of_labelled_segments_needs_segments(tables, tmp_path):
         tables(labeled_segmented_splits=tmp_path / "segmented_labelled.csv")
 
 
-def test_a_missing_label_is_told_and_refused_in_training(tables):
+def test_a_missing_label_is_reported_and_refused_in_training(tables):
     summary, out = tables(LABELS.replace("2,False,False", "2,,False"))
     assert summary.unlabelled == (2, 5)
     y = np.load(out / "y.npy")

@@ -32,7 +32,7 @@ def manifests(tmp_path):
     return tmp_path / "one"
 
 
-def test_what_was_packed_is_told(manifests, tmp_path):
+def test_what_was_packed_is_reported(manifests, tmp_path):
     packed = pack(manifests, tmp_path / "store", shard_bytes=SHARD)
     assert packed.added == {"train": 13, "valid": 6}
     assert (packed.present, packed.shards) == (0, 4)

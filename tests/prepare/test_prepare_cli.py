@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ def damaged_code_15(code_15, tmp_path):
     return raw
 
 
-def places(raw, out):
+def locations(raw, out):
     return [f"--raw-root={raw}", f"--processed-root={out}"]
 
 
@@ -57,7 +58,7 @@ def test_choices_are_those_of_the_settings(capsys):
 
 def test_records_then_signals(code_15, tmp_path, capsys):
     out, manifest = tmp_path / "out", tmp_path / "all.csv"
-    assert main(["prepare", "records", "--source=code_15", *places(code_15, out)]) == 0
+    assert main(["prepare", "records", "--source=code_15", *locations(code_15, out)]) == 0
     assert capsys.readouterr().out == "code_15: 8 records\n"
     options = ["--sample-rate=400", "--segment-seconds=1", f"--manifest-file={manifest}"]
     plots = tmp_path / "plots"
@@ -73,9 +74,9 @@ def test_records_then_signals(code_15, tmp_path, capsys):
         assert path.read_bytes().startswith(b"\x89PNG")
 
 
-def test_quarantine_is_told_by_the_status(damaged_code_15, tmp_path, capsys):
+def test_quarantine_is_reported_by_the_status(damaged_code_15, tmp_path, capsys):
     out = tmp_path / "out"
-    assert main(["prepare", "records", "--source=code_15", *places(damaged_code_15, out)]) == 0
+    assert main(["prepare", "records", "--source=code_15", *locations(damaged_code_15, out)]) == 0
     signals = ["prepare", "signals", f"--processed-root={out}", "--segment-seconds=1"]
     assert main(signals) == 3
     output = capsys.readouterr().out
@@ -86,7 +87,7 @@ def test_quarantine_is_told_by_the_status(damaged_code_15, tmp_path, capsys):
 
 
 def test_options_of_other_sources_are_refused(code_15, tmp_path, capsys):
-    command = ["prepare", "records", "--source=code_15", *places(code_15, tmp_path)]
+    command = ["prepare", "records", "--source=code_15", *locations(code_15, tmp_path)]
     with pytest.raises(SystemExit):
         main([*command, "--patient-column=p"])
     assert "--patient-column needs --source generic" in capsys.readouterr().err
@@ -156,7 +157,7 @@ def test_options_with_hyphens_replace_what_follows_from_the_locations(code_15, t
     assert subset.command[-1] == "--percent=0.5"
 
 
-def test_all_goes_on_after_quarantine_and_tells_it(damaged_code_15, tmp_path):
+def test_all_goes_on_after_quarantine_and_reports_it(damaged_code_15, tmp_path):
     file = write_yaml(tmp_path / "a.yaml", damaged_code_15, tmp_path / "out")
     assert main(["prepare", "all", file, "signals.segment_seconds=1"]) == 3
 
@@ -184,7 +185,7 @@ def test_all_goes_on_after_quarantine_and_tells_it(damaged_code_15, tmp_path):
         (["records:", "  patient_column: p"], "line 4: records: --patient-column needs"),
     ],
 )
-def test_mistakes_in_the_file_are_told_with_their_line(code_15, tmp_path, lines, message):
+def test_mistakes_in_the_file_are_reported_with_their_line(code_15, tmp_path, lines, message):
     path = tmp_path / "a.yaml"
     file = write_yaml(path, code_15, tmp_path / "out", *lines)
     with pytest.raises(DataError) as error:
@@ -193,7 +194,24 @@ def test_mistakes_in_the_file_are_told_with_their_line(code_15, tmp_path, lines,
     assert message.replace("{path}", str(path)) in str(error.value)
 
 
-def test_places_must_be_given(tmp_path):
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("signals.no=1", "Unknown option: \"[no]\" from 'signals.no=1'."),
+        ("signals.jobs=many", "Invalid value for [jobs] from 'signals.jobs=many': "),
+        ("signals.plots=true", "'signals.plots=true': signals: --plots: a value was expected"),
+        ("signals=5", "'signals=5': signals: its options were expected, found 5"),
+        ("signal=5", "'signal=5': there is no 'signal': give source, raw_root"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_named_as_such(code_15, tmp_path, override, message):
+    file = write_yaml(tmp_path / "a.yaml", code_15, tmp_path / "out", "signals:", "  jobs: 2")
+    with pytest.raises(DataError) as error:
+        all_steps.all_steps(Path(file), override)
+    assert message in str(error.value)
+
+
+def test_locations_must_be_given(tmp_path):
     (tmp_path / "a.yaml").write_text("source: code_15\n")
     with pytest.raises(DataError, match="no value for 'raw_root'"):
         all_steps.all_steps(tmp_path / "a.yaml")
@@ -214,8 +232,8 @@ def test_places_must_be_given(tmp_path):
     ids=lambda path: path.stem,
 )
 def test_examples_are_understood(path):
-    places = ["raw_root=raw", "processed_root=out", "manifest_file=all.csv"]
-    configuration = all_steps.read(path, places)
+    locations = ["raw_root=raw", "processed_root=out", "manifest_file=all.csv"]
+    configuration = all_steps.read(path, locations)
     planned = all_steps.plan(configuration)
     assert [step.name for step in planned][:3] == ["records", "signals", "splits"]
     assert planned[0].bound.arguments["source"] == configuration.content["source"]
@@ -223,4 +241,4 @@ def test_examples_are_understood(path):
 
 def test_every_source_has_an_example():
     assert {path.stem for path in ROOT.glob("examples/prepare/*.yaml")} == set(SOURCES)
-    assert set(records.SOURCES) == set(SOURCES)
+    assert set(get_args(records.Source)) == set(SOURCES)

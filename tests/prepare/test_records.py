@@ -33,7 +33,7 @@ def test_ids_with_leading_zeros_stay_text(tmp_path):
         ({"dataset": ["d", None]}, "record 2: no value in column 'dataset'"),
     ],
 )
-def test_mistakes_are_told(tmp_path, columns, message):
+def test_mistakes_are_reported(tmp_path, columns, message):
     with pytest.raises(DataError, match=message):
         read_records(write(tmp_path, **columns))
 
@@ -44,7 +44,7 @@ def test_files_of_records_lie_in_their_folder(tmp_path, name):
         read_records(write(tmp_path, save_file=["a.mat", name]))
 
 
-def test_missing_columns_and_files_are_told(tmp_path):
+def test_missing_columns_and_files_are_reported(tmp_path):
     (tmp_path / "records.csv").write_text("path,source\na,b\n")
     with pytest.raises(DataError, match="no column 'dataset'"):
         read_records(tmp_path / "records.csv")

@@ -165,7 +165,7 @@ def test_temporal_orders_equal_dates_as_pandas_does():
     assert list(table["idx"]) != list(meta.sort_values("day", kind="stable")["idx"])
 
 
-def test_dates_that_do_not_sort_as_text_are_told_of(caplog):
+def test_dates_that_do_not_sort_as_text_are_reported(caplog):
     split(recordings(3, day=["9/1/2015", "10/1/2014", "1/1/2013"]), "temporal", date_column="day")
     assert "sorted as text" in caplog.text
 
@@ -376,7 +376,7 @@ def test_mistakes_say_what_to_do(strategy, options, message):
         split(meta, strategy, **options)
 
 
-def test_recordings_must_be_told_apart():
+def test_recordings_must_be_distinguished():
     meta = recordings(3)
     with pytest.raises(DataError, match="idx 1 occurs twice"):
         split(meta.assign(idx=[0, 1, 1]), "random")
@@ -415,10 +415,10 @@ def test_every_recording_once_and_no_patient_twice(patients, weights, seed, stra
     assert (of_patient.nunique() == 1).all()
     if strategy == "grouped":
         left, n_groups = 1.0, of_patient.ngroups
-        for place, (name, weight) in enumerate(zip(names[:-1], weights, strict=False), 1):
+        for position, (name, weight) in enumerate(zip(names[:-1], weights, strict=False), 1):
             share = weight / sum(weights) / left
             got = int((of_patient.first() == name).sum())
-            most = n_groups - len(names[place:])
+            most = n_groups - len(names[position:])
             assert 1 <= got <= most
             assert got == pytest.approx(min(share * n_groups, most), abs=1)
             n_groups, left = n_groups - got, left - weight / sum(weights)
@@ -513,7 +513,7 @@ def test_segments_can_be_left_out_d8(processed):
     assert (processed / "meta_b.csv").exists()
 
 
-def test_dates_of_each_split_are_told(processed):
+def test_dates_of_each_split_are_reported(processed):
     division = Division(
         strategy="temporal", date_column="age", fractions=(0.5, 0.5), labels=("old", "new")
     )

@@ -54,17 +54,17 @@ def test_every_option_is_explained(step, capsys):
     assert "None" not in text
 
 
-def test_choices_are_those_of_the_rooms(capsys):
+def test_choices_are_those_of_the_packages(capsys):
     assert splits.STRATEGIES == STRATEGIES
     with pytest.raises(SystemExit):
         run("manifests", "--help")
     assert f"--header {{{','.join(HEADERS)}}}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("place", "least"), [("", 8), ("sources", 7)])
-def test_documented_commands_exist_d10(place, least):
+@pytest.mark.parametrize(("folder", "least"), [("", 8), ("sources", 7)])
+def test_documented_commands_exist_d10(folder, least):
     """The documentation's commands are complete and have no option that is not there."""
-    text = (README.parent / place / "README.md").read_text()
+    text = (README.parent / folder / "README.md").read_text()
     commands = re.findall(r"^    (fairseq-ecg (?:.*\\\n)*.*)", text, re.MULTILINE)
     assert len(commands) >= least
     for command in commands:
@@ -251,7 +251,7 @@ def test_filter_strategies(text, expected):
     assert bound.arguments["grouped_temporal_filter_strategy"] == expected
 
 
-def test_labels_that_lack_or_never_hold_are_told(processed, capsys):
+def test_labels_that_lack_or_never_hold_are_reported(processed, capsys):
     run("splits", f"--processed-root={processed}", "--strategy=grouped", "--group-col=patient_id")
     (processed / "labels.csv").write_text("save_file,AF\nr1.mat,0\nx.mat,1\n")
     capsys.readouterr()

@@ -96,9 +96,9 @@ def test_all_faults_are_found(manifests, tmp_path):
     store = tmp_path / "store"
     pack(manifests, store, shard_bytes=3 * 12 * 40 * 4)
     assert verify(store) == []
-    for name, place in (("shard-000000.npy", 200), ("shard-000002.npy", -1)):
+    for name, position in (("shard-000000.npy", 200), ("shard-000002.npy", -1)):
         content = bytearray((store / name).read_bytes())
-        content[place] ^= 16
+        content[position] ^= 16
         (store / name).write_bytes(content)
     (store / "shard-000001.npy").unlink()
     variables = store / "shard-000002.parquet"
@@ -116,7 +116,7 @@ def test_all_faults_are_found(manifests, tmp_path):
 
 @pytest.mark.parametrize("path", ["../in/segmented/rec0_0.mat", "/etc/passwd_0.mat"])
 def test_nothing_is_unpacked_elsewhere(manifests, tmp_path, monkeypatch, path):
-    """Whoever wrote the store decides what its files are called."""
+    """The writer of a store decides what its files are called."""
     pack(manifests, tmp_path / "store")
     named = Store.segments
 

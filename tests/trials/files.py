@@ -25,7 +25,7 @@ def ecg_like(n_samples: int = 250) -> np.ndarray:
     return np.array([(0.4 + 0.1 * i) * beat + drift for i in range(12)]).round(2)
 
 
-def write_record(folder: Path, name: str, form: str = "16") -> Path:
+def write_record(folder: Path, name: str, format: str = "16") -> Path:
     """Write a WFDB record."""
     wfdb.wrsamp(
         name,
@@ -33,7 +33,7 @@ def write_record(folder: Path, name: str, form: str = "16") -> Path:
         units=["mV"] * 12,
         sig_name=list(LEADS),
         p_signal=ecg_like().T,
-        fmt=[form] * 12,
+        fmt=[format] * 12,
         adc_gain=[200] * 12,
         baseline=[0] * 12,
         write_dir=str(folder),
@@ -49,8 +49,8 @@ def good_files(folder: Path) -> Iterator[tuple[Path, Path, dict[str, Any]]]:
     """
     signal = ecg_like()
     counts = (signal * 200).round().astype(int)
-    for form in ("16", "212"):
-        header = write_record(folder, f"wfdb{form}", form)
+    for format in ("16", "212"):
+        header = write_record(folder, f"wfdb{format}", format)
         yield header, header, {}
         yield header.with_suffix(".dat"), header, {}
     for suffix in (".edf", ".bdf"):

@@ -19,23 +19,23 @@ def damaged(content: bytes, rng: np.random.Generator) -> bytes:
     data = bytearray(content)
     # Headers are where it matters: half of the damage is done to the first bytes.
     reach = len(data) if rng.random() < 0.5 else min(len(data), 600)
-    place = int(rng.integers(reach))
+    position = int(rng.integers(reach))
     match rng.integers(6):
         case 0:
-            data[place] ^= 1 << rng.integers(8)
+            data[position] ^= 1 << rng.integers(8)
         case 1:
             for other in rng.integers(reach, size=8):
                 data[other] = rng.integers(256)
         case 2:
-            del data[place:]
+            del data[position:]
         case 3:
-            data[place:place] = rng.bytes(int(rng.integers(1, 64)))
+            data[position:position] = rng.bytes(int(rng.integers(1, 64)))
         case 4:
-            del data[place : place + int(rng.integers(1, 64))]
+            del data[position : position + int(rng.integers(1, 64))]
         case 5:
             extreme = [b"\xff" * 8, bytes(8), b"99999999", b"-1", b"1e99", b"\x7f\xff\xff\xff"]
             chosen = extreme[rng.integers(len(extreme))]
-            data[place : place + len(chosen)] = chosen
+            data[position : position + len(chosen)] = chosen
     return bytes(data)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from fairseq_ecg import limits
 from fairseq_ecg.cli import main
-from fairseq_ecg.formats import reading
+from fairseq_ecg.formats import scp
 from fairseq_ecg.inference.results import FACTS
 from tests.prepare.sources.archives import muse_counts, muse_xml
 from tests.segment_files import write_segment_files
@@ -77,8 +77,7 @@ def hostile(tmp_path, monkeypatch) -> Path:
     def failing(location, *_):
         raise RAISED[location.stem]
 
-    reader = reading._reader
-    monkeypatch.setattr(reading, "_reader", lambda form: failing if form == "scp" else reader(form))
+    monkeypatch.setattr(scp, "read_scp", failing)
     for name in RAISED:
         (folder / f"{name}.scp").write_text("of an SCP-ECG")
     # No recordings, and so not listed: a folder, a pipe, links that lead nowhere or in circles.
@@ -90,7 +89,7 @@ def hostile(tmp_path, monkeypatch) -> Path:
 
 
 def hostile_names(folder: Path) -> set[str]:
-    """Names that are to be told, as the first column of a list of reasons has them."""
+    """Names that are to be reported, as the first column of a list of reasons has them."""
     names = {path.name for path in folder.iterdir() if path.is_file() and path.suffix != ".dat"} - {
         *GOOD,
         "paths.csv",
@@ -102,7 +101,7 @@ def command(name: str, network: str, folder: Path, out: Path, *options: str) -> 
     return [name, network, str(folder), f"--out={out}", *options]
 
 
-def told_in(table: Path, folder: Path) -> dict[str, str]:
+def reported_in(table: Path, folder: Path) -> dict[str, str]:
     rows = pd.read_csv(table, keep_default_na=False)
     short = [name.removeprefix(f"{folder}/") for name in rows["recording"]]
     return dict(zip(short, rows["reason"], strict=True))
@@ -115,14 +114,14 @@ def test_predict(workers, network, hostile, tmp_path, capsys):
     assert main(command("predict", network, hostile, out, *options)) == 3
     table = pd.read_csv(out).set_index("recording")
     assert list(table.index) == [str(hostile / name) for name in GOOD]
-    told = told_in(tmp_path / "p.quarantine.csv", hostile)
-    assert set(told) == hostile_names(hostile)
-    for name, reason in told.items():
+    reported = reported_in(tmp_path / "p.quarantine.csv", hostile)
+    assert set(reported) == hostile_names(hostile)
+    for name, reason in reported.items():
         assert name.partition(",")[0] in reason, reason
         assert len(reason) < 1500
-    assert "MemoryError" in told["memory.scp"]
-    assert "RecursionError" in told["depth.scp"]
-    assert f"{len(told)} recordings cannot be used" in capsys.readouterr().out
+    assert "MemoryError" in reported["memory.scp"]
+    assert "RecursionError" in reported["depth.scp"]
+    assert f"{len(reported)} recordings cannot be used" in capsys.readouterr().out
     alone = tmp_path / "alone.csv"
     good = [str(hostile / name) for name in GOOD]
     assert main(["predict", network, *good, f"--out={alone}"]) == 0
@@ -141,7 +140,7 @@ def test_embed_and_saliency(name, options, network, hostile, tmp_path):
     out = tmp_path / "out.csv"
     assert main(command(name, network, hostile, out, *options)) == 3
     assert set(pd.read_csv(out)["recording"]) == {str(hostile / name) for name in GOOD}
-    assert set(told_in(tmp_path / "out.quarantine.csv", hostile)) == hostile_names(hostile)
+    assert set(reported_in(tmp_path / "out.quarantine.csv", hostile)) == hostile_names(hostile)
 
 
 def test_reasons_are_written_where_nothing_can_be_used(network, hostile, tmp_path, capsys):
@@ -150,9 +149,9 @@ def test_reasons_are_written_where_nothing_can_be_used(network, hostile, tmp_pat
     out = tmp_path / "p.csv"
     assert main(command("predict", network, hostile, out)) == 2
     assert not out.exists()
-    told = told_in(tmp_path / "p.quarantine.csv", hostile)
-    assert set(told) == hostile_names(hostile)
-    assert f"none of {len(told)} recordings can be used; the first: " in capsys.readouterr().err
+    reported = reported_in(tmp_path / "p.quarantine.csv", hostile)
+    assert set(reported) == hostile_names(hostile)
+    assert f"none of {len(reported)} recordings can be used; the first: " in capsys.readouterr().err
     assert main(command("predict", network, hostile, out, "--strict")) == 2
     assert "Traceback" not in capsys.readouterr().err
 
@@ -161,10 +160,10 @@ def test_reasons_are_written_where_nothing_can_be_used(network, hostile, tmp_pat
 def test_report(page, network, hostile, tmp_path, capsys):
     out = tmp_path / ("page.html" if page else "pages")
     assert main(["report", str(hostile), f"--checkpoint={network}", f"--out={out}"]) == 3
-    told = capsys.readouterr().err
-    assert told.count("left out: ") == len(hostile_names(hostile))
+    reported = capsys.readouterr().err
+    assert reported.count("left out: ") == len(hostile_names(hostile))
     for name in hostile_names(hostile):
-        assert name.partition(",")[0] in told
+        assert name.partition(",")[0] in reported
     if page:
         text = out.read_text()
         assert all(str(hostile / name) in text for name in GOOD)
@@ -177,9 +176,9 @@ def test_report(page, network, hostile, tmp_path, capsys):
 def test_plot(network, hostile, tmp_path, capsys):
     out = tmp_path / "pictures"
     assert main(["plot", str(hostile), f"--checkpoint={network}", f"--out={out}"]) == 3
-    told = capsys.readouterr().err
+    reported = capsys.readouterr().err
     for name in hostile_names(hostile):
-        assert name.partition(",")[0] in told
+        assert name.partition(",")[0] in reported
     pictures = {path.name for path in out.rglob("*.png")}
     assert pictures >= {name.replace(".hea", ".png") for name in GOOD}
     assert len(pictures) < len(hostile_names(hostile)) / 2  # some are odd, but can be drawn
@@ -198,8 +197,8 @@ def test_evaluate(network, hostile, tmp_path, capsys):
     scores = tmp_path / "scores.csv"
     options = ["evaluate", network, f"--table={tmp_path / 't.csv'}", f"--out={scores}"]
     assert main(options) == 3
-    told = capsys.readouterr().err
-    assert told.count("left out: ") == len(rows) - len(GOOD)
+    reported = capsys.readouterr().err
+    assert reported.count("left out: ") == len(rows) - len(GOOD)
     table = pd.read_csv(scores).set_index("label")
     assert (table["recordings"] == len(GOOD)).all()
     assert table.loc["AF", "positives"] == 2
@@ -218,9 +217,9 @@ def test_evaluate_segments(network, tmp_path, capsys):
     (folder / "segmented" / "rec3_0.mat").unlink()
     capsys.readouterr()
     assert main([*options, f"--out={tmp_path / 'some.csv'}"]) == 3
-    told = capsys.readouterr().err
-    assert "rec1_1.mat" in told
-    assert "rec3_0.mat" in told
+    reported = capsys.readouterr().err
+    assert "rec1_1.mat" in reported
+    assert "rec3_0.mat" in reported
     assert set(pd.read_csv(tmp_path / "some.csv")["recordings"]) == {2}
     assert main([*options, "--strict"]) == 2
 
@@ -228,8 +227,8 @@ def test_evaluate_segments(network, tmp_path, capsys):
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_prepare(jobs, hostile, tmp_path, capsys):
     out = tmp_path / "out"
-    places = [f"--raw-root={hostile}", f"--processed-root={out}"]
-    assert main(["prepare", "records", "--source=generic", *places]) == 0
+    locations = [f"--raw-root={hostile}", f"--processed-root={out}"]
+    assert main(["prepare", "records", "--source=generic", *locations]) == 0
     settings = ["--segment-seconds=1", "--sample-rate=250", f"--jobs={jobs}"]
     assert main(["prepare", "signals", f"--processed-root={out}", *settings]) == 3
     assert {name.removesuffix(".hea") for name in GOOD} == {

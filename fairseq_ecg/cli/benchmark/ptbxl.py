@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
+from cyclopts import Parameter
+
 from fairseq_ecg.cli.fitting import FittingOptions
 from fairseq_ecg.cli.options import CheckpointOptions, DefaultInHelp, Folder, Words
 
@@ -12,7 +14,7 @@ TASKS = ("all", "diag", "sub", "super", "form", "rhythm")
 def ptbxl(
     *,
     raw_root: Folder,
-    checkpoint: str,
+    checkpoint: Annotated[str, Parameter(metavar="CHECKPOINT")],
     out: Folder,
     tasks: Annotated[Words, DefaultInHelp] = TASKS,
     sample_rate: Literal[500, 100] = 500,

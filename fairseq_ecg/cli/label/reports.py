@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from fairseq_ecg.cli.label.options import LabelerOptions
-from fairseq_ecg.cli.options import Folder, Integer, Name, SeveralValues
+from fairseq_ecg.cli.options import Folder, Integer, Name, Probability, SeveralValues
 
 
 def reports(
@@ -18,7 +18,7 @@ def reports(
     out: Folder,
     labels: Annotated[str | None, Parameter(metavar="SET")] = None,
     codes: Annotated[str | None, Parameter(metavar="SYSTEM")] = None,
-    threshold: float | None = None,
+    threshold: Probability | None = None,
     workers: Integer | None = None,
     labeling: LabelerOptions = LabelerOptions(),
 ) -> int:

@@ -33,17 +33,21 @@ class Configuration:
     Attributes:
         path: of the file.
         content: value, or values of a step by option, by key.
-        lines: where keys are, ``splits.seed`` for an option; none for those of the command line.
+        lines: where keys are, ``splits.seed`` for an option.
+        overrides: texts of those given on the command line, by key.
     """
 
     path: Path
     content: dict[str, Any]
     lines: dict[str, int]
+    overrides: dict[str, str]
 
     def where(self, key: str) -> str:
-        """Name the line of a key for a message."""
-        line = self.lines.get(_name(key))
-        return f"{self.path}, line {line}" if line else f"{self.path}"
+        """Name the line or override that a key comes from, for a message."""
+        name = _name(key)
+        if name in self.overrides:
+            return repr(self.overrides[name])
+        return f"{self.path}, line {self.lines[name]}" if name in self.lines else f"{self.path}"
 
 
 @dataclass(frozen=True)
@@ -209,9 +213,8 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Configuration:
         lines = _lines(compose_yaml(text, str(path)), path)
     if not isinstance(content, dict):
         raise DataError(f"{path}: is empty or no mapping of keys to values. See examples/prepare")
-    configuration = Configuration(path, content, lines)
-    for override in overrides:
-        _override(content, override)
+    of_keys = {_override(content, override): override for override in overrides}
+    configuration = Configuration(path, content, lines, of_keys)
     for key, value in content.items():
         if key not in (*STEPS, *LOCATIONS):
             raise DataError(
@@ -239,7 +242,8 @@ def _lines(node: Any, path: Path, prefix: str = "") -> dict[str, int]:
     return lines
 
 
-def _override(content: dict[str, Any], override: str) -> None:
+def _override(content: dict[str, Any], override: str) -> str:
+    """Put the value of ``KEY=VALUE`` in place of what the file says; return the key."""
     from fairseq_ecg.data.documents import load_yaml
 
     key, equals, text = override.partition("=")
@@ -251,3 +255,4 @@ def _override(content: dict[str, Any], override: str) -> None:
         options = content.get(step)
         value = (options if isinstance(options, Mapping) else {}) | {option: value}
     content[step] = value
+    return _name(key)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fairseq_ecg.cli.options import Folder, Name
+from fairseq_ecg.cli.options import Folder, Name, Probability
 from fairseq_ecg.cli.prepare.options import Seed, SplitFiles
 
 
@@ -11,7 +11,7 @@ def identification(
     files: SplitFiles,
     patient_col: Name,
     dest: Folder = Path("."),
-    valid_percent: float = 0.2,
+    valid_percent: Probability = 0.2,
     seed: Seed = 1,
 ) -> int:
     """List segments for the identification of patients.

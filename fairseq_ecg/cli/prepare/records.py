@@ -1,15 +1,14 @@
 """``fairseq-ecg prepare records``."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from cyclopts import CycloptsError, Parameter
 
-from fairseq_ecg.cli.options import CSV, NPY, File, Folder, Name, Words
+from fairseq_ecg.cli.options import CSV, NPY, File, Folder, Name, Unit, Words
 from fairseq_ecg.cli.prepare.options import ProcessedRoot
 
 Source = Literal["mimic_iv_ecg", "physionet2021", "code_15", "ptb_xl", "muse", "generic"]
-SOURCES = get_args(Source)
 
 
 def _number(_: type, tokens: list) -> int | float:
@@ -70,7 +69,7 @@ class SourceOptions:
     row_column: Name | None = None
     format: Name | None = None
     leads: Annotated[Words, Parameter(metavar="I,II")] | None = None
-    units: Annotated[str | None, Parameter(metavar="UNIT")] = None
+    units: Unit | None = None
     gain: Annotated[Hertz, Parameter(metavar="X")] | None = None
     format_column: Name | None = None
     leads_column: Name | None = None

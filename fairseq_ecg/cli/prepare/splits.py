@@ -1,6 +1,6 @@
 """``fairseq-ecg prepare splits``."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 from cyclopts.validators import mutually_exclusive
@@ -9,7 +9,6 @@ from fairseq_ecg.cli.options import CSV, DefaultInHelp, Name, Words
 from fairseq_ecg.cli.prepare.options import ProcessedRoot, Seed
 
 Strategy = Literal["random", "grouped", "temporal", "grouped_temporal", "stratified", "column"]
-STRATEGIES = get_args(Strategy)
 TRUE = ("true", "True", "t", "T")
 FALSE = ("false", "False", "f", "F")
 
@@ -35,7 +34,7 @@ def splits(
     no_segmented: Annotated[bool, _SEGMENTS] = False,
     save_files_suffix: Annotated[str, Parameter(metavar="TEXT")] = "_split",
     fractions: Annotated[str, Parameter(metavar="X,Y,Z")] = "0.8,0.1,0.1",
-    split_labels: Words = ("train", "valid", "test"),
+    split_labels: Annotated[Words, Parameter(metavar="A,B,C")] = ("train", "valid", "test"),
     seed: Seed = 1,
     group_col: Name | None = None,
     date_col: Name | None = None,
@@ -45,7 +44,7 @@ def splits(
     stratify_by: CSV | None = None,
     stratify_columns: Words | None = None,
     split_col: Name | None = None,
-    split_values: Words | None = None,
+    split_values: Annotated[Words | None, Parameter(metavar="V,W,X")] = None,
     filter_cols: Annotated[Words, DefaultInHelp] = (),
     dataset_subset: Words | None = None,
     keep_cols: Annotated[Words, DefaultInHelp] = (),

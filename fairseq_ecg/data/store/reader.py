@@ -192,13 +192,13 @@ class Store:
         return list(self._faults_of(self._index()))
 
     def _index(self):
-        from fairseq_ecg.data.store.tables import FILES, PLACES, read_table
+        from fairseq_ecg.data.store.tables import FILES, POSITIONS, read_table
 
         name = self.description.index
         content = self.read_file(name)
         if zlib.crc32(content) != self.description.index_crc32:
             raise DataError(f"{self.path}/{name}: its checksum is wrong. {_RESTORE}")
-        return read_table(content, PLACES | FILES, f"{self.path}/{name}", _RESTORE)
+        return read_table(content, POSITIONS | FILES, f"{self.path}/{name}", _RESTORE)
 
     def _faults_of(self, table) -> Iterator[str]:
         from fairseq_ecg.data.store.tables import faults_of_index

@@ -12,7 +12,7 @@ from fairseq_ecg.data.store.layout import LIST_VARIABLES, Description
 from fairseq_ecg.errors import DataError, damage_as_data_error
 from fairseq_ecg.limits import check_limit, check_rate
 
-PLACES = {
+POSITIONS = {
     "split": pa.string(),
     "item": pa.int32(),
     "pair": pa.int32(),

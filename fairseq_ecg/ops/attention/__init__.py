@@ -135,7 +135,7 @@ def _attention_backward(
     heads: int,
     dropout_p: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients by ``q``, ``k`` and ``v``."""
+    """Return the gradients with respect to ``q``, ``k`` and ``v``."""
     run = backends.implementation("attention", "cpu").attention_backward
     frames = map(_with_contiguous_channels, (grad_output, q, k, v))
     mask = backends.contiguous(padding_mask)

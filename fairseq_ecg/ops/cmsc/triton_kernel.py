@@ -95,7 +95,7 @@ def _differentiate(
     temperature,
     ROWS: tl.constexpr,
 ):
-    """Turn one row's similarities into the loss's dlogits by the products of units."""
+    """Turn one row's similarities, products of units, into dlogits."""
     i = tl.program_id(0).to(tl.int64)
     factor = 1.0 / (tl.maximum(tl.load(count), 1).to(tl.float32) * temperature)
     own_sum, own_count = tl.load(log_sums + i), tl.load(n_positive + i).to(tl.float32)

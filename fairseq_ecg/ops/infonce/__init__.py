@@ -51,8 +51,8 @@ def infonce(
 
     Args:
         predictions: ``(B, M, C)`` floating point.
-        targets: ``(B, M, C)`` floating point, on the same device; the loss has a gradient by them
-            as positives and as negatives.
+        targets: ``(B, M, C)`` floating point, on the same device; gradients flow to them as
+            positives and as negatives.
         negatives: ``(B, M * N)`` int64 on any device, N of one frame after another: indices into
             the ``B * M`` targets in row order, each of the frame's own row, as
             :func:`fairseq_ecg.ops.negatives.sample_negatives` draws them without cross-sample

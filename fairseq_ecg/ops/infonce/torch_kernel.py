@@ -106,7 +106,7 @@ def normalise(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def unnormalise(gradient: Tensor, unit: Tensor, norm: Tensor, scale: Tensor) -> Tensor:
-    """Turn the gradient by frames of length one into the one by frames as they came."""
+    """Turn the gradient of frames of length one into that of frames as they came."""
     along = (gradient * unit).sum(dim=-1, keepdim=True)
     # Below its least length a frame is divided by that, but autograd follows its true length.
     along = torch.where(norm > 0, along * (scale / norm), 0)

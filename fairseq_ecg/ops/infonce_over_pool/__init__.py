@@ -38,8 +38,8 @@ def infonce_over_pool(
         backend: which implementation runs, see :mod:`fairseq_ecg.ops.backends`.
 
     Returns:
-        Loss, correct frames and number of frames. The loss has a gradient by predictions, targets
-        and pool.
+        Loss, correct frames and number of frames. Gradients of the loss flow to
+        predictions, targets and pool.
 
     Raises:
         ValueError: shapes or types do not match, or (on the CPU) a negative is not in the pool.

@@ -24,7 +24,7 @@ def infonce_over_pool(
     """Compute what :func:`fairseq_ecg.ops.infonce_over_pool.torch_kernel.infonce_over_pool` does.
 
     Arguments and results are the same. The loss of a frame with a negative that is not in the pool
-    is NaN. The gradient by the pool has the same bits in every run: samples are sorted, not added
+    is NaN. The gradient of the pool has the same bits in every run: samples are sorted, not added
     by atomic operations.
     """
     frames, channels = predictions.shape

@@ -89,7 +89,7 @@ def quantize(
 def _quantize(
     logits: Tensor, codebook: Tensor, noise: Tensor | None, temperature: Tensor, backend: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return codes, choices, both perplexities, and the second's gradient by any softmax."""
+    """Return codes, choices, both perplexities, and the second's gradient of any softmax."""
     with torch.autocast(logits.device.type, enabled=False):
         run = backends.implementation("quantize", backend).quantize
         tensors = backends.contiguous(logits, codebook, noise)
@@ -121,7 +121,7 @@ def _quantize_grad_logits(
     temperature: Tensor,
     backend: str,
 ) -> Tensor:
-    """Return the gradient by logits; with noise and grad_codes the choice's is part of it."""
+    """Return dlogits; with noise and grad_codes the choice's is part of it."""
     with torch.autocast(logits.device.type, enabled=False):
         if noise is None or grad_codes is None:
             noise = grad_choices = None
@@ -141,7 +141,7 @@ def _(logits, codebook, noise, grad_codes, grad_probs, grad_perplexity, temperat
 def _quantize_grad_codebook(
     choices: Tensor, grad_codes: Tensor, codewords: int, backend: str
 ) -> Tensor:
-    """Return the gradient by the codebook."""
+    """Return the gradient with respect to the codebook."""
     run = backends.implementation("quantize", backend).quantize_grad_codebook
     return run(*backends.contiguous(choices, grad_codes), codewords)
 

@@ -67,9 +67,9 @@ def quantize_grad_logits(
     Args:
         logits: ``(N, G, V)`` float32.
         noise: as :func:`quantize` took it; None: no gradient comes through the choice.
-        grad_choices: ``(G, N, V)`` float32, gradient by the weights of codewords, with ``noise``.
+        grad_choices: ``(G, N, V)`` float32, gradient of the weights of codewords, with ``noise``.
         grad_probs: ``(G, V)``, from :func:`quantize`.
-        grad_perplexity: float32 scalar, gradient by the prob perplexity, or None.
+        grad_perplexity: float32 scalar, gradient with respect to the prob perplexity, or None.
         temperature: float32 scalar, of the Gumbel softmax.
 
     Returns:

@@ -126,7 +126,7 @@ def _choose(
 
 @triton.jit
 def _through_softmax(line, grad_probs, present):
-    """Give the gradient by a line from grad_probs by the line's softmax."""
+    """Compute the gradient of a line from grad_probs by the line's softmax."""
     is_nan = line != line
     highest = tl.max(tl.where(is_nan, float("-inf"), line))
     terms = tl.where(present, tl.exp(line - highest), 0.0)
@@ -150,7 +150,7 @@ def _differentiate(
     HAS_PERPLEXITY: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
-    """Compute the gradient by one frame's logits of one group."""
+    """Compute the gradient with respect to one frame's logits of one group."""
     index = tl.program_id(0).to(tl.int64)
     frame, group = index // groups, index % groups
     codeword = tl.arange(0, WIDTH)

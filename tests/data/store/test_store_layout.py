@@ -65,9 +65,9 @@ def test_samples_that_do_not_fit_are_refused():
 def test_checksums_see_every_bit():
     ecg = np.zeros((2, 3), np.float16)
     expected = checksum(ecg)
-    for place in range(ecg.nbytes * 8):
+    for bit in range(ecg.nbytes * 8):
         flipped = ecg.copy()
-        flipped.view(np.uint8).reshape(-1)[place // 8] ^= 1 << place % 8
+        flipped.view(np.uint8).reshape(-1)[bit // 8] ^= 1 << bit % 8
         assert checksum(flipped) != expected
 
 

@@ -38,7 +38,7 @@ def memory(store):
     files.rm("/packed", recursive=True)
 
 
-def test_a_store_is_told_from_manifests(store, manifests):
+def test_a_store_is_distinguished_from_manifests(store, manifests):
     assert is_store(store)
     assert is_store("s3://bucket/store")
     assert not is_store(manifests)
@@ -136,9 +136,9 @@ def test_a_fork_reads_for_itself(memory):
     process.join()
 
 
-def flip_a_bit(path, place):
+def flip_a_bit(path, position):
     content = bytearray(path.read_bytes())
-    content[place] ^= 4
+    content[position] ^= 4
     path.write_bytes(content)
 
 

@@ -32,21 +32,21 @@ def statistics(tmp_path_factory) -> dict:
     return {"mean_path": folder / "mean", "std_path": folder / "std"}
 
 
-def assert_same(one, other, place=""):
-    assert type(one) is type(other), place
+def assert_same(one, other, where=""):
+    assert type(one) is type(other), where
     if isinstance(one, dict):
-        assert one.keys() == other.keys(), place
+        assert one.keys() == other.keys(), where
         for key in one:
-            assert_same(one[key], other[key], f"{place}/{key}")
+            assert_same(one[key], other[key], f"{where}/{key}")
     elif isinstance(one, list):
-        assert len(one) == len(other), place
+        assert len(one) == len(other), where
         for i, pair in enumerate(zip(one, other, strict=True)):
-            assert_same(*pair, f"{place}/{i}")
+            assert_same(*pair, f"{where}/{i}")
     elif isinstance(one, torch.Tensor):
-        assert one.dtype == other.dtype, place
+        assert one.dtype == other.dtype, where
         torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
     else:
-        assert one == other, place
+        assert one == other, where
 
 
 def batches(dataset, workers=0, size=3, **options) -> list[dict]:
@@ -179,7 +179,7 @@ def test_what_a_store_lacks_is_named(store, tmp_path):
         batches(dataset_of(tmp_path / "store" / "train", label=True))
 
 
-def test_recordings_without_idx_are_told_apart_by_patient(tmp_path):
+def test_recordings_without_idx_are_distinguished_by_patient(tmp_path):
     write_segment_files(tmp_path / "one", {"train": [2]}, idx=None, patient_id=77)
     write_segment_files(tmp_path / "other", {"train": [2]}, idx=None)
     for name in ("one", "other"):

@@ -20,7 +20,7 @@ from fairseq_ecg.formats import ECG
 
 NOT_TOLD = {"rate half"}
 """A slow heart with a bundle branch block is as slow and as wide."""
-SOMETIMES_TOLD = {
+SOMETIMES_REPORTED = {
     "/10",
     "electrodes of the arms swapped",
     "all inverted",
@@ -63,17 +63,17 @@ def test_recordings_have_the_best_quality(simulated, real):
 
 
 def test_nine_in_ten_pieces_of_nonsense_are_doubted(simulated, real):
-    told = {
+    reported = {
         name: [
             quality(make(ecg, np.random.default_rng(seed))).is_doubted
             for seed, ecg in enumerate([*simulated[:3], *real[1::5]])
         ]
         for name, make in NONSENSE.items()
     }
-    certain = set(NONSENSE) - NOT_TOLD - SOMETIMES_TOLD
-    assert {name for name in certain if not all(told[name])} == set()
-    assert all(any(told[name]) for name in SOMETIMES_TOLD)
-    assert np.mean(list(told.values())) >= 0.9
+    certain = set(NONSENSE) - NOT_TOLD - SOMETIMES_REPORTED
+    assert {name for name in certain if not all(reported[name])} == set()
+    assert all(any(reported[name]) for name in SOMETIMES_REPORTED)
+    assert np.mean(list(reported.values())) >= 0.9
 
 
 def test_at_most_one_in_fifty_variants_of_recordings_is_doubted(simulated, real):
@@ -212,9 +212,9 @@ class Counted:
 
     def __getitem__(self, key):
         _, chunk = key
-        places = np.arange(chunk.start, chunk.stop) % self.signal.shape[1]
-        self.read += len(places)
-        return self.signal[:, places]
+        positions = np.arange(chunk.start, chunk.stop) % self.signal.shape[1]
+        self.read += len(positions)
+        return self.signal[:, positions]
 
 
 def test_of_a_long_recording_some_chunks_are_read(simulated):

@@ -36,7 +36,7 @@ def flat(tmp_path_factory):
 
 
 def at(image, x, y):
-    """Brightness at a place on the paper in mm from its lower left corner."""
+    """Brightness at a position on the paper in mm from its lower left corner."""
     scale = drawing.PIXELS_PER_MM
     column = round((drawing.MARGIN + x) * scale)
     row = len(image) - round((drawing.MARGIN + drawing.FOOTER + y) * scale)
@@ -89,7 +89,7 @@ def texts(figure):
     return {text.get_text(): text for axes in figure.axes for text in axes.texts}
 
 
-def test_the_footer_tells_scale_part_and_what_is_derived():
+def test_the_footer_says_scale_part_and_what_is_derived():
     signal = np.zeros((8, 3000))
     figure = draw(ecg(signal=signal, leads=("I", "II", *LEADS[6:]), rate=100), start=5.0, speed=50)
     footer = next(text for text in texts(figure) if "mm/s" in text)
@@ -141,16 +141,16 @@ def test_probabilities_are_drawn_beside_the_paper(tmp_path):
 
 
 @pytest.mark.parametrize("n_labels", [1, 26, 71])
-def test_labels_and_bars_have_a_place_of_their_own(n_labels):
+def test_labels_and_bars_have_a_position_of_their_own(n_labels):
     names = [f"label {i}" for i in range(n_labels)]
     figure = draw(ecg(), findings=Findings(dict.fromkeys(names, 0.25)))
     panel = figure.axes[-1]
     sizes = [found.get_fontsize() / drawing.POINTS_PER_MM for found in panel.texts]
     written = [texts(figure)[name] for name in names]
-    places = [text.get_position()[1] for text in written]
+    heights = [text.get_position()[1] for text in written]
     half = written[0].get_fontsize() / drawing.POINTS_PER_MM / 2
     bars = sorted({(bar.get_y(), bar.get_y() + bar.get_height()) for bar in panel.patches[:-1]})
-    edges = [(place - half, place + half) for place in places] + bars
+    edges = [(place - half, place + half) for place in heights] + bars
     ordered = sorted(edges)
     assert all(below[1] < above[0] for below, above in itertools.pairwise(ordered))
     assert min(sizes) > 1.5

@@ -82,7 +82,7 @@ def test_a_part_starts_and_ends_where_it_should():
             shown(ecg(signal), start, seconds)
 
 
-def test_limb_leads_are_derived_and_told():
+def test_limb_leads_are_derived_and_reported():
     part = shown(ecg(np.stack([np.ones(100), np.full(100, 3.0)]), ("II", "I"), 100))
     assert part.ecg.leads == LEADS[:6]
     assert part.derived == ("III", "aVR", "aVL", "aVF")

@@ -32,7 +32,7 @@ def test_few_segments_are_mapped_by_their_principal_components():
 
 
 @pytest.mark.parametrize("n", [1, 2])
-def test_one_or_two_segments_have_places(n):
+def test_one_or_two_segments_have_positions(n):
     positions = map_embeddings(two_groups(n), 1).positions
     assert positions.shape == (n, 2)
     assert np.isfinite(positions).all()

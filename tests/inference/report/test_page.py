@@ -93,7 +93,7 @@ def test_the_page_says_what_the_model_says(content, recordings, diagnosis):
     assert model["Rate"] == "500 Hz, resampled by linear"
 
 
-def test_recordings_that_cannot_be_used_are_left_out_and_told(made_report, content):
+def test_recordings_that_cannot_be_used_are_left_out_and_reported(made_report, content):
     assert list(made_report.errors) == ["short.mat"]
     assert "shorter than one segment" in content["errors"][0][1]
     assert len(content["recordings"]) == 3
@@ -287,7 +287,7 @@ def test_recordings_are_chosen_in_the_list_and_on_the_map(page):
     assert len(fills) > 1
 
 
-def test_layouts_gains_and_later_stretches(page, recordings):
+def test_layouts_gains_and_later_intervals(page, recordings):
     page.click("#recordings button[data-index='2']")
     shown(page, Location.of(recordings[2].where).stem)
     assert "0 to 10 s of 25 s" in page.inner_text("#scale")

@@ -271,7 +271,7 @@ def make_physionet2021(
     root = folder / "training" if training else folder
     for subset in subsets:
         group, names, sample_rate, seconds = CINC_RECORDS[subset]
-        place = root / subset / group if groups else root / subset
+        parent = root / subset / group if groups else root / subset
         for name in names:
             signal = beats(sample_rate, seconds, sum(name.encode()))
             leads: tuple[str, ...] = LEADS
@@ -283,7 +283,7 @@ def make_physionet2021(
                 signal, leads = np.delete(signal, 10, axis=0), (*leads[:10], *leads[11:])
             comments = CINC_COMMENTS[name][0]
             write_wfdb(
-                place / name,
+                parent / name,
                 signal,
                 sample_rate=sample_rate,
                 leads=leads,
@@ -292,7 +292,7 @@ def make_physionet2021(
                 comments=comments.split("|") if comments else (),
                 mat=True,
             )
-        (place / "RECORDS").write_text("".join(f"{name}\n" for name in names))
+        (parent / "RECORDS").write_text("".join(f"{name}\n" for name in names))
     return folder
 
 

@@ -215,7 +215,7 @@ def test_from_a_table_to_segments_and_labels(tmp_path, signals, kind):
         ({"array": "none.npy"}, r"none\.npy: no such array"),
     ],
 )
-def test_mistakes_are_told(tmp_path, options, message):
+def test_mistakes_are_reported(tmp_path, options, message):
     (tmp_path / "t.csv").write_text("a,p\nx,1\ny,\n")
     with pytest.raises(DataError, match=message):
         Generic(tmp_path, **options).records()

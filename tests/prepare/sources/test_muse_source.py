@@ -136,7 +136,7 @@ def test_damaged_files_are_set_aside(archive, read_all):
     assert "MUSE_4.xml: lead I is in COUNTS, not in MICROVOLTS" in counts
 
 
-def test_files_of_one_name_are_told_apart(archive, read_all):
+def test_files_of_one_name_are_distinguished(archive, read_all):
     text = (archive / "2019" / "MUSE_2.xml").read_text()
     (archive / "2019" / "MUSE 2.XML").write_text(text)
     source = MUSE(archive)
