@@ -320,6 +320,6 @@ def _longest(dataset: Any, batches: Iterable[Sequence[int]]) -> int:
         batches: the items of each batch; it is as long as the longest of them if they are padded,
             and as the shortest if they are cropped.
     """
-    if dataset.recordings.options.pad:
+    if dataset.recordings.options.enable_padding:
         return max(range(len(dataset)), key=dataset.size)
     return max((min(batch, key=dataset.size) for batch in batches), key=dataset.size)
