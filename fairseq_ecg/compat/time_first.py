@@ -134,6 +134,15 @@ class TimeFirstEncoder(TransformerEncoder):
             layer.need_weights = value
 
     @property
+    def need_weights(self) -> bool:
+        """``saliency`` by the name under which code written for fairseq_signals sets it."""
+        return self.saliency
+
+    @need_weights.setter
+    def need_weights(self, value: bool) -> None:
+        self.saliency = value
+
+    @property
     def embed_dim(self) -> int:
         """D, channels of a frame."""
         return self.layer_norm.normalized_shape[0]

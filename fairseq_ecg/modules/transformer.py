@@ -145,15 +145,6 @@ class TransformerEncoder(nn.Module):
         self.saliency = saliency
         self.apply(_init_bert)
 
-    @property
-    def need_weights(self) -> bool:
-        """``saliency`` by the name under which code written for fairseq_signals sets it."""
-        return self.saliency
-
-    @need_weights.setter
-    def need_weights(self, value: bool) -> None:
-        self.saliency = value
-
     def forward(
         self,
         x: torch.Tensor,
