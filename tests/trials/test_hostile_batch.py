@@ -10,7 +10,7 @@ import pytest
 
 from fairseq_ecg import limits
 from fairseq_ecg.cli import main
-from fairseq_ecg.formats import reading
+from fairseq_ecg.formats import scp
 from fairseq_ecg.inference.results import FACTS
 from tests.prepare.sources.archives import muse_counts, muse_xml
 from tests.segment_files import write_segment_files
@@ -77,8 +77,7 @@ def hostile(tmp_path, monkeypatch) -> Path:
     def failing(location, *_):
         raise RAISED[location.stem]
 
-    reader = reading._reader
-    monkeypatch.setattr(reading, "_reader", lambda name: failing if name == "scp" else reader(name))
+    monkeypatch.setattr(scp, "read_scp", failing)
     for name in RAISED:
         (folder / f"{name}.scp").write_text("of an SCP-ECG")
     # No recordings, and so not listed: a folder, a pipe, links that lead nowhere or in circles.
