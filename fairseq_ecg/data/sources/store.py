@@ -83,11 +83,11 @@ class StoreSegments(SegmentBatch):
     def __init__(self, source: StoreSource, indices: np.ndarray, variables: Variables, copies: int):
         rows = source.rows[indices]
         n_segments = rows.shape[1] * copies
+        self._read = _repeated(source.store.read(source.segments, rows.ravel()), copies)
         self.ids = np.repeat(indices, n_segments)
         self.positions = np.tile(np.arange(n_segments), len(indices))
         self._source, self._required = source, variables.required
         self._rows = rows.ravel().repeat(copies)
-        self._read = source.store.read(source.segments, self._rows)
         self.sample_rates = source.segments.sample_rate[self._rows]
         self.ecgs = self._read if isinstance(self._read, Tensor) else None
         self.are_finite = bool(source.segments.finite[self._rows].all())
@@ -121,6 +121,15 @@ class StoreSegments(SegmentBatch):
         if not are_there.all():
             lack = _REMEDIES.get(key, f"no {key!r}. {_PACK_AGAIN}")
             raise DataError(f"{self.where(int(are_there.argmin()))}: has {lack}")
+
+
+def _repeated(ecgs: Sequence[Tensor] | Tensor, copies: int) -> Sequence[Tensor] | Tensor:
+    """Repeat each ECG, of which a copy is augmented by itself."""
+    if copies == 1:
+        return ecgs
+    if isinstance(ecgs, Tensor):
+        return ecgs.repeat_interleave(copies, dim=0)
+    return [ecg for ecg in ecgs for _ in range(copies)]
 
 
 def _as_row(value: Any) -> np.ndarray | None:
