@@ -9,7 +9,7 @@ fairseq are made of them by :func:`fairseq_ecg.compat.options.configuration`.
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -170,9 +170,8 @@ def chosen(piece: Callable, cfg: Any) -> dict[str, Any]:
     Raises:
         ValueError: an option cannot have its value.
     """
-    values = cfg if isinstance(cfg, Mapping) else vars(cfg)
     options = options_of(piece)
-    return {name: options[name].checked(values[name]) for name in sorted(options) if name in values}
+    return {name: options[name].checked(x) for name, x in sorted(_said(cfg, options).items())}
 
 
 def values_of(cfg: Any, *pieces: Callable) -> dict[str, Any]:
@@ -186,8 +185,13 @@ def values_of(cfg: Any, *pieces: Callable) -> dict[str, Any]:
         Value by name, of those that the configuration says; choices as plain strings, sequences as
         lists.
     """
+    return {name: _plain(x) for name, x in _said(cfg, options_of(*pieces)).items()}
+
+
+def _said(cfg: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Values of a configuration under those of the names that it has."""
     values = cfg if isinstance(cfg, Mapping) else vars(cfg)
-    return {name: _plain(values[name]) for name in options_of(*pieces) if name in values}
+    return {name: values[name] for name in names if name in values}
 
 
 def _plain(value: Any) -> Any:

@@ -17,11 +17,9 @@ struct Kernel : Vectors<kLanes> {
   using Vector = Vectors<kLanes>;
   using Floats = typename Vector::Floats;
   using Vector::dot;
+  using Vector::kTogether;
   using Vector::load;
   using Vector::store;
-
-  // As many sums as hide the time that one addition takes.
-  static constexpr int kTogether = 8;
 
   // A sum of lines, each with its weight, over kVectors * kLanes channels.
   template <int kVectors>

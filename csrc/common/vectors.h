@@ -49,6 +49,9 @@ struct Vectors {
   using Floats = typename Registers<kLanes>::Floats;
   using Ints = typename Registers<kLanes>::Ints;
 
+  // As many sums as hide the time that one addition takes.
+  static constexpr int kTogether = 8;
+
   static INLINE Floats load(const float* from) {
     Floats floats;
     std::memcpy(&floats, from, sizeof floats);

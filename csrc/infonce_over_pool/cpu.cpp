@@ -21,13 +21,11 @@ struct Kernel : Vectors<kLanes> {
   using Floats = typename Vector::Floats;
   using Vector::dot;
   using Vector::exp;
+  using Vector::kTogether;
   using Vector::load;
   using Vector::load_first;
   using Vector::store;
   using Vector::sum;
-
-  // As many sums as hide the time that one addition takes.
-  static constexpr int kTogether = 8;
 
   static INLINE bool is_equal(const float* one, const float* other, int64_t channels) {
     for (int64_t c = 0; c < channels; ++c) {
