@@ -1,4 +1,4 @@
-"""The one error of bad data, the boundary at which every other becomes it, values in messages."""
+"""Errors whose message is for the user, the boundary at which others become one, and values."""
 
 import reprlib
 from collections.abc import Iterator
@@ -10,6 +10,10 @@ _MOST_OF_A_REASON = 500
 
 class DataError(ValueError):
     """Data on disk that cannot be used; the message names the file, the fault and the remedy."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be used; the message names the file and the remedy."""
 
 
 @contextmanager

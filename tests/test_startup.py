@@ -75,6 +75,16 @@ def test_the_package_imports_nothing():
     assert [name for name in (*NOT_BEFORE_NEEDED, "torch", "numpy") if name in modules] == []
 
 
+def test_an_error_is_reported_without_importing_torch():
+    program = """
+import sys
+from fairseq_ecg.cli import main
+assert main(["prepare", "all", "/no/such.yaml"]) == 2
+assert "torch" not in sys.modules
+"""
+    output_of([sys.executable, "-c", program])
+
+
 def seconds_of(program: list[str]) -> float:
     """Processor time of a program: the least of three runs."""
 

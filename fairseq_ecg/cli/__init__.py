@@ -16,7 +16,7 @@ from cyclopts import App, CycloptsError, Parameter
 from fairseq_ecg.cli.help import HelpFormatter
 from fairseq_ecg.cli.options import SALIENCY_METHODS
 from fairseq_ecg.data.names import in_one_line, printable
-from fairseq_ecg.errors import DataError
+from fairseq_ecg.errors import CheckpointError, DataError
 
 # Whatever takes time to import is imported where it is needed: --help is to answer at once.
 
@@ -84,9 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CycloptsError as error:
         print(f"{' '.join(['fairseq-ecg', *names])}: {in_one_line(str(error))}", file=sys.stderr)
         raise SystemExit(EXIT_USER_ERROR) from None
-    except Exception as error:
-        if not isinstance(error, _user_errors()):
-            raise
+    except (DataError, CheckpointError, OSError) as error:
         print(f"fairseq-ecg: {in_one_line(str(error))}", file=sys.stderr)
         return EXIT_USER_ERROR
     finally:
@@ -165,13 +163,6 @@ def _shown(default: Any) -> str | None:
         return None
     values = default if isinstance(default, tuple) else (default,)
     return ",".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
-
-
-def _user_errors() -> tuple[type[Exception], ...]:
-    """Errors whose message is for the user; evaluated where there is one, for it takes time."""
-    from fairseq_ecg.compat.checkpoint import CheckpointError
-
-    return DataError, CheckpointError, OSError
 
 
 class _InPlainCharacters(logging.Formatter):

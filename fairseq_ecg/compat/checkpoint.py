@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from fairseq_ecg.compat.pickled import check_tuples
-from fairseq_ecg.errors import DataError, shortened
+from fairseq_ecg.errors import CheckpointError, DataError, shortened
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +42,6 @@ IN_PLACE_OF_A_CHECKPOINT = {
 }
 """What to do about files that are none of ``torch.save``, by their first bytes; those of
 safetensors behind eight that are their length."""
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint cannot be used; the message names the file and the remedy."""
 
 
 class UnsafeCheckpointError(CheckpointError):

@@ -13,7 +13,6 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from fairseq_ecg.compat.checkpoint import (
     WRITTEN_IN_TRAINING,
-    CheckpointError,
     damage_as_checkpoint_error,
     load_checkpoint,
     load_trained,
@@ -25,7 +24,7 @@ from fairseq_ecg.compat.stored_config import (
     model_config,
     stored_section,
 )
-from fairseq_ecg.errors import DataError, shortened
+from fairseq_ecg.errors import CheckpointError, DataError, shortened
 from fairseq_ecg.modules.registry import networks
 
 logger = logging.getLogger(__name__)

@@ -14,12 +14,8 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
-from fairseq_ecg.compat.checkpoint import (
-    WRITTEN_IN_TRAINING,
-    CheckpointError,
-    damage_as_checkpoint_error,
-    fit,
-)
+from fairseq_ecg.compat.checkpoint import WRITTEN_IN_TRAINING, damage_as_checkpoint_error, fit
+from fairseq_ecg.errors import CheckpointError
 from fairseq_ecg.limits import check_limit, limit_of
 from fairseq_ecg.modules import Encoder, FinetunedEncoder
 from fairseq_ecg.modules.registry import build_network, largest_sizes

@@ -25,7 +25,6 @@ from omegaconf import OmegaConf
 
 from fairseq_ecg.compat.checkpoint import (
     WRITTEN_IN_TRAINING,
-    CheckpointError,
     check_numbers,
     damage_as_checkpoint_error,
     load_checkpoint,
@@ -34,7 +33,7 @@ from fairseq_ecg.compat.checkpoint import (
 from fairseq_ecg.compat.csv_log import CsvLog
 from fairseq_ecg.compat.stored_config import literal
 from fairseq_ecg.compat.sweeps import reset_metrics, seed_python_too
-from fairseq_ecg.errors import DataError
+from fairseq_ecg.errors import CheckpointError, DataError
 from fairseq_ecg.jobs.files import remove_unfinished, replacing
 
 logger = logging.getLogger(__name__)

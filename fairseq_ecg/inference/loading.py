@@ -6,9 +6,8 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from fairseq_ecg.compat.checkpoint import CheckpointError
 from fairseq_ecg.data.label_file import LABEL_DEFINITION, read_label_names
-from fairseq_ecg.errors import DataError, shortened
+from fairseq_ecg.errors import CheckpointError, DataError, shortened
 from fairseq_ecg.inference.aggregation import ECG_FM_LABELS
 from fairseq_ecg.inference.pretrained import CONFIG, WEIGHTS, read_pretrained
 from fairseq_ecg.inference.stored import StoredModel, read_checkpoint

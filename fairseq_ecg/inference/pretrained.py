@@ -12,10 +12,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from fairseq_ecg.compat.checkpoint import CheckpointError, damage_as_checkpoint_error
+from fairseq_ecg.compat.checkpoint import damage_as_checkpoint_error
 from fairseq_ecg.ecg.conditioning import LeadStatistics
 from fairseq_ecg.ecg.preprocessing import Preprocessing
-from fairseq_ecg.errors import DataError
+from fairseq_ecg.errors import CheckpointError, DataError
 from fairseq_ecg.inference.aggregation import aggregation_of
 from fairseq_ecg.inference.stored import StoredModel, TargetScale, names_of
 from fairseq_ecg.inference.trained import TrainedNetwork

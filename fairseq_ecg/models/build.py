@@ -8,13 +8,12 @@ from omegaconf import OmegaConf
 
 from fairseq_ecg.compat.checkpoint import (
     WRITTEN_IN_TRAINING,
-    CheckpointError,
     damage_as_checkpoint_error,
     load_checkpoint,
     load_trained,
 )
 from fairseq_ecg.compat.stored_config import check_network, literal, model_config
-from fairseq_ecg.errors import shortened
+from fairseq_ecg.errors import CheckpointError, shortened
 from fairseq_ecg.modules.registry import networks
 
 

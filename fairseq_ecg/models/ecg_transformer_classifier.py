@@ -2,9 +2,9 @@
 
 import torch
 
-from fairseq_ecg.compat.checkpoint import CheckpointError
 from fairseq_ecg.compat.options import configuration
 from fairseq_ecg.compat.registration import register_model
+from fairseq_ecg.errors import CheckpointError
 from fairseq_ecg.models.finetuning import ECGTransformerFinetuningConfig, HeadModel
 from fairseq_ecg.modules import ECGTransformerClassifier, adapt
 

@@ -8,8 +8,8 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel
 from omegaconf import DictConfig, open_dict
 
-from fairseq_ecg.compat.checkpoint import CheckpointError
 from fairseq_ecg.compat.options import configuration
+from fairseq_ecg.errors import CheckpointError
 from fairseq_ecg.models.ecg_transformer import ECGTransformerConfig, TransformerConfig
 from fairseq_ecg.models.pretrained import load_encoder, own_config, untrained_encoder
 from fairseq_ecg.modules import ENCODERS, ECGTransformer, Encoder, FinetunedEncoder, adapt

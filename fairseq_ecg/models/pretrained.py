@@ -14,7 +14,6 @@ from torch import nn
 
 from fairseq_ecg.compat.checkpoint import (
     WRITTEN_IN_TRAINING,
-    CheckpointError,
     damage_as_checkpoint_error,
     load_checkpoint,
     load_strictly,
@@ -26,7 +25,7 @@ from fairseq_ecg.compat.stored_config import (
     model_config,
     stored_section,
 )
-from fairseq_ecg.errors import DataError, shortened
+from fairseq_ecg.errors import CheckpointError, DataError, shortened
 from fairseq_ecg.modules import ENCODERS, Encoder, merge_lora
 from fairseq_ecg.modules.registry import networks
 

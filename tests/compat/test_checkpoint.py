@@ -6,12 +6,8 @@ import pytest
 import torch
 
 import fairseq_ecg.tasks  # noqa: F401
-from fairseq_ecg.compat.checkpoint import (
-    TRUST_VARIABLE,
-    CheckpointError,
-    UnsafeCheckpointError,
-    load_checkpoint,
-)
+from fairseq_ecg.compat.checkpoint import TRUST_VARIABLE, UnsafeCheckpointError, load_checkpoint
+from fairseq_ecg.errors import CheckpointError
 from fairseq_ecg.models import build_model_from_checkpoint
 
 

@@ -11,8 +11,7 @@ from fairseq.models import BaseFairseqModel
 
 import fairseq_ecg.tasks  # noqa: F401
 from fairseq_ecg.compat import training
-from fairseq_ecg.compat.checkpoint import CheckpointError
-from fairseq_ecg.errors import DataError
+from fairseq_ecg.errors import CheckpointError, DataError
 
 
 class Task:

@@ -20,11 +20,11 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 import fairseq_ecg.huggingface
 import fairseq_ecg.tasks  # noqa: F401
 from fairseq_ecg.cli import main
-from fairseq_ecg.compat.checkpoint import CheckpointError, UnsafeCheckpointError
+from fairseq_ecg.compat.checkpoint import UnsafeCheckpointError
 from fairseq_ecg.compat.pickled import check_tuples
 from fairseq_ecg.compat.restoring import restore, sorted_overrides
 from fairseq_ecg.compat.training import load_checkpoint_to_cpu
-from fairseq_ecg.errors import DataError, shortened
+from fairseq_ecg.errors import CheckpointError, DataError, shortened
 from fairseq_ecg.inference import load_model
 from fairseq_ecg.models import ECGTransformerClassificationConfig, build_model_from_checkpoint
 from fairseq_ecg.models.pretrained import load_encoder

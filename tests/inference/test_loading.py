@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from fairseq_ecg.compat.checkpoint import CheckpointError, load_checkpoint
+from fairseq_ecg.compat.checkpoint import load_checkpoint
 from fairseq_ecg.ecg.conditioning import LeadStatistics
-from fairseq_ecg.errors import DataError
+from fairseq_ecg.errors import CheckpointError, DataError
 from fairseq_ecg.inference import ECG_FM_LABELS, ECGModel, Preprocessing, load_model
 
 WITHOUT_FAIRSEQ = """

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from fairseq_ecg.compat.checkpoint import CheckpointError
+from fairseq_ecg.errors import CheckpointError
 from fairseq_ecg.inference import ECGModel, Preprocessing, load_model
 
 

@@ -11,8 +11,7 @@ import pytest
 import torch
 from fairseq.models import MODEL_REGISTRY
 
-from fairseq_ecg.compat.checkpoint import CheckpointError
-from fairseq_ecg.errors import DataError
+from fairseq_ecg.errors import CheckpointError, DataError
 from fairseq_ecg.inference import load_model
 from fairseq_ecg.modules import ENCODERS
 from tests.conftest import ROOT

@@ -3,8 +3,7 @@ import torch
 from omegaconf import OmegaConf
 
 import fairseq_ecg.tasks  # noqa: F401
-from fairseq_ecg.compat.checkpoint import CheckpointError
-from fairseq_ecg.errors import DataError
+from fairseq_ecg.errors import CheckpointError, DataError
 from fairseq_ecg.models import ECGTransformerClassificationConfig, ECGTransformerClassificationModel
 from fairseq_ecg.modules import merge_lora
 from tests.conftest import TINY_CMSC_MODEL
