@@ -219,9 +219,9 @@ class ECGFMForSequenceClassification(_ECGFM):
             attention_mask: ``(B, T)``, 0 where a sample is padding.
             labels: ``(B, C)`` of 0 and 1, for the loss; of a regression its targets, as its
                 outputs are: minus their mean, over their standard deviation.
-            output_attentions: this and all below as of :class:`ECGFMModel`.
-            output_hidden_states: likewise.
-            return_dict: likewise.
+            output_attentions: as of :class:`ECGFMModel`.
+            output_hidden_states: as of :class:`ECGFMModel`.
+            return_dict: as of :class:`ECGFMModel`.
 
         Returns:
             ``logits`` ``(B, C)``, ``loss``, the mean binary cross-entropy (of a regression the mean

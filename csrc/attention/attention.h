@@ -29,7 +29,7 @@ struct Attention {
 // The weights of a query but for a factor, those that are dropped negative.
 struct Weights {
   float* shares;   // (rows, heads, frames, weights_pitch(frames)), or null: not kept
-  float* factors;  // (rows, heads, frames), likewise
+  float* factors;  // (rows, heads, frames), or null with shares
 };
 
 // Lines of shares are whole cache lines, which no two threads write to.
@@ -44,7 +44,7 @@ struct AttentionGradients {
 
 namespace cpu {
 
-// Computes the output, likewise contiguous, of [begin, end) of the rows' heads, and their weights.
+// Computes the output, contiguous as gradients are, of [begin, end) of the rows' heads, and their weights.
 void attention(const Attention& call, uint64_t seed, const Weights& weights, void* output,
                int64_t begin, int64_t end);
 

@@ -29,7 +29,7 @@ struct InfoNCE {
   float* losses;           // (rows, frames)
   bool* correct;           // (rows, frames)
   float* grad_predictions;  // (rows, frames, channels), or null: no gradients
-  float* grad_targets;      // likewise
+  float* grad_targets;      // (rows, frames, channels), or null with grad_predictions
   int64_t rows;
   int64_t frames;
   int64_t channels;

@@ -16,10 +16,10 @@ struct InfoNCEOverPool {
   float* losses;             // (frames,)
   bool* correct;             // (frames,)
   float* grad_predictions;   // (frames, channels), or null: no gradients
-  float* grad_targets;       // likewise
-  float* grad_pool;          // (pool_frames, channels), likewise
+  float* grad_targets;       // (frames, channels), or null: no gradients
+  float* grad_pool;          // (pool_frames, channels), or null: no gradients
   float* pool_norms;         // (pool_frames,), kept between the stages
-  float* dlogits;            // (frames, samples), likewise: weights of predictions in grad_pool
+  float* dlogits;            // (frames, samples), weights of predictions in grad_pool
   int64_t frames;
   int64_t channels;
   int64_t pool_frames;
@@ -39,7 +39,7 @@ void contrast_with_pool(const InfoNCEOverPool& call, int64_t begin, int64_t end)
 struct Uses {
   const int64_t* starts;  // (pool_frames + 1,), where each vector's begin
   const int64_t* frames;  // (frames * samples,)
-  const float* dlogits;   // likewise
+  const float* dlogits;   // (frames * samples,), weights of those frames' predictions
 };
 
 // The third: the gradients of the vectors [begin, end) of the pool.

@@ -40,7 +40,7 @@ def random_states(
 
     Args:
         seed: as of `random_state`.
-        epoch: likewise.
+        epoch: as of `random_state`.
         indices: ``(B,)`` int64.
         segments: ``(B,)`` int64.
         stream: what is drawn.

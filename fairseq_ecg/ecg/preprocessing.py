@@ -54,7 +54,7 @@ class Preprocessing:
         epsilon: added to the standard deviation, in mV; 0: as the data preparation.
         filter: whether every row of a segment is cleaned by ``neurokit2.ecg_clean``.
         mean: of each of the twelve leads, with which segments are normalised. None: not at all.
-        std: likewise the standard deviation.
+        std: standard deviation of each of the twelve leads.
         missing_leads: what becomes of a lead that a recording lacks: ``derive`` computes limb
             leads from two others where these are there, and makes the rest zeros; ``zero`` makes
             all of them zeros; ``error`` refuses the recording.
@@ -325,7 +325,7 @@ class Segments:
         ecg: recording, with any leads.
         missing: leads that it lacked.
         short: see :meth:`Preprocessing.segments`.
-        tail: likewise.
+        tail: as for :meth:`Preprocessing.segments`.
 
     Attributes:
         starts: first sample of each segment at the network's rate.

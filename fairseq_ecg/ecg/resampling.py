@@ -20,7 +20,7 @@ def resample(
 
     ``linear`` interpolates between samples, as fairseq_signals does: ``n`` of them become
     ``n' = int(n * (desired_rate / sample_rate))``, and the ``n`` are placed at
-    ``linspace(0, n' - 1, n)``. Both ends are thereby kept, which stretches time by less than one
+    ``linspace(0, n' - 1, n)``. Both ends are thereby kept, which lengthens time by less than one
     sample over the recording. What is above half of a lower rate is let through.
 
     ``polyphase`` applies a linear-phase low-pass filter at the lower half of the rates. Their ratio

@@ -64,9 +64,9 @@ def run_recordings(
         network: whose preprocessing makes the segments.
         compute: ``(B, L, T)`` segments and ``(B, T)`` padding, or None, to ``(B, width)`` numbers.
         ecg: see :meth:`fairseq_ecg.ECGModel.predict`.
-        sample_rate: likewise.
-        leads: likewise.
-        units: likewise.
+        sample_rate: in Hz, see there.
+        leads: names of the rows, see there.
+        units: of the samples, see there.
         batch_size: segments that go through the network together.
         progress: whether to show a progress bar; None: where there are several recordings and
             a terminal; or a bar that is there already.

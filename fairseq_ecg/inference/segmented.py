@@ -16,7 +16,7 @@ class SegmentedRecording:
 
     Attributes:
         sample_rate: of the recording as it was given, in Hz.
-        n_samples: likewise its length.
+        n_samples: its length as it is stored.
         spans: start and end of each segment in the recording in seconds.
         padded: samples behind the recording in its only segment.
         missing_leads: that it lacked, derived ones included.

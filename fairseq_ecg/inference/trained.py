@@ -149,7 +149,7 @@ class TrainedNetwork:
 
         Args:
             source: as for :meth:`probabilities`.
-            padding_mask: likewise.
+            padding_mask: as for :meth:`probabilities`.
             method: ``attention``: the largest weight that the frame, as a query of the last layer,
                 gives to any frame (fairseq_signals' ``saliency.py``). ``rollout``: the share of the
                 frame in the mean over all frames of the output, if in every layer half of a frame

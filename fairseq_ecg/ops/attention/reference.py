@@ -7,7 +7,7 @@ from torch.nn import functional as F
 def attention(
     q: Tensor, k: Tensor, v: Tensor, heads: int, padding_mask: Tensor | None, dropout_p: float
 ) -> Tensor:
-    """Compute what :func:`fairseq_ecg.ops.attention.attention` does, arguments likewise.
+    """Compute what :func:`fairseq_ecg.ops.attention.attention` does, from the same arguments.
 
     ``dropout_p`` is 0 in evaluation. PyTorch's fused attention serves GPUs, and the CPU without
     dropout; with dropout it takes its slow path there. The fused one of the CPU loses NaN and

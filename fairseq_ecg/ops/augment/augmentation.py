@@ -113,7 +113,7 @@ class Augmentation(ABC):
 
     @abstractmethod
     def batch_columns(self, draws: Any) -> tuple[np.ndarray | None, Sequence[float]]:
-        """Lay out the draws of one recording, as `draw` returned them, likewise.
+        """Lay out the draws of one recording, as `draw` returned them, in the same way.
 
         Returns:
             What differs between rows, ``(L,)`` or None, and the items.

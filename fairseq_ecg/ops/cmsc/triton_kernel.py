@@ -19,7 +19,7 @@ def cmsc_loss(
     eps: float,
     gradient: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Compute what :func:`fairseq_ecg.ops.cmsc.torch_kernel.cmsc_loss` does, arguments likewise."""
+    """Compute what :func:`fairseq_ecg.ops.cmsc.torch_kernel.cmsc_loss` does."""
     rows = features.shape[0]
     scale = torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp(min=eps)
     unit = features / scale

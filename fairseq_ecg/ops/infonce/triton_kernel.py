@@ -27,7 +27,7 @@ def infonce(
     temperature: float,
     gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Compute what :func:`fairseq_ecg.ops.infonce.torch_kernel.infonce` does, arguments likewise.
+    """Compute what :func:`fairseq_ecg.ops.infonce.torch_kernel.infonce` does.
 
     Equal targets always pass for equal here. The loss of a frame with a negative of another row
     is NaN.

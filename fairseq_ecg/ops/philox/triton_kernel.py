@@ -13,7 +13,7 @@ _COUNTERS = 128
 
 
 def random_numbers(counters: Tensor, seeds: Tensor, kind: int) -> Tensor:
-    """Compute what :func:`fairseq_ecg.ops.philox.reference.random_numbers` does, likewise."""
+    """Compute what :func:`fairseq_ecg.ops.philox.reference.random_numbers` does."""
     dtype = torch.long if kind == 0 else torch.float32
     numbers = torch.empty_like(counters, dtype=dtype)
     if len(counters) > 0:

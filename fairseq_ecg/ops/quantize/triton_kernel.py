@@ -19,7 +19,7 @@ _FRAMES = 16
 def quantize(
     logits: Tensor, codebook: Tensor, noise: Tensor | None, temperature: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Compute what :mod:`fairseq_ecg.ops.quantize.torch_kernel` does, arguments likewise."""
+    """Compute what :mod:`fairseq_ecg.ops.quantize.torch_kernel` does, from the same arguments."""
     frames, groups, codewords = logits.shape
     parts = triton.cdiv(frames, _FRAMES)
     best = torch.empty_like(logits[..., 0], dtype=torch.int32)
@@ -52,7 +52,7 @@ def quantize_grad_logits(
     grad_perplexity: Tensor | None,
     temperature: Tensor,
 ) -> Tensor:
-    """Compute what :mod:`fairseq_ecg.ops.quantize.torch_kernel` does, arguments likewise."""
+    """Compute what :mod:`fairseq_ecg.ops.quantize.torch_kernel` does, from the same arguments."""
     frames, groups, codewords = logits.shape
     gradient = torch.empty_like(logits)
     _differentiate[(frames * groups,)](

@@ -72,10 +72,10 @@ class Generic(Source):
         units: ``mV``, ``uV``, ``V``, ``nV`` or ``counts``.
         gain: counts of the converter per mV.
         format_column: column of the table that says the same.
-        leads_column: likewise; names separated by commas, blanks or semicolons.
-        sample_rate_column: likewise.
-        units_column: likewise.
-        gain_column: likewise.
+        leads_column: column with names of leads, separated by commas, blanks or semicolons.
+        sample_rate_column: column with the sampling rate in Hz.
+        units_column: column with the unit.
+        gain_column: column with the gain.
     """
 
     raw_root: Path
