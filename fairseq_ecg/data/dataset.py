@@ -19,12 +19,20 @@ from fairseq_ecg.data.sources import SegmentBatch, Source, source_of
 from fairseq_ecg.data.targets import Target
 from fairseq_ecg.data.views import RecordingView, View
 from fairseq_ecg.ecg.conditioning import Conditioning, LeadStatistics
-from fairseq_ecg.ecg.leads import LeadSelection, lead_indices
+from fairseq_ecg.ecg.leads import LEADS, LeadSelection, lead_indices
 from fairseq_ecg.ecg.recording import Recording
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.ops.augment import Augmentation, apply_batch, check_leads, draw_batch
 from fairseq_ecg.ops.masking import BatchMasking
 from fairseq_ecg.ops.philox import origins
+
+WHOLE: dict[str, Any] = {
+    "leads_to_load": None,
+    "leads_bucket": None,
+    "enable_padding_leads": False,
+    "filter": False,
+}
+"""Options of data sets whose view takes recordings whole, whatever they are set to."""
 
 _LEADS_REMEDY = "Set task.leads_to_load to leads all recordings have, or enable_padding_leads=true"
 
@@ -105,8 +113,8 @@ class ECGDataset(Dataset):
         seed: int = 1,
         **options,
     ):
-        self.options = DatasetOptions(**options)
         self.view = view or RecordingView()
+        self.options = DatasetOptions(**options | (WHOLE if self.view.takes_whole else {}))
         self.target = target or Target()
         bucket = self.options.leads_bucket
         self.lead_selection = LeadSelection(
@@ -116,7 +124,7 @@ class ECGDataset(Dataset):
         )
         self.augmentations = (*self.view.augmentations, *augmentations) if training else ()
         self._check_leads(self.lead_selection)
-        self.conditioning = _conditioning(self.options)
+        self.conditioning = _conditioning(self.options, self.view)
         self.source = (source or source_of(path))(
             path, grouped=self.view.grouped, min_samples=self.options.min_sample_size
         )
@@ -266,7 +274,7 @@ class ECGDataset(Dataset):
         """
         if segments.ecgs is None or self.lead_selection.bucket is not None:
             return None
-        leads = list(self.lead_selection.leads)
+        leads = self._selection_of(segments.ecgs.shape[1]).draw(None)
         rates = segments.sample_rates
         ecgs = self.conditioning.of_batch(segments.ecgs, rates, leads, segments.are_finite)
         if ecgs is None:
@@ -289,7 +297,7 @@ class ECGDataset(Dataset):
         self, segments: SegmentBatch, row: int, recording: Recording
     ) -> tuple[Tensor, float, tuple[int, ...]]:
         """Condition the recording of one row; returns the lead in each row of its ECG, too."""
-        selection = self._selection(recording.leads, segments, row)
+        selection = self._selection(recording, segments, row)
         rng = None
         if selection.bucket:
             key = segments.ids[row], segments.positions[row]
@@ -298,14 +306,20 @@ class ECGDataset(Dataset):
         ecg = self.conditioning(recording, leads).float()
         return ecg, recording.sample_rate, tuple(selection.rows(leads))
 
-    def _selection(
-        self, own: list[int | str] | None, segments: SegmentBatch, row: int
-    ) -> LeadSelection:
-        """Leads of one segment: its own come before the configured ones."""
-        if own is None:
+    def _selection_of(self, n_rows: int) -> LeadSelection:
+        """Leads of recordings of so many rows: the configured ones, or all."""
+        if not self.view.takes_whole or n_rows == len(LEADS):
             return self.lead_selection
+        selection = LeadSelection(tuple(range(n_rows)))
+        self._check_leads(selection)
+        return selection
+
+    def _selection(self, recording: Recording, segments: SegmentBatch, row: int) -> LeadSelection:
+        """Leads of one recording: its own come before the configured ones."""
+        if recording.leads is None or self.view.takes_whole:
+            return self._selection_of(len(recording.feats))
         try:
-            selection = replace(self.lead_selection, leads=tuple(lead_indices(own)))
+            selection = replace(self.lead_selection, leads=tuple(lead_indices(recording.leads)))
             self._check_leads(selection)
         except ValueError as error:
             where = segments.where(row)
@@ -359,15 +373,18 @@ class ECGDataset(Dataset):
         return batch
 
 
-def _conditioning(options: DatasetOptions) -> Conditioning:
+def _conditioning(options: DatasetOptions, view: View) -> Conditioning:
     statistics = None
-    if options.mean_path is not None and options.std_path is not None and options.normalize:
+    if options.normalize and not view.takes_whole:
+        if options.mean_path is None or options.std_path is None:
+            raise ValueError("normalize=true needs mean_path and std_path")
         statistics = LeadStatistics.read(options.mean_path, options.std_path)
     return Conditioning(
         pad_leads=options.enable_padding_leads,
         sample_rate=options.sample_rate,
         filter=options.filter,
         statistics=statistics,
+        layer_norm=options.normalize and view.takes_whole,
         nan_policy=options.nan_policy,
     )
 

@@ -73,5 +73,3 @@ class DatasetOptions(BatchOptions, ReadingOptions):
             raise ValueError(f"max_sample_size={longest}: give a positive number or null")
         if self.num_batch_buckets > 0 and not self.enable_padding:
             raise ValueError("num_batch_buckets needs enable_padding=true")
-        if self.normalize and (self.mean_path is None or self.std_path is None):
-            raise ValueError("normalize=true needs mean_path and std_path")

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.ecg.recording import Recording
@@ -84,6 +85,8 @@ class Conditioning:
         sample_rate: rate in Hz that recordings must have. None or 0: any.
         filter: whether every row is cleaned by ``neurokit2.ecg_clean``.
         statistics: with which the loaded leads are normalised. None: not at all.
+        layer_norm: whether a recording is normalised by the mean and the biased variance of all its
+            samples.
         nan_policy: what becomes of samples that are NaN or infinite: "error" raises DataError,
             "zero" makes them 0, "keep" leaves them.
 
@@ -96,6 +99,7 @@ class Conditioning:
     sample_rate: float | None = None
     filter: bool = False
     statistics: LeadStatistics | None = None
+    layer_norm: bool = False
     nan_policy: str = "error"
 
     def __post_init__(self) -> None:
@@ -135,7 +139,7 @@ class Conditioning:
         if self.filter:
             ecg_clean = _neurokit().ecg_clean
             ecg = np.stack([ecg_clean(row, sampling_rate=CLEANING_RATE) for row in ecg])
-        return torch.from_numpy(self._normalised(ecg, leads))
+        return self._normalised(ecg, leads)
 
     def of_batch(
         self, ecgs: torch.Tensor, sample_rates: np.ndarray, leads: list[int], are_finite: bool
@@ -162,8 +166,7 @@ class Conditioning:
             return None
         if leads != list(range(n_rows)):
             ecgs = ecgs[:, leads]
-        values = self._normalised(self._padded(ecgs.numpy(), leads), leads)
-        return torch.from_numpy(values)
+        return self._normalised(self._padded(ecgs.numpy(), leads), leads)
 
     def _padded(self, ecgs: np.ndarray, leads: list[int]) -> np.ndarray:
         """Put ``(..., len(leads), T)`` into twelve rows, if leads are padded."""
@@ -173,14 +176,15 @@ class Conditioning:
         padded[..., leads, :] = ecgs
         return padded
 
-    def _normalised(self, ecgs: np.ndarray, leads: list[int]) -> np.ndarray:
-        """Normalise ``(..., rows, T)`` in place, if there are statistics."""
+    def _normalised(self, ecgs: np.ndarray, leads: list[int]) -> torch.Tensor:
+        """Normalise ``(..., rows, T)``, by statistics in place."""
         if self.statistics is not None:
             rows = leads if self.pad_leads else range(len(leads))
             for row, lead in zip(rows, leads, strict=True):
                 mean, std = self.statistics.mean[lead], self.statistics.std[lead]
                 ecgs[..., row, :] = (ecgs[..., row, :] - mean) / std
-        return ecgs
+        tensor = torch.from_numpy(ecgs)
+        return F.layer_norm(tensor, tensor.shape[-2:]) if self.layer_norm else tensor
 
     def _finite(self, ecg: np.ndarray, leads: list[int], where: str) -> np.ndarray:
         if self.nan_policy == "keep":

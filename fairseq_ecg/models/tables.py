@@ -12,8 +12,8 @@ from fairseq_ecg.models.ecg_transformer import (
     PretrainingConfig,
 )
 from fairseq_ecg.models.finetuning import FinetuningConfig, HeadModel, unregularised
-from fairseq_ecg.modules import ENCODERS, HEADS, ECGTransformer, adapt
-from fairseq_ecg.modules.registry import networks
+from fairseq_ecg.modules import ENCODERS, ECGTransformer, adapt
+from fairseq_ecg.modules.registry import head_class, networks
 
 
 def register_networks() -> None:
@@ -28,7 +28,7 @@ def register_networks() -> None:
 
 
 def _register(name: str, encoder: str, head: str | None) -> None:
-    network = ENCODERS[encoder] if head is None else HEADS[head]
+    network = ENCODERS[encoder] if head is None else head_class(ENCODERS[encoder], head)
     about = {"__module__": __name__, "__doc__": f"``{name}``, see :class:`{network.__name__}`."}
     if head is None:
         of_transformer = issubclass(network, ECGTransformer)

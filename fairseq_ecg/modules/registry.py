@@ -26,6 +26,18 @@ ENCODERS: dict[str, type[Encoder]] = {
 HEADS: dict[str, type[FinetunedEncoder]] = {"classifier": ECGTransformerClassifier}
 """Class of each head by name, the second part of a network's: ``ecg_transformer_classifier``."""
 
+OWN_HEADS: dict[tuple[type[Encoder], str], type[FinetunedEncoder]] = {}
+"""Class of a head, by name, on an encoder where it is another one than on others."""
+
+PUBLISHED_NAMES: dict[tuple[str, str], str] = {}
+"""Name of a network by its encoder and head, where fairseq_signals has another one for it."""
+
+
+def head_class(encoder: type[Encoder], head: str) -> type[FinetunedEncoder]:
+    """Return the class of a head, one of :data:`HEADS`, on an encoder."""
+    own = (OWN_HEADS.get((base, head)) for base in encoder.__mro__)
+    return next((network for network in own if network is not None), HEADS[head])
+
 
 def plain_encoder(name: str) -> str:
     """Name the encoder that fine-tuned networks have where the given one was pre-trained.
@@ -44,7 +56,11 @@ def networks() -> dict[str, tuple[str, str | None]]:
     """Encoder and head of every network, by its name: as fairseq registers it."""
     alone: dict[str, tuple[str, str | None]] = {name: (name, None) for name in ENCODERS}
     plain = dict.fromkeys(map(plain_encoder, ENCODERS))
-    return alone | {f"{name}_{head}": (name, head) for name in plain for head in HEADS}
+    return alone | {_name(encoder, head): (encoder, head) for encoder in plain for head in HEADS}
+
+
+def _name(encoder: str, head: str) -> str:
+    return PUBLISHED_NAMES.get((encoder, head), f"{encoder}_{head}")
 
 
 def pieces_of(name: object) -> tuple[str, str | None]:
@@ -70,7 +86,7 @@ def with_head(name: object, head: str) -> str:
     Raises:
         ValueError: there is no network of the given name.
     """
-    return f"{plain_encoder(pieces_of(name)[0])}_{head}"
+    return _name(plain_encoder(pieces_of(name)[0]), head)
 
 
 def network_options(name: object) -> dict[str, Option]:
@@ -81,7 +97,9 @@ def network_options(name: object) -> dict[str, Option]:
     """
     encoder, head = pieces_of(name)
     options = options_of(ENCODERS[encoder])
-    return options if head is None else options | options_of(HEADS[head]) | options_of(adapt)
+    if head is None:
+        return options
+    return options | options_of(head_class(ENCODERS[encoder], head)) | options_of(adapt)
 
 
 def build_network(cfg: Mapping[str, Any]) -> Encoder | FinetunedEncoder:
@@ -114,11 +132,12 @@ def put_head(encoder: Encoder, head: str, cfg: Mapping[str, Any]) -> FinetunedEn
     Raises:
         ValueError: an option is missing, or they do not go together.
     """
-    options = chosen(HEADS[head], cfg)
-    for name, option in options_of(HEADS[head]).items():
+    network_class = head_class(type(encoder), head)
+    options = chosen(network_class, cfg)
+    for name, option in options_of(network_class).items():
         if option.default is REQUIRED and name not in options:
             raise ValueError(f"{name}, {option.help}, is missing")
-    network = HEADS[head](encoder, **options)
+    network = network_class(encoder, **options)
     adapt(encoder, **chosen(adapt, cfg))
     return network
 

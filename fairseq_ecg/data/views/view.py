@@ -16,12 +16,16 @@ class View:
         copies: how often each segment occurs in its item; each time with draws of its own.
         augmentations: drawn and applied before all others, in training.
         variables: of segments, that `columns` reads.
+        takes_whole: whether recordings are read as they are stored, all rows in their order: leads
+            are not selected, padded or filtered, and ``normalize`` is the layer norm over all
+            samples of a recording, for which no statistics of leads are read.
     """
 
     grouped: ClassVar[bool] = False
     copies: ClassVar[int] = 1
     augmentations: Sequence[Augmentation] = ()
     variables: ClassVar[Variables] = Variables()
+    takes_whole: ClassVar[bool] = False
 
     def columns(self, segments: SegmentBatch) -> Columns:
         """Return what samples hold beside ECG and target, a value for each segment.
