@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 
 import numpy as np
@@ -310,6 +312,30 @@ def test_several_processes_and_pictures(source, tmp_path, request):
         {"labels.png"} if source == "ludb" else set()
     )
     assert {path.name for path in (tmp_path / "plots").iterdir()} == names
+
+
+@pytest.mark.parametrize("source", ["ludb", "ecg_id"])
+def test_documented_commands(source, tmp_path, request, monkeypatch):
+    """The section on each archive, and what the README of the package says of identification."""
+    request.getfixturevalue(source).rename(tmp_path / "RAW")
+    prepare = ROOT / "fairseq_ecg" / "prepare"
+    text = (prepare / "sources" / "README.md").read_text()
+    title = {"ludb": "LUDB", "ecg_id": "ECG-ID"}[source]
+    section = text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    if source == "ecg_id":
+        (identification,) = re.findall(
+            r"^    fairseq-ecg prepare identification (?:.*\\\n)*.*\n",
+            (prepare / "README.md").read_text(),
+            re.MULTILINE,
+        )
+        section += identification.replace("DATA", "DATA/ecg_id")
+    commands = re.findall(r"^    fairseq-ecg ((?:.*\\\n)*.*)", section, re.MULTILINE)
+    assert len(commands) == 4
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        assert main(shlex.split(command.replace("\\\n", " "))) == 0
+    listed = {path.stem for path in (tmp_path / "DATA" / source).rglob("*.tsv")}
+    assert listed >= ({"train", "valid", "test"} if source == "ludb" else {"valid_gallery"})
 
 
 @pytest.mark.parametrize("source", ["ludb", "ecg_id"])

@@ -11,7 +11,7 @@ import pandas as pd
 
 from fairseq_ecg.data.names import path_below
 from fairseq_ecg.data.wfdb_record import WFDBRecord
-from fairseq_ecg.ecg.recording import with_notes
+from fairseq_ecg.ecg.recording import check_doubts, with_notes
 from fairseq_ecg.ecg.units import millivolts_per
 from fairseq_ecg.errors import DataError, as_data_error, damage_as_data_error
 from fairseq_ecg.formats import ECG
@@ -124,7 +124,10 @@ class ECGID(SegmentedArchive):
             Lead I with ``metadata`` ``units``, ``age`` (years) and ``sex`` (female 1, male 0).
         """
         refuse_faulty(record)
-        return self._read(record["path"])
+        ecg = self._read(record["path"])
+        if self.verify:
+            check_doubts(ecg.where, ecg.doubts)
+        return ecg
 
     def _read(self, path: str) -> ECG:
         of_record = self.raw_root / path_below(str(self.raw_root), path, "a record", "the archive")
@@ -154,8 +157,8 @@ class ECGID(SegmentedArchive):
         if signal.shape[1] < self.n_samples:
             raise DataError(
                 f"{ecg.where}: has {signal.shape[1] / self.sample_rate:g} s, shorter than a "
-                f"segment of {self.n_samples / self.sample_rate:g} s. Give --segment-seconds to the step "
-                "'records'"
+                f"segment of {self.n_samples / self.sample_rate:g} s. Give --segment-seconds to "
+                "the step 'records'"
             )
         return signal
 
