@@ -98,7 +98,7 @@ def prepare_signals(
     manifest = (manifest or folder / "manifest.csv").absolute()
     labels_path = labels_path or folder / "labels" / f"labels{suffix}.csv"
     if source.makes_segments:
-        settings.check_has_no_part(source)
+        settings.check_unused(source)
     run = _Run(source, folder, settings, suffix, labels_path)
     records = read_records(folder / "records.csv")
     with locked(folder / "signals", wait=False):
@@ -288,14 +288,13 @@ class _Run:
 
         Labels that the archive itself has go to ``labels_path``.
         """
-        makes_segments = self.source.makes_segments
+        first_stage, leads = "org", str(self.settings.lead_names)
+        if self.source.makes_segments:
+            first_stage, leads = "segmented", found.meta["avail_leads"]
         known = prepared.assign(
             path=located,
-            save_path=f"{self.folder}/{'segmented' if makes_segments else 'org'}/"
-            + prepared["save_file"],
-            lead_order=found.meta["avail_leads"]
-            if makes_segments
-            else str(self.settings.lead_names),
+            save_path=f"{self.folder}/{first_stage}/" + prepared["save_file"],
+            lead_order=leads,
         )
         clash = sorted(set(known) & set(found.meta))
         if clash:

@@ -120,7 +120,7 @@ class Settings:
         """Whether the files of a stage are written."""
         return stage not in self.skip and stage not in self.discard
 
-    def check_has_no_part(self, source: Source) -> None:
+    def check_unused(self, source: Source) -> None:
         """Refuse settings where a source makes its files itself.
 
         Args:
@@ -253,7 +253,8 @@ def _org(
 def _segment(source: Source, path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     """Write the file that a source makes of a record itself; return what it says of the record."""
     ecg = _read(source, record)
-    variables = source.segment(record, ecg)
+    with as_data_error(f"{ecg.where}: cannot be prepared"):
+        variables = source.segment(record, ecg)
     write_mat(path, variables)
     metadata, tables = _split_tables(ecg.metadata)
     leads = list(ecg.leads)

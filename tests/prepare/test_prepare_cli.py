@@ -137,6 +137,28 @@ def test_all_follows_the_names_of_tables(code_15, tmp_path):
     assert {path.name for path in (out / "manifests").iterdir()} == {"train.tsv", "valid.tsv"}
 
 
+@pytest.mark.parametrize(
+    ("lines", "table"),
+    [
+        ([], "segmented.csv"),
+        (["signals:", "  results_suffix: _1s"], "segmented_1s.csv"),
+        (["splits:", "  strategy: grouped", "  group_col: patient_id"], "segmented_split.csv"),
+        (
+            ["splits:", "  strategy: grouped", "  group_col: p", "  save_files_suffix: _half"],
+            "segmented_half.csv",
+        ),
+    ],
+)
+def test_identification_takes_the_table_that_is_there(code_15, tmp_path, lines, table):
+    last = ["identification:", "  patient_col: patient_id", "  strategy: files"]
+    file = tmp_path / "a.yaml"
+    write_yaml(file, code_15, tmp_path / "out", *lines, *last)
+    step = all_steps.plan(all_steps.read(file))[-1]
+    assert step.name == "identification"
+    assert f"--split-file-paths={tmp_path / 'out' / table}" in step.command
+    assert f"--dest={tmp_path / 'out' / 'manifests'}" in step.command
+
+
 @pytest.mark.parametrize("value", ["false", "true", "valid"])
 def test_words_that_are_not_switches(code_15, tmp_path, value):
     options = ["strategy: grouped_temporal", "group_col: patient_id", "date_col: exam_id"]

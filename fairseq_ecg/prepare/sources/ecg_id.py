@@ -141,13 +141,16 @@ class ECGID(SegmentedArchive):
         factor = millivolts_per(record.units[FILTERED] or "")
         if factor is None:
             raise DataError(f"{where}: its filtered signal is not in mV. Download it again")
+        rate = _annotated_rate(of_record) or record.rate
+        if rate is None:
+            raise DataError(f"{where}: does not say its sampling rate. Download the record again")
         signals, doubts = record.read_all()
         said = {"units": UNITS, **said_of_patient(record.header.comments)}
         return ECG(
             where,
             factor * signals[FILTERED][None],
             ("I",),
-            _annotated_rate(of_record) or record.rate or 0.0,
+            rate,
             with_notes(said, doubts=doubts),
         )
 

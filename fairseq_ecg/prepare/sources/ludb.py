@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from fairseq_ecg.data.names import path_below
-from fairseq_ecg.data.wfdb_header import WFDBHeader
+from fairseq_ecg.data.wfdb_header import WFDBHeader, header_bytes
 from fairseq_ecg.ecg.arrangement import arrange
 from fairseq_ecg.ecg.lead_names import standard_lead
 from fairseq_ecg.ecg.leads import LEADS
-from fairseq_ecg.errors import DataError
+from fairseq_ecg.errors import DataError, damage_as_data_error
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.prepare.sources.archive import (
     UNITS,
@@ -114,7 +114,9 @@ class LUDB(SegmentedArchive):
         path = self.raw_root / f"{stem}.hea"
         if not path.is_file():
             raise DataError(f"{path}: no such header. Download it: it belongs to the record")
-        header = WFDBHeader.parse(path.read_bytes(), str(path), stem)
+        with damage_as_data_error(str(path), "WFDB header"), open(path, "rb") as file:
+            content = file.read(header_bytes())
+        header = WFDBHeader.parse(content, str(path), stem)
         names = [signal.name for signal in header.signals]
         known = {standard_lead(name) for name in names} & set(LEADS)
         if not names or len(known) < len(names):
