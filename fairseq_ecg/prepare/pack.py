@@ -457,7 +457,7 @@ def _pairs(members: Sequence[_Member]) -> list[tuple[int, int, int]]:
             recordings.setdefault(member.pair, []).append((row, row))
             continue
         prefix, _, number = Path(member.path).stem.rpartition("_")
-        if number.isdecimal():
+        if prefix and number.isdecimal():
             recording = (member.root, str(Path(member.path).with_name(prefix)))
             recordings.setdefault(recording, []).append((int(number), row))
     positions = [(-1, 0, 0)] * len(members)
