@@ -49,8 +49,9 @@ __global__ void measure_rows(Contrast call, Workspace workspace) {
   const int64_t row = index_of_warp();
   if (row >= call.rows) return;
   const float* const features = call.features + row * call.channels;
-  const float norm = sqrtf(dot(features, features, call.channels, threadIdx.x % kWarp));
-  workspace.scales[row] = norm < call.eps ? call.eps : norm;
+  const int lane = threadIdx.x % kWarp;
+  const float norm = sqrtf(dot(features, features, call.channels, lane));
+  if (lane == 0) workspace.scales[row] = norm < call.eps ? call.eps : norm;
 }
 
 // One warp per row, which is contrasted with others.
