@@ -190,13 +190,30 @@ def test_finetuned_encoder_can_be_tuned_further(hydra_train, code_15, shared, fi
 
 
 @pytest.mark.parametrize(
-    ("golden", "config"),
-    [("pretrain_small", "w2v_cmsc_rlm"), ("diagnosis_small", "diagnosis")],
+    ("golden", "config", "options"),
+    [
+        (
+            "pretrain_small",
+            "w2v_cmsc_rlm",
+            ["model.final_dim=32", "+model.latent_vars=16", "+model.num_negatives=10"],
+        ),
+        (
+            "diagnosis_small",
+            "diagnosis",
+            ["model.num_labels=8", "model.no_pretrained_weights=true"],
+        ),
+        ("rest/simclr", "simclr_rlm", []),
+        ("rest/threekg", "3kg", []),
+        ("rest/cmsc", "cmsc_rlm", []),
+    ],
 )
-def test_resuming_a_run_of_fairseq_signals(golden, config, hydra_train, code_15, shared, tmp_path):
+def test_resuming_a_run_of_fairseq_signals(
+    golden, config, options, hydra_train, code_15, shared, tmp_path
+):
     checkpoint = shared / "golden" / f"{golden}.pt"
     shutil.copy(checkpoint, tmp_path / "checkpoint_last.pt")
-    before = torch.load(checkpoint, weights_only=True)
+    before = torch.load(checkpoint, weights_only=not golden.startswith("rest"))
+    n_updates = before["optimizer_history"][-1]["num_updates"] + 2
     model = [
         f"++model.{name}={before['cfg']['model'][name]!r}".replace("'[(", '"[(').replace("4'", '4"')
         for name in (
@@ -209,39 +226,29 @@ def test_resuming_a_run_of_fairseq_signals(golden, config, hydra_train, code_15,
             "conv_pos_groups",
         )
     ]
-    if golden == "pretrain_small":
-        data = "cmsc"
-        model += [
-            "model.final_dim=32",
-            "+model.latent_vars=16",
-            "+model.num_negatives=10",
-        ]
-    else:
-        data = "plain"
+    if config == "diagnosis":
         labels = shared / "ecg" / "code_15" / "labels" / "y.npy"
-        model += [
-            "model.num_labels=8",
-            "model.no_pretrained_weights=true",
-            f"+task.label_file={labels}",
-            "dataset.disable_validation=true",
-        ]
+        options = [*options, f"+task.label_file={labels}", "dataset.disable_validation=true"]
     run = hydra_train(
         USER_DIR,
         f"--config-name={config}",
-        f"task.data={code_15 / data}",
+        f"task.data={code_15 / ('cmsc' if 'cmsc' in config else 'plain')}",
         ONE_PROCESS,
         f"checkpoint.save_dir={tmp_path}",
         "dataset.batch_size=4",
         "dataset.num_workers=0",
         "optimization.lr=[1e-4]",
-        "optimization.max_update=22",
+        f"optimization.max_update={n_updates}",
         *model,
+        *options,
         cwd=tmp_path,
     ).check()
     after = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)
     assert "Loaded checkpoint" in run.log
-    assert after["optimizer_history"][-1]["num_updates"] == 22
-    assert after["last_optimizer_state"]["state"][0]["step"] == 22
+    assert list(after["model"]) == list(before["model"])
+    assert set(after["cfg"]["criterion"]) == set(before["cfg"]["criterion"])
+    assert after["optimizer_history"][-1]["num_updates"] == n_updates
+    assert after["last_optimizer_state"]["state"][0]["step"] == n_updates
     moments = [s["last_optimizer_state"]["state"][0]["exp_avg_sq"] for s in (before, after)]
     # Two steps at beta 0.98 leave most of the second moment of 20 steps as it was.
     torch.testing.assert_close(moments[1], moments[0] * 0.98**2, rtol=1.0, atol=1e-3)

@@ -157,7 +157,9 @@ def test_two_processes_contrast_the_batch_of_both(config, hydra_train, data, tmp
     for processes in (1, 2):
         folder = tmp_path / str(processes)
         log = run(hydra_train, folder, command, processes, size // processes, 1)
-        printed[processes] = re.findall(r'"train_(?:loss|accuracy|nsignals|gnorm)": "([\d.]+)"', log)
+        printed[processes] = re.findall(
+            r'"train_(?:loss|accuracy|nsignals|gnorm)": "([\d.]+)"', log
+        )
     assert_same_weights(tmp_path)
     assert len(printed[1]) == (6 if config == "cmsc" else 8)
     assert list(map(float, printed[2])) == pytest.approx(list(map(float, printed[1])), rel=2e-3)
