@@ -17,9 +17,9 @@ from fairseq_ecg.ops.attention import attention
 from fairseq_ecg.ops.augment import apply_batch, augment, build_augmentations, draw_batch
 from fairseq_ecg.ops.augment import reference as augment_reference
 from fairseq_ecg.ops.augment.batch import describe
-from fairseq_ecg.ops.cmsc import cmsc_loss
-from fairseq_ecg.ops.cmsc import reference as cmsc_reference
-from fairseq_ecg.ops.cmsc import torch_kernel as cmsc_torch
+from fairseq_ecg.ops.contrast import contrast
+from fairseq_ecg.ops.contrast import reference as contrast_reference
+from fairseq_ecg.ops.contrast import torch_kernel as contrast_torch
 from fairseq_ecg.ops.dropout import dropout
 from fairseq_ecg.ops.infonce import infonce
 from fairseq_ecg.ops.infonce import torch_kernel as infonce_torch
@@ -280,38 +280,39 @@ def _quantize_case(device: torch.device, batch: int, frames: int) -> Case:
     )
 
 
-def cmsc_cases(device: torch.device, batches: Sequence[int] = ()) -> Iterator[Case]:
-    """Yield the patient contrastive loss over pairs of segments."""
-    for pairs in (64, 128):
+def contrast_cases(device: torch.device, batches: Sequence[int] = ()) -> Iterator[Case]:
+    """Yield the contrastive losses over pairs of segments, and over two views of each recording."""
+    for way, pairs in (("CMSC", 64), ("CMSC", 128), ("SimCLR", 64), ("SimCLR", 128)):
         generator = torch.Generator().manual_seed(pairs)
         features = torch.randn(2 * pairs, FEATURES, generator=generator).to(device)
-        patient = torch.arange(pairs, dtype=torch.int32, device=device).repeat_interleave(2)
+        group = torch.arange(pairs, dtype=torch.int32, device=device).repeat_interleave(2)
         segment = torch.tensor([0, 1], dtype=torch.int32, device=device).repeat(pairs)
+        ids = [group, segment if way == "CMSC" else None]
 
-        def run(features: Tensor, patient=patient, segment=segment) -> Outputs:
-            return (cmsc_loss(features, patient, segment, TEMPERATURE),)
+        def run(features: Tensor, ids=ids) -> Outputs:
+            return (contrast(features, *ids, TEMPERATURE).loss,)
 
-        given = patient.long(), segment.long(), TEMPERATURE, LEAST_NORM
+        given = *(None if each is None else each.long() for each in ids), TEMPERATURE, LEAST_NORM
 
         def plain(features: Tensor, given=given) -> Outputs:
-            return (cmsc_torch.cmsc_loss(features, *given, gradient=False)[0],)
+            return (contrast_torch.contrast(features, *given, gradient=False)[0],)
 
         def plain_both(features: Tensor, given=given) -> tuple[Outputs, Sequence[Tensor]]:
-            loss, grad_features = cmsc_torch.cmsc_loss(features, *given, gradient=True)
+            loss, _, grad_features = contrast_torch.contrast(features, *given, gradient=True)
             return (loss,), (grad_features,)
 
-        def definition(features=features, patient=patient, segment=segment):
+        def definition(features=features, ids=ids):
             leaf = features.double().requires_grad_()
-            loss = cmsc_reference.cmsc_loss(leaf, patient, segment, TEMPERATURE, LEAST_NORM)
+            loss, _ = contrast_reference.contrast(leaf, *ids, TEMPERATURE, LEAST_NORM)
             return (loss.detach(),), torch.autograd.grad(loss, leaf)
 
         def parts(both: Both, features=features):
             return both(features)
 
-        product = 2 * pairs**2 * FEATURES
+        product = (2 if way == "CMSC" else 8) * pairs**2 * FEATURES
         yield Case(
-            "cmsc",
-            f"{pairs} pairs",
+            "contrast",
+            f"{way}, {pairs} pairs",
             (features,),
             run,
             [torch.ones((), device=device)],
@@ -319,7 +320,7 @@ def cmsc_cases(device: torch.device, batches: Sequence[int] = ()) -> Iterator[Ca
             parts,
             tolerance=1e-5,
             bytes=(FLOAT * features.numel(), 2 * FLOAT * features.numel()),
-            operations=(product, 3 * product),
+            operations=(product, 2 * product if way == "SimCLR" else 3 * product),
             plain=(plain, plain_both),
         )
 
@@ -531,7 +532,7 @@ CASES: dict[str, Callable[..., Iterator[Case]]] = {
     "infonce": infonce_cases,
     "infonce_over_pool": infonce_over_pool_cases,
     "quantize": quantize_cases,
-    "cmsc": cmsc_cases,
+    "contrast": contrast_cases,
     "pooling": pooling_cases,
     "attention": attention_cases,
     "dropout": dropout_cases,

@@ -45,7 +45,7 @@ LEADS = 12
 PART = "part: "
 FUNCTIONS = (
     ("fairseq_ecg.criterions.wav2vec2", "infonce", "contrastive loss"),
-    ("fairseq_ecg.criterions.wav2vec2_with_cmsc", "cmsc_loss", "CMSC"),
+    ("fairseq_ecg.criterions.contrast", "contrast", "CMSC"),
     ("fairseq_ecg.modules.wav2vec2", "mean_of_nonzero", "CMSC"),
     ("fairseq_ecg.modules.masking", "compute_mask_indices", "masks, negatives"),
     ("fairseq_ecg.modules.wav2vec2", "sample_negatives", "masks, negatives"),

@@ -44,6 +44,8 @@ REGISTERED = {
         "wav2vec2_with_cmsc",
         "cmsc",
         "clocs",
+        "simclr",
+        "3kg",
         "binary_cross_entropy",
         "binary_cross_entropy_with_logits",
         "multi_head_binary_cross_entropy",

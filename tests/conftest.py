@@ -168,18 +168,24 @@ def code_15(shared, tmp_path_factory) -> Path:
     return folder
 
 
-TINY_MODEL = (
+TINY_ENCODER = (
     "+model.encoder_layers=2",
     "model.encoder_embed_dim=32",
     "+model.encoder_ffn_embed_dim=64",
     "+model.encoder_attention_heads=4",
     "+model.conv_feature_layers='[(16, 2, 2)] * 4'",
-    "model.final_dim=16",
     "+model.conv_pos=16",
     "+model.conv_pos_groups=4",
+)
+"""Options of configurations of ``ecg_transformer``."""
+
+TINY_MODEL = (
+    *TINY_ENCODER,
+    "model.final_dim=16",
     "+model.latent_vars=8",
     "+model.num_negatives=10",
 )
+"""Options of configurations of wav2vec 2.0."""
 
 # Configuration of a smaller one, for tests that build it themselves.
 TINY_CMSC_MODEL = {

@@ -9,7 +9,7 @@ import yaml
 from omegaconf import OmegaConf
 
 ROOT = Path(__file__).resolve().parents[1]
-METHODS = ("w2v_cmsc", "wav2vec2")
+METHODS = ("3kg", "cmsc", "simclr", "w2v_cmsc", "wav2vec2")
 EXAMPLES = sorted(
     path for name in METHODS for path in ROOT.glob(f"examples/{name}/config/**/*.yaml")
 )

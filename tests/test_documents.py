@@ -14,7 +14,7 @@ DOCUMENTS = sorted(
     for path in ROOT.glob(pattern)
     if "site-packages" not in path.parts
 )
-ADDED = ("lead_gain", "two_views", "nt_xent", "largest", "<")
+ADDED = ("lead_gain", "four_views", "alignment", "largest", "<")
 """Parts of names that recipes add, or that stand for any."""
 
 

@@ -14,7 +14,7 @@ import torch
 
 from fairseq_ecg.compat.checkpoint import NOTES
 from fairseq_ecg.inference import load_model
-from tests.conftest import ROOT, TINY_MODEL, USER_DIR, environment
+from tests.conftest import ROOT, TINY_ENCODER, TINY_MODEL, USER_DIR, environment
 
 ONE_PROCESS = "distributed_training.distributed_world_size=1"
 PRETRAINING = ROOT / "examples" / "w2v_cmsc" / "config" / "pretraining"
@@ -31,6 +31,21 @@ def assert_same_weights(one: Path, other: Path) -> None:
     assert first.keys() == second.keys()
     different = [key for key in first if not torch.equal(first[key], second[key])]
     assert not different
+
+
+def pretraining(config: str, code_15: Path) -> list[str]:
+    """Arguments of a published configuration of pre-training with a small network."""
+    data = "cmsc" if "cmsc" in config else "plain"
+    tiny = TINY_MODEL if config.startswith("w2v") else TINY_ENCODER
+    if config == "w2v_cmsc_rlm_small":
+        tiny = ("model.encoder_layers=2", *tiny[1:])
+    return [
+        USER_DIR,
+        f"--config-name={config}",
+        f"task.data={code_15 / data}",
+        ONE_PROCESS,
+        *tiny,
+    ]
 
 
 def columns(path: Path) -> list[str]:
@@ -175,13 +190,30 @@ def test_finetuned_encoder_can_be_tuned_further(hydra_train, code_15, shared, fi
 
 
 @pytest.mark.parametrize(
-    ("golden", "config"),
-    [("pretrain_small", "w2v_cmsc_rlm"), ("diagnosis_small", "diagnosis")],
+    ("golden", "config", "options"),
+    [
+        (
+            "pretrain_small",
+            "w2v_cmsc_rlm",
+            ["model.final_dim=32", "+model.latent_vars=16", "+model.num_negatives=10"],
+        ),
+        (
+            "diagnosis_small",
+            "diagnosis",
+            ["model.num_labels=8", "model.no_pretrained_weights=true"],
+        ),
+        ("rest/simclr", "simclr_rlm", []),
+        ("rest/threekg", "3kg", []),
+        ("rest/cmsc", "cmsc_rlm", []),
+    ],
 )
-def test_resuming_a_run_of_fairseq_signals(golden, config, hydra_train, code_15, shared, tmp_path):
+def test_resuming_a_run_of_fairseq_signals(
+    golden, config, options, hydra_train, code_15, shared, tmp_path
+):
     checkpoint = shared / "golden" / f"{golden}.pt"
     shutil.copy(checkpoint, tmp_path / "checkpoint_last.pt")
-    before = torch.load(checkpoint, weights_only=True)
+    before = torch.load(checkpoint, weights_only=not golden.startswith("rest"))
+    n_updates = before["optimizer_history"][-1]["num_updates"] + 2
     model = [
         f"++model.{name}={before['cfg']['model'][name]!r}".replace("'[(", '"[(').replace("4'", '4"')
         for name in (
@@ -194,39 +226,29 @@ def test_resuming_a_run_of_fairseq_signals(golden, config, hydra_train, code_15,
             "conv_pos_groups",
         )
     ]
-    if golden == "pretrain_small":
-        data = "cmsc"
-        model += [
-            "model.final_dim=32",
-            "+model.latent_vars=16",
-            "+model.num_negatives=10",
-        ]
-    else:
-        data = "plain"
+    if config == "diagnosis":
         labels = shared / "ecg" / "code_15" / "labels" / "y.npy"
-        model += [
-            "model.num_labels=8",
-            "model.no_pretrained_weights=true",
-            f"+task.label_file={labels}",
-            "dataset.disable_validation=true",
-        ]
+        options = [*options, f"+task.label_file={labels}", "dataset.disable_validation=true"]
     run = hydra_train(
         USER_DIR,
         f"--config-name={config}",
-        f"task.data={code_15 / data}",
+        f"task.data={code_15 / ('cmsc' if 'cmsc' in config else 'plain')}",
         ONE_PROCESS,
         f"checkpoint.save_dir={tmp_path}",
         "dataset.batch_size=4",
         "dataset.num_workers=0",
         "optimization.lr=[1e-4]",
-        "optimization.max_update=22",
+        f"optimization.max_update={n_updates}",
         *model,
+        *options,
         cwd=tmp_path,
     ).check()
     after = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)
     assert "Loaded checkpoint" in run.log
-    assert after["optimizer_history"][-1]["num_updates"] == 22
-    assert after["last_optimizer_state"]["state"][0]["step"] == 22
+    assert list(after["model"]) == list(before["model"])
+    assert set(after["cfg"]["criterion"]) == set(before["cfg"]["criterion"])
+    assert after["optimizer_history"][-1]["num_updates"] == n_updates
+    assert after["last_optimizer_state"]["state"][0]["step"] == n_updates
     moments = [s["last_optimizer_state"]["state"][0]["exp_avg_sq"] for s in (before, after)]
     # Two steps at beta 0.98 leave most of the second moment of 20 steps as it was.
     torch.testing.assert_close(moments[1], moments[0] * 0.98**2, rtol=1.0, atol=1e-3)
@@ -235,30 +257,31 @@ def test_resuming_a_run_of_fairseq_signals(golden, config, hydra_train, code_15,
 class TestKilledRuns:
     """A run that was killed and started again ends as one that was not."""
 
-    @pytest.fixture(scope="class", params=[0, 2], ids=["no workers", "two workers"])
+    @pytest.fixture(
+        scope="class",
+        params=[("w2v_cmsc_rlm", 0), ("w2v_cmsc_rlm", 2), ("simclr_augs", 0), ("3kg", 2)],
+        ids=lambda param: "-".join(map(str, param)),
+    )
     @classmethod
     def reference(cls, request, hydra_train, code_15, tmp_path_factory):
         folder = tmp_path_factory.mktemp("reference")
-        command = [*cls.command(code_15), f"dataset.num_workers={request.param}"]
+        config, workers = request.param
+        command = [*cls.command(config, code_15), f"dataset.num_workers={workers}"]
         hydra_train(*command, f"checkpoint.save_dir={folder}", cwd=folder).check()
         return command, folder
 
     @staticmethod
-    def command(code_15: Path) -> list[str]:
+    def command(config: str, code_15: Path) -> list[str]:
         return [
-            USER_DIR,
-            "--config-name=w2v_cmsc_rlm",
-            f"task.data={code_15 / 'cmsc'}",
-            ONE_PROCESS,
-            "dataset.batch_size=2",
+            *pretraining(config, code_15),
+            f"dataset.batch_size={2 if 'cmsc' in config else 4}",
             "dataset.required_batch_size_multiple=1",
             "dataset.disable_validation=false",
             "dataset.valid_subset=valid",
-            "optimization.update_freq=[1]",
+            "++optimization.update_freq=[1]",
             "optimization.max_epoch=3",
             "checkpoint.save_interval_updates=1",
             "+model.encoder_layerdrop=0.2",
-            *TINY_MODEL,
         ]
 
     @pytest.mark.parametrize(
@@ -315,18 +338,15 @@ def test_two_processes_train_as_one(hydra_train, code_15, tmp_path):
         torch.testing.assert_close(two[key], one[key], rtol=1e-5, atol=1e-7, msg=key)
 
 
-def test_bf16_trains(hydra_train, code_15, tmp_path):
+@pytest.mark.parametrize("config", ["w2v_cmsc_rlm", "simclr_augs", "3kg", "cmsc"])
+def test_bf16_trains(config, hydra_train, code_15, tmp_path):
     run = hydra_train(
-        USER_DIR,
-        "--config-name=w2v_cmsc_rlm",
-        f"task.data={code_15 / 'cmsc'}",
-        ONE_PROCESS,
+        *pretraining(config, code_15),
         "common.bf16=true",
         "dataset.batch_size=4",
         "dataset.num_workers=0",
         "optimization.max_epoch=2",
         f"checkpoint.save_dir={tmp_path}",
-        *TINY_MODEL,
         cwd=tmp_path,
     ).check()
     assert "NaN" not in run.log
@@ -418,45 +438,55 @@ def test_resuming_with_another_number_of_labels(hydra_train, code_15, shared, fi
     assert "the checkpoint predicts 8 labels, but model.num_labels=5" in run.log
 
 
-@pytest.mark.parametrize(
-    ("config", "data", "options"),
-    [
-        ("w2v_cmsc", "cmsc", []),
-        ("w2v_cmsc_augs", "cmsc", []),
-        ("w2v_cmsc_rlm_small", "cmsc", []),
-        ("w2v_rlm", "plain", []),
-        ("w2v_augs", "plain", []),
-        ("w2v_cmsc", "cmsc", ["model._name=ecg_transformer", "criterion._name=clocs"]),
-    ],
+PRETRAINING_CONFIGS = (
+    *("w2v_cmsc", "w2v_cmsc_augs", "w2v_cmsc_rlm_small", "w2v_rlm", "w2v_augs"),
+    *("simclr_augs", "simclr_rlm", "3kg", "cmsc", "cmsc_rlm"),
 )
-def test_every_pretraining_config_trains(config, data, options, hydra_train, code_15, tmp_path):
-    tiny = list(TINY_MODEL)
-    if config == "w2v_cmsc_rlm_small":
-        tiny[0] = "model.encoder_layers=2"
-    if "criterion._name=clocs" in options:
-        only_here = ("latent", "negatives", "final_dim")
-        tiny = [part for part in tiny if not any(word in part for word in only_here)]
-        options = [
-            *options,
-            *(f"~criterion.{key}" for key in ("infonce", "log_keys", "loss_weights")),
-            *(f"~model.{key}" for key in ("quantize_targets", "final_dim")),
-        ]
+
+
+@pytest.mark.parametrize("config", PRETRAINING_CONFIGS)
+def test_every_pretraining_config_trains(config, hydra_train, code_15, tmp_path):
     run = hydra_train(
-        USER_DIR,
-        f"--config-name={config}",
-        f"task.data={code_15 / data}",
-        ONE_PROCESS,
-        "dataset.batch_size=8",
+        *pretraining(config, code_15),
+        "dataset.batch_size=4",
         "dataset.num_workers=0",
-        "optimization.max_update=1",
+        "optimization.max_update=2",
         "common.log_interval=1",
         f"checkpoint.save_dir={tmp_path}",
-        *tiny,
-        *options,
         cwd=tmp_path,
     ).check()
-    assert "num_updates" in run.log
+    assert run.log.count("[train_inner]") == 2
     assert all(torch.isfinite(value).all() for value in weights(tmp_path).values())
+
+
+@pytest.mark.parametrize(
+    ("config", "finetuning_config"),
+    [("simclr_rlm", "simclr_diagnosis"), ("3kg", "3kg_diagnosis"), ("cmsc", "cmsc_diagnosis")],
+)
+def test_contrasted_encoders_are_finetuned(
+    config, finetuning_config, hydra_train, code_15, shared, tmp_path
+):
+    short = "dataset.batch_size=4", "dataset.num_workers=0", "optimization.max_update=2"
+    folders = tmp_path / "pretrained", tmp_path / "finetuned"
+    hydra_train(
+        *pretraining(config, code_15), *short, f"checkpoint.save_dir={folders[0]}", cwd=tmp_path
+    ).check()
+    hydra_train(
+        USER_DIR,
+        f"--config-name={finetuning_config}",
+        f"task.data={code_15 / 'plain'}",
+        f"+task.label_file={shared / 'ecg' / 'code_15' / 'labels' / 'y.npy'}",
+        f"model.model_path={folders[0] / 'checkpoint_last.pt'}",
+        "model.num_labels=8",
+        ONE_PROCESS,
+        *short,
+        f"checkpoint.save_dir={folders[1]}",
+        cwd=tmp_path,
+    ).check()
+    before, after = map(weights, folders)
+    key = "feature_extractor.conv_layers.0.0.weight"
+    assert torch.equal(after[f"encoder.{key}"], before[key])
+    assert after["proj.weight"].shape == (8, 32)
 
 
 def test_console_script_from_another_directory(code_15, tmp_path):

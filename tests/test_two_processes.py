@@ -32,9 +32,14 @@ def diagnosis(data, *options):
     ]
 
 
+ENCODER_KEYS = ("encoder_layers", "encoder_ffn_embed_dim", "encoder_attention_heads")
+ENCODER_KEYS += ("conv_pos", "conv_pos_groups")
+DROPOUTS = ("dropout", "attention_dropout", "activation_dropout")
+DROPOUTS += ("dropout_input", "dropout_features", "encoder_layerdrop")
+
+
 def pretraining(data, *options):
-    keys = ("encoder_layers", "encoder_ffn_embed_dim", "encoder_attention_heads", "conv_pos")
-    keys += ("conv_pos_groups", "mask_length")
+    keys = (*ENCODER_KEYS, "mask_length")
     return [
         "--config-name=w2v_cmsc_rlm",
         f"task.data={data / 'cmsc'}",
@@ -79,32 +84,45 @@ def trained(log):
     return tuple(int(number.replace(",", "")) for number in found.groups())
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_two_processes_train_as_one(name, hydra_train, data, tmp_path):
-    logs = {}
-    for processes, every in ((1, 2), (2, 1)):
-        folder = tmp_path / str(processes)
-        folder.mkdir()
-        run = hydra_train(
-            *COMMANDS[name](data),
-            USER_DIR,
-            "common.log_format=simple",
-            f"dataset.batch_size={1 if name == 'pre-training' else 2}",
-            "dataset.required_batch_size_multiple=1",
-            "dataset.num_workers=0",
-            "dataset.disable_validation=true",
-            "optimization.max_epoch=2",
-            f"optimization.update_freq=[{every}]",
-            f"distributed_training.distributed_world_size={processes}",
-            f"checkpoint.save_dir={folder}",
-            cwd=folder,
-            processes=processes,
-        )
-        logs[processes] = run.check().log
+def run(hydra_train, folder, command, processes, batch_size, every):
+    """Train for two epochs; return the log."""
+    folder.mkdir()
+    run = hydra_train(
+        *command,
+        USER_DIR,
+        "common.log_format=json",
+        f"dataset.batch_size={batch_size}",
+        "dataset.required_batch_size_multiple=1",
+        "dataset.num_workers=0",
+        "dataset.disable_validation=true",
+        "optimization.max_epoch=2",
+        f"++optimization.update_freq=[{every}]",
+        f"distributed_training.distributed_world_size={processes}",
+        f"checkpoint.save_dir={folder}",
+        cwd=folder,
+        processes=processes,
+    )
+    return run.check().log
+
+
+def assert_same_weights(tmp_path):
     one, two = weights(tmp_path / "1"), weights(tmp_path / "2")
     assert one.keys() == two.keys()
     for key, value in one.items():
         torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-6, msg=key)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_two_processes_train_as_one(name, hydra_train, data, tmp_path):
+    command, batch_size = COMMANDS[name](data), 1 if name == "pre-training" else 2
+    logs = {
+        processes: run(
+            hydra_train, tmp_path / str(processes), command, processes, batch_size, every
+        )
+        for processes, every in ((1, 2), (2, 1))
+    }
+    assert_same_weights(tmp_path)
+    one = weights(tmp_path / "1")
     if name == "as published":
         still = sum(
             value.numel() for key, value in one.items() if "conv_layers" in key or "mask_emb" in key
@@ -117,3 +135,31 @@ def test_two_processes_train_as_one(name, hydra_train, data, tmp_path):
         state = torch.load(tmp_path / "2" / "checkpoint_last.pt", weights_only=True)
         (group,) = state["last_optimizer_state"]["param_groups"]
         assert len(group["params"]) == len(one)
+
+
+@pytest.mark.parametrize("config", ["simclr_rlm", "3kg", "cmsc"])
+def test_two_processes_contrast_the_batch_of_both(config, hydra_train, data, tmp_path):
+    """Weights, losses and gradient norms are those of one process with the whole batch."""
+    command = [
+        f"--config-name={config}",
+        f"task.data={data / 'cmsc' if config == 'cmsc' else data}",
+        "++model.all_gather=true",
+        *(f"++model.{name}={TINY_CMSC_MODEL[name]}" for name in ENCODER_KEYS),
+        "++model.encoder_embed_dim=16",
+        "++model.conv_feature_layers='[(8, 2, 2)] * 4'",
+        # Each process would draw its own.
+        *(f"++model.{name}=0" for name in DROPOUTS),
+        "optimization.lr=[1e-2]",
+    ]
+    # All recordings, in a batch of one process or in two.
+    size = 4 if config == "cmsc" else 8
+    printed = {}
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        log = run(hydra_train, folder, command, processes, size // processes, 1)
+        printed[processes] = re.findall(
+            r'"train_(?:loss|accuracy|nsignals|gnorm)": "([\d.]+)"', log
+        )
+    assert_same_weights(tmp_path)
+    assert len(printed[1]) == (6 if config == "cmsc" else 8)
+    assert list(map(float, printed[2])) == pytest.approx(list(map(float, printed[1])), rel=2e-3)

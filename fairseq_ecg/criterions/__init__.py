@@ -14,6 +14,8 @@ from fairseq_ecg.criterions.multi_head_binary_cross_entropy import (
 )
 from fairseq_ecg.criterions.nonfinite import NonFiniteLossError
 from fairseq_ecg.criterions.regression import RegressionCriterion
+from fairseq_ecg.criterions.simclr import SimCLRCriterion
+from fairseq_ecg.criterions.threekg import ThreeKGCriterion
 from fairseq_ecg.criterions.wav2vec2 import Wav2Vec2Criterion
 from fairseq_ecg.criterions.wav2vec2_with_cmsc import Wav2Vec2WithCMSCCriterion
 
@@ -27,6 +29,8 @@ __all__ = [
     "MultiHeadBinaryCrossEntropyCriterion",
     "NonFiniteLossError",
     "RegressionCriterion",
+    "SimCLRCriterion",
+    "ThreeKGCriterion",
     "Wav2Vec2Criterion",
     "Wav2Vec2WithCMSCCriterion",
     "install_meters",

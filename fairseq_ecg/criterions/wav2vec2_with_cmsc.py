@@ -5,14 +5,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from fairseq_ecg.compat.registration import register_criterion
-from fairseq_ecg.criterions.cmsc import ALL_GATHER_OF_MODEL, PatientContrast
+from fairseq_ecg.criterions.contrast import ALL_GATHER_OF_MODEL, HasGatheredContrast
 from fairseq_ecg.criterions.criterion import Computed
 from fairseq_ecg.criterions.wav2vec2 import Wav2Vec2Criterion
-from fairseq_ecg.ops.cmsc import cmsc_loss
 
 
 @register_criterion("wav2vec2_with_cmsc", all_gather=ALL_GATHER_OF_MODEL)
-class Wav2Vec2WithCMSCCriterion(PatientContrast, Wav2Vec2Criterion):
+class Wav2Vec2WithCMSCCriterion(HasGatheredContrast, Wav2Vec2Criterion):
     """The terms of ``wav2vec2``, and last the patient contrastive loss of the local batch.
 
     That loss is a mean; it is multiplied by the sample size (the number of masked frames), so that
@@ -22,7 +21,7 @@ class Wav2Vec2WithCMSCCriterion(PatientContrast, Wav2Vec2Criterion):
     Args:
         task: the task.
         cmsc_weights: weight of the patient contrastive loss (none: 1).
-        options: of :class:`PatientContrast` and :class:`Wav2Vec2Criterion`.
+        options: of :class:`HasGatheredContrast` and :class:`Wav2Vec2Criterion`.
     """
 
     def __init__(self, task, *, cmsc_weights: float | None = None, **options):
@@ -39,7 +38,5 @@ class Wav2Vec2WithCMSCCriterion(PatientContrast, Wav2Vec2Criterion):
         """Compute the terms of ``wav2vec2`` and the contrastive one; see the base class."""
         terms, sample_size, log = super().compute(model, sample, net_output, logits)
         features = model.get_features(net_output, aggregate=True).float()
-        loss = cmsc_loss(
-            features, sample["patient_id"], sample["segment"], self.temperature, self.eps
-        )
+        loss, _ = self.contrast(features, sample["patient_id"], sample["segment"])
         return [*terms, self.cmsc_weight * loss * sample_size], sample_size, log

@@ -87,8 +87,8 @@ class ECGDataset(Dataset):
         target: what items carry to be compared with.
         source: makes the source of ``path``, ``grouped`` and ``min_samples``. Default: `source_of`
             the path.
-        augmentations: drawn for batches, in this order, if ``training``.
-        training: whether ECGs are augmented.
+        augmentations: drawn for batches, in this order, if ``training`` and the view takes them.
+        training: whether ECGs are augmented by these.
         masking: what the model has masked in each batch. None: batches say nothing of masks.
         shuffle: whether `ordered_indices` is random within items of one length.
         seed: of all draws.
@@ -114,6 +114,7 @@ class ECGDataset(Dataset):
         **options,
     ):
         self.view = view or RecordingView()
+        self.view.check(DatasetOptions(**options))
         self.options = DatasetOptions(**options | (WHOLE if self.view.takes_whole else {}))
         self.target = target or Target()
         bucket = self.options.leads_bucket
@@ -122,7 +123,8 @@ class ECGDataset(Dataset):
             bucket=None if bucket is None else tuple(lead_indices(bucket)),
             pad=self.options.enable_padding_leads,
         )
-        self.augmentations = (*self.view.augmentations, *augmentations) if training else ()
+        others = augmentations if training and self.view.takes_augmentations else ()
+        self.augmentations = (*self.view.augmentations, *others)
         self._check_leads(self.lead_selection)
         self.conditioning = _conditioning(self.options, self.view)
         self.source = (source or source_of(path))(
@@ -274,7 +276,7 @@ class ECGDataset(Dataset):
         """
         if segments.ecgs is None or self.lead_selection.bucket is not None:
             return None
-        leads = self._selection_of(segments.ecgs.shape[1]).draw(None)
+        leads = self._selection_of(segments.ecgs.shape[1], segments, 0).draw(None)
         rates = segments.sample_rates
         ecgs = self.conditioning.of_batch(segments.ecgs, rates, leads, segments.are_finite)
         if ecgs is None:
@@ -306,10 +308,15 @@ class ECGDataset(Dataset):
         ecg = self.conditioning(recording, leads).float()
         return ecg, recording.sample_rate, tuple(selection.rows(leads))
 
-    def _selection_of(self, n_rows: int) -> LeadSelection:
-        """Leads of recordings of so many rows: the configured ones, or all."""
+    def _selection_of(self, n_rows: int, segments: SegmentBatch, row: int) -> LeadSelection:
+        """Leads of a recording of so many rows: the configured ones, or all."""
         if not self.view.takes_whole or n_rows == len(LEADS):
             return self.lead_selection
+        if self.view.needs_all_leads:
+            raise DataError(
+                f"{segments.where(row)}: has {n_rows} leads, where the twelve are needed. Prepare "
+                "the file again with all of them, or leave it out of the manifest"
+            )
         selection = LeadSelection(tuple(range(n_rows)))
         self._check_leads(selection)
         return selection
@@ -317,7 +324,7 @@ class ECGDataset(Dataset):
     def _selection(self, recording: Recording, segments: SegmentBatch, row: int) -> LeadSelection:
         """Leads of one recording: its own come before the configured ones."""
         if recording.leads is None or self.view.takes_whole:
-            return self._selection_of(len(recording.feats))
+            return self._selection_of(len(recording.feats), segments, row)
         try:
             selection = replace(self.lead_selection, leads=tuple(lead_indices(recording.leads)))
             self._check_leads(selection)

@@ -18,20 +18,22 @@ class _GatherRows(torch.autograd.Function):
         gathered = [torch.empty_like(padded) for _ in range(ranks)]
         distributed.all_gather(gathered, padded)
         ctx.first = sum(rows for rows, _ in shapes[:rank])
-        ctx.shape = x.shape
+        ctx.shape, ctx.ranks = x.shape, ranks
         return torch.cat([part[:rows] for part, (rows, _) in zip(gathered, shapes, strict=True)])
 
     @staticmethod
     def backward(ctx, grad):
         rows, frames, _ = ctx.shape
-        return grad[ctx.first : ctx.first + rows, :frames]
+        return grad[ctx.first : ctx.first + rows, :frames] * ctx.ranks
 
 
 def gather_rows(x: torch.Tensor) -> torch.Tensor:
     """Join the batches of all ranks.
 
-    The gradient of a rank's own rows comes back alone, not summed over ranks, as in
-    fairseq_signals.
+    What follows has to be computed alike on every rank, as the loss of the whole batch is. Then the
+    gradient of the sum of losses over ranks is that of the own rows multiplied by the number of
+    ranks, and several processes train as one does with the batch of all. fairseq_signals leaves
+    out the factor: its gradient is smaller by the number of ranks.
 
     Args:
         x: ``(B, T, D)``, B and T of any size on each rank.

@@ -31,7 +31,7 @@ PREFERENCE = {"cpu": ("cpu", "torch"), "cuda": ("cuda", "triton", "torch")}
 OPERATIONS = {
     "attention": ("reference", "cpu"),
     "augment": ("reference", "cpu", "cuda", "triton"),
-    "cmsc": ("reference", "torch", "cpu", "cuda", "triton"),
+    "contrast": ("reference", "torch", "cpu", "cuda", "triton"),
     "dropout": ("reference", "cpu"),
     "infonce": ("reference", "torch", "cpu", "cuda", "triton"),
     "infonce_over_pool": ("reference", "torch", "cpu", "cuda", "triton"),

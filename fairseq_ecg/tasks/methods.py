@@ -1,6 +1,7 @@
 """The table of methods: by the criterion, how recordings are seen and what is predicted of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,7 +11,14 @@ from omegaconf.errors import InterpolationResolutionError
 from torch import nn
 
 from fairseq_ecg.data.targets import HeadsTarget, Labels, Target
-from fairseq_ecg.data.views import RecordingView, SegmentsView, View
+from fairseq_ecg.data.views import (
+    RecordingView,
+    SegmentsView,
+    TwoViews,
+    VectorcardiogramsView,
+    View,
+)
+from fairseq_ecg.options import options_of
 
 
 def _labels_alone(labels: Labels | None) -> Target | None:
@@ -27,13 +35,45 @@ class Method:
 
     Args:
         view: makes the view of a data set.
+        view_options: the key of the task's configuration whose values are options of the view;
+            those that it lacks, or takes of a model that lacks them, are left out.
         target: makes its target of the labels that the task reads, None where it reads none.
         evaluate: runs a criterion on a batch in evaluation: loss, sample size and what to log.
     """
 
-    view: Callable[[], View] = RecordingView
+    view: Callable[..., View] = RecordingView
+    view_options: str | None = None
     target: Callable[[Labels | None], Target | None] = _labels_alone
     evaluate: Callable[..., tuple] = _criterion_alone
+
+    def view_of(self, cfg: Any) -> View:
+        """Make the view of a data set.
+
+        Args:
+            cfg: configuration of the task.
+
+        Raises:
+            ValueError: an option of the view is unknown or out of its range.
+        """
+        if self.view_options is None:
+            return self.view()
+        given = _resolved(getattr(cfg, self.view_options) or {})
+        unknown = given.keys() - options_of(self.view).keys()
+        if unknown:
+            raise ValueError(
+                f"task.{self.view_options} has no option {min(unknown)!r}: "
+                f"choose from {', '.join(options_of(self.view))}"
+            )
+        return self.view(**given)
+
+
+def _resolved(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values without those that are interpolated of what is not there."""
+    resolved = {}
+    for name in values:
+        with suppress(InterpolationResolutionError):
+            resolved[name] = values[name]
+    return resolved
 
 
 METHODS: dict[str, Method] = {
@@ -41,6 +81,8 @@ METHODS: dict[str, Method] = {
     "wav2vec2_with_cmsc": Method(view=SegmentsView),
     "cmsc": Method(view=SegmentsView),
     "clocs": Method(view=SegmentsView),
+    "simclr": Method(view=TwoViews),
+    "3kg": Method(view=VectorcardiogramsView, view_options="inferred_3kg_config"),
     "binary_cross_entropy": Method(),
     "binary_cross_entropy_with_logits": Method(),
     "multi_head_binary_cross_entropy": Method(target=partial(HeadsTarget, required=True)),
@@ -48,9 +90,6 @@ METHODS: dict[str, Method] = {
     "focal_loss": Method(),
     "regression": Method(),
 }
-
-_UNAVAILABLE = ("simclr", "3kg")
-"""Criterions of fairseq_signals that are refused; others that have no row may be a user's own."""
 
 
 def method_of(cfg: Any) -> Method:
@@ -60,14 +99,9 @@ def method_of(cfg: Any) -> Method:
 
     Args:
         cfg: configuration of the task.
-
-    Raises:
-        ValueError: the method is not available.
     """
     try:
         criterion = cfg.criterion_name
     except InterpolationResolutionError:
         criterion = None
-    if criterion in _UNAVAILABLE:
-        raise ValueError(f"criterion {criterion!r} is not available yet")
     return METHODS.get(criterion, Method())

@@ -58,7 +58,8 @@ class ECGTaskConfig(FairseqDataclass):
         compile: compile the model by torch.compile in this mode: default, or with CUDA graphs
             reduce-overhead (which wants task.masked_frames); null: not at all.
         inferred_w2v_config: of older configs; not used.
-        inferred_3kg_config: of configs for 3KG; not used.
+        inferred_3kg_config: views of criterion 3kg: angle (45 degrees), scale (1.5) and mask_ratio
+            (0.5), the largest ones and the share of zeros; null: these numbers.
     """
 
     data: str = MISSING
@@ -147,7 +148,7 @@ class ECGTask(FairseqTask):
         files = {name: from_launch_dir(reading[name]) for name in ("mean_path", "std_path")}
         recordings = ECGDataset(
             path,
-            self.method.view(),
+            self.method.view_of(self.cfg),
             self.target(label),
             source=source_of(path, of_records=self.reads_records, verify=self.cfg.verify_store),
             augmentations=self.augmentations(),
@@ -294,6 +295,7 @@ class ECGTask(FairseqTask):
         """Run one batch forward in evaluation mode; returns as :meth:`train_step`."""
         model.eval()
         self._seeds.seed_validation(int(sample["id"][0]))
+        sample = self._augmented(sample)
         with torch.no_grad(), self._named():
             return self.method.evaluate(criterion, model, sample)
 

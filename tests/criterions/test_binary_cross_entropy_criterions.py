@@ -281,6 +281,8 @@ def test_names_that_are_registered():
         "wav2vec2_with_cmsc": "Wav2Vec2WithCMSCCriterion",
         "cmsc": "CMSCCriterion",
         "clocs": "CMSCCriterion",
+        "simclr": "SimCLRCriterion",
+        "3kg": "ThreeKGCriterion",
         PLAIN: "BinaryCrossEntropyCriterion",
         WITH_LOGITS: "BinaryCrossEntropyWithLogitsCriterion",
         MULTI_HEAD: "MultiHeadBinaryCrossEntropyCriterion",

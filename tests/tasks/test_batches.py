@@ -21,34 +21,40 @@ RECIPE = [
     "random_leads_masking",
 ]
 N_NEGATIVES = 10
+PAIRS = "wav2vec2_with_cmsc"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Manifest of 16 pairs of segments, of 500 to 515 samples."""
+    """Manifests of 16 pairs of segments, of 500 to 515 samples, and of their first ones."""
     folder = tmp_path_factory.mktemp("recordings")
     rng = np.random.RandomState(0)
-    rows = []
+    rows, singles = [], []
     for record in range(16):
         length = 500 + record
         for segment in (0, 1):
             mat = {"feats": rng.normal(size=(12, length)), "curr_sample_rate": 500, "idx": record}
             scipy.io.savemat(folder / f"{record}_{segment}.mat", mat)
         rows.append(f"{record}\t{length}\t0\t0,1\n")
-    (folder / "train.tsv").write_text(f"{folder}\nmat\n{''.join(rows)}")
+        singles.append(f"{record}_0.mat\t{length}\n")
+    for kind, lines in (("pairs", ["mat\n", *rows]), ("single", singles)):
+        (folder / kind).mkdir()
+        (folder / kind / "train.tsv").write_text(f"{folder}\n{''.join(lines)}")
     return folder
 
 
 @pytest.fixture
 def contents(folder):
-    """What the batches of an epoch hold, by record and segment: ECG, masks and negatives."""
+    """What the batches of an epoch hold, by record and position: ECG, masks and negatives."""
 
-    def collect(workers=0, batch_size=4, ranks=1, epoch=1, **options) -> dict[tuple, tuple]:
+    def collect(
+        workers=0, batch_size=4, ranks=1, epoch=1, criterion_name=PAIRS, **options
+    ) -> dict[tuple, tuple]:
         cfg = OmegaConf.merge(
             OmegaConf.structured(ECGPretrainingConfig),
             {
-                "data": str(folder),
-                "criterion_name": "wav2vec2_with_cmsc",
+                "data": str(folder / ("pairs" if criterion_name == PAIRS else "single")),
+                "criterion_name": criterion_name,
                 "seed": 7,
                 "perturbation_mode": RECIPE,
                 "p": [0.7],
@@ -71,7 +77,7 @@ def contents(folder):
                 disable_iterator_cache=True,
             )
             for batch in iterator.next_epoch_itr():
-                rows |= by_segment(task._augmented(batch))
+                rows |= by_position(task._augmented(batch))
         assert len(rows) == 32
         return rows
 
@@ -83,14 +89,14 @@ def model_config():
     return OmegaConf.create(TINY_CMSC_MODEL | masked)
 
 
-def by_segment(batch: dict) -> dict[tuple, tuple]:
+def by_position(batch: dict) -> dict[tuple, tuple]:
     net_input = batch["net_input"]
     frames = net_input["masked_frames"]
     first = torch.arange(len(frames)).unsqueeze(1) * frames.shape[1]
     negatives = drawn_indices(net_input["origins"], frames.shape[1], N_NEGATIVES) - first
     rows = zip(
         batch["id"].tolist(),
-        batch["segment"].tolist(),
+        [0, 1] * (len(frames) // 2),
         net_input["source"],
         frames,
         net_input["masked_channels"],
@@ -110,6 +116,8 @@ VARIANTS = [
     {"ranks": 2},
     {"ranks": 2, "batch_size": 8, "workers": 1},
 ]
+OF_TWO = ("simclr", "3kg")
+"""Criterions whose items are two views of a recording."""
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
@@ -125,6 +133,20 @@ def test_content_does_not_depend_on_workers_batch_size_and_ranks(contents, varia
         assert torch.equal(negatives, row[3])
         fewer, more = sorted((set(channels.tolist()), set(row[2].tolist())), key=len)
         assert fewer <= more
+
+
+@pytest.mark.parametrize("criterion_name", OF_TWO)
+@pytest.mark.parametrize("variant", [*VARIANTS, {"max_sample_size": 400, "batch_size": 8}], ids=str)
+def test_views_do_not_depend_on_workers_batch_size_and_ranks(contents, criterion_name, variant):
+    options = {"criterion_name": criterion_name}
+    options |= {"max_sample_size": variant.get("max_sample_size")}
+    expected, found = contents(**options), contents(**options | variant)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key][0], row[0]) for key, row in expected.items())
+    records = {record for record, _ in expected}
+    assert not any(torch.equal(expected[r, 0][0], expected[r, 1][0]) for r in records)
+    other = contents(**options, epoch=2)
+    assert sum(torch.equal(other[key][0], row[0]) for key, row in expected.items()) < 4
 
 
 def test_masks_differ_by_what_the_poorest_row_of_a_batch_has(contents):

@@ -10,7 +10,12 @@ from fairseq.criterions import CRITERION_REGISTRY
 from omegaconf import OmegaConf
 
 import fairseq_ecg.tasks.task
-from fairseq_ecg.data.views import RecordingView, SegmentsView
+from fairseq_ecg.data.views import (
+    RecordingView,
+    SegmentsView,
+    TwoViews,
+    VectorcardiogramsView,
+)
 from fairseq_ecg.prepare.pack import pack
 from fairseq_ecg.tasks import ECGDiagnosisTask
 from fairseq_ecg.tasks.ecg_classification import ECGDiagnosisConfig
@@ -34,6 +39,8 @@ def test_every_criterion_has_a_row():
         ("wav2vec2_with_cmsc", SegmentsView),
         ("cmsc", SegmentsView),
         ("clocs", SegmentsView),
+        ("simclr", TwoViews),
+        ("3kg", VectorcardiogramsView),
         ("criterion_of_others", RecordingView),
         (None, RecordingView),
     ],
@@ -42,10 +49,30 @@ def test_the_criterion_chooses_the_view(criterion, view):
     assert method_of(SimpleNamespace(criterion_name=criterion)).view is view
 
 
-@pytest.mark.parametrize("criterion", ["simclr", "3kg"])
-def test_methods_that_are_not_there_are_refused(criterion):
-    with pytest.raises(ValueError, match="is not available yet"):
-        method_of(SimpleNamespace(criterion_name=criterion))
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (None, (45, 1.5, 0.5)),
+        ({}, (45, 1.5, 0.5)),
+        ({"angle": 30, "mask_ratio": 0.25}, (30, 1.5, 0.25)),
+        # What is null or zero is left out of the views.
+        ({"angle": None, "scale": None, "mask_ratio": 0}, (0, 1, 0)),
+        # As fairseq_signals has them by default, of a model that has no such options.
+        ({name: f"${{model.{name}}}" for name in ("angle", "scale", "mask_ratio")}, (45, 1.5, 0.5)),
+        ({"angle": "${model.angle}", "scale": "${model.here}"}, (45, 2.0, 0.5)),
+    ],
+)
+def test_views_of_3kg_have_the_options_of_the_task(config, expected):
+    task = {"criterion_name": "3kg", "inferred_3kg_config": config}
+    cfg = OmegaConf.create({"task": task, "model": {"here": 2.0}}).task
+    (view,) = method_of(cfg).view_of(cfg).augmentations
+    assert (view.angle, view.scale, view.mask_ratio) == expected
+
+
+def test_other_options_of_3kg_are_refused():
+    cfg = SimpleNamespace(criterion_name="3kg", inferred_3kg_config={"angel": 3})
+    with pytest.raises(ValueError, match=r"no option 'angel': choose from angle, scale, mask_rat"):
+        method_of(cfg).view_of(cfg)
 
 
 def test_the_base_of_tasks_knows_no_model():

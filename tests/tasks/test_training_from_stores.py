@@ -13,7 +13,7 @@ from fairseq_ecg.prepare.pack import pack
 from fairseq_ecg.tasks import ECGDiagnosisTask, ECGPretrainingTask
 from fairseq_ecg.tasks.ecg_classification import ECGDiagnosisConfig
 from fairseq_ecg.tasks.ecg_pretraining import ECGPretrainingConfig
-from tests.conftest import TINY_CMSC_MODEL, TINY_MODEL, USER_DIR
+from tests.conftest import TINY_CMSC_MODEL, TINY_ENCODER, TINY_MODEL, USER_DIR
 from tests.segment_files import write_segment_files
 
 RECIPE = [
@@ -29,6 +29,17 @@ KINDS = {
         "cmsc",
         {"criterion_name": "wav2vec2_with_cmsc", "perturbation_mode": RECIPE, "p": [0.7]},
     ),
+    "two views": (
+        "",
+        {
+            "criterion_name": "simclr",
+            "perturbation_mode": RECIPE,
+            "p": [0.7],
+            "normalize": True,
+            "max_sample_size": 300,
+        },
+    ),
+    "vectorcardiograms": ("", {"criterion_name": "3kg", "inferred_3kg_config": {"angle": 30}}),
 }
 
 
@@ -146,11 +157,20 @@ def test_path_data_sets_are_no_stores(folder):
         ECGDiagnosisTask.setup_task(cfg).load_dataset("train")
 
 
-def test_a_published_configuration_of_pairs_trains_from_a_store(folder, hydra_train, tmp_path):
+@pytest.mark.parametrize(
+    ("config", "model"),
+    [
+        ("w2v_cmsc_rlm", TINY_MODEL),
+        ("simclr_augs", TINY_ENCODER),
+        ("3kg", TINY_ENCODER),
+        ("cmsc_rlm", TINY_ENCODER),
+    ],
+)
+def test_published_configurations_train_from_a_store(config, model, folder, hydra_train, tmp_path):
     hydra_train(
-        "--config-name=w2v_cmsc_rlm",
+        f"--config-name={config}",
         USER_DIR,
-        *TINY_MODEL,
+        *model,
         f"task.data={folder / 'store'}",
         "dataset.batch_size=4",
         "dataset.num_workers=0",

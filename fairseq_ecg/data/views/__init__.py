@@ -1,8 +1,22 @@
 """Views: how an item is made of segments, and what a batch says of each."""
 
 from fairseq_ecg.data.views.segments import SegmentsView
+from fairseq_ecg.data.views.two_views import TwoViews
+from fairseq_ecg.data.views.vectorcardiograms import VectorcardiogramsView
 from fairseq_ecg.data.views.view import RecordingView, View
 
-VIEWS: dict[str, type[View]] = {"recording": RecordingView, "segments": SegmentsView}
+VIEWS: dict[str, type[View]] = {
+    "recording": RecordingView,
+    "segments": SegmentsView,
+    "two_views": TwoViews,
+    "vectorcardiograms": VectorcardiogramsView,
+}
 
-__all__ = ["VIEWS", "RecordingView", "SegmentsView", "View"]
+__all__ = [
+    "VIEWS",
+    "RecordingView",
+    "SegmentsView",
+    "TwoViews",
+    "VectorcardiogramsView",
+    "View",
+]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from fairseq_ecg.data.collation import Columns
+from fairseq_ecg.data.options import DatasetOptions
 from fairseq_ecg.data.sources import SegmentBatch, Variables
 from fairseq_ecg.ops.augment import Augmentation
 
@@ -14,18 +15,29 @@ class View:
     Attributes:
         grouped: whether items are recordings of several segments rather than single segments.
         copies: how often each segment occurs in its item; each time with draws of its own.
-        augmentations: drawn and applied before all others, in training.
+        augmentations: drawn and applied before all others, in every split.
+        takes_augmentations: whether others follow in training.
         variables: of segments, that `columns` reads.
         takes_whole: whether recordings are read as they are stored, all rows in their order: leads
             are not selected, padded or filtered, and ``normalize`` is the layer norm over all
             samples of a recording, for which no statistics of leads are read.
+        needs_all_leads: whether recordings that are taken whole must have the twelve leads.
     """
 
     grouped: ClassVar[bool] = False
     copies: ClassVar[int] = 1
     augmentations: Sequence[Augmentation] = ()
+    takes_augmentations: ClassVar[bool] = True
     variables: ClassVar[Variables] = Variables()
     takes_whole: ClassVar[bool] = False
+    needs_all_leads: ClassVar[bool] = False
+
+    def check(self, options: DatasetOptions) -> None:
+        """Refuse options of a data set that the view cannot serve.
+
+        Raises:
+            ValueError: says which and what to set instead.
+        """
 
     def columns(self, segments: SegmentBatch) -> Columns:
         """Return what samples hold beside ECG and target, a value for each segment.

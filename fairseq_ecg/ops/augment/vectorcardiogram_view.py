@@ -53,7 +53,7 @@ class VectorcardiogramView(Augmentation):
     Args:
         p: probability of being applied; applies if ``p > u``.
         angle: largest angle in degrees.
-        scale: largest factor.
+        scale: factors are between this and 1.
         mask_ratio: share of the recording that is zero in each lead.
 
     Source: Gopal et al., "3KG: contrastive learning of 12-lead electrocardiograms using
@@ -68,9 +68,9 @@ class VectorcardiogramView(Augmentation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.angle < 0 or self.scale < 1 or not 0 <= self.mask_ratio <= 1:
+        if self.angle < 0 or self.scale <= 0 or not 0 <= self.mask_ratio <= 1:
             raise ValueError(
-                f"angle={self.angle} must be at least 0, scale={self.scale} at least 1 and "
+                f"angle={self.angle} must be at least 0, scale={self.scale} above 0 and "
                 f"mask_ratio={self.mask_ratio} from 0 to 1"
             )
 
