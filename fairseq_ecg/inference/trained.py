@@ -175,6 +175,11 @@ class TrainedNetwork:
         return values.cpu().numpy()
 
     def _require_labels(self) -> None:
+        if not self.labels and self.network.outputs:
+            raise DataError(
+                "the network predicts no labels, it classifies samples: segment has what waves it "
+                "finds, embed its embeddings"
+            )
         if not self.labels:
             raise DataError(
                 "the network predicts no labels, it was pre-trained only: fine-tune it first. "
@@ -191,7 +196,7 @@ class TrainedNetwork:
 
     def _outputs(self, out: Mapping[str, torch.Tensor]) -> np.ndarray:
         """Return the probabilities or estimates of what the network gives."""
-        outputs = out["out"].double().cpu()
+        outputs = out[self.network.label_output].double().cpu()
         if self.scale is None:
             return outputs.sigmoid().numpy()
         return outputs.numpy() * np.array(self.scale.std) + np.array(self.scale.mean)
