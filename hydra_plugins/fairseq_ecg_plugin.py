@@ -38,7 +38,7 @@ TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK")
 
 
 REGISTERED = {
-    "task": ("ecg_pretraining", "ecg_classification"),
+    "task": ("ecg_pretraining", "ecg_classification", "ecg_segmentation"),
     "model": (
         "ecg_transformer",
         "wav2vec2_cmsc",
