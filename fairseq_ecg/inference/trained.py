@@ -6,6 +6,7 @@ from typing import Self
 import numpy as np
 import torch
 
+from fairseq_ecg.ecg.delineation import CLASSES
 from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.aggregation import aggregation_of
@@ -174,7 +175,41 @@ class TrainedNetwork:
             values = values.masked_fill(frame_mask, torch.nan)
         return values.cpu().numpy()
 
+    @torch.inference_mode()
+    def scores(self, source: torch.Tensor, padding_mask: torch.Tensor | None = None) -> np.ndarray:
+        """Score the classes of every sample of prepared segments.
+
+        Arguments are those of :meth:`probabilities`.
+
+        Returns:
+            ``(B, T, 4)`` float32 logits, by `fairseq_ecg.ecg.delineation.CLASSES`.
+
+        Raises:
+            DataError: the network delineates no waves.
+        """
+        classes = self._require_waves()
+        scores = self._forward(source, padding_mask)["segment_out"].float().cpu().numpy()
+        return scores[..., [classes[name] for name in CLASSES]]
+
+    @property
+    def wave_classes(self) -> Mapping[str, int]:
+        """Index of each class of samples by name; empty if the network delineates no waves."""
+        return getattr(self.network, "label_idx", {})
+
+    def _require_waves(self) -> Mapping[str, int]:
+        if not self.wave_classes:
+            raise DataError(
+                "the network delineates no waves: segment needs a segmentor, as the task "
+                "ecg_segmentation trains one (unet_segmentor for instance)"
+            )
+        return self.wave_classes
+
     def _require_labels(self) -> None:
+        if not self.labels and self.wave_classes:
+            raise DataError(
+                "the network predicts no labels, it delineates waves: use segment (in Python "
+                "model.segment, in a shell fairseq-ecg segment). Embeddings it has"
+            )
         if not self.labels:
             raise DataError(
                 "the network predicts no labels, it was pre-trained only: fine-tune it first. "
