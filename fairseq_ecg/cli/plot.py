@@ -20,6 +20,7 @@ from fairseq_ecg.cli.recordings import DescribedOfSplit, Recording
 from fairseq_ecg.errors import DataError, as_data_error
 
 if TYPE_CHECKING:
+    from fairseq_ecg.cli.waves import WavesOf
     from fairseq_ecg.inference import ECGModel
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -62,6 +63,10 @@ class Network(LabelledCheckpointOptions):
         truth: table of labels, as for prepare, to mark those that hold
         thresholds: from which probability on a label holds: one for all, or a table with the
             columns label and threshold
+        segmentor: .pt file, folder or hub id of a network that delineates waves: paint the P waves,
+            QRS complexes and T waves that it finds
+        annotated: paint the waves that the recordings' own files say: segment_label of a .mat file,
+            or files of annotations beside a WFDB record, with the leads as extensions, as of LUDB
         saliency: paint along the traces how much each moment counts for the network: attention of
             the last layer (if no method is named), or attention rollout
     """
@@ -70,6 +75,8 @@ class Network(LabelledCheckpointOptions):
     truth: CSV | None = None
     thresholds: Thresholds = 0.5
     saliency: SaliencyMethod | None = None
+    segmentor: Annotated[str | None, Parameter(metavar="MODEL")] = None
+    annotated: bool = False
 
 
 def plot(
@@ -85,8 +92,8 @@ def plot(
 
     They are drawn on ECG paper in true size, as PNG, SVG or PDF: 25 mm/s, 10 mm/mV, three rows of
     four leads and a rhythm strip unless otherwise asked for; with the probabilities that a
-    fine-tuned network gives its labels, or its estimates if it is a regression, and with what it
-    looked at.
+    fine-tuned network gives its labels, or its estimates if it is a regression, with what it looked
+    at, and with the waves that a segmentor finds.
 
     Args:
         out: file to write, its name ends in .png, .svg or .pdf; or a folder, in which every
@@ -97,6 +104,8 @@ def plot(
     for option in NEED_CHECKPOINT:
         if getattr(network, option) is not None and not network.checkpoint:
             raise CycloptsError(msg=f"--{option.replace('_', '-')} needs --checkpoint")
+    if network.segmentor and network.annotated:
+        raise CycloptsError(msg="--segmentor and --annotated: choose whose waves are painted")
     found, _ = described.find(recordings, {out})
     if out.suffix.lower() in SUFFIXES:
         if len(found) > 1:
@@ -119,6 +128,19 @@ class _Plotter:
     @cached_property
     def model(self) -> "ECGModel | None":
         return self.network.load(self.network.checkpoint) if self.network.checkpoint else None
+
+    @cached_property
+    def waves(self) -> "WavesOf | None":
+        """What finds the waves of a recording, if they are to be painted."""
+        from fairseq_ecg.cli.waves import annotated_waves, segmented_waves
+
+        if self.network.annotated:
+            return annotated_waves
+        if self.network.segmentor:
+            return segmented_waves(self.network.load(self.network.segmentor))
+        if self.model is not None and self.model.wave_classes:
+            return segmented_waves(self.model)
+        return None
 
     def try_(self, recording, file: Path) -> None:
         # The disk that pictures are written to is not the recording's fault.
@@ -149,6 +171,7 @@ class _Plotter:
             findings=self._findings(asked, recording.name),
             saliency=saliency,
             quality=quality_of(ecg),
+            waves=self.waves(recording, ecg, asked) if self.waves else None,
         )
         save(figure, file)
 

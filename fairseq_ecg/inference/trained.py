@@ -14,6 +14,9 @@ from fairseq_ecg.inference.stored import TargetScale
 from fairseq_ecg.modules import FinetunedEncoder, FrameEncoder
 from fairseq_ecg.ops.pooling import mean_of_nonzero
 
+NO_CLASS = -1e9
+"""Score of a class that a network does not know: lower than any other."""
+
 
 class TrainedNetwork:
     """A network in evaluation mode, with what it needs to know of its input and its labels.
@@ -182,14 +185,19 @@ class TrainedNetwork:
         Arguments are those of :meth:`probabilities`.
 
         Returns:
-            ``(B, T, 4)`` float32 logits, by `fairseq_ecg.ecg.delineation.CLASSES`.
+            ``(B, T, 4)`` float32 logits, by `fairseq_ecg.ecg.delineation.CLASSES`; `NO_CLASS` of a
+            class that the network does not know.
 
         Raises:
             DataError: the network delineates no waves.
         """
         classes = self._require_waves()
-        scores = self._forward(source, padding_mask)["segment_out"].float().cpu().numpy()
-        return scores[..., [classes[name] for name in CLASSES]]
+        found = self._forward(source, padding_mask)["segment_out"].float().cpu().numpy()
+        scores = np.full((*found.shape[:-1], len(CLASSES)), NO_CLASS, np.float32)
+        for name, index in classes.items():
+            if name in CLASSES:
+                scores[..., CLASSES[name]] = found[..., index]
+        return scores
 
     @property
     def wave_classes(self) -> Mapping[str, int]:

@@ -3,6 +3,7 @@
 from fairseq_ecg.inference.picture.drawing import draw, save
 from fairseq_ecg.inference.picture.findings import Estimates, Findings
 from fairseq_ecg.inference.picture.paper import LAYOUTS, Layout, Paper, Strip, layout_of
+from fairseq_ecg.inference.picture.waves import Wave, Waves
 
 __all__ = [
     "LAYOUTS",
@@ -11,6 +12,8 @@ __all__ = [
     "Layout",
     "Paper",
     "Strip",
+    "Wave",
+    "Waves",
     "draw",
     "layout_of",
     "save",
