@@ -41,7 +41,8 @@ def annotated_waves(recording: NamedRecording, ecg: ECG, _: ECG | NamedRecording
         if "segment_label" in variables_of(str(file)):
             return Waves.of_mask(_labelled(file, ecg), "as labelled")
     record = Path(str(recording.name)).with_suffix("")
-    leads = [lead for lead in ecg.leads if record.with_suffix(f".{lead.lower()}").is_file()]
+    names = [*ecg.leads, ALL_LEADS]
+    leads = [lead for lead in names if record.with_name(f"{record.name}.{lead.lower()}").is_file()]
     if not leads:
         raise DataError(
             f"{recording.name}: no waves are annotated: neither has it segment_label, nor are there "

@@ -1,4 +1,4 @@
-"""P waves, QRS complexes and T waves: from annotations of their limits to a class of each sample."""
+"""P waves, QRS complexes and T waves: from annotations of them to a class of each sample."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -65,8 +65,8 @@ def read_waves(
 def find_waves(samples: Iterable[int], symbols: Iterable[str], where: str) -> dict[str, list[Wave]]:
     """Find the waves that annotations delimit, as fairseq_signals does.
 
-    ``(`` is an onset, ``)`` an offset, ``p`` and ``t`` are the peaks of such waves, any other symbol
-    that of a QRS complex. An offset ends a wave of the peak before it, which begins at the onset
+    ``(`` is an onset, ``)`` an offset, ``p`` and ``t`` are the peaks of such waves, any other
+    symbol is that of a QRS complex. An offset ends a wave of the peak before it, which begins at the onset
     since the offset before, or at its peak where there is none.
 
     Args:
