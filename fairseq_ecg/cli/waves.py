@@ -45,7 +45,7 @@ def annotated_waves(recording: NamedRecording, ecg: ECG, _: ECG | NamedRecording
     leads = [lead for lead in names if record.with_name(f"{record.name}.{lead.lower()}").is_file()]
     if not leads:
         raise DataError(
-            f"{recording.name}: no waves are annotated: neither has it segment_label, nor are there "
+            f"{recording.name}: no waves are annotated: it has no segment_label, and there are no "
             f"files such as {record.name}.ii beside it. Leave out --annotated"
         )
     rate = ecg.sample_rate
@@ -66,8 +66,8 @@ def _labelled(file: Path, ecg: ECG) -> Mask:
     classes = mat["segment_label"].ravel()
     if classes.shape != (ecg.n_samples,) or classes.dtype.kind not in "iu":
         raise DataError(
-            f"{file}: segment_label is {classes.dtype} {classes.shape}, where an integer for each of "
-            f"{ecg.n_samples} samples is wanted. Prepare the file again"
+            f"{file}: segment_label is {classes.dtype} {classes.shape}, not an integer for each of "
+            f"{ecg.n_samples} samples. Prepare the file again"
         )
     unknown = mat.get("segment_mask", np.zeros(1)).ravel() != 0
     classes = np.where(unknown, CLASSES[NO_WAVE], classes).astype(np.uint8)

@@ -255,12 +255,17 @@ def test_every_qrs_complex_is_among_the_waves(recordings):
 def test_durations_and_intervals_are_plausible(recordings):
     for recording in having(recordings, "Normal sinus rhythm"):
         p, qrs, t = (whole(recording, kind) for kind in ("p", "qrs", "t"))
-        assert (0.08 < p[:, 2] - p[:, 0]).all() and (p[:, 2] - p[:, 0] < 0.16).all()
-        assert (0.06 < qrs[:, 2] - qrs[:, 0]).all() and (qrs[:, 2] - qrs[:, 0] < 0.12).all()
-        assert (0.1 < t[:, 2] - t[:, 0]).all() and (t[:, 2] - t[:, 0] < 0.36).all()
+        for waves, (shortest, longest) in (
+            (p, (0.08, 0.16)),
+            (qrs, (0.06, 0.12)),
+            (t, (0.1, 0.36)),
+        ):
+            durations = waves[:, 2] - waves[:, 0]
+            assert durations.min() > shortest
+            assert durations.max() < longest
         before = [qrs[qrs[:, 0] > onset][:1, 0] - onset for onset in p[:, 0]]
         pr = np.concatenate(before)
-        assert ((0.11 < pr) & (pr < 0.2)).all()
+        assert ((pr > 0.11) & (pr < 0.2)).all()
 
 
 def test_fibrillating_atria_have_no_p_waves(recordings):
@@ -276,8 +281,8 @@ def test_outside_of_waves_there_is_little_but_noise(monkeypatch):
         for wave in recording.waves:
             inside[wave.onset : wave.offset + 1] = True
         size = np.abs(recording.ecg).max(axis=0)
-        assert size[~inside].max() < 0.2
-        assert np.median(size[inside]) > 0.1
+        assert np.quantile(size[~inside], 0.95) < 0.15
+        assert np.median(size[inside]) > np.quantile(size[~inside], 0.95)
 
 
 def test_program_writes_where_the_waves_are(monkeypatch, tmp_path):
@@ -285,7 +290,8 @@ def test_program_writes_where_the_waves_are(monkeypatch, tmp_path):
     for recording in simulator.recordings(2, seed=5):
         annotation = wfdb.rdann(str(tmp_path / "a" / recording.name), "all")
         assert annotation.fs == simulator.SAMPLE_RATE
-        found = list(zip(annotation.sample.reshape(-1, 3).tolist(), annotation.symbol[1::3]))
+        triples = annotation.sample.reshape(-1, 3).tolist()
+        found = list(zip(triples, annotation.symbol[1::3], strict=True))
         peaks = {"p": "p", "qrs": "N", "t": "t"}
         assert found == [([w.onset, w.peak, w.offset], peaks[w.kind]) for w in recording.waves]
         assert set(annotation.symbol[0::3]) == {"("}

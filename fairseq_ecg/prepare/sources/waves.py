@@ -66,8 +66,8 @@ def find_waves(samples: Iterable[int], symbols: Iterable[str], where: str) -> di
     """Find the waves that annotations delimit, as fairseq_signals does.
 
     ``(`` is an onset, ``)`` an offset, ``p`` and ``t`` are the peaks of such waves, any other
-    symbol is that of a QRS complex. An offset ends a wave of the peak before it, which begins at the onset
-    since the offset before, or at its peak where there is none.
+    symbol is that of a QRS complex. An offset ends a wave of the peak before it, which begins at
+    the last onset since the offset before, or at its peak where there is none.
 
     Args:
         samples: of the annotations, in their order.
