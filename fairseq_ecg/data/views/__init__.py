@@ -2,7 +2,12 @@
 
 from fairseq_ecg.data.views.segments import SegmentsView
 from fairseq_ecg.data.views.view import RecordingView, View
+from fairseq_ecg.data.views.whole import WholeRecordingView
 
-VIEWS: dict[str, type[View]] = {"recording": RecordingView, "segments": SegmentsView}
+VIEWS: dict[str, type[View]] = {
+    "recording": RecordingView,
+    "segments": SegmentsView,
+    "whole": WholeRecordingView,
+}
 
-__all__ = ["VIEWS", "RecordingView", "SegmentsView", "View"]
+__all__ = ["VIEWS", "RecordingView", "SegmentsView", "View", "WholeRecordingView"]
