@@ -231,12 +231,13 @@ class ECGFMForSequenceClassification(_ECGFM):
         out, of_layers = self._run(
             input_values, attention_mask, output_attentions, output_hidden_states
         )
+        logits = out[self.network.label_output]
         loss = None
         if labels is not None:
             is_regression = self.config.problem_type == "regression"
             loss_of = F.mse_loss if is_regression else F.binary_cross_entropy_with_logits
-            loss = loss_of(out["out"].float(), labels.float())
-        output = SequenceClassifierOutput(loss=loss, logits=out["out"], **of_layers)
+            loss = loss_of(logits.float(), labels.float())
+        output = SequenceClassifierOutput(loss=loss, logits=logits, **of_layers)
         return self._returned(output, return_dict)
 
 

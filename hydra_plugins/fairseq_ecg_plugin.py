@@ -38,8 +38,18 @@ TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK")
 
 
 REGISTERED = {
-    "task": ("ecg_pretraining", "ecg_classification"),
-    "model": ("ecg_transformer", "wav2vec2_cmsc", "ecg_transformer_classifier"),
+    "task": ("ecg_pretraining", "ecg_classification", "ecg_segmentation"),
+    "model": (
+        "ecg_transformer",
+        "wav2vec2_cmsc",
+        "ecg_transformer_classifier",
+        "ecg_transformer_segmentor",
+        "ecg_transformer_cgm_segmentor",
+        "unet",
+        "unet_classifier",
+        "unet_segmentor",
+        "unet_cgm_segmentor",
+    ),
     "criterion": (
         "wav2vec2_with_cmsc",
         "cmsc",

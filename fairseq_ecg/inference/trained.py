@@ -234,7 +234,7 @@ class TrainedNetwork:
 
     def _outputs(self, out: Mapping[str, torch.Tensor]) -> np.ndarray:
         """Return the probabilities or estimates of what the network gives."""
-        outputs = out["out"].double().cpu()
+        outputs = out[self.network.label_output].double().cpu()
         if self.scale is None:
             return outputs.sigmoid().numpy()
         return outputs.numpy() * np.array(self.scale.std) + np.array(self.scale.mean)

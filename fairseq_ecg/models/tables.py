@@ -1,10 +1,13 @@
 """The encoders and heads of the tables that have no class of their own here, as fairseq models."""
 
 import sys
+from dataclasses import dataclass
 
+from fairseq.dataclass import FairseqDataclass
 from fairseq.models import MODEL_DATACLASS_REGISTRY, MODEL_REGISTRY, BaseFairseqModel
+from omegaconf import II
 
-from fairseq_ecg.compat.options import make_configuration
+from fairseq_ecg.compat.options import configuration, make_configuration
 from fairseq_ecg.compat.registration import register_model
 from fairseq_ecg.models.ecg_transformer import (
     ECGTransformerEncoderModel,
@@ -14,6 +17,40 @@ from fairseq_ecg.models.ecg_transformer import (
 from fairseq_ecg.models.finetuning import FinetuningConfig, HeadModel, unregularised
 from fairseq_ecg.modules import ENCODERS, ECGTransformer, adapt
 from fairseq_ecg.modules.registry import head_class, networks
+
+
+@dataclass(frozen=True)
+class Published:
+    """How a network differs that fairseq_signals trains from scratch.
+
+    Its regularisation is that of its encoder, as nothing of it is fine-tuned.
+
+    Args:
+        config: what its configuration has besides.
+        unknown: options that fairseq_signals does not know, which checkpoints leave out while they
+            are 0.
+    """
+
+    config: type[FairseqDataclass]
+    unknown: tuple[str, ...] = ()
+
+
+@configuration()
+class SegmentationConfig(FairseqDataclass):
+    """What a network for segmentation takes over from its task.
+
+    Args:
+        sample_rate: of recordings, in Hz; the network does without.
+    """
+
+    sample_rate: int | None = II("task.sample_rate")
+
+
+PUBLISHED: dict[str, Published] = {
+    "unet_segmentor": Published(SegmentationConfig, unknown=("final_dropout",)),
+    "unet_cgm_segmentor": Published(SegmentationConfig, unknown=("final_dropout",)),
+}
+"""Networks, by name, whose configurations are not like those of other networks."""
 
 
 def register_networks() -> None:
@@ -44,6 +81,9 @@ def _register(name: str, encoder: str, head: str | None) -> None:
         }
         pieces, defaults = (ENCODERS[encoder], network, adapt), unregularised(ENCODERS[encoder])
         parents = (FinetuningConfig, MODEL_DATACLASS_REGISTRY[encoder])
+        if name in PUBLISHED:
+            about["unknown_options"] = PUBLISHED[name].unknown
+            parents, defaults = (PUBLISHED[name].config, *parents), {}
     title = "".join(part.title() for part in name.split("_"))
     model = type(f"{title}Model", bases, about)
     setattr(sys.modules[__name__], model.__name__, model)  # to be pickled

@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from fairseq_ecg.ops.frames import frame_count
+from fairseq_ecg.ops import backends
+from fairseq_ecg.ops.frames import frame_count, frame_ends
 
 
 class Encoder(nn.Module):
@@ -24,6 +25,9 @@ class Encoder(nn.Module):
         attention_heads: into which attention may split a frame.
         n_leads: L, leads.
         strides: (kernel, stride) of every convolution between samples and frames.
+        scale_dims: channels of each of the maps that :meth:`extract_features` returns besides as
+            ``scales``, every one half as long as the one before; empty if it returns none.
+        masks_empty_rows: whether a row without a valid frame is masked whole.
         mask_emb: embedding of masked frames, or None.
     """
 
@@ -34,6 +38,8 @@ class Encoder(nn.Module):
     attention_heads: int
     n_leads: int
     strides: list[tuple[int, int]]
+    scale_dims: tuple[int, ...] = ()
+    masks_empty_rows: ClassVar[bool] = True
     mask_emb: nn.Parameter | None
 
     def __init__(self):
@@ -78,6 +84,56 @@ class Encoder(nn.Module):
     def frame_count(self, samples):
         """T', the frames that so many samples give: a number, or a tensor element by element."""
         return frame_count(samples, self.strides)
+
+    def check_leads(self, source: torch.Tensor) -> None:
+        """Refuse segments of more leads or fewer than the network is made for.
+
+        Args:
+            source: ``(B, L, T)``, or ``(B, T)`` where L is 1.
+
+        Raises:
+            ValueError: they have others.
+        """
+        wanted = self.n_leads
+        found = source.shape[1] if source.dim() == 3 else 1
+        if source.dim() in (2, 3) and found == wanted:
+            return
+        remedy = (
+            f"give all {wanted}, load them with task.enable_padding_leads=true, which puts zeros "
+            f"in the places of leads that are not there, or train a network of model.in_d={found}"
+        )
+        if source.dim() == 3 and source.shape[2] == wanted:
+            remedy = "exchange the last two dimensions"
+        raise ValueError(
+            f"segments are {tuple(source.shape)} and should be (recordings, leads, samples): they "
+            f"have {found} leads, but the network takes {wanted} (model.in_d={wanted}); {remedy}"
+        )
+
+    def frame_padding_mask(
+        self, padding_mask: torch.Tensor | None, frames: int
+    ) -> torch.Tensor | None:
+        """Turn a mask of samples into one of frames.
+
+        Args:
+            padding_mask: ``(B, L, T)`` (alike in all leads) or ``(B, T)`` bool.
+            frames: T'.
+
+        Returns:
+            ``(B, T')`` bool, True from the first frame past the valid samples on. A row without
+            a valid frame is masked whole, if :attr:`masks_empty_rows`. None if nothing is padded,
+            as far as that can be known without waiting for a device or breaking a graph.
+        """
+        if padding_mask is None:
+            return None
+        becomes_graph = torch.compiler.is_compiling() or backends.is_exporting()
+        looks = padding_mask.device.type == "cpu" and not becomes_graph
+        if looks and not padding_mask.any():
+            return None
+        if padding_mask.dim() == 3:
+            padding_mask = padding_mask[:, 0]
+        samples = (~padding_mask).sum(dim=-1)
+        ends = frame_ends(samples, self.strides, frames, self.masks_empty_rows)
+        return torch.arange(frames, device=padding_mask.device) >= ends.unsqueeze(1)
 
     @property
     def trains_in_turns(self) -> bool:

@@ -13,6 +13,8 @@ from fairseq_ecg.modules.classifier import ECGTransformerClassifier
 from fairseq_ecg.modules.ecg_transformer import ECGTransformer
 from fairseq_ecg.modules.encoder import Encoder
 from fairseq_ecg.modules.finetuned import FinetunedEncoder
+from fairseq_ecg.modules.segmentor import CGMSegmentor, Segmentor
+from fairseq_ecg.modules.unet import UNet
 from fairseq_ecg.modules.wav2vec2 import Wav2Vec2
 from fairseq_ecg.options import REQUIRED, Option, chosen, options_of
 
@@ -20,10 +22,15 @@ ENCODERS: dict[str, type[Encoder]] = {
     "ecg_transformer": ECGTransformer,
     "wav2vec2": Wav2Vec2,
     "wav2vec2_cmsc": Wav2Vec2,
+    "unet": UNet,
 }
 """Class of each encoder by name; one for pre-training is a subclass of the plain one."""
 
-HEADS: dict[str, type[FinetunedEncoder]] = {"classifier": ECGTransformerClassifier}
+HEADS: dict[str, type[FinetunedEncoder]] = {
+    "classifier": ECGTransformerClassifier,
+    "segmentor": Segmentor,
+    "cgm_segmentor": CGMSegmentor,
+}
 """Class of each head by name, the second part of a network's: ``ecg_transformer_classifier``."""
 
 OWN_HEADS: dict[tuple[type[Encoder], str], type[FinetunedEncoder]] = {}

@@ -1,6 +1,6 @@
 """How many frames a stack of strided convolutions makes of so many samples."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import torch
@@ -55,3 +55,29 @@ def receptive_field(layers: Iterable[tuple[int, int]]) -> tuple[int, int]:
         width += (kernel - 1) * stride
         stride *= step
     return width, stride
+
+
+def frames_to_samples(x: Tensor, samples: int, layers: Sequence[tuple[int, int]]) -> Tensor:
+    """Interpolate linearly from frames to the samples that they are made of.
+
+    A frame's own numbers are those of the sample at the centre of its receptive field; samples in
+    front of the first centre have the first frame's, those behind the last centre the last's.
+
+    Args:
+        x: ``(B, T', C)`` frames.
+        samples: T.
+        layers: kernel and stride of each convolution, in samples of its input; without any, frames
+            are samples already.
+
+    Returns:
+        ``(B, T, C)``.
+    """
+    if not layers:
+        return x
+    width, stride = receptive_field(layers)
+    frame = (torch.arange(samples, device=x.device) - (width - 1) / 2) / stride
+    frame = frame.clamp(min=0).clamp(max=x.shape[1] - 1)
+    before = frame.floor().long()
+    after = (before + 1).clamp(max=x.shape[1] - 1)
+    share = (frame - before).to(x.dtype)[:, None]
+    return torch.lerp(x[:, before], x[:, after], share)

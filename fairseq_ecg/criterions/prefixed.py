@@ -1,0 +1,1 @@
+"""Metrics under names with a prefix, whatever logs them."""
