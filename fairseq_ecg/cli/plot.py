@@ -14,14 +14,15 @@ from fairseq_ecg.cli.options import (
     Leads,
     SaliencyMethod,
     Thresholds,
+    WaveOptions,
 )
 from fairseq_ecg.cli.outputs import write_each
 from fairseq_ecg.cli.recordings import DescribedOfSplit, Recording
 from fairseq_ecg.errors import DataError, as_data_error
 
 if TYPE_CHECKING:
-    from fairseq_ecg.cli.waves import WavesOf
     from fairseq_ecg.inference import ECGModel
+    from fairseq_ecg.inference.picture import WavesOf
 
 SUFFIXES = (".png", ".svg", ".pdf")
 NO_LEADS = ("none",)
@@ -63,10 +64,6 @@ class Network(LabelledCheckpointOptions):
         truth: table of labels, as for prepare, to mark those that hold
         thresholds: from which probability on a label holds: one for all, or a table with the
             columns label and threshold
-        segmentor: .pt file, folder or hub id of a network that delineates waves: paint the P waves,
-            QRS complexes and T waves that it finds
-        annotated: paint the waves that the recordings' own files say: segment_label of a .mat file,
-            or files of annotations beside a WFDB record, with the leads as extensions, as of LUDB
         saliency: paint along the traces how much each moment counts for the network: attention of
             the last layer (if no method is named), or attention rollout
     """
@@ -75,8 +72,6 @@ class Network(LabelledCheckpointOptions):
     truth: CSV | None = None
     thresholds: Thresholds = 0.5
     saliency: SaliencyMethod | None = None
-    segmentor: Annotated[str | None, Parameter(metavar="MODEL")] = None
-    annotated: bool = False
 
 
 def plot(
@@ -86,6 +81,7 @@ def plot(
     overwrite: bool = False,
     paper: Paper = Paper(),
     network: Network = Network(),
+    waves: WaveOptions = WaveOptions(),
     described: DescribedOfSplit = DescribedOfSplit(),
 ) -> int:
     """Draw recordings, with what a network says of them.
@@ -104,43 +100,41 @@ def plot(
     for option in NEED_CHECKPOINT:
         if getattr(network, option) is not None and not network.checkpoint:
             raise CycloptsError(msg=f"--{option.replace('_', '-')} needs --checkpoint")
-    if network.segmentor and network.annotated:
-        raise CycloptsError(msg="--segmentor and --annotated: choose whose waves are painted")
+    waves.check()
     found, _ = described.find(recordings, {out})
     if out.suffix.lower() in SUFFIXES:
         if len(found) > 1:
             raise CycloptsError(
                 msg=f"{len(found)} recordings do not go into one picture: give --out a folder"
             )
-        _Plotter(paper, network)(found[0], out)
+        _Plotter(paper, network, waves)(found[0], out)
         return 0
     if out.suffix and not out.is_dir():
         raise CycloptsError(msg=f"--out {out}: name it .png, .svg or .pdf, or a folder")
-    return write_each(found, out, suffix, overwrite, "picture", _Plotter(paper, network).try_)
+    return write_each(
+        found, out, suffix, overwrite, "picture", _Plotter(paper, network, waves).try_
+    )
 
 
 class _Plotter:
     """Draws recordings as the options say; reads the network once."""
 
-    def __init__(self, paper: Paper, network: Network):
-        self.paper, self.network = paper, network
+    def __init__(self, paper: Paper, network: Network, waves: WaveOptions):
+        self.paper, self.network, self.waves = paper, network, waves
 
     @cached_property
     def model(self) -> "ECGModel | None":
         return self.network.load(self.network.checkpoint) if self.network.checkpoint else None
 
     @cached_property
-    def waves(self) -> "WavesOf | None":
+    def waves_of(self) -> "WavesOf | None":
         """What finds the waves of a recording, if they are to be painted."""
-        from fairseq_ecg.cli.waves import annotated_waves, segmented_waves
+        from fairseq_ecg.inference.picture.waves import segmented_waves
 
-        if self.network.annotated:
-            return annotated_waves
-        if self.network.segmentor:
-            return segmented_waves(self.network.load(self.network.segmentor))
-        if self.model is not None and self.model.wave_classes:
+        found = self.waves.waves_of(self.network)
+        if found is None and self.model is not None and self.model.wave_classes:
             return segmented_waves(self.model)
-        return None
+        return found
 
     def try_(self, recording, file: Path) -> None:
         # The disk that pictures are written to is not the recording's fault.
@@ -171,7 +165,7 @@ class _Plotter:
             findings=self._findings(asked, recording.name),
             saliency=saliency,
             quality=quality_of(ecg),
-            waves=self.waves(recording, ecg, asked) if self.waves else None,
+            waves=self.waves_of(recording, ecg, asked) if self.waves_of else None,
         )
         save(figure, file)
 

@@ -1,6 +1,5 @@
 """Waves that pictures and pages of recordings show."""
 
-from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
 
@@ -10,45 +9,36 @@ from fairseq_ecg.data.recording import read_mat
 from fairseq_ecg.ecg.delineation import CLASSES, NO_WAVE
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import ECG
-from fairseq_ecg.inference import ECGModel
 from fairseq_ecg.inference.delineation import ALL_LEADS, Mask
 from fairseq_ecg.inference.picture import Wave, Waves
 from fairseq_ecg.inference.prepared import variables_of
 from fairseq_ecg.inference.recordings import NamedRecording
 from fairseq_ecg.prepare.sources.waves import read_waves
 
-WavesOf = Callable[[NamedRecording, ECG, ECG | NamedRecording], Waves]
-"""Finds the waves of a recording, given too what is drawn of it and what a network is given."""
 
-
-def segmented_waves(model: ECGModel) -> WavesOf:
-    """Return what finds waves by a network."""
-
-    def waves(_: NamedRecording, __: ECG, asked: ECG | NamedRecording) -> Waves:
-        (mask,) = model.segment(asked, progress=False).masks.values()
-        return Waves.of_mask(mask, "delineated by a network")
-
-    return waves
-
-
-def annotated_waves(recording: NamedRecording, ecg: ECG, _: ECG | NamedRecording) -> Waves:
+def annotated_waves(recording: NamedRecording | ECG, ecg: ECG, _: ECG | NamedRecording) -> Waves:
     """Return the waves that the files of a recording say.
 
     Raises:
         DataError: they say none.
     """
+    assert isinstance(recording, NamedRecording)
     for file in recording.source.files:
         if "segment_label" in variables_of(str(file)):
             return Waves.of_mask(_labelled(file, ecg), "as labelled")
-    record = Path(str(recording.name)).with_suffix("")
-    names = [*ecg.leads, ALL_LEADS]
-    leads = [lead for lead in names if record.with_name(f"{record.name}.{lead.lower()}").is_file()]
+    records = [file.with_suffix("") for file in recording.source.files[:1]]
+    leads = [
+        lead
+        for record in records
+        for lead in (*ecg.leads, ALL_LEADS)
+        if Path(f"{record}.{lead.lower()}").is_file()
+    ]
     if not leads:
         raise DataError(
-            f"{recording.name}: no waves are annotated: it has no segment_label, and there are no "
-            f"files such as {record.name}.ii beside it. Leave out --annotated"
+            f"{recording.name}: no waves are annotated: it has no segment_label, and beside it are "
+            "no files of annotations with leads as extensions. Leave out --annotated"
         )
-    rate = ecg.sample_rate
+    (record,), rate = records, ecg.sample_rate
     found = {lead: read_waves(record, lead.lower(), rate, rate) for lead in leads}
     of_leads = {
         lead: sorted(

@@ -3,7 +3,7 @@
 from fairseq_ecg.inference.picture.drawing import draw, save
 from fairseq_ecg.inference.picture.findings import Estimates, Findings
 from fairseq_ecg.inference.picture.paper import LAYOUTS, Layout, Paper, Strip, layout_of
-from fairseq_ecg.inference.picture.waves import Wave, Waves
+from fairseq_ecg.inference.picture.waves import Wave, Waves, WavesOf
 
 __all__ = [
     "LAYOUTS",
@@ -14,6 +14,7 @@ __all__ = [
     "Strip",
     "Wave",
     "Waves",
+    "WavesOf",
     "draw",
     "layout_of",
     "save",

@@ -35,7 +35,13 @@ from fairseq_ecg.inference.picture.paper import (
     shown,
 )
 from fairseq_ecg.inference.picture.recording import unit_of
-from fairseq_ecg.inference.picture.waves import COLOURS, NAMES, Waves
+from fairseq_ecg.inference.picture.waves import (
+    BAND_ALPHA,
+    BAND_HEIGHT,
+    COLOURS,
+    NAMES,
+    Waves,
+)
 from fairseq_ecg.inference.thresholds import DEFAULT
 from fairseq_ecg.jobs.files import replacing
 
@@ -82,9 +88,6 @@ SALIENCY_WIDTH = 2.2
 SALIENCY_STEP = 0.02
 """Width in mm of the colour along the trace, and the seconds that have one colour."""
 
-BAND_ALPHA = 0.3
-BAND_HEIGHT = 0.86
-"""Of the band of a wave, as a share of the height of a row."""
 LETTER_SIZE, LEAST_BAND = 1.9, 1.0
 """Size of the letters in a band, and width from which on it has any, in mm."""
 LEGEND_LINE = 5.4

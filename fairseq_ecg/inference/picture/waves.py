@@ -1,10 +1,15 @@
 """Waves of a recording, as they are shown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference.delineation import ALL_LEADS, Mask
+from fairseq_ecg.inference.recordings import NamedRecording
+
+if TYPE_CHECKING:
+    from fairseq_ecg.inference import ECGModel
 
 NAMES = {"p": "P", "qrs": "QRS", "t": "T"}
 """What is written in a picture, by the kind of wave."""
@@ -12,6 +17,11 @@ NAMES = {"p": "P", "qrs": "QRS", "t": "T"}
 COLOURS = {"p": "#0072b2", "qrs": "#e69f00", "t": "#009e73"}
 """Blue, orange and bluish green of Okabe and Ito, "Color universal design" (2002): people who are
 blind to some colours see three, too; and none is a colour of the grid."""
+
+BAND_ALPHA = 0.3
+"""Opacity of the band of a wave."""
+BAND_HEIGHT = 0.86
+"""Of the band, as a share of the height of a row."""
 
 
 class Wave(NamedTuple):
@@ -90,3 +100,17 @@ class Waves:
             of = "All leads" if lead == ALL_LEADS else f"Lead {lead}"
             lines.append(f"{of}: {', '.join(found) or 'no waves'}.")
         return f"Onset to offset of waves in seconds. {' '.join(lines)}"
+
+
+WavesOf = Callable[[NamedRecording | ECG, ECG, ECG | NamedRecording], Waves]
+"""Finds the waves of a recording, given too what is drawn of it and what a network is given."""
+
+
+def segmented_waves(model: "ECGModel") -> WavesOf:
+    """Return what finds waves by a network."""
+
+    def waves(_: NamedRecording | ECG, __: ECG, asked: ECG | NamedRecording) -> Waves:
+        (mask,) = model.segment(asked, progress=False).masks.values()
+        return Waves.of_mask(mask, "delineated by a network")
+
+    return waves
