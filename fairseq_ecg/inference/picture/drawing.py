@@ -39,6 +39,7 @@ from fairseq_ecg.inference.picture.waves import (
     BAND_ALPHA,
     BAND_HEIGHT,
     COLOURS,
+    LETTER_HEIGHTS,
     NAMES,
     Waves,
 )
@@ -385,7 +386,7 @@ def _paint_waves(
             )
             if right - left >= LEAST_BAND:
                 _text(
-                    *(axes, (left + right) / 2, bottom + LETTER_SIZE / 2 + 0.3, NAMES[kind]),
+                    *(axes, (left + right) / 2, bottom + LETTER_HEIGHTS[kind], NAMES[kind]),
                     LETTER_SIZE,
                     weight="bold",
                     horizontalalignment="center",

@@ -22,6 +22,8 @@ BAND_ALPHA = 0.3
 """Opacity of the band of a wave."""
 BAND_HEIGHT = 0.86
 """Of the band, as a share of the height of a row."""
+LETTER_HEIGHTS = {"p": 1.3, "qrs": 3.5, "t": 1.3}
+"""Of the middle of letters above the lower edge of the band, in mm; QRS is wider than its band."""
 
 
 class Wave(NamedTuple):

@@ -354,7 +354,7 @@
         context.fillRect(from, trace.base - height / 2, to - from, height);
         context.globalAlpha = 1;
         context.fillStyle = "#22252b";
-        if (to - from >= 1) context.fillText(waves.names[kind], (from + to) / 2, trace.base + height / 2 - 1.3);
+        if (to - from >= 1) context.fillText(waves.names[kind], (from + to) / 2, trace.base + height / 2 - waves.letters[kind]);
       }
     }
     context.textAlign = "start";

@@ -23,6 +23,7 @@ from fairseq_ecg.inference.picture.waves import (
     BAND_ALPHA,
     BAND_HEIGHT,
     COLOURS,
+    LETTER_HEIGHTS,
     NAMES,
     Waves,
     WavesOf,
@@ -215,6 +216,7 @@ def _wave_facts(source: str) -> dict:
         "colours": COLOURS,
         "alpha": BAND_ALPHA,
         "height": BAND_HEIGHT,
+        "letters": LETTER_HEIGHTS,
         "source": source,
     }
 
