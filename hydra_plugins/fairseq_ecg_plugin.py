@@ -60,6 +60,7 @@ REGISTERED = {
         "focal_loss",
         "asymmetric_loss",
         "regression",
+        "composite_criterion",
     ),
 }
 """What the package registers under names that stock fairseq does not have."""

@@ -121,7 +121,8 @@ def replay(checkpoint: Path, recording: Path) -> list[Comparison]:
     names = {name for name in names if not name.endswith("_len")}
     comparisons = [_compare(name, replayed, recorded) for name in ("loss", "sample_size", *names)]
     for name, value in replayed.items():
-        printed = name.startswith("metric/") and not name.startswith("metric/_")
+        # Averages over labels are metrics of this package.
+        printed = name.startswith("metric/") and not re.match(r"metric/(_|(\d_)?macro_)", name)
         if name not in recorded and (printed or (name.startswith("gradnorm/") and value)):
             comparisons.append(Comparison(f"{name}, not recorded", "count", float("inf")))
     return sorted(comparisons, key=lambda comparison: comparison.name)

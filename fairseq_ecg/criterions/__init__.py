@@ -7,6 +7,8 @@ from fairseq_ecg.criterions.binary_cross_entropy_with_logits import (
     BinaryCrossEntropyWithLogitsCriterion,
 )
 from fairseq_ecg.criterions.cmsc import CMSCCriterion
+from fairseq_ecg.criterions.composite import CompositeCriterion
+from fairseq_ecg.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq_ecg.criterions.focal_loss import FocalLossCriterion
 from fairseq_ecg.criterions.meters import AUCMeter, install_meters
 from fairseq_ecg.criterions.multi_head_binary_cross_entropy import (
@@ -23,6 +25,8 @@ __all__ = [
     "BinaryCrossEntropyCriterion",
     "BinaryCrossEntropyWithLogitsCriterion",
     "CMSCCriterion",
+    "CompositeCriterion",
+    "CrossEntropyCriterion",
     "FocalLossCriterion",
     "MultiHeadBinaryCrossEntropyCriterion",
     "NonFiniteLossError",

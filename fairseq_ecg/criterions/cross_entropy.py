@@ -32,6 +32,8 @@ class CrossEntropyCriterion(ECGCriterion):
         ValueError: ``gamma`` is negative.
     """
 
+    logs_no_signals = False
+
     def __init__(
         self,
         task,
@@ -42,24 +44,29 @@ class CrossEntropyCriterion(ECGCriterion):
         **options,
     ):
         super().__init__(task, **options)
+        if self.skips_nonfinite:
+            # The log of a batch that is left out is another one, and so are sums with it.
+            self.logging_outputs_can_be_summed = ECGCriterion.logging_outputs_can_be_summed
         if gamma < 0:
             raise ValueError(f"criterion.gamma={gamma}: give 0 or more")
         self.weight = as_vector(weight)
         self.focal_loss = focal_loss
         self.gamma = gamma
 
-    def get_logits(self, model: nn.Module, net_output: dict[str, Any]) -> None:
-        """Return none: which count, the model says of a batch."""
+    def logits_of_batch(
+        self, model: nn.Module, sample: dict[str, Any], net_output: dict[str, Any]
+    ) -> Tensor:
+        """Ask the model for the logits that count in a batch, ``(..., C)``."""
+        return model.get_logits(net_output, sample=sample).float()
 
     def compute(
-        self, model: nn.Module, sample: dict[str, Any], net_output: dict[str, Any], logits: None
+        self, model: nn.Module, sample: dict[str, Any], net_output: dict[str, Any], logits: Tensor
     ) -> Computed:
         """Compute the loss and count right classes; see the base class.
 
         Raises:
             ValueError: there is not one index of a class for the logits of each.
         """
-        logits = model.get_logits(net_output, sample=sample).float()
         target = model.get_targets(sample, net_output)
         if target.shape != logits.shape[:-1]:
             raise ValueError(
@@ -71,6 +78,11 @@ class CrossEntropyCriterion(ECGCriterion):
         loss = cross_entropy(logits, target, self.weight, self.gamma if self.focal_loss else 0)
         log = {"correct": (logits.argmax(dim=-1) == target).sum(), "count": len(target)}
         return [loss], self.sample_size(sample, len(target)), log
+
+    @staticmethod
+    def logging_outputs_can_be_summed() -> bool:
+        """Let fairseq sum logging outputs over ranks: they are numbers alone."""
+        return True
 
     @staticmethod
     def reduce_measures(logs: Sequence[dict[str, Any]]) -> None:

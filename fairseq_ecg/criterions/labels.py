@@ -21,6 +21,8 @@ class LabelCriterion(ECGCriterion):
         options: of :class:`ECGCriterion`.
     """
 
+    logs_no_signals = False
+
     vectors: tuple[str, ...] = ("weight",)
     """Attributes with a value for each label, named as their options: they move to the logits."""
 

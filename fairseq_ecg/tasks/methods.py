@@ -41,6 +41,8 @@ METHODS: dict[str, Method] = {
     "wav2vec2_with_cmsc": Method(view=SegmentsView),
     "cmsc": Method(view=SegmentsView),
     "clocs": Method(view=SegmentsView),
+    "cross_entropy": Method(),
+    "composite_criterion": Method(),
     "binary_cross_entropy": Method(),
     "binary_cross_entropy_with_logits": Method(),
     "multi_head_binary_cross_entropy": Method(target=partial(HeadsTarget, required=True)),

@@ -287,6 +287,8 @@ def test_names_that_are_registered():
         "focal_loss": "FocalLossCriterion",
         "asymmetric_loss": "AsymmetricLossCriterion",
         "regression": "RegressionCriterion",
+        "cross_entropy": "CrossEntropyCriterion",
+        "composite_criterion": "CompositeCriterion",
     }
 
 
@@ -297,7 +299,10 @@ def test_every_option_is_explained_and_parsed(name):
         assert option.name == "_name" or option.metadata["help"]
     parser = argparse.ArgumentParser()
     CRITERION_REGISTRY[name].add_args(parser)
-    parsed = config.from_namespace(parser.parse_args(["--nonfinite-loss", "skip"]))
+    arguments = ["--nonfinite-loss", "skip"]
+    if "criterion_names" in config.__dataclass_fields__:
+        arguments += ["--criterion-names", "['cross_entropy']"]
+    parsed = config.from_namespace(parser.parse_args(arguments))
     cfg = OmegaConf.structured(parsed)
     cfg._name = name
     assert build_criterion(cfg, None).skips_nonfinite
