@@ -137,7 +137,7 @@ def read_pretrained(folder: Path) -> StoredModel:
 
 
 def _preprocessing(
-    path: Path, values: Mapping[str, Any], statistics: LeadStatistics | None
+    path: Path, values: Mapping[str, Any], statistics: LeadStatistics | None, _: int
 ) -> Preprocessing:
     with damage_as_checkpoint_error(path, SAVE_AGAIN):
         preprocessing = Preprocessing.of_json(values)

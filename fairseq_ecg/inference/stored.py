@@ -83,8 +83,9 @@ class StoredModel:
         weights: by name.
         has_heads: whether the weights of a pre-trained network are those of the whole, and not of
             its encoder alone.
-        preprocessing: makes its preprocessing, given statistics of leads or None; raises DataError
-            or CheckpointError if that cannot be known.
+        preprocessing: makes its preprocessing, given statistics of leads or None, and the number of
+            leads that the network reads; raises DataError or CheckpointError if that cannot be
+            known.
         labels: names of its labels, if they are stored with it.
         label_file: what its labels were trained on, if it says so; never opened.
         aggregation: ``max`` or ``mean`` by label, if it is stored.
@@ -96,7 +97,7 @@ class StoredModel:
     cfg: Mapping[str, Any]
     weights: Mapping[str, torch.Tensor]
     has_heads: bool
-    preprocessing: Callable[[LeadStatistics | None], Preprocessing]
+    preprocessing: Callable[[LeadStatistics | None, int], Preprocessing]
     labels: tuple[str, ...] | None = None
     label_file: str | None = None
     aggregation: Mapping[str, str] | None = None
@@ -171,10 +172,11 @@ def _preprocessing(
     task: Mapping[str, Any],
     notes: Mapping[str, Any],
     statistics: LeadStatistics | None,
+    n_rows: int,
 ) -> Preprocessing:
     remedy = "give load_model a preprocessing"
     with damage_as_checkpoint_error(path, remedy):
-        return Preprocessing.of_task(task, notes, statistics)
+        return Preprocessing.of_task(task, notes, statistics, n_rows)
 
 
 def names_of(labels: Any) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.prepare.ids import allot_ids, enter_prepared
 from fairseq_ecg.prepare.records import read_records, write_tables
 from fairseq_ecg.prepare.sources import Source
+from fairseq_ecg.prepare.sources.source import PATIENT
 from fairseq_ecg.prepare.stages import (
     STAGES,
     TOO_SHORT,
@@ -96,14 +97,18 @@ def prepare_signals(
     folder = folder.absolute()
     manifest = (manifest or folder / "manifest.csv").absolute()
     labels_path = labels_path or folder / "labels" / f"labels{suffix}.csv"
+    if source.makes_segments:
+        settings.check_has_no_part(source)
     run = _Run(source, folder, settings, suffix, labels_path)
     records = read_records(folder / "records.csv")
     with locked(folder / "signals", wait=False):
         folders = [folder, *(folder / stage for stage in STAGES)]
         remove_unfinished(*folders)
+        remove_unfinished(labels_path.parent, names=(labels_path.name,))
         records.insert(0, "idx", allot_ids(manifest, records))
         records = _of_datasets(records, datasets, folder / "records.csv")
-        with Journal(folder / JOURNAL, settings.fingerprint(), again) as journal:
+        how = settings.fingerprint() | source.fingerprint()
+        with Journal(folder / JOURNAL, how, again) as journal:
             failures = run.prepare(records, journal, strict)
             remove_unfinished(*folders)  # of workers that outlived an earlier run
             journal.tidy()
@@ -153,7 +158,8 @@ class _Found:
     """What the journal says of the prepared records, a row for each.
 
     Attributes:
-        counts: columns ``n_segments`` and ``dropped``.
+        counts: columns ``n_segments`` and ``dropped``, and ``segment_samples`` of a source that
+            makes its segments itself.
         meta: columns for ``meta.csv``.
         tables: whether a record has rows of tables of the source's own.
         doubts: reasons to doubt a record, by its row.
@@ -171,7 +177,11 @@ def _read_journal(journal: Journal, positions: list[int]) -> _Found:
     entries = journal.entries(positions)
     while part := list(islice(entries, _ROWS_AT_ONCE)):
         for entry in part:
-            entry["counts"] = {"n_segments": entry["n_segments"], "dropped": entry["dropped"]}
+            entry["counts"] = {
+                name: entry[name]
+                for name in ("n_segments", "dropped", "segment_samples")
+                if name in entry
+            }
             entry["size"] = {name: entry[name] for name in ("sample_rate", "sample_size")}
             # A few texts, said of every record.
             for feature, value in entry["features"].items():
@@ -236,8 +246,7 @@ class _Run:
             return frozenset()
         names = {
             stage: frozenset(os.listdir(path) if (path := self.folder / stage).is_dir() else ())
-            for stage in STAGES
-            if self.settings.written(stage)
+            for stage in self._written()
         }
         rows = (
             row for row in _rows(records) if positions.get(row["idx"], ("",))[0] == checksum(row)
@@ -249,12 +258,23 @@ class _Run:
                 save_file = row["save_file"]
                 files = {stage: [save_file] for stage in names}
                 if "segmented" in names:
-                    numbers = range(entry["n_segments"])
-                    files["segmented"] = [segment_file(save_file, i) for i in numbers]
+                    files["segmented"] = self._segment_files(save_file, entry["n_segments"])
                 is_verified = entry.get("verified", False) or not self.source.verify
                 if is_verified and all(names[stage].issuperset(files[stage]) for stage in names):
                     done.append(row["idx"])
         return frozenset(done)
+
+    def _written(self) -> list[str]:
+        """Stages whose files are written."""
+        if self.source.makes_segments:
+            return ["segmented"]
+        return [stage for stage in STAGES if self.settings.written(stage)]
+
+    def _segment_files(self, save_file: str, n_segments: int) -> list[str]:
+        """Names of the files of the segments of a record."""
+        if self.source.makes_segments:
+            return [save_file] * n_segments
+        return [segment_file(save_file, i) for i in range(n_segments)]
 
     def path(self, name: str) -> Path:
         return self.folder / f"{name}{self.suffix}.csv"
@@ -268,10 +288,14 @@ class _Run:
 
         Labels that the archive itself has go to ``labels_path``.
         """
+        makes_segments = self.source.makes_segments
         known = prepared.assign(
             path=located,
-            save_path=f"{self.folder}/org/" + prepared["save_file"],
-            lead_order=str(self.settings.lead_names),
+            save_path=f"{self.folder}/{'segmented' if makes_segments else 'org'}/"
+            + prepared["save_file"],
+            lead_order=found.meta["avail_leads"]
+            if makes_segments
+            else str(self.settings.lead_names),
         )
         clash = sorted(set(known) & set(found.meta))
         if clash:
@@ -300,9 +324,16 @@ class _Run:
     def write_segmented(self, prepared: pd.DataFrame, found: _Found) -> None:
         """Write ``segmented.csv``, by path in the order of texts.
 
-        A recording that is too short has a line without path, as fairseq_signals writes it.
+        A recording that is too short has a line without path, as fairseq_signals writes it. The
+        segments that a source makes itself are in the order of the records, with the patient.
         """
         folder = self.folder / "segmented"
+        if self.source.makes_segments:
+            rows = prepared[["save_file", PATIENT]]
+            rows.insert(0, "path", f"{folder}/" + rows["save_file"])
+            rows.insert(2, "sample_size", found.counts["segment_samples"])
+            self._write("segmented", rows)
+            return
         names = sorted(
             segment_file(save_file, i)
             for save_file, n_segments in zip(
@@ -375,12 +406,13 @@ class _Run:
     ) -> None:
         """Remove what an earlier run, with other settings or files, left of these records."""
         n_segments = dict(zip(prepared["save_file"], found.counts["n_segments"], strict=True))
-        for stage in ("org", "preprocessed"):
-            if self.settings.written(stage):
+        are_numbered = not self.source.makes_segments
+        for stage in self._written():
+            if stage != "segmented" or not are_numbered:
                 for save_file in set(records["save_file"]) - n_segments.keys():
                     (self.folder / stage / save_file).unlink(missing_ok=True)
         segmented = self.folder / "segmented"
-        if "segmented" in self.settings.skip or not segmented.is_dir():
+        if not are_numbered or "segmented" in self.settings.skip or not segmented.is_dir():
             return
         recordings = frozenset(records["save_file"])
         for name in os.listdir(segmented):

@@ -19,7 +19,8 @@ from fairseq_ecg.jobs.files import open_replacing
 DESCRIPTION = b"MATLAB 5.0 MAT-file"
 
 # Class of an array and type of its elements, by dtype.
-_CODES = {"<i8": (14, 12), "<f8": (6, 9), "<f4": (7, 7)}
+_LOGICAL = 0x0200
+_CODES = {"<i8": (14, 12), "<f8": (6, 9), "<f4": (7, 7), "|b1": (9 | _LOGICAL, 2)}
 _MATRIX, _INT8, _INT32, _UINT32 = 14, 1, 5, 6
 _MOST_BYTES = 2**32 - 2**10  # with what stands before the numbers
 
@@ -30,8 +31,8 @@ def write_mat(path: Path, variables: Mapping[str, Any]) -> None:
     Args:
         path: of the file, which is replaced where it exists.
         variables: numbers (which become int64 or float64 of shape (1, 1)) and two-dimensional
-            arrays of int64, float64 or float32 by name; an array may be anything that has ``shape``
-            and ``dtype`` and yields columns by ``[:, start:stop]``.
+            arrays of int64, float64, float32 or bool by name; an array may be anything that has
+            ``shape`` and ``dtype`` and yields columns by ``[:, start:stop]``.
 
     Raises:
         DataError: an array is larger than the format allows (4 GiB).

@@ -7,7 +7,7 @@
 import io
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,13 @@ import pandas as pd
 from fairseq_ecg.data.recording import read_integer, read_mat, recording_from_mat
 from fairseq_ecg.data.segment_files import segment_file
 from fairseq_ecg.ecg import blocks
+from fairseq_ecg.ecg.blocks import Signal
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.ecg.pipeline import Pipeline
 from fairseq_ecg.ecg.recording import DOUBTS, check_doubts
 from fairseq_ecg.ecg.resampling import RESAMPLERS
 from fairseq_ecg.ecg.standardisation import (
     CONSTANT_LEAD_STRATEGIES,
-    Statistics,
     statistics,
 )
 from fairseq_ecg.errors import DataError, as_data_error
@@ -120,6 +120,22 @@ class Settings:
         """Whether the files of a stage are written."""
         return stage not in self.skip and stage not in self.discard
 
+    def check_has_no_part(self, source: Source) -> None:
+        """Refuse settings where a source makes its files itself.
+
+        Args:
+            source: that `makes_segments`.
+
+        Raises:
+            DataError: a setting is not the default.
+        """
+        names = [each.name for each in fields(self) if getattr(self, each.name) != each.default]
+        if names:
+            raise DataError(
+                f"{source.name}: its files are made by the options of the step 'records'. Leave "
+                f"out {', '.join(names)}"
+            )
+
     def fingerprint(self) -> dict[str, Any]:
         """Return what the files of a record depend on, as JSON can hold it."""
         return asdict(self) | {name: list(getattr(self, name)) for name in ("leads", "skip")}
@@ -157,10 +173,12 @@ def prepare_record(
         What became of it. That a record cannot be used is noted there, not raised.
     """
     idx, save_file = record["idx"], record["save_file"]
-    step = "org"
+    step = "segmented" if source.makes_segments else "org"
     try:
         # What is read is read by `_read` and as DataErrors: OSErrors are those of writing.
         with as_data_error(f"{record['path']}: cannot be prepared", but=(OSError,)):
+            if source.makes_segments:
+                return Outcome(idx, _segment(source, folder / step / save_file, record))
             variables, entry = _org(source, settings, folder, record)
             if variables["idx"] != idx:
                 raise DataError(
@@ -220,21 +238,44 @@ def _org(
         n_leads = variables["feats"].shape[0]
         if n_leads != len(available):
             raise DataError(f"{path}: has {n_leads} leads, not the {len(available)} of --leads")
-    found = statistics(variables["feats"])
-    for lead, std, is_missing in zip(settings.lead_names, found.std, found.missing, strict=True):
-        if not (is_missing or np.isfinite(std)):
-            raise DataError(f"{where}: samples of lead {lead} are too large for mV: it is damaged")
     entry = {
         "sample_rate": variables["org_sample_rate"],
         "sample_size": variables["org_sample_size"],
         "metadata": metadata,
-        "features": _features(found, settings.lead_names, available),
+        "features": _features(variables["feats"], settings.lead_names, available, where),
         "tables": tables,
         "single_precision": np.dtype(variables["feats"].dtype) == np.float32,
+        **_verification(source, doubts),
+    }
+    return variables, entry
+
+
+def _segment(source: Source, path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the file that a source makes of a record itself; return what it says of the record."""
+    ecg = _read(source, record)
+    variables = source.segment(record, ecg)
+    write_mat(path, variables)
+    metadata, tables = _split_tables(ecg.metadata)
+    leads = list(ecg.leads)
+    return {
+        "sample_rate": _number(ecg.sample_rate),
+        "sample_size": ecg.n_samples,
+        "metadata": metadata,
+        "features": _features(ecg.signal, leads, leads, ecg.where),
+        "tables": tables,
+        "single_precision": False,
+        **_verification(source, list(ecg.doubts)),
+        "n_segments": 1,
+        "dropped": "",
+        "segment_samples": variables["feats"].shape[1],
+    }
+
+
+def _verification(source: Source, doubts: list[str]) -> dict[str, Any]:
+    return {
         **({"doubts": doubts} if doubts else {}),
         **({"verified": True} if source.verify else {}),
     }
-    return variables, entry
 
 
 def _read(source: Source, record: Mapping[str, Any]) -> ECG:
@@ -275,8 +316,12 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | bool | int | float) else str(value)
 
 
-def _features(found: Statistics, leads: list[str], available: list[str]) -> dict[str, Any]:
+def _features(feats: Signal, leads: list[str], available: list[str], where: str) -> dict[str, Any]:
     """Return columns of ``meta.csv`` that describe the signal."""
+    found = statistics(feats)
+    for lead, std, is_missing in zip(leads, found.std, found.missing, strict=True):
+        if not (is_missing or np.isfinite(std)):
+            raise DataError(f"{where}: samples of lead {lead} are too large for mV: it is damaged")
     empty, flat = (list(compress(leads, which)) for which in (found.empty, found.flat))
     return {
         "avail_leads": str(available),

@@ -1,3 +1,5 @@
+import random
+
 import pytest
 
 from fairseq_ecg.errors import DataError
@@ -85,3 +87,72 @@ def test_mistakes(table, tmp_path):
     table.write_text(TABLE.replace("g_0.mat,2506,r", "g_0.mat,2506,"))
     with pytest.raises(DataError, match="line 8: patient ''"):
         write_identification_manifests([table], tmp_path, patient_column="patient")
+
+
+FILES = """path,save_file,sample_size,patient
+/d/3_b.mat,3_b.mat,2500,3
+/d/1_a.mat,1_a.mat,2501,1
+/d/3_a.mat,3_a.mat,2502,3
+/d/2_a.mat,2_a.mat,2503,2
+/d/1_b.mat,1_b.mat,2504,1
+/d/1_c.mat,1_c.mat,2505,1
+"""
+
+
+def test_files_are_divided_as_fairseq_signals_does(tmp_path):
+    """Of a patient who is drawn the first two files; who has one is left out."""
+    path = tmp_path / "segmented.csv"
+    path.write_text(FILES)
+    files = {"3": ["3_b", "3_a"], "1": ["1_a", "1_b", "1_c"], "2": ["2_a"]}
+    length = {"3_b": 2500, "1_a": 2501, "3_a": 2502, "2_a": 2503, "1_b": 2504, "1_c": 2505}
+    seen = set()
+    for seed in range(12):
+        for fraction in (0.0, 0.4, 1.0):
+            state = random.Random(seed)
+            expected = {"train": ["/d"], "valid_gallery": ["/d"], "valid_probe": ["/d"]}
+            number = {"train": 0, "valid": 0}
+            for of_patient in files.values():
+                if state.random() > fraction:
+                    expected["train"] += [
+                        f"{name}.mat\t{length[name]}\t{number['train']}" for name in of_patient
+                    ]
+                    number["train"] += 1
+                elif len(of_patient) > 1:
+                    for split, name in zip(("gallery", "probe"), of_patient, strict=False):
+                        row = f"{name}.mat\t{length[name]}\t{number['valid']}"
+                        expected[f"valid_{split}"].append(row)
+                    number["valid"] += 1
+            counts = write_identification_manifests(
+                [path],
+                tmp_path,
+                patient_column="patient",
+                strategy="files",
+                valid_fraction=fraction,
+                seed=seed,
+            )
+            assert manifests(tmp_path) == expected
+            assert counts["train"] == number["train"]
+            assert counts["valid_gallery"] == counts["valid_probe"] == number["valid"]
+            seen.add(str(expected))
+    assert len(seen) > 5
+
+
+def test_files_that_are_whole_recordings(tmp_path):
+    """Their names say no segment where the column save_file repeats them."""
+    path = tmp_path / "segmented.csv"
+    path.write_text(FILES.replace("_a.mat", "_1.mat").replace("_b.mat", "_2.mat"))
+    counts = write_identification_manifests(
+        [path], tmp_path, patient_column="patient", valid_fraction=1
+    )
+    assert counts == {"train": 1, "valid_gallery": 2, "valid_probe": 2}
+    assert manifests(tmp_path)["valid_probe"] == ["/d", "3_1.mat\t2502\t0", "1_2.mat\t2504\t1"]
+    path.write_text(path.read_text().replace("save_file", "other"))
+    with pytest.raises(DataError, match=r"'/d/1_c\.mat' is no segment"):
+        write_identification_manifests([path], tmp_path, patient_column="patient")
+
+
+def test_a_strategy_that_there_is_not(table, tmp_path):
+    with pytest.raises(DataError, match="choose one of recordings, files"):
+        write_identification_manifests(
+            [table], tmp_path, patient_column="patient", strategy="patients"
+        )

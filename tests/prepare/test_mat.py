@@ -13,7 +13,7 @@ HEADER = 116
 
 
 @pytest.mark.parametrize("shape", [(12, 2500), (12, 1), (1, 1), (1, 3), (3, 7)])
-@pytest.mark.parametrize("dtype", ["f8", "f4", "i8"])
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i8", "?"])
 def test_bytes_are_those_of_scipy(tmp_path, shape, dtype):
     feats = (100 * np.random.default_rng(0).normal(size=shape)).astype(dtype)
     variables = {"org_sample_rate": 400, "feats": feats, "idx": 3, "mean": feats[:, :1], "x": -1}

@@ -20,7 +20,7 @@ LOCATIONS = ("source", "raw_root", "processed_root", "manifest_file")
 ALWAYS = ("records", "signals")
 """Steps that run even if the file says nothing of them."""
 
-STEPS = (*ALWAYS, "splits", "labels", "manifests", "cmsc", "subset")
+STEPS = (*ALWAYS, "splits", "labels", "manifests", "cmsc", "subset", "identification")
 
 TEXT_OPTIONS = ("grouped_temporal_filter_strategy",)
 """Options whose values true and false are words, not whether the option is given."""
@@ -143,7 +143,8 @@ def _options(configuration: Configuration, step: str) -> tuple[list[str], dict[s
     manifests = Path((content.get("manifests") or {}).get("save_dir", folder / "manifests"))
     signals = content.get("signals") or {}
     suffix = signals.get("results_suffix", "")
-    of_splits = (content.get("splits") or {}).get("save_files_suffix", "_split")
+    splits = content.get("splits") or {}
+    of_splits = splits.get("save_files_suffix", "_split")
     has_segments = not options.get("no_segmented")
     tables = Path(signals.get("labels_path", folder / "labels" / f"labels{suffix}.csv"))
     defaults: dict[str, Any] = {
@@ -172,6 +173,10 @@ def _options(configuration: Configuration, step: str) -> tuple[list[str], dict[s
         "subset": {
             "manifest_dir": manifests,
             "save_dir": manifests / str(options.get("percent", "")),
+        },
+        "identification": {
+            "split_file_paths": folder / f"segmented{of_splits if splits else suffix}.csv",
+            "dest": manifests,
         },
     }[step]
     values = {key: _value(key, value) for key, value in (defaults | options).items()}

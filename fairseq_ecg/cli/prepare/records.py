@@ -5,10 +5,12 @@ from typing import Annotated, Literal
 
 from cyclopts import CycloptsError, Parameter
 
-from fairseq_ecg.cli.options import CSV, NPY, File, Folder, Name, Unit, Words
-from fairseq_ecg.cli.prepare.options import ProcessedRoot
+from fairseq_ecg.cli.options import CSV, NPY, File, Folder, Name, Seconds, Unit, Words
+from fairseq_ecg.cli.prepare.options import ProcessedRoot, Seed
 
-Source = Literal["mimic_iv_ecg", "physionet2021", "code_15", "ptb_xl", "muse", "generic"]
+Source = Literal[
+    "mimic_iv_ecg", "physionet2021", "code_15", "ptb_xl", "ludb", "ecg_id", "muse", "generic"
+]
 
 
 def _number(_: type, tokens: list) -> int | float:
@@ -32,7 +34,13 @@ class SourceOptions:
         task: ptb_xl: labels: all, diagnostic, subdiagnostic, superdiagnostic, form or rhythm
             (default: superdiagnostic)
         name: muse, generic: of the source (default: uhn, generic)
-        sample_rate: ptb_xl, generic: of the files in Hz; 500 or 100 for ptb_xl (default: 500)
+        sample_rate: ptb_xl, generic, ludb, ecg_id: of the files in Hz; 500 or 100 for ptb_xl
+            (default: 500)
+        resample: ludb, ecg_id: bring records of other rates to --sample-rate (default: skip them)
+        separate_leads: ludb: a file for each lead, with the waves of that lead (default: a file for
+            each record, with mean onsets and offsets of the leads)
+        segment_seconds: ecg_id: length of a segment in seconds (default: 5)
+        seed: ecg_id: of the starts of the segments (default: 42)
         table: generic: CSV or Parquet table of the records (default: all files)
         pattern: generic: files that are taken without a table, such as **/*.hea
         path_column: generic: names the file (default: path or record)
@@ -59,6 +67,10 @@ class SourceOptions:
     task: Name | None = None
     name: Name | None = None
     sample_rate: Hertz | None = None
+    resample: bool = False
+    separate_leads: bool = False
+    segment_seconds: Seconds | None = None
+    seed: Seed | None = None
     table: File | None = None
     pattern: Annotated[str | None, Parameter(metavar="GLOB")] = None
     path_column: Name | None = None
@@ -101,7 +113,11 @@ _NOT_ONLY_GENERIC = {
     "uncombined": ("physionet2021",),
     "task": ("ptb_xl",),
     "name": ("muse", "generic"),
-    "sample_rate": ("ptb_xl", "generic"),
+    "sample_rate": ("ptb_xl", "generic", "ludb", "ecg_id"),
+    "resample": ("ludb", "ecg_id"),
+    "separate_leads": ("ludb",),
+    "segment_seconds": ("ecg_id",),
+    "seed": ("ecg_id",),
 }
 
 

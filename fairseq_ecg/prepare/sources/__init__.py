@@ -12,6 +12,8 @@ SOURCES = {
     "physionet2021": "fairseq_ecg.prepare.sources.physionet2021:PhysioNet2021",
     "code_15": "fairseq_ecg.prepare.sources.code_15:CODE15",
     "ptb_xl": "fairseq_ecg.prepare.sources.ptb_xl:PTBXL",
+    "ludb": "fairseq_ecg.prepare.sources.ludb:LUDB",
+    "ecg_id": "fairseq_ecg.prepare.sources.ecg_id:ECGID",
     "muse": "fairseq_ecg.prepare.sources.muse:MUSE",
     "generic": "fairseq_ecg.prepare.sources.generic:Generic",
 }

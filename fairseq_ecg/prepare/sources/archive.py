@@ -8,15 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from fairseq_ecg.data.names import path_below
 from fairseq_ecg.data.width import check_width
 from fairseq_ecg.ecg import blocks
 from fairseq_ecg.ecg.recording import DOUBTS
+from fairseq_ecg.ecg.resampling import resample_by_spline
 from fairseq_ecg.errors import DataError, as_data_error
 from fairseq_ecg.formats import ECG, read_ecg
 from fairseq_ecg.jobs.progress import progress_bar
+from fairseq_ecg.limits import check_rate
 from fairseq_ecg.prepare.sources.source import FAULT, Source
 
 UNITS = "mv"
@@ -213,6 +216,25 @@ def read_record(record: Mapping[str, Any], path: Path, verify: bool) -> ECG:
     return read_ecg(path, format="wfdb", at_once=blocks.at_once(), verify=verify)
 
 
+def said_of_patient(comments: Sequence[str]) -> dict[str, Any]:
+    """Read age and sex of a header's comments, ``<age>: 60`` or ``Age: 60``.
+
+    Args:
+        comments: lines of them.
+
+    Returns:
+        ``age`` (years; the text, where it is no number) and ``sex`` (female 1, male 0), None where
+        it is not said.
+    """
+    fields = [line.partition(":") for line in comments]
+    said = {key.strip("<> ").lower(): value.strip() for key, _, value in fields}
+    age = said.get("age") or None
+    return {
+        "age": int(age) if age is not None and age.isdecimal() else age,
+        "sex": {"f": 1, "m": 0}.get(said.get("sex", "")[:1].lower()),
+    }
+
+
 def with_metadata(ecg: ECG, metadata: Mapping[str, Any]) -> ECG:
     """Replace what a recording is said to be, but not reasons to doubt it."""
     return replace(ecg, metadata={**metadata, **({DOUBTS: ecg.doubts} if ecg.doubts else {})})
@@ -235,3 +257,55 @@ class TabledWFDBArchive(Source):
     def describe(self, meta: pd.DataFrame) -> pd.DataFrame:
         """Drop empty columns."""
         return drop_empty_columns(meta)
+
+
+class SegmentedArchive(Source):
+    """An archive of recordings of which files at one rate are made as its own program makes them.
+
+    Args:
+        raw_root: folder of the archive.
+        sample_rate: of the files in Hz.
+        resample: whether recordings of another rate are resampled, by `resample_by_spline`;
+            without it they are skipped.
+
+    Raises:
+        DataError: there can be no such rate.
+    """
+
+    makes_segments = True
+
+    def __init__(self, raw_root: Path, *, sample_rate: float, resample: bool):
+        super().__init__(raw_root)
+        if not sample_rate > 0:
+            raise DataError(f"a sampling rate of {sample_rate} Hz: give one above 0")
+        check_rate("--sample-rate", sample_rate)
+        self.sample_rate = sample_rate
+        self.resample = resample
+
+    def fingerprint(self) -> dict[str, Any]:
+        """See `Source.fingerprint`."""
+        return {"sample_rate": self.sample_rate, "resample": self.resample}
+
+    def at_rate(self, ecg: ECG) -> np.ndarray:
+        """Return the samples of a recording at the rate of the files.
+
+        Args:
+            ecg: in memory.
+
+        Returns:
+            ``(n_leads, n_samples)`` in mV.
+
+        Raises:
+            DataError: the recording has another rate, or a sample without a value.
+        """
+        if ecg.sample_rate != self.sample_rate and not self.resample:
+            raise DataError(
+                f"{ecg.where}: skipped, it has {ecg.sample_rate:g} Hz and not the desired sampling "
+                f"rate of {self.sample_rate:g} Hz. Give --resample to the step 'records'"
+            )
+        if not np.isfinite(ecg.signal).all():
+            raise DataError(
+                f"{ecg.where}: skipped for a nan value, a sample that the record says is missing. "
+                "Download the record again, or leave it out"
+            )
+        return resample_by_spline(ecg.signal, ecg.sample_rate, self.sample_rate)

@@ -24,10 +24,7 @@ from fairseq_ecg.prepare.sources.archive import (
     refuse_faulty,
     with_metadata,
 )
-from fairseq_ecg.prepare.sources.source import FAULT, FOUND, RESERVED, Source
-
-PATIENT = "patient_id"
-"""Column that the patient has in all tables that are made."""
+from fairseq_ecg.prepare.sources.source import FAULT, FOUND, PATIENT, RESERVED, Source
 
 PATH_COLUMNS = ("path", "record", "file", "filename")
 """Columns that may name the file, the first that there is."""

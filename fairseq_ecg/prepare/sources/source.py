@@ -4,7 +4,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -18,6 +18,9 @@ FOUND = re.compile(
     r"|(mean|std)_\d+)$"
 )
 """Columns of ``meta.csv`` that are found in the signals."""
+
+PATIENT = "patient_id"
+"""Column that the patient has in tables that are made here."""
 
 FAULT = "fault"
 """Column of records that are known not to be usable before they are read: why."""
@@ -37,6 +40,10 @@ class Source(ABC):
 
     verify: bool = False
     """Whether `read` refuses what there is reason to doubt, see ``formats.read_ecg``."""
+
+    makes_segments: ClassVar[bool] = False
+    """Whether `segment` makes one file of each record, in place of the stages; then every record
+    has a value in the column `PATIENT`."""
 
     def __init__(self, raw_root: Path):
         self.raw_root = raw_root
@@ -74,6 +81,26 @@ class Source(ABC):
         Raises:
             DataError: the record is missing, damaged, or not to be had in mV.
         """
+
+    def segment(self, record: Mapping[str, Any], ecg: ECG) -> dict[str, Any]:
+        """Make the file of one record, of a source that `makes_segments`; in worker processes.
+
+        Args:
+            record: its row of the table of records.
+            ecg: what `read` returned.
+
+        Returns:
+            What `mat.write_mat` writes as ``save_file``, ``feats`` and ``curr_sample_rate`` among
+            it, by name.
+
+        Raises:
+            DataError: the record cannot be used.
+        """
+        raise NotImplementedError(f"{self.name} makes no segments of its own")
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the options that the files of `segment` depend on, as JSON can hold them."""
+        return {}
 
     def locate(self, path: str) -> str:
         """Say where a record lies, for the column ``path`` of ``meta.csv``.

@@ -6,13 +6,14 @@ tests expect of an archive stands in constants beside the function that makes it
 
 import base64
 import gzip
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 import scipy.io
+import wfdb
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 
@@ -415,6 +416,138 @@ def make_ptb_xl(folder: Path, listed: Sequence[str] = PTB_XL_ROWS) -> Path:
         rows.append(f"{row},{low},{high}")
     (folder / "ptbxl_database.csv").write_text("\n".join([PTB_XL_COLUMNS, *rows]) + "\n")
     (folder / "scp_statements.csv").write_text(PTB_XL_STATEMENTS)
+    return folder
+
+
+# LUDB 1.0.1
+
+LUDB_DIAGNOSES = {
+    "1": ("Rhythm: Sinus bradycardia.", "Electric axis of the heart: normal."),
+    "2": ("Rhythm: Sinus rhythm.", "Left ventricular hypertrophy.", "P-synchrony."),
+    "10": ("Rhythm: Sinus rhythm.",),
+}
+LUDB_BEAT = ((80, "p", 60, 100), (150, "N", 130, 180), (260, "t", 220, 300))
+"""Peak, symbol, onset and offset of the waves of a beat, in samples."""
+
+
+def write_ludb_record(
+    path: Path,
+    *,
+    diagnoses: Sequence[str] = LUDB_DIAGNOSES["1"],
+    annotations: Mapping[str, Sequence[tuple[int, str]]] | None = None,
+    sample_rate: float = 500,
+    seconds: float = 4,
+    gap: int | None = None,
+) -> np.ndarray:
+    """Write a record of LUDB: header, signals, and a file of annotations for each lead.
+
+    Args:
+        path: of the record, without extension.
+        diagnoses: of the header.
+        annotations: samples and symbols of each lead; by default a beat every 400 samples, lead
+            ``n`` of 12 later by ``n``.
+        sample_rate: in Hz.
+        seconds: of the record.
+        gap: sample without a value in the last lead.
+
+    Returns:
+        The signals as they are stored, ``(12, n_samples)`` in mV.
+    """
+    names = tuple(lead.lower() for lead in LEADS)
+    signal = beats(sample_rate, seconds, sum(path.name.encode()))
+    if gap is not None:
+        signal[-1, gap] = np.nan
+    comments = ["#<age>: 51", "#<sex>: F", "#<diagnoses>:", *(f"#{text}" for text in diagnoses)]
+    counts = write_wfdb(path, signal, sample_rate=sample_rate, leads=names, comments=comments)
+    for n, name in enumerate(names):
+        if annotations is None:
+            found = [
+                each
+                for start in range(n, signal.shape[1] - 320, 400)
+                for peak, symbol, onset, offset in LUDB_BEAT
+                for each in ((start + onset, "("), (start + peak, symbol), (start + offset, ")"))
+            ]
+        else:
+            found = list(annotations.get(name, ()))
+        write_annotations(path, name, found)
+    return counts / 1000
+
+
+def write_annotations(
+    path: Path, extension: str, found: Sequence[tuple[int, str]], rate: float | None = None
+) -> None:
+    """Write a file of WFDB annotations, also one without any."""
+    file = path.with_name(f"{path.name}.{extension}")
+    if not found:
+        file.write_bytes(bytes(2))
+        return
+    samples, symbols = zip(*found, strict=True)
+    folder = str(path.parent)
+    wfdb.wrann(path.name, "x", np.array(samples), list(symbols), fs=rate, write_dir=folder)
+    path.with_name(f"{path.name}.x").rename(file)  # wfdb writes no name with a digit
+
+
+def make_ludb(folder: Path, *, flat: bool = False) -> Path:
+    """Make LUDB: three records in ``data/``, ``ludb.csv`` beside it, or, if flat, records alone."""
+    records = folder if flat else folder / "data"
+    for name, diagnoses in LUDB_DIAGNOSES.items():
+        write_ludb_record(records / name, diagnoses=diagnoses)
+    if not flat:
+        (folder / "ludb.csv").write_text("ID,Sex,Age\n1,F,51\n")
+        (folder / "RECORDS").write_text("data/1\ndata/2\ndata/10\n")
+    return folder
+
+
+# ECG-ID 1.0.0
+
+ECG_ID_PERSONS = {1: 2, 2: 3, 3: 1, 4: 2}
+"""Records of each person."""
+
+
+def write_ecg_id_record(
+    path: Path,
+    *,
+    sample_rate: float = 500,
+    n_samples: int = 3000,
+    annotated_rate: float | None = None,
+    gap: int | None = None,
+) -> np.ndarray:
+    """Write a record of ECG-ID: lead I, the same filtered, and annotations of beats.
+
+    Args:
+        path: of the record, without extension.
+        sample_rate: in Hz.
+        n_samples: length.
+        annotated_rate: what the annotations say; by default nothing.
+        gap: sample without a value in the filtered signal.
+
+    Returns:
+        The filtered signal as it is stored, ``(n_samples,)`` in mV.
+    """
+    seed = sum(str(path.relative_to(path.parents[1])).encode())
+    raw = beats(sample_rate, n_samples / sample_rate, seed)[0]
+    noise = 0.05 * np.random.default_rng(seed).standard_normal(raw.shape)
+    signal = np.stack([raw + noise, raw])
+    if gap is not None:
+        signal[1, gap] = np.nan
+    counts = write_wfdb(
+        path,
+        signal,
+        sample_rate=sample_rate,
+        leads=("ECG I", "ECG I filtered"),
+        comments=("# Age: 25", "# Sex: male", "# ECG date: 09.12.2004"),
+    )
+    write_annotations(path, "atr", [(100, "N"), (500, "N")], annotated_rate)
+    return counts[1] / 1000
+
+
+def make_ecg_id(folder: Path) -> Path:
+    """Make ECG-ID: eight records of four persons, of whom the third has one."""
+    for person, n_records in ECG_ID_PERSONS.items():
+        for i in range(1, n_records + 1):
+            path = folder / f"Person_{person:02d}" / f"rec_{i}"
+            write_ecg_id_record(path, n_samples=2900 + 37 * person + 11 * i)
+    (folder / "RECORDS").write_text("Person_01/rec_1\n")
     return folder
 
 

@@ -2,16 +2,26 @@
 
 import pytest
 
+from fairseq_ecg.prepare.sources.ecg_id import ECGID
 from fairseq_ecg.prepare.sources.generic import Generic
+from fairseq_ecg.prepare.sources.ludb import LUDB
 from fairseq_ecg.prepare.sources.mimic_iv_ecg import MIMICIVECG
 from fairseq_ecg.prepare.sources.physionet2021 import PhysioNet2021
 from fairseq_ecg.prepare.sources.ptb_xl import PTBXL
-from tests.prepare.sources.archives import make_mimic, make_physionet2021, make_ptb_xl
+from tests.prepare.sources.archives import (
+    make_ecg_id,
+    make_ludb,
+    make_mimic,
+    make_physionet2021,
+    make_ptb_xl,
+)
 
 ARCHIVES = {
     "physionet2021": (PhysioNet2021, make_physionet2021, ".mat"),
     "ptb_xl": (PTBXL, make_ptb_xl, ".dat"),
     "mimic_iv_ecg": (MIMICIVECG, make_mimic, ".dat"),
+    "ludb": (LUDB, make_ludb, ".dat"),
+    "ecg_id": (ECGID, make_ecg_id, ".dat"),
     "generic": (Generic, make_ptb_xl, ".dat"),
 }
 
