@@ -1,11 +1,13 @@
 """Segmentation by the published configurations: on made ECGs whose waves are known."""
 
+import csv
 import json
 
 import numpy as np
 import pytest
 import torch
 
+from fairseq_ecg.cli import main
 from fairseq_ecg.data import ECGDataset
 from fairseq_ecg.data.targets import SegmentationTarget
 from fairseq_ecg.data.views import WholeRecordingView
@@ -95,7 +97,7 @@ def test_published_configurations_train_from_files_and_stores(config, data, hydr
         logs[source] = measured(run.check().log)
     assert_same_weights(tmp_path / "files", tmp_path / "store")
     np.testing.assert_equal(logs["files"], logs["store"])
-    assert MEASURES <= set(logs["files"])
+    assert set(logs["files"]) >= MEASURES
     accuracies = ["0_accuracy", "1_accuracy"] if "cgm" in config else ["accuracy"]
     assert set(accuracies) <= set(logs["files"])
 
@@ -180,6 +182,43 @@ def test_waves_are_learned(learned):
         assert abs(measures[f"{point}_mean_ms"]) < 20, point
     best = torch.load(folder / "checkpoint_best.pt", weights_only=True)
     assert best["extra_state"]["best"] >= measures["waves_f1"]
+
+
+def test_the_program_scores_as_validation_does(learned, hydra_validate, tmp_path, capsys):
+    """Where all recordings are of one length, as padding is not masked in training."""
+    folder, _ = learned
+    best, data = str(folder / "checkpoint_best.pt"), tmp_path / "data"
+    write_wave_files(data, {"test": 5}, seed=9)
+    pack(data, data / "store")
+    run = hydra_validate(*validation(best, data), cwd=tmp_path).check()
+    expected = measured(run.log, "test")
+    tables = []
+    for manifest in (data / "test.tsv", data / "store" / "test"):
+        out = tmp_path / "scores.csv"
+        assert main(["evaluate", best, f"--manifest={manifest}", f"--out={out}"]) == 0
+        assert "qrs onset" in capsys.readouterr().out
+        with out.open(newline="") as file:
+            tables.append(list(csv.DictReader(file)))
+    assert tables[0] == tables[1]
+    assert [row["point"] for row in tables[0]] == [*POINTS, "all"]
+    for row in tables[0]:
+        point = row["point"].replace("all", "waves")
+        for measure in ("se", "ppv", "f1", "mean_ms", "std_ms"):
+            assert float(row[measure]) == pytest.approx(expected[f"{point}_{measure}"], abs=1e-3)
+    assert tables[0][-1]["recordings"] == "5"
+
+
+def test_the_program_scores_on_annotated_files_alone(learned, tmp_path, capsys):
+    folder, _ = learned
+    best, manifest = str(folder / "checkpoint_best.pt"), f"--manifest={folder / 'test.tsv'}"
+    with pytest.raises(SystemExit):
+        main(["evaluate", best, manifest, "--require-auroc=0.9"])
+    assert "scored on --manifest alone" in capsys.readouterr().err
+    (folder / "mat" / "other0.mat").write_bytes(b"no file")
+    listed = (folder / "test.tsv").read_text() + "other0.mat\t800\n"
+    (tmp_path / "test.tsv").write_text(listed)
+    assert main(["evaluate", best, f"--manifest={tmp_path / 'test.tsv'}"]) == 3
+    assert "left out: " in capsys.readouterr().err
 
 
 def stored(folder) -> dict[str, np.ndarray]:
