@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shlex
 
 import numpy as np
 import pytest
@@ -14,9 +16,10 @@ from fairseq_ecg.data.views import WholeRecordingView
 from fairseq_ecg.formats.stores import MemmapReader
 from fairseq_ecg.models import build_model_from_checkpoint
 from fairseq_ecg.prepare.pack import pack
-from tests.conftest import USER_DIR
+from tests.conftest import ROOT, USER_DIR
 from tests.wave_files import write_wave_files
 
+README = ROOT / "examples" / "scratch" / "ecg_segmentation" / "README.md"
 N_LABELS = 3
 LABELS = (f"model.num_labels={N_LABELS}", "+model.cgm_dim=4", "+model.cgm_kernel_size=3")
 CONFIGS = {
@@ -147,15 +150,20 @@ def test_labels_of_recordings_are_asked_for(data, hydra_train, tmp_path):
     assert "set task.apply_cgm=true" in run.log
 
 
+def documented(program: str, folder) -> list[str]:
+    """Arguments of the command that the README of segmentation gives, in this folder."""
+    (command,) = re.findall(rf"```bash\n{program} (.*?)```", README.read_text(), re.DOTALL)
+    command = command.replace("$ROOT", str(ROOT)).replace("\\\n", " ")
+    return shlex.split(re.sub("/path/to/(manifests|checkpoints)", str(folder), command))
+
+
 @pytest.fixture(scope="module")
 def learned(hydra_train, tmp_path_factory):
     """Folder of recordings, and of what a small network learns of them in a few seconds."""
     folder = tmp_path_factory.mktemp("learned")
     write_wave_files(folder, {"train": 24, "valid": 8, "test": 8}, shorter=20, seed=3)
     run = hydra_train(
-        USER_DIR,
-        "--config-name=unet3plus_aug",
-        f"task.data={folder}",
+        *documented("fairseq-hydra-train", folder),
         "task.sample_rate=200",
         "dataset.batch_size=8",
         "dataset.num_workers=0",
@@ -165,9 +173,6 @@ def learned(hydra_train, tmp_path_factory):
         "optimization.max_update=90",
         "optimization.lr=[2e-2]",
         "checkpoint.no_epoch_checkpoints=true",
-        "checkpoint.best_checkpoint_metric=waves_f1",
-        "checkpoint.maximize_best_checkpoint_metric=true",
-        f"checkpoint.save_dir={folder}",
         "+model.initial_dim=4",
         cwd=folder,
     )
@@ -184,12 +189,17 @@ def test_waves_are_learned(learned):
     assert best["extra_state"]["best"] >= measures["waves_f1"]
 
 
-def test_the_program_scores_as_validation_does(learned, hydra_validate, tmp_path, capsys):
+def test_the_program_scores_as_validation_does(
+    learned, hydra_validate, tmp_path, capsys, monkeypatch
+):
     """Where all recordings are of one length, as padding is not masked in training."""
     folder, _ = learned
     best, data = str(folder / "checkpoint_best.pt"), tmp_path / "data"
     write_wave_files(data, {"test": 5}, seed=9)
     pack(data, data / "store")
+    monkeypatch.chdir(tmp_path)
+    assert main(documented("fairseq-ecg", folder)) == 0
+    assert (tmp_path / "scores.csv").exists()
     run = hydra_validate(*validation(best, data), cwd=tmp_path).check()
     expected = measured(run.log, "test")
     tables = []
