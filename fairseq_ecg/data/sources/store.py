@@ -115,8 +115,7 @@ class StoreSegments(SegmentBatch):
         """See `SegmentBatch.arrays`."""
         column = self._source.segments.lists.get(key)
         if key in SAMPLE_VARIABLES:
-            found = self._labels_of_samples
-            arrays = [None if one is None else one[key] for one in found]
+            arrays = self._labels_of_samples[key]
         else:
             rows = self._rows.tolist()
             arrays = [None if column is None else _as_row(column[row]) for row in rows]
@@ -125,11 +124,17 @@ class StoreSegments(SegmentBatch):
         return arrays
 
     @functools.cached_property
-    def _labels_of_samples(self) -> list[dict[str, np.ndarray] | None]:
+    def _labels_of_samples(self) -> dict[str, list[np.ndarray | None]]:
         """`SAMPLE_VARIABLES` ``(1, T)`` of each segment, None where it has none."""
         have = self._source.segments.labels_offset[self._rows] != NO_LABELS
-        read = iter(self._source.store.read_labels(self._source.segments, self._rows[have]))
-        return [decode_labels(next(read)) if has else None for has in have.tolist()]
+        read = self._source.store.read_labels(self._source.segments, self._rows[have])
+        blocks = [read] if isinstance(read, np.ndarray) else [codes[None] for codes in read]
+        decoded = [decode_labels(codes) for codes in blocks]
+        found: dict[str, list[np.ndarray | None]] = {}
+        for name in SAMPLE_VARIABLES:
+            rows = (row for block in decoded for row in block[name])
+            found[name] = [next(rows) if has else None for has in have.tolist()]
+        return found
 
     def _require(self, key: str, are_there: np.ndarray) -> None:
         if not are_there.all():

@@ -1,5 +1,6 @@
 """The target of segmentation: the class of every sample of a recording."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,46 +43,71 @@ class SegmentationTarget(Target):
 
     def columns(self, segments: SegmentBatch) -> Columns:
         """See `Target.columns`."""
-        classes = enumerate(segments.arrays("segment_label"))
-        ignored = enumerate(segments.arrays("segment_mask"))
         return {
             **self.labels.columns(segments),
-            "segment_label": [self._classes(segments, row, values) for row, values in classes],
-            "segment_mask": [self._ignored(segments, row, values) for row, values in ignored],
+            "segment_label": self._classes(_per_sample("segment_label", segments), segments),
+            "segment_mask": _rows(
+                [values != 0 for values in _per_sample("segment_mask", segments)]
+            ),
         }
 
     def collate(self, columns: Columns, check: BatchCheck, crop: Crop) -> dict[str, Any]:
         """See `Target.collate`."""
+        labels, masks = columns["segment_label"], columns["segment_mask"]
         return {
             **self.labels.collate(columns, check, crop),
-            "segment_label": crop.join(list(columns["segment_label"]), torch.int64, self.none),
-            "segment_mask": crop.join(list(columns["segment_mask"]), torch.bool, True),
+            "segment_label": crop.join(_tensors(labels), torch.int64, self.none),
+            "segment_mask": crop.join(_tensors(masks), torch.bool, True),
             "sample_rate": torch.tensor(columns["sample_rate"], dtype=torch.float64),
         }
 
-    def _classes(self, segments: SegmentBatch, row: int, values: np.ndarray | None) -> Tensor:
-        assert values is not None  # it is required
-        stored = _per_sample("segment_label", segments, row, values)
-        classes = stored.astype(np.int64)
-        if stored.min() < 0 or stored.max() >= self.n_classes or (classes != stored).any():
-            raise DataError(
-                f"{segments.where(row)}: 'segment_label' must be classes 0 to "
-                f"{self.n_classes - 1}, found {stored.min():g} to {stored.max():g}. {_REMEDY}"
-            )
-        return torch.from_numpy(classes)
+    def _classes(
+        self, blocks: list[np.ndarray], segments: SegmentBatch
+    ) -> Sequence[Tensor] | Tensor:
+        classes = [stored.astype(np.int64) for stored in blocks]
+        n_before = 0
+        for stored, numbers in zip(blocks, classes, strict=True):
+            if stored.min() < 0 or stored.max() >= self.n_classes or (numbers != stored).any():
+                fits = (stored >= 0) & (stored < self.n_classes) & (numbers == stored)
+                row = int(fits.all(axis=1).argmin())
+                raise DataError(
+                    f"{segments.where(n_before + row)}: 'segment_label' must be classes 0 to "
+                    f"{self.n_classes - 1}, found {stored[row].min():g} to "
+                    f"{stored[row].max():g}. {_REMEDY}"
+                )
+            n_before += len(stored)
+        return _rows(classes)
 
-    def _ignored(self, segments: SegmentBatch, row: int, values: np.ndarray | None) -> Tensor:
+
+def _per_sample(key: str, segments: SegmentBatch) -> list[np.ndarray]:
+    """Return a variable with a number for each sample of segments.
+
+    Returns:
+        ``(B, T)`` in one array if segments are of one length, else ``(1, T_i)`` of each; zeros
+        where a segment lacks the variable.
+    """
+    arrays = []
+    for row, (values, n_samples) in enumerate(
+        zip(segments.arrays(key), segments.n_samples.tolist(), strict=True)
+    ):
+        shape = (1, n_samples)
         if values is None:
-            return torch.zeros(int(segments.n_samples[row]), dtype=torch.bool)
-        return torch.from_numpy(_per_sample("segment_mask", segments, row, values) != 0)
+            values = np.zeros(shape, np.uint8)
+        if values.dtype.kind not in "fiub" or values.shape != shape:
+            raise DataError(
+                f"{segments.where(row)}: {key!r} must be numbers of shape {shape}, one for each "
+                f"sample, found {values.dtype} of shape {values.shape}. {_REMEDY}"
+            )
+        arrays.append(values)
+    return [np.concatenate(arrays)] if len({array.shape for array in arrays}) == 1 else arrays
 
 
-def _per_sample(key: str, segments: SegmentBatch, row: int, values: np.ndarray) -> np.ndarray:
-    """Return a variable with a number for each sample of a segment, ``(T,)``."""
-    shape = (1, int(segments.n_samples[row]))
-    if values.dtype.kind not in "fiub" or values.shape != shape:
-        raise DataError(
-            f"{segments.where(row)}: {key!r} must be numbers of shape {shape}, one for each "
-            f"sample, found {values.dtype} of shape {values.shape}. {_REMEDY}"
-        )
-    return values[0]
+def _rows(blocks: list[np.ndarray]) -> Sequence[Tensor] | Tensor:
+    """Return what belongs to each segment, ``(T_i,)``: of one array as one tensor."""
+    if len(blocks) == 1:
+        return torch.from_numpy(blocks[0])
+    return [torch.from_numpy(block[0]) for block in blocks]
+
+
+def _tensors(column: Any) -> Sequence[Tensor] | Tensor:
+    return column if isinstance(column, Tensor) else list(column)
