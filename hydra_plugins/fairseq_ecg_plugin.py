@@ -39,7 +39,19 @@ TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK")
 
 REGISTERED = {
     "task": ("ecg_pretraining", "ecg_classification"),
-    "model": ("ecg_transformer", "wav2vec2_cmsc", "ecg_transformer_classifier"),
+    "model": (
+        "ecg_transformer",
+        "wav2vec2_cmsc",
+        "ecg_transformer_classifier",
+        "nejedly2021resnet",
+        "nejedly2021resnet_classifier",
+        "se_wrn",
+        "se_wrn_classifier",
+        "convnet",
+        "convnet_encoder",
+        "vanilla_resnet",
+        "vanilla_resnet_classifier",
+    ),
     "criterion": (
         "wav2vec2_with_cmsc",
         "cmsc",
@@ -49,6 +61,7 @@ REGISTERED = {
         "multi_head_binary_cross_entropy",
         "focal_loss",
         "asymmetric_loss",
+        "mse",
         "regression",
     ),
 }

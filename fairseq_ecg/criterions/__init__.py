@@ -9,6 +9,7 @@ from fairseq_ecg.criterions.binary_cross_entropy_with_logits import (
 from fairseq_ecg.criterions.cmsc import CMSCCriterion
 from fairseq_ecg.criterions.focal_loss import FocalLossCriterion
 from fairseq_ecg.criterions.meters import AUCMeter, install_meters
+from fairseq_ecg.criterions.mse import MSECriterion
 from fairseq_ecg.criterions.multi_head_binary_cross_entropy import (
     MultiHeadBinaryCrossEntropyCriterion,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "BinaryCrossEntropyWithLogitsCriterion",
     "CMSCCriterion",
     "FocalLossCriterion",
+    "MSECriterion",
     "MultiHeadBinaryCrossEntropyCriterion",
     "NonFiniteLossError",
     "RegressionCriterion",

@@ -1,6 +1,8 @@
 """An encoder put to use: by itself, or with a head."""
 
 import contextlib
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -21,6 +23,15 @@ class FrameEncoder(nn.Module):
     def __init__(self, encoder: Encoder):
         super().__init__()
         self.encoder = encoder
+
+    @staticmethod
+    def encoder_weights(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the encoder's weights among all of such a network, by their names in it."""
+        return {
+            key.removeprefix("encoder."): value
+            for key, value in weights.items()
+            if key.startswith("encoder.")
+        }
 
     @property
     def num_outputs(self) -> int:
@@ -61,7 +72,12 @@ class FinetunedEncoder(FrameEncoder):
             masking.
         final_dropout: on the encoder output before pooling.
         freeze_finetune_updates: updates before the encoder trains.
+
+    Attributes:
+        labels_option: name of the option that says how many labels there are.
     """
+
+    labels_option: ClassVar[str] = "num_labels"
 
     def __init__(
         self,
