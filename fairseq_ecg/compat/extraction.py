@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 EXTRACTS = ("output", "encoder_out", "saliency")
 """What ``common_eval.extract`` may ask for."""
 
+WITHOUT_FRAMES = {"segment_out", "x"}
+"""Outputs of networks that give no frames in fairseq_signals: segmentors and the convnet."""
+
 MASKS = ("padding_mask", "segment_mask")
 """Arrays that are True where the others do not count: also past the end of a recording's batch.
 
@@ -148,7 +151,8 @@ class Observer:
 
     def _of_model(self, key: str, title: str) -> Tensor:
         value = self.net_output.get(key)
-        if value is None or "segment_out" in self.net_output:
+        has_no_frames = key == "encoder_out" and not WITHOUT_FRAMES.isdisjoint(self.net_output)
+        if value is None or has_no_frames:
             raise DataError(
                 f"{self.source}: {title} extraction is not supported for this model; leave "
                 f"{key!r} out of common_eval.extract"

@@ -2,19 +2,17 @@
 
 import logging
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fairseq.criterions import build_criterion
 from fairseq.logging import metrics
-from fairseq.logging.meters import MetersDict
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from fairseq_ecg.compat.registration import register_criterion
-from fairseq_ecg.criterions.criterion import Computed, ECGCriterion
+from fairseq_ecg.criterions.criterion import Computed, ECGCriterion, total
 from fairseq_ecg.criterions.prefixed import prefixed
 from fairseq_ecg.criterions.wav2vec2_with_cmsc import Wav2Vec2WithCMSCCriterion
 
@@ -110,8 +108,18 @@ class CompositeCriterion(ECGCriterion):
 
     @staticmethod
     def reduce_loss(logs: Sequence[dict[str, Any]]) -> None:
-        """Log the sum of the criterions' losses, each per sample, in bits."""
-        metrics.log_derived("loss", _sum_of_losses, priority=10)
+        """Log the sum of the criterions' losses, each per sample, in bits; batches weigh the same.
+
+        A resumed run goes on with the meter that fairseq_signals has left in its checkpoint.
+        """
+        if not logs:
+            ECGCriterion.reduce_loss(logs)
+            return
+        losses = [
+            total(f"{number}_loss", logs) / (total(f"{number}_sample_size", logs) or 1)
+            for number in range(len(_classes(logs)))
+        ]
+        metrics.log_scalar("loss", sum(losses) / math.log(2), weight=len(logs), round=3)
 
     @staticmethod
     def reduce_measures(logs: Sequence[dict[str, Any]]) -> None:
@@ -179,11 +187,6 @@ def _built(name: str, args: Mapping[str, Any], task) -> ECGCriterion:
             "of what a model returns"
         )
     return criterion
-
-
-def _sum_of_losses(meters: MetersDict) -> float:
-    losses = [meters[key].avg for key in meters if re.fullmatch(r"\d+_loss", key)]
-    return round(sum(losses), 3) if losses else math.nan
 
 
 def _classes(logs: Sequence[dict[str, Any]]) -> list[type[ECGCriterion]]:

@@ -12,7 +12,6 @@ from fairseq_ecg.inference.pretrained import config_of
 from fairseq_ecg.inference.trained import TrainedNetwork
 from fairseq_ecg.jobs.files import replacing
 from fairseq_ecg.ops import backends
-from fairseq_ecg.ops.pooling.reference import mean_of_nonzero
 
 FORMATS = {".onnx": "onnx", ".pt2": "pt2"}
 """Format by extension."""
@@ -41,7 +40,7 @@ class ExportedNetwork(nn.Module):
     def forward(self, source: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Map ``(B, L, T)`` prepared segments to outputs, see :func:`output_names`."""
         out = self.network(source)
-        embedding = mean_of_nonzero(out["encoder_out"], None)
+        embedding = self.network.encoder.mean(out["encoder_out"], None)
         return (*(out[name] for name in self.network.outputs), embedding, out["encoder_out"])
 
 

@@ -12,7 +12,6 @@ from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.aggregation import aggregation_of
 from fairseq_ecg.inference.stored import TargetScale
 from fairseq_ecg.modules import FinetunedEncoder, FrameEncoder
-from fairseq_ecg.ops.pooling import mean_of_nonzero
 
 NO_CLASS = -1e9
 """Score of a class that a network does not know: lower than any other."""
@@ -245,7 +244,8 @@ class TrainedNetwork:
 
     def _pooled(self, out: Mapping[str, torch.Tensor]) -> np.ndarray:
         """Return the embeddings of what the network gives."""
-        return mean_of_nonzero(out["encoder_out"], out["padding_mask"]).float().cpu().numpy()
+        mean = self.network.encoder.mean
+        return mean(out["encoder_out"], out["padding_mask"]).float().cpu().numpy()
 
     @torch.inference_mode()
     def _probabilities_and_embeddings(

@@ -17,17 +17,12 @@ from fairseq_ecg.options import chosen, options_of
 
 @dataclass
 class PretrainingConfig(FairseqDataclass):
-    """What every model takes over from its task.
-
-    Args:
-        all_gather: gather encoder outputs over ranks; of other encoders than transformers not used.
-    """
+    """What every model takes over from its task."""
 
     normalize: bool = II("task.normalize")
     filter: bool = II("task.filter")
     data: str = II("task.data")
     args: Any = None
-    all_gather: bool = False
 
 
 @configuration(MaskedEncoder, ECGTransformer)

@@ -9,14 +9,43 @@ from omegaconf import II
 
 from fairseq_ecg.compat.options import configuration, make_configuration
 from fairseq_ecg.compat.registration import register_model
+from fairseq_ecg.models.convolutional import (
+    ConvNetModel,
+    ConvolutionalEncoderModel,
+    LeadwiseEncoderModel,
+    LeadwiseHeadModel,
+    Nejedly2021ResNetEncoderModel,
+    ResNetEncoderModel,
+)
 from fairseq_ecg.models.ecg_transformer import (
     ECGTransformerEncoderModel,
     EncoderModel,
     PretrainingConfig,
 )
 from fairseq_ecg.models.finetuning import FinetuningConfig, HeadModel, unregularised
-from fairseq_ecg.modules import ENCODERS, ECGTransformer, adapt
+from fairseq_ecg.modules import ENCODERS, ECGTransformer, Encoder, adapt
+from fairseq_ecg.modules.convnet import ConvNet
+from fairseq_ecg.modules.convolutional import ConvolutionalEncoder, LeadwiseEncoder
+from fairseq_ecg.modules.nejedly2021resnet import (
+    Nejedly2021ResNet,
+    Nejedly2021ResNetClassifier,
+)
 from fairseq_ecg.modules.registry import head_class, networks
+from fairseq_ecg.modules.resnet import ResNet
+from fairseq_ecg.modules.se_wrn import SEWRNClassifier
+
+FACES: dict[type, type] = {
+    Encoder: EncoderModel,
+    ECGTransformer: ECGTransformerEncoderModel,
+    ConvolutionalEncoder: ConvolutionalEncoderModel,
+    LeadwiseEncoder: LeadwiseEncoderModel,
+    Nejedly2021ResNet: Nejedly2021ResNetEncoderModel,
+    ResNet: ResNetEncoderModel,
+    Nejedly2021ResNetClassifier: LeadwiseHeadModel,
+    SEWRNClassifier: LeadwiseHeadModel,
+    ConvNet: ConvNetModel,
+}
+"""How a network is called as a model, by its class or a base of it."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +97,12 @@ def _register(name: str, encoder: str, head: str | None) -> None:
     network = ENCODERS[encoder] if head is None else head_class(ENCODERS[encoder], head)
     about = {"__module__": __name__, "__doc__": f"``{name}``, see :class:`{network.__name__}`."}
     if head is None:
-        of_transformer = issubclass(network, ECGTransformer)
-        face = ECGTransformerEncoderModel if of_transformer else EncoderModel
+        face = next(FACES[base] for base in network.__mro__ if base in FACES)
         bases: tuple[type, ...] = (face, network, BaseFairseqModel)
         pieces, parents, defaults = (network,), (PretrainingConfig,), {}
     else:
-        bases = (network, HeadModel)
+        faces = [FACES[base] for base in network.__mro__ if base in FACES]
+        bases = (*faces, network, HeadModel)
         about |= {
             "head_class": network,
             "encoder_name": encoder,

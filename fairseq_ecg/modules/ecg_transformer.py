@@ -11,6 +11,7 @@ from fairseq_ecg.modules.gradient import scale_gradient
 from fairseq_ecg.modules.positional_conv import ConvPositionalEncoding
 from fairseq_ecg.modules.transformer import TransformerEncoder
 from fairseq_ecg.ops import backends
+from fairseq_ecg.ops.frames import frame_ends
 from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
 from fairseq_ecg.options import Kernel, Layers, Probability, Width
 
@@ -65,6 +66,7 @@ class ECGTransformer(Encoder):
         "encoder_layerdrop",
         "feature_grad_mult",
     )
+    masks_empty_rows = True
     encoder_class = TransformerEncoder
 
     def __init__(
@@ -169,6 +171,13 @@ class ECGTransformer(Encoder):
         if self.feature_grad_mult != 1.0 and not backends.is_exporting():
             latents = scale_gradient(latents, self.feature_grad_mult)
         return latents
+
+    def frame_ends(self, samples: torch.Tensor, frames: int) -> torch.Tensor:
+        """See :meth:`Encoder.frame_ends`.
+
+        A row without a valid frame is masked whole, if :attr:`masks_empty_rows`.
+        """
+        return frame_ends(samples, self.strides, frames, self.masks_empty_rows)
 
     def project(self, latents: torch.Tensor) -> torch.Tensor:
         """Bring ``(B, T', E)`` latents to the width of the transformer."""

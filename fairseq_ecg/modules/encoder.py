@@ -1,12 +1,15 @@
 """What every encoder offers to heads, adapters, training and programs."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fairseq_ecg.ops import backends
-from fairseq_ecg.ops.frames import frame_count, frame_ends
+from fairseq_ecg.ops.frames import frame_count, receptive_field
+from fairseq_ecg.ops.pooling import mean_of_nonzero
 
 
 class Encoder(nn.Module):
@@ -21,25 +24,28 @@ class Encoder(nn.Module):
             unless they are set.
         pretraining_modules: names of modules, none of them needed to encode, that a fine-tuned
             encoder no longer has.
+        leads_option: name of the option that says how many leads there are.
+        mean: makes one vector ``(B, D)`` of frames ``(B, T', D)``, given also ``(B, T')``, True
+            where padded, or None: embeddings are such means.
         encoder_dim: D, channels of a frame.
         attention_heads: into which attention may split a frame.
         n_leads: L, leads.
         strides: (kernel, stride) of every convolution between samples and frames.
         scale_dims: channels of each of the maps that :meth:`extract_features` returns besides as
             ``scales``, every one half as long as the one before; empty if it returns none.
-        masks_empty_rows: whether a row without a valid frame is masked whole.
         mask_emb: embedding of masked frames, or None.
     """
 
     architecture_options: ClassVar[tuple[str, ...]] = ()
     regularisation_options: ClassVar[tuple[str, ...]] = ()
     pretraining_modules: ClassVar[tuple[str, ...]] = ()
+    leads_option: ClassVar[str] = "in_d"
+    mean: ClassVar[Callable[..., torch.Tensor]] = staticmethod(mean_of_nonzero)
     encoder_dim: int
     attention_heads: int
     n_leads: int
     strides: list[tuple[int, int]]
     scale_dims: tuple[int, ...] = ()
-    masks_empty_rows: ClassVar[bool] = True
     mask_emb: nn.Parameter | None
 
     def __init__(self):
@@ -85,14 +91,22 @@ class Encoder(nn.Module):
         """T', the frames that so many samples give: a number, or a tensor element by element."""
         return frame_count(samples, self.strides)
 
-    def check_leads(self, source: torch.Tensor) -> None:
-        """Refuse segments of more leads or fewer than the network is made for.
+    @property
+    def frame_centres(self) -> tuple[float, int]:
+        """Sample that the first frame is at, and how many samples each frame is behind another."""
+        width, stride = receptive_field(self.strides)
+        return (width - 1) / 2, stride
 
-        Args:
-            source: ``(B, L, T)``, or ``(B, T)`` where L is 1.
+    @property
+    def said_of_leads(self) -> str:
+        """The option, with its value, by which a configuration says the leads."""
+        return f"model.{self.leads_option}={self.n_leads}"
+
+    def check_leads(self, source: torch.Tensor) -> None:
+        """Compare segments with what the network takes.
 
         Raises:
-            ValueError: they have others.
+            ValueError: there are more leads or fewer, or these are no segments.
         """
         wanted = self.n_leads
         found = source.shape[1] if source.dim() == 3 else 1
@@ -100,13 +114,15 @@ class Encoder(nn.Module):
             return
         remedy = (
             f"give all {wanted}, load them with task.enable_padding_leads=true, which puts zeros "
-            f"in the places of leads that are not there, or train a network of model.in_d={found}"
+            f"in the places of leads that are not there, or train a network of "
+            f"model.{self.leads_option}={found}"
         )
         if source.dim() == 3 and source.shape[2] == wanted:
             remedy = "exchange the last two dimensions"
         raise ValueError(
             f"segments are {tuple(source.shape)} and should be (recordings, leads, samples): they "
-            f"have {found} leads, but the network takes {wanted} (model.in_d={wanted}); {remedy}"
+            f"have {found} leads, but the network takes {wanted} ({self.said_of_leads}); "
+            f"{remedy}"
         )
 
     def frame_padding_mask(
@@ -119,9 +135,9 @@ class Encoder(nn.Module):
             frames: T'.
 
         Returns:
-            ``(B, T')`` bool, True from the first frame past the valid samples on. A row without
-            a valid frame is masked whole, if :attr:`masks_empty_rows`. None if nothing is padded,
-            as far as that can be known without waiting for a device or breaking a graph.
+            ``(B, T')`` bool, True from the first frame past the valid samples on. None if
+            nothing is padded, as far as that can be known without waiting for a device or breaking
+            a graph.
         """
         if padding_mask is None:
             return None
@@ -132,8 +148,20 @@ class Encoder(nn.Module):
         if padding_mask.dim() == 3:
             padding_mask = padding_mask[:, 0]
         samples = (~padding_mask).sum(dim=-1)
-        ends = frame_ends(samples, self.strides, frames, self.masks_empty_rows)
+        ends = self.frame_ends(samples, frames)
         return torch.arange(frames, device=padding_mask.device) >= ends.unsqueeze(1)
+
+    def frame_ends(self, samples: torch.Tensor, frames: int) -> torch.Tensor:
+        """Compute where the padded frames of each row begin.
+
+        Args:
+            samples: ``(B,)`` int64, valid samples of each row, padding behind them.
+            frames: T', frames of the whole width.
+
+        Returns:
+            ``(B,)`` int64.
+        """
+        return self.frame_count(samples)
 
     @property
     def trains_in_turns(self) -> bool:
@@ -143,6 +171,14 @@ class Encoder(nn.Module):
     def without_gradient(self) -> list[nn.Parameter]:
         """Parameters that no gradient reaches in training, whether they are frozen or not."""
         return []
+
+    def train(self, mode: bool = True) -> "Encoder":
+        """Set training or evaluation; a batch norm that is frozen keeps its statistics."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, _BatchNorm) and not module.weight.requires_grad:
+                module.eval()
+        return self
 
     def remove_pretraining_modules(self) -> None:
         """Drop what only pre-training uses; a mask embedding stays."""

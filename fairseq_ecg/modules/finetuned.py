@@ -31,6 +31,15 @@ class FrameEncoder(nn.Module):
         super().__init__()
         self.encoder = encoder
 
+    @staticmethod
+    def encoder_weights(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the encoder's weights among all of such a network, by their names in it."""
+        return {
+            key.removeprefix("encoder."): value
+            for key, value in weights.items()
+            if key.startswith("encoder.")
+        }
+
     @property
     def num_outputs(self) -> int:
         """C, numbers that a head gives for a segment; 0 if there is none or it gives no numbers."""
@@ -71,10 +80,15 @@ class FinetunedEncoder(FrameEncoder):
             masking.
         final_dropout: on the encoder output before pooling.
         freeze_finetune_updates: updates before the encoder trains.
+
+    Attributes:
+        labels_option: name of the option that says how many labels there are.
     """
 
     outputs: ClassVar[tuple[str, ...]] = ("out",)
     label_output: ClassVar[str | None] = "out"
+
+    labels_option: ClassVar[str] = "num_labels"
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fairseq_ecg.ecg.delineation import CLASSES, delineate
+from fairseq_ecg.modules.convolutional import check_odd
 from fairseq_ecg.modules.encoder import Encoder
 from fairseq_ecg.modules.finetuned import FinetunedEncoder
 from fairseq_ecg.ops.frames import frames_to_samples
@@ -51,7 +52,7 @@ class Segmentor(FinetunedEncoder):
     def head_outputs(self, encoded: Mapping[str, Any], samples: int) -> dict[str, torch.Tensor]:
         """See :meth:`FinetunedEncoder.head_outputs`."""
         frames = self.apply_head(encoded["x"], encoded["padding_mask"])
-        return {"segment_out": frames_to_samples(frames, samples, self.encoder.strides)}
+        return {"segment_out": frames_to_samples(frames, samples, *self.encoder.frame_centres)}
 
     def get_logits(
         self, net_output: Mapping, normalize: bool = False, sample: Mapping | None = None, **_
@@ -136,8 +137,7 @@ class CGMSegmentor(Segmentor):
         **options,
     ):
         Segmentor.__init__(self, encoder, **options)
-        if cgm_kernel_size % 2 == 0:
-            raise ValueError(f"cgm_kernel_size={cgm_kernel_size}: give an odd number")
+        check_odd("cgm_kernel_size", cgm_kernel_size)
         width, same = sum(encoder.scale_dims) or encoder.encoder_dim, cgm_kernel_size // 2
         self.classify = nn.Sequential(
             nn.BatchNorm1d(width),

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fairseq_ecg.modules.encoder import Encoder
+from fairseq_ecg.modules.convolutional import ConvolutionalEncoder, check_odd
 from fairseq_ecg.ops import backends
 from fairseq_ecg.options import Kernel, Probability, Width
 
@@ -25,7 +25,7 @@ NewUnit = Callable[[int, int], nn.Module]
 """Makes a convolution from so many channels to so many, with what comes behind it."""
 
 
-class UNet(Encoder):
+class UNet(ConvolutionalEncoder):
     """Encode an ECG into a frame for every sample.
 
     Four times the signal is halved in time and doubled in channels; what it was before is joined
@@ -41,6 +41,7 @@ class UNet(Encoder):
         conv_bias: give convolutions a bias; those that double the time axis of unet have one
             anyway.
         dropout: of whole channels, behind every normalised convolution.
+        options: of :class:`ConvolutionalEncoder`.
 
     Raises:
         ValueError: there is no such backbone, or the kernel is even, or 1 where it has to double
@@ -59,12 +60,14 @@ class UNet(Encoder):
         kernel_size: Kernel = 9,
         conv_bias: bool = False,
         dropout: Probability = 0.2,
+        **options,
     ):
-        super().__init__()
+        super().__init__(**options)
         if backbone not in get_args(Backbone):
             raise ValueError(f"backbone={backbone!r}: choose {' or '.join(get_args(Backbone))}")
-        if kernel_size % 2 == 0 or (backbone == "unet" and kernel_size < 3):
-            raise ValueError(f"kernel_size={kernel_size}: give an odd number from 3 on")
+        check_odd("kernel_size", kernel_size)
+        if backbone == "unet" and kernel_size == 1:
+            raise ValueError("kernel_size=1: give 3 or more, which double the time axis")
         self.n_leads = in_d
         self.strides = []
         dims = [initial_dim * 2**level for level in range(LEVELS + 1)]
@@ -93,60 +96,43 @@ class UNet(Encoder):
         """T', the frames that so many samples give: as many, if they can be halved four times."""
         return samples * (samples >= 2**LEVELS)
 
-    def forward(
-        self,
-        source: torch.Tensor,
-        padding_mask: torch.Tensor | None = None,
-        *,
-        saliency: bool | None = None,
-        hidden_states: list[torch.Tensor] | None = None,
-    ) -> dict[str, Any]:
-        """Encode a batch.
+    def frame_ends(self, samples: torch.Tensor, frames: int) -> torch.Tensor:
+        """See :meth:`Encoder.frame_ends`: frames are samples, however few there are."""
+        return samples
 
-        Arguments and result are those of :meth:`Encoder.extract_features`, T' being T; hidden
-        states are the frames alone, as those of other levels have other lengths.
+    def encode_all(self, source: torch.Tensor) -> dict[str, Any]:
+        """Encode ``(B, L, T)`` samples.
 
         Returns:
-            Besides ``scales``: a list of ``(B, width, T // 2**level)`` from the first level to the
-            middle.
+            ``x``: frames ``(B, T, D)``; ``scales``: what is joined, ``(B, width, T // 2**level)``
+            from the first level to the middle.
 
         Raises:
-            ValueError: there are more leads or fewer than the network is made for, or fewer than
-                16 samples.
+            ValueError: there are fewer than 16 samples.
         """
-        self.check_leads(source)
-        x = source if source.dim() == 3 else source.unsqueeze(1)
-        if not backends.is_exporting() and x.shape[-1] < 2**LEVELS:
+        if not backends.is_exporting() and source.shape[-1] < 2**LEVELS:
             raise ValueError(
-                f"segments have {x.shape[-1]} samples, but a U-Net halves them {LEVELS} times and "
-                f"needs {2**LEVELS}: give longer ones, or append zeros"
+                f"segments have {source.shape[-1]} samples, but a U-Net halves them {LEVELS} times "
+                f"and needs {2**LEVELS}: give longer ones, or append zeros"
             )
-        maps = []
+        x, maps = source, []
         for level in range(LEVELS):
-            skip = getattr(self, f"down{level + 1}")(x)
+            skip = self.get_submodule(f"down{level + 1}")(x)
             maps.append(skip)
             x = _max_pool(skip, 2)
         maps.append(self.middle(x))
         scales = list(maps)
         for level in reversed(range(LEVELS)):
-            maps[level] = getattr(self, f"up{level + 1}")(maps, level)
-        frames = maps[0].transpose(1, 2)
-        if hidden_states is not None:
-            hidden_states.append(frames)
-        return {
-            "x": frames,
-            "padding_mask": self.frame_padding_mask(padding_mask, frames.shape[1]),
-            "saliency": None,
-            "scales": scales,
-        }
-
-    extract_features = forward
+            maps[level] = self.get_submodule(f"up{level + 1}")(maps, level)
+        return {"x": maps[0].transpose(1, 2), "scales": scales}
 
     def parts(self) -> dict[str, list[nn.Module | nn.Parameter]]:
         """See :meth:`Encoder.parts`; layers are ``down2`` to ``down4``, the middle and the ups."""
         names = [f"down{level}" for level in range(2, LEVELS + 1)]
         names += ["middle", *(f"up{level}" for level in range(LEVELS, 0, -1))]
-        return {"stem": [self.down1]} | {name: [getattr(self, name)] for name in names}
+        parts: dict[str, list[nn.Module | nn.Parameter]]
+        parts = {"stem": [self.get_submodule("down1")]}
+        return parts | {name: [self.get_submodule(name)] for name in names}
 
 
 class _Unit(nn.Module):

@@ -1,6 +1,6 @@
 """How many frames a stack of strided convolutions makes of so many samples."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TypeVar
 
 import torch
@@ -57,25 +57,24 @@ def receptive_field(layers: Iterable[tuple[int, int]]) -> tuple[int, int]:
     return width, stride
 
 
-def frames_to_samples(x: Tensor, samples: int, layers: Sequence[tuple[int, int]]) -> Tensor:
-    """Interpolate linearly from frames to the samples that they are made of.
+def frames_to_samples(x: Tensor, samples: int, first: float, stride: int) -> Tensor:
+    """Interpolate linearly from frames to samples.
 
-    A frame's own numbers are those of the sample at the centre of its receptive field; samples in
-    front of the first centre have the first frame's, those behind the last centre the last's.
+    A frame's numbers are those of the sample that it is at; samples in front of the first frame
+    have the numbers of that, those behind the last frame the last's.
 
     Args:
         x: ``(B, T', C)`` frames.
         samples: T.
-        layers: kernel and stride of each convolution, in samples of its input; without any, frames
-            are samples already.
+        first: sample that the first frame is at.
+        stride: samples from a frame to the next.
 
     Returns:
         ``(B, T, C)``.
     """
-    if not layers:
+    if first == 0 and stride == 1:
         return x
-    width, stride = receptive_field(layers)
-    frame = (torch.arange(samples, device=x.device) - (width - 1) / 2) / stride
+    frame = (torch.arange(samples, device=x.device) - first) / stride
     frame = frame.clamp(min=0).clamp(max=x.shape[1] - 1)
     before = frame.floor().long()
     after = (before + 1).clamp(max=x.shape[1] - 1)

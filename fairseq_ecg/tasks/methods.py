@@ -48,6 +48,7 @@ METHODS: dict[str, Method] = {
     "multi_head_binary_cross_entropy": Method(target=partial(HeadsTarget, required=True)),
     "asymmetric_loss": Method(),
     "focal_loss": Method(),
+    "mse": Method(),
     "regression": Method(),
 }
 

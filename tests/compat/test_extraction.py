@@ -188,6 +188,13 @@ def test_frames_of_a_model_that_classifies_samples_are_refused(labelled_samples)
         observer.arrays(labelled_samples, with_targets=True)
 
 
+def test_frames_of_a_convnet_are_refused(batch):
+    observer = Observer(TwoHeads(), ["encoder_out"], "convnet.pt")
+    observer.net_output = {"x": torch.ones(3, 2), "encoder_out": torch.ones(3, 4, 2)}
+    with pytest.raises(DataError, match=r"convnet\.pt: Encoder extraction is not supported"):
+        observer.arrays(batch, with_targets=False)
+
+
 class SomeOutputs(nn.Module):
     """A model of five outputs, of which recordings have targets for some."""
 

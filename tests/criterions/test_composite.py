@@ -82,11 +82,17 @@ def test_gradient(build):
 @pytest.mark.parametrize("at_once", [True, False])
 def test_metrics_of_several_batches(at_once, build, validated):
     criterion = build("composite_criterion", criterion_names=NAMES, args=ARGS)
-    logs = [criterion(Two(), two(rows))[2] for rows in (slice(0, 1), slice(1, 4))]
+    batches = (slice(0, 1), slice(1, 4))
+    logs = [criterion(Two(), two(rows))[2] for rows in batches]
     stats = validated(criterion, [logs] if at_once else [[log] for log in logs])
     segmentation, diagnosis = equations()
     per_sample = np.array([segmentation / 16, diagnosis / 12]) / math.log(2)
-    assert stats["loss"] == pytest.approx(per_sample.sum(), abs=6e-4)
+    of_batches = [
+        np.dot(equations(rows), [1 / (4 * n), 1 / (3 * n)])
+        for n, rows in zip((1, 3), batches, strict=True)
+    ]
+    loss = per_sample.sum() if at_once else np.mean(of_batches) / math.log(2)
+    assert stats["loss"] == pytest.approx(loss, abs=6e-4)
     assert [stats["0_loss"], stats["1_loss"]] == pytest.approx(per_sample, abs=6e-4)
     right = (SAMPLES.argmax(-1) == CLASSES)[~MASK].double().mean().item()
     assert stats["0_accuracy"] == pytest.approx(right, abs=6e-6)
@@ -106,7 +112,7 @@ def test_metrics_of_a_criterion_are_those_that_it_has_alone(at_once, build, vali
     ]
     stats = []
     for criterion, logs in runs:
-        metrics.reset()  # as every run does
+        metrics.reset()
         stats.append(validated(criterion, [logs] if at_once else [[log] for log in logs]))
     found, expected = stats
     of_second = {k.removeprefix("1_"): x for k, x in found.items() if k.startswith("1_")}
@@ -233,3 +239,23 @@ def test_prefixes_go_behind_the_sign_of_a_private_metric():
             assert metrics.get_active_aggregators()[0].__contains__("wrong")
         metrics.log_scalar("wrong", 7)
     assert meters.get_smoothed_values() == {"3_wrong": 1, "wrong": 7, "3_share": 3}
+
+
+def test_a_resumed_run_goes_on_with_the_meters_of_fairseq_signals(build, shared):
+    state = torch.load(shared / "golden" / "rest" / "unet_cgm.pt", weights_only=False)
+    recorded = {name: values for _, name, _, values in state["extra_state"]["metrics"]["train"]}
+    criterion = build("composite_criterion", criterion_names=NAMES, args=ARGS)
+    log = criterion(Two(), two())[2]
+    metrics.reset()
+    metrics.load_state_dict(state["extra_state"]["metrics"])
+    with metrics.aggregate("train") as meters:
+        criterion.__class__.reduce_metrics([log])
+    before = recorded["loss"]
+    mean = (before["sum"] + log["loss"] / math.log(2)) / (before["count"] + 1)
+    assert meters.get_smoothed_value("loss") == pytest.approx(mean, abs=6e-4)
+    right = recorded["_0_correct"]["sum"] + log["0_correct"]
+    assert meters.get_smoothed_value("0_accuracy") == pytest.approx(
+        right / (recorded["_0_total"]["sum"] + 16), abs=6e-6
+    )
+    assert meters["_1_tp"].sum == recorded["_1_tp"]["sum"] + log["1_tp"]
+    metrics.reset()

@@ -11,30 +11,41 @@ from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference import load_model
 from fairseq_ecg.models import build_model_from_checkpoint
 from fairseq_ecg.modules import FinetunedEncoder, FrameEncoder, build_network
-from fairseq_ecg.modules.registry import has_head, network_options, put_head, with_head
+from fairseq_ecg.modules.registry import (
+    has_head,
+    labels_option,
+    network_options,
+    put_head,
+    with_head,
+)
 from tests.conftest import TINY_CMSC_MODEL
 from tests.tiny_checkpoints import made
 
 TINY_MODEL = TINY_CMSC_MODEL | {
     "in_d": 12,
     "initial_dim": 2,
-    "kernel_size": 3,
     "cgm_dim": 4,
     "cgm_kernel_size": 3,
+    "num_blocks": 2,
+    "ratio": 4,
+    "configuration": "resnet18",
+    "use_mha": True,
+    "indicate_leads": True,
 }
 
 
 def tiny(name: str) -> dict:
     """Configuration of a small network: its options among those of tiny ones."""
     options = {key: x for key, x in TINY_MODEL.items() if key in network_options(name)}
-    labelled = {"num_labels": 2} if "num_labels" in network_options(name) else {}
+    labelled = {labels_option(name): 2} if has_head(name) else {}
     return {"_name": name} | options | labelled
 
 
 def check_head_on_encoder(encoder_name: str, head: str) -> None:
     """Run any encoder with any head, before and after a round trip of its weights."""
     torch.manual_seed(0)
-    cfg = tiny(with_head(encoder_name, head)) | tiny(encoder_name)
+    name = with_head(encoder_name, head)
+    cfg = tiny(name) | tiny(encoder_name)
     networks = []
     for _ in range(2):
         encoder = build_network(cfg)
@@ -42,7 +53,7 @@ def check_head_on_encoder(encoder_name: str, head: str) -> None:
         networks.append(put_head(encoder, head, cfg).eval())
     first, second = networks
     second.load_state_dict(first.state_dict())
-    stored = build_network(cfg | {"_name": with_head(encoder_name, head)}).eval()
+    stored = build_network(cfg | {"_name": name}).eval()
     stored.load_state_dict(first.state_dict())  # as a checkpoint of it is loaded
     source = torch.randn(3, 12, 640)
     with torch.no_grad():

@@ -22,7 +22,9 @@ def test_every_network_is_trained_loaded_and_exported(name, tmp_path):
     check_network(name, tmp_path)
 
 
-@pytest.mark.parametrize("name", [n for n, x in ENCODERS.items() if issubclass(x, ECGTransformer)])
+@pytest.mark.parametrize(
+    "name", [name for name, encoder in ENCODERS.items() if issubclass(encoder, ECGTransformer)]
+)
 def test_runs_side_by_side_get_what_each_asks_for(name):
     """Attention weights and hidden states belong to a run, not to the network."""
     network = FrameEncoder(build_network(tiny(name))).eval()

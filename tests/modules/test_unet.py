@@ -127,8 +127,8 @@ def test_too_few_samples(backbone):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kernel_size": 4}, "kernel_size=4: give an odd number"),
-        ({"kernel_size": 1, "backbone": "unet"}, "kernel_size=1: give an odd number"),
+        ({"kernel_size": 4}, "kernel_size=4: give an odd kernel"),
+        ({"kernel_size": 1, "backbone": "unet"}, "kernel_size=1: give 3 or more"),
         ({"backbone": "unet4"}, "backbone=.unet4.: choose unet or unet3plus"),
         ({"label_idx": {"p": 0, "qrs": 0}}, "give every class an index of its own"),
         ({"label_idx": {"p": -1}}, "give every class an index of its own"),
@@ -138,7 +138,7 @@ def test_too_few_samples(backbone):
 def test_options_that_make_no_network(options, message):
     with pytest.raises(ValueError, match=message):
         segmentor(**options)
-    with pytest.raises(ValueError, match="cgm_kernel_size=2: give an odd number"):
+    with pytest.raises(ValueError, match="cgm_kernel_size=2: give an odd kernel"):
         segmentor("cgm_segmentor", cgm_kernel_size=2)
 
 
@@ -236,14 +236,13 @@ def test_samples_lie_between_the_centres_of_frames():
     layers = [(2, 2)] * 4
     width, stride = receptive_field(layers)
     centres = torch.arange(6) * stride + (width - 1) / 2
+    layout = (width - 1) / 2, stride
     slope = torch.stack([3 * centres + 1, -centres], dim=-1)[None]
     samples = torch.arange(6 * stride + 5, dtype=torch.float32)
     inside = samples.clamp(centres[0], centres[-1])
     expected = torch.stack([3 * inside + 1, -inside], dim=-1)[None]
-    torch.testing.assert_close(frames_to_samples(slope, len(samples), layers), expected)
-    odd = [(3, 2), (3, 2)]  # centres are samples
-    width, stride = receptive_field(odd)
+    torch.testing.assert_close(frames_to_samples(slope, len(samples), *layout), expected)
     x = torch.randn(2, 5, 3)
-    found = frames_to_samples(x, 30, odd)
-    assert torch.equal(found[:, (width - 1) // 2 :: stride][:, :5], x)
-    assert frames_to_samples(x, 5, []) is x
+    found = frames_to_samples(x, 30, 3, 4)
+    assert torch.equal(found[:, 3::4][:, :5], x)
+    assert frames_to_samples(x, 5, 0, 1) is x
