@@ -31,8 +31,8 @@ from fairseq_ecg.compat.stored_config import check_sizes
 from fairseq_ecg.compat.torchaudio import hide_broken_torchaudio
 from fairseq_ecg.inference.pretrained import MODEL_TYPE
 from fairseq_ecg.modules import ENCODERS, Encoder, FinetunedEncoder, FrameEncoder
-from fairseq_ecg.modules.registry import build_network, with_head
-from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
+from fairseq_ecg.modules.registry import build_network, labels_option, with_head
+from fairseq_ecg.ops.pooling import zero_padding
 
 hide_broken_torchaudio()
 
@@ -67,7 +67,9 @@ class ECGFMConfig(PreTrainedConfig):
     @property
     def hidden_size(self) -> int:
         """D, channels of a frame."""
-        return self.network.get("encoder_embed_dim", 768)
+        network = check_sizes(self.network, self.name_or_path or "config.json")
+        encoder = network.encoder if isinstance(network, FinetunedEncoder) else network
+        return encoder.encoder_dim
 
 
 class _ECGFM(PreTrainedModel):
@@ -142,6 +144,14 @@ class ECGFMModel(_ECGFM):
 
     _keys_to_ignore_on_load_unexpected = [r"network\.(?!encoder\.)"]  # noqa: RUF012
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **options):
+        """See the base class."""
+        # The one network whose encoder has no name of its own.
+        names = {r"^network\.feature_extractor\.": "network.encoder.feature_extractor."}
+        options["key_mapping"] = names | (options.get("key_mapping") or {})
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **options)
+
     def __init__(self, config: ECGFMConfig):
         super().__init__(config)
         self.network = FrameEncoder(_encoder(config))
@@ -175,7 +185,7 @@ class ECGFMModel(_ECGFM):
         out, of_layers = self._run(
             input_values, attention_mask, output_attentions, output_hidden_states
         )
-        pooled = mean_of_nonzero(out["encoder_out"], out["padding_mask"])
+        pooled = self.network.encoder.mean(out["encoder_out"], out["padding_mask"])
         output = BaseModelOutputWithPooling(
             last_hidden_state=out["encoder_out"],
             pooler_output=pooled,
@@ -196,7 +206,7 @@ class ECGFMForSequenceClassification(_ECGFM):
         name = config.network.get("_name", "ecg_transformer")
         if isinstance(name, str) and name in ENCODERS:
             name = with_head(name, "classifier")
-        config.network = config.network | {"_name": name, "num_labels": config.num_labels}
+        config.network = config.network | {"_name": name, labels_option(name): config.num_labels}
         network = _built(config)
         assert isinstance(network, FinetunedEncoder)
         self.network = network
@@ -231,12 +241,13 @@ class ECGFMForSequenceClassification(_ECGFM):
         out, of_layers = self._run(
             input_values, attention_mask, output_attentions, output_hidden_states
         )
+        logits = out[self.network.label_output]
         loss = None
         if labels is not None:
             is_regression = self.config.problem_type == "regression"
             loss_of = F.mse_loss if is_regression else F.binary_cross_entropy_with_logits
-            loss = loss_of(out["out"].float(), labels.float())
-        output = SequenceClassifierOutput(loss=loss, logits=out["out"], **of_layers)
+            loss = loss_of(logits.float(), labels.float())
+        output = SequenceClassifierOutput(loss=loss, logits=logits, **of_layers)
         return self._returned(output, return_dict)
 
 

@@ -94,6 +94,11 @@ class Option:
         elif self.limits is not None:
             self.limits.sizes(value)
             return value
+        elif get_origin(self.kind) is Mapping:
+            expected, fits = "whole numbers by name", isinstance(value, Mapping)
+            value = dict(value) if fits else value
+            fits = fits and all(isinstance(name, str) for name in value)
+            fits = fits and all(_is_number(x) and isinstance(x, int) for x in value.values())
         else:
             expected = "a list of names"
             fits = _is_list(value) and all(isinstance(element, str) for element in value)

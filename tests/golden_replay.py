@@ -42,6 +42,8 @@ IN_SAMPLE = {
 }
 REPLAYED = ("net/", "log/", "metric/", "gradnorm/", "trainmode/", "logits", "target")
 """Prefixes of what is replayed of a recording with ``net/``; the tests of a method replay more."""
+OWN_METRICS = r"metric/(_|(\d+_)?macro_)"
+"""How names of metrics begin that fairseq_signals does not print."""
 # Gradients that are zero in exact arithmetic: a shift of all keys changes no softmax, and the group
 # norm behind the first convolution takes its bias away.
 ROUNDING_ONLY = ("k_proj.bias", "feature_extractor.conv_layers.0.0.bias")
@@ -121,7 +123,7 @@ def replay(checkpoint: Path, recording: Path) -> list[Comparison]:
     names = {name for name in names if not name.endswith("_len")}
     comparisons = [_compare(name, replayed, recorded) for name in ("loss", "sample_size", *names)]
     for name, value in replayed.items():
-        printed = name.startswith("metric/") and not name.startswith("metric/_")
+        printed = name.startswith("metric/") and not re.match(OWN_METRICS, name)
         if name not in recorded and (printed or (name.startswith("gradnorm/") and value)):
             comparisons.append(Comparison(f"{name}, not recorded", "count", float("inf")))
     return sorted(comparisons, key=lambda comparison: comparison.name)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# From recordings to a classifier and a picture of what it says, on simulated ECGs.
+# From recordings to a classifier, a delineation of waves, and a picture of what they say, on
+# simulated ECGs.
 #
 #     bash examples/demo/run.sh [FOLDER]
 #
@@ -47,7 +48,7 @@ train() {
     fi
 }
 
-rm -rf "$OUT"/{recordings,data,pretrained,diagnosis}
+rm -rf "$OUT"/{recordings,data,pretrained,diagnosis,waves,delineation}
 
 run python "$ROOT/examples/demo/simulate.py" --out "$OUT/recordings" --recordings 480 --seed 1
 
@@ -113,6 +114,39 @@ run fairseq-ecg evaluate "$OUT/diagnosis/checkpoint_last.pt" \
     --out "$OUT/scores.csv" \
     --require-auroc 0.9
 
+run python "$ROOT/examples/demo/label_samples.py" \
+    --recordings "$OUT/recordings" \
+    --splits "$OUT/data/meta_split.csv" \
+    --out "$OUT/waves"
+
+# Crops of 4 s (max_sample_size) are enough to learn what a wave looks like.
+train "$OUT/delineation.log" fairseq-hydra-train \
+    --config-name unet3plus_12leads_aug \
+    common.user_dir="$ROOT/fairseq_ecg" \
+    common.log_format=simple \
+    common.log_interval=50 \
+    task.data="$OUT/waves" \
+    task.sample_rate=250 \
+    task.normalize=true \
+    task.perturbation_mode=null \
+    +task.max_sample_size=1000 \
+    dataset.num_workers=1 \
+    dataset.disable_validation=true \
+    criterion.focal_loss=false \
+    optimization.max_update=200 \
+    optimization.lr=[5e-3] \
+    checkpoint.save_dir="$OUT/delineation" \
+    checkpoint.no_epoch_checkpoints=true \
+    hydra.run.dir="$OUT/delineation" \
+    model.backbone=unet \
+    +model.initial_dim=8 \
+    +model.dropout=0.1
+
+run python "$ROOT/examples/demo/score_waves.py" "$OUT/delineation/checkpoint_last.pt" \
+    --recordings "$OUT/recordings" \
+    --splits "$OUT/data/meta_split.csv" \
+    --require-f1 0.9
+
 # Of the held-out recordings, the one with most labels.
 RECORD=$(awk -F, '
     NR == FNR { if ($3 == "test") { gsub(/^simulated_|\.mat$/, "", $2); held_out[$2] } next }
@@ -124,6 +158,7 @@ run fairseq-ecg plot "$OUT/recordings/$RECORD" \
     --checkpoint "$OUT/diagnosis/checkpoint_last.pt" \
     --label-def "$OUT/data/labels/label_def.csv" \
     --truth "$OUT/recordings/labels.csv" \
+    --segmentor "$OUT/delineation/checkpoint_last.pt" \
     --out "$OUT/$RECORD.png"
 
 printf '\nscores: %s\npicture: %s\n' "$OUT/scores.csv" "$OUT/$RECORD.png"

@@ -1,10 +1,10 @@
-"""Write simulated 12-lead ECGs as WFDB records, with their labels.
+"""Write simulated 12-lead ECGs as WFDB records, with their labels and waves.
 
     python simulate.py --out recordings --recordings 400 --seed 1
 
-OUT then holds one record (.hea and .dat, 12 leads, 10 s, 500 Hz, mV, 16 bit) per recording, and
-labels.csv: record, patient_id, and one column of 0 and 1 per label. The same seed gives the same
-bytes.
+OUT then holds one record (.hea and .dat, 12 leads, 10 s, 500 Hz, mV, 16 bit) per recording, with
+annotations (.all) of the onset, peak and offset of every wave, and labels.csv: record, patient_id,
+and one column of 0 and 1 per label. The same seed gives the same bytes.
 """
 
 import argparse
@@ -47,8 +47,22 @@ def write_records(recordings: Iterable[simulator.Recording], folder: Path) -> No
                 comments=["simulated, not a patient", *sorted(recording.labels)],
                 write_dir=str(folder),
             )
+            write_waves(recording, folder)
             holds = [int(label in recording.labels) for label in simulator.LABELS]
             table.writerow([recording.name, recording.patient_id, *holds])
+
+
+def write_waves(recording: simulator.Recording, folder: Path) -> None:
+    """Write the waves of a recording, which are those of all leads, as annotations like LUDB's."""
+    peaks = {"p": "p", "qrs": "N", "t": "t"}
+    wfdb.wrann(
+        recording.name,
+        "all",
+        np.array([x for wave in recording.waves for x in (wave.onset, wave.peak, wave.offset)]),
+        np.array([x for wave in recording.waves for x in ("(", peaks[wave.kind], ")")]),
+        fs=simulator.SAMPLE_RATE,
+        write_dir=str(folder),
+    )
 
 
 def main() -> int:

@@ -3,7 +3,8 @@
 The heart is one moving electric dipole. Each wave of a beat (P, Q, R, S, T) is a Gaussian in time
 around the R peak, with a direction in space: the vectorcardiogram is the sum of these waves over
 all beats. Eight independent leads are projections of the dipole; the other four follow from
-Einthoven's and Goldberger's definitions. A label is therefore known by construction.
+Einthoven's and Goldberger's definitions. A label is therefore known by construction, and so is
+where each P wave, QRS complex and T wave begins and ends.
 
 What is simulated is what a reader looks at: rate, regularity, presence and timing of the P wave,
 width and direction of QRS and T. It is no model of disease, and no substitute for recordings of
@@ -23,6 +24,8 @@ Axes of the dipole (Frank): x to the patient's left, y to the feet, z to the bac
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import compress
+from operator import attrgetter, not_
 
 import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
@@ -126,6 +129,10 @@ T_BEGINS = 0.15
 """Waves that come later than this many seconds after R are repolarisation; QRS ends before."""
 
 
+LEAST_SHARE = 0.1
+"""A wave of the ECG lasts as long as the dipole of its pulses exceeds this share of its peak."""
+
+
 @dataclass(frozen=True, eq=False)
 class Patient:
     """What stays the same in all recordings of one patient.
@@ -149,6 +156,23 @@ class Patient:
     ectopic: tuple[Wave, ...]
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Where a wave of the ECG is, in samples.
+
+    Attributes:
+        kind: ``p``, ``qrs`` or ``t``.
+        onset: its first sample.
+        peak: that at which its dipole is largest.
+        offset: its last sample.
+    """
+
+    kind: str
+    onset: int
+    peak: int
+    offset: int
+
+
 @dataclass(frozen=True, eq=False)
 class Recording:
     """One simulated recording.
@@ -158,12 +182,14 @@ class Recording:
         patient_id: number of the patient, from 0.
         ecg: in mV, ``(12, n_samples)`` float64, leads in the order of ``LEADS``.
         labels: names out of ``LABELS`` that hold.
+        waves: that are in it, in order of time; one that another runs into ends before that.
     """
 
     name: str
     patient_id: int
     ecg: np.ndarray
     labels: frozenset[str]
+    waves: tuple[Limits, ...]
 
 
 def recordings(count: int, seed: int) -> Iterator[Recording]:
@@ -185,8 +211,7 @@ def recordings(count: int, seed: int) -> Iterator[Recording]:
         rng = default_rng(SeedSequence([seed, patient_id]))
         patient = draw_patient(rng)
         for _ in range(min(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]), count - done)):
-            ecg, labels = record(patient, rng)
-            yield Recording(f"sim{done:05d}", patient_id, ecg, labels)
+            yield Recording(f"sim{done:05d}", patient_id, *record(patient, rng))
             done += 1
         patient_id += 1
 
@@ -225,7 +250,9 @@ def draw_patient(rng: Generator) -> Patient:
     )
 
 
-def record(patient: Patient, rng: Generator) -> tuple[np.ndarray, frozenset[str]]:
+def record(
+    patient: Patient, rng: Generator
+) -> tuple[np.ndarray, frozenset[str], tuple[Limits, ...]]:
     """Record a patient once.
 
     Args:
@@ -233,7 +260,8 @@ def record(patient: Patient, rng: Generator) -> tuple[np.ndarray, frozenset[str]
         rng: random numbers.
 
     Returns:
-        The ECG in mV, ``(12, DURATION * SAMPLE_RATE)`` float64, and the labels that hold.
+        The ECG in mV, ``(12, DURATION * SAMPLE_RATE)`` float64, the labels that hold, and the
+        waves.
     """
     rhythm = str(rng.choice(["sinus", "slow", "fast", "fibrillation"], p=[0.46, 0.17, 0.17, 0.2]))
     if rhythm == "fast" and patient.first_degree_block:
@@ -249,12 +277,18 @@ def record(patient: Patient, rng: Generator) -> tuple[np.ndarray, frozenset[str]
         peaks, ectopic = _insert_premature_beats(peaks, rng)
 
     dipole = np.zeros((3, DURATION * SAMPLE_RATE))
+    found = []
     previous = np.concatenate([[peaks[0] - 60.0 / rate], peaks[:-1]])
     for peak, before, is_ectopic in zip(peaks, previous, ectopic, strict=True):
         waves = patient.ectopic if is_ectopic else patient.ventricles
-        _add_waves(dipole, _at_interval(waves, peak - before), peak)
+        moved = _at_interval(waves, peak - before)
+        _add_waves(dipole, moved, peak)
+        of_qrs = [wave.time <= T_BEGINS for wave in waves]
+        found.append(_limits("qrs", tuple(compress(moved, of_qrs)), peak))
+        found.append(_limits("t", tuple(compress(moved, map(not_, of_qrs))), peak))
         if not (fibrillates or is_ectopic):
             _add_waves(dipole, patient.atria, peak - patient.pr)
+            found.append(_limits("p", patient.atria, peak - patient.pr))
     if fibrillates:
         dipole += _fibrillatory_waves(rng)
 
@@ -269,7 +303,7 @@ def record(patient: Patient, rng: Generator) -> tuple[np.ndarray, frozenset[str]
     }
     present = frozenset(name for name, holds in labels.items() if holds)
     ecg = twelve_leads(patient.projection @ dipole + _noise(rng))
-    return ecg, present or frozenset({"Normal sinus rhythm"})
+    return ecg, present or frozenset({"Normal sinus rhythm"}), _in_recording(found)
 
 
 def twelve_leads(independent: np.ndarray) -> np.ndarray:
@@ -328,6 +362,33 @@ def _add_waves(dipole: np.ndarray, waves: tuple[Wave, ...], origin: float) -> No
         first, last = np.searchsorted(time, [centre - 5 * wave.width, centre + 5 * wave.width])
         pulse = np.exp(-0.5 * ((time[first:last] - centre) / wave.width) ** 2)
         dipole[:, first:last] += np.outer(wave.vector, pulse)
+
+
+def _limits(kind: str, waves: tuple[Wave, ...], origin: float) -> Limits:
+    """Find where the wave of the ECG that some pulses make is; it may be outside the recording."""
+    reach = max(abs(wave.time) + 5 * wave.width for wave in waves)
+    first = round((origin - reach) * SAMPLE_RATE)
+    times = np.arange(first, round((origin + reach) * SAMPLE_RATE) + 1) / SAMPLE_RATE - origin
+    pulses = (
+        np.outer(wave.vector, np.exp(-0.5 * ((times - wave.time) / wave.width) ** 2))
+        for wave in waves
+    )
+    size = np.linalg.norm(sum(pulses), axis=0)
+    onset, *_, offset = np.flatnonzero(size > LEAST_SHARE * size.max())
+    return Limits(kind, int(first + onset), int(first + size.argmax()), int(first + offset))
+
+
+def _in_recording(waves: list[Limits]) -> tuple[Limits, ...]:
+    """Order waves by time, cut each off before the next one and at the ends of the recording."""
+    ordered = sorted(waves, key=attrgetter("onset"))
+    ends = [wave.onset - 1 for wave in ordered[1:]] + [DURATION * SAMPLE_RATE - 1]
+    kept = []
+    for wave, end in zip(ordered, ends, strict=True):
+        end = min(end, DURATION * SAMPLE_RATE - 1, wave.offset)
+        onset = max(wave.onset, 0)
+        if onset <= end:
+            kept.append(Limits(wave.kind, onset, min(max(wave.peak, onset), end), end))
+    return tuple(kept)
 
 
 def _sinus_peaks(rate: float, rng: Generator) -> np.ndarray:

@@ -39,6 +39,7 @@ COMMANDS: dict[str, str | tuple[str, ...]] = {
     "predict": (),
     "embed": (),
     "saliency": (),
+    "segment": (),
     "probe": (),
     "benchmark": ("Score a network on the tasks by which networks are compared.", "ptbxl"),
     "plot": (),

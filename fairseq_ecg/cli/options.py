@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from cyclopts import CoercionError, Parameter
+from cyclopts import CoercionError, CycloptsError, Parameter
 
 if TYPE_CHECKING:
     from fairseq_ecg.inference import ECGModel
+    from fairseq_ecg.inference.picture import WavesOf
 
 EXIT_SOME_LEFT_OUT = 3
 """Exit status of commands that left out recordings which cannot be used, and did the others."""
@@ -157,3 +158,40 @@ class Interval:
 
     start: Seconds = 0.0
     length: Seconds = 10.0
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class WaveOptions:
+    """Waves that are painted.
+
+    Attributes:
+        segmentor: .pt file, folder or hub id of a network that delineates waves: paint the P waves,
+            QRS complexes and T waves that it finds
+        annotated: paint the waves that the recordings' own files say: segment_label of a .mat file,
+            or files of annotations beside a WFDB record, with the leads as extensions, as of LUDB
+    """
+
+    segmentor: Annotated[str | None, Parameter(metavar="MODEL")] = None
+    annotated: bool = False
+
+    def waves_of(self, options: CheckpointOptions) -> "WavesOf | None":
+        """Return what finds the waves of a recording; None if none are asked for.
+
+        Args:
+            options: of the checkpoint.
+        """
+        if self.annotated:
+            from fairseq_ecg.cli.waves import annotated_waves
+
+            return annotated_waves
+        if self.segmentor is None:
+            return None
+        from fairseq_ecg.inference.picture.waves import segmented_waves
+
+        return segmented_waves(CheckpointOptions.load(options, self.segmentor))
+
+    def check(self) -> None:
+        """Raise CycloptsError if these options do not go together."""
+        if self.segmentor and self.annotated:
+            raise CycloptsError(msg="--segmentor and --annotated: choose whose waves are painted")

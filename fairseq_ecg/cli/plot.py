@@ -14,6 +14,7 @@ from fairseq_ecg.cli.options import (
     Leads,
     SaliencyMethod,
     Thresholds,
+    WaveOptions,
 )
 from fairseq_ecg.cli.outputs import write_each
 from fairseq_ecg.cli.recordings import DescribedOfSplit, Recording
@@ -21,6 +22,7 @@ from fairseq_ecg.errors import DataError, as_data_error
 
 if TYPE_CHECKING:
     from fairseq_ecg.inference import ECGModel
+    from fairseq_ecg.inference.picture import WavesOf
 
 SUFFIXES = (".png", ".svg", ".pdf")
 NO_LEADS = ("none",)
@@ -79,14 +81,15 @@ def plot(
     overwrite: bool = False,
     paper: Paper = Paper(),
     network: Network = Network(),
+    waves: WaveOptions = WaveOptions(),
     described: DescribedOfSplit = DescribedOfSplit(),
 ) -> int:
     """Draw recordings, with what a network says of them.
 
     They are drawn on ECG paper in true size, as PNG, SVG or PDF: 25 mm/s, 10 mm/mV, three rows of
     four leads and a rhythm strip unless otherwise asked for; with the probabilities that a
-    fine-tuned network gives its labels, or its estimates if it is a regression, and with what it
-    looked at.
+    fine-tuned network gives its labels, or its estimates if it is a regression, with what it looked
+    at, and with the waves that a segmentor finds.
 
     Args:
         out: file to write, its name ends in .png, .svg or .pdf; or a folder, in which every
@@ -97,28 +100,41 @@ def plot(
     for option in NEED_CHECKPOINT:
         if getattr(network, option) is not None and not network.checkpoint:
             raise CycloptsError(msg=f"--{option.replace('_', '-')} needs --checkpoint")
+    waves.check()
     found, _ = described.find(recordings, {out})
     if out.suffix.lower() in SUFFIXES:
         if len(found) > 1:
             raise CycloptsError(
                 msg=f"{len(found)} recordings do not go into one picture: give --out a folder"
             )
-        _Plotter(paper, network)(found[0], out)
+        _Plotter(paper, network, waves)(found[0], out)
         return 0
     if out.suffix and not out.is_dir():
         raise CycloptsError(msg=f"--out {out}: name it .png, .svg or .pdf, or a folder")
-    return write_each(found, out, suffix, overwrite, "picture", _Plotter(paper, network).try_)
+    return write_each(
+        found, out, suffix, overwrite, "picture", _Plotter(paper, network, waves).try_
+    )
 
 
 class _Plotter:
     """Draws recordings as the options say; reads the network once."""
 
-    def __init__(self, paper: Paper, network: Network):
-        self.paper, self.network = paper, network
+    def __init__(self, paper: Paper, network: Network, waves: WaveOptions):
+        self.paper, self.network, self.waves = paper, network, waves
 
     @cached_property
     def model(self) -> "ECGModel | None":
         return self.network.load(self.network.checkpoint) if self.network.checkpoint else None
+
+    @cached_property
+    def waves_of(self) -> "WavesOf | None":
+        """What finds the waves of a recording, if they are to be painted."""
+        from fairseq_ecg.inference.picture.waves import segmented_waves
+
+        found = self.waves.waves_of(self.network)
+        if found is None and self.model is not None and self.model.wave_classes:
+            return segmented_waves(self.model)
+        return found
 
     def try_(self, recording, file: Path) -> None:
         # The disk that pictures are written to is not the recording's fault.
@@ -149,6 +165,7 @@ class _Plotter:
             findings=self._findings(asked, recording.name),
             saliency=saliency,
             quality=quality_of(ecg),
+            waves=self.waves_of(recording, ecg, asked) if self.waves_of else None,
         )
         save(figure, file)
 

@@ -126,7 +126,10 @@ class DescribedOfSplit(Described):
         return recordings, description
 
 
-@Parameter(name="*", group=Group("recordings that are not as the network wants them"))
+_POLICIES = Group("recordings that are not as the network wants them")
+
+
+@Parameter(name="*", group=_POLICIES)
 @dataclass(frozen=True, kw_only=True)
 class Policies:
     """What is done to recordings that are not as a network wants them.
@@ -134,10 +137,6 @@ class Policies:
     Attributes:
         missing_leads: compute limb leads from two others and make the rest zeros; make all of them
             zeros; leave the recording out (default: the network's, which is derive)
-        short: recordings shorter than a segment: leave them out, or fill them up with zeros that
-            attention and pooling leave out
-        tail: samples behind the last whole segment: drop them, or add a segment that ends with the
-            recording
         nan_policy: samples without a value: leave the recording out, or interpolate
         min_quality: least quality of a recording, from 0 to 1; others are left out. Below 0.5 it is
             doubtful that it is an ECG that was recorded as it says (default: 0, none is left out)
@@ -146,17 +145,33 @@ class Policies:
     """
 
     missing_leads: Literal["derive", "zero", "error"] | None = None
-    short: Literal["error", "pad"] = "error"
-    tail: Literal["drop", "overlap"] = "drop"
     nan_policy: Literal["error", "interpolate"] = "error"
     min_quality: Annotated[float, DefaultInHelp, Parameter(metavar="Q")] = 0.0
     strict: bool = False
 
     def of_segments(self) -> dict[str, object]:
         """Return those that ``ECGModel.predict`` and its like take, by name."""
-        return {
-            name: getattr(self, name) for name in ("short", "tail", "nan_policy", "min_quality")
-        }
+        return {name: getattr(self, name) for name in ("nan_policy", "min_quality")}
+
+
+@Parameter(name="*", group=_POLICIES)
+@dataclass(frozen=True, kw_only=True)
+class SegmentPolicies(Policies):
+    """The same where segments are used as they are cut.
+
+    Attributes:
+        short: recordings shorter than a segment: leave them out, or fill them up with zeros that
+            attention and pooling leave out
+        tail: samples behind the last whole segment: drop them, or add a segment that ends with the
+            recording
+    """
+
+    short: Literal["error", "pad"] = "error"
+    tail: Literal["drop", "overlap"] = "drop"
+
+    def of_segments(self) -> dict[str, object]:
+        """Return those that ``ECGModel.predict`` and its like take, by name."""
+        return {"short": self.short, "tail": self.tail} | super().of_segments()
 
 
 @Parameter(name="*", group=Group("how it is computed"))
@@ -179,8 +194,8 @@ class Computation:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Use:
-    """Options of the commands that put recordings through a network.
+class WholeUse:
+    """Options of the commands that put whole recordings through a network.
 
     Attributes:
         options: of the checkpoint.
@@ -202,6 +217,7 @@ class Use:
         settings: Sequence,
         compute: "Callable[[ECGModel, Sequence[NamedRecording], dict], tuple]",
         arrays: bool = False,
+        announce: "Callable[[Sequence[NamedRecording]], object] | None" = None,
     ) -> int:
         """Put all recordings through the network in parts, and write what came out.
 
@@ -213,6 +229,7 @@ class Use:
             compute: given the model, recordings and options that all uses of a model have, returns
                 tables by name and why recordings were left out.
             arrays: whether ``.npy`` is a file format that tables can have.
+            announce: is given all recordings before any of them is computed.
 
         Returns:
             The exit status: 3 if some recordings could not be used, which are listed with their
@@ -234,6 +251,8 @@ class Use:
         out = next(iter(tables.values()))
         quarantine = out.with_suffix(".quarantine.csv")
         found, description = self.described.find(recordings, outputs)
+        if announce:
+            announce(found)
         model = self.options.load(
             checkpoint,
             device=self.computation.device,
@@ -271,3 +290,11 @@ class Use:
             f"first: {reasons[0]}"
         )
         return EXIT_SOME_LEFT_OUT
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Use(WholeUse):
+    """The same of commands that put the segments of recordings through it as they are cut."""
+
+    policies: SegmentPolicies = SegmentPolicies()

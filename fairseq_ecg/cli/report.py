@@ -14,6 +14,7 @@ from fairseq_ecg.cli.options import (
     SaliencyMethod,
     Seconds,
     Thresholds,
+    WaveOptions,
 )
 from fairseq_ecg.cli.outputs import say_left_out, write_each
 from fairseq_ecg.cli.recordings import DescribedOfSplit, Recording
@@ -47,13 +48,14 @@ def report(
     overwrite: bool = False,
     options: LabelledCheckpointOptions = LabelledCheckpointOptions(),
     shown: PageOptions = PageOptions(),
+    waves: WaveOptions = WaveOptions(),
     described: DescribedOfSplit = DescribedOfSplit(),
 ) -> int:
     """Make a page of recordings and what a network says of them.
 
     The page is for a browser, holds everything it shows and asks nothing of a network: ECGs to zoom
     and measure, probabilities and thresholds, what counted for the network, a map of the
-    embeddings, the model and its preprocessing.
+    embeddings, the model and its preprocessing; and the waves that it or another network finds.
 
     Args:
         checkpoint: .pt, folder, hub id
@@ -66,17 +68,20 @@ def report(
         raise CycloptsError(msg=f"--out {out}: name it {SUFFIX}, or a folder")
     found, _ = described.find(recordings, {out})
 
-    load = cache(lambda: options.load(checkpoint))
+    waves.check()
+    load = cache(lambda: (options.load(checkpoint), waves.waves_of(options)))
 
     def write(recordings: list, file: Path, progress: bool | None = False):
-        return _write_page(load(), checkpoint, recordings, file, shown, progress)
+        return _write_page(*load(), checkpoint, recordings, file, shown, progress)
 
     if is_page:
         return say_left_out(write(found, out, None).errors)
     return write_each(found, out, SUFFIX, overwrite, "page", lambda one, file: write([one], file))
 
 
-def _write_page(model, name: str, recordings: list, file: Path, shown: PageOptions, progress):
+def _write_page(
+    model, waves_of, name: str, recordings: list, file: Path, shown: PageOptions, progress
+):
     from fairseq_ecg.inference.report import report
     from fairseq_ecg.jobs.files import write_file
 
@@ -91,6 +96,7 @@ def _write_page(model, name: str, recordings: list, file: Path, shown: PageOptio
         saliency_method=shown.saliency,
         seed=shown.seed,
         progress=progress,
+        waves_of=waves_of,
     )
     write_file(file, page.html)
     return page

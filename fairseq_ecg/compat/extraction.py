@@ -21,8 +21,14 @@ logger = logging.getLogger(__name__)
 EXTRACTS = ("output", "encoder_out", "saliency")
 """What ``common_eval.extract`` may ask for."""
 
-PAST_THE_END = {"padding_mask": 1}
-"""What stands in the frames that a recording's batch does not have, by array; 0 in the others."""
+WITHOUT_FRAMES = {"segment_out", "x"}
+"""Outputs of networks that give no frames in fairseq_signals: segmentors and the convnet."""
+
+MASKS = ("padding_mask", "segment_mask")
+"""Arrays that are True where the others do not count: also past the end of a recording's batch.
+
+They are kept where they are True somewhere.
+"""
 
 
 def parse_extracts(extract: Sequence[str] | None, results_path: str | None) -> tuple[str, ...]:
@@ -109,19 +115,25 @@ class Observer:
 
         Returns:
             ``(B, ...)`` by the name of its store: ``outputs`` and ``targets`` ``(B, C)``, with
-            the number of the head behind where the model has several; ``encoder_out``
-            ``(B, T', D)`` and ``padding_mask`` ``(B, T')`` bool; ``saliency``
-            ``(B, layers, T', T')``.
+            the number of the head behind where the model has several, and NaN in ``targets`` of
+            what a recording has no label for; of a model that classifies samples ``(B, T, C)``,
+            ``(B, T)`` and ``segment_mask`` ``(B, T)`` bool; ``encoder_out`` ``(B, T', D)`` and
+            ``padding_mask`` ``(B, T')`` bool; ``saliency`` ``(B, layers, T', T')``.
 
         Raises:
             DataError: the model does not give them.
         """
         arrays: dict[str, Tensor] = {}
         if "output" in self.names:
-            arrays |= _by_head("outputs", self.model.get_logits(self.net_output), len(batch["id"]))
+            logits = self.model.get_logits(self.net_output)
+            arrays |= _by_head("outputs", logits, len(batch["id"]))
             if with_targets:
-                targets = self.model.get_targets(batch, self.net_output)
+                targets = self.model.get_targets(_without_mask(batch), self.net_output)
+                if torch.is_tensor(logits) and "target_idx" in batch:
+                    targets = _by_output(targets, batch["target_idx"], logits.shape[1])
                 arrays |= _by_head("targets", targets, len(batch["id"]))
+            if "segment_out" in self.net_output:
+                arrays["segment_mask"] = _ignored(batch)
         for key, title in (("encoder_out", "Encoder"), ("saliency", "Saliency")):
             if key in self.names:
                 arrays[key] = value = self._of_model(key, title)
@@ -139,12 +151,48 @@ class Observer:
 
     def _of_model(self, key: str, title: str) -> Tensor:
         value = self.net_output.get(key)
-        if value is None:
+        has_no_frames = key == "encoder_out" and not WITHOUT_FRAMES.isdisjoint(self.net_output)
+        if value is None or has_no_frames:
             raise DataError(
                 f"{self.source}: {title} extraction is not supported for this model; leave "
                 f"{key!r} out of common_eval.extract"
             )
         return value
+
+
+def _without_mask(batch: dict[str, Any]) -> dict[str, Any]:
+    """Return a batch of which all samples count."""
+    if "segment_mask" not in batch:
+        return batch
+    return batch | {"segment_mask": torch.zeros_like(batch["segment_mask"])}
+
+
+def _ignored(batch: dict[str, Any]) -> Tensor:
+    """Return which samples do not count, ``(B, T)`` bool: without labels those of the padding."""
+    if "segment_mask" in batch:
+        return batch["segment_mask"]
+    net_input = batch["net_input"]
+    padding_mask = net_input.get("padding_mask")
+    if padding_mask is None:
+        padding_mask = torch.zeros_like(net_input["source"], dtype=torch.bool)
+    return padding_mask[:, 0]
+
+
+def _by_output(targets: Sequence[Tensor], outputs: Sequence[Tensor], n_outputs: int) -> Tensor:
+    """Put the targets of some outputs of each recording where these are, ``(B, n_outputs)``.
+
+    Args:
+        targets: of each recording, ``(n_i,)``.
+        outputs: index of the output of each of them, ``(n_i,)``.
+        n_outputs: of the model.
+
+    Returns:
+        NaN where a recording has no target.
+    """
+    rows = torch.full((len(targets), n_outputs), torch.nan)
+    for row, values, indices in zip(rows, targets, outputs, strict=True):
+        row[indices.cpu()] = values.cpu().float()
+    return rows
 
 
 def _by_head(name: str, values: Any, n_rows: int) -> dict[str, Tensor]:
@@ -187,7 +235,7 @@ class Extraction:
         self.n_rows = n_rows
         self.leads = not distributed.is_initialized() or distributed.get_rank() == 0
         self.n_written = 0
-        self.is_padded = False
+        self.masking: set[str] = set()
         token = _gathered(str(os.getpid()))[0]  # of the first process
         self.stores = {
             name: RowStore(
@@ -218,24 +266,25 @@ class Extraction:
         """
         positions = ids.tolist()
         for name, store in self.stores.items():
-            filler = PAST_THE_END.get(name, 0)
+            filler = float(name in MASKS)
             rows = _fill_up(arrays[name].detach().cpu().float(), store.shape[1:], filler)
             store.write(positions, rows.numpy())
-            if name == "padding_mask":
-                self.is_padded = self.is_padded or bool(rows.any())
+            if name in MASKS and rows.any():
+                self.masking.add(name)
         self.n_written += len(positions)
 
     def finish(self) -> None:
         """Publish whole stores, once all processes have written.
 
-        A padding mask is kept only where something is padded; one of an earlier extraction, which
-        would belong to other rows, is removed.
+        A mask is kept only where something is masked; one of an earlier extraction, which would
+        belong to other rows, is removed.
 
         Raises:
             DataError: rows are missing.
         """
-        states = _gathered((self.n_written, self.is_padded))
+        states = _gathered((self.n_written, self.masking))
         n_written = sum(n for n, _ in states)
+        masking = set().union(*(names for _, names in states))
         if n_written != self.n_rows:
             raise DataError(
                 f"{self.subset}: {n_written} of {self.n_rows} recordings were extracted; the "
@@ -243,7 +292,7 @@ class Extraction:
             )
         if self.leads:
             for name, store in self.stores.items():
-                if name == "padding_mask" and not any(padded for _, padded in states):
+                if name in MASKS and name not in masking:
                     store.discard()
                     store.file.unlink(missing_ok=True)
                     Path(MemmapReader.file_to_default_header(store.file)).unlink(missing_ok=True)

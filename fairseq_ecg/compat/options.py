@@ -4,7 +4,7 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -83,6 +83,8 @@ def fairseq_type(kind: Any) -> Any:
         return typing.Tuple[arguments]  # noqa: UP006
     if origin is Sequence:
         return typing.List[arguments]  # noqa: UP006
+    if origin is Mapping:
+        return typing.Dict[arguments]  # noqa: UP006
     return kind
 
 
@@ -95,4 +97,6 @@ def _field(option: Option, default: Any) -> Any:
         return field(default=MISSING, metadata=metadata)
     if get_origin(option.kind) is Sequence:
         return field(default_factory=lambda: list(default), metadata=metadata)
+    if get_origin(option.kind) is Mapping:
+        return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)

@@ -35,14 +35,20 @@ def register_model(name: str, dataclass: type[FairseqDataclass]) -> Callable[[ty
 def register_criterion(name: str, **defaults: Any) -> Callable[[type], type]:
     """Register a criterion, whose configuration has the options that its constructor declares.
 
+    A stock criterion of that name gives it up.
+
     Args:
         name: name of the criterion in a config.
         defaults: in place of those that the constructor declares.
+
+    Raises:
+        ValueError: the name is taken by another plugin.
     """
 
     def register(criterion: type) -> type:
         title, module = f"{criterion.__name__}Config", criterion.__module__
         config = make_configuration(title, module, criterion, **defaults)
+        _give_up(name, fairseq.criterions.CRITERION_REGISTRY)
         return fairseq.criterions.register_criterion(name, dataclass=config)(criterion)
 
     return register

@@ -172,17 +172,8 @@ def check_network(
         ignored = ()
         if encoder_only:
             if isinstance(network, FinetunedEncoder):
-                network, weights = network.encoder, encoder_weights(weights)
+                network, weights = network.encoder, network.encoder_weights(weights)
             ignored = network.pretraining_modules
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*to a meta parameter", UserWarning)
             fit(network, weights, source, ignored)
-
-
-def encoder_weights(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the weights of a classifier's encoder by the names that they have in it."""
-    return {
-        key.removeprefix("encoder."): value
-        for key, value in weights.items()
-        if key.startswith("encoder.")
-    }

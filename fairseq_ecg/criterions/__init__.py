@@ -7,8 +7,11 @@ from fairseq_ecg.criterions.binary_cross_entropy_with_logits import (
     BinaryCrossEntropyWithLogitsCriterion,
 )
 from fairseq_ecg.criterions.cmsc import CMSCCriterion
+from fairseq_ecg.criterions.composite import CompositeCriterion
+from fairseq_ecg.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq_ecg.criterions.focal_loss import FocalLossCriterion
 from fairseq_ecg.criterions.meters import AUCMeter, install_meters
+from fairseq_ecg.criterions.mse import MSECriterion
 from fairseq_ecg.criterions.multi_head_binary_cross_entropy import (
     MultiHeadBinaryCrossEntropyCriterion,
 )
@@ -25,7 +28,10 @@ __all__ = [
     "BinaryCrossEntropyCriterion",
     "BinaryCrossEntropyWithLogitsCriterion",
     "CMSCCriterion",
+    "CompositeCriterion",
+    "CrossEntropyCriterion",
     "FocalLossCriterion",
+    "MSECriterion",
     "MultiHeadBinaryCrossEntropyCriterion",
     "NonFiniteLossError",
     "RegressionCriterion",

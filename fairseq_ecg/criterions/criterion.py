@@ -2,10 +2,11 @@
 
 import logging
 import math
+import re
 from collections.abc import Iterable, Sequence
 from functools import reduce as fold
 from operator import add
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from fairseq.criterions import FairseqCriterion
@@ -34,7 +35,13 @@ class ECGCriterion(FairseqCriterion):
         task: the task.
         nonfinite_loss: what to do when the loss of a batch is NaN or infinite: raise an error that
             names the records, or skip the batch (no gradient, a warning, counted as skipped).
+
+    Attributes:
+        logs_no_signals: whether ``nsignals`` is logged also where it is 0, as of one of the
+            criterions of a ``composite_criterion``.
     """
+
+    logs_no_signals: ClassVar[bool] = True
 
     def __init__(self, task, *, nonfinite_loss: Literal["raise", "skip"] = "raise"):
         super().__init__(task)
@@ -71,6 +78,13 @@ class ECGCriterion(FairseqCriterion):
         """Ask the model for the logits that ``compute`` works on, if it does."""
         return model.get_logits(net_output)
 
+    def logits_of_batch(
+        self, model: nn.Module, sample: dict[str, Any], net_output: dict[str, Any]
+    ) -> Any:
+        """Return what ``compute`` is given as logits, where the batch says which of them count."""
+        logits = self.get_logits(model, net_output)
+        return None if logits is None else logits.float()
+
     def forward(
         self, model: nn.Module, sample: dict[str, Any], reduce: bool = True
     ) -> tuple[Tensor, int, dict[str, Any]]:
@@ -91,8 +105,7 @@ class ECGCriterion(FairseqCriterion):
             NonFiniteLossError: The loss is NaN or infinite and ``nonfinite_loss`` is "raise".
         """
         net_output = model(**sample["net_input"])
-        logits = self.get_logits(model, net_output)
-        logits = None if logits is None else logits.float()
+        logits = self.logits_of_batch(model, sample, net_output)
         with torch.autocast(sample["net_input"]["source"].device.type, enabled=False):
             terms, sample_size, log = self.compute(model, sample, net_output, logits)
             loss = fold(add, terms)
@@ -172,12 +185,27 @@ class ECGCriterion(FairseqCriterion):
         if any("skipped" in log for log in logging_outputs):
             metrics.log_scalar_sum("skipped", len(logging_outputs) - len(logs))
         if not logs:
+            cls.reduce_loss(logs)
+            return
+        cls.reduce_batches(logs)
+
+    @classmethod
+    def reduce_batches(cls, logs: Sequence[dict[str, Any]]) -> None:
+        """Log the metrics of batches of which none was skipped."""
+        cls.reduce_loss(logs)
+        n_signals = total("nsignals", logs)
+        if n_signals or cls.logs_no_signals:
+            metrics.log_scalar("nsignals", n_signals)
+        cls.reduce_measures(logs)
+
+    @staticmethod
+    def reduce_loss(logs: Sequence[dict[str, Any]]) -> None:
+        """Log the loss per sample, in bits."""
+        if logs:
+            log_mean_loss("loss", logs)
+        else:
             # A weight of 0 leaves the average as it is. Without any loss fairseq would log -1.
             metrics.log_scalar("loss", float("nan"), weight=0, round=3)
-            return
-        log_mean_loss("loss", logs)
-        metrics.log_scalar("nsignals", total("nsignals", logs))
-        cls.reduce_measures(logs)
 
     @staticmethod
     def reduce_measures(logs: Sequence[dict[str, Any]]) -> None:
@@ -250,7 +278,8 @@ def _detached(value: Any) -> Any:
 
 def _nonfinite(log: dict[str, Any]) -> dict[str, float]:
     """Pick the loss and those of its terms that are not finite."""
-    return {key: log[key] for key in log if key.startswith("loss") and not math.isfinite(log[key])}
+    losses = (key for key in log if re.fullmatch(r"(\d+_)?loss(_\d+)?", key))
+    return {key: log[key] for key in losses if not math.isfinite(log[key])}
 
 
 def _as_numbers(values: dict[str, Any]) -> dict[str, Any]:

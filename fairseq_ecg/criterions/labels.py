@@ -21,6 +21,8 @@ class LabelCriterion(ECGCriterion):
         options: of :class:`ECGCriterion`.
     """
 
+    logs_no_signals = False
+
     vectors: tuple[str, ...] = ("weight",)
     """Attributes with a value for each label, named as their options: they move to the logits."""
 
@@ -111,15 +113,18 @@ def stacked_labels(target: Tensor | Sequence[Tensor], logits: Tensor) -> Tensor:
     return target.to(logits)
 
 
-def groups_of(ids_of: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+def groups_of(
+    ids_of: Mapping[str, np.ndarray], but: int | None = -1
+) -> Iterator[tuple[str, np.ndarray]]:
     """Find who belongs together.
 
     Args:
-        ids_of: by key, the id of the group of each, ``(N,)`` integer; -1: none.
+        ids_of: by key, the id of the group of each, ``(N,)`` integer.
+        but: id of those in no group; None: there are none.
 
     Yields:
         The prefix of what is logged of a group, ``<key>_<id>_``, and who is in it, ``(N,)`` bool.
     """
     for key, ids in ids_of.items():
-        for group in np.unique(ids[ids != -1]):
+        for group in np.unique(ids if but is None else ids[ids != but]):
             yield f"{key}_{group}_", ids == group

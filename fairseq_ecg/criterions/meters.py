@@ -221,9 +221,8 @@ def _log(
     """
     if not updates:
         return
-    lasting = [metrics.get_meters(name) for name in _LASTING_AGGREGATORS]
-    for aggregator in metrics.get_active_aggregators():
-        if any(aggregator is other for other in lasting):
+    for of, aggregator in metrics._active_aggregators.items():
+        if of in _LASTING_AGGREGATORS:
             continue
         if key not in aggregator:
             aggregator.add_meter(key, new_meter(), priority=50)

@@ -19,14 +19,15 @@ class MultiHeadBinaryCrossEntropyCriterion(LabelCriterion):
     """Mean over heads of the mean binary cross entropy of the answers to each head.
 
     The batch has, per record, ``target_idx`` (the heads it answers) and as many labels. Every
-    batch weighs the same: the sample size is 1. Predictions are counted at 0.5 whatever
-    ``threshold`` says, as in fairseq_signals.
+    batch weighs the same: the sample size is 1. As in fairseq_signals the entropy is one of
+    probabilities, no term of which is above 100, and predictions are counted at 0.5 whatever
+    ``threshold`` says.
 
     Args:
         task: the task.
         log_per_class: report accuracy and areas for each head as well.
-        per_log_keys: keys of the batch that group its answers by an id (-1: none), such as
-            attribute_id; accuracy and areas are reported for each id as well.
+        per_log_keys: keys of the batch that group its answers by an id, such as attribute_id;
+            accuracy and areas are reported for each id as well, -1 among them.
         options: of :class:`LabelCriterion`.
     """
 
@@ -52,9 +53,9 @@ class MultiHeadBinaryCrossEntropyCriterion(LabelCriterion):
         head, target = head.to(logits.device), target.to(logits)
         self.weight = on_device(self.weight, logits, "weight")
 
-        answers = logits[record, head]
-        losses = F.binary_cross_entropy_with_logits(
-            answers,
+        prob = logits[record, head].sigmoid()
+        losses = F.binary_cross_entropy(
+            prob,
             target,
             weight=None if self.weight is None else self.weight[head],
             reduction="none",
@@ -63,12 +64,11 @@ class MultiHeadBinaryCrossEntropyCriterion(LabelCriterion):
         loss = (losses / n_of_head[which]).sum() / len(heads)
 
         with torch.no_grad():
-            prob = answers.sigmoid()
             right = (prob > 0.5) == (target == 1)
             log: dict[str, Any] = {"correct": right.sum(), "count": float(right.numel())}
         scored = self.report_auc and not self.training
         if scored:
-            log["_y_true"], log["_y_score"] = target.cpu().numpy(), prob.cpu().numpy()
+            log["_y_true"], log["_y_score"] = target.cpu().numpy(), prob.detach().cpu().numpy()
         groups = {key: _per_answer(sample[key], n_answers) for key in self.per_log_keys}
         if self.log_per_class:
             groups["cls"] = head.cpu().numpy()
@@ -91,7 +91,7 @@ def _tallied(
 ) -> dict[str, Any]:
     """Count right answers, and pick score arrays where there are any, for each id of each group."""
     log: dict[str, Any] = {}
-    for prefix, chosen in groups_of(groups):
+    for prefix, chosen in groups_of(groups, but=None):
         log[f"{prefix}count"] = int(chosen.sum())
         log[f"{prefix}correct"] = int(right[chosen].sum())
         for name in ("y_true", "y_score"):

@@ -1,6 +1,7 @@
 """Joining the ECGs of a batch: which may be joined, and how they come to one length."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -63,35 +64,67 @@ def target_length(lengths: Sequence[int] | np.ndarray, *, pad: bool, max_length:
     return length if max_length is None else min(length, max_length)
 
 
-def collate_ecgs(
-    ecgs: Sequence[Tensor] | Tensor,
-    length: int,
-    crop_start: Callable[[int, int], int],
-    mask_padding: bool = True,
-) -> tuple[Tensor, Tensor | None]:
-    """Stack ECGs, cropping what is longer than ``length`` and padding what is shorter.
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """How the signals of a batch come to one length: long ones are cropped, short ones padded.
 
     Args:
-        ecgs: each ``(L, T_i)``; a batch ``(B, L, length)`` float32 is taken as it is.
         length: of the batch in samples.
-        crop_start: of the position in the batch and the surplus in samples, the first sample to
-            take; asked only of ECGs that are longer than ``length``.
-        mask_padding: whether the padding mask is wanted.
-
-    Returns:
-        ECGs ``(B, L, length)`` float32, zeros on the right of short ones, and the padding mask of
-        the same shape, True where the zeros are, or None if it is not wanted.
+        lengths: ``(B,)`` of the signals in samples.
+        starts: ``(B,)`` first sample that is taken of each.
     """
-    shape = (len(ecgs), len(ecgs[0]), length)
-    if isinstance(ecgs, Tensor) and ecgs.shape[-1] == length:
-        return ecgs, torch.zeros((), dtype=torch.bool).expand(shape) if mask_padding else None
-    padding_mask = torch.zeros(shape, dtype=torch.bool) if mask_padding else None
-    batch = torch.zeros(shape, dtype=torch.float32)
-    for position, ecg in enumerate(ecgs):
-        surplus = ecg.shape[-1] - length
-        start = crop_start(position, surplus) if surplus > 0 else 0
-        n_taken = min(ecg.shape[-1], length)
-        batch[position, :, :n_taken] = ecg[:, start : start + n_taken]
-        if padding_mask is not None:
-            padding_mask[position, :, n_taken:] = True
-    return batch, padding_mask
+
+    length: int
+    lengths: np.ndarray
+    starts: np.ndarray
+
+    @classmethod
+    def drawn(
+        cls, lengths: np.ndarray, length: int, crop_start: Callable[[int, int], int]
+    ) -> "Crop":
+        """Draw where signals are cropped.
+
+        Args:
+            lengths: ``(B,)`` of the signals in samples.
+            length: of the batch in samples.
+            crop_start: of the position in the batch and the surplus in samples, the first sample
+                to take; asked only of signals that are longer than ``length``.
+        """
+        starts = np.zeros(len(lengths), np.int64)
+        for row in np.flatnonzero(lengths > length).tolist():
+            starts[row] = crop_start(row, int(lengths[row]) - length)
+        return cls(length, lengths, starts)
+
+    @property
+    def valid(self) -> np.ndarray:
+        """Samples of each signal that are in the batch, ``(B,)``; what follows is padding."""
+        return np.minimum(self.lengths, self.length)
+
+    def join(
+        self, signals: Sequence[Tensor] | Tensor, dtype: torch.dtype, padding: float = 0
+    ) -> Tensor:
+        """Stack signals.
+
+        Args:
+            signals: each ``(..., T_i)``; a batch ``(B, ..., length)`` is taken as it is.
+            dtype: of the batch.
+            padding: value on the right of short ones.
+
+        Returns:
+            ``(B, ..., length)``.
+        """
+        if isinstance(signals, Tensor) and signals.shape[-1] == self.length:
+            return signals.to(dtype)
+        batch = torch.full(
+            (len(signals), *signals[0].shape[:-1], self.length), padding, dtype=dtype
+        )
+        pieces = zip(batch, signals, self.starts.tolist(), self.valid.tolist(), strict=True)
+        for row, signal, start, n_taken in pieces:
+            row[..., :n_taken] = signal[..., start : start + n_taken]
+        return batch
+
+    def padding_mask(self) -> Tensor:
+        """Return where padding is, ``(B, length)`` bool."""
+        if (self.lengths >= self.length).all():
+            return torch.zeros((), dtype=torch.bool).expand(len(self.lengths), self.length)
+        return torch.arange(self.length) >= torch.from_numpy(self.valid).unsqueeze(1)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fairseq_ecg.data.collation import BatchCheck, Columns, collate_ecgs, target_length
+from fairseq_ecg.data.collation import BatchCheck, Columns, Crop, target_length
 from fairseq_ecg.data.options import DatasetOptions
 from fairseq_ecg.data.randomness import Stream, random_state, random_states
 from fairseq_ecg.data.sources import SegmentBatch, Source, source_of
@@ -35,6 +35,7 @@ WHOLE: dict[str, Any] = {
 """Options of data sets whose view takes recordings whole, whatever they are set to."""
 
 _LEADS_REMEDY = "Set task.leads_to_load to leads all recordings have, or enable_padding_leads=true"
+_WHOLE_REMEDY = "Recordings are taken whole: list those of other leads in a manifest of their own"
 
 
 class Samples(NamedTuple):
@@ -68,6 +69,11 @@ class Samples(NamedTuple):
         if isinstance(self.ecgs, Tensor):
             return np.tile(self.ecgs.shape[1:], (len(self.ecgs), 1))
         return np.array([ecg.shape for ecg in self.ecgs])
+
+    def keys(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the index of the item of each and its position there, ``(B,)`` int64."""
+        ids = np.asarray(self.columns["id"])
+        return ids, np.asarray(self.columns.get("position", np.zeros_like(ids)))
 
 
 class ECGDataset(Dataset):
@@ -233,12 +239,14 @@ class ECGDataset(Dataset):
             samples = Samples.joined(list(listed))
         columns = samples.columns
         check = BatchCheck(lambda row: self.source.name(int(columns["id"][row])))
-        check.equal(samples.shapes()[:, 0], "leads", _LEADS_REMEDY)
+        remedy = _WHOLE_REMEDY if self.view.takes_whole else _LEADS_REMEDY
+        check.equal(samples.shapes()[:, 0], "leads", remedy)
+        crop = self._crop(samples)
         return {
             "id": torch.from_numpy(np.asarray(columns["id"])),
-            **self._collate_ecgs(samples),
+            **self._collate_ecgs(samples, crop),
             **self.view.collate(columns),
-            **self.target.collate(columns, check),
+            **self.target.collate(columns, check, crop),
         }
 
     def augment(self, batch: dict[str, Any]) -> Tensor:
@@ -276,7 +284,7 @@ class ECGDataset(Dataset):
         """
         if segments.ecgs is None or self.lead_selection.bucket is not None:
             return None
-        leads = self._selection_of(segments.ecgs.shape[1], segments, 0).draw(None)
+        leads = self._selection_of(segments, 0, segments.ecgs.shape[1]).draw(None)
         rates = segments.sample_rates
         ecgs = self.conditioning.of_batch(segments.ecgs, rates, leads, segments.are_finite)
         if ecgs is None:
@@ -308,7 +316,7 @@ class ECGDataset(Dataset):
         ecg = self.conditioning(recording, leads).float()
         return ecg, recording.sample_rate, tuple(selection.rows(leads))
 
-    def _selection_of(self, n_rows: int, segments: SegmentBatch, row: int) -> LeadSelection:
+    def _selection_of(self, segments: SegmentBatch, row: int, n_rows: int) -> LeadSelection:
         """Leads of a recording of so many rows: the configured ones, or all."""
         if not self.view.takes_whole or n_rows == len(LEADS):
             return self.lead_selection
@@ -317,14 +325,22 @@ class ECGDataset(Dataset):
                 f"{segments.where(row)}: has {n_rows} leads, where the twelve are needed. Prepare "
                 "the file again with all of them, or leave it out of the manifest"
             )
+        if any(augmentation.adjusts_limb_leads for augmentation in self.augmentations):
+            raise DataError(
+                f"{segments.where(row)}: is of {n_rows} leads, and dependency=true recomputes limb "
+                "leads of all twelve from I and II. Set task.dependency=false"
+            )
         selection = LeadSelection(tuple(range(n_rows)))
-        self._check_leads(selection)
+        try:
+            self._check_leads(selection)
+        except ValueError as error:
+            raise DataError(f"{segments.where(row)}: cannot be augmented: {error}") from error
         return selection
 
     def _selection(self, recording: Recording, segments: SegmentBatch, row: int) -> LeadSelection:
         """Leads of one recording: its own come before the configured ones."""
         if recording.leads is None or self.view.takes_whole:
-            return self._selection_of(len(recording.feats), segments, row)
+            return self._selection_of(segments, row, len(recording.feats))
         try:
             selection = replace(self.lead_selection, leads=tuple(lead_indices(recording.leads)))
             self._check_leads(selection)
@@ -333,49 +349,50 @@ class ECGDataset(Dataset):
             raise DataError(f"{where}: its 'lead' cannot be used: {error}") from error
         return selection
 
-    def _collate_ecgs(self, samples: Samples) -> dict[str, Any]:
-        """Make ``net_input`` of a batch and, where ECGs are augmented, draw ``augmentation``."""
-        options, columns = self.options, samples.columns
-        ids, lengths = np.asarray(columns["id"]), samples.shapes()[:, 1]
-        positions = np.asarray(columns.get("position", np.zeros_like(ids)))
+    def _crop(self, samples: Samples) -> Crop:
+        """Draw where the signals of a batch are cropped."""
+        options = self.options
+        ids, positions = samples.keys()
+        lengths = samples.shapes()[:, 1]
         length = target_length(
             lengths, pad=options.enable_padding, max_length=options.max_sample_size
         )
         if self._bucketed_sizes is not None:
             length = max(length, int(self._bucketed_sizes[ids].max()))
-        starts = np.zeros_like(ids)
 
         def crop_start(row: int, surplus: int) -> int:
             rng = self._random_state(ids[row], positions[row], Stream.CROP)
-            starts[row] = rng.randint(0, surplus + 1)
-            return int(starts[row])
+            return rng.randint(0, surplus + 1)
 
-        source, padding_mask = collate_ecgs(
-            samples.ecgs, length, crop_start, options.enable_padding
-        )
+        return Crop.drawn(lengths, length, crop_start)
+
+    def _collate_ecgs(self, samples: Samples, crop: Crop) -> dict[str, Any]:
+        """Make ``net_input`` of a batch and, where ECGs are augmented, draw ``augmentation``."""
+        columns = samples.columns
+        ids, positions = samples.keys()
+        source = crop.join(samples.ecgs, torch.float32)
         net_input: dict[str, Any] = {"source": source}
         batch: dict[str, Any] = {"net_input": net_input}
-        if options.enable_padding:
-            net_input["padding_mask"] = padding_mask
+        if self.options.enable_padding:
+            net_input["padding_mask"] = crop.padding_mask().unsqueeze(1).expand(source.shape)
         if self.masking is None and not self.augmentations:
             return batch
         keys = torch.from_numpy(ids), torch.from_numpy(positions)
         starts_of_numbers = origins(self.seed, self.epoch, *keys)
-        valid = np.minimum(lengths, length)
         if self.masking is not None:
             rngs = random_states(self.seed, self.epoch, ids, positions, Stream.MASK)
             net_input["origins"] = starts_of_numbers
-            net_input |= self.masking.draw(length, valid.tolist(), rngs)
+            net_input |= self.masking.draw(crop.length, crop.valid.tolist(), rngs)
         if self.augmentations:
             layouts = columns["layout"]
             batch["augmentation"] = draw_batch(
                 self.augmentations,
                 starts_of_numbers,
                 sample_rates=torch.tensor(columns["sample_rate"], dtype=torch.float32),
-                lengths=torch.from_numpy(lengths),
+                lengths=torch.from_numpy(crop.lengths),
                 layouts=layouts if isinstance(layouts, Tensor) else torch.stack(list(layouts)),
-                starts=torch.from_numpy(starts),
-                valid=torch.from_numpy(valid),
+                starts=torch.from_numpy(crop.starts),
+                valid=torch.from_numpy(crop.valid),
             )
         return batch
 

@@ -31,6 +31,7 @@ _REMEDIES = {
     "feats": "It is no ECG as the data preparation writes them; prepare it again",
     "curr_sample_rate": "Add the sampling rate of 'feats' in Hz to the file, or prepare it again",
     "idx": "Rows of label_file are found by it; prepare the file again",
+    "segment_label": "Prepare the record with its annotations again",
     "label": "Add the labels to the file, or set task.label_file",
     "ecg_path": "task.path_dataset=true needs files that name a WFDB record; "
     "set task.path_dataset=false for files that hold the ECG itself",

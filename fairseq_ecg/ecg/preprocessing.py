@@ -8,11 +8,13 @@ import numpy as np
 import torch
 
 from fairseq_ecg.ecg.arrangement import derive_limb_leads
+from fairseq_ecg.ecg.blocks import mapped
 from fairseq_ecg.ecg.conditioning import Conditioning, LeadStatistics
 from fairseq_ecg.ecg.leads import LEADS, lead_indices
 from fairseq_ecg.ecg.pipeline import Pipeline
 from fairseq_ecg.ecg.recording import ECG, Recording
 from fairseq_ecg.ecg.resampling import RESAMPLERS, interpolated
+from fairseq_ecg.ecg.standardisation import layer_normalisation
 from fairseq_ecg.ecg.units import check_millivolts
 from fairseq_ecg.errors import DataError, shortened
 from fairseq_ecg.limits import check_limit, check_rate
@@ -21,9 +23,17 @@ QUICKSTART_EPSILON = 1e-8
 """What ECG-FM's quick start adds to the standard deviation, and the data preparation does not."""
 
 MISSING_LEADS = ("derive", "zero", "error")
-SHORT = ("error", "pad")
+SHORT = ("error", "pad", "reflect")
 TAILS = ("drop", "overlap")
 NAN_POLICIES = ("error", "interpolate")
+
+WHOLE_TASKS = ("ecg_segmentation",)
+WHOLE_CRITERIONS = ("simclr", "3kg")
+"""Of ``cfg.task``, the tasks and the values of ``criterion_name`` that read recordings whole: rows
+as they are stored, ``normalize`` a layer norm over all samples of a recording."""
+
+WHOLE_SECONDS = 10.0
+"""Length of a segment, in seconds, of a network for delineation that notes none: that of LUDB."""
 
 _KINDS = {
     bool: bool,
@@ -41,7 +51,8 @@ class Preprocessing:
 
     In this order, as ECG-FM's quick start: leads are arranged, the recording is resampled, every
     lead standardised over the whole recording, segments are cut; then each segment is filtered and
-    normalised where the network was trained on such.
+    normalised where the network was trained on such. A network that was trained on whole recordings
+    is given them normalised before they are cut.
 
     Args:
         sample_rate: of the segments in Hz.
@@ -60,6 +71,10 @@ class Preprocessing:
             all of them zeros; ``error`` refuses the recording.
         keep_single: whether float32 samples are standardised in float32, as the data preparation
             does; otherwise in float64.
+        layer_norm: whether a recording is normalised by the mean and the biased variance of all
+            samples of the rows that the network reads, before segments are cut.
+        each_lead: whether the network reads one lead: segments are those of every lead that the
+            recording has of ``leads``, one lead after the other. A flat lead has none.
 
     Raises:
         DataError: a value that is none of these.
@@ -77,6 +92,8 @@ class Preprocessing:
     std: tuple[float, ...] | None = None
     missing_leads: str = "derive"
     keep_single: bool = False
+    layer_norm: bool = False
+    each_lead: bool = False
 
     def __post_init__(self) -> None:
         for name in ("sample_rate", "segment_seconds"):
@@ -98,6 +115,8 @@ class Preprocessing:
             raise DataError(f"preprocessing: {error}") from error
         if self.segment_samples < 1:
             raise DataError("preprocessing: a segment is shorter than one sample")
+        if self.each_lead and self.pad_leads:
+            raise DataError("preprocessing: each_lead gives one row, which pad_leads cannot pad")
 
     @classmethod
     def of_task(
@@ -105,6 +124,7 @@ class Preprocessing:
         task: Mapping[str, Any],
         recorded: Mapping[str, Any] | None = None,
         statistics: LeadStatistics | None = None,
+        n_rows: int | None = None,
     ) -> "Preprocessing":
         """Infer it from the configuration of the task that trained a network.
 
@@ -116,21 +136,23 @@ class Preprocessing:
                 which 500 Hz and 5 s are taken where ``task.sample_rate`` and
                 ``task.max_sample_size`` say nothing else.
             statistics: with which leads are normalised, in place of those noted.
+            n_rows: that the network reads; None: as the task says. It matters where recordings are
+                taken whole, for there the task selects no leads.
 
         Raises:
             DataError: the network has no one input, or its statistics are not there, or are given
                 although it was trained without.
         """
+        is_delineation = task.get("_name") in WHOLE_TASKS
+        if is_delineation or task.get("criterion_name") in WHOLE_CRITERIONS:
+            return cls._of_whole_task(task, recorded or {}, statistics, n_rows, is_delineation)
         if task.get("leads_bucket"):
             raise DataError(
                 "the network was trained on leads drawn at random (task.leads_bucket), "
                 "so that there is no one input to give it"
             )
         known = {key: value for key, value in (recorded or {}).items() if value}
-        rate = float(task.get("sample_rate") or known.get("sample_rate", cls.sample_rate))
-        seconds = float(known.get("segment_seconds", cls.segment_seconds))
-        if task.get("max_sample_size"):
-            seconds = min(seconds, task["max_sample_size"] / rate)
+        rate, seconds = _rate_and_seconds(task, known, cls.segment_seconds)
         mean: tuple[float, ...] | None = None
         std: tuple[float, ...] | None = None
         if task.get("normalize"):
@@ -165,6 +187,38 @@ class Preprocessing:
         )
 
     @classmethod
+    def _of_whole_task(
+        cls,
+        task: Mapping[str, Any],
+        recorded: Mapping[str, Any],
+        statistics: LeadStatistics | None,
+        n_rows: int | None,
+        is_delineation: bool,
+    ) -> "Preprocessing":
+        """Infer it of a task that takes recordings whole, see :meth:`of_task`."""
+        if statistics is not None:
+            raise DataError(
+                "the network was trained on recordings that no statistics of leads normalise: "
+                "leave out mean_path and std_path"
+            )
+        if n_rows not in (None, 1, len(LEADS)):
+            raise DataError(
+                f"the network reads {n_rows} leads, and the checkpoint does not say which. Give "
+                "load_model a preprocessing"
+            )
+        default = WHOLE_SECONDS if is_delineation else cls.segment_seconds
+        known = {key: value for key, value in recorded.items() if value}
+        rate, seconds = _rate_and_seconds(task, known, default)
+        return cls(
+            sample_rate=rate,
+            segment_seconds=seconds,
+            # Recordings with waves are in mV.
+            standardise=not is_delineation and not task.get("path_dataset"),
+            layer_norm=bool(task.get("normalize")),
+            each_lead=n_rows == 1,
+        )
+
+    @classmethod
     def of_json(cls, values: Mapping[str, Any]) -> "Preprocessing":
         """Make it of what :meth:`to_json` returned.
 
@@ -187,10 +241,11 @@ class Preprocessing:
         return cls(**{**values, **lists})
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values by name; ``keep_single``, which few have, only where it is set."""
+        """Return plain values by name; those that few have only where they are set."""
         values = asdict(self)
-        if not self.keep_single:
-            del values["keep_single"]
+        for name in ("keep_single", "layer_norm", "each_lead"):
+            if not values[name]:
+                del values[name]
         return {
             key: list(value) if isinstance(value, tuple) else value for key, value in values.items()
         }
@@ -203,6 +258,8 @@ class Preprocessing:
     @property
     def n_rows(self) -> int:
         """Rows of a segment."""
+        if self.each_lead:
+            return 1
         return len(LEADS) if self.pad_leads else len(self.leads)
 
     @property
@@ -239,19 +296,23 @@ class Preprocessing:
         tail: str = "drop",
         nan_policy: str = "error",
         missing_leads: str | None = None,
+        overlap: float = 0.0,
     ) -> "Segments":
         """Prepare a recording.
 
         Args:
             ecg: the recording.
-            short: what becomes of a recording shorter than a segment: ``error``, or ``pad``, which
-                fills it up with zeros that attention and pooling leave out.
+            short: what becomes of a recording shorter than a segment: ``error``; ``pad``, which
+                fills it up with zeros that attention and pooling leave out; or ``reflect``, which
+                fills it up with its own reflection at its end, and calls none of it padding.
             tail: what becomes of the samples behind the last whole segment: ``drop``, as in
                 training, or ``overlap``, one more segment that ends with the recording.
             nan_policy: what becomes of samples without a value in a lead that has others:
                 ``error``, or ``interpolate``, linearly between their neighbours. A lead without
                 any value is a missing one.
             missing_leads: in place of the own :attr:`missing_leads`.
+            overlap: which share of a segment the next one repeats. If it is not 0, segments cover
+                the whole recording, whatever ``tail`` says: the last one ends with it.
 
         Returns:
             Its segments, which are computed as they are asked for.
@@ -266,12 +327,12 @@ class Preprocessing:
         check_choice("nan_policy", nan_policy, NAN_POLICIES)
         if missing_leads not in (None, self.missing_leads):
             return replace(self, missing_leads=missing_leads).segments(
-                ecg, short=short, tail=tail, nan_policy=nan_policy
+                ecg, short=short, tail=tail, nan_policy=nan_policy, overlap=overlap
             )
         ecg = self._with_values(ecg, nan_policy)
         check_millivolts(ecg)
         missing = tuple(lead for lead in self.leads if lead not in ecg.leads)
-        return Segments(self, self._with_leads(ecg, missing), missing, short, tail)
+        return Segments(self, self._with_leads(ecg, missing), missing, short, tail, overlap)
 
     def _with_values(self, ecg: ECG, nan_policy: str) -> ECG:
         """Leave out leads without any value, and fill gaps in the others."""
@@ -304,7 +365,7 @@ class Preprocessing:
 
     def _with_leads(self, ecg: ECG, missing: tuple[str, ...]) -> ECG:
         """Add the leads that can be derived, if that is the policy."""
-        if missing and self.missing_leads == "error":
+        if missing and self.missing_leads == "error" and not self.each_lead:
             raise DataError(
                 f"{ecg.where}: lacks lead {', '.join(missing)} (it has {', '.join(ecg.leads)}). "
                 "Give all leads that the network reads, or say missing_leads='derive' or 'zero'"
@@ -326,9 +387,12 @@ class Segments:
         missing: leads that it lacked.
         short: see :meth:`Preprocessing.segments`.
         tail: as for :meth:`Preprocessing.segments`.
+        overlap: as for :meth:`Preprocessing.segments`.
 
     Attributes:
-        starts: first sample of each segment at the network's rate.
+        starts: first sample, at the network's rate, of each segment of the leads that go together.
+        length: of the recording in samples at the network's rate.
+        leads: those of which each has segments of its own, in their order; empty: they go together.
         padded: samples behind the recording in its only segment.
         missing_leads: leads that the recording lacked, derived ones included.
         flat_leads: other leads that are constant; they are zero.
@@ -342,6 +406,7 @@ class Segments:
         missing: tuple[str, ...],
         short: str,
         tail: str,
+        overlap: float = 0.0,
     ):
         self.preprocessing = preprocessing
         self.ecg = ecg
@@ -350,47 +415,79 @@ class Segments:
         pipeline = preprocessing.pipeline
         signal = pipeline.resampled(pipeline.arranged(ecg), ecg.sample_rate)
         width, length = preprocessing.segment_samples, signal.shape[1]
-        self.padded = max(width - length, 0)
-        if self.padded and (short == "error" or length < 2):
+        self.length = length
+        self._lacking = max(width - length, 0)
+        self.padded = 0 if short == "reflect" else self._lacking
+        if self._lacking and (short == "error" or length < 2):
             raise DataError(
                 f"{ecg.where}: {ecg.seconds:.3g} s, shorter than one segment of "
                 f"{preprocessing.segment_seconds:g} s. Leave the recording out, or say short='pad'"
             )
-        self.starts = [width * number for number in range(max(length // width, 1))]
-        if tail == "overlap" and length > width and length % width:
+        step = max(width - round(overlap * width), 1)
+        self.starts = list(range(0, max(length - width, 0) + 1, step))
+        if (tail == "overlap" or overlap) and self.starts[-1] + width < length:
             self.starts.append(length - width)
         found = pipeline.standardisation(signal)
         flat = found.flat[:, 0]
         if flat.all():
             raise DataError(f"{ecg.where}: no signal, all leads are flat")
+        by_lead = dict(zip(preprocessing.leads, flat, strict=True))
         self.flat_leads = tuple(
-            lead
-            for lead, is_flat in zip(preprocessing.leads, flat, strict=True)
-            if is_flat and lead not in missing
+            lead for lead, is_flat in by_lead.items() if is_flat and lead not in missing
         )
+        self.leads = tuple(lead for lead, is_flat in by_lead.items() if not is_flat)
+        if not preprocessing.each_lead:
+            self.leads = ()
         self._signal = pipeline.standardised(signal, found)
+        if preprocessing.layer_norm:
+            normalised = layer_normalisation(self._signal, together=not preprocessing.each_lead)
+            dtype = np.dtype(np.float64)
+            self._signal = mapped(self._signal, normalised, len(flat), dtype)
         self._conditioning = preprocessing.conditioning()
 
     def __len__(self) -> int:
-        return len(self.starts)
+        return len(self.starts) * max(len(self.leads), 1)
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         """Yield every segment, ``(rows, segment_samples)`` float32."""
-        width, length = self.preprocessing.segment_samples, self._signal.shape[1]
-        leads = lead_indices(self.preprocessing.leads)
-        for start in self.starts:
-            samples = self._signal[:, start : min(start + width, length)]
-            feats = np.zeros((len(LEADS), samples.shape[1]))
-            feats[leads] = samples
-            recording = Recording(self.ecg.where, feats, self.preprocessing.sample_rate)
-            segment = self._conditioning(recording, leads).float()
-            yield torch.nn.functional.pad(segment, (0, self.padded))
+        together: list[tuple[str, ...]] = [self.preprocessing.leads]
+        for leads in [(lead,) for lead in self.leads] or together:
+            for start in self.starts:
+                yield self._segment(leads, start)
+
+    def _segment(self, leads: tuple[str, ...], start: int) -> torch.Tensor:
+        """Return the segment of some leads that begins at a sample."""
+        rows = [self.preprocessing.leads.index(lead) for lead in leads]
+        samples = self._signal[:, start : min(start + self._width, self.length)]
+        if self._lacking and not self.padded:
+            samples = np.pad(samples, ((0, 0), (0, self._lacking)), mode="reflect")
+        positions = lead_indices(leads)
+        feats = np.zeros((len(LEADS), samples.shape[1]))
+        feats[positions] = samples[rows]
+        recording = Recording(self.ecg.where, feats, self.preprocessing.sample_rate)
+        segment = self._conditioning(recording, positions).float()
+        return torch.nn.functional.pad(segment, (0, self.padded))
+
+    @property
+    def _width(self) -> int:
+        return self.preprocessing.segment_samples
 
     def span(self, number: int) -> tuple[float, float]:
         """Return where a segment starts and ends in the recording, in seconds."""
         rate = self.preprocessing.sample_rate
-        start = self.starts[number] / rate
-        return start, min(start + self.preprocessing.segment_samples / rate, self.seconds)
+        start = self.starts[number % len(self.starts)] / rate
+        return start, min(start + self._width / rate, self.seconds)
+
+
+def _rate_and_seconds(
+    task: Mapping[str, Any], known: Mapping[str, Any], default: float
+) -> tuple[float, float]:
+    """Return the rate of segments in Hz and their length in seconds, see `of_task`."""
+    rate = float(task.get("sample_rate") or known.get("sample_rate", Preprocessing.sample_rate))
+    seconds = float(known.get("segment_seconds", default))
+    if task.get("max_sample_size"):
+        seconds = min(seconds, task["max_sample_size"] / rate)
+    return rate, seconds
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -10,6 +10,9 @@ FLAT_MV = 1e-6
 """A lead that spans no more than this, in mV, is flat: no converter's step is as small, rounding
 errors of a constant are far smaller."""
 
+EPSILON = 1e-5
+"""Of the layer norm, added to the variance: PyTorch's own."""
+
 CONSTANT_LEAD_STRATEGIES = ("zero", "nan", "constant")
 
 
@@ -156,3 +159,20 @@ def standardisation(
     return Standardisation(
         mean, std, flat, {"zero": 0, "nan": np.nan, "constant": None}[constant_lead_strategy]
     )
+
+
+def layer_normalisation(ecg: Signal, together: bool) -> Standardisation:
+    """Find what normalises a recording as ``torch.nn.functional.layer_norm`` over all its samples.
+
+    The mean and the biased variance are those of all samples; `EPSILON` is added to the variance.
+
+    Args:
+        ecg: ``(n_leads, n_samples)`` without gaps.
+        together: over all leads; otherwise each lead by itself.
+    """
+    mean, var, flat, _ = _scan(ecg, skip_missing=False)
+    if together:
+        of_all = np.full_like(mean, mean.mean())
+        mean, var = of_all, np.full_like(var, (var + (mean - of_all) ** 2).mean())
+    std = np.sqrt(var + EPSILON)
+    return Standardisation(mean[:, None], std[:, None], np.zeros((len(flat), 1), bool), None)

@@ -2,11 +2,13 @@
 
 from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.inference.aggregation import ECG_FM_LABELS
+from fairseq_ecg.inference.delineation import Delineation
 from fairseq_ecg.inference.model import ECGModel, load_model
 from fairseq_ecg.inference.results import Embeddings, Prediction, Saliency
 
 __all__ = [
     "ECG_FM_LABELS",
+    "Delineation",
     "ECGModel",
     "Embeddings",
     "Prediction",

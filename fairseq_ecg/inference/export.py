@@ -12,7 +12,6 @@ from fairseq_ecg.inference.pretrained import config_of
 from fairseq_ecg.inference.trained import TrainedNetwork
 from fairseq_ecg.jobs.files import replacing
 from fairseq_ecg.ops import backends
-from fairseq_ecg.ops.pooling.reference import mean_of_nonzero
 
 FORMATS = {".onnx": "onnx", ".pt2": "pt2"}
 """Format by extension."""
@@ -41,17 +40,20 @@ class ExportedNetwork(nn.Module):
     def forward(self, source: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Map ``(B, L, T)`` prepared segments to outputs, see :func:`output_names`."""
         out = self.network(source)
-        embedding = mean_of_nonzero(out["encoder_out"], None)
-        return (*((out["out"],) if "out" in out else ()), embedding, out["encoder_out"])
+        embedding = self.network.encoder.mean(out["encoder_out"], None)
+        return (*(out[name] for name in self.network.outputs), embedding, out["encoder_out"])
 
 
 def output_names(model: TrainedNetwork) -> tuple[str, ...]:
     """Name the outputs.
 
     Returns:
-        ``logits`` (B, C) if there are labels, ``embedding`` (B, D) and ``frames`` (B, T', D).
+        What its head gives: ``logits`` (B, C) of labels, or of a segmentor ``segment_out``
+        (B, T, classes), and ``cls_out`` (B, C) if it has labels too; then ``embedding`` (B, D) and
+        ``frames`` (B, T', D).
     """
-    return (*(("logits",) if model.labels else ()), "embedding", "frames")
+    of_head = ("logits" if name == "out" else name for name in model.network.outputs)
+    return (*of_head, "embedding", "frames")
 
 
 def export(model: TrainedNetwork, path: str | os.PathLike, format: str | None = None) -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from fairseq_ecg.ecg.preprocessing import Preprocessing, check_choice
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference.aggregation import aggregate, aggregation_of
+from fairseq_ecg.inference.delineation import OVERLAP, Delineation, DelineationRun
 from fairseq_ecg.inference.export import export
 from fairseq_ecg.inference.loading import label_names, read_stored
 from fairseq_ecg.inference.pretrained import save_pretrained
@@ -97,6 +99,44 @@ class ECGModel(TrainedNetwork):
         """
         run = run_recordings(self, self.embeddings, ecg, sample_rate, leads, units, **options)
         return self._embeddings(run, run.values(self.embed_dim))
+
+    def segment(
+        self,
+        ecg,
+        sample_rate: float | None = None,
+        leads: Sequence[str] | None = None,
+        units: str | None = None,
+        **options,
+    ) -> Delineation:
+        """Delineate the P waves, QRS complexes and T waves of recordings.
+
+        A network of one lead delineates every lead of a recording by itself, another one all leads
+        together. It takes what :meth:`predict` takes, but for ``short`` and ``tail``: a recording
+        of any length is covered to its end. One that is longer than a segment is cut into segments
+        of which each repeats half of the one before; over what two share their scores fade into
+        each other, so that there is no seam. One that is shorter is filled up with its own
+        reflection at its end, which is cut off again. Scores are brought back to the rate of the
+        recording before each sample is given a class.
+
+        Returns:
+            Onsets, offsets and masks, in the time of each recording.
+
+        Raises:
+            DataError: the network delineates no waves, or a recording cannot be used.
+        """
+        self._require_waves()
+        for name in ("short", "tail", "overlap"):
+            if name in options:
+                raise DataError(f"segment covers recordings of any length: leave out {name}=")
+        gathered = partial(
+            DelineationRun,
+            resampler=self.preprocessing.resampler,
+            sample_rate=self.preprocessing.sample_rate,
+        )
+        whole: dict[str, Any] = {"short": "reflect", "overlap": OVERLAP, "run_class": gathered}
+        run = run_recordings(self, self.scores, ecg, sample_rate, leads, units, **options, **whole)
+        assert isinstance(run, DelineationRun)
+        return Delineation(run)
 
     def predict_and_embed(self, ecg: ECG | NamedRecording) -> tuple[Prediction, Embeddings]:
         """Do both for a recording by one pass through the network; the numbers are the same.
@@ -229,7 +269,7 @@ def load_model(
         statistics = LeadStatistics.read(mean_path, std_path)
     stored = read_stored(source, filename, revision, allow_damaged)
     network = stored.network(untrained_seed)
-    prepared = preprocessing or stored.preprocessing(statistics)
+    prepared = preprocessing or stored.preprocessing(statistics, network.encoder.n_leads)
     if missing_leads is not None:
         prepared = replace(prepared, missing_leads=missing_leads)
     labels = label_names(labels, stored, network.num_outputs)

@@ -3,9 +3,10 @@
 They are never standardised again: what is in them goes to the network as in training.
 """
 
-from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,6 +58,11 @@ def names_record(variables: Set[str]) -> bool:
     return "ecg_path" in variables and "feats" not in variables
 
 
+def _is_whole(preprocessing: Preprocessing, policies: Mapping[str, Any]) -> bool:
+    """Whether segments are those of a recording as a whole, and not the ones that are stored."""
+    return preprocessing.layer_norm or preprocessing.each_lead or bool(policies.get("overlap"))
+
+
 @dataclass(frozen=True, eq=False)
 class PreparedFiles:
     """A recording in one ``.mat`` file, or in one for each of its segments.
@@ -74,14 +80,18 @@ class PreparedFiles:
         """Files that the recording is made of."""
         return tuple(map(Path, self.paths))
 
-    def segmented(
-        self, preprocessing: Preprocessing, short: str = "error", **_
-    ) -> SegmentedRecording:
-        """Return the segments for a network, see :func:`segmented_recording`."""
+    def segmented(self, preprocessing: Preprocessing, **policies) -> SegmentedRecording:
+        """Return the segments for a network, see :func:`segmented_recording`.
+
+        A network that is given recordings whole is given what the standardisation was done to.
+        """
+        if _is_whole(preprocessing, policies):
+            return SegmentedRecording.of_ecg(self.read(), preprocessing, **policies)
         chunks = [
             recording_from_mat(read_mat(path, path, required=("feats", "curr_sample_rate")), path)
             for path in self.paths
         ]
+        short = policies.get("short", "error")
         return segmented_recording(chunks, self.numbers, preprocessing, short)
 
     def read(self) -> ECG:
@@ -133,10 +143,18 @@ class PreparedInStore:
     files: tuple[Path, ...] = ()
     """A store has checksums of its own, and its index says what it holds."""
 
-    def segmented(
-        self, preprocessing: Preprocessing, short: str = "error", **_
-    ) -> SegmentedRecording:
-        """Return the segments for a network, see :func:`segmented_recording`."""
+    def segmented(self, preprocessing: Preprocessing, **policies) -> SegmentedRecording:
+        """Return the segments for a network, see :func:`segmented_recording`.
+
+        A network that is given recordings whole is given the samples as they are stored.
+        """
+        if _is_whole(preprocessing, policies):
+            ecg = self.read()
+            found = SegmentedRecording.of_ecg(ecg, preprocessing, **policies)
+            return replace(
+                found, quality=quality_of_standardised([ecg.signal], ecg.leads, ecg.sample_rate)
+            )
+        short = policies.get("short", "error")
         return segmented_recording(self._chunks(), self.numbers, preprocessing, short)
 
     def read(self) -> ECG:

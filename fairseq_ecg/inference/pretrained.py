@@ -20,7 +20,7 @@ from fairseq_ecg.inference.aggregation import aggregation_of
 from fairseq_ecg.inference.stored import StoredModel, TargetScale, names_of
 from fairseq_ecg.inference.trained import TrainedNetwork
 from fairseq_ecg.jobs.files import replacing, write_file
-from fairseq_ecg.modules.registry import network_config
+from fairseq_ecg.modules.registry import network_config, network_options
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -137,7 +137,7 @@ def read_pretrained(folder: Path) -> StoredModel:
 
 
 def _preprocessing(
-    path: Path, values: Mapping[str, Any], statistics: LeadStatistics | None
+    path: Path, values: Mapping[str, Any], statistics: LeadStatistics | None, _: int
 ) -> Preprocessing:
     with damage_as_checkpoint_error(path, SAVE_AGAIN):
         preprocessing = Preprocessing.of_json(values)
@@ -186,9 +186,8 @@ def _card(model: TrainedNetwork) -> str:
     rows = [
         ("architecture", network["_name"]),
         ("parameters", f"{sum(p.numel() for p in model.network.parameters()):,}"),
-        ("transformer layers", len(model.network.encoder.parts()) - 1),
+        ("layers", len(model.network.encoder.parts()) - 1),
         ("channels of an embedding", model.embed_dim),
-        ("convolutions (channels, kernel, stride)", network.get("conv_feature_layers", "default")),
         ("leads", ", ".join(preprocessing.leads)),
         ("sampling rate", f"{preprocessing.sample_rate:g} Hz, by {preprocessing.resampler}"),
         ("segments", f"{preprocessing.segment_seconds:g} s"),
@@ -196,6 +195,9 @@ def _card(model: TrainedNetwork) -> str:
         ("standardised", _standardisation(preprocessing)),
         ("leads that are missing", preprocessing.missing_leads),
     ]
+    if "conv_feature_layers" in network_options(network["_name"]):
+        layers = network.get("conv_feature_layers", "default")
+        rows.insert(4, ("convolutions (channels, kernel, stride)", layers))
     labels = "".join(
         f"| {number} | {label} | {model.aggregation[label]} |\n"
         for number, label in enumerate(model.labels)

@@ -56,13 +56,14 @@ def run_recordings(
     gain: float | None = None,
     format: str | None = None,
     min_quality: float = 0.0,
-    **policies: str | None,
+    run_class: Callable[[Sequence[str | int]], Run] = Run,
+    **policies: Any,
 ) -> Run:
     """Put the segments of recordings through a computation, in batches over recordings.
 
     Args:
         network: whose preprocessing makes the segments.
-        compute: ``(B, L, T)`` segments and ``(B, T)`` padding, or None, to ``(B, width)`` numbers.
+        compute: ``(B, L, T)`` segments and ``(B, T)`` padding, or None, to ``(B, ...)`` numbers.
         ecg: see :meth:`fairseq_ecg.ECGModel.predict`.
         sample_rate: in Hz, see there.
         leads: names of the rows, see there.
@@ -77,7 +78,8 @@ def run_recordings(
         format: of files, see :func:`fairseq_ecg.formats.read_ecg`; None: as they look.
         min_quality: 0 to 1: a recording of less quality (:func:`fairseq_ecg.ecg.quality.quality`)
             cannot be used.
-        policies: ``short``, ``tail``, ``nan_policy`` and ``missing_leads``, see
+        run_class: gathers what is computed; it is given the names of the recordings.
+        policies: ``short``, ``tail``, ``nan_policy``, ``missing_leads`` and ``overlap``, see
             :meth:`Preprocessing.segments`.
 
     Raises:
@@ -87,7 +89,7 @@ def run_recordings(
     check_batching(batch_size, on_error)
     if not 0 <= min_quality <= 1:
         raise DataError(f"min_quality={min_quality}: give a number from 0 to 1")
-    run = Run([recording.name for recording in recordings])
+    run = run_class([recording.name for recording in recordings])
     batch: list[_Segment] = []
 
     def together(segments: Sequence[_Segment]) -> np.ndarray:
@@ -110,8 +112,7 @@ def run_recordings(
             if isinstance(values, DataError):
                 leave_out(segments[0].recording, values)
             else:
-                run.rows += [(segment.recording, segment.index) for segment in segments]
-                run.computed.append(values)
+                run.add([(segment.recording, segment.index) for segment in segments], values)
         batch.clear()
 
     read = read_segments(recordings, network.preprocessing, policies, workers)

@@ -24,6 +24,9 @@ class SegmentedRecording:
         quality: of the recording as it was given.
         segments: ``(rows, segment_samples)`` float32 each, computed as they are asked for.
         doubts: reasons to doubt what was read.
+        leads: of which each has all ``spans`` by itself, one lead after the other; empty: they go
+            through the network together.
+        length: in samples at the network's rate.
     """
 
     sample_rate: float
@@ -35,9 +38,11 @@ class SegmentedRecording:
     quality: Quality
     segments: Iterable[torch.Tensor]
     doubts: tuple[str, ...] = ()
+    leads: tuple[str, ...] = ()
+    length: int = 0
 
     @classmethod
-    def of_ecg(cls, ecg: ECG, preprocessing: Preprocessing, **policies: str):
+    def of_ecg(cls, ecg: ECG, preprocessing: Preprocessing, **policies):
         """Prepare a recording in mV, see :meth:`Preprocessing.segments`."""
         found = preprocessing.segments(ecg, **policies)
         return cls(
@@ -50,4 +55,6 @@ class SegmentedRecording:
             quality(ecg),
             found,
             ecg.doubts,
+            found.leads,
+            found.length,
         )

@@ -19,7 +19,6 @@ from fairseq_ecg.compat.checkpoint import (
 )
 from fairseq_ecg.compat.stored_config import (
     check_network,
-    encoder_weights,
     model_config,
     stored_section,
 )
@@ -27,7 +26,7 @@ from fairseq_ecg.ecg.conditioning import LeadStatistics
 from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.errors import DataError, shortened
 from fairseq_ecg.modules import FinetunedEncoder, FrameEncoder
-from fairseq_ecg.modules.registry import build_network, has_head
+from fairseq_ecg.modules.registry import build_network, has_head, labels_option
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,9 @@ class StoredModel:
         weights: by name.
         has_heads: whether the weights of a pre-trained network are those of the whole, and not of
             its encoder alone.
-        preprocessing: makes its preprocessing, given statistics of leads or None; raises DataError
-            or CheckpointError if that cannot be known.
+        preprocessing: makes its preprocessing, given statistics of leads or None, and the number of
+            leads that the network reads; raises DataError or CheckpointError if that cannot be
+            known.
         labels: names of its labels, if they are stored with it.
         label_file: what its labels were trained on, if it says so; never opened.
         aggregation: ``max`` or ``mean`` by label, if it is stored.
@@ -96,7 +96,7 @@ class StoredModel:
     cfg: Mapping[str, Any]
     weights: Mapping[str, torch.Tensor]
     has_heads: bool
-    preprocessing: Callable[[LeadStatistics | None], Preprocessing]
+    preprocessing: Callable[[LeadStatistics | None, int], Preprocessing]
     labels: tuple[str, ...] | None = None
     label_file: str | None = None
     aggregation: Mapping[str, str] | None = None
@@ -116,7 +116,7 @@ class StoredModel:
         """
         cfg = dict(self.cfg) | {"all_gather": False}
         is_whole = self.has_heads or has_head(cfg.get("_name"))
-        weights = self.weights if is_whole else encoder_weights(self.weights)
+        weights = self.weights if is_whole else FrameEncoder.encoder_weights(self.weights)
         check_network(cfg, weights, self.path, encoder_only=not is_whole)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(untrained_seed or 0)
@@ -161,7 +161,7 @@ def read_checkpoint(path: Path, allow_damaged: bool | None = None) -> StoredMode
             preprocessing=partial(_preprocessing, path, task, notes),
             labels=names_of(labels) if labels else None,
             label_file=task.get("label_file"),
-            scale=TargetScale.of_criterion(criterion, cfg.get("num_labels", 0)),
+            scale=TargetScale.of_criterion(criterion, _n_labels(cfg)),
             num_updates=num_updates_of(state, path),
         )
 
@@ -171,10 +171,16 @@ def _preprocessing(
     task: Mapping[str, Any],
     notes: Mapping[str, Any],
     statistics: LeadStatistics | None,
+    n_rows: int,
 ) -> Preprocessing:
     remedy = "give load_model a preprocessing"
     with damage_as_checkpoint_error(path, remedy):
-        return Preprocessing.of_task(task, notes, statistics)
+        return Preprocessing.of_task(task, notes, statistics, n_rows)
+
+
+def _n_labels(cfg: Mapping[str, Any]) -> int:
+    name = cfg.get("_name")
+    return cfg.get(labels_option(name), 0) if has_head(name) else 0
 
 
 def names_of(labels: Any) -> tuple[str, ...]:

@@ -6,12 +6,19 @@ from typing import Self
 import numpy as np
 import torch
 
+from fairseq_ecg.ecg.delineation import CLASSES
 from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.aggregation import aggregation_of
 from fairseq_ecg.inference.stored import TargetScale
 from fairseq_ecg.modules import FinetunedEncoder, FrameEncoder
-from fairseq_ecg.ops.pooling import mean_of_nonzero
+
+NO_CLASS = -1e9
+"""Score of a class that a network does not know: lower than any other."""
+
+
+class NoAttentionError(DataError):
+    """What is asked for is made of attention, and the network has none."""
 
 
 class TrainedNetwork:
@@ -160,11 +167,11 @@ class TrainedNetwork:
             ``(B, T')`` float32, NaN where a frame is padding.
 
         Raises:
-            DataError: the network has no attention.
+            NoAttentionError: the network has no attention.
         """
         out = self._forward(source, padding_mask, saliency=True)
         if out["saliency"] is None:
-            raise DataError("the network has no attention, so that it has no saliency either")
+            raise NoAttentionError("the network has no attention, so that it has no saliency")
         weights, frame_mask = out["saliency"].float(), out["padding_mask"]
         if method == "attention":
             values = weights[:, -1].amax(dim=2)
@@ -174,7 +181,46 @@ class TrainedNetwork:
             values = values.masked_fill(frame_mask, torch.nan)
         return values.cpu().numpy()
 
+    @torch.inference_mode()
+    def scores(self, source: torch.Tensor, padding_mask: torch.Tensor | None = None) -> np.ndarray:
+        """Score the classes of every sample of prepared segments.
+
+        Arguments are those of :meth:`probabilities`.
+
+        Returns:
+            ``(B, T, 4)`` float32 logits, by `fairseq_ecg.ecg.delineation.CLASSES`; `NO_CLASS` of a
+            class that the network does not know.
+
+        Raises:
+            DataError: the network delineates no waves.
+        """
+        classes = self._require_waves()
+        found = self._forward(source, padding_mask)["segment_out"].float().cpu().numpy()
+        scores = np.full((*found.shape[:-1], len(CLASSES)), NO_CLASS, np.float32)
+        for name, index in classes.items():
+            if name in CLASSES:
+                scores[..., CLASSES[name]] = found[..., index]
+        return scores
+
+    @property
+    def wave_classes(self) -> Mapping[str, int]:
+        """Index of each class of samples by name; empty if the network delineates no waves."""
+        return getattr(self.network, "label_idx", {})
+
+    def _require_waves(self) -> Mapping[str, int]:
+        if not self.wave_classes:
+            raise DataError(
+                "the network delineates no waves: segment needs a segmentor, as the task "
+                "ecg_segmentation trains one (unet_segmentor for instance)"
+            )
+        return self.wave_classes
+
     def _require_labels(self) -> None:
+        if not self.labels and self.wave_classes:
+            raise DataError(
+                "the network predicts no labels, it delineates waves: use segment (in Python "
+                "model.segment, in a shell fairseq-ecg segment). Embeddings it has"
+            )
         if not self.labels:
             raise DataError(
                 "the network predicts no labels, it was pre-trained only: fine-tune it first. "
@@ -191,14 +237,15 @@ class TrainedNetwork:
 
     def _outputs(self, out: Mapping[str, torch.Tensor]) -> np.ndarray:
         """Return the probabilities or estimates of what the network gives."""
-        outputs = out["out"].double().cpu()
+        outputs = out[self.network.label_output].double().cpu()
         if self.scale is None:
             return outputs.sigmoid().numpy()
         return outputs.numpy() * np.array(self.scale.std) + np.array(self.scale.mean)
 
     def _pooled(self, out: Mapping[str, torch.Tensor]) -> np.ndarray:
         """Return the embeddings of what the network gives."""
-        return mean_of_nonzero(out["encoder_out"], out["padding_mask"]).float().cpu().numpy()
+        mean = self.network.encoder.mean
+        return mean(out["encoder_out"], out["padding_mask"]).float().cpu().numpy()
 
     @torch.inference_mode()
     def _probabilities_and_embeddings(

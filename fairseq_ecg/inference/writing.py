@@ -1,9 +1,11 @@
-"""Tables of results as CSV, Parquet or NumPy arrays, written part by part."""
+"""Tables of results as CSV, Parquet, JSON or NumPy arrays, written part by part."""
 
 import csv
+import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +18,7 @@ from fairseq_ecg.jobs.files import open_replacing, replacing
 if TYPE_CHECKING:
     import pandas as pd
 
-CSV, TSV, PARQUET, NPY = ".csv", ".tsv", ".parquet", ".npy"
+CSV, TSV, PARQUET, JSON, NPY = ".csv", ".tsv", ".parquet", ".json", ".npy"
 
 Tables = Callable[[], Iterator[Table]]
 """Yields the parts of a table, as often as it is called."""
@@ -29,7 +31,7 @@ def check_file_format(path: Path, *, arrays: bool) -> None:
         path: file to be written.
         arrays: whether ``.npy`` is one.
     """
-    formats = [CSV, TSV, PARQUET, *([NPY] if arrays else [])]
+    formats = [CSV, TSV, PARQUET, *([NPY] if arrays else []), JSON]
     if path.suffix.lower() not in formats:
         raise DataError(f"{path}: of no known format. Let its name end with {', '.join(formats)}")
 
@@ -37,6 +39,7 @@ def check_file_format(path: Path, *, arrays: bool) -> None:
 def write_table(path: Path, tables: Tables, n_keys: int) -> list[Path]:
     """Write a table in the file format that the extension says.
 
+    JSON is a list of objects, one for each row; a number that is NaN or infinite is null there.
     Texts of CSV and TSV are written by `fairseq_ecg.data.cells.cell`. As an array its values are
     float32 ``(rows, columns)``, and the columns that say what a row is go to ``<name>.rows.csv``
     beside it.
@@ -57,6 +60,8 @@ def write_table(path: Path, tables: Tables, n_keys: int) -> list[Path]:
         return [path, rows]
     if suffix == PARQUET:
         _write_parquet(path, _frames(tables()))
+    elif suffix == JSON:
+        _write_json(path, _frames(tables()))
     else:
         _write_text(path, tables(), "\t" if suffix == TSV else ",")
     return [path]
@@ -104,6 +109,23 @@ def _write_parquet(path: Path, tables: "Iterable[pd.DataFrame]") -> None:
         finally:
             if writer is not None:
                 writer.close()
+
+
+def _write_json(path: Path, tables: "Iterable[pd.DataFrame]") -> None:
+    with open_replacing(path, encoding="utf-8") as file:
+        separator = "[\n"
+        for table in tables:
+            for row in table.to_dict("records"):
+                values = {str(name): _plain(value) for name, value in row.items()}
+                file.write(separator + json.dumps(values, ensure_ascii=False))
+                separator = ",\n"
+        file.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def _plain(value: Any) -> Any:
+    """Return a cell as JSON has it."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _write_array(path: Path, tables: "Callable[[], Iterator[pd.DataFrame]]") -> None:

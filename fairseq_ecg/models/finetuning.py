@@ -138,9 +138,14 @@ class HeadModel(ECGTransformerFinetuningModel):
     Args:
         cfg: configuration of encoder, head and adapters.
         encoder: the encoder.
+
+    Attributes:
+        unknown_options: options of the network that fairseq_signals' one does not have, and does
+            without where they are 0.
     """
 
     head_class: ClassVar[type[FinetunedEncoder]]
+    unknown_options: ClassVar[tuple[str, ...]] = ()
 
     get_logits = FinetunedEncoder.get_logits  # of the head, not frames as without one
 
@@ -174,6 +179,7 @@ class HeadModel(ECGTransformerFinetuningModel):
         """
         super().revise_config(cfg)
         implied = ["freeze_layers", "checkpoint_architecture"]  # of training, not of the network
+        implied += [name for name in self.unknown_options if not cfg.get(name)]
         if str(cfg.get("pooling")) == "mean":
             implied.append("pooling")
         if not cfg.get("lora_rank"):

@@ -20,14 +20,13 @@ from fairseq_ecg.compat.checkpoint import (
 )
 from fairseq_ecg.compat.stored_config import (
     check_network,
-    encoder_weights,
     literal,
     model_config,
     stored_section,
 )
 from fairseq_ecg.errors import CheckpointError, DataError, shortened
 from fairseq_ecg.modules import ENCODERS, Encoder, merge_lora
-from fairseq_ecg.modules.registry import networks
+from fairseq_ecg.modules.registry import head_class, networks
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +117,7 @@ def stored_encoder(cfg: DictConfig) -> StoredEncoder:
     regularised = literal(stored, source) | {key: cfg[key] for key in chosen_anew}
     with damage_as_checkpoint_error(source, WRITTEN_IN_TRAINING):
         if head is not None:
-            weights = encoder_weights(weights)
+            weights = head_class(ENCODERS[name], head).encoder_weights(weights)
             if stored.get("lora_rank"):
                 weights = merge_lora(weights, stored["lora_alpha"] / stored["lora_rank"])
         merged = merge_with_parent(

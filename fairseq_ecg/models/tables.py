@@ -1,19 +1,85 @@
 """The encoders and heads of the tables that have no class of their own here, as fairseq models."""
 
 import sys
+from dataclasses import dataclass
 
+from fairseq.dataclass import FairseqDataclass
 from fairseq.models import MODEL_DATACLASS_REGISTRY, MODEL_REGISTRY, BaseFairseqModel
+from omegaconf import II
 
-from fairseq_ecg.compat.options import make_configuration
+from fairseq_ecg.compat.options import configuration, make_configuration
 from fairseq_ecg.compat.registration import register_model
+from fairseq_ecg.models.convolutional import (
+    ConvNetModel,
+    ConvolutionalEncoderModel,
+    LeadwiseEncoderModel,
+    LeadwiseHeadModel,
+    Nejedly2021ResNetEncoderModel,
+    ResNetEncoderModel,
+)
 from fairseq_ecg.models.ecg_transformer import (
     ECGTransformerEncoderModel,
     EncoderModel,
     PretrainingConfig,
 )
 from fairseq_ecg.models.finetuning import FinetuningConfig, HeadModel, unregularised
-from fairseq_ecg.modules import ENCODERS, ECGTransformer, adapt
+from fairseq_ecg.modules import ENCODERS, ECGTransformer, Encoder, adapt
+from fairseq_ecg.modules.convnet import ConvNet
+from fairseq_ecg.modules.convolutional import ConvolutionalEncoder, LeadwiseEncoder
+from fairseq_ecg.modules.nejedly2021resnet import (
+    Nejedly2021ResNet,
+    Nejedly2021ResNetClassifier,
+)
 from fairseq_ecg.modules.registry import head_class, networks
+from fairseq_ecg.modules.resnet import ResNet
+from fairseq_ecg.modules.se_wrn import SEWRNClassifier
+
+FACES: dict[type, type] = {
+    Encoder: EncoderModel,
+    ECGTransformer: ECGTransformerEncoderModel,
+    ConvolutionalEncoder: ConvolutionalEncoderModel,
+    LeadwiseEncoder: LeadwiseEncoderModel,
+    Nejedly2021ResNet: Nejedly2021ResNetEncoderModel,
+    ResNet: ResNetEncoderModel,
+    Nejedly2021ResNetClassifier: LeadwiseHeadModel,
+    SEWRNClassifier: LeadwiseHeadModel,
+    ConvNet: ConvNetModel,
+}
+"""How a network is called as a model, by its class or a base of it."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """How a network differs that fairseq_signals trains from scratch.
+
+    Its regularisation is that of its encoder, as nothing of it is fine-tuned.
+
+    Args:
+        config: what its configuration has besides.
+        unknown: options that fairseq_signals does not know, which checkpoints leave out while they
+            are 0.
+    """
+
+    config: type[FairseqDataclass]
+    unknown: tuple[str, ...] = ()
+
+
+@configuration()
+class SegmentationConfig(FairseqDataclass):
+    """What a network for segmentation takes over from its task.
+
+    Args:
+        sample_rate: of recordings, in Hz; the network does without.
+    """
+
+    sample_rate: int | None = II("task.sample_rate")
+
+
+PUBLISHED: dict[str, Published] = {
+    "unet_segmentor": Published(SegmentationConfig, unknown=("final_dropout",)),
+    "unet_cgm_segmentor": Published(SegmentationConfig, unknown=("final_dropout",)),
+}
+"""Networks, by name, whose configurations are not like those of other networks."""
 
 
 def register_networks() -> None:
@@ -31,12 +97,12 @@ def _register(name: str, encoder: str, head: str | None) -> None:
     network = ENCODERS[encoder] if head is None else head_class(ENCODERS[encoder], head)
     about = {"__module__": __name__, "__doc__": f"``{name}``, see :class:`{network.__name__}`."}
     if head is None:
-        of_transformer = issubclass(network, ECGTransformer)
-        face = ECGTransformerEncoderModel if of_transformer else EncoderModel
+        face = next(FACES[base] for base in network.__mro__ if base in FACES)
         bases: tuple[type, ...] = (face, network, BaseFairseqModel)
         pieces, parents, defaults = (network,), (PretrainingConfig,), {}
     else:
-        bases = (network, HeadModel)
+        faces = [FACES[base] for base in network.__mro__ if base in FACES]
+        bases = (*faces, network, HeadModel)
         about |= {
             "head_class": network,
             "encoder_name": encoder,
@@ -44,6 +110,9 @@ def _register(name: str, encoder: str, head: str | None) -> None:
         }
         pieces, defaults = (ENCODERS[encoder], network, adapt), unregularised(ENCODERS[encoder])
         parents = (FinetuningConfig, MODEL_DATACLASS_REGISTRY[encoder])
+        if name in PUBLISHED:
+            about["unknown_options"] = PUBLISHED[name].unknown
+            parents, defaults = (PUBLISHED[name].config, *parents), {}
     title = "".join(part.title() for part in name.split("_"))
     model = type(f"{title}Model", bases, about)
     setattr(sys.modules[__name__], model.__name__, model)  # to be pickled

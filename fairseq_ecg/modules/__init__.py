@@ -14,7 +14,9 @@ from fairseq_ecg.modules.pooling import POOLINGS, AttentivePooling, MaxPooling, 
 from fairseq_ecg.modules.positional_conv import ConvPositionalEncoding
 from fairseq_ecg.modules.quantizer import GumbelVectorQuantizer
 from fairseq_ecg.modules.registry import ENCODERS, HEADS, build_network
+from fairseq_ecg.modules.segmentor import CGMSegmentor, Segmentor
 from fairseq_ecg.modules.transformer import TransformerEncoder, TransformerEncoderLayer
+from fairseq_ecg.modules.unet import UNet
 from fairseq_ecg.modules.wav2vec2 import Wav2Vec2
 from fairseq_ecg.ops.pooling import mean_of_nonzero
 
@@ -23,6 +25,7 @@ __all__ = [
     "HEADS",
     "POOLINGS",
     "AttentivePooling",
+    "CGMSegmentor",
     "ConvFeatureExtractor",
     "ConvPositionalEncoding",
     "ECGTransformer",
@@ -35,8 +38,10 @@ __all__ = [
     "MaskedEncoder",
     "MaxPooling",
     "MultiHeadAttention",
+    "Segmentor",
     "TransformerEncoder",
     "TransformerEncoderLayer",
+    "UNet",
     "Wav2Vec2",
     "adapt",
     "build_network",

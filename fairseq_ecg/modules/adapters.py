@@ -4,7 +4,7 @@ LoRA: https://arxiv.org/abs/2106.09685.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import nn
@@ -30,12 +30,13 @@ def adapt(
     Args:
         encoder: with its head on top already, so that a seed gives the same head whatever is done
             here.
-        freeze_layers: lowest transformer layers that never train, and with them all that lies
+        freeze_layers: lowest layers that never train, and with them all that lies
             below; -1: the whole encoder (linear probing).
         lora_rank: rank of adapters, beside which nothing of the encoder trains; 0: none.
         lora_alpha: adapters count alpha / rank times.
         lora_dropout: on the input of adapters.
-        lora_targets: linear layers to adapt: q_proj, k_proj, v_proj, out_proj, fc1, fc2.
+        lora_targets: layers to adapt: q_proj, k_proj, v_proj, out_proj, fc1, fc2 of a transformer,
+            conv1, conv2 of a ResNet.
 
     Raises:
         ValueError: the encoder has fewer layers than are to be frozen, LoRA's targets are not in
@@ -75,37 +76,84 @@ def freeze(encoder: Encoder, layers: int) -> None:
             part.requires_grad_(False)
 
 
-class LoRALinear(nn.Linear):
-    """A linear layer ``W`` that computes ``x W^T + b + scale * drop(x) A^T B^T``.
+class _LoRA(nn.Module):
+    """Base of a layer with a change of low rank beside its own weight.
 
-    ``W`` and ``b`` are the given layer's own and get no gradient. ``A`` ``(r, in)`` starts
-    Kaiming-uniform and ``B`` ``(out, r)`` at zero, so that an adapted network starts as what it
-    was. Weight and bias keep their names in a state dict.
+    Weight and bias are the given layer's own and get no gradient. The change is that of a narrow
+    layer ``A`` of r channels, which starts Kaiming-uniform, and of ``B`` ``(out, r)``, which starts
+    at zero, so that an adapted network starts as what it was. Weight and bias keep their names in a
+    state dict.
 
     Args:
-        linear: the layer to adapt.
+        layer: the layer to adapt, of the class that comes behind this one.
         rank: r.
-        scale: on the product of the two low-rank matrices.
-        dropout: probability on the input of that product, in training.
+        scale: on the change.
+        dropout: probability on the input of the change, in training.
     """
 
-    def __init__(self, linear: nn.Linear, rank: int, scale: float, dropout: float = 0.0):
+    weight: Any
+    bias: Any
+
+    def __init__(
+        self,
+        layer: nn.Linear | nn.Conv1d | nn.Conv2d,
+        rank: int,
+        scale: float,
+        dropout: float = 0.0,
+    ):
         nn.Module.__init__(self)
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.weight, self.bias = linear.weight, linear.bias
+        # All that the layer says of itself, its shapes, stride and padding for instance.
+        own = ("training", *vars(self))
+        vars(self).update({name: x for name, x in vars(layer).items() if name not in own})
+        self.weight, self.bias = layer.weight, layer.bias
         self.scale = scale
         self.dropout = nn.Dropout(dropout)
-        self.lora_down = nn.Parameter(self.weight.new_empty(rank, self.in_features))
-        self.lora_up = nn.Parameter(self.weight.new_zeros(self.out_features, rank))
+        self.lora_down = nn.Parameter(self.weight.new_empty(rank, *self.weight.shape[1:]))
+        self.lora_up = nn.Parameter(self.weight.new_zeros(self.weight.shape[0], rank))
         nn.init.kaiming_uniform_(self.lora_down, a=5**0.5)
         for parameter in (self.weight, self.bias):
             if parameter is not None:
                 parameter.requires_grad_(False)
 
+
+class LoRALinear(_LoRA, nn.Linear):
+    """A linear layer ``W`` that computes ``x W^T + b + scale * drop(x) A^T B^T``."""
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map ``(..., in)`` to ``(..., out)``."""
         change = F.linear(F.linear(self.dropout(x), self.lora_down), self.lora_up)
         return super().forward(x) + self.scale * change
+
+
+class _LoRAConvolution(_LoRA):
+    """A convolution ``W`` that computes ``x * W + b + scale * B (drop(x) * A)``.
+
+    ``A`` has the kernel, stride and padding of ``W``.
+    """
+
+    _conv_forward: Any
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map ``(B, in, ...)`` to ``(B, out, ...)``."""
+        narrow = self._conv_forward(self.dropout(x), self.lora_down, None)
+        change = F.linear(narrow.movedim(1, -1), self.lora_up).movedim(-1, 1)
+        return super().forward(x) + self.scale * change
+
+
+class LoRAConv1d(_LoRAConvolution, nn.Conv1d):
+    """See the base class; over ``(B, C, T)``."""
+
+
+class LoRAConv2d(_LoRAConvolution, nn.Conv2d):
+    """See the base class; over ``(B, C, L, T)``."""
+
+
+ADAPTED: dict[type[nn.Module], type[_LoRA]] = {
+    nn.Linear: LoRALinear,
+    nn.Conv1d: LoRAConv1d,
+    nn.Conv2d: LoRAConv2d,
+}
+"""What a layer with a change is, by its class."""
 
 
 def _add_lora(
@@ -114,17 +162,17 @@ def _add_lora(
     """Replace layers in place; every other parameter of the encoder stops training."""
     if rank < 1:
         raise ValueError(f"lora_rank={rank}: give a positive number")
-    found = list(_named_linears(encoder, targets))
+    found = list(_adaptable(encoder, targets))
     missing = set(targets) - {name for _, name, _ in found}
     if missing:
-        names = sorted({name for _, name, _ in _named_linears(encoder)})
+        names = sorted({name for _, name, _ in _adaptable(encoder)})
         raise ValueError(
-            f"lora_targets names {', '.join(sorted(missing))}, which no linear layer of the "
-            f"encoder is called; there are {', '.join(names)}"
+            f"lora_targets names {', '.join(sorted(missing))}, which no linear layer or "
+            f"convolution of the encoder is called; there are {', '.join(names)}"
         )
     encoder.requires_grad_(False)
-    for parent, name, linear in found:
-        setattr(parent, name, LoRALinear(linear, rank, scale, dropout))
+    for parent, name, layer in found:
+        setattr(parent, name, ADAPTED[type(layer)](layer, rank, scale, dropout))
 
 
 def merge_lora(weights: Mapping[str, torch.Tensor], scale: float) -> dict[str, torch.Tensor]:
@@ -144,15 +192,22 @@ def merge_lora(weights: Mapping[str, torch.Tensor], scale: float) -> dict[str, t
         layer, _, name = key.rpartition(".")
         if name == DOWN:
             changed = f"{layer}.weight"
-            merged[changed] = merged[changed] + scale * weights[f"{layer}.{UP}"] @ down
+            change = (scale * weights[f"{layer}.{UP}"]) @ down.flatten(1)
+            merged[changed] = merged[changed] + change.view_as(merged[changed])
     return merged
 
 
-def _named_linears(
+def _adaptable(
     network: nn.Module, names: Collection[str] | None = None
-) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
-    """Parent, last name and layer of each linear layer, of those called ``names`` if given."""
+) -> Iterator[tuple[nn.Module, str, Any]]:
+    """Parent, last name and module of each layer with a class in :data:`ADAPTED`.
+
+    Args:
+        network: where they are.
+        names: of those that are meant, if not all.
+    """
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Linear) and (names is None or name in names):
+            fits = type(child) in ADAPTED and getattr(child, "groups", 1) == 1
+            if fits and (names is None or name in names):
                 yield parent, name, child

@@ -29,7 +29,9 @@ class ECGTransformerClassifier(FinetunedEncoder):
         FinetunedEncoder.__init__(self, encoder, **options)
         self.proj = nn.Linear(encoder.encoder_dim, num_labels)
         self.init_head(self.proj)
-        self.pooling = build_pooling(pooling, encoder.encoder_dim, encoder.attention_heads)
+        self.pooling = build_pooling(
+            pooling, encoder.encoder_dim, encoder.attention_heads, encoder.mean
+        )
 
     @property
     def num_outputs(self) -> int:

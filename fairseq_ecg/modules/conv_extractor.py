@@ -1,28 +1,21 @@
 """Convolutional feature extractor: samples to frames."""
 
-import ast
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from fairseq_ecg.errors import shortened
+from fairseq_ecg.modules.lists import parse_list, whole_number
 
 ConvLayer = tuple[int, int, int]
 """Channels, kernel width and stride of one convolution, widths in samples of its input."""
 
 
-MOST_LAYERS = 1_000
-"""Convolutions that a list may have, and numbers that a text may hold one by one."""
-
-
 def parse_conv_layers(text: str | Sequence[Sequence[int]]) -> list[ConvLayer]:
-    """Read a layer list such as ``"[(256, 2, 2)] * 4"``.
-
-    The configs of fairseq_signals hold Python expressions; only lists, tuples, whole numbers,
-    ``+`` and ``*`` are understood here, and nothing is executed.
+    """Read a layer list such as ``"[(256, 2, 2)] * 4"``, see :func:`parse_list`.
 
     Args:
         text: the expression, or the list itself.
@@ -31,17 +24,14 @@ def parse_conv_layers(text: str | Sequence[Sequence[int]]) -> list[ConvLayer]:
         One ``(channels, kernel, stride)`` per layer.
 
     Raises:
-        ValueError: the text is no such list, or has more than `MOST_LAYERS` layers.
+        ValueError: the text is no such list, or has more layers than
+            :data:`fairseq_ecg.modules.lists.LONGEST`.
     """
     try:
-        value: Any = text
-        if isinstance(text, str):
-            # A parser of Python takes memory many times the length of a text.
-            value = _evaluate(ast.parse(text, mode="eval").body) if len(text) < 100_000 else ()
-        layers = [(_whole(n), _whole(width), _whole(step)) for n, width, step in _short(value)]
+        layers = [tuple(map(whole_number, layer)) for layer in parse_list(text)]
         if layers and min(map(min, layers)) > 0:
-            return layers
-    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
+            return [(channels, kernel, stride) for channels, kernel, stride in layers]
+    except (TypeError, ValueError):
         pass
     raise ValueError(
         f"conv_feature_layers={shortened(text)} is not a list of (channels, kernel, stride), "
@@ -59,34 +49,6 @@ class _ConvSizes:
 
 ConvLayers = Annotated[str | Sequence[Sequence[int]], _ConvSizes()]
 """A layer list as an option."""
-
-
-def _evaluate(node: ast.expr) -> Any:
-    match node:
-        case ast.BinOp(op=ast.Add()):
-            return _short(_evaluate(node.left)) + _short(_evaluate(node.right))
-        case ast.BinOp(op=ast.Mult()):
-            left, right = _evaluate(node.left), _evaluate(node.right)
-            if isinstance(left, int):
-                left, right = right, left
-            if len(_short(left)) * _whole(right) > MOST_LAYERS:
-                raise ValueError("too many layers")
-            return left * right
-        case ast.List() | ast.Tuple():
-            return _short([_evaluate(element) for element in node.elts])
-    return _whole(ast.literal_eval(node))
-
-
-def _short(value: Any) -> Any:
-    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) > MOST_LAYERS:
-        raise ValueError("no list, or too long a one")
-    return value
-
-
-def _whole(number: object) -> int:
-    if not isinstance(number, int) or isinstance(number, bool):
-        raise TypeError("no whole number")
-    return number
 
 
 class ConvFeatureExtractor(nn.Module):

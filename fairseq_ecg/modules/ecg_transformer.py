@@ -163,7 +163,7 @@ class ECGTransformer(Encoder):
         Raises:
             ValueError: there are more leads or fewer than the network is made for.
         """
-        self._check_leads(source)
+        self.check_leads(source)
         if self.feature_grad_mult <= 0:
             with torch.no_grad():
                 return self.feature_extractor(source)
@@ -172,47 +172,12 @@ class ECGTransformer(Encoder):
             latents = scale_gradient(latents, self.feature_grad_mult)
         return latents
 
-    def _check_leads(self, source: torch.Tensor) -> None:
-        wanted = self.n_leads
-        found = source.shape[1] if source.dim() == 3 else 1
-        if source.dim() in (2, 3) and found == wanted:
-            return
-        remedy = (
-            f"give all {wanted}, load them with task.enable_padding_leads=true, which puts zeros "
-            f"in the places of leads that are not there, or train a network of model.in_d={found}"
-        )
-        if source.dim() == 3 and source.shape[2] == wanted:
-            remedy = "exchange the last two dimensions"
-        raise ValueError(
-            f"segments are {tuple(source.shape)} and should be (recordings, leads, samples): they "
-            f"have {found} leads, but the network takes {wanted} (model.in_d={wanted}); {remedy}"
-        )
+    def frame_ends(self, samples: torch.Tensor, frames: int) -> torch.Tensor:
+        """See :meth:`Encoder.frame_ends`.
 
-    def frame_padding_mask(
-        self, padding_mask: torch.Tensor | None, frames: int
-    ) -> torch.Tensor | None:
-        """Turn a mask of samples into one of frames.
-
-        Args:
-            padding_mask: ``(B, L, T)`` (alike in all leads) or ``(B, T)`` bool.
-            frames: T'.
-
-        Returns:
-            ``(B, T')`` bool, True from the first frame past the valid samples on. A row without
-            a valid frame is masked whole, if :attr:`masks_empty_rows`. None if nothing is padded,
-            as far as that can be known without waiting for a device or breaking a graph.
+        A row without a valid frame is masked whole, if :attr:`masks_empty_rows`.
         """
-        if padding_mask is None:
-            return None
-        becomes_graph = torch.compiler.is_compiling() or backends.is_exporting()
-        looks = padding_mask.device.type == "cpu" and not becomes_graph
-        if looks and not padding_mask.any():
-            return None
-        if padding_mask.dim() == 3:
-            padding_mask = padding_mask[:, 0]
-        samples = (~padding_mask).sum(dim=-1)
-        ends = frame_ends(samples, self.strides, frames, self.masks_empty_rows)
-        return torch.arange(frames, device=padding_mask.device) >= ends.unsqueeze(1)
+        return frame_ends(samples, self.strides, frames, self.masks_empty_rows)
 
     def project(self, latents: torch.Tensor) -> torch.Tensor:
         """Bring ``(B, T', E)`` latents to the width of the transformer."""

@@ -1,11 +1,15 @@
 """What every encoder offers to heads, adapters, training and programs."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from fairseq_ecg.ops.frames import frame_count
+from fairseq_ecg.ops import backends
+from fairseq_ecg.ops.frames import frame_count, receptive_field
+from fairseq_ecg.ops.pooling import mean_of_nonzero
 
 
 class Encoder(nn.Module):
@@ -20,20 +24,28 @@ class Encoder(nn.Module):
             unless they are set.
         pretraining_modules: names of modules, none of them needed to encode, that a fine-tuned
             encoder no longer has.
+        leads_option: name of the option that says how many leads there are.
+        mean: makes one vector ``(B, D)`` of frames ``(B, T', D)``, given also ``(B, T')``, True
+            where padded, or None: embeddings are such means.
         encoder_dim: D, channels of a frame.
         attention_heads: into which attention may split a frame.
         n_leads: L, leads.
         strides: (kernel, stride) of every convolution between samples and frames.
+        scale_dims: channels of each of the maps that :meth:`extract_features` returns besides as
+            ``scales``, every one half as long as the one before; empty if it returns none.
         mask_emb: embedding of masked frames, or None.
     """
 
     architecture_options: ClassVar[tuple[str, ...]] = ()
     regularisation_options: ClassVar[tuple[str, ...]] = ()
     pretraining_modules: ClassVar[tuple[str, ...]] = ()
+    leads_option: ClassVar[str] = "in_d"
+    mean: ClassVar[Callable[..., torch.Tensor]] = staticmethod(mean_of_nonzero)
     encoder_dim: int
     attention_heads: int
     n_leads: int
     strides: list[tuple[int, int]]
+    scale_dims: tuple[int, ...] = ()
     mask_emb: nn.Parameter | None
 
     def __init__(self):
@@ -80,6 +92,78 @@ class Encoder(nn.Module):
         return frame_count(samples, self.strides)
 
     @property
+    def frame_centres(self) -> tuple[float, int]:
+        """Sample that the first frame is at, and how many samples each frame is behind another."""
+        width, stride = receptive_field(self.strides)
+        return (width - 1) / 2, stride
+
+    @property
+    def said_of_leads(self) -> str:
+        """The option, with its value, by which a configuration says the leads."""
+        return f"model.{self.leads_option}={self.n_leads}"
+
+    def check_leads(self, source: torch.Tensor) -> None:
+        """Compare segments with what the network takes.
+
+        Raises:
+            ValueError: there are more leads or fewer, or these are no segments.
+        """
+        wanted = self.n_leads
+        found = source.shape[1] if source.dim() == 3 else 1
+        if source.dim() in (2, 3) and found == wanted:
+            return
+        remedy = (
+            f"give all {wanted}, load them with task.enable_padding_leads=true, which puts zeros "
+            f"in the places of leads that are not there, or train a network of "
+            f"model.{self.leads_option}={found}"
+        )
+        if source.dim() == 3 and source.shape[2] == wanted:
+            remedy = "exchange the last two dimensions"
+        raise ValueError(
+            f"segments are {tuple(source.shape)} and should be (recordings, leads, samples): they "
+            f"have {found} leads, but the network takes {wanted} ({self.said_of_leads}); "
+            f"{remedy}"
+        )
+
+    def frame_padding_mask(
+        self, padding_mask: torch.Tensor | None, frames: int
+    ) -> torch.Tensor | None:
+        """Turn a mask of samples into one of frames.
+
+        Args:
+            padding_mask: ``(B, L, T)`` (alike in all leads) or ``(B, T)`` bool.
+            frames: T'.
+
+        Returns:
+            ``(B, T')`` bool, True from the first frame past the valid samples on. None if
+            nothing is padded, as far as that can be known without waiting for a device or breaking
+            a graph.
+        """
+        if padding_mask is None:
+            return None
+        becomes_graph = torch.compiler.is_compiling() or backends.is_exporting()
+        looks = padding_mask.device.type == "cpu" and not becomes_graph
+        if looks and not padding_mask.any():
+            return None
+        if padding_mask.dim() == 3:
+            padding_mask = padding_mask[:, 0]
+        samples = (~padding_mask).sum(dim=-1)
+        ends = self.frame_ends(samples, frames)
+        return torch.arange(frames, device=padding_mask.device) >= ends.unsqueeze(1)
+
+    def frame_ends(self, samples: torch.Tensor, frames: int) -> torch.Tensor:
+        """Compute where the padded frames of each row begin.
+
+        Args:
+            samples: ``(B,)`` int64, valid samples of each row, padding behind them.
+            frames: T', frames of the whole width.
+
+        Returns:
+            ``(B,)`` int64.
+        """
+        return self.frame_count(samples)
+
+    @property
     def trains_in_turns(self) -> bool:
         """Whether parameters get a gradient in some updates and none in others."""
         return False
@@ -87,6 +171,14 @@ class Encoder(nn.Module):
     def without_gradient(self) -> list[nn.Parameter]:
         """Parameters that no gradient reaches in training, whether they are frozen or not."""
         return []
+
+    def train(self, mode: bool = True) -> "Encoder":
+        """Set training or evaluation; a batch norm that is frozen keeps its statistics."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, _BatchNorm) and not module.weight.requires_grad:
+                module.eval()
+        return self
 
     def remove_pretraining_modules(self) -> None:
         """Drop what only pre-training uses; a mask embedding stays."""

@@ -1,6 +1,8 @@
 """An encoder put to use: by itself, or with a head."""
 
 import contextlib
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -16,11 +18,27 @@ class FrameEncoder(nn.Module):
 
     Args:
         encoder: pre-trained or not.
+
+    Attributes:
+        outputs: names of what its head gives, among what :meth:`forward` returns.
+        label_output: that of them which is a number for each label of a recording, or None.
     """
+
+    outputs: ClassVar[tuple[str, ...]] = ()
+    label_output: ClassVar[str | None] = None
 
     def __init__(self, encoder: Encoder):
         super().__init__()
         self.encoder = encoder
+
+    @staticmethod
+    def encoder_weights(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the encoder's weights among all of such a network, by their names in it."""
+        return {
+            key.removeprefix("encoder."): value
+            for key, value in weights.items()
+            if key.startswith("encoder.")
+        }
 
     @property
     def num_outputs(self) -> int:
@@ -53,7 +71,8 @@ class FrameEncoder(nn.Module):
 class FinetunedEncoder(FrameEncoder):
     """Base of networks that are an encoder with a head.
 
-    A head adds its modules in its constructor, and applies them in :meth:`apply_head`. They are
+    A head adds its modules in its constructor, and applies them in :meth:`apply_head`; one that
+    gives something else than a number for each label does so in :meth:`head_outputs`. They are
     modules of the network itself, beside ``encoder``: so published checkpoints name them.
 
     Args:
@@ -61,7 +80,15 @@ class FinetunedEncoder(FrameEncoder):
             masking.
         final_dropout: on the encoder output before pooling.
         freeze_finetune_updates: updates before the encoder trains.
+
+    Attributes:
+        labels_option: name of the option that says how many labels there are.
     """
+
+    outputs: ClassVar[tuple[str, ...]] = ("out",)
+    label_output: ClassVar[str | None] = "out"
+
+    labels_option: ClassVar[str] = "num_labels"
 
     def __init__(
         self,
@@ -90,36 +117,46 @@ class FinetunedEncoder(FrameEncoder):
         """Map frames ``(B, T', D)``, of which ``(B, T')`` says True where padded, to the output."""
         raise NotImplementedError
 
+    def head_outputs(self, encoded: Mapping[str, Any], samples: int) -> dict[str, torch.Tensor]:
+        """Map what the encoder gave to what the head gives, by the names in :attr:`outputs`.
+
+        Args:
+            encoded: what :meth:`Encoder.extract_features` returned, ``x`` with dropout.
+            samples: T.
+        """
+        return {"out": self.apply_head(encoded["x"], encoded["padding_mask"])}
+
     def forward(
         self, source: torch.Tensor, padding_mask: torch.Tensor | None = None, **wanted
     ) -> dict[str, torch.Tensor | None]:
         """Predict for a batch.
 
         Returns:
-            What an encoder by itself gives, but without gradient, and ``out``, what the head gives.
+            What an encoder by itself gives, but without gradient, and what the head gives, by the
+            names in :attr:`outputs`.
         """
         encoded = self.encode(source, padding_mask, **wanted)
         x, frame_mask = self.final_dropout(encoded["x"]), encoded["padding_mask"]
         saliency = encoded["saliency"]
         return {
-            "out": self.apply_head(x, frame_mask),
+            **self.head_outputs(encoded | {"x": x}, source.shape[-1]),
             "encoder_out": zero_padding(x.detach(), frame_mask),
             "padding_mask": frame_mask,
             "saliency": None if saliency is None else saliency.detach(),
         }
 
-    def get_logits(self, net_output: dict, normalize: bool = False, **_) -> torch.Tensor:
+    def get_logits(self, net_output: Mapping, normalize: bool = False, **_) -> Any:
         """Logits ``(B, C)``, or their log softmax over labels in float32."""
         logits = net_output["out"]
         return logits.float().log_softmax(dim=-1) if normalize else logits
 
-    def get_targets(self, sample: dict, net_output: dict, **_) -> torch.Tensor | list:
+    def get_targets(self, sample: Mapping, net_output: Mapping, **_) -> torch.Tensor | list:
         """Labels of a batch: ``(B, C)`` float, or the list of a path dataset as it is."""
         label = sample["label"]
         return label.float() if torch.is_tensor(label) else label
 
     def get_normalized_probs(
-        self, net_output: dict, log_probs: bool, sample: dict | None = None
+        self, net_output: Mapping, log_probs: bool, sample: Mapping | None = None
     ) -> torch.Tensor:
         """(Log) probability of each label on its own, ``(B, C)`` float32."""
         logits = self.get_logits(net_output).float()

@@ -1,5 +1,6 @@
 """From the frames of a segment to one vector."""
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
@@ -15,14 +16,22 @@ POOLINGS: tuple[str, ...] = get_args(Pooling)
 
 
 class MeanPooling(nn.Module):
-    """Mean over the frames, see :func:`fairseq_ecg.ops.pooling.mean_of_nonzero`."""
+    """Mean over the frames.
+
+    Args:
+        mean: how it is made, see :attr:`fairseq_ecg.modules.Encoder.mean`.
+    """
+
+    def __init__(self, mean: Callable[..., torch.Tensor]):
+        super().__init__()
+        self.mean = mean
 
     def forward(self, x: torch.Tensor, frame_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Pool ``(B, T, D)`` to ``(B, D)``; frames where ``frame_mask`` ``(B, T)`` is True are out.
 
         A channel without a value that counts is NaN.
         """
-        return mean_of_nonzero(x, frame_mask)
+        return self.mean(x, frame_mask)
 
 
 class MaxPooling(nn.Module):
@@ -74,19 +83,22 @@ class AttentivePooling(nn.Module):
         return pooled.masked_fill(frame_mask.all(dim=1, keepdim=True), float("nan"))
 
 
-def build_pooling(name: str, dim: int, heads: int) -> nn.Module:
+def build_pooling(
+    name: str, dim: int, heads: int, mean: Callable[..., torch.Tensor] = mean_of_nonzero
+) -> nn.Module:
     """Build a pooling by name.
 
     Args:
         name: one of :data:`POOLINGS`.
         dim: D, channels of a frame.
         heads: attention heads of the attentive one.
+        mean: how means are made.
 
     Raises:
         ValueError: the name is unknown.
     """
     if name == "mean":
-        return MeanPooling()
+        return MeanPooling(mean)
     if name == "max":
         return MaxPooling()
     if name == "attentive":

@@ -10,9 +10,18 @@ from typing import Any
 from fairseq_ecg.errors import shortened
 from fairseq_ecg.modules.adapters import adapt
 from fairseq_ecg.modules.classifier import ECGTransformerClassifier
+from fairseq_ecg.modules.convnet import ConvNet, ConvNetEncoder
 from fairseq_ecg.modules.ecg_transformer import ECGTransformer
 from fairseq_ecg.modules.encoder import Encoder
 from fairseq_ecg.modules.finetuned import FinetunedEncoder
+from fairseq_ecg.modules.nejedly2021resnet import (
+    Nejedly2021ResNet,
+    Nejedly2021ResNetClassifier,
+)
+from fairseq_ecg.modules.resnet import ResNet
+from fairseq_ecg.modules.se_wrn import SEWRN, SEWRNClassifier
+from fairseq_ecg.modules.segmentor import CGMSegmentor, Segmentor
+from fairseq_ecg.modules.unet import UNet
 from fairseq_ecg.modules.wav2vec2 import Wav2Vec2
 from fairseq_ecg.options import REQUIRED, Option, chosen, options_of
 
@@ -20,16 +29,33 @@ ENCODERS: dict[str, type[Encoder]] = {
     "ecg_transformer": ECGTransformer,
     "wav2vec2": Wav2Vec2,
     "wav2vec2_cmsc": Wav2Vec2,
+    "nejedly2021resnet": Nejedly2021ResNet,
+    "se_wrn": SEWRN,
+    "convnet_encoder": ConvNetEncoder,
+    "vanilla_resnet": ResNet,
+    "unet": UNet,
 }
 """Class of each encoder by name; one for pre-training is a subclass of the plain one."""
 
-HEADS: dict[str, type[FinetunedEncoder]] = {"classifier": ECGTransformerClassifier}
-"""Class of each head by name, the second part of a network's: ``ecg_transformer_classifier``."""
+HEADS: dict[str, type[FinetunedEncoder]] = {
+    "classifier": ECGTransformerClassifier,
+    "linear": ECGTransformerClassifier,
+    "segmentor": Segmentor,
+    "cgm_segmentor": CGMSegmentor,
+}
+"""Class of each head by name, the second part of a network's: ``ecg_transformer_classifier``.
 
-OWN_HEADS: dict[tuple[type[Encoder], str], type[FinetunedEncoder]] = {}
+A head that is the same class as one before it has no network of its own.
+"""
+
+OWN_HEADS: dict[tuple[type[Encoder], str], type[FinetunedEncoder]] = {
+    (Nejedly2021ResNet, "classifier"): Nejedly2021ResNetClassifier,
+    (SEWRN, "classifier"): SEWRNClassifier,
+    (ConvNetEncoder, "classifier"): ConvNet,
+}
 """Class of a head, by name, on an encoder where it is another one than on others."""
 
-PUBLISHED_NAMES: dict[tuple[str, str], str] = {}
+PUBLISHED_NAMES: dict[tuple[str, str], str] = {("convnet_encoder", "classifier"): "convnet"}
 """Name of a network by its encoder and head, where fairseq_signals has another one for it."""
 
 
@@ -56,11 +82,23 @@ def networks() -> dict[str, tuple[str, str | None]]:
     """Encoder and head of every network, by its name: as fairseq registers it."""
     alone: dict[str, tuple[str, str | None]] = {name: (name, None) for name in ENCODERS}
     plain = dict.fromkeys(map(plain_encoder, ENCODERS))
-    return alone | {_name(encoder, head): (encoder, head) for encoder in plain for head in HEADS}
+    return alone | {
+        _name(encoder, head): (encoder, head)
+        for encoder in plain
+        for head in HEADS
+        if head == _first_name(encoder, head)
+    }
 
 
 def _name(encoder: str, head: str) -> str:
+    head = _first_name(encoder, head)
     return PUBLISHED_NAMES.get((encoder, head), f"{encoder}_{head}")
+
+
+def _first_name(encoder: str, head: str) -> str:
+    """Name of a head, among those that its class has on an encoder the first."""
+    network = head_class(ENCODERS[encoder], head)
+    return next(name for name in HEADS if head_class(ENCODERS[encoder], name) is network)
 
 
 def pieces_of(name: object) -> tuple[str, str | None]:
@@ -87,6 +125,30 @@ def with_head(name: object, head: str) -> str:
         ValueError: there is no network of the given name.
     """
     return _name(plain_encoder(pieces_of(name)[0]), head)
+
+
+def labels_option(name: object) -> str:
+    """Name the option of a network with a head that says how many labels there are.
+
+    Raises:
+        ValueError: there is no such network, or it has no head.
+    """
+    encoder, head = pieces_of(name)
+    if head is None:
+        raise ValueError(f"model {name} predicts no labels")
+    return head_class(ENCODERS[encoder], head).labels_option
+
+
+def head_options(name: object) -> set[str]:
+    """Return names of the options that only the head of a network has; none if it has no head.
+
+    Raises:
+        ValueError: there is no such network.
+    """
+    encoder, head = pieces_of(name)
+    if head is None:
+        return set()
+    return set(options_of(head_class(ENCODERS[encoder], head))) - set(options_of(FinetunedEncoder))
 
 
 def network_options(name: object) -> dict[str, Option]:

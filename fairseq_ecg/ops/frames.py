@@ -55,3 +55,28 @@ def receptive_field(layers: Iterable[tuple[int, int]]) -> tuple[int, int]:
         width += (kernel - 1) * stride
         stride *= step
     return width, stride
+
+
+def frames_to_samples(x: Tensor, samples: int, first: float, stride: int) -> Tensor:
+    """Interpolate linearly from frames to samples.
+
+    A frame's numbers are those of the sample that it is at; samples in front of the first frame
+    have the numbers of that, those behind the last frame the last's.
+
+    Args:
+        x: ``(B, T', C)`` frames.
+        samples: T.
+        first: sample that the first frame is at.
+        stride: samples from a frame to the next.
+
+    Returns:
+        ``(B, T, C)``.
+    """
+    if first == 0 and stride == 1:
+        return x
+    frame = (torch.arange(samples, device=x.device) - first) / stride
+    frame = frame.clamp(min=0).clamp(max=x.shape[1] - 1)
+    before = frame.floor().long()
+    after = (before + 1).clamp(max=x.shape[1] - 1)
+    share = (frame - before).to(x.dtype)[:, None]
+    return torch.lerp(x[:, before], x[:, after], share)

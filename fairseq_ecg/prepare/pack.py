@@ -5,7 +5,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -22,16 +22,25 @@ from fairseq_ecg.data.store.layout import (
     DESCRIPTION,
     DTYPES,
     LIST_VARIABLES,
+    SAMPLE_VARIABLES,
     VERSION,
     Description,
     Shard,
     checksum,
     encode,
+    encode_labels,
     is_finite,
     read_json,
 )
 from fairseq_ecg.data.store.reader import Store
-from fairseq_ecg.data.store.tables import FILES, POSITIONS, VARIABLES, faults_of_index, read_table
+from fairseq_ecg.data.store.tables import (
+    FILES,
+    OPTIONAL,
+    POSITIONS,
+    VARIABLES,
+    faults_of_index,
+    read_table,
+)
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.mat_files import without_variable
 from fairseq_ecg.formats.stores import npy_header
@@ -206,7 +215,7 @@ class _Run:
             raise DataError(f"{where}: does not have a table for each shard")
         for content in shards:
             shard = Shard.from_content(content, where)
-            if {shard.name, shard.variables} & self._taken() or not self._is_whole(shard):
+            if set(shard.files()) & self._taken() or not self._is_whole(shard):
                 raise DataError(f"{where}: {shard.name} is not as it says")
             self.shards.append(shard)
         self._tables = [plain_name(where, table, "the table of a shard") for table in tables]
@@ -216,11 +225,14 @@ class _Run:
 
     def _is_whole(self, shard: Shard) -> bool:
         """Whether the files of a shard are there as they were written."""
-        values, variables = self.store / shard.name, self.store / shard.variables
-        size = shard.start + shard.n_values * np.dtype(self.dtype).itemsize
+        variables = self.store / shard.variables
+        sizes = {shard.name: shard.start + shard.n_values * np.dtype(self.dtype).itemsize}
+        if shard.labels:
+            sizes[shard.labels] = shard.labels_start + shard.n_labels
+        are_there = all((self.store / name).is_file() for name in sizes)
         return (
-            values.is_file()
-            and values.stat().st_size == size
+            are_there
+            and all((self.store / name).stat().st_size == size for name, size in sizes.items())
             and variables.is_file()
             and zlib.crc32(variables.read_bytes()) == shard.variables_crc32
         )
@@ -228,7 +240,7 @@ class _Run:
     def _taken(self) -> set[str]:
         """Names of files that belong to the store."""
         old = [] if self.old is None else self.old.description.files()
-        return {*old, *(name for shard in self.shards for name in (shard.name, shard.variables))}
+        return {*old, *(name for shard in self.shards for name in shard.files())}
 
     @cached_property
     def index(self) -> pa.Table:
@@ -263,14 +275,19 @@ class _Run:
         """Write a shard, and note that it is there."""
         number, taken = len(self.shards), self._taken()
         names = (f"shard-{i:06d}" for i in count(number))
-        name = next(one for one in names if not {f"{one}.npy", f"{one}.parquet"} & taken)
-        with open_replacing(self.store / f"{name}.npy", "wb") as file:
-            file.write(npy_header((new.n_values,), new.samples[0].dtype))
-            start = file.tell()
-            for samples in new.samples:
-                file.write(samples.data)
+        suffixes = (".npy", ".parquet", ".labels.npy")
+        name = next(one for one in names if not {f"{one}{suffix}" for suffix in suffixes} & taken)
+        start = _write_arrays(self.store / f"{name}.npy", new.samples)
         variables = _parquet(pa.Table.from_pylist(new.variables, pa.schema(VARIABLES)))
         shard = Shard(f"{name}.npy", new.n_values, start, f"{name}.parquet", zlib.crc32(variables))
+        if new.labels:
+            labels_start = _write_arrays(self.store / f"{name}.labels.npy", new.labels)
+            shard = replace(
+                shard,
+                labels=f"{name}.labels.npy",
+                n_labels=new.n_labels,
+                labels_start=labels_start,
+            )
         write_file(self.store / shard.variables, variables)
         name = f"pending-{number:06d}.parquet"
         with replacing(self.store / name) as unfinished:
@@ -280,7 +297,7 @@ class _Run:
         self._tables.append(name)
         pending = {
             "fingerprint": self._fingerprint,
-            "shards": [asdict(shard) for shard in self.shards[self.n_old :]],
+            "shards": [shard.to_content() for shard in self.shards[self.n_old :]],
             "parts": self._tables,
         }
         write_file(self.store / PENDING, json.dumps(pending))
@@ -313,12 +330,22 @@ class _Run:
 
         A reader that has just opened the store may still ask for the latter.
         """
-        kept = indices | {name for s in self.shards for name in (s.name, s.variables)}
+        kept = indices | {name for shard in self.shards for name in shard.files()}
         remove_unfinished(self.store)
         for pattern in ("shard-*", "index-*", "pending-*"):
             for path in self.store.glob(pattern):
                 if path.name not in kept:
                     path.unlink()
+
+
+def _write_arrays(path: Path, arrays: Sequence[np.ndarray]) -> int:
+    """Write arrays of one type after another; return the number of bytes before the first."""
+    with open_replacing(path, "wb") as file:
+        file.write(npy_header((sum(array.size for array in arrays),), arrays[0].dtype))
+        start = file.tell()
+        for array in arrays:
+            file.write(array.data)
+    return start
 
 
 def _parquet(table: pa.Table) -> bytes:
@@ -332,9 +359,10 @@ class _NewShard:
 
     def __init__(self):
         self.samples: list[np.ndarray] = []
+        self.labels: list[np.ndarray] = []
         self.rows: list[dict[str, Any]] = []
         self.variables: list[dict[str, Any]] = []
-        self.n_values = self.n_bytes = 0
+        self.n_values = self.n_bytes = self.n_labels = 0
 
     def add(self, member: _Member, dtype: str) -> None:
         """Read a file."""
@@ -349,7 +377,7 @@ class _NewShard:
             io.BytesIO(content),
             where,
             required=("feats", "curr_sample_rate"),
-            optional=("idx", "patient_id", *LIST_VARIABLES),
+            optional=("idx", "patient_id", *LIST_VARIABLES, *SAMPLE_VARIABLES),
         )
         recording = recording_from_mat(mat, where)
         if member.pair is None:
@@ -369,6 +397,13 @@ class _NewShard:
             row[name] = read_integer(mat, name, where) if name in mat else None
         if steps is not None:
             row["steps"] = steps
+        if "segment_label" in mat:
+            labels = encode_labels(
+                mat["segment_label"], mat.get("segment_mask"), recording.n_samples, where
+            )
+            row |= {"labels_offset": self.n_labels, "labels_crc32": checksum(labels)}
+            self.labels.append(labels)
+            self.n_labels += labels.size
         self.rows.append(row | _lists(mat, where))
         rest, position, is_compressed = without_variable(content, "feats") or (None, None, None)
         self.variables.append(
@@ -404,6 +439,10 @@ def _lists(mat: dict[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
 def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:
     """Rows of files as a table."""
     columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in FILES.items()}
+    for name, kind in OPTIONAL.items():
+        values = [row.get(name) for row in rows]
+        if any(value is not None for value in values):
+            columns[name] = pa.array(values, kind)
     if "steps" in rows[0]:
         columns["steps"] = pa.array([row["steps"] for row in rows], pa.list_(pa.float32()))
     for name in LIST_VARIABLES:

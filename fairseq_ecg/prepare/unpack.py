@@ -17,7 +17,7 @@ import scipy.io
 
 from fairseq_ecg.data.names import path_below, plain_name, printable
 from fairseq_ecg.data.store import Segments, Store
-from fairseq_ecg.data.store.layout import MISSING
+from fairseq_ecg.data.store.layout import MISSING, NO_LABELS, decode_labels
 from fairseq_ecg.data.store.tables import VARIABLES, read_table
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.mat_files import with_variable
@@ -83,7 +83,7 @@ def unpack(store: str | os.PathLike, out: Path) -> Unpacked:
         for rows, variables in _with_variables(opened, segments, first):
             ecgs = _ecgs(opened, segments, rows)
             for row, ecg, kept in zip(rows.tolist(), ecgs, variables, strict=True):
-                content = _mat_file(segments, row, ecg, kept)
+                content = _mat_file(opened, segments, row, ecg, kept)
                 write_file(folder / names[row], content)
                 identical += zlib.crc32(content) == kept["file_crc32"]
             bar.update(len(rows))
@@ -202,7 +202,7 @@ def _with_variables(
             yield some, _kept(store, segments, some, variables)
 
 
-def _mat_file(segments: Segments, row: int, ecg: np.ndarray, kept: dict) -> bytes:
+def _mat_file(store: Store, segments: Segments, row: int, ecg: np.ndarray, kept: dict) -> bytes:
     """Content of the file of a segment."""
     feats = ecg.astype(kept["dtype"])
     if kept["content"] is not None:
@@ -216,6 +216,8 @@ def _mat_file(segments: Segments, row: int, ecg: np.ndarray, kept: dict) -> byte
     for name, column in segments.lists.items():
         if column[row].is_valid:
             variables[name] = column[row].values.to_numpy(zero_copy_only=False)
+    if segments.labels_offset[row] != NO_LABELS:
+        variables |= decode_labels(store.read_labels(segments, np.array([row]))[0])
     buffer = io.BytesIO()
     scipy.io.savemat(buffer, variables)
     return buffer.getvalue()
@@ -291,7 +293,8 @@ def describe(store: str | os.PathLike) -> str:
         f"{values.sum() * itemsize / 2**20:.1f} MiB of samples",
         f"{len(stored)} segments of {distinct(segments.n_leads, 'leads')}, "
         f"{distinct(segments.n_samples, 'samples')}, {distinct(segments.sample_rate, 'Hz')}"
-        + (", with labels" if "label" in segments.lists else ""),
+        + (", with labels" if "label" in segments.lists else "")
+        + (", with labels of samples" if (segments.labels_offset != NO_LABELS).any() else ""),
     ]
     for split, rows in _splits(table).items():
         n_pairs = np.count_nonzero(segments.pair[rows] >= 0) // 2

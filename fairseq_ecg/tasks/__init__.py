@@ -5,8 +5,9 @@ from fairseq_ecg.compat import adam, training  # noqa: F401
 from fairseq_ecg.criterions import install_meters
 from fairseq_ecg.tasks.ecg_classification import ECGDiagnosisTask
 from fairseq_ecg.tasks.ecg_pretraining import ECGPretrainingTask
+from fairseq_ecg.tasks.ecg_segmentation import ECGSegmentationTask
 
-__all__ = ["ECGDiagnosisTask", "ECGPretrainingTask"]
+__all__ = ["ECGDiagnosisTask", "ECGPretrainingTask", "ECGSegmentationTask"]
 
 training.patch_fairseq()
 install_meters()

@@ -41,8 +41,9 @@ class ECGDiagnosisTask(ECGTask):
 
     def build_model(self, cfg, from_checkpoint: bool = False):
         """Build the model, and note how many labels it predicts."""
-        self.num_labels = cfg.num_labels
-        return super().build_model(cfg, from_checkpoint)
+        model = super().build_model(cfg, from_checkpoint)
+        self.num_labels = model.num_outputs
+        return model
 
     def load_dataset(self, split: str, *args, **kwargs) -> None:
         """See :meth:`ECGTask.load_dataset`.

@@ -83,11 +83,14 @@ METHODS: dict[str, Method] = {
     "clocs": Method(view=SegmentsView),
     "simclr": Method(view=TwoViews),
     "3kg": Method(view=VectorcardiogramsView, view_options="inferred_3kg_config"),
+    "cross_entropy": Method(),
+    "composite_criterion": Method(),
     "binary_cross_entropy": Method(),
     "binary_cross_entropy_with_logits": Method(),
     "multi_head_binary_cross_entropy": Method(target=partial(HeadsTarget, required=True)),
     "asymmetric_loss": Method(),
     "focal_loss": Method(),
+    "mse": Method(),
     "regression": Method(),
 }
 

@@ -312,8 +312,15 @@ class ECGTask(FairseqTask):
         optimizer.step()
 
     def begin_valid_epoch(self, epoch, model) -> None:
-        """Forget the scores of the validation before."""
+        """Forget the scores of the validation before, and give all processes one network.
+
+        Statistics of batches, which each process has of its own, are those of the first: they go
+        into the checkpoint.
+        """
         metrics.reset_meters("valid")
+        if torch.distributed.is_initialized():
+            for buffer in model.buffers():
+                torch.distributed.broadcast(buffer, src=0)
 
     def reduce_metrics(self, logging_outputs, criterion) -> None:
         """Reduce what a criterion logged, without fairseq's counts of words and sentences."""

@@ -112,3 +112,109 @@ def test_names_are_stripped_and_checked():
 
 def test_one_process_takes_its_turns_alone():
     assert in_turns([1, None, 3]) == [1, None, 3]
+
+
+class Samples(nn.Module):
+    """A model that classifies samples, and labels of recordings besides."""
+
+    def forward(self, source, padding_mask=None):
+        classes = torch.stack([source[:, 0], source[:, 1], -source[:, 0]], dim=2)
+        return {"segment_out": classes, "labels": source.mean(dim=2)[:, :3], "encoder_out": source}
+
+    def get_logits(self, net_output):
+        return [net_output["segment_out"], net_output["labels"]]
+
+    def get_targets(self, sample, net_output):
+        mask = sample["segment_mask"]
+        classes = sample["segment_label"]
+        return [classes[~mask] if mask.any() else classes, sample["label"]]
+
+
+@pytest.fixture
+def labelled_samples(batch):
+    classes = torch.arange(24).reshape(3, 8) % 4
+    return batch | {"segment_label": classes, "segment_mask": classes == 3}
+
+
+def test_classes_of_samples_are_stored_with_those_that_are_ignored(labelled_samples, tmp_path):
+    observer = Observer(Samples(), ["output"], "waves.pt")
+    observer.run(labelled_samples)
+    arrays = observer.arrays(labelled_samples, with_targets=True)
+    with extraction(tmp_path, 3, arrays) as stores:
+        stores.add(labelled_samples["id"], arrays)
+        stores.finish()
+    names = {path.name for path in tmp_path.glob("*.npy")}
+    of_heads = {f"{kind}_test_{i}.npy" for kind in ("outputs", "targets") for i in (0, 1)}
+    assert names == of_heads | {"segment_mask_test.npy"}
+    order = torch.argsort(labelled_samples["id"])
+    source = labelled_samples["net_input"]["source"][order]
+    assert stored(tmp_path, "outputs_test_0").shape == (3, 8, 3)
+    np.testing.assert_array_equal(stored(tmp_path, "outputs_test_0")[..., 0], source[:, 0])
+    classes = labelled_samples["segment_label"][order]
+    np.testing.assert_array_equal(stored(tmp_path, "targets_test_0"), classes)
+    np.testing.assert_array_equal(stored(tmp_path, "segment_mask_test"), classes == 3)
+    np.testing.assert_array_equal(
+        stored(tmp_path, "targets_test_1"), labelled_samples["label"][order]
+    )
+
+
+def test_no_mask_of_samples_is_kept_where_all_count(labelled_samples, tmp_path):
+    labelled_samples["segment_mask"][:] = False
+    observer = Observer(Samples(), ["output"], "waves.pt")
+    observer.run(labelled_samples)
+    arrays = observer.arrays(labelled_samples, with_targets=True)
+    (tmp_path / "segment_mask_test.npy").write_bytes(b"of another extraction")
+    with extraction(tmp_path, 3, arrays) as stores:
+        stores.add(labelled_samples["id"], arrays)
+        stores.finish()
+    assert not list(tmp_path.glob("segment_mask*"))
+
+
+def test_without_labels_padded_samples_are_ignored(batch):
+    padding = torch.zeros(3, 12, 8, dtype=torch.bool)
+    padding[1, :, 5:] = True
+    batch["net_input"]["padding_mask"] = padding
+    observer = Observer(Samples(), ["output"], "waves.pt")
+    observer.run(batch)
+    arrays = observer.arrays(batch, with_targets=False)
+    assert set(arrays) == {"outputs_0", "outputs_1", "segment_mask"}
+    assert torch.equal(arrays["segment_mask"], padding[:, 0])
+
+
+def test_frames_of_a_model_that_classifies_samples_are_refused(labelled_samples):
+    observer = Observer(Samples(), ["encoder_out"], "waves.pt")
+    observer.run(labelled_samples)
+    with pytest.raises(DataError, match=r"waves\.pt: Encoder extraction is not supported"):
+        observer.arrays(labelled_samples, with_targets=True)
+
+
+def test_frames_of_a_convnet_are_refused(batch):
+    observer = Observer(TwoHeads(), ["encoder_out"], "convnet.pt")
+    observer.net_output = {"x": torch.ones(3, 2), "encoder_out": torch.ones(3, 4, 2)}
+    with pytest.raises(DataError, match=r"convnet\.pt: Encoder extraction is not supported"):
+        observer.arrays(batch, with_targets=False)
+
+
+class SomeOutputs(nn.Module):
+    """A model of five outputs, of which recordings have targets for some."""
+
+    def forward(self, source, padding_mask=None):
+        return {"out": source.mean(dim=2)[:, :5]}
+
+    def get_logits(self, net_output):
+        return net_output["out"]
+
+    def get_targets(self, sample, net_output):
+        return sample["label"]
+
+
+def test_targets_of_some_outputs_are_stored_where_these_are(batch):
+    batch["label"] = [torch.tensor([1, 0]), torch.tensor([1]), torch.tensor([])]
+    batch["target_idx"] = [torch.tensor([4, 1]), torch.tensor([0]), torch.tensor([]).long()]
+    observer = Observer(SomeOutputs(), ["output"], "heads.pt")
+    observer.run(batch)
+    arrays = observer.arrays(batch, with_targets=True)
+    nan = np.nan
+    expected = [[nan, 0, nan, nan, 1], [1, nan, nan, nan, nan], [nan] * 5]
+    np.testing.assert_array_equal(arrays["targets"], expected)
+    assert arrays["outputs"].shape == (3, 5)

@@ -26,7 +26,8 @@ assert all(ours(MODEL_DATACLASS_REGISTRY[name]) for name in models)
 assert all(ours(ARCH_MODEL_REGISTRY[name]) for name in models)
 assert all(ours(TASK_REGISTRY[name]) for name in ("ecg_pretraining", "ecg_classification"))
 criterions = ("wav2vec2", "wav2vec2_with_cmsc", "cmsc", "clocs", "binary_cross_entropy",
-              "binary_cross_entropy_with_logits", "multi_head_binary_cross_entropy")
+              "binary_cross_entropy_with_logits", "multi_head_binary_cross_entropy",
+              "cross_entropy", "composite_criterion")
 assert all(ours(CRITERION_REGISTRY[name]) for name in criterions)
 assert ours(OPTIMIZER_REGISTRY["adam"]) and OPTIMIZER_REGISTRY["adam"].__name__ == "Adam"
 from fairseq.logging import meters
@@ -37,6 +38,8 @@ import fairseq.models
 assert fairseq.models.MODEL_REGISTRY["wav2vec2"].__module__.startswith("fairseq.models")
 from fairseq.optim import OPTIMIZER_REGISTRY
 assert OPTIMIZER_REGISTRY["adam"].__name__ == "FairseqAdam"
+from fairseq.criterions import CRITERION_REGISTRY
+assert CRITERION_REGISTRY["cross_entropy"].__module__ == "fairseq.criterions.cross_entropy"
 """
 
 

@@ -252,7 +252,13 @@ def test_multi_head_averages_heads(build, validated):
     assert stats["auroc"] == pytest.approx(roc_auc_score(true, scores))
     assert stats["auprc"] == pytest.approx(average_precision_score(true, scores))
     assert stats["cls_0_auroc"] == 0.5
-    assert not [key for key in stats if key.startswith("macro") or "-1" in key]
+    assert not [key for key in stats if key.startswith("macro")]
+    # An id of -1 is one as any other, unlike that of a recording.
+    assert (log["attribute_id_-1_count"], stats["attribute_id_-1_accuracy"]) == (2, 1.0)
+    assert math.isnan(stats["attribute_id_6_auroc"])  # no positive
+    assert stats["attribute_id_6_auprc"] == 0
+    assert math.isnan(stats["cls_1_auroc"])  # no negative
+    assert stats["cls_1_auprc"] == 1
 
     sample["label"][0] = torch.tensor([1])
     with pytest.raises(ValueError, match=r"\[1, 1, 2\] for \[2, 1, 2\]"):
@@ -286,9 +292,12 @@ def test_names_that_are_registered():
         PLAIN: "BinaryCrossEntropyCriterion",
         WITH_LOGITS: "BinaryCrossEntropyWithLogitsCriterion",
         MULTI_HEAD: "MultiHeadBinaryCrossEntropyCriterion",
+        "mse": "MSECriterion",
         "focal_loss": "FocalLossCriterion",
         "asymmetric_loss": "AsymmetricLossCriterion",
         "regression": "RegressionCriterion",
+        "cross_entropy": "CrossEntropyCriterion",
+        "composite_criterion": "CompositeCriterion",
     }
 
 
@@ -299,7 +308,10 @@ def test_every_option_is_explained_and_parsed(name):
         assert option.name == "_name" or option.metadata["help"]
     parser = argparse.ArgumentParser()
     CRITERION_REGISTRY[name].add_args(parser)
-    parsed = config.from_namespace(parser.parse_args(["--nonfinite-loss", "skip"]))
+    arguments = ["--nonfinite-loss", "skip"]
+    if "criterion_names" in config.__dataclass_fields__:
+        arguments += ["--criterion-names", "['cross_entropy']"]
+    parsed = config.from_namespace(parser.parse_args(arguments))
     cfg = OmegaConf.structured(parsed)
     cfg._name = name
     assert build_criterion(cfg, None).skips_nonfinite

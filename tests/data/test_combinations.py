@@ -45,7 +45,10 @@ def folder(tmp_path_factory):
                 "label": [[number, segment]],
                 "target_idx": [[segment, 3]],
                 "attribute_id": [[7, number]],
+                "segment_label": rng.integers(0, 4, N_SAMPLES),
             }
+            if number != 1:  # without, no sample is ignored
+                variables["segment_mask"] = rng.integers(0, 2, N_SAMPLES)
             ecg = {"feats": recording.feats, "curr_sample_rate": 500}
             savemat(folder / "files" / f"{name}.mat", ecg | variables)
             path = {"ecg_path": str(folder / "records" / name)}
@@ -85,7 +88,11 @@ def dataset(folder):
     return make
 
 
-ARGUMENTS = {"label file": lambda folder: (folder / "y.npy",), "heads": lambda _: (StoredLabels(),)}
+ARGUMENTS = {
+    "label file": lambda folder: (folder / "y.npy",),
+    "heads": lambda _: (StoredLabels(),),
+    "segmentation": lambda _: (StoredLabels(),),
+}
 COPIED = {name: view for name, view in VIEWS.items() if view.copies > 1}
 
 

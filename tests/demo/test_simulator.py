@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import simulate
 import simulator
+import wfdb
 from scipy.signal import butter, find_peaks, sosfiltfilt, welch
 
 from fairseq_ecg.formats import arrange, read_ecg
@@ -199,7 +200,7 @@ def test_program_writes_the_same_bytes_for_the_same_seed(monkeypatch, tmp_path):
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         assert run(monkeypatch, tmp_path / name, "--recordings", "4", "--seed", seed) == 0
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert len(files) == 9
+    assert len(files) == 13
     contents = {name: [(tmp_path / name / file).read_bytes() for file in files] for name in "abc"}
     assert contents["a"] == contents["b"] != contents["c"]
     assert not list(tmp_path.glob("*.unfinished"))
@@ -225,3 +226,73 @@ def test_program_keeps_what_is_there(monkeypatch, tmp_path, capsys):
     assert run(monkeypatch, tmp_path / "a", "--recordings", "1") == 2
     assert "exists: remove it" in capsys.readouterr().err
     assert list((tmp_path / "a").iterdir()) == []
+
+
+def test_waves_are_in_order_and_do_not_overlap(recordings):
+    for recording in recordings:
+        last = -1
+        for wave in recording.waves:
+            assert wave.kind in ("p", "qrs", "t")
+            assert last < wave.onset <= wave.peak <= wave.offset < recording.ecg.shape[1]
+            last = wave.offset
+
+
+def whole(recording, kind):
+    """Waves of a kind that the ends of the recording do not cut off, in seconds."""
+    waves = [wave for wave in recording.waves if wave.kind == kind]
+    waves = [wave for wave in waves if wave.onset > 0 and wave.offset < recording.ecg.shape[1] - 1]
+    return np.array([[w.onset, w.peak, w.offset] for w in waves]) / simulator.SAMPLE_RATE
+
+
+def test_every_qrs_complex_is_among_the_waves(recordings):
+    for recording in recordings:
+        qrs = whole(recording, "qrs")
+        for peak in r_peaks(recording):
+            if 0.5 < peak < 9.5:
+                assert ((qrs[:, 0] - 0.06 < peak) & (peak < qrs[:, 2] + 0.06)).any()
+
+
+def test_durations_and_intervals_are_plausible(recordings):
+    for recording in having(recordings, "Normal sinus rhythm"):
+        p, qrs, t = (whole(recording, kind) for kind in ("p", "qrs", "t"))
+        for waves, (shortest, longest) in (
+            (p, (0.08, 0.16)),
+            (qrs, (0.06, 0.12)),
+            (t, (0.1, 0.36)),
+        ):
+            durations = waves[:, 2] - waves[:, 0]
+            assert durations.min() > shortest
+            assert durations.max() < longest
+        before = [qrs[qrs[:, 0] > onset][:1, 0] - onset for onset in p[:, 0]]
+        pr = np.concatenate(before)
+        assert ((pr > 0.11) & (pr < 0.2)).all()
+
+
+def test_fibrillating_atria_have_no_p_waves(recordings):
+    for recording in having(recordings, "Atrial fibrillation"):
+        assert not any(wave.kind == "p" for wave in recording.waves)
+        assert len(whole(recording, "t"))
+
+
+def test_outside_of_waves_there_is_little_but_noise(monkeypatch):
+    monkeypatch.setattr(simulator, "_noise", lambda _: 0.0)
+    for recording in having(list(simulator.recordings(40, seed=1)), "Normal sinus rhythm"):
+        inside = np.zeros(recording.ecg.shape[1], bool)
+        for wave in recording.waves:
+            inside[wave.onset : wave.offset + 1] = True
+        size = np.abs(recording.ecg).max(axis=0)
+        assert np.quantile(size[~inside], 0.95) < 0.15
+        assert np.median(size[inside]) > np.quantile(size[~inside], 0.95)
+
+
+def test_program_writes_where_the_waves_are(monkeypatch, tmp_path):
+    run(monkeypatch, tmp_path / "a", "--recordings", "2", "--seed", "5")
+    for recording in simulator.recordings(2, seed=5):
+        annotation = wfdb.rdann(str(tmp_path / "a" / recording.name), "all")
+        assert annotation.fs == simulator.SAMPLE_RATE
+        triples = annotation.sample.reshape(-1, 3).tolist()
+        found = list(zip(triples, annotation.symbol[1::3], strict=True))
+        peaks = {"p": "p", "qrs": "N", "t": "t"}
+        assert found == [([w.onset, w.peak, w.offset], peaks[w.kind]) for w in recording.waves]
+        assert set(annotation.symbol[0::3]) == {"("}
+        assert set(annotation.symbol[2::3]) == {")"}

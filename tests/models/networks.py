@@ -3,28 +3,49 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from fairseq.models import MODEL_DATACLASS_REGISTRY
 
+from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference import load_model
 from fairseq_ecg.models import build_model_from_checkpoint
 from fairseq_ecg.modules import FinetunedEncoder, FrameEncoder, build_network
-from fairseq_ecg.modules.registry import has_head, network_options, put_head, with_head
+from fairseq_ecg.modules.registry import (
+    has_head,
+    labels_option,
+    network_options,
+    put_head,
+    with_head,
+)
 from tests.conftest import TINY_CMSC_MODEL
 from tests.tiny_checkpoints import made
 
+TINY_MODEL = TINY_CMSC_MODEL | {
+    "in_d": 12,
+    "initial_dim": 2,
+    "cgm_dim": 4,
+    "cgm_kernel_size": 3,
+    "num_blocks": 2,
+    "ratio": 4,
+    "configuration": "resnet18",
+    "use_mha": True,
+    "indicate_leads": True,
+}
+
 
 def tiny(name: str) -> dict:
-    """Configuration of a small network: its options among those of a tiny ECG transformer."""
-    options = {key: x for key, x in TINY_CMSC_MODEL.items() if key in network_options(name)}
-    labelled = {"num_labels": 2} if has_head(name) else {}
+    """Configuration of a small network: its options among those of tiny ones."""
+    options = {key: x for key, x in TINY_MODEL.items() if key in network_options(name)}
+    labelled = {labels_option(name): 2} if has_head(name) else {}
     return {"_name": name} | options | labelled
 
 
 def check_head_on_encoder(encoder_name: str, head: str) -> None:
     """Run any encoder with any head, before and after a round trip of its weights."""
     torch.manual_seed(0)
-    cfg = tiny(encoder_name) | {"num_labels": 2}
+    name = with_head(encoder_name, head)
+    cfg = tiny(name) | tiny(encoder_name)
     networks = []
     for _ in range(2):
         encoder = build_network(cfg)
@@ -32,12 +53,14 @@ def check_head_on_encoder(encoder_name: str, head: str) -> None:
         networks.append(put_head(encoder, head, cfg).eval())
     first, second = networks
     second.load_state_dict(first.state_dict())
-    stored = build_network(cfg | {"_name": with_head(encoder_name, head)}).eval()
+    stored = build_network(cfg | {"_name": name}).eval()
     stored.load_state_dict(first.state_dict())  # as a checkpoint of it is loaded
     source = torch.randn(3, 12, 640)
     with torch.no_grad():
         out, *others = (network(source) for network in (first, second, stored))
-    assert all(torch.equal(out["out"], other["out"]) for other in others)
+    assert first.outputs
+    for output in first.outputs:
+        assert all(torch.equal(out[output], other[output]) for other in others)
     frames = first.encoder.frame_count(640)
     assert out["encoder_out"].shape == (3, frames, first.encoder.encoder_dim)
 
@@ -46,7 +69,7 @@ def check_network(name: str, folder: Path) -> None:
     """Take a network from its name to fairseq, to predictions, to a folder and to an export."""
     path = folder / f"{name}.pt"
     state = made(tiny(name) | {"normalize": False, "filter": False, "data": ""})
-    if not has_head(name):
+    if "num_labels" not in network_options(name):
         del state["task_state"]["fairseq_ecg"]["labels"]
     torch.save(state, path)
     options = network_options(name)
@@ -58,7 +81,8 @@ def check_network(name: str, folder: Path) -> None:
         expected = model.network(source)
         face = build_model_from_checkpoint(path)
         if has_head(name):
-            assert torch.equal(face(source)["out"], expected["out"])
+            found = face(source)
+            assert all(torch.equal(found[output], expected[output]) for output in face.outputs)
             assert isinstance(face, FinetunedEncoder)
         else:
             assert torch.equal(face.extract_features(source)["x"], expected["encoder_out"])
@@ -67,8 +91,11 @@ def check_network(name: str, folder: Path) -> None:
     rate = model.preprocessing.sample_rate
     embedded = model.embed(signal, sample_rate=rate).table
     assert embedded.shape == (1, model.embed_dim)
-    if has_head(name):
+    if model.labels:
         assert model.predict(signal, sample_rate=rate).table.shape == (1, 2)
+    else:
+        with pytest.raises(DataError, match="segment has" if has_head(name) else "fine-tune it"):
+            model.predict(signal, sample_rate=rate)
 
     model.save_pretrained(folder / name)
     again = load_model(folder / name, device="cpu")

@@ -102,6 +102,7 @@ class FileSegments(SegmentBatch):
         ]
         self.ids = np.array([index for index, _, _ in self._files], np.int64)
         self.positions = np.array([position for _, position, _ in self._files], np.int64)
+        self.n_samples = np.zeros(len(self._files), np.int64)
         self._mats: list[dict[str, np.ndarray]] = []
 
     def recordings(self) -> Iterator[Recording]:
@@ -109,6 +110,7 @@ class FileSegments(SegmentBatch):
         for first in range(0, len(self._files), self._copies):
             recording, mat = self._read(first)
             self._mats += [mat] * self._copies
+            self.n_samples[first : first + self._copies] = recording.n_samples
             for _ in range(self._copies):
                 yield recording
             del recording  # its memory is that of the next one

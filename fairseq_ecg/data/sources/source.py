@@ -23,17 +23,21 @@ class Variables(NamedTuple):
 
 
 class SegmentBatch(ABC):
-    """Segments of some items, in order. Variables are known once `recordings` has ended.
+    """Segments of some items, in order.
+
+    Variables and lengths are known once `recordings` has ended.
 
     Attributes:
         ids: ``(B,)`` int64, index of the item of each.
         positions: ``(B,)`` int64, position of each in its item.
+        n_samples: ``(B,)`` integers, length of each in samples.
         ecgs: ``(B, L, T)`` float32 where all were read together, else None; of these also
             ``sample_rates`` (B,) in Hz and whether they ``are_finite`` for certain.
     """
 
     ids: np.ndarray
     positions: np.ndarray
+    n_samples: np.ndarray
     ecgs: Tensor | None = None
     sample_rates: np.ndarray
     are_finite: bool

@@ -1,5 +1,6 @@
 """Segments of a packed store, read a batch at a time."""
 
+import functools
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 from fairseq_ecg.data.manifest import log_size
 from fairseq_ecg.data.recording import Recording
 from fairseq_ecg.data.sources.source import SegmentBatch, Source, Variables
-from fairseq_ecg.data.store.layout import MISSING
+from fairseq_ecg.data.store.layout import MISSING, NO_LABELS, SAMPLE_VARIABLES, decode_labels
 from fairseq_ecg.data.store.reader import Store
 from fairseq_ecg.errors import DataError
 
@@ -88,6 +89,7 @@ class StoreSegments(SegmentBatch):
         self.positions = np.tile(np.arange(n_segments), len(indices))
         self._source, self._required = source, variables.required
         self._rows = rows.ravel().repeat(copies)
+        self.n_samples = source.segments.n_samples[self._rows]
         self.sample_rates = source.segments.sample_rate[self._rows]
         self.ecgs = self._read if isinstance(self._read, Tensor) else None
         self.are_finite = bool(source.segments.finite[self._rows].all())
@@ -112,10 +114,27 @@ class StoreSegments(SegmentBatch):
     def arrays(self, key: str) -> list[np.ndarray | None]:
         """See `SegmentBatch.arrays`."""
         column = self._source.segments.lists.get(key)
-        arrays = [None if column is None else _as_row(column[row]) for row in self._rows.tolist()]
+        if key in SAMPLE_VARIABLES:
+            arrays = self._labels_of_samples[key]
+        else:
+            rows = self._rows.tolist()
+            arrays = [None if column is None else _as_row(column[row]) for row in rows]
         if key in self._required:
             self._require(key, np.array([array is not None for array in arrays]))
         return arrays
+
+    @functools.cached_property
+    def _labels_of_samples(self) -> dict[str, list[np.ndarray | None]]:
+        """`SAMPLE_VARIABLES` ``(1, T)`` of each segment, None where it has none."""
+        have = self._source.segments.labels_offset[self._rows] != NO_LABELS
+        read = self._source.store.read_labels(self._source.segments, self._rows[have])
+        blocks = [read] if isinstance(read, np.ndarray) else [codes[None] for codes in read]
+        decoded = [decode_labels(codes) for codes in blocks]
+        found: dict[str, list[np.ndarray | None]] = {}
+        for name in SAMPLE_VARIABLES:
+            rows = (row for block in decoded for row in block[name])
+            found[name] = [next(rows) if has else None for has in have.tolist()]
+        return found
 
     def _require(self, key: str, are_there: np.ndarray) -> None:
         if not are_there.all():

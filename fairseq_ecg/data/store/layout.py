@@ -3,7 +3,9 @@
 import json
 import os
 import zlib
+from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +26,15 @@ INT16_LIMIT = 32767
 LIST_VARIABLES = ("label", "target_idx", "attribute_id")
 """Variables of the packed files that hold several numbers, which the index has as lists."""
 
+SAMPLE_VARIABLES = ("segment_label", "segment_mask")
+"""Variables with a number for each sample, which shards have as bytes, see `encode_labels`."""
+
+MASK_BIT = 0x80
+"""In the byte of a sample: whether it is ignored. The other bits are its class."""
+
+NO_LABELS = -1
+"""In place of the position of labels of samples, of a file that has none."""
+
 MISSING = np.iinfo(np.int64).min
 """In place of an integer, ``idx`` or ``patient_id``, that a file does not have."""
 
@@ -40,6 +51,10 @@ class Shard:
         start: bytes before the first value.
         variables: file of what else the packed files held, for unpacking.
         variables_crc32: checksum of that file.
+        labels: the ``.npy`` file of the bytes of `encode_labels`, an array of one dimension. None:
+            no packed file has labels of samples.
+        n_labels: its length.
+        labels_start: bytes before its first value.
     """
 
     name: str
@@ -47,6 +62,17 @@ class Shard:
     start: int
     variables: str
     variables_crc32: int
+    labels: str | None = None
+    n_labels: int = 0
+    labels_start: int = 0
+
+    def to_content(self) -> dict[str, Any]:
+        """Return what files say of it; fields that a store without labels of samples has."""
+        return {name: value for name, value in asdict(self).items() if value or name in _OF_ANY}
+
+    def files(self) -> list[str]:
+        """Names of its files."""
+        return [self.name, self.variables, *([self.labels] if self.labels else [])]
 
     @classmethod
     def from_content(cls, content: object, where: str) -> "Shard":
@@ -59,16 +85,23 @@ class Shard:
         Raises:
             DataError: a field is missing, is none of its type, or is no plain name.
         """
-        names = [field.name for field in fields(cls)]
-        if not isinstance(content, dict) or sorted(content) != sorted(names):
-            raise DataError(f"{where}: is damaged (a shard is described by {', '.join(names)})")
+        names = {field.name for field in fields(cls)}
+        if not isinstance(content, dict) or not set(_OF_ANY) <= set(content) <= names:
+            raise DataError(f"{where}: is damaged (a shard is described by {', '.join(_OF_ANY)})")
         shard = cls(**content)
         plain_name(where, shard.name, "the file of a shard")
         plain_name(where, shard.variables, "the file of a shard's variables")
-        for name in ("n_values", "start", "variables_crc32"):
+        if shard.labels is not None or shard.n_labels:
+            plain_name(where, shard.labels, "the file of the labels of a shard's samples")
+        for name in ("n_values", "start", "variables_crc32", "n_labels", "labels_start"):
             _whole_number(where, getattr(shard, name), name)
         check_limit(where, "bytes", shard.start + 8 * shard.n_values)
+        check_limit(where, "bytes", shard.labels_start + shard.n_labels)
         return shard
+
+
+_OF_ANY = [field.name for field in fields(Shard) if field.default is NO_DEFAULT]
+"""Fields that describe a shard whether or not its samples have labels."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +123,7 @@ class Description:
     def to_json(self) -> str:
         """Text of ``store.json``."""
         content = {"format": "fairseq-ecg store", "version": VERSION, **asdict(self)}
+        content["shards"] = [shard.to_content() for shard in self.shards]
         return json.dumps(content, indent=1) + "\n"
 
     @classmethod
@@ -130,7 +164,7 @@ class Description:
 
     def files(self) -> list[str]:
         """Names of all files of the store."""
-        named = (name for shard in self.shards for name in (shard.name, shard.variables))
+        named = (name for shard in self.shards for name in shard.files())
         return [DESCRIPTION, self.index, *named]
 
 
@@ -204,6 +238,44 @@ def encode(ecg: np.ndarray, dtype: str, where: str) -> tuple[np.ndarray, np.ndar
     divisors = np.where(steps > 0, steps, 1).astype(np.float64)[:, None]
     numbers = np.clip(np.rint(single / divisors), -INT16_LIMIT, INT16_LIMIT)
     return numbers.astype("<i2", order="C"), steps
+
+
+def encode_labels(
+    labels: np.ndarray, mask: np.ndarray | None, n_samples: int, where: str
+) -> np.ndarray:
+    """Turn labels of samples into what a shard holds.
+
+    Args:
+        labels: ``(1, T)`` class of each sample, whole numbers from 0 to 127.
+        mask: ``(1, T)``, not 0 where a sample is ignored. None: nowhere.
+        n_samples: T, the length of the segment.
+        where: names the segment in error messages.
+
+    Returns:
+        ``(T,)`` uint8, the class, plus `MASK_BIT` where ignored.
+
+    Raises:
+        DataError: they have not that shape, or other classes.
+    """
+    shape = (1, n_samples)
+    for name, values in zip(SAMPLE_VARIABLES, (labels, mask), strict=True):
+        if values is not None and (values.shape != shape or values.dtype.kind not in "fiub"):
+            raise DataError(
+                f"{where}: {name!r} must be numbers of shape {shape}, one for each sample, found "
+                f"{values.dtype} of shape {values.shape}. Correct the file, or prepare it again"
+            )
+    if not np.isin(labels, np.arange(MASK_BIT)).all():
+        raise DataError(
+            f"{where}: 'segment_label' must be classes 0 to {MASK_BIT - 1}, found {labels.min():g} "
+            f"to {labels.max():g}. Correct the file, or prepare it again"
+        )
+    codes = labels[0].astype(np.uint8)
+    return codes if mask is None else codes | np.uint8(MASK_BIT) * (mask[0] != 0)
+
+
+def decode_labels(codes: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the variables `SAMPLE_VARIABLES` that `encode_labels` made bytes of, uint8."""
+    return {"segment_label": codes & (MASK_BIT - 1), "segment_mask": codes // MASK_BIT}
 
 
 def checksum(stored: np.ndarray) -> int:

@@ -4,10 +4,10 @@ import logging
 import os
 import stat
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from fairseq_ecg.data.store.layout import (
     DESCRIPTION,
     LIST_VARIABLES,
     MISSING,
+    NO_LABELS,
     Description,
     Shard,
     checksum,
@@ -34,6 +35,20 @@ _NO_STORE = "Give the folder or URL that 'fairseq-ecg store pack' wrote, or a co
 
 Stored: TypeAlias = np.ndarray | list[np.ndarray]
 """Samples as a store holds them: ``(B, L, T)`` if all have one shape, else each ``(L, T)``."""
+
+
+class _File(NamedTuple):
+    """An array of one dimension in a file of its own."""
+
+    name: str
+    start: int
+    n_values: int
+    dtype: np.dtype
+
+    @property
+    def end(self) -> int:
+        """Bytes of the file."""
+        return self.start + self.n_values * self.dtype.itemsize
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +72,9 @@ class Segments:
             of lists or nulls, where a file has any.
         item: ``(N,)`` position among the segments of the split, as in its plain manifest; -1: none.
         pair: ``(N,)`` number of the pair in the split, as in its CMSC manifest; -1: none.
+        labels_offset: ``(N,)`` of the first label of a sample in those of the shard; `NO_LABELS`:
+            there are none.
+        labels_crc32: ``(N,)`` of the bytes of these labels.
         position: ``(N,)`` position in the pair.
         pair_samples: ``(N,)`` length that the CMSC manifest gives for the pair.
     """
@@ -74,6 +92,8 @@ class Segments:
     patient_id: np.ndarray
     steps: Any
     lists: dict[str, Any]
+    labels_offset: np.ndarray
+    labels_crc32: np.ndarray
     item: np.ndarray
     pair: np.ndarray
     position: np.ndarray
@@ -111,7 +131,7 @@ class Store:
 
     def _open(self) -> None:
         self._process = os.getpid()
-        self._maps: dict[int, np.ndarray] = {}
+        self._maps: dict[_File, np.ndarray] = {}
         self._threads: ThreadPoolExecutor | None = None
         self._files: Any = None
         self._folder = self.path
@@ -216,6 +236,8 @@ class Store:
         """
         import pyarrow.compute
 
+        from fairseq_ecg.data.store.tables import OPTIONAL
+
         table = self.table()
         if split is not None:
             names = sorted(pyarrow.compute.unique(table["split"]).to_pylist())
@@ -226,14 +248,16 @@ class Store:
                 )
             table = table.filter(pyarrow.compute.equal(table["split"], split))
 
-        def with_missing(name: str) -> np.ndarray:
-            return table[name].combine_chunks().fill_null(MISSING).to_numpy(zero_copy_only=False)
+        def with_missing(name: str, missing: int = MISSING) -> np.ndarray:
+            if name not in table.column_names:
+                return np.full(len(table), missing)
+            return table[name].combine_chunks().fill_null(missing).to_numpy(zero_copy_only=False)
 
         def whole(name: str):
             return table[name].combine_chunks() if name in table.column_names else None
 
         lists = {name: whole(name) for name in LIST_VARIABLES}
-        special = ("paths", "roots", "steps", "lists", "idx", "patient_id")
+        special = {"paths", "roots", "steps", "lists", "idx", "patient_id", *OPTIONAL}
         plain = [field.name for field in fields(Segments) if field.name not in special]
         return Segments(
             paths=whole("path"),
@@ -242,6 +266,8 @@ class Store:
             lists={name: column for name, column in lists.items() if column is not None},
             idx=with_missing("idx"),
             patient_id=with_missing("patient_id"),
+            labels_offset=with_missing("labels_offset", NO_LABELS),
+            labels_crc32=with_missing("labels_crc32", 0),
             **{name: table[name].to_numpy() for name in plain},
         )
 
@@ -281,8 +307,28 @@ class Store:
         """
         stored = self._read_unchecked(segments, rows)
         if self.verify or self.is_remote:
-            for row in self._damaged(segments, rows, stored):
+            for row in self._damaged(segments.crc32, rows, stored):
                 raise DataError(self._fault(segments, row))
+        return stored
+
+    def read_labels(self, segments: Segments, rows: np.ndarray) -> Stored:
+        """Read labels of samples.
+
+        Args:
+            segments: of this store.
+            rows: ``(B,)`` which of them; all have labels.
+
+        Returns:
+            ``(B, 1, T)`` uint8 as of `encode_labels` if all have one length, else a list of
+            ``(1, T)``.
+
+        Raises:
+            DataError: as of `read`.
+        """
+        stored = self._read_labels_unchecked(segments, rows)
+        if self.verify or self.is_remote:
+            for row in self._damaged(segments.labels_crc32, rows, stored):
+                raise DataError(self._labels_fault(segments, row))
         return stored
 
     def faults(self, segments: Segments, rows: np.ndarray) -> list[str]:
@@ -295,12 +341,16 @@ class Store:
         Raises:
             DataError: a shard is missing or too short.
         """
-        damaged = self._damaged(segments, rows, self._read_unchecked(segments, rows))
-        return [self._fault(segments, row) for row in damaged]
+        damaged = self._damaged(segments.crc32, rows, self._read_unchecked(segments, rows))
+        faults = [self._fault(segments, row) for row in damaged]
+        rows = rows[segments.labels_offset[rows] != NO_LABELS]
+        stored = self._read_labels_unchecked(segments, rows)
+        damaged = self._damaged(segments.labels_crc32, rows, stored)
+        return faults + [self._labels_fault(segments, row) for row in damaged]
 
-    def _damaged(self, segments: Segments, rows: np.ndarray, stored: Stored) -> Iterator[int]:
+    def _damaged(self, checksums: np.ndarray, rows: np.ndarray, stored: Stored) -> Iterator[int]:
         for row, values in zip(rows.tolist(), stored, strict=True):
-            if checksum(values) != segments.crc32[row]:
+            if checksum(values) != checksums[row]:
                 yield row
 
     def _fault(self, segments: Segments, row: int) -> str:
@@ -311,41 +361,70 @@ class Store:
             f"(values from {segments.offset[row]}). {_RESTORE}"
         )
 
+    def _labels_fault(self, segments: Segments, row: int) -> str:
+        shard = self.description.shards[segments.shard[row]]
+        path = printable(segments.paths[row].as_py())
+        return (
+            f"{self.path}/{shard.labels}: the checksum of the labels of {path} is wrong "
+            f"(values from {segments.labels_offset[row]}). {_RESTORE}"
+        )
+
     def _read_unchecked(self, segments: Segments, rows: np.ndarray) -> Stored:
+        shapes = np.stack([segments.n_leads[rows], segments.n_samples[rows]], axis=1)
+        shards, offsets = segments.shard[rows], segments.offset[rows]
+        return self._read_arrays(self._samples_of, shards, offsets, shapes)
+
+    def _read_labels_unchecked(self, segments: Segments, rows: np.ndarray) -> Stored:
+        shapes = np.stack([np.ones_like(rows), segments.n_samples[rows]], axis=1)
+        shards, offsets = segments.shard[rows], segments.labels_offset[rows]
+        return self._read_arrays(self._labels_of, shards, offsets, shapes)
+
+    def _samples_of(self, shard: Shard) -> _File:
+        return _File(shard.name, shard.start, shard.n_values, self._values)
+
+    def _labels_of(self, shard: Shard) -> _File:
+        return _File(shard.labels or "", shard.labels_start, shard.n_labels, np.dtype(np.uint8))
+
+    def _read_arrays(
+        self,
+        file_of_shard: Callable[[Shard], _File],
+        shards: np.ndarray,
+        offsets: np.ndarray,
+        shapes: np.ndarray,
+    ) -> Stored:
+        """Read arrays of the shapes ``(B, 2)`` from one of the files of their shards."""
         self._of_this_process()
+        numbers = shards.tolist()
+        files = {n: file_of_shard(self.description.shards[n]) for n in set(numbers)}
+        file_of = [files[number] for number in numbers]
         if self._files is None:  # before memory is allocated for what they do not hold
-            for number in set(segments.shard[rows].tolist()):
-                self._map(number)
-        n_leads, n_samples = segments.n_leads[rows], segments.n_samples[rows]
-        counts = n_leads.astype(np.int64) * n_samples
-        is_uniform = len(rows) > 0 and (n_leads == n_leads[0]).all() and (counts == counts[0]).all()
+            for file in files.values():
+                self._map(file)
+        counts = shapes.astype(np.int64).prod(axis=1)
         try:
-            if is_uniform:
-                stored: Stored = np.empty((len(rows), n_leads[0], n_samples[0]), self._values)
+            if len(shapes) and (shapes == shapes[0]).all():
+                stored: Stored = np.empty((len(shapes), *shapes[0]), file_of[0].dtype)
             else:
-                shapes = zip(n_leads.tolist(), n_samples.tolist(), strict=True)
-                stored = [np.empty(shape, self._values) for shape in shapes]
+                pairs = zip(file_of, shapes.tolist(), strict=True)
+                stored = [np.empty(shape, file.dtype) for file, shape in pairs]
         except MemoryError as error:
             raise DataError(
-                f"{self.path}: {len(rows)} segments are of {counts.sum():,} samples, for which "
+                f"{self.path}: {len(shapes)} segments are of {counts.sum():,} samples, for which "
                 "there is no memory. Read fewer at once"
             ) from error
         read = self._read_mapped if self._files is None else self._read_ranges
-        read(segments, rows, [one.reshape(-1) for one in stored])
+        read(file_of, offsets, [one.reshape(-1) for one in stored])
         return stored
 
     def _read_mapped(
-        self, segments: Segments, rows: np.ndarray, into: Sequence[np.ndarray]
+        self, files: Sequence[_File], offsets: np.ndarray, into: Sequence[np.ndarray]
     ) -> None:
-        pieces = list(
-            zip(segments.shard[rows].tolist(), segments.offset[rows].tolist(), into, strict=True)
-        )
-
-        maps = {number: self._map(number) for number in set(segments.shard[rows].tolist())}
+        maps = {file: self._map(file) for file in set(files)}
+        pieces = list(zip([maps[file] for file in files], offsets.tolist(), into, strict=True))
 
         def copy(first: int, last: int) -> None:
-            for shard, offset, out in pieces[first:last]:
-                out[:] = maps[shard][offset : offset + len(out)]
+            for values, offset, out in pieces[first:last]:
+                out[:] = values[offset : offset + len(out)]
 
         n_threads = min(torch.get_num_threads(), len(pieces))
         if n_threads < 2:
@@ -357,82 +436,80 @@ class Store:
         bounds = np.linspace(0, len(pieces), n_threads + 1).astype(int).tolist()
         list(self._threads.map(copy, bounds[:-1], bounds[1:]))
 
-    def _map(self, number: int) -> np.ndarray:
-        if number not in self._maps:
-            self._maps[number] = self._mapped(number)
-        return self._maps[number]
+    def _map(self, file: _File) -> np.ndarray:
+        if file not in self._maps:
+            self._maps[file] = self._mapped(file)
+        return self._maps[file]
 
-    def _mapped(self, number: int) -> np.ndarray:
-        self._check_size(number)
-        shard = self.description.shards[number]
+    def _mapped(self, file: _File) -> np.ndarray:
+        self._check_size(file)
         try:
             # NumPy's maps keep their file open, and a process may open fewer than there are shards.
             mapped = torch.from_file(
-                f"{self._folder}/{shard.name}", size=self._end_of(shard), dtype=torch.uint8
+                f"{self._folder}/{file.name}", size=file.end, dtype=torch.uint8
             )
         except (OSError, RuntimeError) as error:
-            raise DataError(f"{self.path}/{shard.name}: cannot be read: {error}") from error
-        return mapped.numpy()[shard.start :].view(self._values)
-
-    def _end_of(self, shard: Shard) -> int:
-        return shard.start + shard.n_values * self._values.itemsize
+            raise DataError(f"{self.path}/{file.name}: cannot be read: {error}") from error
+        return mapped.numpy()[file.start :].view(file.dtype)
 
     def check_shard(self, number: int) -> None:
-        """Compare the size of a shard with what the description says.
+        """Compare the sizes of the files of a shard with what the description says.
 
         Args:
             number: of the shard.
 
         Raises:
-            DataError: it is missing, too short or too long.
+            DataError: one is missing, too short or too long.
         """
-        surplus = self._check_size(number)
-        if surplus:
-            name = self.description.shards[number].name
-            raise DataError(f"{self.path}/{name}: has {surplus} bytes too many. {_RESTORE}")
-
-    def _check_size(self, number: int) -> int:
-        """Return by how many bytes a shard is longer than it should be."""
         shard = self.description.shards[number]
-        where = f"{self.path}/{shard.name}"
+        files = [self._samples_of(shard), *([self._labels_of(shard)] if shard.labels else [])]
+        for file in files:
+            surplus = self._check_size(file)
+            if surplus:
+                raise DataError(
+                    f"{self.path}/{file.name}: has {surplus} bytes too many. {_RESTORE}"
+                )
+
+    def _check_size(self, file: _File) -> int:
+        """Return by how many bytes a file is longer than it should be."""
+        where = f"{self.path}/{file.name}"
         try:
-            size = self._size(shard.name)
+            size = self._size(file.name)
         except FileNotFoundError:
             raise DataError(f"{where}: no such shard. {_RESTORE}") from None
         except DataError:
             raise
         except Exception as error:  # every file system behind fsspec has errors of its own
             raise DataError(f"{where}: cannot be read: {error}") from error
-        wanted = self._end_of(shard)
-        if size < wanted:
-            raise DataError(f"{where}: has {size} bytes, {wanted - size} too few. {_RESTORE}")
-        return size - wanted
+        if size < file.end:
+            raise DataError(f"{where}: has {size} bytes, {file.end - size} too few. {_RESTORE}")
+        return size - file.end
 
     def _read_ranges(
-        self, segments: Segments, rows: np.ndarray, into: Sequence[np.ndarray]
+        self, files: Sequence[_File], offsets: np.ndarray, into: Sequence[np.ndarray]
     ) -> None:
-        shards = [self.description.shards[number] for number in segments.shard[rows]]
-        first = np.array([shard.start for shard in shards])
-        starts = first + segments.offset[rows] * self._values.itemsize
-        stops = [start + out.nbytes for start, out in zip(starts.tolist(), into, strict=True)]
-        paths = [f"{self._folder}/{shard.name}" for shard in shards]
+        starts = [
+            file.start + offset * file.dtype.itemsize
+            for file, offset in zip(files, offsets.tolist(), strict=True)
+        ]
+        stops = [start + out.nbytes for start, out in zip(starts, into, strict=True)]
+        paths = [f"{self._folder}/{file.name}" for file in files]
         if self._gives_ranges is None and paths:
-            self._gives_ranges = self._ask_for_a_range(paths[0], shards[0].name)
-        found = self._files.cat_ranges(paths, starts.tolist(), stops, on_error="return")
-        for shard, content, out in zip(shards, found, into, strict=True):
+            self._gives_ranges = self._ask_for_a_range(paths[0], files[0].name)
+        found = self._files.cat_ranges(paths, starts, stops, on_error="return")
+        for file, content, out in zip(files, found, into, strict=True):
             if isinstance(content, FileNotFoundError):
-                raise DataError(f"{self.path}/{shard.name}: no such shard. {_RESTORE}")
+                raise DataError(f"{self.path}/{file.name}: no such shard. {_RESTORE}")
             if isinstance(content, Exception):
                 raise DataError(
-                    f"{self.path}/{shard.name}: cannot be read "
-                    f"({type(content).__name__}: {content})"
+                    f"{self.path}/{file.name}: cannot be read ({type(content).__name__}: {content})"
                 ) from content
             if len(content) != out.nbytes:
                 raise DataError(
-                    f"{self.path}/{shard.name}: {out.nbytes} bytes were asked for, {len(content)} "
+                    f"{self.path}/{file.name}: {out.nbytes} bytes were asked for, {len(content)} "
                     f"came: it is too short. {_RESTORE}"
                 )
-            out[:] = np.frombuffer(content, self._values)
+            out[:] = np.frombuffer(content, file.dtype)
 
     def _ask_for_a_range(self, path: str, name: str) -> bool:
         """Say whether parts of files are to be had; otherwise keep whole ones on this machine.

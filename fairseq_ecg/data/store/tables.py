@@ -8,7 +8,7 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from fairseq_ecg.data.names import printable
-from fairseq_ecg.data.store.layout import LIST_VARIABLES, Description
+from fairseq_ecg.data.store.layout import LIST_VARIABLES, NO_LABELS, Description
 from fairseq_ecg.errors import DataError, damage_as_data_error
 from fairseq_ecg.limits import check_limit, check_rate
 
@@ -36,6 +36,9 @@ FILES = {
 }
 """Columns that describe the segment itself; `LISTS` where the store has them."""
 
+OPTIONAL = {"labels_offset": pa.int64(), "labels_crc32": pa.uint32()}
+"""Columns that describe labels of samples, where the store has them."""
+
 LISTS = ("steps", *LIST_VARIABLES)
 """Columns of lists of numbers: of int16 what an integer counts, of each lead; and variables."""
 
@@ -49,7 +52,7 @@ VARIABLES = {
 }
 """Columns of what else the packed files held."""
 
-_NULLABLE = {"idx", "patient_id", "content", "place", "is_compressed"}
+_NULLABLE = {"idx", "patient_id", "content", "place", "is_compressed", *OPTIONAL}
 
 
 def read_table(content: bytes, kinds: Mapping[str, pa.DataType], where: str, remedy: str):
@@ -57,8 +60,8 @@ def read_table(content: bytes, kinds: Mapping[str, pa.DataType], where: str, rem
 
     Args:
         content: of the file.
-        kinds: columns that it must have; columns of `LISTS` are read where they are there, others
-            left out.
+        kinds: columns that it must have; columns of `OPTIONAL` and `LISTS` are read where they are
+            there, others left out.
         where: names the file in error messages.
         remedy: what to do about damage; ends messages.
 
@@ -74,7 +77,7 @@ def read_table(content: bytes, kinds: Mapping[str, pa.DataType], where: str, rem
         check_limit(where, "bytes", _numbers_in(metadata) * 8)
         schema = metadata.schema.to_arrow_schema()
         _check_kinds(schema, kinds, where, remedy)
-        wanted = [name for name in (*kinds, *LISTS) if name in schema.names]
+        wanted = [name for name in (*kinds, *OPTIONAL, *LISTS) if name in schema.names]
         texts = [name for name, kind in kinds.items() if kind in (pa.string(), pa.binary())]
         # One text that a million rows refer to is read once, and measured before it is repeated.
         file = pyarrow.parquet.ParquetFile(pa.BufferReader(content), read_dictionary=texts)
@@ -87,11 +90,11 @@ def read_table(content: bytes, kinds: Mapping[str, pa.DataType], where: str, rem
             for name in wanted
         }
     for name, column in columns.items():
-        if name in kinds:  # a column without any value has no kind
-            columns[name] = column.cast(kinds[name])
-            lacks_values = column.null_count and name not in _NULLABLE
-        else:
+        if name in LISTS:
             lacks_values = any(chunk.flatten().null_count for chunk in column.chunks)
+        else:  # a column without any value has no kind
+            columns[name] = column.cast({**kinds, **OPTIONAL}[name])
+            lacks_values = column.null_count and name not in _NULLABLE
         if lacks_values:
             raise DataError(f"{where}: {name!r} lacks values. {remedy}")
     return pa.table(columns)
@@ -100,17 +103,19 @@ def read_table(content: bytes, kinds: Mapping[str, pa.DataType], where: str, rem
 def _check_kinds(
     schema: pa.Schema, kinds: Mapping[str, pa.DataType], where: str, remedy: str
 ) -> None:
-    for name in (*kinds, *LISTS):
+    for name in (*kinds, *OPTIONAL, *LISTS):
         if name not in schema.names:
-            if name in LISTS:
+            if name not in kinds:
                 continue
             raise DataError(f"{where}: has no column {name!r}. {remedy}")
         found = schema.field(name).type
         if name in LISTS:
             if not (pa.types.is_list(found) and _is_number(found.value_type)):
                 raise DataError(f"{where}: {name!r} is of {found}, not lists of numbers. {remedy}")
-        elif found != kinds[name] and not (pa.types.is_null(found) and name in _NULLABLE):
-            raise DataError(f"{where}: {name!r} is of {found}, not {kinds[name]}. {remedy}")
+            continue
+        kind = {**kinds, **OPTIONAL}[name]
+        if found != kind and not (pa.types.is_null(found) and name in _NULLABLE):
+            raise DataError(f"{where}: {name!r} is of {found}, not {kind}. {remedy}")
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -174,6 +179,7 @@ def faults_of_index(table: pa.Table, description: Description, where: str) -> It
         f"is in no shard of the {n_shards} there are": ~is_in_a_shard,
         "has no leads or no samples": ~has_shape,
         "is not within its shard": is_in_a_shard & has_shape & ~is_within,
+        "has labels of samples elsewhere": _have_labels_elsewhere(table, row, description),
         "has no place in its split": np.minimum(row["item"], row["pair"]) < -1,
         "is in a pair that is not of two": _are_not_two(table, row["pair"], row["position"]),
     }
@@ -187,6 +193,19 @@ def faults_of_index(table: pa.Table, description: Description, where: str) -> It
             first = printable(table["path"][int(rows.argmax())].as_py())
             others = f" (and {rows.sum() - 1} more)" if rows.sum() > 1 else ""
             yield f"{where}: the segment {first} {fault}{others}"
+
+
+def _have_labels_elsewhere(
+    table: pa.Table, row: Mapping[str, np.ndarray], description: Description
+) -> np.ndarray:
+    """Which rows say that they have labels of samples, where their shard has none."""
+    if "labels_offset" not in table.column_names:
+        return np.zeros(len(table), bool)
+    offsets = table["labels_offset"].fill_null(NO_LABELS).to_numpy()
+    sizes = np.array([*(shard.n_labels for shard in description.shards), 0], np.int64)
+    n_labels = sizes[np.clip(row["shard"], -1, len(sizes) - 1)]
+    are_there = (offsets >= 0) & (offsets <= n_labels - row["n_samples"])
+    return (offsets != NO_LABELS) & ~are_there
 
 
 def _are_not_two(table: pa.Table, pair: np.ndarray, position: np.ndarray) -> np.ndarray:

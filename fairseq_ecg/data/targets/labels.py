@@ -6,7 +6,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from fairseq_ecg.data.collation import BatchCheck, Columns
+from fairseq_ecg.data.collation import BatchCheck, Columns, Crop
 from fairseq_ecg.data.label_file import LabelFile
 from fairseq_ecg.data.sources import SegmentBatch, Variables
 from fairseq_ecg.data.targets.target import Target
@@ -30,7 +30,7 @@ class Labels(Target):
         """See `Target.columns`."""
         return {"label": self.of_segments(segments)}
 
-    def collate(self, columns: Columns, check: BatchCheck) -> dict[str, Tensor]:
+    def collate(self, columns: Columns, check: BatchCheck, crop: Crop) -> dict[str, Tensor]:
         """See `Target.collate`."""
         check.equal([len(label) for label in columns["label"]], "labels", _REMEDY)
         return {"label": torch.stack(list(columns["label"]))}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fairseq_ecg.data.collation import BatchCheck, Columns
+from fairseq_ecg.data.collation import BatchCheck, Columns, Crop
 from fairseq_ecg.data.sources import SegmentBatch, Variables
 
 
@@ -27,12 +27,13 @@ class Target:
         """
         return {}
 
-    def collate(self, columns: Columns, check: BatchCheck) -> dict[str, Any]:
+    def collate(self, columns: Columns, check: BatchCheck, crop: Crop) -> dict[str, Any]:
         """Join the `columns` of a batch.
 
         Args:
             columns: of the batch.
             check: refuses segments that differ.
+            crop: how the ECGs come to the length of the batch.
 
         Raises:
             DataError: segments of the batch differ where they must not.

@@ -4,12 +4,14 @@ from fairseq_ecg.data.views.segments import SegmentsView
 from fairseq_ecg.data.views.two_views import TwoViews
 from fairseq_ecg.data.views.vectorcardiograms import VectorcardiogramsView
 from fairseq_ecg.data.views.view import RecordingView, View
+from fairseq_ecg.data.views.whole import WholeRecordingView
 
 VIEWS: dict[str, type[View]] = {
     "recording": RecordingView,
     "segments": SegmentsView,
     "two_views": TwoViews,
     "vectorcardiograms": VectorcardiogramsView,
+    "whole": WholeRecordingView,
 }
 
 __all__ = [
@@ -19,4 +21,5 @@ __all__ = [
     "TwoViews",
     "VectorcardiogramsView",
     "View",
+    "WholeRecordingView",
 ]

@@ -3,6 +3,7 @@
 from fairseq_ecg.inference.picture.drawing import draw, save
 from fairseq_ecg.inference.picture.findings import Estimates, Findings
 from fairseq_ecg.inference.picture.paper import LAYOUTS, Layout, Paper, Strip, layout_of
+from fairseq_ecg.inference.picture.waves import Wave, Waves, WavesOf
 
 __all__ = [
     "LAYOUTS",
@@ -11,6 +12,9 @@ __all__ = [
     "Layout",
     "Paper",
     "Strip",
+    "Wave",
+    "Waves",
+    "WavesOf",
     "draw",
     "layout_of",
     "save",

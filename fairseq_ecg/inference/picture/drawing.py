@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from fairseq_ecg.ecg.quality import Quality
 from fairseq_ecg.errors import DataError
@@ -34,6 +35,14 @@ from fairseq_ecg.inference.picture.paper import (
     shown,
 )
 from fairseq_ecg.inference.picture.recording import unit_of
+from fairseq_ecg.inference.picture.waves import (
+    BAND_ALPHA,
+    BAND_HEIGHT,
+    COLOURS,
+    LETTER_HEIGHTS,
+    NAMES,
+    Waves,
+)
 from fairseq_ecg.inference.thresholds import DEFAULT
 from fairseq_ecg.jobs.files import replacing
 
@@ -80,6 +89,11 @@ SALIENCY_WIDTH = 2.2
 SALIENCY_STEP = 0.02
 """Width in mm of the colour along the trace, and the seconds that have one colour."""
 
+LETTER_SIZE, LEAST_BAND = 1.9, 1.0
+"""Size of the letters in a band, and width from which on it has any, in mm."""
+LEGEND_LINE = 5.4
+"""Height of the legend of waves in the footer, in mm."""
+
 NAME_SIZE, NAME_WIDTH = 3.3, 9.0
 NAME_HEIGHT = 11.0
 NAME_REACH = 40
@@ -103,6 +117,7 @@ def draw(
     findings: Findings | Estimates | None = None,
     saliency: np.ndarray | None = None,
     quality: Quality | None = None,
+    waves: Waves | None = None,
 ) -> Figure:
     """Draw a part of a recording on ECG paper.
 
@@ -127,6 +142,8 @@ def draw(
             :meth:`Saliency.on_signal` returns it; painted along the traces, from the least in the
             recording to the most. NaN is not painted.
         quality: of the recording; where it is not the best, the reasons stand under the title.
+        waves: are painted as bands in the colours of a legend, each with its letters. The picture
+            that :func:`save` writes says in words where they are.
 
     Returns:
         The figure, whose size is that of the paper with its margins; :func:`save` writes it.
@@ -175,6 +192,11 @@ def draw(
         colours = _saliency_colours(ecg, saliency)
         _paint_saliency(sheet, part, strips, traces, np.asarray(saliency), colours)
         _draw_saliency_legend(footer, paper, colours)
+    if waves:
+        _paint_waves(sheet, paper, part, strips, waves)
+        _draw_wave_legend(footer, waves)
+        leads = list(dict.fromkeys(strip.lead for strip in strips))
+        figure.set_label(waves.in_words(leads, part.start, part.start + part.ecg.seconds))
     if findings:
         left = 2 * MARGIN + paper.width
         panel = axes(left, MARGIN, PANEL_WIDTH, body + FOOTER + HEADER)
@@ -197,7 +219,9 @@ def save(figure: Figure, path: Path, format: str | None = None) -> None:
     format = format or path.suffix[1:].lower()
     if format not in FORMATS:
         raise DataError(f"{path}: pictures are written as {', '.join(FORMATS)}; end it in .png")
-    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(format)
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[format]
+    if figure.get_label():
+        metadata[{"pdf": "Subject"}.get(format, "Description")] = figure.get_label()
     # Letters stay letters in PDF and SVG, and the names in an SVG do not change from run to run.
     options = {"svg.hashsalt": "fairseq-ecg", "svg.fonttype": "none", "pdf.fonttype": 42}
     with rc_context(options), replacing(path) as unfinished:
@@ -335,6 +359,53 @@ def _paint_saliency(
             zorder=BEHIND,
         )
     )
+
+
+def _paint_waves(
+    axes: Axes, paper: Paper, part: Shown, strips: Sequence[Strip], waves: Waves
+) -> None:
+    """Paint a band behind each wave, and write above it what it is."""
+    height = BAND_HEIGHT * paper.row_height
+    for strip in strips:
+        if strip.lead not in part.ecg.leads:
+            continue
+        bottom = paper.base_line(strip.row) - height / 2
+        start = part.start + strip.start
+        for kind, onset, offset in waves.between(strip.lead, start, part.start + strip.stop):
+            left, right = (paper.across(time - part.start) for time in (onset, offset))
+            axes.add_patch(
+                Rectangle(
+                    (left, bottom),
+                    right - left,
+                    height,
+                    facecolor=COLOURS[kind],
+                    alpha=BAND_ALPHA,
+                    linewidth=0,
+                    zorder=BEHIND,
+                )
+            )
+            if right - left >= LEAST_BAND:
+                _text(
+                    *(axes, (left + right) / 2, bottom + LETTER_HEIGHTS[kind], NAMES[kind]),
+                    LETTER_SIZE,
+                    weight="bold",
+                    horizontalalignment="center",
+                    zorder=ON_TOP + 1,
+                )
+
+
+def _draw_wave_legend(axes: Axes, waves: Waves) -> None:
+    """Draw the colour of each wave, and say where the waves are from."""
+    left = 0.0
+    for kind, title in (("p", "P wave"), ("qrs", "QRS complex"), ("t", "T wave")):
+        axes.add_patch(
+            Rectangle(
+                (left, LEGEND_LINE - 1.2), 4, 2.4, facecolor=COLOURS[kind], alpha=2 * BAND_ALPHA
+            )
+        )
+        _text(axes, left + 5.2, LEGEND_LINE, title, NOTE_SIZE, color=MUTED)
+        left += 10 + NOTE_CHARACTER * NOTE_SIZE * len(title)
+    _text(axes, left, LEGEND_LINE, waves.source, NOTE_SIZE, color=MUTED, clip_on=True)
 
 
 def _draw_saliency_legend(

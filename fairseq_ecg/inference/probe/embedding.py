@@ -27,7 +27,7 @@ from fairseq_ecg.inference.recordings import Description, recordings_in
 from fairseq_ecg.inference.running import check_batching
 from fairseq_ecg.jobs.ledger import Ledger
 from fairseq_ecg.jobs.progress import progress_bar
-from fairseq_ecg.modules.registry import network_config
+from fairseq_ecg.modules.registry import head_options, network_config
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ def fingerprint(model: ECGModel) -> str:
     cfg = {
         key: value
         for key, value in network_config(model.cfg).items()
-        if key not in ("_name", "num_labels", "pooling")
+        if key not in {"_name", *head_options(model.cfg["_name"])}
     }
     about = [cfg, model.preprocessing.to_json(), str(model.dtype)]
     digest.update(json.dumps(about, sort_keys=True, default=str).encode())

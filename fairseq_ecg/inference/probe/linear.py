@@ -130,7 +130,7 @@ class LinearProbe:
                 f"{model.embed_dim}: it was fitted to another network"
             )
         cfg = network_config(model.cfg) | {
-            "_name": with_head(model.cfg["_name"], "classifier"),
+            "_name": with_head(model.cfg["_name"], "linear"),
             "num_labels": len(self.labels),
             "pooling": "mean",
             "final_dropout": 0.0,

@@ -5,7 +5,7 @@
   const content = JSON.parse(document.getElementById("content").textContent);
   // targets: null of a classifier; of a regression mean and standard deviation of each target in
   // its training, or null where they are not known.
-  const { paper, labels, thresholds, targets, recordings } = content;
+  const { paper, labels, thresholds, targets, recordings, waves } = content;
   const GAINS = [20, 10, 5, 2.5];
   const SALIENCY_WIDTH = 2.2;
   const LEVELS = 24; // colours of the ramp that are told apart
@@ -69,7 +69,7 @@
   const context = canvas.getContext("2d");
   const state = {
     recording: null, signal: null, levels: null, layout: null, gain: 10, offset: 0, traces: [],
-    view: { zoom: 1, x: 0, y: 0 }, fit: 1, saliency: false, measuring: false, calipers: null,
+    view: { zoom: 1, x: 0, y: 0 }, fit: 1, saliency: false, waves: true, measuring: false, calipers: null,
   };
 
   function place(trace) {
@@ -100,7 +100,7 @@
   async function select(index) {
     const recording = recordings[index];
     const [signal, levels] = await Promise.all([
-      unpackSignal(recording), inflate(recording.saliency.values),
+      unpackSignal(recording), recording.saliency && inflate(recording.saliency.values),
     ]);
     Object.assign(state, { recording, signal, levels, offset: 0, calipers: null });
     history.replaceState(null, "", `#${index + 1}`);
@@ -123,8 +123,11 @@
     const names = recording.layouts.map((layout) => layout.name);
     element("layout").replaceChildren(...names.map((name, i) => make("option", { value: i, textContent: name })));
     chooseLayout(Math.max(names.indexOf(chosen), 0));
-    element("least").textContent = recording.saliency.least;
-    element("largest").textContent = recording.saliency.largest;
+    element("saliency").hidden = !recording.saliency;
+    element("legend").hidden = !(recording.saliency && state.saliency);
+    element("least").textContent = recording.saliency?.least;
+    element("largest").textContent = recording.saliency?.largest;
+    listWaves();
     canvas.setAttribute("aria-label", `ECG of ${recording.name}, leads ${recording.leads.join(", ")}`);
     showFindings(index);
     for (const button of element("recordings").querySelectorAll("button")) {
@@ -231,7 +234,8 @@
     context.rect(0, 0, layout.width, layout.height);
     context.clip();
     // Under the grid, so that it can be read through the colours.
-    if (state.saliency) drawSaliency();
+    if (waves && state.waves) drawWaves();
+    if (state.saliency && recording.saliency) drawSaliency();
     if (pixelsPerMm() > 2) drawGrid(1, paper.fine, 0.12);
     drawGrid(5, paper.coarse, 0.2);
     drawTraces(Math.max(0.3, 1.1 / pixelsPerMm()));
@@ -326,6 +330,61 @@
       context.strokeText(trace.name, x, trace.base - 11);
       context.fillText(trace.name, x, trace.base - 11);
     }
+  }
+
+  function wavesOf(lead) {
+    // [kind, onset, offset] in seconds from the start of what the page holds.
+    const { waves: of } = state.recording;
+    return of[lead] || of.all || [];
+  }
+
+  function drawWaves() {
+    const height = waves.height * (state.layout.bases[0] - (state.layout.bases[1] ?? state.layout.bases[0] - 30));
+    context.font = '700 1.9px system-ui, "DejaVu Sans", Arial, sans-serif';
+    context.textBaseline = "middle";
+    context.textAlign = "center";
+    for (const trace of state.traces) {
+      const [start, stop] = [state.offset + trace.start, state.offset + trace.stop];
+      for (const [kind, onset, offset] of wavesOf(trace.name)) {
+        if (onset >= stop || offset < start) continue;
+        const [from, to] = [onset, offset].map((time) =>
+          paper.left + (Math.min(Math.max(time, start), stop) - state.offset) * paper.speed);
+        context.globalAlpha = waves.alpha;
+        context.fillStyle = waves.colours[kind];
+        context.fillRect(from, trace.base - height / 2, to - from, height);
+        context.globalAlpha = 1;
+        context.fillStyle = "#22252b";
+        if (to - from >= 1) context.fillText(waves.names[kind], (from + to) / 2, trace.base + height / 2 - waves.letters[kind]);
+      }
+    }
+    context.textAlign = "start";
+  }
+
+  function listWaves() {
+    // What is painted, for those who do not see it.
+    if (!waves) return;
+    const { recording } = state;
+    const leads = recording.waves.all ? ["all"] : recording.leads.filter((lead) => recording.waves[lead]);
+    const count = leads.reduce((sum, lead) => sum + recording.waves[lead].length, 0);
+    element("wave-list").querySelector("summary").textContent = `${count} waves ${waves.source}: onset to offset in seconds`;
+    element("wave-list").querySelector("ul").replaceChildren(...leads.map((lead) => {
+      const of = recording.waves[lead].map(([kind, onset, offset]) =>
+        `${waves.names[kind]} ${(recording.start + onset).toFixed(3)}\u2013${(recording.start + offset).toFixed(3)}`);
+      return make("li", {}, make("b", { textContent: lead === "all" ? "all leads" : lead }), ` ${of.join(", ") || "none"}`);
+    }));
+  }
+
+  function showWaveLegend() {
+    for (const id of ["waves", "wave-legend", "wave-list"]) element(id).hidden = !waves;
+    if (!waves) return;
+    const titles = { p: "P wave", qrs: "QRS complex", t: "T wave" };
+    element("wave-legend").replaceChildren(...Object.entries(titles).flatMap(([kind, title]) => {
+      const swatch = make("i");
+      swatch.style.background = waves.colours[kind];
+      swatch.style.opacity = 2 * waves.alpha;
+      return [swatch, make("span", { textContent: title })];
+    }));
+    canvas.setAttribute("aria-describedby", "hint wave-list");
   }
 
   function drawSaliency() {
@@ -441,7 +500,7 @@
     "+": () => zoomBy(1.4), "=": () => zoomBy(1.4), "-": () => zoomBy(1 / 1.4), "0": fit,
     ArrowLeft: () => panBy(-visible().width / 8, 0), ArrowRight: () => panBy(visible().width / 8, 0),
     ArrowUp: () => panBy(0, -visible().height / 8), ArrowDown: () => panBy(0, visible().height / 8),
-    s: () => element("saliency").click(), c: () => element("calipers").click(),
+    s: () => element("saliency").click(), w: () => element("waves").click(), c: () => element("calipers").click(),
   };
   canvas.addEventListener("keydown", (event) => {
     if (!KEYS[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -466,6 +525,12 @@
     state.saliency = !state.saliency;
     element("saliency").setAttribute("aria-pressed", state.saliency);
     element("legend").hidden = !state.saliency;
+    draw();
+  });
+  onClick("waves", () => {
+    state.waves = !state.waves;
+    element("waves").setAttribute("aria-pressed", state.waves);
+    element("wave-legend").hidden = !state.waves;
     draw();
   });
   onClick("calipers", () => {
@@ -665,6 +730,7 @@
   }
 
   listRecordings();
+  showWaveLegend();
   describeFindings();
   drawMap();
   showModel();

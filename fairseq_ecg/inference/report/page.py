@@ -19,11 +19,22 @@ from fairseq_ecg.formats.location import Location
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.picture import paper
 from fairseq_ecg.inference.picture.recording import read_shown, unit_of
+from fairseq_ecg.inference.picture.waves import (
+    BAND_ALPHA,
+    BAND_HEIGHT,
+    COLOURS,
+    LETTER_HEIGHTS,
+    NAMES,
+    Waves,
+    WavesOf,
+    segmented_waves,
+)
 from fairseq_ecg.inference.recordings import NamedRecording
 from fairseq_ecg.inference.report.embedding_map import map_embeddings
 from fairseq_ecg.inference.report.packing import pack_saliency, pack_signal
 from fairseq_ecg.inference.results import END, START
 from fairseq_ecg.inference.thresholds import DEFAULT, thresholds_of
+from fairseq_ecg.inference.trained import NoAttentionError
 from fairseq_ecg.jobs.progress import progress_bar
 
 EMBEDDED_SECONDS = 60.0
@@ -58,6 +69,7 @@ def report(
     saliency_method: str = "attention",
     seed: int = 42,
     progress: bool | None = None,
+    waves_of: WavesOf | None = None,
 ) -> Report:
     """Make a page of recordings.
 
@@ -76,6 +88,8 @@ def report(
         saliency_method: see :meth:`ECGModel.saliencies`.
         seed: of the map.
         progress: whether to show a progress bar; None: where there is a terminal.
+        waves_of: finds the waves of a recording, which are painted. None: those that the model
+            delineates, if it is a segmentor.
 
     Returns:
         The page. Recordings that cannot be used are left out, which it says.
@@ -84,8 +98,11 @@ def report(
         DataError: no recording can be used, or a threshold has no label.
     """
     labels = model.labels
+    if waves_of is None and model.wave_classes:
+        waves_of = segmented_waves(model)
     limits = thresholds_of(() if model.scale else labels, thresholds)
     entries, errors, segments = [], {}, []
+    sources: list[str] = []
     for recording in progress_bar(recordings, "recordings", "recording", show=progress):
         name = printable(recording.where) if isinstance(recording, ECG) else str(recording.name)
         try:
@@ -93,6 +110,10 @@ def report(
                 is_read = isinstance(recording, ECG)
                 ecg, asked = (recording, recording) if is_read else read_shown(recording)
                 entry, embeddings = _entry(ecg, asked, name, model, start, length, saliency_method)
+                if waves_of is not None:
+                    waves = waves_of(recording, ecg, asked)
+                    sources.append(waves.source)
+                    entry["waves"] = _waves(waves, start, start + length)
                 json.dumps(entry, allow_nan=False)
                 if not np.isfinite(embeddings).all():
                     raise ValueError("its embedding is not finite")
@@ -120,6 +141,7 @@ def report(
         },
         "model": _model_facts(model, model_name, saliency_method),
         "paper": _paper_facts(),
+        "waves": _wave_facts(sources[0]) if sources else None,
     }
     return Report(_page(title, content), errors)
 
@@ -177,7 +199,31 @@ def _entry(
     return entry, embeddings.segments.drop(columns=[START, END]).to_numpy(dtype=np.float64)
 
 
+def _waves(waves: Waves, start: float, stop: float) -> dict[str, list[list]]:
+    """Return the waves that are shown, with times from the start of what is shown."""
+    return {
+        lead: [
+            [kind, *_rounded([onset - start, offset - start])]
+            for kind, onset, offset in waves.between(lead, start, stop)
+        ]
+        for lead in waves.of_leads
+    }
+
+
+def _wave_facts(source: str) -> dict:
+    return {
+        "names": NAMES,
+        "colours": COLOURS,
+        "alpha": BAND_ALPHA,
+        "height": BAND_HEIGHT,
+        "letters": LETTER_HEIGHTS,
+        "source": source,
+    }
+
+
 def _kind(model: ECGModel) -> str:
+    if model.wave_classes:
+        return "segmentor"
     if model.scale:
         return "fine-tuned regression"
     return "fine-tuned classifier" if model.labels else "pre-trained encoder"
@@ -214,8 +260,12 @@ def _layout(part: paper.Shown, title: str, layout: paper.Layout, seconds: float)
 
 def _saliency(
     ecg: ECG, asked: ECG | NamedRecording, part: paper.Shown, model: ECGModel, method: str
-) -> dict:
-    found = model.saliency(asked, method=method, tail="overlap")
+) -> dict | None:
+    """Return the saliency of what is shown; None of a network without attention."""
+    try:
+        found = model.saliency(asked, method=method, tail="overlap")
+    except NoAttentionError:
+        return None
     values = found.on_signal(found.recordings.index[0])
     first = round(part.start * ecg.sample_rate)
     times = np.arange(0, part.ecg.seconds, 1 / SALIENCY_RATE)

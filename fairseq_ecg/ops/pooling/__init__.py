@@ -6,9 +6,9 @@ from torch.autograd.function import once_differentiable
 
 from fairseq_ecg.ops import backends
 from fairseq_ecg.ops.pooling import reference
-from fairseq_ecg.ops.pooling.reference import zero_padding
+from fairseq_ecg.ops.pooling.reference import mean_of_frames, zero_padding
 
-__all__ = ["mean_of_nonzero", "zero_padding"]
+__all__ = ["mean_of_frames", "mean_of_nonzero", "zero_padding"]
 
 
 def mean_of_nonzero(

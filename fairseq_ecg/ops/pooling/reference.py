@@ -20,3 +20,18 @@ def mean_of_nonzero(x: Tensor, frame_mask: Tensor | None) -> Tensor:
     """
     x = zero_padding(x, frame_mask)
     return x.sum(dim=1) / (x != 0).sum(dim=1)
+
+
+def mean_of_frames(x: Tensor, frame_mask: Tensor | None = None) -> Tensor:
+    """Average each channel over the frames that are not padding, whatever their values.
+
+    Args:
+        x: ``(B, T, D)`` floating point.
+        frame_mask: ``(B, T)`` bool, True where a frame is padding, or None.
+
+    Returns:
+        ``(B, D)``; NaN of a row of padding alone.
+    """
+    if frame_mask is None:
+        return x.mean(dim=1)
+    return zero_padding(x, frame_mask).sum(dim=1) / (~frame_mask).sum(dim=1, keepdim=True)
