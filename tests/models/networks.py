@@ -69,7 +69,7 @@ def check_network(name: str, folder: Path) -> None:
     """Take a network from its name to fairseq, to predictions, to a folder and to an export."""
     path = folder / f"{name}.pt"
     state = made(tiny(name) | {"normalize": False, "filter": False, "data": ""})
-    if "num_labels" not in network_options(name):
+    if not has_head(name) or labels_option(name) not in network_options(name):
         del state["task_state"]["fairseq_ecg"]["labels"]
     torch.save(state, path)
     options = network_options(name)
