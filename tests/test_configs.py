@@ -9,10 +9,8 @@ import yaml
 from omegaconf import OmegaConf
 
 ROOT = Path(__file__).resolve().parents[1]
-METHODS = ("w2v_cmsc", "wav2vec2")
-EXAMPLES = sorted(
-    path for name in METHODS for path in ROOT.glob(f"examples/{name}/config/**/*.yaml")
-)
+METHODS = ("w2v_cmsc/config", "wav2vec2/config", "scratch/ecg_segmentation")
+EXAMPLES = sorted(path for name in METHODS for path in ROOT.glob(f"examples/{name}/**/*.yaml"))
 OWN = ("regression",)
 """Configs of this project, of which nothing is published elsewhere."""
 
