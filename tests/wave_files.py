@@ -17,27 +17,26 @@ HALF_LENGTH = 2.5
 def made_ecg(
     rng: np.random.Generator, n_leads: int, n_samples: int, sample_rate: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An ECG ``(L, T)`` in mV, and class and ignorance of each sample ``(T,)``.
+    """An ECG ``(L, T)`` in mV, the class of each sample, and which are ignored, ``(T,)``.
 
-    The waves of the first and the last beat are not annotated, as in LUDB: samples there are
-    ignored.
+    Beats that the recording cuts are not annotated, as in LUDB: samples there are ignored.
     """
     time = np.arange(n_samples) / sample_rate
     ecg = rng.normal(0, 0.02, (n_leads, n_samples))
     labels, ignored = np.full(n_samples, NONE), np.ones(n_samples, bool)
     sizes = rng.uniform(0.7, 1.3, (n_leads, len(WAVES)))
-    peaks = np.cumsum(rng.uniform(0.65, 0.95, int(2 * time[-1]))) - rng.uniform(0, 0.6)
-    peaks = peaks[(peaks > -0.3) & (peaks < time[-1] + 0.2)]
+    peak = rng.uniform(-0.6, 0.2)
     annotated = []
-    for beat, peak in enumerate(peaks):
+    while peak < time[-1] + 0.3:
+        beat = np.full(n_samples, NONE)
         for wave, (centre, width, size) in WAVES.items():
-            middle = peak + centre
-            pulse = np.exp(-0.5 * ((time - middle) / width) ** 2)
-            ecg += size * sizes[:, [wave]] * pulse
-            if 0 < beat < len(peaks) - 1:
-                inside = np.flatnonzero(np.abs(time - middle) <= HALF_LENGTH * width)
-                labels[inside] = wave
-                annotated += [inside[0], inside[-1]]
+            distance = np.abs(time - peak - centre) / width
+            ecg += size * sizes[:, [wave]] * np.exp(-0.5 * distance**2)
+            beat[distance <= HALF_LENGTH] = wave
+        if set(beat) == {P, QRS, T, NONE} and beat[0] == beat[-1] == NONE:
+            labels = np.minimum(labels, beat)
+            annotated += np.flatnonzero(beat != NONE).tolist()
+        peak += rng.uniform(0.65, 0.95)
     ignored[min(annotated) : max(annotated) + 1] = False
     return ecg, labels, ignored
 
@@ -66,10 +65,10 @@ def write_wave_files(
         n_labels: of whole recordings; 0: files have none.
         seed: of the random numbers.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "mat").mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     for split, count in splits.items():
-        lines = [f"{folder}"]
+        lines = [f"{folder / 'mat'}"]
         for number in range(count):
             length = n_samples - shorter * (number % 4)
             ecg, labels, ignored = made_ecg(rng, n_leads, length, sample_rate)
@@ -81,6 +80,6 @@ def write_wave_files(
             }
             if n_labels:
                 variables["label"] = rng.integers(0, 2, (1, n_labels))
-            scipy.io.savemat(folder / f"{split}{number}.mat", variables)
+            scipy.io.savemat(folder / "mat" / f"{split}{number}.mat", variables)
             lines.append(f"{split}{number}.mat\t{length}")
         (folder / f"{split}.tsv").write_text("\n".join(lines) + "\n")

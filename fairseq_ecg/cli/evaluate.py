@@ -36,6 +36,8 @@ def evaluate(
 
     It is scored per recording (probabilities of its segments aggregated, by the mean for most
     labels): area under the ROC curve (AUROC) and average precision (AUPRC) of each label.
+    A network that delineates waves is scored by the onsets and offsets it finds within 150 ms of
+    those that the files of --manifest hold.
 
     Args:
         checkpoint: fine-tuned network: .pt file, folder or hub id
@@ -69,8 +71,7 @@ def evaluate(
 
     on_error = "raise" if strict else "skip"
 
-    def scores(untrained_seed: int | None):
-        model = options.load(checkpoint, untrained_seed=untrained_seed)
+    def scores(model):
         if model.scale or not model.labels:
             kind = "is a regression" if model.scale else "was pre-trained only"
             raise DataError(
@@ -83,8 +84,17 @@ def evaluate(
         dataset = labelled_segments(model, manifest, labels_of(labels), described.verify)
         return evaluate(model, dataset, batch_size, on_error)
 
-    trained = scores(None)
-    untrained = scores(seed) if baseline else None
+    model = options.load(checkpoint)
+    if model.wave_classes:
+        if table or labels or baseline or require_auroc is not None:
+            raise CycloptsError(
+                msg="a network that delineates waves is scored on --manifest alone, whose files "
+                "hold segment_label; --table, --labels, --baseline and --require-auroc are for "
+                "networks that predict labels"
+            )
+        return _evaluate_waves(model, manifest, batch_size, out, on_error, described.verify)
+    trained = scores(model)
+    untrained = scores(options.load(checkpoint, untrained_seed=seed)) if baseline else None
     print(format_scores(trained, untrained))
     if out:
         write_scores(out, trained, untrained)
@@ -97,3 +107,18 @@ def evaluate(
         f"{'above' if reached else 'NOT above'} the required {require_auroc:g}"
     )
     return status if reached else EXIT_REQUIREMENT_MISSED
+
+
+def _evaluate_waves(model, manifest, batch_size, out, on_error, verify) -> int:
+    """Score a network that delineates waves; returns the exit status."""
+    from fairseq_ecg.inference.wave_evaluation import (
+        evaluate_waves,
+        format_wave_scores,
+        write_wave_scores,
+    )
+
+    found = evaluate_waves(model, manifest, batch_size, on_error, verify)
+    print(format_wave_scores(found))
+    if out:
+        write_wave_scores(out, found)
+    return say_left_out(found.errors)

@@ -156,3 +156,33 @@ def score_waves(
             squared_error=float((errors**2).sum()),
         )
     return scores
+
+
+def score_batch(
+    reference: np.ndarray,
+    found: np.ndarray,
+    ignored: np.ndarray,
+    *,
+    lengths: Sequence[int],
+    sample_rates: Sequence[float],
+    label_idx: Mapping[str, int] = CLASSES,
+) -> dict[str, PointScore]:
+    """Add up the scores of recordings, see `score_waves`.
+
+    Args:
+        reference: ``(B, T)`` integer.
+        found: ``(B, T)`` integer.
+        ignored: ``(B, T)`` bool.
+        lengths: of the recordings in samples; what follows is padding.
+        sample_rates: of the recordings in Hz.
+        label_idx: index of each class by its name.
+
+    Returns:
+        The score of each of `points_of`.
+    """
+    sums = {point: PointScore() for point in points_of(label_idx)}
+    for row, (length, rate) in enumerate(zip(lengths, sample_rates, strict=True)):
+        arrays = (array[row, :length] for array in (reference, found, ignored))
+        scores = score_waves(*arrays, sample_rate=rate, label_idx=label_idx)
+        sums = {point: sums[point] + score for point, score in scores.items()}
+    return sums

@@ -13,7 +13,7 @@ from fairseq_ecg.criterions.criterion import total
 from fairseq_ecg.data.targets import SegmentationTarget, StoredLabels
 from fairseq_ecg.data.views import WholeRecordingView
 from fairseq_ecg.ecg.delineation import CLASSES, NO_WAVE
-from fairseq_ecg.ecg.wave_scores import MEASURES, PointScore, points_of, score_waves
+from fairseq_ecg.ecg.wave_scores import MEASURES, PointScore, points_of, score_batch
 from fairseq_ecg.tasks.ecg_pretraining import ECGPretrainingConfig, ECGPretrainingTask
 from fairseq_ecg.tasks.methods import Method
 
@@ -88,18 +88,16 @@ class ECGSegmentationTask(ECGPretrainingTask):
     def _wave_sums(self, sample: dict[str, Any], logits) -> dict[str, float]:
         """Sums of the scores of a batch, by kind of point and field of `PointScore`."""
         arrays = (sample["segment_label"], logits.argmax(dim=-1), sample["segment_mask"])
-        classes, found, ignored = (array.cpu().numpy() for array in arrays)
         padding_mask = sample["net_input"].get("padding_mask")
-        lengths = [classes.shape[1]] * len(classes)
+        lengths = [logits.shape[1]] * len(logits)
         if padding_mask is not None:
             lengths = (~padding_mask[:, 0]).sum(dim=-1).tolist()
-        sums = {point: PointScore() for point in points_of(self.label_idx)}
-        for row, (length, rate) in enumerate(
-            zip(lengths, sample["sample_rate"].tolist(), strict=True)
-        ):
-            of_row = (array[row, :length] for array in (classes, found, ignored))
-            scores = score_waves(*of_row, sample_rate=rate, label_idx=self.label_idx)
-            sums = {point: sums[point] + score for point, score in scores.items()}
+        sums = score_batch(
+            *(array.cpu().numpy() for array in arrays),
+            lengths=lengths,
+            sample_rates=sample["sample_rate"].tolist(),
+            label_idx=self.label_idx,
+        )
         return {
             f"{point}_{name}": getattr(score, name)
             for point, score in sums.items()
