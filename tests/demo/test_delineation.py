@@ -1,4 +1,4 @@
-"""Labels of samples and scores of the demonstration."""
+"""Labels of samples of the demonstration."""
 
 import csv
 
@@ -6,11 +6,8 @@ import label_samples
 import numpy as np
 import pytest
 import scipy.io
-import score_waves
 import simulate
 import simulator
-
-from tests.inference.test_segmentor_checkpoints import UNET, written
 
 
 @pytest.fixture
@@ -53,12 +50,3 @@ def test_samples_have_the_classes_of_the_simulated_waves(monkeypatch, recordings
     assert manifests["train"] == [root, "sim00000.mat\t2500", "sim00001.mat\t2500"]
     assert manifests["test"] == [root, "sim00003.mat\t2500"]
     assert run(monkeypatch, label_samples, *places, "--out", recordings / "waves") == 2
-
-
-def test_scores_are_of_the_held_out_recordings(monkeypatch, recordings, capsys):
-    checkpoint = written(recordings / "s.pt", UNET | {"in_d": 12})
-    places = ["--recordings", recordings / "recordings", "--splits", recordings / "meta_split.csv"]
-    assert run(monkeypatch, score_waves, checkpoint, *places, "--require-f1", 0.9) == 1
-    out = capsys.readouterr().out
-    assert "qrs_onset" in out
-    assert "on 1 held-out recordings: 0." in out
