@@ -173,6 +173,24 @@ def test_batches_and_workers_change_nothing(batch_size, workers):
         np.testing.assert_array_equal(found.mask(name).classes, mask.classes)
 
 
+def test_a_segment_that_cannot_be_computed_leaves_its_recording_out():
+    model = levels_model(12)
+    whole = model.network.forward
+
+    def failing(source, padding_mask=None):
+        if (source == 7).any():
+            raise MemoryError
+        return whole(source, padding_mask)
+
+    model.network.forward = failing
+    good, bad = ecg(11, 100), ecg(11, 100)
+    bad.signal[:, 500] = 7
+    found = model.segment([bad, good], on_error="skip")
+    assert list(found.errors) == ["made"]
+    assert list(found.masks) == ["made (2)"]
+    np.testing.assert_array_equal(found.mask("made (2)").classes[0], true_classes(good.signal[0]))
+
+
 def test_no_recording_gives_empty_tables():
     bad = ecg(5, 100, ["I"])
     bad.signal[:] = np.nan

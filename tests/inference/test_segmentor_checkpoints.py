@@ -169,3 +169,16 @@ def test_exports_have_the_scores_of_samples(tmp_path, ecg, suffix):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     assert facts["classes"] == {"p": 0, "qrs": 1, "t": 2, "none": 3}
     assert facts["preprocessing"]["layer_norm"]
+
+
+def test_the_encoder_is_one_of_hugging_face(tmp_path):
+    pytest.importorskip("transformers")
+    from fairseq_ecg.huggingface import ECGFMModel
+
+    loaded = load_model(written(tmp_path / "s.pt", UNET | {"in_d": 12}), device="cpu")
+    loaded.save_pretrained(tmp_path / "folder")
+    source = torch.randn(2, 12, 400)
+    with torch.no_grad():
+        found = ECGFMModel.from_pretrained(tmp_path / "folder").eval()(input_values=source)
+    expected = loaded.embeddings(source)
+    torch.testing.assert_close(found.pooler_output.numpy(), expected, rtol=1e-5, atol=1e-6)
