@@ -142,10 +142,16 @@ train "$OUT/delineation.log" fairseq-hydra-train \
     +model.initial_dim=8 \
     +model.dropout=0.1
 
-run python "$ROOT/examples/demo/score_waves.py" "$OUT/delineation/checkpoint_last.pt" \
-    --recordings "$OUT/recordings" \
-    --splits "$OUT/data/meta_split.csv" \
-    --require-f1 0.9
+run fairseq-ecg evaluate "$OUT/delineation/checkpoint_last.pt" \
+    --manifest "$OUT/waves/test.tsv" \
+    --out "$OUT/wave_scores.csv"
+
+F1=$(awk -F, '$1 == "all" { printf "%.3f", $6 }' "$OUT/wave_scores.csv")
+printf '\nF1 of onsets and offsets on held-out recordings: %s\n' "$F1"
+if ! awk "BEGIN { exit !($F1 > 0.9) }"; then
+    echo 'it does not exceed 0.9' >&2
+    exit 1
+fi
 
 # Of the held-out recordings, the one with most labels.
 RECORD=$(awk -F, '

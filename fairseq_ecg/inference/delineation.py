@@ -91,6 +91,8 @@ class DelineationRun(Run):
     def add(self, rows: Sequence[tuple[int, int]], values: np.ndarray) -> None:
         """Join scores ``(B, T, 4)`` of segments to those before."""
         for (number, index), scores in zip(rows, values, strict=True):
+            if number in self.failed:  # of which an earlier segment could not be computed
+                continue
             found = self.found[number]
             n_segments = len(found.spans) // max(len(found.leads), 1)
             lead, position = divmod(index, n_segments)

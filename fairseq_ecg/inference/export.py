@@ -62,7 +62,8 @@ def export(model: TrainedNetwork, path: str | os.PathLike, format: str | None = 
     Its input ``source`` is ``(B, L, T)`` prepared segments, of any number and of any length that
     gives a frame; none of them padded. Labels, their aggregation, the mean and standard deviation
     that give the ``logits`` of a regression its units, and the preprocessing are in the metadata
-    (ONNX) or extra files (``.pt2``) under ``fairseq_ecg``, as JSON.
+    (ONNX) or extra files (``.pt2``) under ``fairseq_ecg``, as JSON; of a segmentor the classes of
+    ``segment_out`` too.
 
     Before the file gets its name, it is run on segments of another number and length than the
     ones it was traced with, and compared with the network.
@@ -107,7 +108,7 @@ def export(model: TrainedNetwork, path: str | os.PathLike, format: str | None = 
 def metadata(model: TrainedNetwork) -> str:
     """Return as JSON what users of the file need: ``config.json`` without its network."""
     config = config_of(model)
-    kept = ("preprocessing", "problem_type", "targets", "id2label", "aggregation")
+    kept = ("preprocessing", "classes", "problem_type", "targets", "id2label", "aggregation")
     return json.dumps({key: config[key] for key in kept if key in config})
 
 

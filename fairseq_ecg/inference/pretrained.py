@@ -80,6 +80,8 @@ def config_of(model: TrainedNetwork) -> dict[str, Any]:
         "network": network_config(model.cfg),
         "preprocessing": model.preprocessing.to_json(),
     }
+    if model.wave_classes:
+        config["classes"] = dict(model.wave_classes)
     if model.labels:
         config["problem_type"] = "multi_label_classification"
         if model.scale is not None:
@@ -183,12 +185,16 @@ def _card(model: TrainedNetwork) -> str:
     task = "fine-tuned to predict labels" if model.labels else "pre-trained"
     if model.scale is not None:
         task = "fine-tuned to estimate numbers"
+    use = 'model.predict("record.hea").table\n' if model.labels else ""
+    if model.wave_classes:
+        task = "trained to delineate waves"
+        use += 'model.segment("record.hea").table\n'
     rows = [
         ("architecture", network["_name"]),
         ("parameters", f"{sum(p.numel() for p in model.network.parameters()):,}"),
         ("layers", len(model.network.encoder.parts()) - 1),
         ("channels of an embedding", model.embed_dim),
-        ("leads", ", ".join(preprocessing.leads)),
+        ("leads", "each by itself" if preprocessing.each_lead else ", ".join(preprocessing.leads)),
         ("sampling rate", f"{preprocessing.sample_rate:g} Hz, by {preprocessing.resampler}"),
         ("segments", f"{preprocessing.segment_seconds:g} s"),
         ("units", "mV"),
@@ -198,6 +204,8 @@ def _card(model: TrainedNetwork) -> str:
     if "conv_feature_layers" in network_options(network["_name"]):
         layers = network.get("conv_feature_layers", "default")
         rows.insert(4, ("convolutions (channels, kernel, stride)", layers))
+    if preprocessing.layer_norm:
+        rows.append(("normalised", "over all samples of the recording (layer norm)"))
     labels = "".join(
         f"| {number} | {label} | {model.aggregation[label]} |\n"
         for number, label in enumerate(model.labels)
@@ -206,7 +214,7 @@ def _card(model: TrainedNetwork) -> str:
     return Template(text).substitute(
         task=task,
         table="\n".join(f"| {name} | {value} |" for name, value in rows),
-        predict='model.predict("record.hea").table\n' if labels else "",
+        predict=use,
         auto_model="AutoModelForSequenceClassification" if labels else "AutoModel",
         labels=f"{_CARD_LABELS}{labels}\n" if labels else "",
     )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fairseq_ecg.ecg import blocks
+from fairseq_ecg.ecg.conditioning import LeadStatistics
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import ECG
@@ -180,3 +181,21 @@ def test_statistics_normalise_after_standardisation():
 def test_values_that_make_no_sense(values):
     with pytest.raises(DataError, match=next(iter(values)).split("_")[0].removesuffix("s")):
         Preprocessing(**values)
+
+
+@pytest.mark.parametrize("criterion", ["simclr", "3kg"])
+def test_contrast_of_whole_recordings_normalises_them_whole(criterion):
+    task = {"_name": "ecg_pretraining", "criterion_name": criterion, "normalize": True}
+    task |= {"leads_to_load": "[0]", "filter": True, "mean_path": "m.txt", "std_path": "s.txt"}
+    found = Preprocessing.of_task(task, n_rows=12)
+    assert found == Preprocessing(layer_norm=True)
+    assert Preprocessing.of_json(found.to_json()) == found
+    statistics = LeadStatistics(np.zeros(12), np.ones(12))
+    with pytest.raises(DataError, match="leave out mean_path"):
+        Preprocessing.of_task(task, statistics=statistics, n_rows=12)
+
+
+def test_what_few_have_is_not_in_the_json_of_others():
+    assert not {"layer_norm", "each_lead"} & set(Preprocessing().to_json())
+    with pytest.raises(DataError, match="each_lead"):
+        Preprocessing(each_lead=True, pad_leads=True)

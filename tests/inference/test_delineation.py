@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import scipy.io
 import torch
 from torch.nn import functional
 
+from fairseq_ecg.cli import main
 from fairseq_ecg.ecg.delineation import CLASSES
 from fairseq_ecg.ecg.intervals import measures_of
 from fairseq_ecg.ecg.leads import LEADS
@@ -171,6 +173,24 @@ def test_batches_and_workers_change_nothing(batch_size, workers):
         np.testing.assert_array_equal(found.mask(name).classes, mask.classes)
 
 
+def test_a_segment_that_cannot_be_computed_leaves_its_recording_out():
+    model = levels_model(12)
+    whole = model.network.forward
+
+    def failing(source, padding_mask=None):
+        if (source == 7).any():
+            raise MemoryError
+        return whole(source, padding_mask)
+
+    model.network.forward = failing
+    good, bad = ecg(11, 100), ecg(11, 100)
+    bad.signal[:, 500] = 7
+    found = model.segment([bad, good], on_error="skip")
+    assert list(found.errors) == ["made"]
+    assert list(found.masks) == ["made (2)"]
+    np.testing.assert_array_equal(found.mask("made (2)").classes[0], true_classes(good.signal[0]))
+
+
 def test_no_recording_gives_empty_tables():
     bad = ecg(5, 100, ["I"])
     bad.signal[:] = np.nan
@@ -247,3 +267,35 @@ def test_no_waves_have_no_measures():
     one = measures_of(nothing | {"qrs": np.array([[1.0, 1.1]])})
     assert one["qrs"] == pytest.approx(100)
     assert np.isnan([one["heart_rate"], one["pr"], one["qt"]]).all()
+
+
+def prepared(path, signal, number):
+    """Write a segment as the data preparation does, which standardises it."""
+    mean, std = signal.mean(axis=1, keepdims=True), signal.std(axis=1, keepdims=True)
+    mat = {"feats": (signal - mean) / std, "curr_sample_rate": 100, "segment_i": number}
+    scipy.io.savemat(path, mat | {"mean": mean, "std": std})
+
+
+@pytest.mark.parametrize("n_leads", [1, 12])
+def test_what_is_standardised_is_brought_back_to_mv(tmp_path, n_leads):
+    made = ecg(8, 100)
+    for number in range(2):
+        part = made.signal[:, 400 * number :][:, :400]
+        prepared(tmp_path / f"a_{number}.mat", part, number)
+    mask = levels_model(n_leads).segment(tmp_path).mask(str(tmp_path / "a.mat"))
+    for row in mask.classes:
+        np.testing.assert_array_equal(row, true_classes(made.signal[0]))
+
+
+def test_a_store_is_read_as_it_is(tmp_path):
+    made = ecg(4, 100)
+    for name in "ab":
+        mat = {"feats": made.signal.astype(np.float32), "curr_sample_rate": 100}
+        scipy.io.savemat(tmp_path / f"{name}.mat", mat)
+    manifest = f"{tmp_path}\na.mat\t400\nb.mat\t400\n"
+    (tmp_path / "test.tsv").write_text(manifest)
+    assert main(["store", "pack", str(tmp_path), str(tmp_path / "store")]) == 0
+    found = levels_model(12).segment(tmp_path / "store")
+    assert len(found.masks) == 2
+    for mask in found.masks.values():
+        np.testing.assert_array_equal(mask.classes[0], true_classes(made.signal[0]))

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -126,3 +127,15 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
         assert f": '{tmp_path}/t.{suffix}' [" in line
     assert [line.endswith("[]") for line in lines] == [True, True, False]
     assert lines[2].endswith("['t.rows.csv']")
+
+
+def test_json_is_a_list_of_rows(tmp_path):
+    parts = [{"name": ["é", 3], "x": np.array([1.5, np.nan])}, {"name": ["b"], "x": [np.inf]}]
+    write_table(tmp_path / "a.json", lambda: iter(parts), 1)
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == [
+        {"name": "é", "x": 1.5},
+        {"name": 3, "x": None},
+        {"name": "b", "x": None},
+    ]
+    write_table(tmp_path / "b.json", lambda: iter([{"name": []}]), 1)
+    assert json.loads((tmp_path / "b.json").read_text()) == []

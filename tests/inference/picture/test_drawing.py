@@ -8,7 +8,16 @@ from PIL import Image
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import ECG
-from fairseq_ecg.inference.picture import Estimates, Findings, draw, drawing, layout_of, save
+from fairseq_ecg.inference.picture import (
+    Estimates,
+    Findings,
+    Wave,
+    Waves,
+    draw,
+    drawing,
+    layout_of,
+    save,
+)
 from fairseq_ecg.inference.picture.paper import TRACE_LEFT, Paper, Strip, shown
 from fairseq_ecg.inference.stored import TargetScale
 
@@ -231,3 +240,39 @@ def test_real_recordings_at_400_hz_can_be_drawn(tmp_path, shared):
     image, _ = drawn(tmp_path, recording, "code_15")
     assert (image.mean(axis=2) < DARK).mean() > 0.005
     assert layout_of(recording.leads).n_rows == 4
+
+
+WAVES = Waves({"all": [Wave("p", 1.0, 1.1), Wave("qrs", 1.16, 1.25), Wave("t", 1.4, 1.6)]}, "known")
+
+
+def test_bands_are_where_the_waves_are(tmp_path):
+    image, _ = drawn(tmp_path, ecg(), waves=WAVES)
+    without, _ = drawn(tmp_path, ecg())
+    scale = drawing.PIXELS_PER_MM
+    row = len(image) - round((drawing.MARGIN + drawing.FOOTER + PAPER.base_line(3) + 7.5) * scale)
+    differs = np.flatnonzero((image[row] != without[row]).any(axis=1)) / scale - drawing.MARGIN
+    seconds = (differs - TRACE_LEFT) / 25
+    for _, onset, offset in WAVES.of("II"):
+        inside = seconds[(seconds > onset - 0.02) & (seconds < offset + 0.02)]
+        assert inside.min() == pytest.approx(onset, abs=0.01)
+        assert inside.max() == pytest.approx(offset, abs=0.01)
+    assert seconds.min() > 0.99
+    assert seconds.max() < 1.61
+
+
+def test_waves_have_a_legend_letters_and_words(tmp_path):
+    figure = draw(ecg(), waves=WAVES, start=1.2)
+    found = texts(figure)
+    assert {"P wave", "QRS complex", "T wave", "known", "QRS", "T"} <= set(found)
+    assert figure.get_label().endswith("All leads: QRS 1.200-1.250, T 1.400-1.600.")
+    save(figure, tmp_path / "a.svg")
+    assert "QRS 1.200-1.250" in (tmp_path / "a.svg").read_text()
+    save(figure, tmp_path / "a.pdf")
+    assert b"/Subject" in (tmp_path / "a.pdf").read_bytes()
+
+
+def test_a_lead_without_waves_says_so():
+    waves = Waves({"II": WAVES.of("II")})
+    words = waves.in_words(["I", "II"], 0, 10)
+    assert "Lead I: no waves." in words
+    assert "Lead II: P 1.000-1.100" in words
