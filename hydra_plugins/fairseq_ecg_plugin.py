@@ -38,8 +38,8 @@ TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK")
 
 
 REGISTERED = {
-    "task": ("ecg_pretraining", "ecg_classification"),
-    "model": ("ecg_transformer", "wav2vec2_cmsc", "ecg_transformer_classifier"),
+    "task": ("ecg_pretraining", "ecg_classification", "ecg_identification"),
+    "model": ("ecg_transformer", "wav2vec2_cmsc", "ecg_transformer_classifier", "arcface"),
     "criterion": (
         "wav2vec2_with_cmsc",
         "cmsc",
@@ -50,6 +50,7 @@ REGISTERED = {
         "focal_loss",
         "asymmetric_loss",
         "regression",
+        "arcface",
     ),
 }
 """What the package registers under names that stock fairseq does not have."""

@@ -12,7 +12,6 @@ from fairseq_ecg.inference.pretrained import config_of
 from fairseq_ecg.inference.trained import TrainedNetwork
 from fairseq_ecg.jobs.files import replacing
 from fairseq_ecg.ops import backends
-from fairseq_ecg.ops.pooling.reference import mean_of_nonzero
 
 FORMATS = {".onnx": "onnx", ".pt2": "pt2"}
 """Format by extension."""
@@ -41,8 +40,8 @@ class ExportedNetwork(nn.Module):
     def forward(self, source: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Map ``(B, L, T)`` prepared segments to outputs, see :func:`output_names`."""
         out = self.network(source)
-        embedding = mean_of_nonzero(out["encoder_out"], None)
-        return (*((out["out"],) if "out" in out else ()), embedding, out["encoder_out"])
+        logits = (out["out"],) if self.network.num_outputs else ()
+        return (*logits, self.network.embedding(out), out["encoder_out"])
 
 
 def output_names(model: TrainedNetwork) -> tuple[str, ...]:

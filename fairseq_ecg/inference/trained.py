@@ -10,8 +10,7 @@ from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.aggregation import aggregation_of
 from fairseq_ecg.inference.stored import TargetScale
-from fairseq_ecg.modules import FinetunedEncoder, FrameEncoder
-from fairseq_ecg.ops.pooling import mean_of_nonzero
+from fairseq_ecg.modules import ArcFace, FinetunedEncoder, FrameEncoder
 
 
 class TrainedNetwork:
@@ -175,6 +174,10 @@ class TrainedNetwork:
         return values.cpu().numpy()
 
     def _require_labels(self) -> None:
+        if isinstance(self.network, ArcFace):
+            raise DataError(
+                "the network tells patients apart and predicts no labels: use identify, or embed"
+            )
         if not self.labels:
             raise DataError(
                 "the network predicts no labels, it was pre-trained only: fine-tune it first. "
@@ -198,7 +201,7 @@ class TrainedNetwork:
 
     def _pooled(self, out: Mapping[str, torch.Tensor]) -> np.ndarray:
         """Return the embeddings of what the network gives."""
-        return mean_of_nonzero(out["encoder_out"], out["padding_mask"]).float().cpu().numpy()
+        return self.network.embedding(out).float().cpu().numpy()
 
     @torch.inference_mode()
     def _probabilities_and_embeddings(

@@ -1,13 +1,14 @@
 """An encoder put to use: by itself, or with a head."""
 
 import contextlib
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 
 from fairseq_ecg.modules.dropout import Dropout
 from fairseq_ecg.modules.encoder import Encoder
-from fairseq_ecg.ops.pooling import zero_padding
+from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
 from fairseq_ecg.options import Count, Probability
 
 
@@ -26,6 +27,13 @@ class FrameEncoder(nn.Module):
     def num_outputs(self) -> int:
         """C, numbers that a head gives for a segment; 0 if there is none or it gives no numbers."""
         return 0
+
+    def embedding(self, net_output: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return one vector ``(B, D)`` of each segment of what :meth:`forward` returned.
+
+        It is the mean over frames that are neither padded nor zero (fairseq_signals' ``embs.py``).
+        """
+        return mean_of_nonzero(net_output["encoder_out"], net_output["padding_mask"])
 
     def forward(
         self, source: torch.Tensor, padding_mask: torch.Tensor | None = None, **wanted

@@ -9,6 +9,7 @@ from typing import Any
 
 from fairseq_ecg.errors import shortened
 from fairseq_ecg.modules.adapters import adapt
+from fairseq_ecg.modules.arcface import ArcFace
 from fairseq_ecg.modules.classifier import ECGTransformerClassifier
 from fairseq_ecg.modules.ecg_transformer import ECGTransformer
 from fairseq_ecg.modules.encoder import Encoder
@@ -23,13 +24,16 @@ ENCODERS: dict[str, type[Encoder]] = {
 }
 """Class of each encoder by name; one for pre-training is a subclass of the plain one."""
 
-HEADS: dict[str, type[FinetunedEncoder]] = {"classifier": ECGTransformerClassifier}
+HEADS: dict[str, type[FinetunedEncoder]] = {
+    "classifier": ECGTransformerClassifier,
+    "arcface": ArcFace,
+}
 """Class of each head by name, the second part of a network's: ``ecg_transformer_classifier``."""
 
 OWN_HEADS: dict[tuple[type[Encoder], str], type[FinetunedEncoder]] = {}
 """Class of a head, by name, on an encoder where it is another one than on others."""
 
-PUBLISHED_NAMES: dict[tuple[str, str], str] = {}
+PUBLISHED_NAMES: dict[tuple[str, str], str] = {("ecg_transformer", "arcface"): "arcface"}
 """Name of a network by its encoder and head, where fairseq_signals has another one for it."""
 
 

@@ -47,6 +47,7 @@ METHODS: dict[str, Method] = {
     "asymmetric_loss": Method(),
     "focal_loss": Method(),
     "regression": Method(),
+    "arcface": Method(),
 }
 
 _UNAVAILABLE = ("simclr", "3kg")

@@ -59,6 +59,8 @@ class Segments:
         pair: ``(N,)`` number of the pair in the split, as in its CMSC manifest; -1: none.
         position: ``(N,)`` position in the pair.
         pair_samples: ``(N,)`` length that the CMSC manifest gives for the pair.
+        class_index: ``(N,)`` int64 class of the patient in the split, `MISSING` where its manifest
+            lists none; None where none of a store does.
     """
 
     paths: Any
@@ -78,6 +80,7 @@ class Segments:
     pair: np.ndarray
     position: np.ndarray
     pair_samples: np.ndarray
+    class_index: np.ndarray | None
 
     def __len__(self) -> int:
         return len(self.shard)
@@ -232,8 +235,9 @@ class Store:
         def whole(name: str):
             return table[name].combine_chunks() if name in table.column_names else None
 
+        has_classes = "class_index" in table.column_names
         lists = {name: whole(name) for name in LIST_VARIABLES}
-        special = ("paths", "roots", "steps", "lists", "idx", "patient_id")
+        special = ("paths", "roots", "steps", "lists", "idx", "patient_id", "class_index")
         plain = [field.name for field in fields(Segments) if field.name not in special]
         return Segments(
             paths=whole("path"),
@@ -242,6 +246,7 @@ class Store:
             lists={name: column for name, column in lists.items() if column is not None},
             idx=with_missing("idx"),
             patient_id=with_missing("patient_id"),
+            class_index=with_missing("class_index") if has_classes else None,
             **{name: table[name].to_numpy() for name in plain},
         )
 

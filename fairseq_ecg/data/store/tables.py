@@ -36,6 +36,9 @@ FILES = {
 }
 """Columns that describe the segment itself; `LISTS` where the store has them."""
 
+CLASS = {"class_index": pa.int64()}
+"""Column of the index with the class of a patient in its split, where manifests list any."""
+
 LISTS = ("steps", *LIST_VARIABLES)
 """Columns of lists of numbers: of int16 what an integer counts, of each lead; and variables."""
 
@@ -49,7 +52,7 @@ VARIABLES = {
 }
 """Columns of what else the packed files held."""
 
-_NULLABLE = {"idx", "patient_id", "content", "place", "is_compressed"}
+_NULLABLE = {"idx", "patient_id", "content", "place", "is_compressed", *CLASS}
 
 
 def read_table(content: bytes, kinds: Mapping[str, pa.DataType], where: str, remedy: str):
@@ -73,6 +76,7 @@ def read_table(content: bytes, kinds: Mapping[str, pa.DataType], where: str, rem
         check_limit(where, "store_segments", metadata.num_rows)
         check_limit(where, "bytes", _numbers_in(metadata) * 8)
         schema = metadata.schema.to_arrow_schema()
+        kinds = {**kinds, **{name: kind for name, kind in CLASS.items() if name in schema.names}}
         _check_kinds(schema, kinds, where, remedy)
         wanted = [name for name in (*kinds, *LISTS) if name in schema.names]
         texts = [name for name, kind in kinds.items() if kind in (pa.string(), pa.binary())]
