@@ -2,13 +2,15 @@
 
     python tests/golden_replay.py CHECKPOINT.pt RECORDING.npz
 
-CHECKPOINT is any fairseq_signals checkpoint of a pre-training or diagnosis model. RECORDING holds
-one evaluation-mode pass: the inputs, masks and negatives given to the model, what came out of it
-and of its criterion, and the norm of the gradient of loss / sample_size of every parameter. One
-line is printed per recorded quantity; the exit status is 1 if any is past its tolerance.
+CHECKPOINT is any fairseq_signals checkpoint. RECORDING holds one evaluation-mode pass: the inputs,
+masks and negatives given to the model, what came out of it and of its criterion, the metrics
+printed of it, and the norm of the gradient of loss / sample_size of every parameter; of models with
+batch norm also a pass in training mode without dropout. One line is printed per recorded quantity;
+the exit status is 1 if any is past its tolerance.
 """
 
 import argparse
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from fairseq.criterions import build_criterion
+from fairseq.logging import metrics
 from omegaconf import OmegaConf
 
 import fairseq_ecg.tasks  # noqa: F401  (registers the criterions)
@@ -24,13 +27,21 @@ from fairseq_ecg.models import build_model_from_checkpoint
 
 TOLERANCE = {
     "output": 1e-4,  # float32 sums of another order, through the whole network
+    "network output": 1e-5,  # the same, of small networks
+    "metric": 1e-5,
     "loss": 1e-5,  # sums over all frames average rounding out
     "gradient norm": 1e-4,  # as outputs, twice through the network
     "zero gradient": 1e-6,  # rounding of a gradient that is zero in exact arithmetic
     "count": 0.0,  # whole numbers
 }
 COUNTS = {"nsignals", "sample_size", "correct", "count", "em_correct", "em_count", "tp", "fp", "fn"}
-INPUTS = {"source", "padding_mask", "mask_indices", "neg_idxs", "patient_id", "segment", "label"}
+INPUTS = {"source", "padding_mask", "mask_indices", "neg_idxs"}
+IN_SAMPLE = {
+    *("id", "label", "patient_id", "segment", "target_idx", "attribute_id"),
+    *("segment_label", "segment_mask"),
+}
+REPLAYED = ("net/", "log/", "metric/", "gradnorm/", "trainmode/", "logits", "target")
+"""Prefixes of what is replayed of a recording with ``net/``; the tests of a method replay more."""
 # Gradients that are zero in exact arithmetic: a shift of all keys changes no softmax, and the group
 # norm behind the first convolution takes its bias away.
 ROUNDING_ONLY = ("k_proj.bias", "feature_extractor.conv_layers.0.0.bias")
@@ -73,37 +84,123 @@ def relative_error(replayed: np.ndarray, recorded: np.ndarray) -> float:
 def replay(checkpoint: Path, recording: Path) -> list[Comparison]:
     """Run the checkpoint on the recorded inputs; one comparison per recorded quantity."""
     recorded = dict(np.load(recording))
-    model = build_model_from_checkpoint(checkpoint)
-    cfg = OmegaConf.create(load_checkpoint(checkpoint)["cfg"])
-    criterion = build_criterion(cfg.criterion, None, from_checkpoint=True).eval()
-
+    model, criterion = _built(checkpoint)
+    sample = _sample(recorded)
     outputs = {}
-    model.register_forward_hook(lambda module, inputs, net: outputs.update(net))
-    loss, sample_size, logged = criterion(model, _sample(recorded))
+    model.register_forward_hook(lambda module, inputs, net: outputs.update(_copied(net)))
+    given = {}
+    compute = criterion.compute
+    criterion.compute = lambda model, sample, net, logits: (
+        given.update(logits=logits) or compute(model, sample, net, logits)
+    )
+    loss, sample_size, logged = criterion(model, sample)
     (loss / sample_size).backward()
 
     replayed = {"loss": loss.item(), "sample_size": float(sample_size)}
+    replayed |= {f"gradnorm/{name}": norm for name, norm in _gradient_norms(model).items()}
+    if not any(name.startswith("net/") for name in recorded):
+        replayed |= _outputs(model, outputs, recorded)
+        replayed |= {f"log/{key}": x for key, x in logged.items() if f"log/{key}" in recorded}
+        names = set(recorded) - INPUTS - IN_SAMPLE
+        return [_compare(name, replayed, recorded) for name in sorted(names)]
+
+    replayed |= {f"net/{key}": value for key, value in outputs.items()}
+    with torch.no_grad():
+        # The criterion of identification is given cosines, recorded are embeddings.
+        logits = model.get_logits(outputs) if "cosine" in recorded else given["logits"]
+        replayed |= _numbered("logits", logits)
+        if recorded.keys() & {"target", "target_0"}:
+            replayed |= _numbered("target", model.get_targets(sample, outputs))
+    replayed |= {name: _logged(name, logged) for name in recorded if name.startswith("log/")}
+    with metrics.aggregate(new_root=True) as meters:
+        type(criterion).reduce_metrics([logged])
+    replayed |= {f"metric/{name}": x for name, x in meters.get_smoothed_values().items()}
+    if "trainmode/loss" in recorded:
+        replayed |= _in_training(checkpoint, sample)
+    names = {name for name in recorded if name.startswith(REPLAYED) and name not in IN_SAMPLE}
+    names = {name for name in names if not name.endswith("_len")}
+    comparisons = [_compare(name, replayed, recorded) for name in ("loss", "sample_size", *names)]
+    for name, value in replayed.items():
+        printed = name.startswith("metric/") and not name.startswith("metric/_")
+        if name not in recorded and (printed or (name.startswith("gradnorm/") and value)):
+            comparisons.append(Comparison(f"{name}, not recorded", "count", float("inf")))
+    return sorted(comparisons, key=lambda comparison: comparison.name)
+
+
+def _built(checkpoint: Path):
+    cfg = OmegaConf.create(load_checkpoint(checkpoint)["cfg"])
+    model = build_model_from_checkpoint(checkpoint)
+    return model, build_criterion(cfg.criterion, None, from_checkpoint=True).eval()
+
+
+def _copied(net: dict) -> dict:
+    return {key: x.clone() if torch.is_tensor(x) else x for key, x in net.items()}
+
+
+def _gradient_norms(model) -> dict[str, float]:
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    return {name: 0.0 if grad is None else grad.norm().item() for name, grad in gradients.items()}
+
+
+def _outputs(model, outputs: dict, recorded: dict) -> dict:
+    """Return what is recorded of pre-training with masks, or of a classifier."""
     if "mask_indices" in recorded:
         rows, frames = recorded["logits"].shape[1:]
         logits = model.get_logits(outputs).view(frames, rows, -1).transpose(0, 2)
-        replayed |= {"logits": logits, "features": outputs.get("features")}
-    else:
-        replayed |= {name: outputs[name] for name in ("out", "encoder_out", "saliency")}
-        replayed["padding_mask_out"] = outputs["padding_mask"]
-    replayed |= {
-        f"log/{key}": float(value) for key, value in logged.items() if f"log/{key}" in recorded
-    }
-    for name, parameter in model.named_parameters():
-        gradient = parameter.grad
-        replayed[f"gradnorm/{name}"] = 0.0 if gradient is None else gradient.norm().item()
+        return {"logits": logits, "features": outputs.get("features")}
+    found = {name: outputs[name] for name in ("out", "encoder_out", "saliency")}
+    return found | {"padding_mask_out": outputs["padding_mask"]}
 
-    return [_compare(name, replayed, recorded) for name in sorted(set(recorded) - INPUTS)]
+
+def _numbered(name: str, values) -> dict:
+    """Name a tensor, the tensors of several criterions by number, or ragged rows in a chain."""
+    if torch.is_tensor(values):
+        return {name: values}
+    if values and all(torch.is_tensor(x) and x.dim() < 2 for x in values):
+        return {name: torch.cat([x.reshape(-1) for x in values])}
+    return {f"{name}_{number}": x for number, x in enumerate(values)}
+
+
+def _logged(name: str, logged: dict):
+    """Find what is recorded as ``log/<key>``, or of a group as ``log/<group>_<key>/<id>``."""
+    key, _, number = name.removeprefix("log/").partition("/")
+    if not number:
+        return logged.get(key)
+    group, what = re.fullmatch(r"(.+?)_(y_true|y_score|count|correct)", key).groups()
+    of_group = logged.get(f"{group}_{number}_{what}", logged.get(f"_{group}_{number}_{what}"))
+    return of_group.reshape(-1, 1) if isinstance(of_group, np.ndarray) else of_group
+
+
+def _in_training(checkpoint: Path, sample: dict) -> dict[str, float]:
+    model, criterion = _built(checkpoint)
+    for module in (model.train(), criterion.train()):
+        for part in module.modules():
+            for name in ("p", "dropout") if "dropout" in type(part).__name__.lower() else ():
+                if isinstance(getattr(part, name, None), float):
+                    setattr(part, name, 0.0)
+    loss, sample_size, _ = criterion(model, sample)
+    (loss / sample_size).backward()
+    norms = {f"gradnorm/{name}": norm for name, norm in _gradient_norms(model).items()}
+    running = {name: x for name, x in model.named_buffers() if "running" in name}
+    norms |= {f"buffer_norm/{name}": x.norm().item() for name, x in running.items()}
+    return {f"trainmode/{name}": x for name, x in {"loss": loss.item(), **norms}.items()}
 
 
 def _compare(name: str, replayed: dict, recorded: dict[str, np.ndarray]) -> Comparison:
-    value = replayed.get(name)
+    value, kind = replayed.get(name), _kind(name, recorded)
     if value is None:
-        return Comparison(name, _kind(name), float("inf"))
+        return Comparison(name, kind, float("inf"))
+    if kind == "name":
+        same = getattr(value, "__name__", value) == str(recorded[name])
+        return Comparison(name, "count", 0.0 if same else float("inf"))
+    if kind == "small gradient norm":
+        # Some are zero but for rounding: they are compared with the largest of all.
+        prefix = name[: name.index("gradnorm/")]
+        largest = max(
+            float(x) for key, x in recorded.items() if key.startswith(f"{prefix}gradnorm/")
+        )
+        error = abs(value - float(recorded[name])) / (float(recorded[name]) + 0.1 * largest)
+        return Comparison(name, "gradient norm", error)
     if name.endswith(ROUNDING_ONLY):
         of_weight = float(recorded[name.removesuffix("bias") + "weight"])
         # Where nothing trains, the weight has no gradient either.
@@ -111,31 +208,40 @@ def _compare(name: str, replayed: dict, recorded: dict[str, np.ndarray]) -> Comp
         return Comparison(name, "zero gradient", noise)
     if torch.is_tensor(value):
         value = value.detach().numpy()
-    return Comparison(name, _kind(name), relative_error(value, recorded[name]))
+    return Comparison(name, kind, relative_error(value, recorded[name]))
 
 
 def _sample(recorded: dict[str, np.ndarray]) -> dict:
-    given = {name: torch.from_numpy(recorded[name]) for name in INPUTS & set(recorded)}
-    net_input = {"source": given["source"]}
+    net_input = {"source": torch.from_numpy(recorded["source"])}
     for name, argument in (
         ("padding_mask", "padding_mask"),
         ("mask_indices", "mask_indices"),
         ("neg_idxs", "negative_indices"),
     ):
-        if name in given:
-            net_input[argument] = given[name]
-    sample = {"id": torch.arange(len(given["source"])), "net_input": net_input}
-    ids = {name: given[name] for name in ("label", "patient_id", "segment") if name in given}
-    return sample | ids
+        if name in recorded:
+            net_input[argument] = torch.from_numpy(recorded[name])
+    sample = {"id": torch.arange(len(net_input["source"])), "net_input": net_input}
+    for name in IN_SAMPLE & set(recorded):
+        sample[name] = torch.from_numpy(recorded[name])
+        if f"{name}_len" in recorded:
+            sample[name] = list(sample[name].split(recorded[f"{name}_len"].tolist()))
+    return sample
 
 
-def _kind(name: str) -> str:
-    if name.startswith("gradnorm/"):
-        return "gradient norm"
-    key = name.removeprefix("log/")
-    if key in COUNTS or name == "padding_mask_out":
+def _kind(name: str, recorded: dict[str, np.ndarray]) -> str:
+    of_small = any(key.startswith("net/") for key in recorded)
+    key = re.sub(r"^(log|metric|trainmode)/(\d+_)?", "", name)
+    if key.startswith("gradnorm/"):
+        return "small gradient norm" if of_small else "gradient norm"
+    if recorded[name].dtype.kind == "U":
+        return "name"
+    if name.startswith("metric/"):
+        return "metric"
+    if key in COUNTS or name == "padding_mask_out" or name.startswith("target"):
         return "count"
-    return "loss" if key == "loss" or name.startswith("log/") else "output"
+    if recorded[name].ndim == 0:
+        return "loss"
+    return "network output" if of_small else "output"
 
 
 def main() -> int:

@@ -23,6 +23,18 @@ def test_recorded_numbers(checkpoint, padded, backend, shared, monkeypatch):
     assert not failures
 
 
+@pytest.mark.parametrize("backend", ["reference", "torch", "cpu"])
+@pytest.mark.parametrize("recording", ["cmsc"])
+def test_recorded_numbers_of_other_methods(recording, backend, shared, monkeypatch):
+    if (reason := backends.missing(backend)) is not None:
+        pytest.skip(reason)
+    monkeypatch.setenv(backends.VARIABLE, backend)
+    path = shared / "golden" / "rest" / recording
+    comparisons = replay(path.with_suffix(".pt"), path.with_suffix(".npz"))
+    assert len(comparisons) > 20
+    assert [str(comparison) for comparison in comparisons if not comparison.holds] == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("padded", ["", "_padded"])
 @pytest.mark.parametrize("checkpoint", ["pretrain_small", "diagnosis_small"])
