@@ -23,6 +23,22 @@ def _simulator():
     return module
 
 
+_OTHER_RHYTHMS = {
+    "Sinus bradycardia",
+    "Sinus tachycardia",
+    "Atrial fibrillation",
+    "Premature ventricular contraction",
+}
+
+
+def _in_sinus_rhythm(simulator, patient, rng: np.random.Generator) -> np.ndarray:
+    """Record a patient until the rhythm is one of every day."""
+    while True:
+        ecg, labels = simulator.record(patient, rng)
+        if not labels & _OTHER_RHYTHMS:
+            return ecg
+
+
 def write_patients(
     folder: Path, counts: Mapping[str, tuple[int, int]] = COUNTS, n_samples: int = N_SAMPLES
 ) -> None:
@@ -44,7 +60,7 @@ def write_patients(
             patient = simulator.draw_patient(np.random.default_rng([0, person]))
             rng = np.random.default_rng([1, person, name.endswith("probe")])
             for recording in range(recordings):
-                ecg, _ = simulator.record(patient, rng)
+                ecg = _in_sinus_rhythm(simulator, patient, rng)
                 file = f"{name}_{person}_{recording}_0.mat"
                 scipy.io.savemat(
                     root / file,

@@ -38,6 +38,7 @@ COMMANDS: dict[str, str | tuple[str, ...]] = {
     "evaluate": (),
     "predict": (),
     "embed": (),
+    "identify": (),
     "saliency": (),
     "probe": (),
     "benchmark": ("Score a network on the tasks by which networks are compared.", "ptbxl"),

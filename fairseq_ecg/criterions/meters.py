@@ -171,8 +171,9 @@ class MomentsMeter(EvaluationMeter):
 class VerificationMeter(EvaluationMeter):
     """Gathers similarities of probes to a gallery; yields error rates of verification.
 
-    Values are ``eer``, the equal error rate, and ``verification_auroc``, see
-    :mod:`fairseq_ecg.ecg.verification`; NaN without pairs of one patient and pairs of two.
+    Values are ``eer``, the equal error rate, ``eer_threshold``, the similarity at which it is, and
+    ``verification_auroc``, see :mod:`fairseq_ecg.ecg.verification`; NaN without pairs of one
+    patient and pairs of two.
     """
 
     def reset(self) -> None:
@@ -209,7 +210,11 @@ class VerificationMeter(EvaluationMeter):
 
     def _compute(self) -> dict[str, float]:
         measured = self.verification()
-        return {"eer": measured.equal_error_rate, "verification_auroc": measured.auroc}
+        return {
+            "eer": measured.equal_error_rate,
+            "eer_threshold": measured.threshold,
+            "verification_auroc": measured.auroc,
+        }
 
 
 def log_areas(logging_outputs: Sequence[dict[str, Any]], prefix: str = "") -> None:
@@ -253,7 +258,8 @@ def log_verification(compared: Sequence[Sequence[np.ndarray]]) -> None:
     Args:
         compared: of batches, what :meth:`VerificationMeter.update` takes.
     """
-    _log(VERIFICATION, VerificationMeter, ["eer", "verification_auroc"], compared)
+    names = ["eer", "eer_threshold", "verification_auroc"]
+    _log(VERIFICATION, VerificationMeter, names, compared)
 
 
 def install_meters() -> None:

@@ -1,7 +1,9 @@
 """Use of trained networks: predictions, embeddings, saliency, evaluation and pictures."""
 
 from fairseq_ecg.ecg.preprocessing import Preprocessing
+from fairseq_ecg.ecg.verification import Verification, verification
 from fairseq_ecg.inference.aggregation import ECG_FM_LABELS
+from fairseq_ecg.inference.identification import Gallery, Identification
 from fairseq_ecg.inference.model import ECGModel, load_model
 from fairseq_ecg.inference.results import Embeddings, Prediction, Saliency
 
@@ -9,8 +11,12 @@ __all__ = [
     "ECG_FM_LABELS",
     "ECGModel",
     "Embeddings",
+    "Gallery",
+    "Identification",
     "Prediction",
     "Preprocessing",
     "Saliency",
+    "Verification",
     "load_model",
+    "verification",
 ]

@@ -61,7 +61,7 @@ class Run:
         return {self.names[number]: str(self.failed[number]) for number in sorted(self.failed)}
 
     @cached_property
-    def _used(self) -> list[int]:
+    def used(self) -> list[int]:
         """Numbers of the recordings of which all segments were computed."""
         return [number for number in self.found if number not in self.failed]
 
@@ -80,12 +80,12 @@ class Run:
     def recording_of(self) -> np.ndarray:
         """``(N,)`` number of the recording of each segment, of those that were used."""
         numbers = np.array([number for number, _ in self.rows], dtype=np.int64)
-        return np.searchsorted(self._used, numbers[self._kept])
+        return np.searchsorted(self.used, numbers[self._kept])
 
     def recordings(self) -> Columns:
         """Return the name of each recording and its `FACTS`."""
-        used = [self.found[number] for number in self._used]
-        names = {RECORDING: [self.names[number] for number in self._used]}
+        used = [self.found[number] for number in self.used]
+        names = {RECORDING: [self.names[number] for number in self.used]}
         return names | {name: [fact(one) for one in used] for name, fact in FACTS.items()}
 
     def segments(self) -> Columns:

@@ -74,8 +74,9 @@ class ECGIdentificationTask(ECGTask):
     """Training on the classes of patients, and validation on patients who are in no class.
 
     A probe is taken for the patient of the recording of the gallery whose embedding is most similar
-    to its own. ``accuracy`` is the share of probes whose patient is found (rank 1), ``eer`` and
-    ``verification_auroc`` say how well similarities tell pairs of one patient from those of two.
+    to its own. ``accuracy`` is the share of probes whose patient is found (rank 1). How well
+    similarities tell pairs of one patient from those of two is said by ``eer``, the equal error
+    rate, ``eer_threshold``, the similarity at which it is, and ``verification_auroc``.
 
     As in fairseq_signals the options of augmentation and ``leads_bucket`` are accepted and have no
     effect.
