@@ -24,7 +24,7 @@ def test_recorded_numbers(checkpoint, padded, backend, shared, monkeypatch):
 
 
 @pytest.mark.parametrize("backend", ["reference", "torch", "cpu"])
-@pytest.mark.parametrize("recording", ["cmsc"])
+@pytest.mark.parametrize("recording", ["arcface", "cmsc"])
 def test_recorded_numbers_of_other_methods(recording, backend, shared, monkeypatch):
     if (reason := backends.missing(backend)) is not None:
         pytest.skip(reason)

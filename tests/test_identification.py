@@ -143,7 +143,8 @@ def test_validation_gives_the_same_and_writes_embeddings(
         cwd=tmp_path,
         processes=processes,
     ).check()
-    best = max(scores(folder), key=lambda row: row["accuracy"])
+    # Of several that are equally good fairseq keeps the last.
+    best = max(reversed(scores(folder)), key=lambda row: row["accuracy"])
     (row,) = scores(tmp_path)
     for name in ("loss", "accuracy", "eer", "eer_threshold", "verification_auroc"):
         assert row[name] == pytest.approx(best[name], abs=1e-5), run.log[-3000:]
