@@ -15,7 +15,6 @@ from fairseq_ecg.data.names import printable
 from fairseq_ecg.data.segment_files import SEGMENT_FILE, recording_of_segment
 from fairseq_ecg.data.store import Store, is_store
 from fairseq_ecg.data.store.layout import MISSING
-from fairseq_ecg.data.tables import require_columns
 from fairseq_ecg.data.width import check_width
 from fairseq_ecg.errors import DataError, damage_as_data_error
 from fairseq_ecg.inference.recordings import (
@@ -170,6 +169,8 @@ def saved_gallery(source: Any) -> Gallery | None:
     table = _table(source)
     if table is None or PATH in table.columns or "0" not in map(str, table.columns):
         return None
+    from fairseq_ecg.data.tables import require_columns
+
     where = source if isinstance(source, str | os.PathLike) else "the gallery"
     table = table.rename(columns=str)
     require_columns(str(where), (PATIENT, RECORDING), list(table.columns))
@@ -244,6 +245,8 @@ def _table(source: Any) -> "pd.DataFrame | None":
 
 def _paths_by_patient(source: Any, table: "pd.DataFrame") -> dict[Patient, list[str]]:
     """Return the recordings of each patient that a table lists."""
+    from fairseq_ecg.data.tables import require_columns
+
     is_file = isinstance(source, str | os.PathLike)
     where = os.fspath(source) if is_file else "the gallery"
     require_columns(where, (PATH, PATIENT), list(table.columns))

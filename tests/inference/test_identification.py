@@ -1,14 +1,18 @@
 """Identification of recordings in a gallery, by networks with the head and without."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import wfdb
 
+from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference import Gallery, load_model, verification
 from fairseq_ecg.prepare.pack import pack
-from tests.conftest import TINY_CMSC_MODEL
+from tests.conftest import ROOT, TINY_CMSC_MODEL
 from tests.patients import SAMPLE_RATE, record, write_patients
 from tests.tiny_checkpoints import made
 
@@ -138,3 +142,21 @@ def test_mistakes(model, folder, tmp_path):
         model.identify(probes, {"a": probes}, top=0)
     with pytest.raises(DataError, match=r"g\.txt: a gallery is written as"):
         model.gallery({"a": probes}).save(tmp_path / "g.txt")
+
+
+def test_the_section_of_the_readme_runs(model, tmp_path, monkeypatch):
+    """Its snippets, one after the other, in a folder with the files that they name."""
+    text = (ROOT / "fairseq_ecg" / "inference" / "README.md").read_text()
+    section = text.partition("\n## Whose ECG it is\n")[2].partition("\n## ")[0]
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "record"):
+        ecg = record("ab".find(name) % 2, len(name), 1000)
+        options = {"fmt": ["16"] * 12, "units": ["mV"] * 12, "sig_name": list(LEADS)}
+        wfdb.wrsamp(name, fs=SAMPLE_RATE, p_signal=ecg.T, **options)
+    (tmp_path / "patients.csv").write_text("path,patient\na.hea,p0\nb.hea,p1\n")
+    names = {"model": model}
+    for snippet in re.findall(r"```python\n(.*?)```", section, re.DOTALL):
+        exec(compile(snippet, "README.md", "exec"), names)
+    assert names["found"].table.shape == (2, 4)
+    assert names["measured"].impostors == 1
+    assert (tmp_path / "gallery.parquet").exists()
