@@ -6,7 +6,6 @@ from torch import Tensor
 
 from fairseq_ecg.data.collation import BatchCheck, Columns
 from fairseq_ecg.data.sources import SegmentBatch, Variables
-from fairseq_ecg.data.store.layout import MISSING
 from fairseq_ecg.data.targets.target import Target
 from fairseq_ecg.errors import DataError
 
@@ -25,8 +24,8 @@ class PatientTarget(Target):
     def columns(self, segments: SegmentBatch) -> Columns:
         """See `Target.columns`."""
         classes, patients = segments.classes(), segments.integers("patient_id")
-        if (classes == MISSING).any():
-            where = segments.where(int((classes == MISSING).argmax()))
+        if (classes < 0).any():  # which a missing one is
+            where = segments.where(int((classes < 0).argmax()))
             raise DataError(
                 f"{where}: its manifest lists no class of the patient. Point task.data at the "
                 "folder 'identify' that 'fairseq-ecg prepare identification' wrote, or at a store "
