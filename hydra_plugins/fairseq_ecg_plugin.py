@@ -38,37 +38,8 @@ TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK")
 
 
 REGISTERED = {
-    "task": ("ecg_pretraining", "ecg_classification", "ecg_segmentation"),
-    "model": (
-        "ecg_transformer",
-        "ecg_transformer_classifier",
-        "wav2vec2_cmsc",
-        "nejedly2021resnet",
-        "se_wrn",
-        "convnet_encoder",
-        "vanilla_resnet",
-        "unet",
-        "ecg_transformer_segmentor",
-        "ecg_transformer_cgm_segmentor",
-        "nejedly2021resnet_classifier",
-        "nejedly2021resnet_linear",
-        "nejedly2021resnet_segmentor",
-        "nejedly2021resnet_cgm_segmentor",
-        "se_wrn_classifier",
-        "se_wrn_linear",
-        "se_wrn_segmentor",
-        "se_wrn_cgm_segmentor",
-        "convnet",
-        "convnet_encoder_linear",
-        "convnet_encoder_segmentor",
-        "convnet_encoder_cgm_segmentor",
-        "vanilla_resnet_classifier",
-        "vanilla_resnet_segmentor",
-        "vanilla_resnet_cgm_segmentor",
-        "unet_classifier",
-        "unet_segmentor",
-        "unet_cgm_segmentor",
-    ),
+    "task": ("ecg_pretraining", "ecg_classification", "ecg_identification", "ecg_segmentation"),
+    "model": (),
     "criterion": (
         "wav2vec2_with_cmsc",
         "cmsc",
@@ -83,6 +54,7 @@ REGISTERED = {
         "mse",
         "regression",
         "composite_criterion",
+        "arcface",
     ),
 }
 """What the package registers under names that stock fairseq does not have."""

@@ -27,7 +27,7 @@ def test_recorded_numbers(checkpoint, padded, backend, shared, monkeypatch):
 @pytest.mark.parametrize(
     "recording",
     [
-        *("cmsc", "simclr", "threekg"),
+        *("arcface", "cmsc", "simclr", "threekg"),
         *("unet3plus_1lead", "unet3plus_12leads", "unet_plain", "unet_cgm"),
     ],
 )

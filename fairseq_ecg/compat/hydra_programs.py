@@ -309,7 +309,10 @@ def _run(
     logs = in_turns(logs)
     with metrics.aggregate(new_root=True) as measured:
         task.reduce_metrics(logs, criterion)
-    progress.print(measured.get_smoothed_values(), tag=subset)
+    stats = measured.get_smoothed_values()
+    if hasattr(task, "post_validate"):
+        task.post_validate(observer.model, stats, measured)
+    progress.print(stats, tag=subset)
 
 
 def _longest(dataset: Any, batches: Iterable[Sequence[int]]) -> int:

@@ -1,6 +1,7 @@
 """Losses of pre-training and fine-tuning, registered with fairseq, and their metrics."""
 
 import fairseq_ecg.compat.quiet_import  # noqa: F401
+from fairseq_ecg.criterions.arcface import ArcFaceCriterion
 from fairseq_ecg.criterions.asymmetric_loss import AsymmetricLossCriterion
 from fairseq_ecg.criterions.binary_cross_entropy import BinaryCrossEntropyCriterion
 from fairseq_ecg.criterions.binary_cross_entropy_with_logits import (
@@ -24,6 +25,7 @@ from fairseq_ecg.criterions.wav2vec2_with_cmsc import Wav2Vec2WithCMSCCriterion
 
 __all__ = [
     "AUCMeter",
+    "ArcFaceCriterion",
     "AsymmetricLossCriterion",
     "BinaryCrossEntropyCriterion",
     "BinaryCrossEntropyWithLogitsCriterion",

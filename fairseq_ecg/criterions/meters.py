@@ -9,6 +9,8 @@ from fairseq.logging import metrics
 from fairseq.logging.meters import MetersDict
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from fairseq_ecg.ecg.verification import Verification, verification
+
 # fairseq never resets these aggregators and never reads them: arrays would only pile up in them.
 _LASTING_AGGREGATORS = ("default", "valid")
 
@@ -166,6 +168,55 @@ class MomentsMeter(EvaluationMeter):
         return {name: _mean(values[~np.isnan(values)]) for name, values in of_targets.items()}
 
 
+class VerificationMeter(EvaluationMeter):
+    """Gathers similarities of probes to a gallery; yields error rates of verification.
+
+    Values are ``eer``, the equal error rate, ``eer_threshold``, the similarity at which it is, and
+    ``verification_auroc``, see :mod:`fairseq_ecg.ecg.verification`; NaN without pairs of one
+    patient and pairs of two.
+    """
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._probes: dict[int, tuple[int, np.ndarray]] = {}
+        self._gallery: np.ndarray = np.empty(0, np.int64)
+        self._values = None
+
+    def update(
+        self, ids: np.ndarray, patients: np.ndarray, similarity: np.ndarray, gallery: np.ndarray
+    ) -> None:
+        """Add a batch; probes that are there already are left out.
+
+        Args:
+            ids: ``(B,)`` integer, which tells probes apart.
+            patients: ``(B,)`` integer, patient of each.
+            similarity: ``(B, G)``.
+            gallery: ``(G,)`` integer, patient of each recording of the gallery.
+        """
+        for probe, patient, row in zip(ids.tolist(), patients.tolist(), similarity, strict=True):
+            self._probes.setdefault(probe, (patient, row))
+        self._gallery = gallery
+        self._values = None
+
+    @property
+    def similarity(self) -> np.ndarray:
+        """Of each probe to each recording of the gallery, ``(P, G)``, in the order of updates."""
+        return np.stack([row for _, row in self._probes.values()])
+
+    def verification(self) -> Verification:
+        """Return the error rates of all thresholds."""
+        patients = np.array([patient for patient, _ in self._probes.values()])
+        return verification(self.similarity, patients, self._gallery)
+
+    def _compute(self) -> dict[str, float]:
+        measured = self.verification()
+        return {
+            "eer": measured.equal_error_rate,
+            "eer_threshold": measured.threshold,
+            "verification_auroc": measured.auroc,
+        }
+
+
 def log_areas(logging_outputs: Sequence[dict[str, Any]], prefix: str = "") -> None:
     """Log the areas under the curves of the score arrays in ``logging_outputs``, if there are any.
 
@@ -195,6 +246,20 @@ def log_regression(logging_outputs: Sequence[dict[str, Any]]) -> None:
     """Log the measures of the arrays ``_moments`` in ``logging_outputs``, if there are any."""
     updates = [(log["_moments"], log["_units"]) for log in logging_outputs if "_moments" in log]
     _log("_regression", MomentsMeter, ["mae", "rmse", "r2", "pearson"], updates)
+
+
+VERIFICATION = "_verification"
+"""Key of the meter of a verification."""
+
+
+def log_verification(compared: Sequence[Sequence[np.ndarray]]) -> None:
+    """Log the error rates of a verification, if anything was compared.
+
+    Args:
+        compared: of batches, what :meth:`VerificationMeter.update` takes.
+    """
+    names = ["eer", "eer_threshold", "verification_auroc"]
+    _log(VERIFICATION, VerificationMeter, names, compared)
 
 
 def install_meters() -> None:

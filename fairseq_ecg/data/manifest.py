@@ -1,7 +1,8 @@
 """Manifests: the tab-separated lists of the files of a split.
 
 A plain manifest has the root directory in its first line (after a tab or not), then one segment in
-each line: path relative to the root, length in samples. A CMSC manifest has the root directory in
+each line: path relative to the root, length in samples, and in a manifest for identification the
+class of the patient. A CMSC manifest has the root directory in
 its first line, the extension of the files in its second, then one recording in each line: path
 without segment number and extension, length of a segment in samples, a column without use, and the
 numbers of its segments separated by commas.
@@ -9,7 +10,8 @@ numbers of its segments separated by commas.
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,6 +23,7 @@ from fairseq_ecg.errors import DataError, as_data_error
 logger = logging.getLogger(__name__)
 
 _PLAIN_ROW = "path and n_samples"
+_CLASS_ROW = "path, n_samples and class"
 _CMSC_ROW = "path without segment number, n_samples, 0, and segment numbers such as 0,1"
 
 
@@ -33,12 +36,14 @@ class Entry(NamedTuple):
         n_samples: length of a segment in samples.
         line: line number in the manifest, from 1.
         segments: numbers of the segments, an even number of them; of a CMSC manifest.
+        class_index: of the patient, from 0; None where the manifest has no such column.
     """
 
     path: str
     n_samples: int
     line: int
     segments: tuple[int, ...] = ()
+    class_index: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +58,7 @@ class Manifest:
         lines: ``(N,)`` int64, line numbers from 1.
         segments: of a CMSC manifest: ``(N,)`` segment numbers as comma-separated bytes.
         extension: of a CMSC manifest: that of the files, without dot.
+        classes: of a manifest for identification: ``(N,)`` int64 class of each patient.
     """
 
     path: str
@@ -62,6 +68,7 @@ class Manifest:
     lines: np.ndarray
     segments: np.ndarray | None = None
     extension: str = ""
+    classes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -72,7 +79,8 @@ class Manifest:
     def __getitem__(self, index: int) -> Entry:
         segments = () if self.segments is None else map(int, self.segments[index].split(b","))
         path, n_samples = self.paths[index].decode(), int(self.sizes[index])
-        return Entry(path, n_samples, int(self.lines[index]), tuple(segments))
+        class_index = None if self.classes is None else int(self.classes[index])
+        return Entry(path, n_samples, int(self.lines[index]), tuple(segments), class_index)
 
     def names(self, index: int) -> list[str]:
         """Return the files of an entry, relative to the root."""
@@ -95,7 +103,7 @@ class Manifest:
 
 
 def read_manifest(path: str | os.PathLike, min_samples: int | None = None) -> Manifest:
-    """Read a plain manifest.
+    """Read a plain manifest, or one for identification, which has a third column: the class.
 
     Args:
         path: of the manifest.
@@ -109,9 +117,12 @@ def read_manifest(path: str | os.PathLike, min_samples: int | None = None) -> Ma
     """
     path = os.fspath(path)
     root, lines = _read_lines(path)
-    rows = _rows(path, lines, first_line=2, n_columns=2, meaning=_PLAIN_ROW)
-    paths, sizes, numbers, _ = _columns(path, rows, min_samples)
-    return Manifest(path, root, paths, sizes, numbers)
+    has_classes = len(lines) > 1 and re.fullmatch(r"[^\t]*\t[^\t]*\t[0-9]+", lines[1]) is not None
+    meaning = _CLASS_ROW if has_classes else _PLAIN_ROW
+    rows = _rows(path, lines, first_line=2, n_columns=2 + has_classes, meaning=meaning)
+    paths, sizes, numbers, last = _columns(path, rows, min_samples, _class_index)
+    classes = last.astype(np.int64) if has_classes else None
+    return Manifest(path, root, paths, sizes, numbers, classes=classes)
 
 
 def read_cmsc_manifest(path: str | os.PathLike, min_samples: int | None = None) -> Manifest:
@@ -141,29 +152,33 @@ def read_cmsc_manifest(path: str | os.PathLike, min_samples: int | None = None) 
         )
     plain_name(f"{path}, line 2", f"x.{extension}", "a file")
     rows = _rows(path, lines, first_line=3, n_columns=4, meaning=_CMSC_ROW)
-    return Manifest(path, root, *_columns(path, rows, min_samples), extension)
+    columns = _columns(path, rows, min_samples, _paired_segments)
+    return Manifest(path, root, *columns, extension)
 
 
 def _columns(
-    path: str, rows: Iterable[tuple[int, list[str]]], min_samples: int | None
+    path: str,
+    rows: Iterable[tuple[int, list[str]]],
+    min_samples: int | None,
+    parse: Callable[[str, int, str], bytes],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return paths, sizes, line numbers and segments of the lines that are kept."""
+    """Return paths, sizes, line numbers and the parsed last column of the lines that are kept."""
     kept: list[tuple[bytes, int, int, bytes]] = []
     n_short = n_single = 0
     for number, (name, size, *others) in rows:
         path_below(f"{path}, line {number}", name, "a file", "the root directory of line 1")
         n_samples = _n_samples(path, number, size)
-        segments = _paired_segments(path, number, others[-1]) if others else b"0"
+        last = parse(path, number, others[-1]) if others else b"0"
         if min_samples is not None and n_samples < min_samples:
             n_short += 1
-        elif not segments:
+        elif not last:
             n_single += 1
         else:
-            kept.append((name.encode(), n_samples, number, segments))
+            kept.append((name.encode(), n_samples, number, last))
     dropped = [(n_short, f"shorter than {min_samples} samples"), (n_single, "of a single segment")]
     log_size(path, len(kept), dropped)
-    names, sizes, numbers, pairs = zip(*kept, strict=True)
-    return np.array(names), np.array(sizes, np.int64), np.array(numbers, np.int64), np.array(pairs)
+    names, sizes, numbers, ends = zip(*kept, strict=True)
+    return np.array(names), np.array(sizes, np.int64), np.array(numbers, np.int64), np.array(ends)
 
 
 def _read_lines(path: str) -> tuple[str, list[str]]:
@@ -231,6 +246,16 @@ def _paired_segments(path: str, number: int, text: str) -> bytes:
         ) from None
     n_paired = len(segments) - len(segments) % 2
     return ",".join(map(str, segments[:n_paired])).encode()
+
+
+def _class_index(path: str, number: int, text: str) -> bytes:
+    """Class of a patient, as bytes."""
+    if not re.fullmatch("[0-9]{1,18}", text):
+        raise DataError(
+            f"{path}, line {number}: expected the class of the patient, a number from 0, found "
+            f"{text!r}. Build the manifest again"
+        )
+    return text.encode()
 
 
 def log_size(path: str, n_kept: int, dropped: list[tuple[int, str]]) -> None:

@@ -1,8 +1,10 @@
 """Use of trained networks: predictions, embeddings, saliency, evaluation and pictures."""
 
 from fairseq_ecg.ecg.preprocessing import Preprocessing
+from fairseq_ecg.ecg.verification import Verification, verification
 from fairseq_ecg.inference.aggregation import ECG_FM_LABELS
 from fairseq_ecg.inference.delineation import Delineation
+from fairseq_ecg.inference.identification import Gallery, Identification
 from fairseq_ecg.inference.model import ECGModel, load_model
 from fairseq_ecg.inference.results import Embeddings, Prediction, Saliency
 
@@ -11,8 +13,12 @@ __all__ = [
     "Delineation",
     "ECGModel",
     "Embeddings",
+    "Gallery",
+    "Identification",
     "Prediction",
     "Preprocessing",
     "Saliency",
+    "Verification",
     "load_model",
+    "verification",
 ]

@@ -40,7 +40,7 @@ class ExportedNetwork(nn.Module):
     def forward(self, source: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Map ``(B, L, T)`` prepared segments to outputs, see :func:`output_names`."""
         out = self.network(source)
-        embedding = self.network.encoder.mean(out["encoder_out"], None)
+        embedding = self.network.embedding(out)
         return (*(out[name] for name in self.network.outputs), embedding, out["encoder_out"])
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from fairseq_ecg.ecg.conditioning import LeadStatistics
 from fairseq_ecg.ecg.preprocessing import Preprocessing, check_choice
@@ -16,10 +17,16 @@ from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference.aggregation import aggregate, aggregation_of
 from fairseq_ecg.inference.delineation import OVERLAP, Delineation, DelineationRun
 from fairseq_ecg.inference.export import export
+from fairseq_ecg.inference.identification import (
+    Gallery,
+    Identification,
+    gallery_members,
+    saved_gallery,
+)
 from fairseq_ecg.inference.loading import label_names, read_stored
 from fairseq_ecg.inference.pretrained import save_pretrained
-from fairseq_ecg.inference.recordings import NamedRecording
-from fairseq_ecg.inference.results import Embeddings, Prediction, Run, Saliency
+from fairseq_ecg.inference.recordings import Description, NamedRecording
+from fairseq_ecg.inference.results import RECORDING, Embeddings, Prediction, Run, Saliency
 from fairseq_ecg.inference.running import run_recordings
 from fairseq_ecg.inference.trained import TrainedNetwork
 from fairseq_ecg.ops.frames import receptive_field
@@ -138,6 +145,80 @@ class ECGModel(TrainedNetwork):
         assert isinstance(run, DelineationRun)
         return Delineation(run)
 
+    def gallery(
+        self,
+        source,
+        sample_rate: float | None = None,
+        leads: Sequence[str] | None = None,
+        units: str | None = None,
+        **options,
+    ) -> Gallery:
+        """Embed recordings of known patients, to :meth:`identify` others among them.
+
+        Args:
+            source: a table (its path, or a DataFrame) with the columns ``path`` and ``patient``; a
+                manifest with classes, or a split of such a store, ``STORE/valid_gallery``; a dict
+                of what :meth:`predict` takes, by patient; or the path of what
+                :meth:`Gallery.save` wrote.
+            sample_rate: as of :meth:`predict`.
+            leads: as of :meth:`predict`.
+            units: as of :meth:`predict`.
+            options: as of :meth:`predict`; with ``on_error="skip"`` recordings that cannot be used
+                are not in the gallery.
+
+        Raises:
+            DataError: the gallery says no patients, or a recording cannot be used.
+        """
+        if (saved := saved_gallery(source)) is not None:
+            return saved
+        gain, format = (options.get(name) for name in ("gain", "format"))
+        description = Description(sample_rate, leads, units, gain, format)
+        members = gallery_members(source, description)
+        embedded = self.embed([recording for _, recording in members], **options)
+        patients = [members[number][0] for number in embedded.run.used]
+        names = embedded.run.recordings()[RECORDING]
+        return Gallery(patients, names, embedded.of_recordings)
+
+    def identify(
+        self,
+        ecg,
+        gallery,
+        sample_rate: float | None = None,
+        leads: Sequence[str] | None = None,
+        units: str | None = None,
+        *,
+        top: int = 5,
+        threshold: float | None = None,
+        **options,
+    ) -> Identification:
+        """Find the patients of a gallery whose ECGs are most similar to recordings.
+
+        The similarity of two recordings is the cosine of the angle between their embeddings, that
+        of a patient the largest over the patient's recordings. Any network will do, one that was
+        trained to tell patients apart (``arcface``) best.
+
+        Args:
+            ecg: as of :meth:`predict`.
+            gallery: what :meth:`gallery` returned or takes.
+            sample_rate: as of :meth:`predict`, for the gallery too.
+            leads: as of :meth:`predict`, for the gallery too.
+            units: as of :meth:`predict`, for the gallery too.
+            top: how many patients to name.
+            threshold: similarity from which on a patient counts as known; None: it is not said.
+            options: as of :meth:`predict`, for the gallery too.
+
+        Raises:
+            DataError: the gallery cannot be used, or a recording.
+        """
+        if top < 1:
+            raise DataError(f"top={top}: must be positive")
+        if not isinstance(gallery, Gallery):
+            shown = {name: x for name, x in options.items() if not isinstance(x, tqdm)}
+            gallery = self.gallery(gallery, sample_rate, leads, units, **shown)
+        embedded = self.embed(ecg, sample_rate, leads, units, **options)
+        similarity = gallery.similarity(embedded.of_recordings)
+        return Identification(embedded.run, gallery, similarity, top, threshold)
+
     def predict_and_embed(self, ecg: ECG | NamedRecording) -> tuple[Prediction, Embeddings]:
         """Do both for a recording by one pass through the network; the numbers are the same.
 
@@ -226,7 +307,8 @@ def load_model(
     """Read a trained network, ready to be given recordings.
 
     Checkpoints of fairseq_signals and of this package are alike, pre-trained (``wav2vec2``,
-    ``wav2vec2_cmsc``, ``ecg_transformer``) and fine-tuned (``ecg_transformer_classifier``) ones.
+    ``wav2vec2_cmsc``, ``ecg_transformer``) and fine-tuned (``ecg_transformer_classifier``,
+    ``arcface``) ones.
     The architecture is the one that the checkpoint records. Every weight must fit, no
     code in the file is run, and no file is opened because a checkpoint names it.
 

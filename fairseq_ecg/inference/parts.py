@@ -117,7 +117,7 @@ def _part(
     """Compute a part if it is not there; return why recordings were left out."""
     import pandas as pd
 
-    part, identity = _name(number), _identity(recordings, settings)
+    part, identity = _name(number), identity_of_recordings(recordings, settings)
     with suppress(ValueError, KeyError, TypeError):  # of a note that is damaged, or not there
         note = finished.note(part)
         errors = dict(note["errors"])
@@ -147,7 +147,7 @@ def _name(number: int) -> str:
     return f"{number:06}"
 
 
-def _identity(recordings: Sequence[NamedRecording], settings: str) -> str:
+def identity_of_recordings(recordings: Sequence[NamedRecording], settings: str = "") -> str:
     """Return a checksum of all that a part depends on: files by their size and time."""
     digest = hashlib.sha256(settings.encode())
     for recording in recordings:

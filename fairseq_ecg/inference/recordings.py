@@ -434,7 +434,10 @@ def _is_manifest(path: str) -> bool:
     header, *rows = _first_lines(path) or [[]]
     if PATH in header:
         return False
-    return _is_cmsc(rows) or bool(rows and len(rows[0]) == 2 and rows[0][1].isdecimal())
+    if _is_cmsc(rows) or not rows or not rows[0][1:2] or not rows[0][1].isdecimal():
+        return _is_cmsc(rows)
+    has_root = len([cell for cell in header if cell]) == 1  # and not the names of leads
+    return len(rows[0]) == 2 or (len(rows[0]) == 3 and has_root and rows[0][2].isdecimal())
 
 
 def _in_manifest(path: str, description: Description) -> Iterator[NamedRecording]:

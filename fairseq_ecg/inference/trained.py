@@ -11,7 +11,7 @@ from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.aggregation import aggregation_of
 from fairseq_ecg.inference.stored import TargetScale
-from fairseq_ecg.modules import FinetunedEncoder, FrameEncoder
+from fairseq_ecg.modules import ArcFace, FinetunedEncoder, FrameEncoder
 
 NO_CLASS = -1e9
 """Score of a class that a network does not know: lower than any other."""
@@ -221,6 +221,10 @@ class TrainedNetwork:
                 "the network predicts no labels, it delineates waves: use segment (in Python "
                 "model.segment, in a shell fairseq-ecg segment). Embeddings it has"
             )
+        if isinstance(self.network, ArcFace):
+            raise DataError(
+                "the network tells patients apart and predicts no labels: use identify, or embed"
+            )
         if not self.labels:
             raise DataError(
                 "the network predicts no labels, it was pre-trained only: fine-tune it first. "
@@ -244,8 +248,7 @@ class TrainedNetwork:
 
     def _pooled(self, out: Mapping[str, torch.Tensor]) -> np.ndarray:
         """Return the embeddings of what the network gives."""
-        mean = self.network.encoder.mean
-        return mean(out["encoder_out"], out["padding_mask"]).float().cpu().numpy()
+        return self.network.embedding(out).float().cpu().numpy()
 
     @torch.inference_mode()
     def _probabilities_and_embeddings(

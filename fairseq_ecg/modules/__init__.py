@@ -1,6 +1,7 @@
 """Networks and their parts: ``nn.Module`` with plain arguments, on torch and the ops alone."""
 
 from fairseq_ecg.modules.adapters import LoRALinear, adapt, freeze, merge_lora
+from fairseq_ecg.modules.arcface import ArcFace
 from fairseq_ecg.modules.attention import MultiHeadAttention
 from fairseq_ecg.modules.classifier import ECGTransformerClassifier
 from fairseq_ecg.modules.conv_extractor import ConvFeatureExtractor, parse_conv_layers
@@ -24,6 +25,7 @@ __all__ = [
     "ENCODERS",
     "HEADS",
     "POOLINGS",
+    "ArcFace",
     "AttentivePooling",
     "CGMSegmentor",
     "ConvFeatureExtractor",

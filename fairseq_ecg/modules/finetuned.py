@@ -45,6 +45,13 @@ class FrameEncoder(nn.Module):
         """C, numbers that a head gives for a segment; 0 if there is none or it gives no numbers."""
         return 0
 
+    def embedding(self, net_output: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return one vector ``(B, D)`` of each segment of what :meth:`forward` returned.
+
+        It is :attr:`Encoder.mean` of the frames.
+        """
+        return self.encoder.mean(net_output["encoder_out"], net_output["padding_mask"])
+
     def forward(
         self, source: torch.Tensor, padding_mask: torch.Tensor | None = None, **wanted
     ) -> dict[str, torch.Tensor | None]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fairseq_ecg.errors import shortened
 from fairseq_ecg.modules.adapters import adapt
+from fairseq_ecg.modules.arcface import ArcFace
 from fairseq_ecg.modules.classifier import ECGTransformerClassifier
 from fairseq_ecg.modules.convnet import ConvNet, ConvNetEncoder
 from fairseq_ecg.modules.ecg_transformer import ECGTransformer
@@ -40,10 +41,11 @@ ENCODERS: dict[str, type[Encoder]] = {
 HEADS: dict[str, type[FinetunedEncoder]] = {
     "classifier": ECGTransformerClassifier,
     "linear": ECGTransformerClassifier,
+    "arcface": ArcFace,
     "segmentor": Segmentor,
     "cgm_segmentor": CGMSegmentor,
 }
-"""Class of each head by name, the second part of a network's: ``ecg_transformer_classifier``.
+"""Class of each head by name, the second part of a network\x27s: ``ecg_transformer_classifier``.
 
 A head that is the same class as one before it has no network of its own.
 """
@@ -55,7 +57,10 @@ OWN_HEADS: dict[tuple[type[Encoder], str], type[FinetunedEncoder]] = {
 }
 """Class of a head, by name, on an encoder where it is another one than on others."""
 
-PUBLISHED_NAMES: dict[tuple[str, str], str] = {("convnet_encoder", "classifier"): "convnet"}
+PUBLISHED_NAMES: dict[tuple[str, str], str] = {
+    ("convnet_encoder", "classifier"): "convnet",
+    ("ecg_transformer", "arcface"): "arcface",
+}
 """Name of a network by its encoder and head, where fairseq_signals has another one for it."""
 
 

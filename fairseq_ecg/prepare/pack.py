@@ -34,8 +34,9 @@ from fairseq_ecg.data.store.layout import (
 )
 from fairseq_ecg.data.store.reader import Store
 from fairseq_ecg.data.store.tables import (
+    CLASS,
     FILES,
-    OPTIONAL,
+    LABELS,
     POSITIONS,
     VARIABLES,
     faults_of_index,
@@ -85,6 +86,7 @@ class _Member:
     line: int
     n_samples: int
     pair: int | None = None
+    class_index: int | None = None
 
     @property
     def where(self) -> str:
@@ -145,10 +147,11 @@ def _members(manifests: Path) -> Iterator[_Member]:
         is_cmsc = _is_cmsc(path)
         manifest = read_cmsc_manifest(path) if is_cmsc else read_manifest(path)
         n_segments = 0
-        for i, (_, n_samples, line, _) in enumerate(manifest):
+        for i, entry in enumerate(manifest):
             for name in manifest.names(i):
                 pair = n_segments // 2 if is_cmsc else None
-                yield _Member(path.stem, manifest.root, name, path, line, n_samples, pair)
+                sizes = (entry.line, entry.n_samples, pair, entry.class_index)
+                yield _Member(path.stem, manifest.root, name, path, *sizes)
                 n_segments += 1
 
 
@@ -250,7 +253,7 @@ class _Run:
 
     def files(self) -> pa.Table:
         """What is known of every file that is stored, published or not."""
-        names = [name for name in self.index.column_names if name not in POSITIONS]
+        names = [name for name in self.index.column_names if name not in POSITIONS | CLASS]
         tables = [self.index.select(names)]
         for path in (self.store / name for name in self._tables):
             tables.append(read_table(path.read_bytes(), FILES, str(path), _remedy(self.store)))
@@ -439,7 +442,7 @@ def _lists(mat: dict[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
 def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:
     """Rows of files as a table."""
     columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in FILES.items()}
-    for name, kind in OPTIONAL.items():
+    for name, kind in LABELS.items():
         values = [row.get(name) for row in rows]
         if any(value is not None for value in values):
             columns[name] = pa.array(values, kind)
@@ -460,6 +463,7 @@ def _index_rows(members: Sequence[_Member], index: pa.Table, files: pa.Table) ->
     row_of = {key: row for row, key in enumerate(keys)}
     rows = files.take([row_of[member.root, member.path] for member in members])
     columns = {name: [None] * len(members) for name in POSITIONS}
+    classes = [member.class_index for member in members]
     for split in dict.fromkeys(member.split for member in members):
         old = index.filter(pyarrow.compute.equal(index["split"], split))
         own = [row for row, member in enumerate(members) if member.split == split]
@@ -473,6 +477,8 @@ def _index_rows(members: Sequence[_Member], index: pa.Table, files: pa.Table) ->
             columns["pair_samples"][row] = size
     for name, kind in POSITIONS.items():
         rows = rows.append_column(name, pa.array(columns[name], kind))
+    if any(class_index is not None for class_index in classes):
+        rows = rows.append_column("class_index", pa.array(classes, CLASS["class_index"]))
     return rows
 
 

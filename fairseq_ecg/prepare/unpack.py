@@ -254,7 +254,12 @@ def _write_manifests(
     """Write the plain manifest of a split and, where it has pairs, its CMSC manifest."""
     base = f"{root.resolve()}/"
     rows_in_order = rows[np.argsort(segments.item[rows], kind="stable")].tolist()
-    plain = (f"{names[row]}\t{segments.n_samples[row]}" for row in rows_in_order)
+    classes = segments.class_index
+    has_classes = classes is not None and (classes[rows] != MISSING).all()
+    plain = (
+        f"{names[row]}\t{segments.n_samples[row]}" + (f"\t{classes[row]}" if has_classes else "")
+        for row in rows_in_order
+    )
     write_lines(folder / f"{split}.tsv", [HEADERS["tab"](base)], plain)
     paired = rows[segments.pair[rows] >= 0]
     order = np.lexsort([segments.position[paired], segments.pair[paired]])

@@ -4,10 +4,16 @@ import fairseq_ecg.models  # noqa: F401
 from fairseq_ecg.compat import adam, training  # noqa: F401
 from fairseq_ecg.criterions import install_meters
 from fairseq_ecg.tasks.ecg_classification import ECGDiagnosisTask
+from fairseq_ecg.tasks.ecg_identification import ECGIdentificationTask
 from fairseq_ecg.tasks.ecg_pretraining import ECGPretrainingTask
 from fairseq_ecg.tasks.ecg_segmentation import ECGSegmentationTask
 
-__all__ = ["ECGDiagnosisTask", "ECGPretrainingTask", "ECGSegmentationTask"]
+__all__ = [
+    "ECGDiagnosisTask",
+    "ECGIdentificationTask",
+    "ECGPretrainingTask",
+    "ECGSegmentationTask",
+]
 
 training.patch_fairseq()
 install_meters()

@@ -92,6 +92,7 @@ METHODS: dict[str, Method] = {
     "focal_loss": Method(),
     "mse": Method(),
     "regression": Method(),
+    "arcface": Method(),
 }
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -83,6 +83,9 @@ class ECGTask(FairseqTask):
         cfg: the configuration.
     """
 
+    fixed_options: ClassVar[dict[str, Any]] = {}
+    """Options of data sets that have one value in a task, whatever they are set to."""
+
     cfg: ECGTaskConfig
 
     def __init__(self, cfg: ECGTaskConfig):
@@ -141,12 +144,22 @@ class ECGTask(FairseqTask):
         Raises:
             DataError: the manifest or the labels are missing or wrong.
         """
+        for name, listed in self.parts_of(split).items():
+            recordings = self._recordings(listed, task_cfg or self.cfg, shuffle, label)
+            self.datasets[name] = BatchedECGDataset(recordings, name)
+
+    def parts_of(self, split: str) -> dict[str, str]:
+        """Return the names of the data sets of a split, and of the manifests that list them."""
+        return {split: split}
+
+    def _recordings(self, split: str, cfg: ECGTaskConfig, shuffle: bool, label: bool) -> ECGDataset:
+        """Read a manifest or a split of a store; see :meth:`load_dataset`."""
         data = from_launch_dir(self.cfg.data)
         in_store = is_store(data)
         path = f"{data.rstrip('/')}/{split}" if in_store else os.path.join(data, f"{split}.tsv")
-        reading = values_of(task_cfg or self.cfg, ReadingOptions)
+        reading = values_of(cfg, ReadingOptions)
         files = {name: from_launch_dir(reading[name]) for name in ("mean_path", "std_path")}
-        recordings = ECGDataset(
+        return ECGDataset(
             path,
             self.method.view_of(self.cfg),
             self.target(label),
@@ -156,10 +169,8 @@ class ECGTask(FairseqTask):
             masking=self._masking,
             shuffle=shuffle,
             seed=self.cfg.seed,
-            **values_of(self.cfg, BatchOptions),
-            **(reading | files),
+            **(values_of(self.cfg, BatchOptions) | reading | files | self.fixed_options),
         )
-        self.datasets[split] = BatchedECGDataset(recordings, split)
 
     @property
     def method(self) -> Method:

@@ -28,7 +28,7 @@ class FileSource(Source):
     def __init__(self, path: str | os.PathLike, grouped: bool, min_samples: int | None):
         self.grouped = grouped
         self.manifest = (read_cmsc_manifest if grouped else read_manifest)(path, min_samples)
-        self.sizes = self.manifest.sizes
+        self.sizes, self.classes = self.manifest.sizes, self.manifest.classes
 
     def name(self, index: int) -> str:
         """See `Source.name`."""
@@ -91,7 +91,7 @@ class FileSegments(SegmentBatch):
     def __init__(
         self, source: FileSource, indices: Sequence[int], variables: Variables, copies: int
     ):
-        self._source, self._copies = source, copies
+        self._source, self._copies, self.item_classes = source, copies, source.classes
         self._variables = source.variables.and_those(variables)
         self._files = [
             (index, position, path)

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from fairseq_ecg.data.recording import Recording
+from fairseq_ecg.data.store.layout import MISSING
 
 
 class Variables(NamedTuple):
@@ -33,6 +34,7 @@ class SegmentBatch(ABC):
         n_samples: ``(B,)`` integers, length of each in samples.
         ecgs: ``(B, L, T)`` float32 where all were read together, else None; of these also
             ``sample_rates`` (B,) in Hz and whether they ``are_finite`` for certain.
+        item_classes: as `Source.classes`.
     """
 
     ids: np.ndarray
@@ -41,6 +43,7 @@ class SegmentBatch(ABC):
     ecgs: Tensor | None = None
     sample_rates: np.ndarray
     are_finite: bool
+    item_classes: np.ndarray | None = None
 
     @abstractmethod
     def recordings(self) -> Iterator[Recording]:
@@ -62,6 +65,12 @@ class SegmentBatch(ABC):
             DataError: it holds something else, or is required and missing.
         """
 
+    def classes(self) -> np.ndarray:
+        """Return the class of each one's patient, ``(B,)`` int64; `MISSING` where there is none."""
+        if self.item_classes is None:
+            return np.full(len(self.ids), MISSING)
+        return self.item_classes[self.ids]
+
     @abstractmethod
     def arrays(self, key: str) -> list[np.ndarray | None]:
         """Return a variable that holds an array of at least two dimensions, of each segment.
@@ -81,12 +90,15 @@ class Source(ABC):
 
     Attributes:
         sizes: ``(N,)`` int64, length of each item in samples.
+        classes: ``(N,)`` int64, class of the patient of each item as the manifest lists it,
+            `MISSING` where it lists none; None where it lists no classes at all.
 
     Raises:
         DataError: the split cannot be read, or nothing remains.
     """
 
     sizes: np.ndarray
+    classes: np.ndarray | None = None
 
     @abstractmethod
     def __init__(self, path: str | os.PathLike, grouped: bool, min_samples: int | None): ...

@@ -49,6 +49,8 @@ class StoreSource(Source):
         dropped = [(n_short, f"shorter than {min_samples} samples")]
         log_size(self.path, len(kept) - n_short, dropped)
         self.rows, self.sizes = rows[kept], sizes[kept]
+        if self.segments.class_index is not None:
+            self.classes = self.segments.class_index[self.rows[:, 0]]
 
     def _singles(self) -> tuple[np.ndarray, np.ndarray]:
         rows = _in_order(self.segments.item)
@@ -88,6 +90,7 @@ class StoreSegments(SegmentBatch):
         self.ids = np.repeat(indices, n_segments)
         self.positions = np.tile(np.arange(n_segments), len(indices))
         self._source, self._required = source, variables.required
+        self.item_classes = source.classes
         self._rows = rows.ravel().repeat(copies)
         self.n_samples = source.segments.n_samples[self._rows]
         self.sample_rates = source.segments.sample_rate[self._rows]

@@ -77,6 +77,8 @@ class Segments:
         labels_crc32: ``(N,)`` of the bytes of these labels.
         position: ``(N,)`` position in the pair.
         pair_samples: ``(N,)`` length that the CMSC manifest gives for the pair.
+        class_index: ``(N,)`` int64 class of the patient in the split, `MISSING` where its manifest
+            lists none; None where none of a store does.
     """
 
     paths: Any
@@ -98,6 +100,7 @@ class Segments:
     pair: np.ndarray
     position: np.ndarray
     pair_samples: np.ndarray
+    class_index: np.ndarray | None
 
     def __len__(self) -> int:
         return len(self.shard)
@@ -256,6 +259,7 @@ class Store:
         def whole(name: str):
             return table[name].combine_chunks() if name in table.column_names else None
 
+        has_classes = "class_index" in table.column_names
         lists = {name: whole(name) for name in LIST_VARIABLES}
         special = {"paths", "roots", "steps", "lists", "idx", "patient_id", *OPTIONAL}
         plain = [field.name for field in fields(Segments) if field.name not in special]
@@ -268,6 +272,7 @@ class Store:
             patient_id=with_missing("patient_id"),
             labels_offset=with_missing("labels_offset", NO_LABELS),
             labels_crc32=with_missing("labels_crc32", 0),
+            class_index=with_missing("class_index") if has_classes else None,
             **{name: table[name].to_numpy() for name in plain},
         )
 

@@ -36,8 +36,13 @@ FILES = {
 }
 """Columns that describe the segment itself; `LISTS` where the store has them."""
 
-OPTIONAL = {"labels_offset": pa.int64(), "labels_crc32": pa.uint32()}
+LABELS = {"labels_offset": pa.int64(), "labels_crc32": pa.uint32()}
 """Columns that describe labels of samples, where the store has them."""
+
+CLASS = {"class_index": pa.int64()}
+"""Column with the class of a patient in its split, where manifests list any."""
+
+OPTIONAL = LABELS | CLASS
 
 LISTS = ("steps", *LIST_VARIABLES)
 """Columns of lists of numbers: of int16 what an integer counts, of each lead; and variables."""

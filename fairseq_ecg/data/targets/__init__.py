@@ -4,6 +4,7 @@ import os
 
 from fairseq_ecg.data.targets.heads import HeadsTarget
 from fairseq_ecg.data.targets.labels import IndexTarget, LabelFileTarget, Labels, StoredLabels
+from fairseq_ecg.data.targets.patients import PatientTarget
 from fairseq_ecg.data.targets.segmentation import SegmentationTarget
 from fairseq_ecg.data.targets.target import Target
 
@@ -14,10 +15,11 @@ TARGETS: dict[str, type[Target]] = {
     "index": IndexTarget,
     "heads": HeadsTarget,
     "segmentation": SegmentationTarget,
+    "patients": PatientTarget,
 }
 
 __all__ = ["TARGETS", "HeadsTarget", "IndexTarget", "LabelFileTarget", "Labels", "StoredLabels"]
-__all__ += ["SegmentationTarget", "Target", "labels_of"]
+__all__ += ["PatientTarget", "SegmentationTarget", "Target", "labels_of"]
 
 
 def labels_of(label_file: str | os.PathLike | None, missing: str = "error") -> Labels:
