@@ -236,8 +236,13 @@ def _translate(cfg: DictConfig) -> None:
     """Translate options of commands to those of fairseq_signals; refuse those of its forks."""
     from fairseq_ecg.compat.other_keys import check_keys
     from fairseq_ecg.ecg.leads import leads_as_text
+    from fairseq_ecg.tasks.methods import resolved
 
     check_keys(cfg)
+    for key in ("inferred_w2v_config", "inferred_3kg_config"):
+        # In fairseq_signals these are taken of the model, which need not have them.
+        if OmegaConf.is_dict(cfg.task) and OmegaConf.is_dict(cfg.task.get(key)):
+            cfg.task[key] = resolved(cfg.task[key])
     for key in ("leads_to_load", "leads_bucket"):
         if OmegaConf.is_dict(cfg.task) and cfg.task.get(key) is not None:
             cfg.task[key] = leads_as_text(cfg.task[key])

@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
-from hydra_plugins.fairseq_ecg_plugin import choose_launch, config_folder, silence
+from hydra_plugins.fairseq_ecg_plugin import _translate, choose_launch, config_folder, silence
 from tests.conftest import ROOT, environment
 
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
@@ -157,3 +157,14 @@ def test_only_programs_of_fairseq_are_quiet(program, silenced, monkeypatch):
         warnings.warn("\nThe version_base parameter is not specified.", stacklevel=1)
         warnings.warn("something else", stacklevel=1)
     assert len(caught) == (1 if silenced else 2)
+
+
+def test_options_may_be_taken_of_a_model_that_lacks_them():
+    import fairseq_ecg.tasks  # noqa: F401
+
+    views = {"angle": "${model.angle}", "scale": "${model.here}", "mask_ratio": 0.5}
+    task = {"_name": "ecg_pretraining", "inferred_3kg_config": views}
+    cfg = OmegaConf.create({"task": task, "model": {"here": 2.0}, "criterion": {}})
+    _translate(cfg)
+    found = OmegaConf.to_container(cfg, resolve=True)
+    assert found["task"]["inferred_3kg_config"] == {"scale": 2.0, "mask_ratio": 0.5}

@@ -57,7 +57,7 @@ class Method:
         """
         if self.view_options is None:
             return self.view()
-        given = _resolved(getattr(cfg, self.view_options) or {})
+        given = resolved(getattr(cfg, self.view_options) or {})
         unknown = given.keys() - options_of(self.view).keys()
         if unknown:
             raise ValueError(
@@ -67,13 +67,13 @@ class Method:
         return self.view(**given)
 
 
-def _resolved(values: Mapping[str, Any]) -> dict[str, Any]:
+def resolved(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values without those that are interpolated of what is not there."""
-    resolved = {}
+    found = {}
     for name in values:
         with suppress(InterpolationResolutionError):
-            resolved[name] = values[name]
-    return resolved
+            found[name] = values[name]
+    return found
 
 
 METHODS: dict[str, Method] = {

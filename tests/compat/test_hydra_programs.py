@@ -255,10 +255,21 @@ def test_encoder_output_of_a_pretrained_model(hydra_inference, code_15, shared, 
     np.testing.assert_allclose(found["saliency_test"].sum(axis=-1), 1, rtol=1e-5)
 
 
-def test_metrics_of_pretraining_in_a_csv_file(hydra_validate, code_15, shared, tmp_path):
+@pytest.mark.parametrize(
+    ("checkpoint", "data"),
+    [
+        ("pretrain_small", "cmsc"),
+        ("rest/cmsc", "cmsc"),
+        ("rest/simclr", "plain"),
+        ("rest/threekg", "plain"),
+    ],
+)
+def test_metrics_of_pretraining_in_a_csv_file(
+    checkpoint, data, hydra_validate, code_15, shared, tmp_path
+):
     hydra_validate(
-        f"task.data={code_15 / 'cmsc'}",
-        f"common_eval.path={shared / 'golden' / 'pretrain_small.pt'}",
+        f"task.data={code_15 / data}",
+        f"common_eval.path={shared / 'golden' / checkpoint}.pt",
         "dataset.batch_size=2",
         "dataset.valid_subset='valid,test'",
         "dataset.num_workers=0",

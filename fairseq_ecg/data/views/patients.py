@@ -28,6 +28,6 @@ def patients_of(segments: SegmentBatch) -> np.ndarray:
         where = segments.where(int((patients == MISSING).argmax()))
         raise DataError(
             f"{where}: has neither 'idx' nor 'patient_id', by which segments of one recording "
-            "are told from those of others. Prepare the file again"
+            "are distinguished from those of others. Prepare the file again"
         )
     return patients.astype(np.int32)
