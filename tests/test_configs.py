@@ -9,10 +9,8 @@ import yaml
 from omegaconf import OmegaConf
 
 ROOT = Path(__file__).resolve().parents[1]
-METHODS = ("w2v_cmsc", "wav2vec2")
-EXAMPLES = sorted(
-    path for name in METHODS for path in ROOT.glob(f"examples/{name}/config/**/*.yaml")
-)
+METHODS = ("w2v_cmsc/config", "wav2vec2/config", "scratch/ecg_classification")
+EXAMPLES = sorted(path for name in METHODS for path in ROOT.glob(f"examples/{name}/**/*.yaml"))
 OWN = ("regression",)
 """Configs of this project, of which nothing is published elsewhere."""
 
@@ -75,7 +73,8 @@ def test_launch_commands_name_their_config():
     """The command in an opening comment resolves to the file that it stands in."""
     named = {}
     for path in EXAMPLES:
-        found = re.search(r"^#   fairseq-hydra-train --config-name (\w+)", path.read_text(), re.M)
+        command = r"^#   fairseq-hydra-(?:train|validate) --config-name (\w+)"
+        found = re.search(command, path.read_text(), re.M)
         if found:
             named[path] = ROOT / "configs" / f"{found[1]}.yaml"
     # All but the two whose task is not here yet.
