@@ -139,7 +139,7 @@ def test_checkpoints_are_evaluated_by_the_published_config(run, recordings, hydr
 
 
 def test_checkpoints_predict(run):
-    config, folder = run
+    _, folder = run
     with pytest.warns(UserWarning, match="its labels have no names"):
         model = load_model(folder / "checkpoint_last.pt", device="cpu")
     ecg = np.random.default_rng(0).normal(size=(12, 2 * SAMPLES))

@@ -28,14 +28,19 @@ def main(folder: Path) -> None:
 
     for encoder in ENCODERS:
         check_head_on_encoder(encoder, "largest")
-    check_head_on_encoder("convnet", "classifier")
-    for name in ("convnet", "convnet_classifier", "convnet_largest", "ecg_transformer_largest"):
+    check_head_on_encoder("one_convolution", "classifier")
+    for name in (
+        "one_convolution",
+        "one_convolution_classifier",
+        "one_convolution_largest",
+        "ecg_transformer_largest",
+    ):
         check_network(name, folder)
 
     options = {"num_labels": 3, "normalize": False, "filter": False, "data": ""}
-    model = MODEL_REGISTRY["convnet_largest"]
-    config = sys.modules[model.__module__].ConvnetLargestConfig
-    path = str(folder / "convnet.pt")
+    model = MODEL_REGISTRY["one_convolution_largest"]
+    config = sys.modules[model.__module__].OneConvolutionLargestConfig
+    path = str(folder / "one_convolution.pt")
     tuned = model.build_model(config(model_path=path, freeze_layers=-1, **options))
     weights = torch.load(path, weights_only=True)["model"]
     assert torch.equal(tuned.encoder.conv.weight, weights["conv.weight"])
@@ -45,7 +50,7 @@ def main(folder: Path) -> None:
     classifier = MODEL_REGISTRY["ecg_transformer_classifier"]
     with pytest.raises(CheckpointError, match="but this model is one on ecg_transformer"):
         classifier.build_model(ECGTransformerClassificationConfig(model_path=path, **options))
-    recognised = load_model(folder / "convnet_largest.pt", device="cpu")
+    recognised = load_model(folder / "one_convolution_largest.pt", device="cpu")
     with pytest.raises(DataError, match="no attention"):
         recognised.saliencies(torch.zeros(1, 12, 500))
 
