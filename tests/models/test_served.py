@@ -1,5 +1,8 @@
 """Networks of convolutions in other programs: Hugging Face's, ONNX runtimes, probes, reports."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ import fairseq_ecg.huggingface  # noqa: F401 (registers)
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference import load_model
 from fairseq_ecg.inference.probe import LinearProbe
+from fairseq_ecg.inference.report import report
 from fairseq_ecg.modules.registry import has_head, networks, with_head
 from tests.models.test_convolutional import CONVOLUTIONAL, small
 from tests.tiny_checkpoints import made
@@ -56,6 +60,14 @@ def test_onnx(model, tmp_path):
 def test_saliency_is_refused(model):
     with pytest.raises(DataError, match="the network has no attention"):
         model.saliency(np.random.default_rng(0).normal(size=(12, 500)), sample_rate=100)
+
+
+def test_the_report_is_one_without_saliency(model, ecg):
+    page = report([ecg], model, progress=False)
+    assert not page.errors
+    content = json.loads(re.search(r'id="content">(.*?)</script>', page.html, re.DOTALL)[1])
+    assert content["recordings"][0]["saliency"] is None
+    assert "Saliency" not in dict(content["model"])
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONAL)

@@ -100,7 +100,7 @@
   async function select(index) {
     const recording = recordings[index];
     const [signal, levels] = await Promise.all([
-      unpackSignal(recording), inflate(recording.saliency.values),
+      unpackSignal(recording), recording.saliency && inflate(recording.saliency.values),
     ]);
     Object.assign(state, { recording, signal, levels, offset: 0, calipers: null });
     history.replaceState(null, "", `#${index + 1}`);
@@ -123,8 +123,9 @@
     const names = recording.layouts.map((layout) => layout.name);
     element("layout").replaceChildren(...names.map((name, i) => make("option", { value: i, textContent: name })));
     chooseLayout(Math.max(names.indexOf(chosen), 0));
-    element("least").textContent = recording.saliency.least;
-    element("largest").textContent = recording.saliency.largest;
+    element("saliency").hidden = !recording.saliency;
+    element("least").textContent = recording.saliency?.least;
+    element("largest").textContent = recording.saliency?.largest;
     canvas.setAttribute("aria-label", `ECG of ${recording.name}, leads ${recording.leads.join(", ")}`);
     showFindings(index);
     for (const button of element("recordings").querySelectorAll("button")) {
@@ -231,7 +232,7 @@
     context.rect(0, 0, layout.width, layout.height);
     context.clip();
     // Under the grid, so that it can be read through the colours.
-    if (state.saliency) drawSaliency();
+    if (state.saliency && state.levels) drawSaliency();
     if (pixelsPerMm() > 2) drawGrid(1, paper.fine, 0.12);
     drawGrid(5, paper.coarse, 0.2);
     drawTraces(Math.max(0.3, 1.1 / pixelsPerMm()));
@@ -463,6 +464,7 @@
   onClick("earlier", moveBy(-1));
   onClick("later", moveBy(1));
   onClick("saliency", () => {
+    if (!state.levels) return;
     state.saliency = !state.saliency;
     element("saliency").setAttribute("aria-pressed", state.saliency);
     element("legend").hidden = !state.saliency;

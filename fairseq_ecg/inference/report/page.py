@@ -214,7 +214,10 @@ def _layout(part: paper.Shown, title: str, layout: paper.Layout, seconds: float)
 
 def _saliency(
     ecg: ECG, asked: ECG | NamedRecording, part: paper.Shown, model: ECGModel, method: str
-) -> dict:
+) -> dict | None:
+    """Return what is painted of the saliency; None of a network that has none."""
+    if not model.network.encoder.has_attention:
+        return None
     found = model.saliency(asked, method=method, tail="overlap")
     values = found.on_signal(found.recordings.index[0])
     first = round(part.start * ecg.sample_rate)
@@ -243,7 +246,7 @@ def _model_facts(model: ECGModel, name: str, method: str) -> list[list[str]]:
         ("Kind", _kind(model)),
         ("Parameters", f"{n_parameters:,}"),
         ("Embedding", f"{model.embed_dim} channels, mean over the frames of a segment"),
-        ("Saliency", SALIENCY_NAMES[method]),
+        ("Saliency", model.network.encoder.has_attention and SALIENCY_NAMES[method]),
         ("Computed in", f"{str(model.dtype).removeprefix('torch.')} on {model.device.type}"),
         ("Leads", ", ".join(preprocessing.leads)),
         ("Missing leads", preprocessing.missing_leads),
