@@ -299,6 +299,17 @@ def test_a_frozen_batch_norm_keeps_its_statistics(name, frozen):
         assert not moved & of_fixed
 
 
+def test_what_was_trained_by_squared_errors_estimates(tmp_path):
+    state = made(small("convnet") | TASK)
+    state["cfg"]["criterion"] = {"_name": "mse"}
+    torch.save(state, tmp_path / "model.pt")
+    model = load_model(tmp_path / "model.pt", device="cpu")
+    source = torch.randn(3, 12, 500)
+    with torch.no_grad():
+        expected = model.network(source)["out"].double().numpy()
+    np.testing.assert_array_equal(model.probabilities(source), expected)
+
+
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
 def test_contrast_is_between_means_of_frames(name):
     model = as_model(small(name)).eval()

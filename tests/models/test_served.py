@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_saliency_is_refused(model):
 
 
 def test_the_report_is_one_without_saliency(model, ecg):
-    page = report([ecg], model, progress=False)
+    page = report([replace(ecg, signal=np.tile(ecg.signal, 3))], model, progress=False)
     assert not page.errors
     content = json.loads(re.search(r'id="content">(.*?)</script>', page.html, re.DOTALL)[1])
     assert content["recordings"][0]["saliency"] is None
