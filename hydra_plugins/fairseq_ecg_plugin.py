@@ -37,9 +37,19 @@ ROOT = Path(__file__).resolve().parents[1]
 TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK")
 
 
+_ENCODERS = (
+    *("ecg_transformer", "nejedly2021resnet", "se_wrn", "convnet_encoder", "vanilla_resnet"),
+    "unet",
+)
+_HEADS = ("classifier", "linear", "arcface", "segmentor", "cgm_segmentor")
+
 REGISTERED = {
     "task": ("ecg_pretraining", "ecg_classification", "ecg_identification", "ecg_segmentation"),
-    "model": (),
+    "model": (
+        *("wav2vec2_cmsc", "arcface", "convnet"),
+        *_ENCODERS,
+        *(f"{encoder}_{head}" for encoder in _ENCODERS for head in _HEADS),
+    ),
     "criterion": (
         "wav2vec2_with_cmsc",
         "cmsc",

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = (
     *("3kg/config", "cmsc/config", "simclr/config", "w2v_cmsc/config", "wav2vec2/config"),
-    *("scratch/ecg_identification", "scratch/ecg_segmentation"),
+    *("scratch/ecg_classification", "scratch/ecg_identification", "scratch/ecg_segmentation"),
 )
 EXAMPLES = sorted(path for name in METHODS for path in ROOT.glob(f"examples/{name}/**/*.yaml"))
 OWN = ("regression",)
@@ -76,7 +76,8 @@ def test_launch_commands_name_their_config():
     """The command in an opening comment resolves to the file that it stands in."""
     named = {}
     for path in EXAMPLES:
-        found = re.search(r"^#   fairseq-hydra-train --config-name (\w+)", path.read_text(), re.M)
+        command = r"^#   fairseq-hydra-(?:train|validate) --config-name (\w+)"
+        found = re.search(command, path.read_text(), re.M)
         if found:
             named[path] = ROOT / "configs" / f"{found[1]}.yaml"
     assert len(named) == len(EXAMPLES)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.stores import MemmapReader, RowStore
-from fairseq_ecg.modules import ECGTransformer
+from fairseq_ecg.modules import Encoder
 from fairseq_ecg.ops.pooling import zero_padding
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Observer:
         self.names = tuple(names)
         self.source = source
         self.net_output: dict[str, Any] = {}
-        self.only_encodes = isinstance(model, ECGTransformer)
+        self.only_encodes = isinstance(model, Encoder)
         if self.only_encodes and "output" in names:
             raise DataError(
                 f"{source}: a pre-trained model predicts no labels; ask by common_eval.extract for "
@@ -117,8 +117,9 @@ class Observer:
             ``(B, ...)`` by the name of its store: ``outputs`` and ``targets`` ``(B, C)``, with
             the number of the head behind where the model has several, and NaN in ``targets`` of
             what a recording has no label for; of a model that classifies samples ``(B, T, C)``,
-            ``(B, T)`` and ``segment_mask`` ``(B, T)`` bool; ``encoder_out`` ``(B, T', D)`` and
-            ``padding_mask`` ``(B, T')`` bool; ``saliency`` ``(B, layers, T', T')``.
+            ``(B, T)`` and ``segment_mask`` ``(B, T)`` bool; ``encoder_out`` ``(B, T', D)``, of some
+            convolutions ``(B, D, T')``, and ``padding_mask`` ``(B, T')`` bool; ``saliency``
+            ``(B, layers, T', T')``.
 
         Raises:
             DataError: the model does not give them.
@@ -142,11 +143,11 @@ class Observer:
         return arrays
 
     def _padding_of(self, value: Tensor) -> Tensor:
-        """Return the padding ``(B, T')`` of an array whose last but one dimension are frames."""
+        """Return the padding ``(B, T')`` of an array."""
         mask = self.net_output.get("padding_mask")
         if mask is not None:
             return mask
-        shape = (value.shape[0], value.shape[-2])
+        shape = (value.shape[0], value.shape[getattr(self.model, "frames_axis", -2)])
         return torch.zeros(shape, dtype=torch.bool, device=value.device)
 
     def _of_model(self, key: str, title: str) -> Tensor:

@@ -21,7 +21,6 @@ HEARTWISE: dict[str, str] = {
     "criterion._name=bf": "criterion._name=focal_loss",
     "criterion._name=binary_focal": "criterion._name=focal_loss",
     "criterion._name=mlsml": "criterion._name=binary_cross_entropy_with_logits",
-    "criterion._name=mse": "criterion._name=regression",
     "criterion._name=mse2": "criterion._name=regression",
     "criterion.gamma_neg": "+criterion.gamma_negative",
     "criterion.gamma_pos": "+criterion.gamma_positive",

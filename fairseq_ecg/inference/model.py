@@ -307,8 +307,8 @@ def load_model(
     """Read a trained network, ready to be given recordings.
 
     Checkpoints of fairseq_signals and of this package are alike, pre-trained (``wav2vec2``,
-    ``wav2vec2_cmsc``, ``ecg_transformer``) and fine-tuned (``ecg_transformer_classifier``,
-    ``arcface``) ones.
+    ``wav2vec2_cmsc``, ``ecg_transformer``), fine-tuned (``ecg_transformer_classifier``) and trained
+    from scratch (``nejedly2021resnet_classifier``) ones, of every network that is registered.
     The architecture is the one that the checkpoint records. Every weight must fit, no
     code in the file is run, and no file is opened because a checkpoint names it.
 

@@ -44,7 +44,7 @@ class TargetScale:
     @classmethod
     def of_criterion(cls, criterion: Mapping[str, Any], n_targets: int) -> "TargetScale | None":
         """Read it of the configuration of the criterion; None if that is no regression's."""
-        if criterion.get("_name") != "regression":
+        if criterion.get("_name") not in ("regression", "mse"):
             return None
         mean, std = criterion.get("target_mean"), criterion.get("target_std")
         return cls.of(mean or [0.0] * n_targets, std or [1.0] * n_targets, n_targets)

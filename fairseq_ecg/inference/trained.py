@@ -17,10 +17,6 @@ NO_CLASS = -1e9
 """Score of a class that a network does not know: lower than any other."""
 
 
-class NoAttentionError(DataError):
-    """What is asked for is made of attention, and the network has none."""
-
-
 class TrainedNetwork:
     """A network in evaluation mode, with what it needs to know of its input and its labels.
 
@@ -167,11 +163,11 @@ class TrainedNetwork:
             ``(B, T')`` float32, NaN where a frame is padding.
 
         Raises:
-            NoAttentionError: the network has no attention.
+            DataError: the network has no attention.
         """
         out = self._forward(source, padding_mask, saliency=True)
         if out["saliency"] is None:
-            raise NoAttentionError("the network has no attention, so that it has no saliency")
+            raise DataError("the network has no attention, so that it has no saliency")
         weights, frame_mask = out["saliency"].float(), out["padding_mask"]
         if method == "attention":
             values = weights[:, -1].amax(dim=2)

@@ -74,7 +74,13 @@ class ResNetEncoderModel(ConvolutionalEncoderModel):
 
 
 class LeadwiseHeadModel:
-    """A classifier that returns ``encoder_out`` as its encoder returns ``x``."""
+    """A classifier that returns ``encoder_out`` as its encoder returns ``x``.
+
+    Attributes:
+        frames_axis: dimension of it that are frames.
+    """
+
+    frames_axis = -1
 
     def forward(self, source, padding_mask=None, **_):
         """As the network's, whatever else is given."""

@@ -165,7 +165,8 @@ def _add_lora(
     found = list(_adaptable(encoder, targets))
     missing = set(targets) - {name for _, name, _ in found}
     if missing:
-        names = sorted({name for _, name, _ in _adaptable(encoder)})
+        there = {name for _, name, _ in _adaptable(encoder)}
+        names = sorted(there, key=lambda name: (name.isdigit(), name))
         raise ValueError(
             f"lora_targets names {', '.join(sorted(missing))}, which no linear layer or "
             f"convolution of the encoder is called; there are {', '.join(names)}"

@@ -23,6 +23,8 @@ class ConvolutionalEncoder(Encoder):
         all_gather: gather encoder outputs over ranks for the criterion.
     """
 
+    has_attention = False
+
     def __init__(self, *, all_gather: bool = False):
         super().__init__()
         self.all_gather = all_gather

@@ -25,6 +25,7 @@ class Encoder(nn.Module):
         pretraining_modules: names of modules, none of them needed to encode, that a fine-tuned
             encoder no longer has.
         leads_option: name of the option that says how many leads there are.
+        has_attention: whether there may be attention weights to return.
         mean: makes one vector ``(B, D)`` of frames ``(B, T', D)``, given also ``(B, T')``, True
             where padded, or None: embeddings are such means.
         encoder_dim: D, channels of a frame.
@@ -40,6 +41,7 @@ class Encoder(nn.Module):
     regularisation_options: ClassVar[tuple[str, ...]] = ()
     pretraining_modules: ClassVar[tuple[str, ...]] = ()
     leads_option: ClassVar[str] = "in_d"
+    has_attention: ClassVar[bool] = True
     mean: ClassVar[Callable[..., torch.Tensor]] = staticmethod(mean_of_nonzero)
     encoder_dim: int
     attention_heads: int

@@ -45,7 +45,7 @@ HEADS: dict[str, type[FinetunedEncoder]] = {
     "segmentor": Segmentor,
     "cgm_segmentor": CGMSegmentor,
 }
-"""Class of each head by name, the second part of a network\x27s: ``ecg_transformer_classifier``.
+"""Class of each head by name, the second part of a network's: ``ecg_transformer_classifier``.
 
 A head that is the same class as one before it has no network of its own.
 """

@@ -25,6 +25,7 @@ from fairseq_ecg.modules.convolutional_classifier import ConvolutionalClassifier
 from fairseq_ecg.modules.dropout import Dropout
 from fairseq_ecg.modules.finetuned import FinetunedEncoder
 from fairseq_ecg.modules.lists import LONGEST, NumberList
+from fairseq_ecg.ops import backends
 from fairseq_ecg.options import Kernel, Layers, Probability, Width
 
 FILTERS = NumberList("num_filters", "width", 2, LONGEST, "[16, 16, 32, 64, 128]")
@@ -157,13 +158,13 @@ class _Block(nn.Module):
 
     def _weights(self, x: torch.Tensor) -> torch.Tensor:
         """Weights of the channels: ``(B, C, [L,] T)`` to ``(B, C, [L])``."""
-        # Rounded as in fairseq_signals: in a lead of zeros frames are equal but for rounding, which
-        # then decides the largest.
-        if x.dim() == 3:
-            means = F.adaptive_avg_pool1d(x, 1)
+        if x.dim() == 3 or backends.is_exporting():
+            means = x.mean(dim=-1)
         else:
-            means = F.adaptive_avg_pool2d(x, (x.shape[2], 1))
-        of_lead = means.squeeze(-1).movedim(1, -1)
+            # Rounded as in fairseq_signals: in a lead of zeros frames are equal but for rounding,
+            # which then decides the largest.
+            means = F.adaptive_avg_pool2d(x, (x.shape[2], 1)).squeeze(-1)
+        of_lead = means.movedim(1, -1)
         return self.fc2(F.relu(self.fc1(of_lead))).sigmoid().movedim(-1, 1)
 
 

@@ -38,11 +38,13 @@ class ECGDiagnosisTask(ECGTask):
 
     cfg: ECGDiagnosisConfig
     num_labels: int | None = None
+    labels_option = "num_labels"
 
     def build_model(self, cfg, from_checkpoint: bool = False):
         """Build the model, and note how many labels it predicts."""
         model = super().build_model(cfg, from_checkpoint)
-        self.num_labels = model.num_outputs
+        self.labels_option = getattr(model, "labels_option", self.labels_option)
+        self.num_labels = getattr(cfg, self.labels_option, None)
         return model
 
     def load_dataset(self, split: str, *args, **kwargs) -> None:
@@ -56,7 +58,7 @@ class ECGDiagnosisTask(ECGTask):
         if target.n_labels is not None and self.num_labels not in (None, target.n_labels):
             raise DataError(
                 f"{target.path} holds {target.n_labels} labels per recording, but "
-                f"model.num_labels={self.num_labels}: set it to {target.n_labels}"
+                f"model.{self.labels_option}={self.num_labels}: set it to {target.n_labels}"
             )
 
     @property

@@ -82,8 +82,8 @@ def test_keys_that_say_nothing_are_taken_out(value):
 
 def test_several_keys_are_answered_at_once():
     cfg = config("model.linear_evaluation", True)
-    cfg.criterion._name = "mse"
-    with pytest.raises(DataError, match=r"freeze_layers=-1; criterion\._name=mse: here criterion"):
+    cfg.criterion._name = "mse2"
+    with pytest.raises(DataError, match=r"freeze_layers=-1; criterion\._name=mse2: here crit"):
         check_keys(cfg)
 
 
@@ -100,9 +100,9 @@ def test_options_of_a_users_own_model(monkeypatch):
         linear_evaluation: bool = False
 
     monkeypatch.setitem(MODEL_DATACLASS_REGISTRY, "mine", Config)
-    monkeypatch.setitem(CRITERION_DATACLASS_REGISTRY, "mse", Config)
+    monkeypatch.setitem(CRITERION_DATACLASS_REGISTRY, "bce", Config)
     cfg = OmegaConf.create(
-        {"model": {"_name": "mine", "linear_evaluation": True}, "criterion": {"_name": "mse"}}
+        {"model": {"_name": "mine", "linear_evaluation": True}, "criterion": {"_name": "bce"}}
     )
     check_keys(cfg)
     assert cfg.model.linear_evaluation

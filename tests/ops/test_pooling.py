@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fairseq_ecg.ops.backends import OPERATIONS
-from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
+from fairseq_ecg.ops.pooling import mean_of_frames, mean_of_nonzero, zero_padding
 from tests.ops import kernels
 from tests.tolerances import TOLERANCES
 
@@ -214,3 +214,12 @@ def test_triton_kernels_compile_for_a_gpu(masked):
     arguments = {"x": "*fp32", "padded": "*i1" if masked else "*fp32", "means": "*fp32"}
     arguments |= {"counts": "*fp32", "frames": "i32", "channels": "i32"}
     kernels.compile_triton(_pool, arguments, may_fuse=True, MASKED=masked, FRAMES=32, CHANNELS=64)
+
+
+def test_mean_of_frames_counts_zeros():
+    x, frame_mask = batch()
+    x[:, :, 1] = 0  # also where padded
+    expected = torch.stack([x[i, ~frame_mask[i]].mean(dim=0) for i in range(len(x))])
+    torch.testing.assert_close(mean_of_frames(x, frame_mask), expected)
+    assert not mean_of_frames(x, frame_mask)[:, 1].any()
+    assert torch.equal(mean_of_frames(x[:, :1]), x[:, 0])

@@ -522,6 +522,7 @@
   onClick("earlier", moveBy(-1));
   onClick("later", moveBy(1));
   onClick("saliency", () => {
+    if (!state.levels) return;
     state.saliency = !state.saliency;
     element("saliency").setAttribute("aria-pressed", state.saliency);
     element("legend").hidden = !state.saliency;

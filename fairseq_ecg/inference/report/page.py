@@ -34,7 +34,6 @@ from fairseq_ecg.inference.report.embedding_map import map_embeddings
 from fairseq_ecg.inference.report.packing import pack_saliency, pack_signal
 from fairseq_ecg.inference.results import END, START
 from fairseq_ecg.inference.thresholds import DEFAULT, thresholds_of
-from fairseq_ecg.inference.trained import NoAttentionError
 from fairseq_ecg.jobs.progress import progress_bar
 
 EMBEDDED_SECONDS = 60.0
@@ -261,11 +260,10 @@ def _layout(part: paper.Shown, title: str, layout: paper.Layout, seconds: float)
 def _saliency(
     ecg: ECG, asked: ECG | NamedRecording, part: paper.Shown, model: ECGModel, method: str
 ) -> dict | None:
-    """Return the saliency of what is shown; None of a network without attention."""
-    try:
-        found = model.saliency(asked, method=method, tail="overlap")
-    except NoAttentionError:
+    """Return what is painted of the saliency; None of a network that has none."""
+    if not model.network.encoder.has_attention:
         return None
+    found = model.saliency(asked, method=method, tail="overlap")
     values = found.on_signal(found.recordings.index[0])
     first = round(part.start * ecg.sample_rate)
     times = np.arange(0, part.ecg.seconds, 1 / SALIENCY_RATE)
@@ -293,7 +291,7 @@ def _model_facts(model: ECGModel, name: str, method: str) -> list[list[str]]:
         ("Kind", _kind(model)),
         ("Parameters", f"{n_parameters:,}"),
         ("Embedding", f"{model.embed_dim} channels, mean over the frames of a segment"),
-        ("Saliency", SALIENCY_NAMES[method]),
+        ("Saliency", model.network.encoder.has_attention and SALIENCY_NAMES[method]),
         ("Computed in", f"{str(model.dtype).removeprefix('torch.')} on {model.device.type}"),
         ("Leads", ", ".join(preprocessing.leads)),
         ("Missing leads", preprocessing.missing_leads),
