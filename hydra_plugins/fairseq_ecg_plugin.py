@@ -37,18 +37,19 @@ ROOT = Path(__file__).resolve().parents[1]
 TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK")
 
 
-_ENCODERS = (
-    *("ecg_transformer", "nejedly2021resnet", "se_wrn", "convnet_encoder", "vanilla_resnet"),
-    "unet",
-)
-_HEADS = ("classifier", "linear", "arcface", "segmentor", "cgm_segmentor")
+_OWN_CLASSIFIERS = ("nejedly2021resnet", "se_wrn", "convnet_encoder")
+_ENCODERS = ("ecg_transformer", *_OWN_CLASSIFIERS, "vanilla_resnet", "unet")
+_HEADS = ("classifier", "arcface", "segmentor", "cgm_segmentor")
+_PUBLISHED = {"ecg_transformer_arcface": "arcface", "convnet_encoder_classifier": "convnet"}
+_NETWORKS = [f"{encoder}_{head}" for encoder in _ENCODERS for head in _HEADS]
 
 REGISTERED = {
     "task": ("ecg_pretraining", "ecg_classification", "ecg_identification", "ecg_segmentation"),
     "model": (
-        *("wav2vec2_cmsc", "arcface", "convnet"),
+        "wav2vec2_cmsc",
         *_ENCODERS,
-        *(f"{encoder}_{head}" for encoder in _ENCODERS for head in _HEADS),
+        *(_PUBLISHED.get(name, name) for name in _NETWORKS),
+        *(f"{encoder}_linear" for encoder in _OWN_CLASSIFIERS),
     ),
     "criterion": (
         "wav2vec2_with_cmsc",

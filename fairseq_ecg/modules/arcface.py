@@ -67,7 +67,7 @@ class ArcFace(FinetunedEncoder):
             centres = functional.normalize(self.kernel.to(dtype), eps=0.0)
             return functional.linear(out.to(dtype), centres).clamp(-1, 1)
 
-    def get_targets(self, sample: dict, net_output: dict, **_) -> torch.Tensor:
+    def get_targets(self, sample: Mapping, net_output: Mapping, **_) -> torch.Tensor:
         """Class of each patient of a batch, ``(B,)`` int64."""
         return sample["label"].flatten()
 
