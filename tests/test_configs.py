@@ -82,3 +82,10 @@ def test_launch_commands_name_their_config():
             named[path] = ROOT / "configs" / f"{found[1]}.yaml"
     assert len(named) == len(EXAMPLES)
     assert all(served.read_bytes() == path.read_bytes() for path, served in named.items())
+
+
+def test_every_example_is_in_the_table_of_methods():
+    table = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    names = re.findall(r"^\|[^|]*\|[^|]*\|([^|]*)\|", table, re.M)
+    named = {name for cell in names for name in re.findall(r"`(\w+)`", cell)}
+    assert named == {path.stem for path in SERVED if path.is_symlink()}

@@ -214,12 +214,11 @@ class TrainedNetwork:
     def _require_labels(self) -> None:
         if not self.labels and self.wave_classes:
             raise DataError(
-                "the network predicts no labels, it delineates waves: use segment (in Python "
-                "model.segment, in a shell fairseq-ecg segment). Embeddings it has"
+                "the network delineates waves and predicts no labels: use segment, or embed"
             )
         if isinstance(self.network, ArcFace):
             raise DataError(
-                "the network tells patients apart and predicts no labels: use identify, or embed"
+                "the network identifies patients and predicts no labels: use identify, or embed"
             )
         if not self.labels:
             raise DataError(

@@ -12,7 +12,7 @@ from tests.tiny_checkpoints import made
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Patients, and a network that tells patients apart."""
+    """Patients, and a network that identifies them."""
     folder = tmp_path_factory.mktemp("patients")
     write_patients(folder, {"valid_gallery": (4, 1), "valid_probe": (4, 1)}, n_samples=500)
     own = {"_name": "arcface", "num_labels": 4, "apply_mask": False}

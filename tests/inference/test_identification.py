@@ -117,7 +117,7 @@ def test_embeddings_of_the_head_are_those_of_training(folder, model):
         expected = model.network(source)["out"].numpy()
     np.testing.assert_allclose(model.embeddings(source), expected, atol=1e-6)
     for use in (model.predict, lambda ecg: model.predict_and_embed(ecg)):
-        with pytest.raises(DataError, match="tells patients apart and predicts no labels: use ide"):
+        with pytest.raises(DataError, match="identifies patients and predicts no labels: use id"):
             use(paths(folder, "valid_probe")[0])
 
 
