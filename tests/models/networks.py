@@ -94,7 +94,8 @@ def check_network(name: str, folder: Path) -> None:
     if model.labels:
         assert model.predict(signal, sample_rate=rate).table.shape == (1, 2)
     else:
-        with pytest.raises(DataError, match="use segment|use identify" if has_head(name) else "fine-tune it"):
+        remedy = "use segment|use identify" if has_head(name) else "fine-tune it"
+        with pytest.raises(DataError, match=remedy):
             model.predict(signal, sample_rate=rate)
 
     model.save_pretrained(folder / name)
