@@ -28,6 +28,7 @@ Contrast describe(const Tensor& features, const Tensor& group, const Maybe& segm
       features.size(1),
       static_cast<float>(temperature),
       static_cast<float>(eps),
+      segment.has_value(),
   };
 }
 

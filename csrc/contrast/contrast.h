@@ -14,7 +14,7 @@ constexpr int kCounts = 3;
 struct Contrast {
   const float* features;   // (rows, channels)
   const int64_t* group;    // (rows,)
-  const int64_t* segment;  // (rows,), or null: every row is contrasted with every other one
+  const int64_t* segment;  // (rows,), read only if has_segments
   float* loss;             // ()
   int64_t* counts;         // (kCounts,), positive pairs; those that no negative pair exceeds; those
                            // of them that exceed no negative pair
@@ -23,6 +23,7 @@ struct Contrast {
   int64_t channels;
   float temperature;
   float eps;
+  bool has_segments;  // otherwise every row is contrasted with every other one
 };
 
 namespace cpu {

@@ -2,7 +2,6 @@
 // all pairs of two rows.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <memory>
 #include <numeric>
@@ -40,8 +39,7 @@ struct Kernel : Vectors<kLanes> {
                                int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       float* const unit = workspace.units.get() + i * workspace.pitch;
-      std::memcpy(unit, call.features + workspace.members[i] * call.channels,
-                  call.channels * sizeof(float));
+      std::copy_n(call.features + workspace.members[i] * call.channels, call.channels, unit);
       std::fill(unit + call.channels, unit + workspace.pitch, 0.0f);
       const float norm = std::sqrt(dot(unit, unit, workspace.pitch));
       const float scale = norm < call.eps ? call.eps : norm;  // NaN stays NaN
@@ -232,7 +230,7 @@ Workspace::Workspace(const Contrast& call)
       members(new int64_t[call.rows]),
       units(new float[call.rows * pitch]),
       scales(new float[call.rows]) {
-  if (call.segment == nullptr) {
+  if (!call.has_segments) {
     std::iota(members.get(), members.get() + call.rows, 0);
     lines = columns = call.rows;
   } else {
@@ -249,7 +247,7 @@ Workspace::Workspace(const Contrast& call)
 
 void weigh(const Contrast& call, const Workspace& workspace) {
   std::fill(call.counts, call.counts + kCounts, 0);
-  (call.segment == nullptr ? weigh_one_set : weigh_two_sets)(call, workspace);
+  (call.has_segments ? weigh_two_sets : weigh_one_set)(call, workspace);
 }
 
 void normalise(const Contrast& call, const Workspace& workspace, int64_t begin, int64_t end) {

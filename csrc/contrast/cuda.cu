@@ -25,7 +25,7 @@ __device__ T block_sum(T value) {
 
 // Whether two rows are contrasted: segments of either kind, or all rows with each other.
 __device__ bool is_pair(const Contrast& call, int64_t i, int64_t j) {
-  if (call.segment == nullptr) return i != j;
+  if (!call.has_segments) return i != j;
   const int64_t one = call.segment[i], other = call.segment[j];
   return (one == 0 && other == 1) || (one == 1 && other == 0);
 }
@@ -59,7 +59,7 @@ __global__ void contrast_rows(Contrast call, Workspace workspace) {
   const int lane = threadIdx.x % kWarp;
   const int64_t i = index_of_warp();
   if (i >= call.rows) return;
-  const bool sums_positives = call.segment != nullptr;
+  const bool sums_positives = call.has_segments;
   float highest = -INFINITY, positives = 0;
   float highest_negative = -INFINITY, lowest_negative = INFINITY;
   int n_positive = 0;
@@ -121,7 +121,7 @@ __device__ float dlogit_of(const Contrast& call, const Workspace& workspace, int
   const float logit = similarity(call, workspace, i, j);
   const float own = workspace.log_sums[i], other = workspace.log_sums[j];
   const bool is_positive = is_alike(call, i, j);
-  if (is_positive && call.segment == nullptr) return -sigmoid(own - logit) - sigmoid(other - logit);
+  if (is_positive && !call.has_segments) return -sigmoid(own - logit) - sigmoid(other - logit);
   const float dlogit = workspace.weights[i] * expf(logit - own) +
                        workspace.weights[j] * expf(logit - other);
   return is_positive ? dlogit - 2 : dlogit;
@@ -129,13 +129,13 @@ __device__ float dlogit_of(const Contrast& call, const Workspace& workspace, int
 
 // One block per row, the first of which adds up losses and counts.
 __global__ void differentiate_rows(Contrast call, Workspace workspace) {
-  int counted = 0;
+  int64_t counted = 0;
   for (int64_t j = threadIdx.x; j < call.rows; j += kThreads) counted += workspace.counts[j];
-  const int count = block_sum(counted);  // every pair from both of its sides
-  const int divisor = call.segment == nullptr ? 1 : count;
+  const int64_t count = block_sum(counted);  // every pair from both of its sides
+  const int64_t divisor = call.has_segments ? count : 1;
   if (blockIdx.x == 0) {
     float loss = 0;
-    int n_highest = 0, n_level = 0;
+    int64_t n_highest = 0, n_level = 0;
     for (int64_t j = threadIdx.x; j < call.rows; j += kThreads) {
       loss += workspace.losses[j];
       n_highest += workspace.counts[call.rows + j];
@@ -166,12 +166,16 @@ constexpr int kWarps = 4;  // so that few rows still keep many processors busy
 }  // namespace
 
 void measure(const Contrast& call, const Workspace& workspace, CUstream_st* stream) {
+  if (call.rows == 0) return;
   measure_rows<<<blocks_for(call.rows, kWarps), kWarps * kWarp, 0, stream>>>(call, workspace);
 }
 
 void weigh(const Contrast& call, const Workspace& workspace, CUstream_st* stream) {
-  contrast_rows<<<blocks_for(call.rows, kWarps), kWarps * kWarp, 0, stream>>>(call, workspace);
-  const unsigned blocks = call.grad_features == nullptr ? 1 : static_cast<unsigned>(call.rows);
+  if (call.rows > 0) {
+    contrast_rows<<<blocks_for(call.rows, kWarps), kWarps * kWarp, 0, stream>>>(call, workspace);
+  }
+  const bool one_block = call.grad_features == nullptr || call.rows == 0;  // loss and counts alone
+  const unsigned blocks = one_block ? 1 : static_cast<unsigned>(call.rows);
   differentiate_rows<<<blocks, kThreads, 0, stream>>>(call, workspace);
 }
 

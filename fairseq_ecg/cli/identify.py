@@ -68,7 +68,7 @@ def identify(
 
     The similarity of two recordings is the cosine of the angle between their embeddings, from -1 to
     1; that of a patient the largest over the patient's recordings. Networks that were trained to
-    tell patients apart (arcface) do best, but any will do. A run that was interrupted goes on where
+    identify patients (arcface) do best, but any will do. A run that was interrupted goes on where
     it was.
 
     Args:

@@ -188,7 +188,7 @@ class VerificationMeter(EvaluationMeter):
         """Add a batch; probes that are there already are left out.
 
         Args:
-            ids: ``(B,)`` integer, which tells probes apart.
+            ids: ``(B,)`` integer, one for each probe.
             patients: ``(B,)`` integer, patient of each.
             similarity: ``(B, G)``.
             gallery: ``(G,)`` integer, patient of each recording of the gallery.

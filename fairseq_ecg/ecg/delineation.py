@@ -20,6 +20,11 @@ def waves_of(label_idx: Mapping[str, int]) -> list[str]:
     return [name for name in label_idx if name != NO_WAVE]
 
 
+def class_count(label_idx: Mapping[str, int]) -> int:
+    """Return how many classes samples can be of: those of fairseq_signals, four, at least."""
+    return max([len(CLASSES), *(index + 1 for index in label_idx.values())])
+
+
 def delineate(classes: np.ndarray, label_idx: Mapping[str, int] = CLASSES) -> Any:
     """Find where waves begin and end.
 

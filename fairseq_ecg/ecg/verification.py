@@ -57,7 +57,7 @@ class Verification:
 
 
 def verification(similarity: np.ndarray, probes: np.ndarray, gallery: np.ndarray) -> Verification:
-    """Measure how well similarities tell pairs of one patient from those of two.
+    """Measure how well similarities separate pairs of one patient from those of two.
 
     Args:
         similarity: ``(P, G)`` of each probe to each recording of the gallery.

@@ -12,7 +12,7 @@ from fairseq_ecg.inference.delineation import ALL_LEADS, Mask
 from fairseq_ecg.jobs.files import replacing, write_file
 
 SYMBOLS = {"p": "p", "qrs": "N", "t": "t"}
-"""Of the peak of each wave, as in LUDB; QRS complexes are not told apart."""
+"""Of the peak of each wave, as in LUDB; kinds of QRS complexes are not distinguished."""
 
 
 def write_mask(mask: Mask, path: Path) -> None:

@@ -102,7 +102,7 @@ class Identification(Results):
         gallery: what recordings were compared with.
         similarity: ``(R, G)`` of recordings to those of the gallery.
         top: patients to name, the most similar first.
-        threshold: similarity from which on a patient counts as known; None: it is not said.
+        threshold: similarity from which on a patient counts as known, if that is asked for.
     """
 
     gallery: Gallery

@@ -195,7 +195,7 @@ class ECGModel(TrainedNetwork):
 
         The similarity of two recordings is the cosine of the angle between their embeddings, that
         of a patient the largest over the patient's recordings. Any network will do, one that was
-        trained to tell patients apart (``arcface``) best.
+        trained to identify patients (``arcface``) best.
 
         Args:
             ecg: as of :meth:`predict`.
@@ -204,7 +204,7 @@ class ECGModel(TrainedNetwork):
             leads: as of :meth:`predict`, for the gallery too.
             units: as of :meth:`predict`, for the gallery too.
             top: how many patients to name.
-            threshold: similarity from which on a patient counts as known; None: it is not said.
+            threshold: similarity from which on a patient counts as known, if that is asked for.
             options: as of :meth:`predict`, for the gallery too.
 
         Raises:

@@ -12,7 +12,7 @@ from fairseq_ecg.data.dataset import ECGDataset
 from fairseq_ecg.data.sources import source_of
 from fairseq_ecg.data.targets import SegmentationTarget
 from fairseq_ecg.data.views import WholeRecordingView
-from fairseq_ecg.ecg.delineation import CLASSES, NO_WAVE
+from fairseq_ecg.ecg.delineation import CLASSES, NO_WAVE, class_count
 from fairseq_ecg.ecg.wave_scores import MEASURES, PointScore, points_of, score_batch
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.apart import computed_apart
@@ -112,11 +112,10 @@ def _dataset(model: ECGModel, manifest: str | os.PathLike, verify: bool) -> ECGD
             "the network delineates no waves. Give one of the task ecg_segmentation, such as "
             "unet_segmentor"
         )
-    n_classes = max(len(CLASSES), max(label_idx.values()) + 1)
     return ECGDataset(
         manifest,
         WholeRecordingView(),
-        SegmentationTarget(none=label_idx[NO_WAVE], n_classes=n_classes),
+        SegmentationTarget(none=label_idx[NO_WAVE], n_classes=class_count(label_idx)),
         source=source_of(manifest, verify=verify),
         sample_rate=model.preprocessing.sample_rate,
         normalize=model.preprocessing.layer_norm,

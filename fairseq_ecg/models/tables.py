@@ -1,7 +1,6 @@
 """The encoders and heads of the tables that have no class of their own here, as fairseq models."""
 
 import sys
-from dataclasses import dataclass
 
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models import MODEL_DATACLASS_REGISTRY, MODEL_REGISTRY, BaseFairseqModel
@@ -34,7 +33,7 @@ from fairseq_ecg.modules.registry import head_class, networks
 from fairseq_ecg.modules.resnet import ResNet
 from fairseq_ecg.modules.se_wrn import SEWRNClassifier
 
-FACES: dict[type, type] = {
+MODEL_BASES: dict[type, type] = {
     Encoder: EncoderModel,
     ECGTransformer: ECGTransformerEncoderModel,
     ConvolutionalEncoder: ConvolutionalEncoderModel,
@@ -45,23 +44,7 @@ FACES: dict[type, type] = {
     SEWRNClassifier: LeadwiseHeadModel,
     ConvNet: ConvNetModel,
 }
-"""How a network is called as a model, by its class or a base of it."""
-
-
-@dataclass(frozen=True)
-class Published:
-    """How a network differs that fairseq_signals trains from scratch.
-
-    Its regularisation is that of its encoder, as nothing of it is fine-tuned.
-
-    Args:
-        config: what its configuration has besides.
-        unknown: options that fairseq_signals does not know, which checkpoints leave out while they
-            are 0.
-    """
-
-    config: type[FairseqDataclass]
-    unknown: tuple[str, ...] = ()
+"""What makes a fairseq model of a network, by the network's class or a base of it."""
 
 
 @configuration()
@@ -75,11 +58,9 @@ class SegmentationConfig(FairseqDataclass):
     sample_rate: int | None = II("task.sample_rate")
 
 
-PUBLISHED: dict[str, Published] = {
-    "unet_segmentor": Published(SegmentationConfig, unknown=("final_dropout",)),
-    "unet_cgm_segmentor": Published(SegmentationConfig, unknown=("final_dropout",)),
-}
-"""Networks, by name, whose configurations are not like those of other networks."""
+SEGMENTORS = ("unet_segmentor", "unet_cgm_segmentor")
+"""Networks that fairseq_signals trains from scratch, so that nothing of them is fine-tuned: they
+keep the regularisation of their encoder."""
 
 
 def register_networks() -> None:
@@ -96,13 +77,12 @@ def register_networks() -> None:
 def _register(name: str, encoder: str, head: str | None) -> None:
     network = ENCODERS[encoder] if head is None else head_class(ENCODERS[encoder], head)
     about = {"__module__": __name__, "__doc__": f"``{name}``, see :class:`{network.__name__}`."}
+    model_bases = [MODEL_BASES[base] for base in network.__mro__ if base in MODEL_BASES]
     if head is None:
-        face = next(FACES[base] for base in network.__mro__ if base in FACES)
-        bases: tuple[type, ...] = (face, network, BaseFairseqModel)
+        bases: tuple[type, ...] = (model_bases[0], network, BaseFairseqModel)
         pieces, parents, defaults = (network,), (PretrainingConfig,), {}
     else:
-        faces = [FACES[base] for base in network.__mro__ if base in FACES]
-        bases = (*faces, network, HeadModel)
+        bases = (*model_bases, network, HeadModel)
         about |= {
             "head_class": network,
             "encoder_name": encoder,
@@ -110,9 +90,9 @@ def _register(name: str, encoder: str, head: str | None) -> None:
         }
         pieces, defaults = (ENCODERS[encoder], network, adapt), unregularised(ENCODERS[encoder])
         parents = (FinetuningConfig, MODEL_DATACLASS_REGISTRY[encoder])
-        if name in PUBLISHED:
-            about["unknown_options"] = PUBLISHED[name].unknown
-            parents, defaults = (PUBLISHED[name].config, *parents), {}
+        if name in SEGMENTORS:
+            about["unknown_options"] = ("final_dropout",)
+            parents, defaults = (SegmentationConfig, *parents), {}
     title = "".join(part.title() for part in name.split("_"))
     model = type(f"{title}Model", bases, about)
     setattr(sys.modules[__name__], model.__name__, model)  # to be pickled

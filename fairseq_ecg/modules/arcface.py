@@ -17,7 +17,7 @@ class ArcFace(FinetunedEncoder):
     ``out`` is ``(B, D)``, the mean over frames divided by its length. Padded frames count, as in
     fairseq_signals, whose checkpoints were trained with them. ArcFace (Deng et al., CVPR 2019,
     https://arxiv.org/abs/1801.07698) trains it with a margin between classes, which are patients;
-    patients who are in no class are told apart by their embeddings.
+    patients who are in no class are identified by their embeddings.
 
     Args:
         encoder: any.
@@ -50,7 +50,7 @@ class ArcFace(FinetunedEncoder):
         return net_output | {"cosine": self.cosine(out)}
 
     def embedding(self, net_output: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the vectors ``(B, D)`` by which patients are told apart."""
+        """Return the vectors ``(B, D)`` by which patients are identified."""
         return net_output["out"]
 
     def cosine(self, out: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ class ConvolutionalEncoder(Encoder):
     """Base of encoders of convolutions alone.
 
     They have no attention, and their convolutions and batch norms see padding as any other samples;
-    which frames are padding is told apart for heads.
+    heads are given a mask of the frames that are padding.
 
     Args:
         all_gather: gather encoder outputs over ranks for the criterion.
@@ -109,9 +109,9 @@ class LeadwiseEncoder(PaddedEncoder):
         self.encoder_dim = filters * len(LEADS) if leadwise else filters
 
     @property
-    def said_of_leads(self) -> str:
-        """See :attr:`Encoder.said_of_leads`."""
-        return "model.leadwise=true" if self.leadwise else super().said_of_leads
+    def leads_setting(self) -> str:
+        """See :attr:`Encoder.leads_setting`."""
+        return "model.leadwise=true" if self.leadwise else super().leads_setting
 
 
 def convolution(

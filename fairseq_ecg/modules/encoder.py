@@ -100,8 +100,8 @@ class Encoder(nn.Module):
         return (width - 1) / 2, stride
 
     @property
-    def said_of_leads(self) -> str:
-        """The option, with its value, by which a configuration says the leads."""
+    def leads_setting(self) -> str:
+        """The option that decides how many leads there are, with its value."""
         return f"model.{self.leads_option}={self.n_leads}"
 
     def check_leads(self, source: torch.Tensor) -> None:
@@ -115,15 +115,15 @@ class Encoder(nn.Module):
         if source.dim() in (2, 3) and found == wanted:
             return
         remedy = (
-            f"give all {wanted}, load them with task.enable_padding_leads=true, which puts zeros "
-            f"in the places of leads that are not there, or train a network of "
+            f"give all {wanted}, load them with task.enable_padding_leads=true, which adds rows "
+            f"of zeros for missing leads, or train a network of "
             f"model.{self.leads_option}={found}"
         )
         if source.dim() == 3 and source.shape[2] == wanted:
             remedy = "exchange the last two dimensions"
         raise ValueError(
             f"segments are {tuple(source.shape)} and should be (recordings, leads, samples): they "
-            f"have {found} leads, but the network takes {wanted} ({self.said_of_leads}); "
+            f"have {found} leads, but the network takes {wanted} ({self.leads_setting}); "
             f"{remedy}"
         )
 

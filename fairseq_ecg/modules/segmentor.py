@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fairseq_ecg.ecg.delineation import CLASSES, delineate
+from fairseq_ecg.ecg.delineation import CLASSES, class_count, delineate
 from fairseq_ecg.modules.convolutional import check_odd
 from fairseq_ecg.modules.encoder import Encoder
 from fairseq_ecg.modules.finetuned import FinetunedEncoder
@@ -42,8 +42,7 @@ class Segmentor(FinetunedEncoder):
                 f"label_idx={dict(label_idx)}: give every class an index of its own, from 0 on"
             )
         self.label_idx = dict(label_idx)
-        n_classes = max(len(CLASSES), *(index + 1 for index in indices))
-        self.segment = nn.Conv1d(encoder.encoder_dim, n_classes, 1)
+        self.segment = nn.Conv1d(encoder.encoder_dim, class_count(label_idx), 1)
 
     def apply_head(self, x: torch.Tensor, frame_mask: torch.Tensor | None) -> torch.Tensor:
         """Map frames ``(B, T', D)`` to logits ``(B, T', classes)``; padded ones as any others."""

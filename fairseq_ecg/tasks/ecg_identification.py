@@ -1,4 +1,4 @@
-"""``ecg_identification``: learning to tell patients apart by their ECGs."""
+"""``ecg_identification``: learning to identify patients by their ECGs."""
 
 import logging
 from collections.abc import Sequence
@@ -75,8 +75,8 @@ class ECGIdentificationTask(ECGTask):
 
     A probe is taken for the patient of the recording of the gallery whose embedding is most similar
     to its own. ``accuracy`` is the share of probes whose patient is found (rank 1). How well
-    similarities tell pairs of one patient from those of two is said by ``eer``, the equal error
-    rate, ``eer_threshold``, the similarity at which it is, and ``verification_auroc``.
+    similarities separate pairs of one patient from those of two is measured by ``eer``, the equal
+    error rate, ``eer_threshold``, the similarity at which it is, and ``verification_auroc``.
 
     As in fairseq_signals the options of augmentation and ``leads_bucket`` are accepted and have no
     effect.
@@ -103,12 +103,12 @@ class ECGIdentificationTask(ECGTask):
         """Build the model.
 
         Raises:
-            DataError: it gives no embeddings to tell patients apart by.
+            DataError: it does not identify patients.
         """
         model = super().build_model(cfg, from_checkpoint)
         if not hasattr(model, "cosine"):
             raise DataError(
-                f"model._name={cfg._name} tells no patients apart: choose arcface, or another "
+                f"model._name={cfg._name} does not identify patients: choose arcface, or another "
                 "encoder with the head arcface"
             )
         self.num_labels = cfg.num_labels

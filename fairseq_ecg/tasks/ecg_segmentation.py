@@ -12,7 +12,7 @@ from fairseq_ecg.compat.options import configuration
 from fairseq_ecg.criterions.criterion import total
 from fairseq_ecg.data.targets import SegmentationTarget, StoredLabels
 from fairseq_ecg.data.views import WholeRecordingView
-from fairseq_ecg.ecg.delineation import CLASSES, NO_WAVE
+from fairseq_ecg.ecg.delineation import CLASSES, NO_WAVE, class_count
 from fairseq_ecg.ecg.wave_scores import MEASURES, PointScore, points_of, score_batch
 from fairseq_ecg.tasks.ecg_pretraining import ECGPretrainingConfig, ECGPretrainingTask
 from fairseq_ecg.tasks.methods import Method
@@ -74,7 +74,7 @@ class ECGSegmentationTask(ECGPretrainingTask):
         return SegmentationTarget(
             StoredLabels() if self.cfg.apply_cgm else None,
             none=self.label_idx[NO_WAVE],
-            n_classes=max(len(CLASSES), max(self.label_idx.values()) + 1),
+            n_classes=class_count(self.label_idx),
         )
 
     def valid_step(self, sample, model, criterion):

@@ -30,8 +30,8 @@ def run(monkeypatch, program, *options):
 
 
 def test_samples_have_the_classes_of_the_simulated_waves(monkeypatch, recordings):
-    places = ["--recordings", recordings / "recordings", "--splits", recordings / "meta_split.csv"]
-    assert run(monkeypatch, label_samples, *places, "--out", recordings / "waves") == 0
+    inputs = ["--recordings", recordings / "recordings", "--splits", recordings / "meta_split.csv"]
+    assert run(monkeypatch, label_samples, *inputs, "--out", recordings / "waves") == 0
     for number, recording in enumerate(simulator.recordings(4, seed=3)):
         mat = scipy.io.loadmat(recordings / "waves" / f"sim{number:05d}.mat")
         assert mat["feats"].shape == (12, 2500)
@@ -49,4 +49,4 @@ def test_samples_have_the_classes_of_the_simulated_waves(monkeypatch, recordings
     root = str(recordings / "waves")
     assert manifests["train"] == [root, "sim00000.mat\t2500", "sim00001.mat\t2500"]
     assert manifests["test"] == [root, "sim00003.mat\t2500"]
-    assert run(monkeypatch, label_samples, *places, "--out", recordings / "waves") == 2
+    assert run(monkeypatch, label_samples, *inputs, "--out", recordings / "waves") == 2

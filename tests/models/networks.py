@@ -79,13 +79,15 @@ def check_network(name: str, folder: Path) -> None:
     source = torch.randn(2, model.preprocessing.n_rows, model.preprocessing.segment_samples)
     with torch.no_grad():
         expected = model.network(source)
-        face = build_model_from_checkpoint(path)
+        fairseq_model = build_model_from_checkpoint(path)
         if has_head(name):
-            found = face(source)
-            assert all(torch.equal(found[output], expected[output]) for output in face.outputs)
-            assert isinstance(face, FinetunedEncoder)
+            found = fairseq_model(source)
+            assert all(
+                torch.equal(found[output], expected[output]) for output in fairseq_model.outputs
+            )
+            assert isinstance(fairseq_model, FinetunedEncoder)
         else:
-            assert torch.equal(face.extract_features(source)["x"], expected["encoder_out"])
+            assert torch.equal(fairseq_model.extract_features(source)["x"], expected["encoder_out"])
             assert type(model.network) is FrameEncoder
     signal = source[0].numpy()
     rate = model.preprocessing.sample_rate

@@ -147,22 +147,23 @@ def test_ids_of_any_integer_type_and_layout(backend, has_segments):
 
 @pytest.mark.parametrize(
     ("patients", "segments"),
-    [([0, 1, 2, 3], [0, 1, 0, 1]), ([0, 0], [0, 0]), ([0, 0], [1, 1]), ([4], [2])],
+    [([0, 1, 2, 3], [0, 1, 0, 1]), ([0, 0], [0, 0]), ([0, 0], [1, 1]), ([4], [2]), ([], [])],
 )
 def test_without_positive_pair(backend, patients, segments):
     features = batch(rows=len(patients))[0]
     loss, counts, grad_features = run(
-        backend, features, torch.tensor(patients), torch.tensor(segments)
+        backend, features, *(torch.tensor(ids, dtype=torch.long) for ids in (patients, segments))
     )
     assert loss.isnan()
     assert counts.tolist() == [0, 0, 0]
     assert not grad_features.any()
 
 
-@pytest.mark.parametrize("patients", [[0, 1, 2, 3], [5]])
+@pytest.mark.parametrize("patients", [[0, 1, 2, 3], [5], []])
 def test_every_row_without_positive_pair(backend, patients):
     features = batch(rows=len(patients))[0]
-    loss, counts, grad_features = run(backend, features, torch.tensor(patients), None)
+    group = torch.tensor(patients, dtype=torch.long)
+    loss, counts, grad_features = run(backend, features, group, None)
     assert loss == 0
     assert counts.tolist() == [0, 0, 0]
     assert not grad_features.any()

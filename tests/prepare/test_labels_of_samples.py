@@ -19,6 +19,7 @@ from fairseq_ecg.data.views import WholeRecordingView
 from fairseq_ecg.prepare.pack import pack
 from fairseq_ecg.prepare.unpack import describe, unpack, verify
 from tests.data.store.test_store_source import assert_same
+from tests.interruptions import interrupt, replace_until
 from tests.prepare.test_hostile_stores import assert_named, redescribe, reindex
 from tests.segment_files import write_segment_files
 
@@ -143,17 +144,9 @@ def test_recordings_with_labels_are_added_to_some_without(files, tmp_path):
 @pytest.mark.parametrize("n_files", range(0, 27, 3))
 def test_a_killed_run_is_continued(files, packed, tmp_path, monkeypatch, n_files):
     """Five shards of five files each, then index and description."""
-    replace, left = os.replace, [n_files]
-
-    def dying(source, target):
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt
-        replace(source, target)
-
     store = tmp_path / "store"
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", dying)
+        patch.setattr(os, "replace", replace_until(n_files, interrupt))
         with pytest.raises(KeyboardInterrupt):
             pack(files, store, shard_bytes=SHARD, dtype="float64")
     pack(files, store, shard_bytes=SHARD, dtype="float64")

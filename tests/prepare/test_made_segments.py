@@ -21,6 +21,7 @@ from fairseq_ecg.prepare.records import read_source, write_records
 from fairseq_ecg.prepare.sources.ecg_id import ECGID
 from fairseq_ecg.prepare.stages import Settings
 from tests.conftest import ROOT
+from tests.interruptions import kill, replace_until
 from tests.prepare.sources.archives import (
     make_ecg_id,
     make_ludb,
@@ -245,16 +246,7 @@ def test_other_options_make_other_files(source, options, tmp_path, request):
 
 def killed_at(folder, n_replaced):
     """Prepare, until the n-th file is to get its final name."""
-    replace, count = os.replace, 0
-
-    def counting(*paths):
-        nonlocal count
-        count += 1
-        if count == n_replaced:
-            os.kill(os.getpid(), signal.SIGKILL)
-        replace(*paths)
-
-    os.replace = counting
+    os.replace = replace_until(n_replaced - 1, kill)
     prepare_signals(read_source(folder), folder, Settings())
 
 

@@ -11,6 +11,7 @@ from fairseq_ecg.jobs.locks import locked
 from fairseq_ecg.prepare import pack as packing
 from fairseq_ecg.prepare.pack import PENDING, pack
 from tests.ecg_datasets import dataset_of, pairs_of
+from tests.interruptions import interrupt, replace_until
 from tests.segment_files import write_segment_files
 
 SHARD = 5 * 12 * 40 * 4
@@ -94,19 +95,6 @@ def test_cmsc_manifests_are_packed_as_they_pair(manifests, tmp_path):
     np.testing.assert_array_equal(np.reshape(found, (-1, 2, 480)), expected)
 
 
-def killed_after(monkeypatch, n_files: int):
-    """Have the process die as it makes the next file visible."""
-    replace, left = os.replace, [n_files]
-
-    def dying(source, target):
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt
-        replace(source, target)
-
-    monkeypatch.setattr(os, "replace", dying)
-
-
 @pytest.mark.parametrize("n_files", range(14))
 def test_a_killed_run_is_continued_and_leaves_the_old_store_alone(
     manifests, tmp_path, monkeypatch, n_files
@@ -119,7 +107,7 @@ def test_a_killed_run_is_continued_and_leaves_the_old_store_alone(
     store = tmp_path / "store"
     before = samples(dataset_of(store / "train"))
     with monkeypatch.context() as patch:
-        killed_after(patch, n_files)
+        patch.setattr(os, "replace", replace_until(n_files, interrupt))
         with pytest.raises(KeyboardInterrupt):
             pack(manifests, store, shard_bytes=SHARD)
     assert samples(dataset_of(store / "train")) == before
@@ -136,7 +124,7 @@ def test_a_killed_run_is_continued_and_leaves_the_old_store_alone(
 def test_what_another_run_left_is_put_aside(manifests, tmp_path, monkeypatch):
     write_segment_files(tmp_path / "other", {"train": [4]}, first_idx=50)
     with monkeypatch.context() as patch:
-        killed_after(patch, 9)
+        patch.setattr(os, "replace", replace_until(9, interrupt))
         with pytest.raises(KeyboardInterrupt):
             pack(manifests, tmp_path / "store", shard_bytes=SHARD)
     pack(tmp_path / "other", tmp_path / "store")

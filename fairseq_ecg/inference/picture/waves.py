@@ -26,13 +26,23 @@ LETTER_HEIGHTS = {"p": 1.3, "qrs": 3.5, "t": 1.3}
 """Of the middle of letters above the lower edge of the band, in mm; QRS is wider than its band."""
 
 
+STYLE = {
+    "names": NAMES,
+    "colours": COLOURS,
+    "alpha": BAND_ALPHA,
+    "height": BAND_HEIGHT,
+    "letters": LETTER_HEIGHTS,
+}
+"""How a page is to paint waves."""
+
+
 class Wave(NamedTuple):
     """A wave that is shown.
 
     Attributes:
         kind: one of `NAMES`.
         onset: in seconds from the start of the recording.
-        offset: likewise.
+        offset: in the same seconds.
     """
 
     kind: str
@@ -76,7 +86,7 @@ class Waves:
         Args:
             lead: its name.
             start: of the interval, in seconds from the start of the recording.
-            stop: likewise.
+            stop: of the interval, in the same seconds.
         """
         return [
             Wave(kind, max(onset, start), min(offset, stop))
@@ -90,7 +100,7 @@ class Waves:
         Args:
             leads: that are shown.
             start: of what is shown, in seconds from the start of the recording.
-            stop: likewise.
+            stop: of the interval, in the same seconds.
         """
         names = (ALL_LEADS,) if set(self.of_leads) == {ALL_LEADS} else leads
         lines = []

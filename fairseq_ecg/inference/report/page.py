@@ -19,16 +19,7 @@ from fairseq_ecg.formats.location import Location
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.picture import paper
 from fairseq_ecg.inference.picture.recording import read_shown, unit_of
-from fairseq_ecg.inference.picture.waves import (
-    BAND_ALPHA,
-    BAND_HEIGHT,
-    COLOURS,
-    LETTER_HEIGHTS,
-    NAMES,
-    Waves,
-    WavesOf,
-    segmented_waves,
-)
+from fairseq_ecg.inference.picture.waves import STYLE, Waves, WavesOf, segmented_waves
 from fairseq_ecg.inference.recordings import NamedRecording
 from fairseq_ecg.inference.report.embedding_map import map_embeddings
 from fairseq_ecg.inference.report.packing import pack_saliency, pack_signal
@@ -140,7 +131,7 @@ def report(
         },
         "model": _model_facts(model, model_name, saliency_method),
         "paper": _paper_facts(),
-        "waves": _wave_facts(sources[0]) if sources else None,
+        "waves": STYLE | {"source": sources[0]} if sources else None,
     }
     return Report(_page(title, content), errors)
 
@@ -206,17 +197,6 @@ def _waves(waves: Waves, start: float, stop: float) -> dict[str, list[list]]:
             for kind, onset, offset in waves.between(lead, start, stop)
         ]
         for lead in waves.of_leads
-    }
-
-
-def _wave_facts(source: str) -> dict:
-    return {
-        "names": NAMES,
-        "colours": COLOURS,
-        "alpha": BAND_ALPHA,
-        "height": BAND_HEIGHT,
-        "letters": LETTER_HEIGHTS,
-        "source": source,
     }
 
 

@@ -216,7 +216,7 @@ def read_record(record: Mapping[str, Any], path: Path, verify: bool) -> ECG:
     return read_ecg(path, format="wfdb", at_once=blocks.at_once(), verify=verify)
 
 
-def said_of_patient(comments: Sequence[str]) -> dict[str, Any]:
+def patient_metadata(comments: Sequence[str]) -> dict[str, Any]:
     """Read age and sex of a header's comments, ``<age>: 60`` or ``Age: 60``.
 
     Args:
@@ -224,14 +224,14 @@ def said_of_patient(comments: Sequence[str]) -> dict[str, Any]:
 
     Returns:
         ``age`` (years; the text, where it is no number) and ``sex`` (female 1, male 0), None where
-        it is not said.
+        the comments lack it.
     """
     fields = [line.partition(":") for line in comments]
-    said = {key.strip("<> ").lower(): value.strip() for key, _, value in fields}
-    age = said.get("age") or None
+    values = {key.strip("<> ").lower(): value.strip() for key, _, value in fields}
+    age = values.get("age") or None
     return {
         "age": int(age) if age is not None and age.isdecimal() else age,
-        "sex": {"f": 1, "m": 0}.get(said.get("sex", "")[:1].lower()),
+        "sex": {"f": 1, "m": 0}.get(values.get("sex", "")[:1].lower()),
     }
 
 

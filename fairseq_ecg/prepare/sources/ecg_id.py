@@ -22,8 +22,8 @@ from fairseq_ecg.prepare.sources.archive import (
     add_faults,
     files_below,
     natural,
+    patient_metadata,
     refuse_faulty,
-    said_of_patient,
     unpacked,
 )
 
@@ -89,8 +89,8 @@ class ECGID(SegmentedArchive):
 
         Returns:
             Columns ``path``, ``save_file`` (``0_rec_1.mat``), ``source``, ``dataset``,
-            ``patient_id`` (number of the person from 0, which the number at the end of the name of
-            the folder tells apart) and ``start`` (first sample of the segment). A record that
+            ``patient_id`` (number of the person from 0; persons are known by the number at the end
+            of the name of their folder) and ``start`` (first sample of the segment). A record that
             cannot be used has a ``fault``, and -1 for both.
         """
         state = np.random.RandomState(self.seed)
@@ -145,13 +145,13 @@ class ECGID(SegmentedArchive):
         if rate is None:
             raise DataError(f"{where}: does not say its sampling rate. Download the record again")
         signals, doubts = record.read_all()
-        said = {"units": UNITS, **said_of_patient(record.header.comments)}
+        metadata = {"units": UNITS, **patient_metadata(record.header.comments)}
         return ECG(
             where,
             factor * signals[FILTERED][None],
             ("I",),
             rate,
-            with_notes(said, doubts=doubts),
+            with_notes(metadata, doubts=doubts),
         )
 
     def _signal(self, ecg: ECG) -> np.ndarray:
@@ -186,7 +186,7 @@ class ECGID(SegmentedArchive):
 
 
 def _person(path: str) -> str:
-    """What tells persons apart: the number at the end of the folder's name, or all of it."""
+    """Key of a person: the number at the end of the folder's name, or all of it."""
     folder = PurePosixPath(path).parent.name
     number = re.search(r"\d+$", folder)
     return number[0] if number else folder

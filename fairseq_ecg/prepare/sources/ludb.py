@@ -20,8 +20,8 @@ from fairseq_ecg.prepare.sources.archive import (
     SegmentedArchive,
     add_faults,
     natural,
+    patient_metadata,
     read_record,
-    said_of_patient,
     unpacked,
     with_metadata,
 )
@@ -149,7 +149,7 @@ class LUDB(SegmentedArchive):
             ecg,
             {
                 "units": UNITS,
-                **said_of_patient(comments[:first]),
+                **patient_metadata(comments[:first]),
                 "diagnoses": _SEPARATOR.join(diagnoses),
             },
         )
