@@ -116,8 +116,8 @@ class Encoder(nn.Module):
             return
         remedy = (
             f"give all {wanted}, load them with task.enable_padding_leads=true, which puts zeros "
-            f"in the places of leads that are not there, or train a network of "
-            f"model.{self.leads_option}={found}"
+            f"in the places of leads that are not there (of recordings that are not taken whole), "
+            f"or train a network of model.{self.leads_option}={found}"
         )
         if source.dim() == 3 and source.shape[2] == wanted:
             remedy = "exchange the last two dimensions"
