@@ -11,7 +11,8 @@ In fairseq's programs it
   it ``extract_format``) and ``common_eval.save_outputs``;
 - imports the user_dir before defaults are filled in, so that names which stock fairseq has taken
   (``wav2vec2``) get the defaults of the model that is meant;
-- says that the user_dir is missing where task, model or criterion are of it;
+- says that the user_dir is missing where task, model or criterion are of it, and which names there
+  are where one of them is unknown;
 - launches on the machine at hand: processes started by torchrun without GPUs, the fixed port of
   fairseq_signals' configs, and one clear line when more processes are asked for than there are
   GPUs.
@@ -19,6 +20,7 @@ In fairseq's programs it
 
 # ruff: noqa: UP006, UP035, UP045 (fairseq reads the types of options by their names in typing)
 
+import difflib
 import functools
 import logging
 import os
@@ -219,19 +221,23 @@ def _after_user_dir(add_defaults):
 
 
 def check_registered(cfg: DictConfig) -> None:
-    """See to it that a configuration of this package comes with its ``user_dir``.
+    """See to it that task, model and criterion are known, this package's by its ``user_dir``.
 
     Args:
         cfg: as Hydra composed it, with the user_dir imported.
 
     Raises:
-        SystemExit: task, model or criterion are this package's, and nobody has registered them.
+        SystemExit: nobody has registered one of them.
     """
     from fairseq.criterions import CRITERION_REGISTRY
-    from fairseq.models import MODEL_REGISTRY
+    from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
     from fairseq.tasks import TASK_REGISTRY
 
-    registries = {"task": TASK_REGISTRY, "model": MODEL_REGISTRY, "criterion": CRITERION_REGISTRY}
+    registries = {
+        "task": TASK_REGISTRY,
+        "model": MODEL_REGISTRY | ARCH_MODEL_REGISTRY,
+        "criterion": CRITERION_REGISTRY,
+    }
     for section, registry in registries.items():
         options = cfg.get(section)
         name = options.get("_name") if OmegaConf.is_dict(options) else options
@@ -241,6 +247,9 @@ def check_registered(cfg: DictConfig) -> None:
             if given is not None:
                 remedy = f"common.user_dir={given} is not it: say common.user_dir=fairseq_ecg"
             sys.exit(f"{section} {name} is fairseq-ecg's, which fairseq does not know of: {remedy}")
+        if isinstance(name, str) and name not in registry:
+            alike = difflib.get_close_matches(name, registry) or REGISTERED[section]
+            sys.exit(f"{section}._name={name} is not known: choose {' or '.join(alike)}")
 
 
 def _translate(cfg: DictConfig) -> None:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 import fairseq_ecg.tasks  # noqa: F401
-from hydra_plugins.fairseq_ecg_plugin import REGISTERED
+from hydra_plugins.fairseq_ecg_plugin import REGISTERED, check_registered
 from tests.conftest import TINY_MODEL, USER_DIR
 from tests.segment_files import write_segment_files
 
@@ -99,3 +100,26 @@ def test_names_that_are_registered_are_known_before(monkeypatch):
         ours = {n for n, x in registry.items() if x.__module__.startswith("fairseq_ecg.")}
         in_stock = {"wav2vec2", "cross_entropy"}
         assert set(REGISTERED[section]) == ours - in_stock
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "alike"),
+    [
+        ("task", "ecg_segmentatoin", "ecg_segmentation"),
+        ("model", "unet_segmentr", "unet_segmentor"),
+        ("model", "arcfase", "arcface"),
+        ("criterion", "simcl", "simclr"),
+        ("criterion", "1", "arcface"),
+    ],
+)
+def test_names_that_are_unknown(section, name, alike):
+    options = {"common": {"user_dir": "fairseq_ecg"}, section: {"_name": name}}
+    with pytest.raises(SystemExit, match=rf"^{section}\._name={name} is not known: .*{alike}"):
+        check_registered(OmegaConf.create(options))
+
+
+def test_unknown_names_end_a_run_before_it_begins(train):
+    run = train(USER_DIR, "criterion._name=wav2vec2_with_cmcs")
+    assert run.status == 1
+    assert "is not known: choose wav2vec2_with_cmsc" in run.log
+    assert "Traceback" not in run.log

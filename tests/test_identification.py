@@ -58,11 +58,14 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "checkpoint_last.pt", weights_only=True)["model"]
 
 
-@pytest.mark.parametrize("data", ["", "store"])
 @pytest.mark.parametrize(
-    "config", ["identification", "w2v_identification", "scratch_identification"]
+    ("config", "data", "options"),
+    [
+        *[(config, data, []) for config in CONFIGS for data in ("", "store")],
+        ("identification", "", ["common.bf16=true"]),
+    ],
 )
-def test_published_configurations_train(config, data, few, hydra_train, tmp_path):
+def test_published_configurations_train(config, data, options, few, hydra_train, tmp_path):
     of_network = [f"model.model_path={few / 'pretrained.pt'}"]
     if config == "scratch_identification":
         of_network = SMALL
@@ -77,9 +80,11 @@ def test_published_configurations_train(config, data, few, hydra_train, tmp_path
         "common.log_format=csv",
         f"checkpoint.save_dir={tmp_path}",
         *of_network,
+        *options,
         cwd=tmp_path,
     ).check()
     assert next(iter(weights(tmp_path))) == "kernel"
+    assert all(value.isfinite().all() for value in weights(tmp_path).values())
     assert all(row["loss"] == 0 and 0 <= row["accuracy"] <= 1 for row in scores(tmp_path))
 
 

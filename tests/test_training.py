@@ -259,7 +259,10 @@ class TestKilledRuns:
 
     @pytest.fixture(
         scope="class",
-        params=[("w2v_cmsc_rlm", 0), ("w2v_cmsc_rlm", 2), ("simclr_augs", 0), ("3kg", 2)],
+        params=[
+            *[("w2v_cmsc_rlm", 0), ("w2v_cmsc_rlm", 2)],
+            *[("simclr_augs", 0), ("3kg", 2), ("cmsc", 0)],
+        ],
         ids=lambda param: "-".join(map(str, param)),
     )
     @classmethod

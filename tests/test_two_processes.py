@@ -68,7 +68,12 @@ COMMANDS = {
         "model.no_pretrained_weights=true",
         "+model.checkpoint_architecture=true",
     ),
-    "pre-training": lambda data: pretraining(data, "++model.feature_grad_mult=0.0"),
+    "pre-training": lambda data: pretraining(
+        # The contrast is that of the own batch, whatever is set.
+        data,
+        "++model.feature_grad_mult=0.0",
+        "++model.all_gather=true",
+    ),
 }
 """What does not get a gradient: convolutions and the mask embedding; at times the encoder, and
 layers; all but adapters; convolutions."""

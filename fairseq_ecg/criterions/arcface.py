@@ -26,10 +26,17 @@ class ArcFaceCriterion(ECGCriterion):
         scale: of the cosines.
         margin: added to the angle, in radians.
         options: of :class:`ECGCriterion`.
+
+    Raises:
+        ValueError: the scale is not above 0, or the margin is no angle from 0 to half a turn.
     """
 
     def __init__(self, task, *, scale: float = 32.0, margin: float = 0.5, **options):
         super().__init__(task, **options)
+        if not scale > 0:
+            raise ValueError(f"criterion.scale={scale}: give more than 0")
+        if not 0 <= margin <= math.pi:
+            raise ValueError(f"criterion.margin={margin}: give radians, from 0 to pi")
         self.scale = scale
         self.margin = margin
 

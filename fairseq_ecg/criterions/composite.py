@@ -1,12 +1,13 @@
 """Several criterions on what one model predicts, such as waves and diagnoses."""
 
+import difflib
 import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fairseq.criterions import build_criterion
+from fairseq.criterions import CRITERION_REGISTRY, build_criterion
 from fairseq.logging import metrics
 from omegaconf import OmegaConf
 from torch import Tensor, nn
@@ -35,8 +36,8 @@ class CompositeCriterion(ECGCriterion):
         options: of :class:`ECGCriterion`, for the sum.
 
     Raises:
-        ValueError: there is no criterion, one of them looks at the whole of what a model returns,
-            or there is not a weight for each.
+        ValueError: there is no criterion, one of them is unknown or looks at the whole of what a
+            model returns, or there is not a weight of 0 or more for each.
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class CompositeCriterion(ECGCriterion):
                 f"criterion.loss_weights has {len(weights)} values for {len(criterion_names)} "
                 "criterions: give a weight for each"
             )
+        if not all(0 <= weight < math.inf for weight in weights):
+            raise ValueError(f"criterion.loss_weights={list(weights)}: give numbers of 0 or more")
         for name in set(args or ()) - set(criterion_names):
             logger.warning("criterion.args.%s has no effect: criterion_names lacks it", name)
         self.loss_weights = weights
@@ -177,6 +180,11 @@ class _Output:
 
 
 def _built(name: str, args: Mapping[str, Any], task) -> ECGCriterion:
+    if name not in CRITERION_REGISTRY:
+        alike = difflib.get_close_matches(name, CRITERION_REGISTRY) or sorted(CRITERION_REGISTRY)
+        raise ValueError(
+            f"criterion.criterion_names: {name} is not known, choose {' or '.join(alike)}"
+        )
     cfg = OmegaConf.create({"_name": name})
     cfg.merge_with(args.get(name) or {})
     criterion = build_criterion(cfg, task)

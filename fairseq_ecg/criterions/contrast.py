@@ -63,6 +63,25 @@ class PooledCriterion(ECGCriterion):
         """Ask the model for one pooled vector ``(B, D)`` per row of the batch."""
         return model.get_logits(net_output, aggregate=True)
 
+    def logits_of_batch(
+        self, model: nn.Module, sample: dict[str, Any], net_output: dict[str, Any]
+    ) -> Tensor:
+        """Ask the model for the vectors, float32.
+
+        Raises:
+            ValueError: it does not give one for each row, as networks of other pre-training.
+        """
+        logits = super().logits_of_batch(model, sample, net_output)
+        rows = len(sample["net_input"]["source"])
+        is_gathered = dist.is_initialized() and len(logits) > rows
+        if logits.dim() != 2 or not (is_gathered or len(logits) == rows):
+            raise ValueError(
+                f"{type(self).__name__} needs one vector for each of {rows} recordings, but the "
+                f"model gives logits of shape {tuple(logits.shape)}: choose an encoder that is "
+                "trained by contrast of recordings, such as model._name=ecg_transformer"
+            )
+        return logits
+
 
 class ViewsCriterion(PooledCriterion):
     """Base of the criterions on views, of which the share of pairs that are found is logged."""

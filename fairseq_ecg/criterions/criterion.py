@@ -104,6 +104,7 @@ class ECGCriterion(FairseqCriterion):
         Raises:
             NonFiniteLossError: The loss is NaN or infinite and ``nonfinite_loss`` is "raise".
         """
+        statistics = self._statistics(model)
         net_output = model(**sample["net_input"])
         logits = self.logits_of_batch(model, sample, net_output)
         with torch.autocast(sample["net_input"]["source"].device.type, enabled=False):
@@ -114,6 +115,8 @@ class ECGCriterion(FairseqCriterion):
         if torch.is_tensor(sample_size) or self._may_wait(loss.device):
             log = _as_numbers(log)
             if not math.isfinite(log["loss"]):
+                for buffer, before in statistics:
+                    buffer.copy_(before)
                 return self._leave_out(sample, loss, _nonfinite(log))
         else:
             log = {key: _detached(value) for key, value in log.items()}
@@ -149,6 +152,15 @@ class ECGCriterion(FairseqCriterion):
         Whether a batch is left out has to be known before its backward pass.
         """
         return device.type == "cpu" or self.skips_nonfinite or not self.training
+
+    def _statistics(self, model: nn.Module) -> list[tuple[Tensor, Tensor]]:
+        """Buffers of a model in training, such as statistics of batches, and what is in them.
+
+        They are put back where a batch is left out: one NaN would stay in them for ever.
+        """
+        if not (self.skips_nonfinite and self.training):
+            return []
+        return [(buffer, buffer.clone()) for buffer in model.buffers()]
 
     def _leave_out(
         self, sample: dict[str, Any], loss: Tensor, values: dict[str, float]

@@ -32,7 +32,7 @@ _REMEDIES = {
     "curr_sample_rate": "Add the sampling rate of 'feats' in Hz to the file, or prepare it again",
     "idx": "Rows of label_file are found by it; prepare the file again",
     "segment_label": "Prepare the record with its annotations again",
-    "label": "Add the labels to the file, or set task.label_file",
+    "label": "Add the labels to the file, or set task.label_file of ecg_classification",
     "ecg_path": "task.path_dataset=true needs files that name a WFDB record; "
     "set task.path_dataset=false for files that hold the ECG itself",
 }

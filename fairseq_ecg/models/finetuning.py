@@ -13,6 +13,7 @@ from fairseq_ecg.errors import CheckpointError
 from fairseq_ecg.models.ecg_transformer import ECGTransformerConfig, TransformerConfig
 from fairseq_ecg.models.pretrained import load_encoder, own_config, untrained_encoder
 from fairseq_ecg.modules import ENCODERS, ECGTransformer, Encoder, FinetunedEncoder, adapt
+from fairseq_ecg.modules.registry import options_of_head
 from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
 from fairseq_ecg.options import chosen, options_of
 
@@ -150,7 +151,7 @@ class HeadModel(ECGTransformerFinetuningModel):
     get_logits = FinetunedEncoder.get_logits  # of the head, not frames as without one
 
     def __init__(self, cfg: Any, encoder: Encoder):
-        self.head_class.__init__(self, encoder, **chosen(self.head_class, cfg))
+        self.head_class.__init__(self, encoder, **options_of_head(self.head_class, cfg))
         adapt(encoder, **chosen(adapt, cfg))
         self.cfg = cfg
         frozen = {id(parameter) for parameter in self.without_gradient()}

@@ -116,8 +116,8 @@ class Encoder(nn.Module):
             return
         remedy = (
             f"give all {wanted}, load them with task.enable_padding_leads=true, which adds rows "
-            f"of zeros for missing leads, or train a network of "
-            f"model.{self.leads_option}={found}"
+            f"of zeros for missing leads (of recordings that are not read whole), or train a "
+            f"network of model.{self.leads_option}={found}"
         )
         if source.dim() == 3 and source.shape[2] == wanted:
             remedy = "exchange the last two dimensions"

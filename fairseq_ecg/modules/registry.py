@@ -200,13 +200,26 @@ def put_head(encoder: Encoder, head: str, cfg: Mapping[str, Any]) -> FinetunedEn
         ValueError: an option is missing, or they do not go together.
     """
     network_class = head_class(type(encoder), head)
-    options = chosen(network_class, cfg)
-    for name, option in options_of(network_class).items():
-        if option.default is REQUIRED and name not in options:
-            raise ValueError(f"{name}, {option.help}, is missing")
-    network = network_class(encoder, **options)
+    network = network_class(encoder, **options_of_head(network_class, cfg))
     adapt(encoder, **chosen(adapt, cfg))
     return network
+
+
+def options_of_head(head: type[FinetunedEncoder], cfg: Any) -> dict[str, Any]:
+    """Pick from a configuration the options of a head, as :func:`fairseq_ecg.options.chosen` does.
+
+    Args:
+        head: class of the head.
+        cfg: see there.
+
+    Raises:
+        ValueError: one that it needs is missing, or has a value that it cannot have.
+    """
+    options = chosen(head, cfg)
+    for name, option in options_of(head).items():
+        if option.default is REQUIRED and name not in options:
+            raise ValueError(f"{name}, {option.help}, is missing: set model.{name}")
+    return options
 
 
 def network_config(cfg: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from fairseq_ecg.criterions.meters import VERIFICATION, log_verification
 from fairseq_ecg.data import DataError
 from fairseq_ecg.data.targets import PatientTarget, Target
 from fairseq_ecg.jobs.progress import progress_bar
+from fairseq_ecg.tasks.methods import METHODS
 from fairseq_ecg.tasks.task import ECGTask, ECGTaskConfig
 
 logger = logging.getLogger(__name__)
@@ -114,6 +115,18 @@ class ECGIdentificationTask(ECGTask):
         self.num_labels = cfg.num_labels
         return model
 
+    def build_criterion(self, cfg, from_checkpoint: bool = False):
+        """Build the criterion.
+
+        Raises:
+            DataError: it is one of this package that learns no classes of patients.
+        """
+        if cfg._name in METHODS and cfg._name != "arcface":
+            raise DataError(
+                f"criterion._name={cfg._name} learns no classes of patients: choose arcface"
+            )
+        return super().build_criterion(cfg, from_checkpoint)
+
     def load_dataset(self, split: str, *args, **kwargs) -> None:
         """Read ``<split>.tsv``, or probes and gallery of a split that is not for training.
 
@@ -121,12 +134,18 @@ class ECGIdentificationTask(ECGTask):
         ``<split>_gallery.tsv``, the data set ``<split>_gallery``.
 
         Raises:
-            DataError: as :meth:`ECGTask.load_dataset`, or the model has no centre for a class.
+            DataError: as :meth:`ECGTask.load_dataset`, or the model has no centre for a class, or
+                there is one class alone.
         """
         super().load_dataset(split, *args, **kwargs)
         classes = self.datasets[split].recordings.source.classes
         if "train" not in split or classes is None or self.num_labels is None:
             return
+        if classes.max() == 0:
+            raise DataError(
+                f"{split} lists one patient alone, of whom there is none to tell apart: list "
+                "recordings of several"
+            )
         if classes.max() >= self.num_labels:
             raise DataError(
                 f"{split} lists classes of patients up to {classes.max()}, but "

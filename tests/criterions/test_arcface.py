@@ -58,6 +58,15 @@ def test_the_loss_is_that_of_the_equation(scale, margin):
     assert log["correct"] == (cosine.argmax(1) == label).sum()
 
 
+@pytest.mark.parametrize(
+    "options", [{"scale": 0.0}, {"scale": -3.0}, {"margin": -0.5}, {"margin": 4.0}]
+)
+def test_options_that_teach_nothing_are_refused(options):
+    ((name, value),) = options.items()
+    with pytest.raises(ValueError, match=f"criterion.{name}={value}: give "):
+        ArcFaceCriterion(None, **options)
+
+
 def test_the_gradient_is_that_of_differences():
     torch.manual_seed(0)
     cosine = torch.empty(4, 5, dtype=torch.float64).uniform_(-0.95, 0.95).requires_grad_()

@@ -187,6 +187,12 @@ def test_losses_that_are_not_finite(build, validated, caplog):
     [
         ({}, "criterion_names names none: give one for each output"),
         ({"criterion_names": NAMES, "loss_weights": [1.0]}, "loss_weights has 1 values for 2"),
+        ({"criterion_names": NAMES, "loss_weights": [1.0, -1.0]}, "give numbers of 0 or more"),
+        ({"criterion_names": NAMES, "loss_weights": [1.0, math.nan]}, "give numbers of 0 or more"),
+        (
+            {"criterion_names": ["cros_entropy", NAMES[1]]},
+            "cros_entropy is not known, choose cross_entropy",
+        ),
         ({"criterion_names": ["wav2vec2_with_cmsc"]}, "cannot be one of several"),
         ({"criterion_names": ["composite_criterion"]}, "names none"),
         (

@@ -141,6 +141,16 @@ def test_half_precision_is_computed_in_float32(build, name, dtype):
     assert model.weight.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("name", CRITERIONS)
+def test_logits_that_are_no_vectors_of_recordings_are_refused(build, name):
+    class Frames(Pooled):
+        def get_logits(self, net_output, aggregate=False):
+            return net_output["x"].flatten(0, 1)
+
+    with pytest.raises(ValueError, match=r"of 8 recordings, but .* \(48, 4\): choose an encoder"):
+        build(name)(Frames(), batch())
+
+
 def test_clocs_is_another_name_of_the_same_class(build):
     assert CRITERION_REGISTRY["clocs"] is CRITERION_REGISTRY["cmsc"] is CMSCCriterion
     assert type(build("clocs")) is CMSCCriterion

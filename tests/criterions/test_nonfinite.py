@@ -81,6 +81,19 @@ def test_skipped_batch_leaves_no_gradient(build, caplog):
     ]
 
 
+def test_skipped_batch_leaves_statistics_of_batches_as_they_were(build):
+    model = Classifier().train()
+    model.frozen = nn.BatchNorm1d(6)
+    criterion = build(NAME, nonfinite_loss="skip").train()
+    criterion(model, batch())
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    criterion(model, batch(broken_row=2))[0].backward()
+    for name, buffer in model.named_buffers():
+        assert torch.equal(buffer, before[name]), name
+    criterion(model, batch())
+    assert not torch.equal(model.frozen.running_mean, before["frozen.running_mean"])
+
+
 def test_skipped_batch_does_not_change_the_accumulated_gradient(build):
     criterion = build(NAME, nonfinite_loss="skip").train()
     gradients = []

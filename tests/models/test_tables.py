@@ -4,10 +4,13 @@ import threading
 
 import pytest
 import torch
+from fairseq.models import MODEL_DATACLASS_REGISTRY, MODEL_REGISTRY
+from omegaconf import OmegaConf
 
 import fairseq_ecg.tasks  # noqa: F401 (registers)
 from fairseq_ecg.modules import ENCODERS, HEADS, ECGTransformer, FrameEncoder, build_network
-from fairseq_ecg.modules.registry import networks
+from fairseq_ecg.modules.registry import head_class, networks
+from fairseq_ecg.options import REQUIRED, options_of
 from tests.models.networks import check_head_on_encoder, check_network, tiny
 
 
@@ -20,6 +23,26 @@ def test_every_encoder_takes_every_head(encoder, head):
 @pytest.mark.parametrize("name", networks())
 def test_every_network_is_trained_loaded_and_exported(name, tmp_path):
     check_network(name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        (name, option.name)
+        for name, (encoder, head) in networks().items()
+        if head is not None
+        for option in options_of(head_class(ENCODERS[encoder], head)).values()
+        if option.default is REQUIRED
+    ],
+)
+def test_an_option_that_is_needed_and_missing_is_named(name, option):
+    cfg = {key: value for key, value in tiny(name).items() if key != option}
+    with pytest.raises(ValueError, match=rf"{option}, .+, is missing: set model\.{option}"):
+        build_network(cfg)
+    model = MODEL_REGISTRY[name]
+    cfg = OmegaConf.merge(OmegaConf.structured(MODEL_DATACLASS_REGISTRY[name]), cfg)
+    with pytest.raises(ValueError, match=rf"is missing: set model\.{option}"):
+        model.build_model(cfg, None)
 
 
 @pytest.mark.parametrize(

@@ -275,3 +275,18 @@ def test_embeddings_that_are_not_finite_are_named(folder):
         model.encoder.layer_norm.weight[0] = torch.nan
     with pytest.raises(DataError, match=r"valid_gallery_1000_0_0\.mat.*NaN or infinite"):
         validated(task, model)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "simclr"])
+def test_criterions_that_learn_no_patients_are_refused(name, folder):
+    task = task_of(folder, criterion_name=name)
+    with pytest.raises(DataError, match=f"criterion._name={name} learns no classes of patients"):
+        task.build_criterion(OmegaConf.create({"_name": name}))
+
+
+def test_one_patient_alone_is_refused(tmp_path):
+    write_patients(tmp_path, {"train": (1, 2)}, n_samples=400)
+    task = task_of(tmp_path)
+    network_of(task)
+    with pytest.raises(DataError, match="train lists one patient alone"):
+        task.load_dataset("train")

@@ -28,6 +28,9 @@ CONFIGS = {
     "unet3plus_aug_cgm": LABELS,
     "unet3plus_cgm": LABELS,
 }
+FROM_STORES = ("unet3plus_12leads_aug", "unet3plus_aug_cgm")
+"""Those that are trained from a store as well: of twelve leads, and of one with labels."""
+
 SMALL = ("+model.initial_dim=2", "+model.kernel_size=3")
 POINTS = [f"{wave}_{end}" for wave in ("p", "qrs", "t") for end in ("onset", "offset")]
 MEASURES = {
@@ -93,13 +96,13 @@ def measured(log: str, subset: str = "valid") -> dict[str, float]:
 @pytest.mark.parametrize("config", CONFIGS)
 def test_published_configurations_train_from_files_and_stores(config, data, hydra_train, tmp_path):
     logs = {}
-    for source in ("files", "store"):
+    for source in ("files", "store") if config in FROM_STORES else ("files",):
         folder = tmp_path / source
         folder.mkdir()
         run = hydra_train(*command(config, data, folder, store=source == "store"), cwd=folder)
         logs[source] = measured(run.check().log)
-    assert_same_weights(tmp_path / "files", tmp_path / "store")
-    np.testing.assert_equal(logs["files"], logs["store"])
+        assert_same_weights(tmp_path / "files", folder)
+        np.testing.assert_equal(logs[source], logs["files"])
     assert set(logs["files"]) >= MEASURES
     accuracies = ["0_accuracy", "1_accuracy"] if "cgm" in config else ["accuracy"]
     assert set(accuracies) <= set(logs["files"])
