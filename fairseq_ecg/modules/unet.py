@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from fairseq_ecg.modules.convolutional import ConvolutionalEncoder, check_odd
 from fairseq_ecg.ops import backends
-from fairseq_ecg.ops.pooling import mean_of_frames
 from fairseq_ecg.options import Kernel, Probability, Width
 
 Backbone = Literal["unet", "unet3plus"]
@@ -51,8 +50,6 @@ class UNet(ConvolutionalEncoder):
 
     architecture_options = ("backbone", "in_d", "initial_dim", "kernel_size", "conv_bias")
     regularisation_options = ("dropout",)
-    # Dropout leaves nothing of whole channels.
-    mean = staticmethod(mean_of_frames)
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ from fairseq_ecg.inference import load_model
 from fairseq_ecg.inference.probe import LinearProbe
 from fairseq_ecg.inference.report import report
 from fairseq_ecg.modules.registry import has_head, networks, with_head
+from tests.models.networks import covering
 from tests.models.test_convolutional import CONVOLUTIONAL, small
 from tests.tiny_checkpoints import made
 
@@ -27,7 +28,11 @@ LEADWISE = ("nejedly2021resnet_classifier", "se_wrn_classifier")
 NETWORKS = [name for name, (encoder, _) in networks().items() if encoder in CONVOLUTIONAL]
 
 
-@pytest.fixture(params=[(name, False) for name in NETWORKS] + [(name, True) for name in LEADWISE])
+ALL = [*((name, False) for name in NETWORKS), *((name, True) for name in LEADWISE)]
+FEW = [*((name, False) for name in covering(NETWORKS)), *((name, True) for name in LEADWISE)]
+
+
+@pytest.fixture(params=ALL, ids=str)
 def model(request, tmp_path):
     name, leadwise = request.param
     state = made(small(name, leadwise) | {"normalize": False, "filter": False, "data": ""})
@@ -101,16 +106,19 @@ def test_hugging_face_segmentors(model, tmp_path):
     assert torch.equal(again.network(source)["segment_out"], out.logits)
 
 
+@pytest.mark.parametrize("model", FEW, ids=str, indirect=True)
 def test_onnx(model, tmp_path):
     model.export(tmp_path / "model.onnx")  # which compares what it wrote with the network
     assert (tmp_path / "model.onnx").stat().st_size > 1000
 
 
+@pytest.mark.parametrize("model", FEW, ids=str, indirect=True)
 def test_saliency_is_refused(model):
     with pytest.raises(DataError, match="the network has no attention"):
         model.saliency(np.random.default_rng(0).normal(size=(12, 500)), sample_rate=100)
 
 
+@pytest.mark.parametrize("model", FEW, ids=str, indirect=True)
 def test_the_report_is_one_without_saliency(model, ecg):
     page = report([replace(ecg, signal=np.tile(ecg.signal, 3))], model, progress=False)
     assert not page.errors
