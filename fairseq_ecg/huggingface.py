@@ -181,8 +181,9 @@ class ECGFMModel(_ECGFM):
             network = network.encoder
         if isinstance(network, Encoder):
             network.remove_pretraining_modules()
-            network = FrameEncoder(network)
-        self.network = network
+            self.network = FrameEncoder(network)
+        else:
+            self.network = network
         self.post_init()
 
     def forward(
@@ -356,7 +357,7 @@ def _encoder_name(config: ECGFMConfig) -> str:
 
 def _new_classes(config: ECGFMConfig) -> dict[str, int]:
     """Indices of the classes that a configuration names for a new head, by name."""
-    named = {name: int(index) for index, name in config.id2label.items()}
+    named = {name: int(index) for index, name in (config.id2label or {}).items()}
     if predicts_labels(_name(config)) or all(name.startswith(UNNAMED) for name in named):
         return dict(CLASSES)
     return named

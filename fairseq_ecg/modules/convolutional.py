@@ -17,8 +17,8 @@ class ConvolutionalEncoder(Encoder):
     """Base of encoders of convolutions alone.
 
     They have no attention, and their convolutions and batch norms see padding as any other samples;
-    which frames are padding is told apart for heads. Zeros are no padding: dropout leaves nothing of
-    whole channels, and a lead of zeros has none but zeros if it is seen by itself.
+    which frames are padding is told apart for heads. Zeros are no padding: dropout leaves nothing
+    of whole channels, and a lead of zeros has none but zeros if it is seen by itself.
 
     Args:
         all_gather: gather encoder outputs over ranks for the criterion.

@@ -10,7 +10,6 @@ from fairseq_ecg.modules import ENCODERS, HEADS, ECGTransformer, FrameEncoder, b
 from fairseq_ecg.modules.registry import networks
 from tests.models.networks import check_head_on_encoder, check_network, covering, tiny
 
-
 EXPORTED = covering(networks())
 
 
