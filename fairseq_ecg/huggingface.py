@@ -11,7 +11,7 @@ Without that import, ``trust_remote_code=True`` does the same by a file in the f
 prepared ones: ``model.config.preprocessing`` says how, :class:`fairseq_ecg.ECGModel` does it.
 """
 
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import nn
@@ -20,23 +20,41 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     PreTrainedConfig,
     PreTrainedModel,
 )
-from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPooling,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
 from transformers.utils import ModelOutput
 
 from fairseq_ecg.compat.checkpoint import check_numbers
 from fairseq_ecg.compat.stored_config import check_sizes
 from fairseq_ecg.compat.torchaudio import hide_broken_torchaudio
+from fairseq_ecg.ecg.delineation import CLASSES
 from fairseq_ecg.inference.pretrained import MODEL_TYPE
-from fairseq_ecg.modules import ENCODERS, Encoder, FinetunedEncoder, FrameEncoder
-from fairseq_ecg.modules.registry import build_network, labels_option, with_head
+from fairseq_ecg.modules import Encoder, FinetunedEncoder, FrameEncoder
+from fairseq_ecg.modules.registry import (
+    build_network,
+    head_of,
+    labels_option,
+    pieces_of,
+    plain_encoder,
+    predicts_labels,
+    with_head,
+)
+from fairseq_ecg.modules.segmentor import Segmentor
 from fairseq_ecg.ops.pooling import zero_padding
 
 hide_broken_torchaudio()
 
 Output = TypeVar("Output", bound=ModelOutput)
+
+UNNAMED = "LABEL_"
+"""How transformers call labels without names, before their index."""
 
 
 class ECGFMConfig(PreTrainedConfig):
@@ -73,12 +91,16 @@ class ECGFMConfig(PreTrainedConfig):
 
 
 class _ECGFM(PreTrainedModel):
-    """What both classes share: a network under the names that its saved weights bear."""
+    """What the classes share: a network under the names that its saved weights bear."""
 
     config_class = ECGFMConfig
     main_input_name = "input_values"
     base_model_prefix = ""
     network: FrameEncoder
+    # The one network whose encoder has no name of its own.
+    renamed: ClassVar[dict[str, str]] = {
+        r"^network\.feature_extractor\.": "network.encoder.feature_extractor."
+    }
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **options):
@@ -88,15 +110,22 @@ class _ECGFM(PreTrainedModel):
             CheckpointError: a weight is NaN or infinite, or the configuration makes no network.
             DataError: the network is larger than is plausible.
         """
+        options["key_mapping"] = cls.renamed | (options.get("key_mapping") or {})
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **options)
         model = loaded[0] if options.get("output_loading_info") else loaded
         weights = {name: x for name, x in model.named_parameters() if x.device.type != "meta"}
         check_numbers(model, weights, pretrained_model_name_or_path)
         return loaded
 
+    def save_pretrained(self, save_directory, **options):
+        """As in ``PreTrainedModel``; weights keep the names that they have in this network."""
+        super().save_pretrained(save_directory, **{"save_original_format": False} | options)
+
     def _init_weights(self, module: nn.Module) -> None:
         # Only a head can be new: an encoder comes with its weights, or has drawn them when made.
         if isinstance(self.network, FinetunedEncoder):
+            if module not in set(self.network.encoder.modules()):
+                getattr(module, "reset_parameters", bool)()
             self.network.init_head(module)
 
     def _run(
@@ -136,7 +165,7 @@ class _ECGFM(PreTrainedModel):
 
 
 class ECGFMModel(_ECGFM):
-    """The encoder of a pre-trained or fine-tuned model.
+    """The encoder of a pre-trained or fine-tuned model, with a head whose output is the embedding.
 
     Args:
         config: its configuration.
@@ -144,17 +173,17 @@ class ECGFMModel(_ECGFM):
 
     _keys_to_ignore_on_load_unexpected = [r"network\.(?!encoder\.)"]  # noqa: RUF012
 
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, **options):
-        """See the base class."""
-        # The one network whose encoder has no name of its own.
-        names = {r"^network\.feature_extractor\.": "network.encoder.feature_extractor."}
-        options["key_mapping"] = names | (options.get("key_mapping") or {})
-        return super().from_pretrained(pretrained_model_name_or_path, *args, **options)
-
     def __init__(self, config: ECGFMConfig):
         super().__init__(config)
-        self.network = FrameEncoder(_encoder(config))
+        network = _built(config)
+        if isinstance(network, FinetunedEncoder) and network.embedding_output is None:
+            config.network = config.network | {"_name": _encoder_name(config)}
+            network = network.encoder
+        if isinstance(network, Encoder):
+            network.remove_pretraining_modules()
+            self.network = FrameEncoder(network)
+        else:
+            self.network = network
         self.post_init()
 
     def forward(
@@ -185,27 +214,30 @@ class ECGFMModel(_ECGFM):
         out, of_layers = self._run(
             input_values, attention_mask, output_attentions, output_hidden_states
         )
-        pooled = self.network.encoder.mean(out["encoder_out"], out["padding_mask"])
         output = BaseModelOutputWithPooling(
             last_hidden_state=out["encoder_out"],
-            pooler_output=pooled,
+            pooler_output=self.network.embedding(out),
             **of_layers,
         )
         return self._returned(output, return_dict)
 
 
 class ECGFMForSequenceClassification(_ECGFM):
-    """A fine-tuned model, or a new head for ``config.num_labels`` labels on a pre-trained one.
+    """A model that was fine-tuned to predict labels, or a new head on the encoder of another one.
+
+    A new head is linear, for ``config.num_labels`` labels.
 
     Args:
         config: its configuration.
     """
 
+    renamed: ClassVar[dict[str, str]] = {}
+
     def __init__(self, config: ECGFMConfig):
         super().__init__(config)
-        name = config.network.get("_name", "ecg_transformer")
-        if isinstance(name, str) and name in ENCODERS:
-            name = with_head(name, "classifier")
+        name = _name(config)
+        if not predicts_labels(name):
+            name = with_head(name, "linear")
         config.network = config.network | {"_name": name, labels_option(name): config.num_labels}
         network = _built(config)
         assert isinstance(network, FinetunedEncoder)
@@ -251,6 +283,86 @@ class ECGFMForSequenceClassification(_ECGFM):
         return self._returned(output, return_dict)
 
 
+class ECGFMForTokenClassification(_ECGFM):
+    """A segmentor, or a new head on the encoder of another model: the class of every sample.
+
+    A new head has the classes of ``config.id2label``, and if they have no names, or are labels of
+    the other model, `fairseq_ecg.ecg.delineation.CLASSES`. Labels that a segmentor predicts besides
+    are left out.
+
+    Args:
+        config: its configuration.
+    """
+
+    def __init__(self, config: ECGFMConfig):
+        super().__init__(config)
+        name = _name(config)
+        head = head_of(name)
+        if head is None or not issubclass(head, Segmentor):
+            config.network = config.network | {"label_idx": _new_classes(config)}
+        if head is None or head.outputs != Segmentor.outputs:
+            config.network = config.network | {"_name": with_head(name, "segmentor")}
+        network = _built(config)
+        assert isinstance(network, Segmentor)
+        names = {index: name for name, index in network.label_idx.items()}
+        config.id2label = {
+            index: names.get(index, f"{UNNAMED}{index}")
+            for index in range(network.segment.out_channels)
+        }
+        config.label2id = {name: index for index, name in config.id2label.items()}
+        self.network = network
+        self.post_init()
+
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        **_,
+    ) -> TokenClassifierOutput | tuple:
+        """Classify every sample.
+
+        Args:
+            input_values: ``(B, L, T)`` float, prepared segments.
+            attention_mask: ``(B, T)``, 0 where a sample is padding.
+            labels: ``(B, T)`` int64, classes for the loss; -100 where a sample does not count.
+            output_attentions: as of :class:`ECGFMModel`.
+            output_hidden_states: as of :class:`ECGFMModel`.
+            return_dict: as of :class:`ECGFMModel`.
+
+        Returns:
+            ``logits`` ``(B, T, classes)``, ``loss``, their mean cross-entropy, if there are labels,
+            and ``attentions`` and ``hidden_states`` as of :class:`ECGFMModel`.
+        """
+        out, of_layers = self._run(
+            input_values, attention_mask, output_attentions, output_hidden_states
+        )
+        logits, loss = out["segment_out"], None
+        if labels is not None:
+            loss = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
+        output = TokenClassifierOutput(loss=loss, logits=logits, **of_layers)
+        return self._returned(output, return_dict)
+
+
+def _name(config: ECGFMConfig) -> object:
+    return config.network.get("_name", "ecg_transformer")
+
+
+def _encoder_name(config: ECGFMConfig) -> str:
+    return plain_encoder(pieces_of(_name(config))[0])
+
+
+def _new_classes(config: ECGFMConfig) -> dict[str, int]:
+    """Indices of the classes that a configuration names for a new head, by name."""
+    named = {name: int(index) for index, name in (config.id2label or {}).items()}
+    if predicts_labels(_name(config)) or all(name.startswith(UNNAMED) for name in named):
+        return dict(CLASSES)
+    return named
+
+
 def _or(given: bool | None, configured: bool | None) -> bool | None:
     return configured if given is None else given
 
@@ -262,15 +374,9 @@ def _built(config: ECGFMConfig) -> Encoder | FinetunedEncoder:
     return build_network(config.network)
 
 
-def _encoder(config: ECGFMConfig) -> Encoder:
-    network = _built(config)
-    encoder = network.encoder if isinstance(network, FinetunedEncoder) else network
-    encoder.remove_pretraining_modules()
-    return encoder
-
-
 AutoConfig.register(MODEL_TYPE, ECGFMConfig, exist_ok=True)
 AutoModel.register(ECGFMConfig, ECGFMModel, exist_ok=True)
 AutoModelForSequenceClassification.register(
     ECGFMConfig, ECGFMForSequenceClassification, exist_ok=True
 )
+AutoModelForTokenClassification.register(ECGFMConfig, ECGFMForTokenClassification, exist_ok=True)

@@ -37,11 +37,21 @@ class Range:
         return {self.size: value} if self.size else {}
 
 
+@dataclass(frozen=True)
+class Indices:
+    """Indices by name, which count channels of a network from 0 on."""
+
+    def sizes(self, value: Mapping[str, int]) -> dict[str, int]:
+        """Size that a value stands for, by its name."""
+        return {"width": max(value.values(), default=-1) + 1}
+
+
 Probability = Annotated[float, Range(0, 1)]
 Count = Annotated[int, Range(0)]
 """A whole number that is no size; a plain ``int`` is 1 at least."""
 Layers = Annotated[int, Range(1, size="layers")]
 Width = Annotated[int, Range(1, size="width")]
+ClassIndices = Annotated[Mapping[str, int], Indices()]
 OptionalWidth = Annotated[int, Range(0, size="width")]
 Kernel = Annotated[int, Range(1, size="kernel")]
 
@@ -91,14 +101,14 @@ class Option:
             expected = "three positive numbers"
             fits = _is_list(value) and len(value) == len(get_args(self.kind))
             fits = fits and all(_is_number(number) and number > 0 for number in value)
-        elif self.limits is not None:
-            self.limits.sizes(value)
-            return value
         elif get_origin(self.kind) is Mapping:
             expected, fits = "whole numbers by name", isinstance(value, Mapping)
             value = dict(value) if fits else value
             fits = fits and all(isinstance(name, str) for name in value)
             fits = fits and all(_is_number(x) and isinstance(x, int) for x in value.values())
+        elif self.limits is not None:
+            self.limits.sizes(value)
+            return value
         else:
             expected = "a list of names"
             fits = _is_list(value) and all(isinstance(element, str) for element in value)

@@ -421,7 +421,8 @@ class Segments:
         if self._lacking and (short == "error" or length < 2):
             raise DataError(
                 f"{ecg.where}: {ecg.seconds:.3g} s, shorter than one segment of "
-                f"{preprocessing.segment_seconds:g} s. Leave the recording out, or say short='pad'"
+                f"{preprocessing.segment_seconds:g} s. Leave the recording out"
+                + (", or say short='pad'" if length > 1 else "")
             )
         step = max(width - round(overlap * width), 1)
         self.starts = list(range(0, max(length - width, 0) + 1, step))

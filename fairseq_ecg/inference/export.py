@@ -41,7 +41,12 @@ class ExportedNetwork(nn.Module):
         """Map ``(B, L, T)`` prepared segments to outputs, see :func:`output_names`."""
         out = self.network(source)
         embedding = self.network.embedding(out)
-        return (*(out[name] for name in self.network.outputs), embedding, out["encoder_out"])
+        return (*(out[name] for name in _of_head(self.network)), embedding, out["encoder_out"])
+
+
+def _of_head(network: nn.Module) -> list[str]:
+    """Name what the head of a network gives besides embeddings."""
+    return [name for name in network.outputs if name != network.embedding_output]
 
 
 def output_names(model: TrainedNetwork) -> tuple[str, ...]:
@@ -52,7 +57,7 @@ def output_names(model: TrainedNetwork) -> tuple[str, ...]:
         (B, T, classes), and ``cls_out`` (B, C) if it has labels too; then ``embedding`` (B, D) and
         ``frames`` (B, T', D).
     """
-    of_head = ("logits" if name == "out" else name for name in model.network.outputs)
+    of_head = ("logits" if name == "out" else name for name in _of_head(model.network))
     return (*of_head, "embedding", "frames")
 
 

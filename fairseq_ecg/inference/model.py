@@ -96,8 +96,9 @@ class ECGModel(TrainedNetwork):
     ) -> Embeddings:
         """Encode recordings: of each channel the mean over the frames of a segment.
 
-        Frames that are exactly zero, padded ones, do not count (fairseq_signals' ``embs.py``); a
-        recording's embedding is the mean of those of its segments.
+        Padded frames do not count, and of a transformer a channel of a frame that is exactly zero
+        neither (fairseq_signals' ``embs.py``). ``arcface`` has an embedding of its own, of length
+        1. A recording's embedding is the mean of those of its segments.
 
         It takes what :meth:`predict` takes.
 

@@ -20,7 +20,7 @@ from fairseq_ecg.inference.aggregation import aggregation_of
 from fairseq_ecg.inference.stored import StoredModel, TargetScale, names_of
 from fairseq_ecg.inference.trained import TrainedNetwork
 from fairseq_ecg.jobs.files import replacing, write_file
-from fairseq_ecg.modules.registry import network_config, network_options
+from fairseq_ecg.modules.registry import network_config, network_options, predicts_labels
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -39,6 +39,15 @@ MODEL_TYPE = "ecg_fm"
 CONFIG_CLASS = "ECGFMConfig"
 ENCODER_CLASS = "ECGFMModel"
 CLASSIFIER_CLASS = "ECGFMForSequenceClassification"
+SEGMENTOR_CLASS = "ECGFMForTokenClassification"
+
+AUTO_CLASSES = {
+    CONFIG_CLASS: "AutoConfig",
+    ENCODER_CLASS: "AutoModel",
+    CLASSIFIER_CLASS: "AutoModelForSequenceClassification",
+    SEGMENTOR_CLASS: "AutoModelForTokenClassification",
+}
+"""Class of ``transformers`` that finds each of those for Hugging Face."""
 
 
 def save_pretrained(model: TrainedNetwork, folder: str | os.PathLike) -> None:
@@ -67,14 +76,10 @@ def save_pretrained(model: TrainedNetwork, folder: str | os.PathLike) -> None:
 
 def config_of(model: TrainedNetwork) -> dict[str, Any]:
     """Return what ``config.json`` says of a model."""
-    auto_map = {
-        "AutoConfig": f"{Path(REMOTE_CODE).stem}.{CONFIG_CLASS}",
-        "AutoModel": f"{Path(REMOTE_CODE).stem}.{ENCODER_CLASS}",
-        "AutoModelForSequenceClassification": f"{Path(REMOTE_CODE).stem}.{CLASSIFIER_CLASS}",
-    }
+    auto_map = {auto: f"{Path(REMOTE_CODE).stem}.{name}" for name, auto in AUTO_CLASSES.items()}
     config = {
         "model_type": MODEL_TYPE,
-        "architectures": [CLASSIFIER_CLASS if model.labels else ENCODER_CLASS],
+        "architectures": [_architecture(model)],
         "auto_map": auto_map,
         "dtype": str(model.dtype).removeprefix("torch."),
         "network": network_config(model.cfg),
@@ -82,6 +87,8 @@ def config_of(model: TrainedNetwork) -> dict[str, Any]:
     }
     if model.wave_classes:
         config["classes"] = dict(model.wave_classes)
+        config["id2label"] = {str(index): name for name, index in model.wave_classes.items()}
+        config["label2id"] = dict(model.wave_classes)
     if model.labels:
         config["problem_type"] = "multi_label_classification"
         if model.scale is not None:
@@ -91,6 +98,13 @@ def config_of(model: TrainedNetwork) -> dict[str, Any]:
         config["label2id"] = {name: number for number, name in enumerate(model.labels)}
         config["aggregation"] = model.aggregation
     return config
+
+
+def _architecture(model: TrainedNetwork) -> str:
+    """Name the class for Hugging Face that gives all of a model's output, or most of it."""
+    if model.labels:
+        return CLASSIFIER_CLASS
+    return SEGMENTOR_CLASS if model.wave_classes else ENCODER_CLASS
 
 
 def read_pretrained(folder: Path) -> StoredModel:
@@ -120,10 +134,11 @@ def read_pretrained(folder: Path) -> StoredModel:
             f"{weights_file} does not fit the model: left over {strange[0]}; {SAVE_AGAIN}"
         )
     with damage_as_checkpoint_error(folder / CONFIG, SAVE_AGAIN):
-        labels, targets = config.get("id2label"), config.get("targets")
+        # Without labels they are of a head that was left out, or name classes of samples.
+        of_labels = config if predicts_labels(config["network"].get("_name")) else {}
+        labels, targets, aggregation = map(of_labels.get, ("id2label", "targets", "aggregation"))
         if labels:
             labels = names_of([labels[str(number)] for number in range(len(labels))])
-        aggregation = config.get("aggregation")
         if aggregation:
             aggregation = aggregation_of(labels or (), dict(aggregation))
         return StoredModel(
@@ -169,7 +184,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _remote_code() -> str:
-    names = ", ".join(sorted((CONFIG_CLASS, ENCODER_CLASS, CLASSIFIER_CLASS)))
+    names = ", ".join(sorted(AUTO_CLASSES))
     return (
         '"""For trust_remote_code=True; the classes are those of the package fairseq-ecg."""\n\n'
         f"from fairseq_ecg.huggingface import {names}  # noqa: F401\n"
@@ -215,7 +230,7 @@ def _card(model: TrainedNetwork) -> str:
         task=task,
         table="\n".join(f"| {name} | {value} |" for name, value in rows),
         predict=use,
-        auto_model="AutoModelForSequenceClassification" if labels else "AutoModel",
+        auto_model=AUTO_CLASSES[_architecture(model)],
         labels=f"{_CARD_LABELS}{labels}\n" if labels else "",
     )
 

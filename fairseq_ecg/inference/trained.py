@@ -11,7 +11,7 @@ from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.aggregation import aggregation_of
 from fairseq_ecg.inference.stored import TargetScale
-from fairseq_ecg.modules import ArcFace, FinetunedEncoder, FrameEncoder
+from fairseq_ecg.modules import FinetunedEncoder, FrameEncoder
 
 NO_CLASS = -1e9
 """Score of a class that a network does not know: lower than any other."""
@@ -212,19 +212,8 @@ class TrainedNetwork:
         return self.wave_classes
 
     def _require_labels(self) -> None:
-        if not self.labels and self.wave_classes:
-            raise DataError(
-                "the network delineates waves and predicts no labels: use segment, or embed"
-            )
-        if isinstance(self.network, ArcFace):
-            raise DataError(
-                "the network identifies patients and predicts no labels: use identify, or embed"
-            )
         if not self.labels:
-            raise DataError(
-                "the network predicts no labels, it was pre-trained only: fine-tune it first. "
-                "Embeddings and saliency it has"
-            )
+            raise DataError(f"the network {self.network.without_labels}")
 
     def _forward(
         self, source: torch.Tensor, padding_mask: torch.Tensor | None, **wanted: bool

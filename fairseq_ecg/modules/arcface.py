@@ -1,6 +1,7 @@
 """The head of patient identification: embeddings of unit length, compared by their angles."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -25,15 +26,22 @@ class ArcFace(FinetunedEncoder):
         options: of :class:`FinetunedEncoder`.
     """
 
+    label_output: ClassVar[str | None] = None
+    embedding_output: ClassVar[str | None] = "out"
+    without_labels: ClassVar[str] = (
+        "identifies patients and predicts no labels: use identify, or embed"
+    )
+
     def __init__(self, encoder: Encoder, *, num_labels: Width, **options):
         FinetunedEncoder.__init__(self, encoder, **options)
         self.kernel = nn.Parameter(torch.empty(num_labels, encoder.encoder_dim))
         self.init_head(self)
 
     def apply_head(self, x: torch.Tensor, frame_mask: torch.Tensor | None) -> torch.Tensor:
-        """Map frames ``(B, T', D)`` to embeddings ``(B, D)`` of length 1."""
+        """Map frames ``(B, T', D)`` to embeddings ``(B, D)`` of length 1, or 0 where they are 0."""
         pooled = self.encoder.mean(x, None)
-        return pooled / pooled.norm(dim=1, keepdim=True)
+        length = pooled.norm(dim=1, keepdim=True)
+        return pooled / length.masked_fill(length == 0, 1)
 
     def forward(
         self, source: torch.Tensor, padding_mask: torch.Tensor | None = None, **wanted
@@ -48,10 +56,6 @@ class ArcFace(FinetunedEncoder):
         out = net_output["out"]
         assert out is not None  # a head gives one
         return net_output | {"cosine": self.cosine(out)}
-
-    def embedding(self, net_output: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the vectors ``(B, D)`` by which patients are identified."""
-        return net_output["out"]
 
     def cosine(self, out: torch.Tensor) -> torch.Tensor:
         """Compare embeddings with the centres of the classes.

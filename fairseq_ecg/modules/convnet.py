@@ -10,7 +10,6 @@ from fairseq_ecg.modules.conv_extractor import ConvFeatureExtractor, ConvLayers,
 from fairseq_ecg.modules.convolutional import ConvolutionalEncoder
 from fairseq_ecg.modules.convolutional_classifier import ConvolutionalClassifier
 from fairseq_ecg.modules.finetuned import FinetunedEncoder
-from fairseq_ecg.ops.pooling import mean_of_frames
 from fairseq_ecg.options import Probability, Width
 
 
@@ -29,7 +28,6 @@ class ConvNetEncoder(ConvolutionalEncoder):
     architecture_options = ("extractor_mode", "conv_feature_layers", "conv_bias", "input_dim")
     regularisation_options = ("dropout",)
     leads_option = "input_dim"
-    mean = staticmethod(mean_of_frames)
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from torch import distributed, nn
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.modules.encoder import Encoder
 from fairseq_ecg.modules.gathering import gather_rows
-from fairseq_ecg.ops.pooling import zero_padding
+from fairseq_ecg.ops.pooling import mean_of_frames, zero_padding
 from fairseq_ecg.options import Width
 
 
@@ -17,13 +17,15 @@ class ConvolutionalEncoder(Encoder):
     """Base of encoders of convolutions alone.
 
     They have no attention, and their convolutions and batch norms see padding as any other samples;
-    heads are given a mask of the frames that are padding.
+    heads are given a mask of the frames that are padding. Zeros are no padding: dropout leaves
+    nothing of whole channels, and a lead of zeros has none but zeros if it is seen by itself.
 
     Args:
         all_gather: gather encoder outputs over ranks for the criterion.
     """
 
     has_attention = False
+    mean = staticmethod(mean_of_frames)
 
     def __init__(self, *, all_gather: bool = False):
         super().__init__()

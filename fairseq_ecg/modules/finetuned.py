@@ -22,10 +22,17 @@ class FrameEncoder(nn.Module):
     Attributes:
         outputs: names of what its head gives, among what :meth:`forward` returns.
         label_output: that of them which is a number for each label of a recording, or None.
+        embedding_output: that of them which is the embedding, or None.
+        without_labels: what a network that predicts no labels is, and what to do with it.
     """
 
     outputs: ClassVar[tuple[str, ...]] = ()
     label_output: ClassVar[str | None] = None
+    embedding_output: ClassVar[str | None] = None
+    without_labels: ClassVar[str] = (
+        "predicts no labels, it was pre-trained only: fine-tune it first. Embeddings and saliency "
+        "it has"
+    )
 
     def __init__(self, encoder: Encoder):
         super().__init__()
@@ -48,8 +55,10 @@ class FrameEncoder(nn.Module):
     def embedding(self, net_output: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return one vector ``(B, D)`` of each segment of what :meth:`forward` returned.
 
-        It is :attr:`Encoder.mean` of the frames.
+        It is :attr:`embedding_output`, or else :attr:`Encoder.mean` of the frames.
         """
+        if self.embedding_output is not None:
+            return net_output[self.embedding_output]
         return self.encoder.mean(net_output["encoder_out"], net_output["padding_mask"])
 
     def forward(
@@ -94,6 +103,7 @@ class FinetunedEncoder(FrameEncoder):
 
     outputs: ClassVar[tuple[str, ...]] = ("out",)
     label_output: ClassVar[str | None] = "out"
+    without_labels: ClassVar[str] = "predicts no labels: use embed"
 
     labels_option: ClassVar[str] = "num_labels"
 

@@ -123,6 +123,16 @@ def has_head(name: object) -> bool:
     return isinstance(name, str) and networks().get(name, ("", None))[1] is not None
 
 
+def head_of(name: object) -> type[FinetunedEncoder] | None:
+    """Return the class of the head of a network; None if it is an encoder alone.
+
+    Raises:
+        ValueError: there is no network of the given name.
+    """
+    encoder, head = pieces_of(name)
+    return None if head is None else head_class(ENCODERS[encoder], head)
+
+
 def with_head(name: object, head: str) -> str:
     """Name the network that has the encoder of another one, and a head of :data:`HEADS`.
 
@@ -138,10 +148,16 @@ def labels_option(name: object) -> str:
     Raises:
         ValueError: there is no such network, or it has no head.
     """
-    encoder, head = pieces_of(name)
+    head = head_of(name)
     if head is None:
         raise ValueError(f"model {name} predicts no labels")
-    return head_class(ENCODERS[encoder], head).labels_option
+    return head.labels_option
+
+
+def predicts_labels(name: object) -> bool:
+    """Return whether a network is known by the name, and gives a number for each label."""
+    head = head_of(name) if has_head(name) else None
+    return head is not None and head.label_output is not None
 
 
 def head_options(name: object) -> set[str]:
@@ -150,10 +166,8 @@ def head_options(name: object) -> set[str]:
     Raises:
         ValueError: there is no such network.
     """
-    encoder, head = pieces_of(name)
-    if head is None:
-        return set()
-    return set(options_of(head_class(ENCODERS[encoder], head))) - set(options_of(FinetunedEncoder))
+    head = head_of(name)
+    return set() if head is None else set(options_of(head)) - set(options_of(FinetunedEncoder))
 
 
 def network_options(name: object) -> dict[str, Option]:
@@ -162,11 +176,8 @@ def network_options(name: object) -> dict[str, Option]:
     Raises:
         ValueError: there is no such network.
     """
-    encoder, head = pieces_of(name)
-    options = options_of(ENCODERS[encoder])
-    if head is None:
-        return options
-    return options | options_of(head_class(ENCODERS[encoder], head)) | options_of(adapt)
+    options, head = options_of(ENCODERS[pieces_of(name)[0]]), head_of(name)
+    return options if head is None else options | options_of(head) | options_of(adapt)
 
 
 def build_network(cfg: Mapping[str, Any]) -> Encoder | FinetunedEncoder:

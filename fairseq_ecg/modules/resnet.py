@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from fairseq_ecg.modules.convolutional import PaddedEncoder
-from fairseq_ecg.ops.pooling import mean_of_frames
 from fairseq_ecg.options import Width
 
 Configuration = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
@@ -29,7 +28,6 @@ class ResNet(PaddedEncoder):
     """
 
     architecture_options = ("configuration", "in_d")
-    mean = staticmethod(mean_of_frames)
 
     def __init__(self, *, configuration: Configuration = "resnet50", in_d: Width = 12, **options):
         super().__init__(**options)

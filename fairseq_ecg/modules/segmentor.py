@@ -12,7 +12,7 @@ from fairseq_ecg.modules.convolutional import check_odd
 from fairseq_ecg.modules.encoder import Encoder
 from fairseq_ecg.modules.finetuned import FinetunedEncoder
 from fairseq_ecg.ops.frames import frames_to_samples
-from fairseq_ecg.options import Kernel, Probability, Width
+from fairseq_ecg.options import ClassIndices, Kernel, Probability, Width
 
 
 class Segmentor(FinetunedEncoder):
@@ -33,8 +33,9 @@ class Segmentor(FinetunedEncoder):
 
     outputs: ClassVar[tuple[str, ...]] = ("segment_out",)
     label_output: ClassVar[str | None] = None
+    without_labels: ClassVar[str] = "delineates waves and predicts no labels: use segment, or embed"
 
-    def __init__(self, encoder: Encoder, *, label_idx: Mapping[str, int] = CLASSES, **options):
+    def __init__(self, encoder: Encoder, *, label_idx: ClassIndices = CLASSES, **options):
         FinetunedEncoder.__init__(self, encoder, **options)
         indices = sorted(label_idx.values())
         if len(set(indices)) < len(indices) or min(indices, default=0) < 0:

@@ -1,5 +1,6 @@
 """What every network of the tables of encoders and heads must do."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ from fairseq.models import MODEL_DATACLASS_REGISTRY
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference import load_model
 from fairseq_ecg.models import build_model_from_checkpoint
-from fairseq_ecg.modules import FinetunedEncoder, FrameEncoder, build_network
+from fairseq_ecg.modules import ENCODERS, FinetunedEncoder, FrameEncoder, build_network
 from fairseq_ecg.modules.registry import (
     has_head,
+    head_of,
     labels_option,
     network_options,
+    pieces_of,
     put_head,
     with_head,
 )
@@ -41,6 +44,21 @@ def tiny(name: str) -> dict:
     return {"_name": name} | options | labelled
 
 
+def covering(names: Iterable[str]) -> list[str]:
+    """Choose few networks that have every encoder and every head of the given ones, and none."""
+
+    def pieces(name: str) -> set:
+        return {ENCODERS[pieces_of(name)[0]], head_of(name)}
+
+    names = list(names)[::-1]  # heads that use more of their encoder come last
+    left: set = set().union(*map(pieces, names))
+    chosen = []
+    while left:
+        chosen.append(max(names, key=lambda name: len(pieces(name) & left)))
+        left -= pieces(chosen[-1])
+    return chosen
+
+
 def check_head_on_encoder(encoder_name: str, head: str) -> None:
     """Run any encoder with any head, before and after a round trip of its weights."""
     torch.manual_seed(0)
@@ -65,8 +83,14 @@ def check_head_on_encoder(encoder_name: str, head: str) -> None:
     assert out["encoder_out"].shape == (3, frames, first.encoder.encoder_dim)
 
 
-def check_network(name: str, folder: Path) -> None:
-    """Take a network from its name to fairseq, to predictions, to a folder and to an export."""
+def check_network(name: str, folder: Path, exports: bool = True) -> None:
+    """Take a network from its name to fairseq, to predictions, to a folder and to an export.
+
+    Args:
+        name: of the network.
+        folder: to write into.
+        exports: whether to export it as well, which takes seconds.
+    """
     path = folder / f"{name}.pt"
     state = made(tiny(name) | {"normalize": False, "filter": False, "data": ""})
     if not has_head(name) or labels_option(name) not in network_options(name):
@@ -103,4 +127,5 @@ def check_network(name: str, folder: Path) -> None:
     model.save_pretrained(folder / name)
     again = load_model(folder / name, device="cpu")
     np.testing.assert_array_equal(again.embed(signal, sample_rate=rate).table, embedded)
-    model.export(folder / f"{name}.pt2")
+    if exports:
+        model.export(folder / f"{name}.pt2")  # which compares what it wrote with the network

@@ -9,9 +9,10 @@ from omegaconf import OmegaConf
 import fairseq_ecg.tasks  # noqa: F401 (registers)
 from fairseq_ecg.errors import CheckpointError, DataError
 from fairseq_ecg.inference import load_model
-from fairseq_ecg.modules import ENCODERS, merge_lora
+from fairseq_ecg.modules import ENCODERS, FrameEncoder, merge_lora
 from fairseq_ecg.modules.convolutional import ConvolutionalEncoder
 from fairseq_ecg.modules.registry import (
+    OWN_HEADS,
     build_network,
     labels_option,
     network_config,
@@ -123,6 +124,29 @@ def test_options_that_do_not_go_together(cfg, message):
         {"_name": "convnet", "output_dim": 10**9},
         {"_name": "convnet", "output_dim": 2, "conv_feature_layers": "[(99999, 99999, 2)] * 9"},
         {"_name": "vanilla_resnet", "in_d": 10**8},
+        {"_name": "unet", "initial_dim": 10**5},
+        {"_name": "unet", "kernel_size": 10**5 - 1, "initial_dim": 10**4},
+        {"_name": "unet_segmentor", "label_idx": {"p": 0, "none": 10**9}},
+        {"_name": "unet_segmentor", "label_idx": {"p": 0, "none": 2**62}},
+        {"_name": "unet_segmentor", "label_idx": {"p": -1, "none": 0}},
+        {"_name": "unet_segmentor", "label_idx": {"p": 0, "none": 0}},
+        {"_name": "unet_segmentor", "label_idx": {"p": 0.5, "none": 1}},
+        {"_name": "unet_segmentor", "label_idx": {"p": True, "none": 0}},
+        {"_name": "unet_segmentor", "label_idx": {0: 0, 1: 1}},
+        {"_name": "unet_segmentor", "label_idx": {f"class {i}": i for i in range(10**5)}},
+        {"_name": "unet_segmentor", "label_idx": [0, 1, 2, 3]},
+        {"_name": "unet_segmentor", "label_idx": "__import__('os')"},
+        {"_name": "unet_segmentor", "label_idx": None},
+        {"_name": "unet_cgm_segmentor", "num_labels": 10**9},
+        {"_name": "unet_cgm_segmentor", "num_labels": 2, "cgm_dim": 10**5},
+        {"_name": "unet_cgm_segmentor", "num_labels": 2, "cgm_kernel_size": 10**9 + 1},
+        {"_name": "unet_arcface", "num_labels": 10**12},
+        {"_name": "nejedly2021resnet", "kernel_size": "[15, 9][0]"},
+        {"_name": "nejedly2021resnet", "kernel_size": "[9 ** 9 ** 9, 9]"},
+        {"_name": "nejedly2021resnet", "kernel_size": "[1e400, 9]"},
+        {"_name": "se_wrn", "num_filters": "[8 for _ in iter(int, 1)]"},
+        {"_name": "se_wrn", "num_filters": "[8] * 10 ** 12"},
+        {"_name": "vanilla_resnet", "configuration": ["resnet18"]},
     ],
 )
 def test_absurd_sizes_are_refused_before_they_take_memory(cfg, tmp_path):
@@ -168,7 +192,7 @@ def test_padded_frames_are_those_behind_the_samples(name):
 @pytest.mark.parametrize("head", ["classifier", "linear"])
 def test_padding_counts_in_classifiers_of_fairseq_signals_alone(name, head):
     _, out, whole = padded(name, head)
-    published = head == "classifier" and name != "vanilla_resnet"
+    published = (ENCODERS[name], head) in OWN_HEADS
     assert torch.equal(out["out"], whole["out"]) == published
 
 
@@ -320,6 +344,21 @@ def test_contrast_is_between_means_of_frames(name):
     torch.testing.assert_close(pooled, frames.mean(dim=1), rtol=1e-4, atol=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("leadwise", [False, True])
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_embeddings_of_zeros_are_finite(name, leadwise):
+    """A lead of zeros, seen by itself, or a channel that dropout took, is zero in all frames."""
+    if leadwise and name not in ("nejedly2021resnet", "se_wrn"):
+        pytest.skip("it has no such option")
+    source = torch.randn(2, 12, 320)
+    source[:, 3:] = 0
+    network = FrameEncoder(build_network(small(name, leadwise)))
+    for mode in (False, True):
+        out = network.train(mode)(source)
+        assert network.embedding(out).isfinite().all()
+
+
 def test_wider_groups():
     network = build_network(small("se_wrn") | {"widening_factor": 2})
     assert network.conv.out_channels == 8
@@ -339,11 +378,12 @@ def test_convnet_says_in_checkpoints_what_fairseq_signals_knows(shared):
 
 @pytest.mark.parametrize("name", [n for n, (e, _) in networks().items() if e in CONVOLUTIONAL])
 def test_bf16(name):
+    torch.manual_seed(0)
     network = build_network(small(name)).to(torch.bfloat16)
     out = network.train()(torch.randn(4, 12, 320, dtype=torch.bfloat16))
-    value = out["out"] if "out" in out else out["x"]
-    assert value.dtype == torch.bfloat16
-    value.float().square().sum().backward()
+    values = [out[key] for key in getattr(network, "outputs", ("x",))]
+    assert all(value.dtype == torch.bfloat16 for value in values)
+    sum(value.float().square().sum() for value in values).backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
 
 

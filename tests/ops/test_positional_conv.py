@@ -78,6 +78,19 @@ def test_half_precision_is_computed_in_float32():
     assert torch.equal(y, exact.bfloat16())
 
 
+@pytest.mark.parametrize("is_autocast", [False, True])
+@pytest.mark.parametrize(
+    ("channels", "groups", "kernel"), [(32, 4, 8), (32, 4, 7), (32, 4, 32), (64, 8, 16), (16, 1, 4)]
+)
+def test_short_kernels_in_half_precision(channels, groups, kernel, is_autocast):
+    given = inputs(2, 50, channels, groups, kernel, torch.bfloat16)
+    exact = reference.positional_conv(*(tensor.double() for tensor in given), groups)
+    with torch.autocast("cpu", torch.bfloat16, enabled=is_autocast):
+        y = positional_conv(*given, groups)
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y.double(), exact, rtol=1e-2, atol=1e-2)
+
+
 def test_compiles_as_one_graph():
     compiled = torch.compile(positional_conv, backend="aot_eager", fullgraph=True)
     given = inputs(2, 50, 8, 2, 64)

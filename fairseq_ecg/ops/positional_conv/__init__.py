@@ -17,10 +17,11 @@ def positional_conv(
 ) -> Tensor:
     """Convolve frames so that their number stays the same.
 
-    On the CPU a long kernel is applied as a product of spectra, in float32 whatever the precision
-    around it, which takes a fifth of the time of PyTorch's convolution and gives the same numbers
-    up to rounding; see the package's README. Elsewhere it is PyTorch's convolution unless the
-    backend ``torch`` is asked for.
+    On the CPU a long kernel is applied as a product of spectra, which takes a fifth of the time of
+    PyTorch's convolution and gives the same numbers up to rounding; see the package's README.
+    Elsewhere it is PyTorch's convolution unless the backend ``torch`` is asked for. On the CPU
+    arithmetic is in float32 whatever the precision around it: oneDNN's bfloat16 convolution of
+    groups of 8 channels with an even kernel gives wrong numbers (PyTorch 2.13).
 
     Args:
         x: ``(B, T, D)`` floating point.
@@ -37,11 +38,15 @@ def positional_conv(
     Raises:
         BackendError: the backend asked for is not there.
     """
-    if weight.shape[-1] < _LONG_KERNEL or not _is_spectral(x.device.type, backend):
+    is_long = weight.shape[-1] >= _LONG_KERNEL
+    if is_long and _is_spectral(x.device.type, backend):
+        run, dtype = torch_kernel.positional_conv, torch.float32
+    elif x.device.type == "cpu":
+        run, dtype = reference.positional_conv, torch.promote_types(x.dtype, torch.float32)
+    else:
         return reference.positional_conv(x, weight, bias, groups)
     with torch.autocast(x.device.type, enabled=False):
-        y = torch_kernel.positional_conv(x.float(), weight.float(), bias.float(), groups)
-    return y.to(x.dtype)
+        return run(x.to(dtype), weight.to(dtype), bias.to(dtype), groups).to(x.dtype)
 
 
 @backends.constant_when_compiled
