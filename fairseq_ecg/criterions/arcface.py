@@ -28,6 +28,8 @@ class ArcFaceCriterion(ECGCriterion):
         options: of :class:`ECGCriterion`.
     """
 
+    logs_no_signals = False
+
     def __init__(self, task, *, scale: float = 32.0, margin: float = 0.5, **options):
         super().__init__(task, **options)
         self.scale = scale
