@@ -31,6 +31,8 @@ class ArcFaceCriterion(ECGCriterion):
         ValueError: the scale is not above 0, or the margin is no angle from 0 to half a turn.
     """
 
+    logs_no_signals = False
+
     def __init__(self, task, *, scale: float = 32.0, margin: float = 0.5, **options):
         super().__init__(task, **options)
         if not scale > 0:

@@ -31,6 +31,8 @@ class MultiHeadBinaryCrossEntropyCriterion(LabelCriterion):
         options: of :class:`LabelCriterion`.
     """
 
+    logs_no_signals = True
+
     def __init__(
         self, task, *, log_per_class: bool = False, per_log_keys: Sequence[str] = (), **options
     ):

@@ -23,6 +23,8 @@ class ThreeKGCriterion(HasGatheredContrast, ViewsCriterion):
     physiologically-inspired augmentations", ML4H 2021.
     """
 
+    logs_no_signals = False
+
     def compute(
         self, model: nn.Module, sample: dict[str, Any], net_output: dict[str, Any], logits: Tensor
     ) -> Computed:

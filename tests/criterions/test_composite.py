@@ -120,6 +120,20 @@ def test_metrics_of_a_criterion_are_those_that_it_has_alone(at_once, build, vali
     assert of_second == pytest.approx(expected, nan_ok=True)
 
 
+NO_RECORDS = [
+    *("mse", "multi_head_binary_cross_entropy", "simclr", "cmsc"),
+    *("cross_entropy", "binary_cross_entropy", "arcface", "3kg"),
+]
+
+
+@pytest.mark.parametrize("name", NO_RECORDS)
+def test_which_criterions_print_a_number_of_records_that_they_do_not_count(name):
+    log = {"loss": 1.0, "sample_size": 2, "correct": 1, "count": 2.0}
+    with metrics.aggregate(new_root=True) as meters:
+        CRITERION_REGISTRY[name].reduce_batches([log])
+    assert ("nsignals" in meters.get_smoothed_values()) == (name in NO_RECORDS[:4])
+
+
 def test_modes_reach_the_criterions(build):
     criterion = build("composite_criterion", criterion_names=NAMES, args=ARGS)
     assert not any(x.training for x in criterion.criterions)
