@@ -75,5 +75,11 @@ def test_errors(folder, tmp_path, capsys):
     assert "none.tsv: no such manifest" in capsys.readouterr().err
     assert main(command(folder, out, f"--gallery={folder / 'valid_gallery.tsv'}", "--top=0")) == 2
     assert "top=0: must be positive" in capsys.readouterr().err
+    for threshold in ("1.5", "-2", "nan"):
+        options = [f"--gallery={folder / 'valid_gallery.tsv'}", f"--threshold={threshold}"]
+        assert main(command(folder, out, *options)) == 2
+        assert f"threshold={threshold}: must be a similarity" in capsys.readouterr().err
+    assert main(command(folder, out, "--top=3")) == 2
+    assert "--gallery" in capsys.readouterr().err
     assert main(["predict", str(folder / "network.pt"), "none.mat", f"--out={out}"]) == 2
     assert not out.exists()
