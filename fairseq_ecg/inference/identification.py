@@ -287,6 +287,10 @@ def _listed(path: str, description: Description) -> Members:
     folder, _, split = path.rstrip("/").rpartition("/")
     if folder and is_store(folder):
         return list(_of_store(folder, split, description.verify))
+    if "://" not in path and not os.path.exists(path):
+        raise DataError(
+            f"{path}: no such manifest, table or split of a store. Check the path of the gallery"
+        )
     manifest = read_manifest(path)
     if manifest.classes is None:
         raise DataError(
