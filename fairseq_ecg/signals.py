@@ -44,7 +44,26 @@ _ECG_TRANSFORMER = dict.fromkeys(
 _WAV2VEC2 = dict.fromkeys(("Wav2Vec2Config", "Wav2Vec2Model"), _MODELS)
 _WAV2VEC2_CMSC = dict.fromkeys(("Wav2Vec2CMSCConfig", "Wav2Vec2CMSCModel"), _MODELS)
 
+
+_TABLES = "fairseq_ecg.models.tables"
+
+
+def _tabled(published: str, here: str) -> dict[str, str]:
+    """Return where a network of the tables, which is named by rule there, and its options are."""
+    return {f"{published}{kind}": f"{_TABLES}:{here}{kind}" for kind in ("Config", "Model")}
+
+
+_RESNET_CLASSIFIERS = _tabled(
+    "Nejedly2021ResnetClassification", "Nejedly2021ResnetClassifier"
+) | _tabled("SEWideResidualNetworkClassification", "SeWrnClassifier")
+_CONVNET = _tabled("ConvNet", "Convnet")
+_ARCFACE = _tabled("ArcFace", "Arcface")
+_SEGMENTORS = _tabled("ECGUNetSegmentation", "UnetSegmentor") | _tabled(
+    "ECGUNetSegmentationWithCGM", "UnetCgmSegmentor"
+)
+
 _TASKS = "fairseq_ecg.tasks"
+_CRITERIONS = "fairseq_ecg.criterions"
 _FAIRSEQ_MODELS = "fairseq.models"
 _FINETUNING = "fairseq_ecg.models.finetuning"
 _TRANSFORMER = "fairseq_ecg.models.ecg_transformer"
@@ -63,25 +82,56 @@ OFFERED: dict[str, dict[str, str]] = {
         ("convert_namespace_to_omegaconf", "merge_with_parent", "overwrite_args_by_name"),
         "fairseq.dataclass.utils",
     ),
+    "criterions": {"build_criterion": "fairseq.criterions"},
+    "criterions.3kg_criterion": {"ThreeKGCriterion": _CRITERIONS},
+    "criterions.arcface_criterion": {"ArcFaceCriterion": _CRITERIONS},
+    "criterions.binary_cross_entropy": {"BinaryCrossEntropyCriterion": _CRITERIONS},
+    "criterions.binary_cross_entropy_with_logits": {
+        "BinaryCrossEntropyWithLogitsCriterion": _CRITERIONS
+    },
+    "criterions.cmsc_criterion": {"CMSCCriterion": _CRITERIONS},
+    "criterions.composite_criterion": {"CompositeCriterion": _CRITERIONS},
+    "criterions.cross_entropy": {"CrossEntropyCriterion": _CRITERIONS},
+    "criterions.mse_criterion": {"MSECriterion": _CRITERIONS},
+    "criterions.multi_head_binary_cross_entropy": {
+        "MultiHeadBinaryCrossEntropyCriterion": _CRITERIONS
+    },
+    "criterions.simclr_criterion": {"SimCLRCriterion": _CRITERIONS},
+    "criterions.wav2vec2_criterion": dict.fromkeys(
+        ("Wav2Vec2Criterion", "Wav2Vec2WithCMSCCriterion"), _CRITERIONS
+    ),
     "models": {
         "build_model_from_checkpoint": "fairseq_ecg.signals",
         "build_model": _FAIRSEQ_MODELS,
         "register_model": "fairseq_ecg.compat.registration",
     },
-    "models.classification": _CLASSIFIER,
+    "models.classification": _CLASSIFIER | _RESNET_CLASSIFIERS,
     "models.classification.ecg_transformer_classifier": _CLASSIFIER,
+    "models.classification.resnet_classifier": _RESNET_CLASSIFIERS,
+    "models.convnet": _CONVNET,
+    "models.convnet.convnet": _CONVNET,
     "models.ecg_transformer": _ECG_TRANSFORMER,
     "models.finetuning_model": {"FinetuningConfig": _FINETUNING},
+    "models.identification": _ARCFACE,
+    "models.identification.arcface": _ARCFACE,
+    "models.resnet": _tabled("Nejedly2021Resnet", "Nejedly2021Resnet")
+    | _tabled("VanillaResnet", "VanillaResnet"),
+    "models.se_wrn": _tabled("SEWideResidualNetwork", "SeWrn"),
+    "models.segmentation": _SEGMENTORS,
+    "models.segmentation.unet_segmentor": _SEGMENTORS,
     "models.transformer": {
         "TransformerConfig": _TRANSFORMER,
         "TransformerFinetuningConfig": _FINETUNING,
     },
+    "models.unet": _tabled("ECGUNet", "Unet"),
     "models.wav2vec2": _WAV2VEC2 | _WAV2VEC2_CMSC,
     "models.wav2vec2.wav2vec2": _WAV2VEC2,
     "models.wav2vec2.wav2vec2_cmsc": _WAV2VEC2_CMSC,
     "tasks": {"setup_task": "fairseq.tasks"},
     "tasks.ecg_classification": {"ECGDiagnosisTask": _TASKS},
+    "tasks.ecg_identification": {"ECGIdentificationTask": _TASKS},
     "tasks.ecg_pretraining": {"ECGPretrainingTask": _TASKS},
+    "tasks.ecg_segmentation": {"ECGSegmentationTask": _TASKS},
     "utils": {},
     "utils.checkpoint_utils": {
         "checkpoint_paths": "fairseq.checkpoint_utils",
@@ -96,7 +146,8 @@ OFFERED: dict[str, dict[str, str]] = {
         ("apply_to_sample", "item", "log_softmax", "move_to_cpu", "move_to_cuda"), "fairseq.utils"
     ),
 }
-"""Where a name of a module of fairseq_signals is found, by module."""
+"""Where a name of a module of fairseq_signals is found, by module: a module that has it, or, where
+it has another name here, module:name."""
 
 _PREPARE = "fairseq-ecg prepare"
 _RECORDS, _SIGNALS = f"{_PREPARE} records", f"{_PREPARE} signals"
@@ -109,7 +160,7 @@ COUNTERPARTS: dict[str, str] = {
     "example_records": f"{_RECORDS} --source generic",
     "example_signals": _SIGNALS,
     "manifest": f"{_PREPARE} splits and {_PREPARE} manifests",
-    "manifest_identification": f"{_PREPARE} identification",
+    "manifest_identification": f"{_PREPARE} identification --strategy files",
     "manifest_physionet2021": f"{_PREPARE} splits and {_PREPARE} manifests",
     "manifests": f"{_PREPARE} manifests",
     "mimic_iv_ecg_records": f"{_RECORDS} --source mimic_iv_ecg",
@@ -121,8 +172,8 @@ COUNTERPARTS: dict[str, str] = {
     "physionet2021_signals": _SIGNALS,
     "prepare_clf_labels": f"{_PREPARE} labels",
     "preprocess": f"{_RECORDS} and {_SIGNALS}",
-    "preprocess_ecgiddb": f"{_RECORDS} --source generic and {_SIGNALS}",
-    "preprocess_ludb": f"{_RECORDS} --source generic and {_SIGNALS}",
+    "preprocess_ecgiddb": f"{_RECORDS} --source ecg_id and {_SIGNALS}",
+    "preprocess_ludb": f"{_RECORDS} --source ludb and {_SIGNALS}",
     "preprocess_physionet2021": f"{_RECORDS} --source physionet2021 and {_SIGNALS}",
     "preprocess_ptbxl": f"{_RECORDS} --source ptb_xl and {_SIGNALS}",
     "splits": f"{_PREPARE} splits",
@@ -133,7 +184,7 @@ COUNTERPARTS: dict[str, str] = {
 _OF_SCRIPTS = ("data.ecg.ecg_utils", "utils.file", "utils.pandas", "utils.splits")
 """Modules of fairseq_signals that its scripts alone import."""
 
-_NEED_REGISTRATION = ("models", "tasks", "utils.checkpoint_utils")
+_NEED_REGISTRATION = ("criterions", "models", "tasks", "utils.checkpoint_utils")
 
 
 class _Aliases(MetaPathFinder, Loader):
@@ -160,7 +211,9 @@ class _Aliases(MetaPathFinder, Loader):
         if name.startswith(_NEED_REGISTRATION):
             importlib.import_module(_TASKS)
         for attribute, source in OFFERED[name].items():
-            setattr(module, attribute, getattr(importlib.import_module(source), attribute))
+            where, _, name_here = source.partition(":")
+            found = getattr(importlib.import_module(where), name_here or attribute)
+            setattr(module, attribute, found)
 
         def submodule(attribute: str) -> ModuleType:
             """Import a module when it is asked for; fairseq_signals imports all with itself."""

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fairseq.criterions import CRITERION_REGISTRY
+from fairseq.models import MODEL_DATACLASS_REGISTRY, MODEL_REGISTRY
+from fairseq.tasks import TASK_REGISTRY
 from omegaconf import OmegaConf
 
 from fairseq_ecg.cli import main
@@ -150,6 +153,54 @@ def offered():
 def test_every_name_that_is_offered_is_there(offered):
     for module, names in OFFERED.items():
         assert all(callable(getattr(offered(module), name)) for name in names), module
+
+
+REGISTERED = {
+    "models.classification.resnet_classifier.Nejedly2021ResnetClassificationModel": (
+        "nejedly2021resnet_classifier"
+    ),
+    "models.classification.SEWideResidualNetworkClassificationModel": "se_wrn_classifier",
+    "models.convnet.ConvNetModel": "convnet",
+    "models.identification.ArcFaceModel": "arcface",
+    "models.resnet.Nejedly2021ResnetModel": "nejedly2021resnet",
+    "models.resnet.VanillaResnetModel": "vanilla_resnet",
+    "models.se_wrn.SEWideResidualNetworkModel": "se_wrn",
+    "models.segmentation.unet_segmentor.ECGUNetSegmentationModel": "unet_segmentor",
+    "models.segmentation.ECGUNetSegmentationWithCGMModel": "unet_cgm_segmentor",
+    "tasks.ecg_identification.ECGIdentificationTask": "ecg_identification",
+    "tasks.ecg_segmentation.ECGSegmentationTask": "ecg_segmentation",
+    "criterions.3kg_criterion.ThreeKGCriterion": "3kg",
+    "criterions.arcface_criterion.ArcFaceCriterion": "arcface",
+    "criterions.composite_criterion.CompositeCriterion": "composite_criterion",
+    "criterions.cross_entropy.CrossEntropyCriterion": "cross_entropy",
+    "criterions.simclr_criterion.SimCLRCriterion": "simclr",
+}
+"""What fairseq_signals registers under a name, by where its code has it."""
+
+
+@pytest.mark.parametrize(("path", "name"), REGISTERED.items())
+def test_classes_are_those_that_are_registered(offered, path, name):
+    module, _, attribute = path.rpartition(".")
+    found = getattr(offered(module), attribute)
+    registries = {
+        "models": (MODEL_REGISTRY, MODEL_DATACLASS_REGISTRY),
+        "tasks": (TASK_REGISTRY, {}),
+        "criterions": (CRITERION_REGISTRY, {}),
+    }
+    classes, configs = registries[module.partition(".")[0]]
+    assert found is classes[name]
+    if configs:
+        config = attribute.removesuffix("Model") + "Config"
+        assert getattr(offered(module), config) is configs[name]
+
+
+def test_segmentor_of_a_checkpoint(offered, shared):
+    model = offered("models").build_model_from_checkpoint(
+        shared / "golden" / "rest" / "unet3plus_1lead.pt"
+    )
+    assert isinstance(model, offered("models.segmentation").ECGUNetSegmentationModel)
+    scores = model.get_logits(model.eval()(source=torch.randn(1, 1, 640)))
+    assert scores.shape[-1] == 4
 
 
 def test_what_is_not_offered_is_reported(offered):
@@ -418,6 +469,8 @@ def test_scripts_name_the_command_that_does_the_same(offered, monkeypatch, capsy
     [
         (["fairseq_signals.data.ecg.preprocess.manifest", "ROOT"], "fairseq-ecg prepare splits"),
         (["fairseq_signals.data.ecg.preprocess.preprocess_ptbxl"], "--source ptb_xl"),
+        (["fairseq_signals.data.ecg.preprocess.preprocess_ludb", "RAW"], "--source ludb"),
+        (["fairseq_signals.data.ecg.preprocess.preprocess_ecgiddb"], "--source ecg_id"),
         (["fairseq_signals.trainer"], "fairseq_ecg.signals offers fairseq_signals.data, "),
         (["fairseq_signals.models"], "fairseq_signals.models is no program"),
     ],

@@ -77,6 +77,9 @@ def identify(
         threshold: also say whether each of these patients counts as known, from this similarity on;
             training reports the one at which errors of both kinds are equal as eer_threshold
     """
+    from fairseq_ecg.inference.identification import check_ranks
+
+    check_ranks(top, threshold)
     embedded = []
 
     def compute(model, recordings, options):

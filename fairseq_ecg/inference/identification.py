@@ -157,6 +157,21 @@ class Identification(Results):
         return pd.DataFrame(kept).set_index([RECORDING, RANK])
 
 
+def check_ranks(top: int, threshold: float | None) -> None:
+    """Check how many patients are named, and from which similarity on they count as known.
+
+    Raises:
+        DataError: there is no such number or similarity.
+    """
+    if top < 1:
+        raise DataError(f"top={top}: must be positive")
+    if threshold is not None and not -1 <= threshold <= 1:
+        raise DataError(
+            f"threshold={threshold:g}: must be a similarity, which is from -1 to 1; training "
+            "reports one as eer_threshold"
+        )
+
+
 def saved_gallery(source: Any) -> Gallery | None:
     """Read what :meth:`Gallery.save` wrote; None if it is something else.
 
@@ -272,6 +287,10 @@ def _listed(path: str, description: Description) -> Members:
     folder, _, split = path.rstrip("/").rpartition("/")
     if folder and is_store(folder):
         return list(_of_store(folder, split, description.verify))
+    if "://" not in path and not os.path.exists(path):
+        raise DataError(
+            f"{path}: no such manifest, table or split of a store. Check the path of the gallery"
+        )
     manifest = read_manifest(path)
     if manifest.classes is None:
         raise DataError(

@@ -20,6 +20,7 @@ from fairseq_ecg.inference.export import export
 from fairseq_ecg.inference.identification import (
     Gallery,
     Identification,
+    check_ranks,
     gallery_members,
     saved_gallery,
 )
@@ -211,8 +212,7 @@ class ECGModel(TrainedNetwork):
         Raises:
             DataError: the gallery cannot be used, or a recording.
         """
-        if top < 1:
-            raise DataError(f"top={top}: must be positive")
+        check_ranks(top, threshold)
         if not isinstance(gallery, Gallery):
             shown = {name: x for name, x in options.items() if not isinstance(x, tqdm)}
             gallery = self.gallery(gallery, sample_rate, leads, units, **shown)

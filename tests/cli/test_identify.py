@@ -72,8 +72,18 @@ def test_a_run_in_parts_gives_the_same(folder, tmp_path, monkeypatch):
 def test_errors(folder, tmp_path, capsys):
     out = tmp_path / "m.csv"
     assert main(command(folder, out, f"--gallery={tmp_path / 'none.tsv'}")) == 2
-    assert "none.tsv: no such manifest" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "none.tsv: no such manifest, table or split of a store" in error
+    assert "task.data" not in error
     assert main(command(folder, out, f"--gallery={folder / 'valid_gallery.tsv'}", "--top=0")) == 2
     assert "top=0: must be positive" in capsys.readouterr().err
+    for threshold in ("1.5", "-2", "nan"):
+        options = [f"--gallery={folder / 'valid_gallery.tsv'}", f"--threshold={threshold}"]
+        assert main(command(folder, out, *options)) == 2
+        assert f"threshold={threshold}: must be a similarity" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stopped:
+        main(command(folder, out, "--top=3"))
+    assert stopped.value.code == 2
+    assert "--gallery" in capsys.readouterr().err
     assert main(["predict", str(folder / "network.pt"), "none.mat", f"--out={out}"]) == 2
     assert not out.exists()
