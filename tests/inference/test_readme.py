@@ -17,7 +17,10 @@ DOCUMENTS = [
     ROOT / "fairseq_ecg" / "inference" / "README.md",
     ROOT / "fairseq_ecg" / "inference" / "report" / "README.md",
 ]
-SEGMENTORS = ("segmentor.pt", "s.pt", "m.pt", "CHECKPOINT", "M")
+SEGMENTORS = (
+    *("segmentor.pt", "s.pt", "m.pt", "CHECKPOINT", "M"),
+    "segmentor/checkpoint_last.pt",
+)
 
 
 def commands():
@@ -34,6 +37,7 @@ def _folder(tmp_path, monkeypatch):
     """A folder with a segmentor and a record that has annotations."""
     monkeypatch.chdir(tmp_path)
     for name in SEGMENTORS:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         written(tmp_path / name, UNET)
     signal = np.random.default_rng(0).normal(0, 0.3, (500, 12))
     for record in ("record", "recording"):
