@@ -117,7 +117,7 @@ def read_manifest(path: str | os.PathLike, min_samples: int | None = None) -> Ma
     """
     path = os.fspath(path)
     root, lines = _read_lines(path)
-    has_classes = len(lines) > 1 and re.fullmatch(r"[^\t]*\t[^\t]*\t[0-9]+", lines[1]) is not None
+    has_classes = len(lines) > 1 and re.fullmatch(r"[^\t]*\t[^\t]*\t[^\t]+", lines[1]) is not None
     meaning = _CLASS_ROW if has_classes else _PLAIN_ROW
     rows = _rows(path, lines, first_line=2, n_columns=2 + has_classes, meaning=meaning)
     paths, sizes, numbers, last = _columns(path, rows, min_samples, _class_index)

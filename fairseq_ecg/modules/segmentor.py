@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fairseq_ecg.ecg.delineation import CLASSES, class_count, delineate
+from fairseq_ecg.ecg.delineation import CLASSES, NO_WAVE, class_count, delineate
 from fairseq_ecg.modules.convolutional import check_odd
 from fairseq_ecg.modules.encoder import Encoder
 from fairseq_ecg.modules.finetuned import FinetunedEncoder
@@ -28,7 +28,7 @@ class Segmentor(FinetunedEncoder):
         options: of :class:`FinetunedEncoder`.
 
     Raises:
-        ValueError: two classes have one index, or one is negative.
+        ValueError: two classes have one index, or one is negative, or there is no class ``none``.
     """
 
     outputs: ClassVar[tuple[str, ...]] = ("segment_out",)
@@ -41,6 +41,10 @@ class Segmentor(FinetunedEncoder):
         if len(set(indices)) < len(indices) or min(indices, default=0) < 0:
             raise ValueError(
                 f"label_idx={dict(label_idx)}: give every class an index of its own, from 0 on"
+            )
+        if NO_WAVE not in label_idx:
+            raise ValueError(
+                f"label_idx={dict(label_idx)}: name the class of samples in no wave {NO_WAVE!r}"
             )
         self.label_idx = dict(label_idx)
         self.segment = nn.Conv1d(encoder.encoder_dim, class_count(label_idx), 1)

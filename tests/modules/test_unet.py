@@ -132,6 +132,7 @@ def test_too_few_samples(backbone):
         ({"backbone": "unet4"}, "backbone=.unet4.: choose unet or unet3plus"),
         ({"label_idx": {"p": 0, "qrs": 0}}, "give every class an index of its own"),
         ({"label_idx": {"p": -1}}, "give every class an index of its own"),
+        ({"label_idx": {"p": 0, "qrs": 1}}, "name the class of samples in no wave 'none'"),
         ({"label_idx": {"p": "x"}}, "label_idx=.* is not whole numbers by name"),
     ],
 )

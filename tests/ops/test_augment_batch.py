@@ -222,7 +222,7 @@ def test_vectorcardiogram_view():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"angle": -1.0}, {"scale": 0.5}, {"mask_ratio": 1.5}, {"p": 2.0}]
+    "settings", [{"angle": -1.0}, {"scale": -0.5}, {"mask_ratio": 1.5}, {"p": 2.0}]
 )
 def test_bad_settings_of_a_view_are_refused(settings):
     with pytest.raises(ValueError, match=r"=-?\d"):
