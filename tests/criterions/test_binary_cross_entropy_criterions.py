@@ -298,6 +298,7 @@ def test_names_that_are_registered():
         "regression": "RegressionCriterion",
         "cross_entropy": "CrossEntropyCriterion",
         "composite_criterion": "CompositeCriterion",
+        "arcface": "ArcFaceCriterion",
     }
 
 

@@ -6,12 +6,15 @@ from torch import nn
 from fairseq_ecg.ecg.delineation import CLASSES
 from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.inference import ECGModel
+from fairseq_ecg.modules import Encoder, FrameEncoder, Segmentor
 
 LEVELS = {"p": 1.0, "qrs": 3.0, "t": 2.0, "none": 0.0}
 """Amplitude in mV by which `Levels` knows a class."""
 
 
-class _Encoder(nn.Module):
+class _Encoder(Encoder):
+    has_attention = False
+
     def __init__(self, n_leads: int):
         super().__init__()
         self.n_leads, self.encoder_dim, self.strides = n_leads, n_leads, []
@@ -20,7 +23,7 @@ class _Encoder(nn.Module):
         return samples
 
 
-class Levels(nn.Module):
+class Levels(FrameEncoder):
     """Give a sample the class of the level next to the mean of its leads.
 
     Args:
@@ -29,10 +32,11 @@ class Levels(nn.Module):
         label_idx: index of each class.
     """
 
+    without_labels = Segmentor.without_labels
+
     def __init__(self, n_leads: int = 1, edge: int = 0, label_idx: dict[str, int] = CLASSES):
-        super().__init__()
-        self.encoder, self.edge, self.label_idx = _Encoder(n_leads), edge, dict(label_idx)
-        self.num_outputs = 0
+        super().__init__(_Encoder(n_leads))
+        self.edge, self.label_idx = edge, dict(label_idx)
         levels = sorted(LEVELS, key=self.label_idx.__getitem__)
         self.levels = nn.Parameter(torch.tensor([LEVELS[name] for name in levels]))
         self.seen: list[torch.Tensor] = []
