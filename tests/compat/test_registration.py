@@ -101,7 +101,7 @@ def test_stock_names_stay_without_the_user_dir(python):
     python("import fairseq_ecg, fairseq_ecg.ops, fairseq_ecg.modules\n" + STOCK)
 
 
-@pytest.mark.parametrize("module", ["", ".ops.augment", ".ops.cmsc", ".modules", ".data"])
+@pytest.mark.parametrize("module", ["", ".ops.augment", ".ops.contrast", ".modules", ".data"])
 def test_lower_layers_work_without_fairseq(module, python):
     python(
         f"""
