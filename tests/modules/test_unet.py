@@ -238,11 +238,11 @@ def test_samples_lie_between_the_centres_of_frames():
     width, stride = receptive_field(layers)
     centres = torch.arange(6) * stride + (width - 1) / 2
     layout = (width - 1) / 2, stride
-    slope = torch.stack([3 * centres + 1, -centres], dim=-1)[None]
+    frames = torch.stack([3 * centres + 1, -centres], dim=-1)[None]
     samples = torch.arange(6 * stride + 5, dtype=torch.float32)
     inside = samples.clamp(centres[0], centres[-1])
     expected = torch.stack([3 * inside + 1, -inside], dim=-1)[None]
-    torch.testing.assert_close(frames_to_samples(slope, len(samples), *layout), expected)
+    torch.testing.assert_close(frames_to_samples(frames, len(samples), *layout), expected)
     x = torch.randn(2, 5, 3)
     found = frames_to_samples(x, 30, 3, 4)
     assert torch.equal(found[:, 3::4][:, :5], x)
