@@ -29,6 +29,8 @@ def test_recorded_numbers(checkpoint, padded, backend, shared, monkeypatch):
     [
         *("arcface", "cmsc", "simclr", "threekg"),
         *("unet3plus_1lead", "unet3plus_12leads", "unet_plain", "unet_cgm"),
+        *("nejedly_multihead", "nejedly_leadwise", "se_wrn", "se_wrn_leadwise"),
+        *("convnet", "convnet_mse"),
     ],
 )
 def test_recorded_numbers_of_other_methods(recording, backend, shared, monkeypatch):
