@@ -107,7 +107,7 @@ class ECGCriterion(FairseqCriterion):
         statistics = self._statistics(model)
         net_output = model(**sample["net_input"])
         logits = self.logits_of_batch(model, sample, net_output)
-        with torch.autocast(sample["net_input"]["source"].device.type, enabled=False):
+        with torch.autocast(sample["id"].device.type, enabled=False):
             terms, sample_size, log = self.compute(model, sample, net_output, logits)
             loss = fold(add, terms)
         by_key = {f"loss_{i}": term for i, term in enumerate(terms)} if len(terms) > 1 else {}

@@ -12,6 +12,7 @@ from fairseq_ecg.models.finetuning import (
     ECGTransformerFinetuningModel,
 )
 from fairseq_ecg.models.tables import register_networks
+from fairseq_ecg.models.text import register_text_networks
 from fairseq_ecg.models.wav2vec2 import (
     Wav2Vec2CMSCConfig,
     Wav2Vec2CMSCModel,
@@ -34,3 +35,4 @@ __all__ = [
 ]
 
 register_networks()
+register_text_networks()

@@ -277,7 +277,7 @@ class ECGTask(FairseqTask):
         if self._seeds.batch == 0:
             self._samples_of_update = 0.0
         sample = self._augmented(sample)
-        device = sample["net_input"]["source"].device.type
+        device = sample["id"].device.type
         with self._named(), torch.autocast(device, enabled=isinstance(optimizer, AMPOptimizer)):
             loss, sample_size, log = criterion(model, sample)
         if ignore_grad:

@@ -1,0 +1,6 @@
+"""Networks of ECGs and texts: ``nn.Module`` with plain arguments, BERT of transformers."""
+
+from fairseq_ecg.modules.text.network import TextNetwork
+from fairseq_ecg.modules.text.registry import TEXT_NETWORKS, build_text_network
+
+__all__ = ["TEXT_NETWORKS", "TextNetwork", "build_text_network"]

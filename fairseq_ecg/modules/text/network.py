@@ -1,0 +1,93 @@
+"""What every network of ECGs and texts offers to training and programs."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+
+class TextNetwork(nn.Module):
+    """Base of networks that read ECGs and texts.
+
+    Keyword-only arguments of constructors are options, see :mod:`fairseq_ecg.options`.
+
+    Attributes:
+        ecg_encoder_prefix: what the names of the weights of its ECG encoder follow, where that is
+            a network of the tables which can be fine-tuned by itself; None otherwise.
+        regularisation_options: names of options that fine-tuning decides anew.
+        pretraining_modules: names of modules that only pre-training uses.
+        n_leads: L, leads; None if no ECG is read.
+        n_answers: C, answers that a network for questions gives a logit of each; 0 of others.
+        num_ecgs: most ECGs that a question may be about.
+        max_text_size: tokens that its table of positions holds; None if no text is read.
+        vocab_size: tokens that it knows; None if no text is read.
+    """
+
+    ecg_encoder_prefix: ClassVar[str | None] = None
+    regularisation_options: ClassVar[tuple[str, ...]] = ()
+    pretraining_modules: ClassVar[tuple[str, ...]] = ()
+    n_leads: int | None = None
+    n_answers: int = 0
+    num_ecgs: int = 1
+    max_text_size: int | None = None
+    vocab_size: int | None = None
+
+    @classmethod
+    def stored_options(cls, weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """Return the options that stored weights decide, whatever a configuration says.
+
+        With them a network of a checkpoint is built of what the checkpoint holds: sizes of tables
+        are those of the weights, and nothing is fetched.
+
+        Args:
+            weights: of such a network, by name.
+        """
+        return {}
+
+    def forward(
+        self,
+        ecg: torch.Tensor,
+        text: torch.Tensor,
+        ecg_padding_mask: torch.Tensor | None = None,
+        text_padding_mask: torch.Tensor | None = None,
+        ecg_2: torch.Tensor | None = None,
+        ecg_2_padding_mask: torch.Tensor | None = None,
+        **_,
+    ) -> dict[str, Any]:
+        """Compute what the criterion of the network needs.
+
+        Args:
+            ecg: ``(B, L, T)`` float, standardised samples.
+            text: ``(B, N)`` int64, tokens.
+            ecg_padding_mask: ``(B, L, T)`` or ``(B, T)`` bool, True where padded.
+            text_padding_mask: ``(B, N)`` bool, True where padded.
+            ecg_2: ``(B, L, T_2)``, the second ECG of a question; rows without one are padded whole.
+            ecg_2_padding_mask: as ``ecg_padding_mask``.
+
+        Returns:
+            Of a network for questions ``out`` ``(B, C)``, logits of the answers.
+        """
+        raise NotImplementedError
+
+    def alignment(
+        self,
+        ecg: torch.Tensor,
+        text: torch.Tensor,
+        ecg_padding_mask: torch.Tensor | None = None,
+        text_padding_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return how well each text goes with the ECG of its row, ``(B,)`` logits.
+
+        Raises:
+            NotImplementedError: the network was not trained to say.
+        """
+        raise NotImplementedError
+
+    def set_num_updates(self, num_updates: int) -> None:
+        """Set how many updates are done, for parts that follow a schedule."""
+
+    def remove_pretraining_modules(self) -> None:
+        """Drop what only pre-training uses."""
+        for name in self.pretraining_modules:
+            setattr(self, name, None)
