@@ -125,9 +125,11 @@ def test_a_row_that_is_not_aligned_has_the_text_mask_and_labels_of_another(
 
 def test_equal_texts_and_diagnoses_in_another_order_are_not_exchanged(tokenizer, dataset):
     target = TextTarget(tokenizer, negatives=True)
+    unknown = collated(dataset(labelled(8)[0], [[]] * 8, target))
     same_text = collated(dataset(["low qrs"] * 8, labelled(8)[1], target))
     reordered = [["A", "B"], ["B", "A"]] * 4
     same_codes = collated(dataset(labelled(8)[0], reordered, target))
+    assert not unknown["is_aligned"].all()  # of no diagnoses the text is the diagnosis
     assert same_text["is_aligned"].all()
     assert same_codes["is_aligned"].all()
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from fairseq_ecg.compat.hydra_programs import overrides_of
 from fairseq_ecg.data import DataError
 from fairseq_ecg.prepare.pack import pack
 from fairseq_ecg.tasks import ECGTextPretrainingTask
@@ -175,3 +176,17 @@ def test_all_texts_of_an_update_may_be_left_out(task_of):
     iterator = task.get_batch_iterator(dataset, max_sentences=1)
     assert len(iterator.first_batch["id"]) == 1
     assert torch.is_tensor(iterator.first_batch["net_input"]["text"])
+
+
+def test_evaluation_takes_options_of_texts_from_a_yaml():
+    options = {
+        "enable_padding": True,
+        "tokenizer": "vocab.txt",
+        "compute_mlm_indices": True,
+        "mlm_prob": 0.25,
+        "sample_rate": 500,
+        "medvill": True,
+    }
+    task = options | {"max_text_size": 8, "text_collation": "fairseq_signals"}
+    cfg = OmegaConf.create({"task": task, "common_eval": {"model_overrides": "{}"}})
+    assert overrides_of(cfg, [])["task"] == options

@@ -247,8 +247,9 @@ class TextTarget(TokenTarget):
         """
         texts, ids = columns[self.variable], columns["ids"]
         listed = columns.get("diagnoses") or [None] * len(texts)
+        missing: list[Any] = [None, []] if self.corrected else [None]
         diagnoses = [
-            [text] if own is None else own for text, own in zip(texts, listed, strict=True)
+            [text] if own in missing else own for text, own in zip(texts, listed, strict=True)
         ]
         text_of, is_aligned = torch.arange(len(ids)), torch.ones(len(ids))
         for row, partner in self._pairs(diagnoses, ids, draws):
