@@ -52,6 +52,8 @@ REGISTERED = {
         *_ENCODERS,
         *(_PUBLISHED.get(name, name) for name in _NETWORKS),
         *(f"{encoder}_linear" for encoder in _OWN_CLASSIFIERS),
+        "m3ae",
+        "m3ae_qa",
     ),
     "criterion": (
         "wav2vec2_with_cmsc",
@@ -68,6 +70,7 @@ REGISTERED = {
         "regression",
         "composite_criterion",
         "arcface",
+        "m3ae",
     ),
 }
 """What the package registers under names that stock fairseq does not have."""
