@@ -69,8 +69,10 @@ def test_a_checkpoint_is_enough(name, tmp_path):
     model = build(name).eval()
     path = written(model, tmp_path / "model.pt", pretrained_model_path="no/such.pt")
     found = build_model_from_checkpoint(path)
-    _, cfg, _ = restore(path, sorted_overrides({"task": {"data": "d"}}))
+    heads = {"bert_config": {"num_attention_heads": 4}}
+    other, cfg, _ = restore(path, sorted_overrides({"task": {"data": "d"}, **heads}))
     assert cfg.model.pretrained_model_path is None
+    assert other.bert_config == model.bert_config | heads["bert_config"]
     expected = {key: x.clone() for key, x in model.state_dict().items()}
     assert list(found.state_dict()) == list(expected)
     assert all(torch.equal(x, expected[key]) for key, x in found.state_dict().items())
