@@ -58,6 +58,8 @@ REGISTERED = {
         *_ENCODERS,
         *(_PUBLISHED.get(name, name) for name in _NETWORKS),
         *(f"{encoder}_linear" for encoder in _OWN_CLASSIFIERS),
+        "m3ae",
+        "m3ae_qa",
         "medvill",
         "ecg_language_transformer_classifier",
         "blind_transformer_qa",
@@ -79,6 +81,7 @@ REGISTERED = {
         "regression",
         "composite_criterion",
         "arcface",
+        "m3ae",
         "medvill",
     ),
 }
