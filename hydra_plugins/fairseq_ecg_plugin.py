@@ -52,6 +52,7 @@ REGISTERED = {
         *_ENCODERS,
         *(_PUBLISHED.get(name, name) for name in _NETWORKS),
         *(f"{encoder}_linear" for encoder in _OWN_CLASSIFIERS),
+        "ecg_text_clip",
     ),
     "criterion": (
         "wav2vec2_with_cmsc",
@@ -68,6 +69,7 @@ REGISTERED = {
         "regression",
         "composite_criterion",
         "arcface",
+        "ecg_text_clip",
     ),
 }
 """What the package registers under names that stock fairseq does not have."""

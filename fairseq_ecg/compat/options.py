@@ -5,12 +5,13 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
-from omegaconf import MISSING
+from fairseq.dataclass.utils import merge_with_parent
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from fairseq_ecg.options import REQUIRED, Option, options_of, texts_of_arguments
 
@@ -62,6 +63,20 @@ def make_configuration(
     made = configuration(*pieces, **defaults)(bare)
     setattr(sys.modules[module], name, made)
     return made
+
+
+def merge_known(configuration: FairseqDataclass, given: Mapping[str, Any]) -> DictConfig:
+    """Put stored values into a configuration; keys that it does not have are left out.
+
+    fairseq's ``merge_with_parent`` leaves out keys of mappings, too, if their default is empty.
+
+    Args:
+        configuration: with the defaults.
+        given: values by name.
+    """
+    names = {option.name for option in fields(configuration)}
+    known = {name: value for name, value in given.items() if name in names}
+    return merge_with_parent(configuration, OmegaConf.create(known))
 
 
 def fairseq_type(kind: Any) -> Any:

@@ -2,9 +2,7 @@
 
 import os
 
-from fairseq.dataclass.utils import merge_with_parent
 from fairseq.models import MODEL_DATACLASS_REGISTRY, MODEL_REGISTRY, BaseFairseqModel
-from omegaconf import OmegaConf
 
 from fairseq_ecg.compat.checkpoint import (
     WRITTEN_IN_TRAINING,
@@ -12,6 +10,7 @@ from fairseq_ecg.compat.checkpoint import (
     load_checkpoint,
     load_trained,
 )
+from fairseq_ecg.compat.options import merge_known
 from fairseq_ecg.compat.stored_config import check_network, literal, model_config
 from fairseq_ecg.errors import CheckpointError, shortened
 from fairseq_ecg.modules.registry import networks
@@ -52,11 +51,7 @@ def build_model_from_checkpoint(
         if option in stored:
             stored[option] = value
     with damage_as_checkpoint_error(path, WRITTEN_IN_TRAINING):
-        cfg = merge_with_parent(
-            MODEL_DATACLASS_REGISTRY[name](),
-            OmegaConf.create(literal(stored, path)),
-            remove_missing=True,
-        )
+        cfg = merge_known(MODEL_DATACLASS_REGISTRY[name](), literal(stored, path))
         model = MODEL_REGISTRY[name].build_model(cfg, None)
     if pretrained:
         load_trained(model, state, path)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 import torch
-from fairseq.dataclass.utils import merge_with_parent
 from fairseq.models import MODEL_DATACLASS_REGISTRY, MODEL_REGISTRY
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError
@@ -18,6 +17,7 @@ from fairseq_ecg.compat.checkpoint import (
     load_checkpoint,
     load_strictly,
 )
+from fairseq_ecg.compat.options import merge_known
 from fairseq_ecg.compat.stored_config import (
     check_network,
     literal,
@@ -120,12 +120,27 @@ def stored_encoder(cfg: DictConfig) -> StoredEncoder:
             weights = head_class(ENCODERS[name], head).encoder_weights(weights)
             if stored.get("lora_rank"):
                 weights = merge_lora(weights, stored["lora_alpha"] / stored["lora_rank"])
-        merged = merge_with_parent(
-            MODEL_DATACLASS_REGISTRY[name](),
-            OmegaConf.create(regularised | {"all_gather": False}),
-            remove_missing=True,
-        )
+        merged = merge_known(MODEL_DATACLASS_REGISTRY[name](), regularised | {"all_gather": False})
     return StoredEncoder(name, merged, weights, stored_section(state, source, "task"))
+
+
+def check_signals(stored: StoredEncoder, cfg: DictConfig) -> None:
+    """Compare what signals an encoder was trained on with those that it is to be given.
+
+    Args:
+        stored: the encoder.
+        cfg: configuration of the model on it, with ``normalize``, ``filter`` and ``model_path``.
+
+    Raises:
+        CheckpointError: they are normalised or filtered otherwise.
+    """
+    for option in ("normalize", "filter"):
+        trained_with = bool(stored.task.get(option, False))
+        if trained_with != bool(cfg[option]):
+            raise CheckpointError(
+                f"{cfg.model_path} was trained with task.{option}={trained_with}; "
+                f"set task.{option} to the same"
+            )
 
 
 def load_encoder(cfg: DictConfig) -> Encoder:
@@ -148,13 +163,7 @@ def load_encoder(cfg: DictConfig) -> Encoder:
         DataError: the encoder is larger than is plausible.
     """
     stored = stored_encoder(cfg)
-    for option in ("normalize", "filter"):
-        trained_with = bool(stored.task.get(option, False))
-        if trained_with != bool(cfg[option]):
-            raise CheckpointError(
-                f"{cfg.model_path} was trained with task.{option}={trained_with}; "
-                f"set task.{option} to the same"
-            )
+    check_signals(stored, cfg)
     with damage_as_checkpoint_error(cfg.model_path, WRITTEN_IN_TRAINING):
         # Only now options are read that decide nothing of the weights, such as those of masks.
         encoder = MODEL_REGISTRY[stored.name].build_model(stored.cfg)

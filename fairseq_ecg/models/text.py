@@ -3,9 +3,7 @@
 import sys
 from typing import Any, ClassVar
 
-from fairseq.dataclass.utils import merge_with_parent
 from fairseq.models import MODEL_DATACLASS_REGISTRY, MODEL_REGISTRY, BaseFairseqModel
-from omegaconf import OmegaConf
 
 from fairseq_ecg.compat.checkpoint import (
     WRITTEN_IN_TRAINING,
@@ -13,12 +11,14 @@ from fairseq_ecg.compat.checkpoint import (
     load_checkpoint,
     load_strictly,
 )
-from fairseq_ecg.compat.options import make_configuration
+from fairseq_ecg.compat.options import make_configuration, merge_known
 from fairseq_ecg.compat.registration import register_model
 from fairseq_ecg.compat.stored_config import literal, model_config
 from fairseq_ecg.errors import CheckpointError, shortened
+from fairseq_ecg.models.ecg_text_clip import EncoderFromCheckpoint, EncoderFromCheckpointConfig
 from fairseq_ecg.models.ecg_transformer import PretrainingConfig
 from fairseq_ecg.modules.text import TEXT_NETWORKS, TextNetwork
+from fairseq_ecg.modules.text.ecg_text_clip import ECGTextCLIP
 from fairseq_ecg.options import chosen
 
 
@@ -39,6 +39,13 @@ class TextModel:
     def build_model(cls, cfg: Any, task=None):
         """Build the network that a configuration describes."""
         return cls(cfg)
+
+
+MODEL_BASES: dict[type[TextNetwork], tuple[type, type]] = {
+    ECGTextCLIP: (EncoderFromCheckpoint, EncoderFromCheckpointConfig),
+}
+"""What comes before a network as a base of its model, and the base of its configuration, where
+these are others than of most."""
 
 
 def stored_text_network(path: str, **options: Any) -> tuple[TextNetwork, dict[str, Any]]:
@@ -68,11 +75,7 @@ def stored_text_network(path: str, **options: Any) -> tuple[TextNetwork, dict[st
     with damage_as_checkpoint_error(path, WRITTEN_IN_TRAINING):
         stored |= TEXT_NETWORKS[name].stored_options(weights)
         stored |= {key: value for key, value in options.items() if key in stored}
-        cfg = merge_with_parent(
-            MODEL_DATACLASS_REGISTRY[name](),
-            OmegaConf.create(literal(stored, path)),
-            remove_missing=True,
-        )
+        cfg = merge_known(MODEL_DATACLASS_REGISTRY[name](), literal(stored, path))
         network = MODEL_REGISTRY[name].build_model(cfg)
     network.remove_pretraining_modules()
     load_strictly(network, weights, path, ignored=network.pretraining_modules)
@@ -90,9 +93,9 @@ def register_text_networks() -> None:
 def _register(name: str, network: type[TextNetwork]) -> None:
     title = f"{network.__name__}Model"
     about = {"__module__": __name__, "__doc__": f"``{name}``.", "network": network}
-    model = type(title, (TextModel, network, BaseFairseqModel), about)
+    own, parent = MODEL_BASES.get(network, (None, PretrainingConfig))
+    bases = (TextModel, network, BaseFairseqModel)
+    model = type(title, bases if own is None else (own, *bases), about)
     setattr(sys.modules[__name__], title, model)  # to be pickled
-    config = make_configuration(
-        f"{network.__name__}Config", __name__, network, bases=(PretrainingConfig,)
-    )
+    config = make_configuration(f"{network.__name__}Config", __name__, network, bases=(parent,))
     register_model(name, dataclass=config)(model)

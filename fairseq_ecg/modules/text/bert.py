@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import torch
 
 from fairseq_ecg.errors import DataError
+from fairseq_ecg.modules.text.torchaudio import hide_broken_torchaudio
 
 if TYPE_CHECKING:
     from transformers import BertModel
@@ -147,4 +148,5 @@ def _transformers():
             "networks with BERT need the package transformers: pip install 'fairseq-ecg[text]'",
             name="transformers",
         ) from error
+    hide_broken_torchaudio()
     return transformers

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from fairseq_ecg.errors import shortened
+from fairseq_ecg.modules.text.ecg_text_clip import ECGTextCLIP
 from fairseq_ecg.modules.text.network import TextNetwork
 from fairseq_ecg.options import chosen
 
-TEXT_NETWORKS: dict[str, type[TextNetwork]] = {}
+TEXT_NETWORKS: dict[str, type[TextNetwork]] = {
+    "ecg_text_clip": ECGTextCLIP,
+}
 """Class of each network of ECGs and texts, by name."""
 
 
