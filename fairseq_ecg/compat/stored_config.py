@@ -7,11 +7,12 @@ memory.
 
 import re
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from fairseq_ecg.compat.checkpoint import WRITTEN_IN_TRAINING, damage_as_checkpoint_error, fit
@@ -19,6 +20,9 @@ from fairseq_ecg.errors import CheckpointError
 from fairseq_ecg.limits import check_limit, limit_of
 from fairseq_ecg.modules import Encoder, FinetunedEncoder
 from fairseq_ecg.modules.registry import build_network, largest_sizes
+from fairseq_ecg.modules.text import TextNetwork, build_text_network, largest_text_sizes
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def stored_section(state: Mapping[str, Any], source: object, name: str) -> dict[str, Any]:
@@ -122,12 +126,22 @@ def check_sizes(cfg: Mapping[str, Any], source: object) -> Encoder | FinetunedEn
         CheckpointError: there is no such network, or a value is none that its argument can have.
         DataError: it is larger than `fairseq_ecg.limits` allow.
     """
+    return _within_limits(cfg, source, largest_sizes, build_network)
+
+
+def _within_limits(
+    cfg: Mapping[str, Any],
+    source: object,
+    sizes: Callable[[Mapping[str, Any]], Mapping[str, int]],
+    build: Callable[[Mapping[str, Any]], Network],
+) -> Network:
+    """Build a network on the meta device if it is not too large, see :func:`check_sizes`."""
     where = f"{source}, configuration of the network"
     with damage_as_checkpoint_error(source, WRITTEN_IN_TRAINING):
-        for name, size in largest_sizes(cfg).items():
+        for name, size in sizes(cfg).items():
             check_limit(where, name, size)
         with torch.device("meta"), _ShapesAlone():
-            network = build_network(cfg)
+            network = build(cfg)
         total = sum(parameter.numel() for parameter in network.parameters())
         check_limit(where, "parameters", total)
     return network
@@ -174,6 +188,36 @@ def check_network(
             if isinstance(network, FinetunedEncoder):
                 network, weights = network.encoder, network.encoder_weights(weights)
             ignored = network.pretraining_modules
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*to a meta parameter", UserWarning)
-            fit(network, weights, source, ignored)
+        _fits(network, weights, source, ignored)
+
+
+def check_text_network(
+    cfg: Mapping[str, Any], weights: Mapping[str, torch.Tensor], source: object
+) -> None:
+    """Check the same of a network of ECGs and texts, see :func:`check_network`.
+
+    Weights of modules that only pre-training uses may be missing.
+
+    Args:
+        cfg: of the model, ``_name`` and what the weights decide among its keys.
+        weights: all that are stored, by name.
+        source: file name for messages.
+
+    Raises:
+        CheckpointError: as :func:`check_network`.
+        DataError: it is larger than `fairseq_ecg.limits` allow.
+    """
+    network: TextNetwork = _within_limits(cfg, source, largest_text_sizes, build_text_network)
+    with damage_as_checkpoint_error(source, WRITTEN_IN_TRAINING):
+        _fits(network, weights, source, network.pretraining_modules)
+
+
+def _fits(
+    network: nn.Module,
+    weights: Mapping[str, torch.Tensor],
+    source: object,
+    ignored: Collection[str],
+) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*to a meta parameter", UserWarning)
+        fit(network, weights, source, ignored)

@@ -6,6 +6,9 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from fairseq_ecg.modules.encoder import Encoder
+from fairseq_ecg.modules.finetuned import FrameEncoder
+
 
 class TextNetwork(nn.Module):
     """Base of networks that read ECGs and texts.
@@ -83,6 +86,39 @@ class TextNetwork(nn.Module):
             NotImplementedError: the network was not trained to say.
         """
         raise NotImplementedError
+
+    def embed_ecg(
+        self, ecg: torch.Tensor, ecg_padding_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Encode ECGs by themselves: of each channel the mean over the frames, ``(B, D)``.
+
+        It is that of the ECG encoder alone, before it meets any text.
+
+        Args:
+            ecg: as of :meth:`forward`.
+            ecg_padding_mask: as of :meth:`forward`.
+
+        Raises:
+            NotImplementedError: no part of the network reads ECGs alone.
+        """
+        encoder = FrameEncoder(self._own_ecg_encoder())
+        return encoder.embedding(encoder(ecg, ecg_padding_mask))
+
+    @property
+    def embed_dim(self) -> int:
+        """D, channels of what :meth:`embed_ecg` returns."""
+        return self._own_ecg_encoder().encoder_dim
+
+    def frame_count(self, n_samples: int) -> int:
+        """Return T', frames that the network makes of samples of an ECG."""
+        return self._own_ecg_encoder().frame_count(n_samples)
+
+    def _own_ecg_encoder(self) -> Encoder:
+        if self.ecg_encoder_prefix is None:
+            raise NotImplementedError(f"{type(self).__name__} has no encoder of ECGs alone")
+        encoder = self.get_submodule(self.ecg_encoder_prefix.removesuffix("."))
+        assert isinstance(encoder, Encoder)
+        return encoder
 
     def set_num_updates(self, num_updates: int) -> None:
         """Set how many updates are done, for parts that follow a schedule."""

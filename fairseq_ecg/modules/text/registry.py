@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from fairseq_ecg.errors import shortened
+from fairseq_ecg.modules.registry import plain_config, sizes_of
 from fairseq_ecg.modules.text.ecg_text_clip import ECGTextCLIP
 from fairseq_ecg.modules.text.network import TextNetwork
-from fairseq_ecg.options import chosen
+from fairseq_ecg.options import chosen, options_of
 
 TEXT_NETWORKS: dict[str, type[TextNetwork]] = {
     "ecg_text_clip": ECGTextCLIP,
@@ -25,8 +26,31 @@ def build_text_network(cfg: Mapping[str, Any]) -> TextNetwork:
         ValueError: there is no such network, or its options do not go together.
         ImportError: the extra ``text`` is not installed.
     """
+    network = _class_of(cfg)
+    return network(**chosen(network, cfg))
+
+
+def text_network_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep of a configuration what :func:`build_text_network` makes the network of.
+
+    Raises:
+        ValueError: there is no such network, or an option cannot have its value.
+    """
+    return plain_config(cfg, options_of(_class_of(cfg)))
+
+
+def largest_text_sizes(cfg: Mapping[str, Any]) -> dict[str, int]:
+    """Return how large a network becomes, see :func:`fairseq_ecg.modules.registry.largest_sizes`.
+
+    Raises:
+        ValueError: there is no such network, or an option cannot have its value.
+    """
+    return sizes_of(cfg, options_of(_class_of(cfg)))
+
+
+def _class_of(cfg: Mapping[str, Any]) -> type[TextNetwork]:
     name = cfg.get("_name")
     if name not in TEXT_NETWORKS:
         known = ", ".join(TEXT_NETWORKS)
         raise ValueError(f"network {shortened(name)} is not known here; known are {known}")
-    return TEXT_NETWORKS[name](**chosen(TEXT_NETWORKS[name], cfg))
+    return TEXT_NETWORKS[name]
