@@ -38,6 +38,7 @@ COMMANDS: dict[str, str | tuple[str, ...]] = {
     "evaluate": (),
     "predict": (),
     "embed": (),
+    "ask": (),
     "identify": (),
     "saliency": (),
     "segment": (),

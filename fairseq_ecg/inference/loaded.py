@@ -64,6 +64,17 @@ class LoadedNetwork:
         """Floating-point type that the network computes in."""
         return next(self.network.parameters()).dtype
 
+    def facts(self) -> tuple:
+        """Return what results depend on beside weights, plain values."""
+        return (
+            sorted((key, repr(value)) for key, value in self.cfg.items()),
+            self.preprocessing.to_json(),
+            self.labels,
+            self.aggregation,
+            str(self.dtype),
+            self.device.type,
+        )
+
     def frame_count(self, n_samples: int) -> int:
         """Return T', frames that the network makes of samples."""
         raise NotImplementedError

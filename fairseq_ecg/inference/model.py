@@ -94,8 +94,13 @@ class ECGModel(TrainedNetwork, EmbeddingModel):
         Raises:
             DataError: always.
         """
+        raise DataError(self.instead)
+
+    @property
+    def instead(self) -> str:
+        """What to do with the network in place of asking it questions."""
         use = "predict" if self.labels else "segment" if self.wave_classes else "embed"
-        raise DataError(f"the network reads no questions: use {use}")
+        return f"the network reads no texts and answers no questions: use {use}"
 
     def segment(
         self,

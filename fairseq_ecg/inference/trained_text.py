@@ -86,6 +86,12 @@ class TrainedTextNetwork(LoadedNetwork):
     def _outputs_in_words(self) -> str:
         return f"{len(self.labels)} answers, " if self.labels else ""
 
+    def facts(self) -> tuple:
+        """Return what results depend on beside weights, plain values."""
+        tokenizer = self.tokenizer
+        words = None if tokenizer is None else (tokenizer.vocabulary, tokenizer.lower_case)
+        return *super().facts(), words, self.max_tokens
+
     @property
     def embed_dim(self) -> int:
         """D, channels of an embedding of an ECG."""

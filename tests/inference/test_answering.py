@@ -140,7 +140,7 @@ def test_a_table_of_questions(model, tmp_path):
         }
     )
     table.to_csv(tmp_path / "asked.csv", index=False)
-    said = {"sample_rate": 500, "leads": LEADS}
+    said = {"sample_rate": 500, "leads": LEADS, "units": "mV"}
     answers = model.answer(tmp_path / "asked.csv", **said, on_error="skip")
     assert [name.partition(":")[0] for name in answers.errors] == ["a.npy", "b.npy"]
     assert [len(answers.answers), len(answers.errors)] == [2, 2]
