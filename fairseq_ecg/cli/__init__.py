@@ -39,6 +39,7 @@ COMMANDS: dict[str, str | tuple[str, ...]] = {
     "predict": (),
     "embed": (),
     "ask": (),
+    "match": (),
     "identify": (),
     "saliency": (),
     "segment": (),

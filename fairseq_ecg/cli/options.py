@@ -158,11 +158,10 @@ class LabelledCheckpointOptions(CheckpointOptions):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class AnsweringCheckpointOptions(LabelledCheckpointOptions):
-    """What may have to be said of a checkpoint that answers questions.
+class TextCheckpointOptions(CheckpointOptions):
+    """What may have to be said of a checkpoint that reads texts.
 
     Attributes:
-        label_def: names of the answers, label_def.csv or the answers.csv of ECG-QA
         tokenizer: vocabulary of a checkpoint that does not hold it: a vocab.txt, a folder with one,
             or a name on the Hugging Face hub (fairseq_signals trains with bert-base-uncased)
     """
@@ -172,6 +171,16 @@ class AnsweringCheckpointOptions(LabelledCheckpointOptions):
     def given(self) -> dict[str, object]:
         """Return these options by the names that ``load_model`` has for them."""
         return {"tokenizer": self.tokenizer} | super().given()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class AnsweringCheckpointOptions(TextCheckpointOptions, LabelledCheckpointOptions):
+    """What may have to be said of a checkpoint that answers questions.
+
+    Attributes:
+        label_def: names of the answers, label_def.csv or the answers.csv of ECG-QA
+    """
 
 
 def of_ecgs_alone(checkpoint: str, model: "ECGModel | ECGTextModel") -> "ECGModel":

@@ -8,6 +8,7 @@ from fairseq_ecg.inference.delineation import Delineation
 from fairseq_ecg.inference.identification import Gallery, Identification
 from fairseq_ecg.inference.model import ECGModel, load_model
 from fairseq_ecg.inference.results import Embeddings, Prediction, Saliency
+from fairseq_ecg.inference.retrieval import Similarity
 from fairseq_ecg.inference.text_model import ECGTextModel
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Prediction",
     "Preprocessing",
     "Saliency",
+    "Similarity",
     "Verification",
     "load_model",
     "verification",

@@ -124,12 +124,12 @@ def answer_names(
     given: Sequence[str] | str | os.PathLike | None, stored: StoredModel, n_answers: int
 ) -> tuple[str, ...]:
     """Find the names of the answers of a network, see :func:`fairseq_ecg.load_model`."""
+    if not n_answers:
+        return ()  # given names are those of labels that it is prompted for
     if given is not None:
         if isinstance(given, str | os.PathLike):
             return _checked(read_answer_names(Path(given)), n_answers, stored, given, "answers")
         return _checked(given, n_answers, stored, "the answers given", "answers")
-    if not n_answers:
-        return ()
     if stored.labels is not None:
         return _checked(stored.labels, n_answers, stored, "what is stored with it", "answers")
     for beside in (stored.path.parent / name for name in (LABEL_DEFINITION, ANSWERS)):

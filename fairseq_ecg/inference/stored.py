@@ -148,7 +148,9 @@ class StoredModel:
     texts: StoredTexts | None = None
 
     def text_network(self, untrained_seed: int | None = None) -> tuple[TextNetwork, dict[str, Any]]:
-        """Build the network of ECGs and texts, without what only pre-training needs.
+        """Build the network of ECGs and texts.
+
+        Heads of pre-training stay: they say whether an ECG and a text belong together.
 
         Args:
             untrained_seed: draw the weights with this seed, and do not load them.
@@ -168,9 +170,8 @@ class StoredModel:
             torch.manual_seed(untrained_seed or 0)
             network = build_text_network(cfg)
         network.set_num_updates(self.num_updates)
-        network.remove_pretraining_modules()
         if untrained_seed is None:
-            load_strictly(network, self.weights, self.path, ignored=network.pretraining_modules)
+            load_strictly(network, self.weights, self.path)
         return network.eval(), cfg
 
     def network(self, untrained_seed: int | None = None) -> FrameEncoder | FinetunedEncoder:

@@ -15,7 +15,15 @@ from fairseq_ecg.inference.embedding_model import EmbeddingModel
 from fairseq_ecg.inference.pretrained import save_pretrained
 from fairseq_ecg.inference.questions import AskedSegments, questions_in
 from fairseq_ecg.inference.recordings import Description
-from fairseq_ecg.inference.running import Segment, padding_mask_of, run_segments
+from fairseq_ecg.inference.results import Run
+from fairseq_ecg.inference.retrieval import Prompts, Similarity, check_prompts, means_of_labels
+from fairseq_ecg.inference.running import (
+    Compute,
+    Segment,
+    padding_mask_of,
+    run_recordings,
+    run_segments,
+)
 from fairseq_ecg.inference.segmented import SegmentedRecording
 from fairseq_ecg.inference.trained_text import TrainedTextNetwork
 
@@ -112,6 +120,114 @@ class ECGTextModel(TrainedTextNetwork, EmbeddingModel):
             threshold,
         )
 
+    def embed_text(self, texts: str | Sequence[str]) -> np.ndarray:
+        """Embed texts in the space in which :meth:`embed` embeds recordings.
+
+        Args:
+            texts: one or many; one that is longer than the network takes is cut, with a warning.
+
+        Returns:
+            ``(M, D)`` float32, each of length one.
+
+        Raises:
+            DataError: the network has no such space, or a text has no word.
+        """
+        listed = _listed(texts)
+        rows, _ = self._tokens_of(listed)
+        return self.text_embeddings([rows[text] for text in listed])
+
+    def similarity(
+        self,
+        ecg,
+        texts: str | Sequence[str],
+        sample_rate: float | None = None,
+        leads: Sequence[str] | None = None,
+        units: str | None = None,
+        **options,
+    ) -> Similarity:
+        """Compare recordings with texts.
+
+        A network of contrastive pre-training gives the cosine of the angle between the embeddings,
+        others the probability that an ECG and a text belong together. A recording that is longer
+        than those of training is cut into segments, over which the mean is taken.
+
+        Args:
+            ecg: one recording or many, see :meth:`ECGModel.predict`.
+            texts: one or many; one that is longer than the network takes is cut, with a warning.
+            sample_rate: as of :meth:`ECGModel.predict`, and so are ``leads`` and ``units``.
+            leads: see there.
+            units: see there.
+            options: see there: ``batch_size``, ``progress``, ``on_error``, ``workers``, and
+                policies.
+
+        Raises:
+            DataError: the network does not compare them, a text has no word, or a recording cannot
+                be used.
+        """
+        listed = _listed(texts)
+        compare = self.comparison(listed)
+        run = run_recordings(self, compare, ecg, sample_rate, leads, units, **options)
+        return _similarity(run, run.values(len(listed)), listed)
+
+    def zero_shot(
+        self,
+        ecg,
+        prompts: Prompts,
+        sample_rate: float | None = None,
+        leads: Sequence[str] | None = None,
+        units: str | None = None,
+        **options,
+    ) -> Similarity:
+        """Score labels that the network was not trained for, by sentences that say them.
+
+        The score of a label is the mean :meth:`similarity` to its sentences. It orders recordings,
+        as AUROC asks, and is no probability; scores of labels are not comparable with each other.
+        For a network of contrastive pre-training this is the order of the cosine to the mean of the
+        sentences' embeddings, which is how MERL (https://arxiv.org/abs/2403.06659) is evaluated.
+
+        Args:
+            ecg: one recording or many, see :meth:`ECGModel.predict`.
+            prompts: by label one sentence or several, such as
+                ``{"Atrial fibrillation": ["atrial fibrillation", "rhythm is afib"]}``.
+            sample_rate: as of :meth:`ECGModel.predict`, and so are ``leads`` and ``units``.
+            leads: see there.
+            units: see there.
+            options: see :meth:`similarity`.
+
+        Returns:
+            The scores, a column for each label.
+
+        Raises:
+            DataError: there are no prompts; and as :meth:`similarity`.
+        """
+        compare = self.comparison_of_labels(prompts)
+        run = run_recordings(self, compare, ecg, sample_rate, leads, units, **options)
+        return _similarity(run, run.values(len(prompts)), tuple(map(str, prompts)))
+
+    def comparison(self, texts: Sequence[str]) -> Compute:
+        """Return what compares prepared segments ``(B, L, T)`` with M texts, ``(B, M)``.
+
+        Raises:
+            DataError: as :meth:`similarity`.
+        """
+        rows, _ = self._tokens_of(list(dict.fromkeys(texts)))
+        tokens = [rows[text] for text in texts]
+        if not self.network.shares_space:
+            return lambda source, mask: self.alignments(source, tokens, mask)
+        embedded = self.text_embeddings(tokens)
+        return lambda source, mask: self.embeddings(source, mask) @ embedded.T
+
+    def comparison_of_labels(self, prompts: Prompts) -> Compute:
+        """Return what scores labels of prepared segments ``(B, L, T)``, see :meth:`zero_shot`.
+
+        Raises:
+            DataError: as :meth:`zero_shot`.
+        """
+        listed = check_prompts(prompts)
+        compare = self.comparison([text for texts in listed.values() for text in texts])
+        numbers = list(map(len, listed.values()))
+        return lambda source, mask: means_of_labels(compare(source, mask), numbers)
+
     def predict(self, *_, **__) -> NoReturn:
         """Say what to call: the network predicts no labels of recordings alone.
 
@@ -161,8 +277,8 @@ class ECGTextModel(TrainedTextNetwork, EmbeddingModel):
                 "(in Python answer)"
             )
         return (
-            "the network was pre-trained on ECGs with texts, it predicts no labels: use embed, or "
-            "fine-tune it first"
+            "the network was pre-trained on ECGs with texts, it predicts no labels: use embed or "
+            "match (in Python zero_shot), or fine-tune it first"
         )
 
     def _columns_of(self, choices: Sequence[str] | None) -> list[int]:
@@ -198,6 +314,18 @@ class ECGTextModel(TrainedTextNetwork, EmbeddingModel):
             inputs |= {name: ecg, f"{name}_padding_mask": mask.unsqueeze(1).expand_as(ecg)}
         no_padding = torch.zeros_like(text, dtype=torch.bool)
         return self.answer_probabilities(text=text, text_padding_mask=no_padding, **inputs)
+
+
+def _listed(texts: str | Sequence[str]) -> tuple[str, ...]:
+    listed = (texts,) if isinstance(texts, str) else tuple(texts)
+    if not listed:
+        raise DataError("no texts: give one at least")
+    return listed
+
+
+def _similarity(run: Run, of_segments: np.ndarray, names: tuple[str, ...]) -> Similarity:
+    means = aggregate(of_segments, run.recording_of, ["mean"] * len(names))
+    return Similarity(run, of_segments, means.astype(of_segments.dtype), names)
 
 
 def _unknown(name: object, known: Sequence[str]) -> str:

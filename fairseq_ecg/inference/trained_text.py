@@ -107,6 +107,18 @@ class TrainedTextNetwork(LoadedNetwork):
         Raises:
             DataError: a text has no word, or the vocabulary is not known.
         """
+        tokenizer = self.require_tokenizer()
+        for text in texts:
+            if not any(character.isalnum() for character in text):
+                raise DataError(f"the text {shortened(text)} has no word")
+        return tokenizer(texts, self.max_tokens)
+
+    def require_tokenizer(self) -> Tokenizer:
+        """Return what makes tokens.
+
+        Raises:
+            DataError: the vocabulary is not known.
+        """
         if self.tokenizer is None:
             raise DataError(
                 "the checkpoint does not hold its vocabulary, as those of fairseq_signals: give "
@@ -114,10 +126,7 @@ class TrainedTextNetwork(LoadedNetwork):
                 "Hugging Face hub such as bert-base-uncased, which is what fairseq_signals trains "
                 "with; in commands --tokenizer)"
             )
-        for text in texts:
-            if not any(character.isalnum() for character in text):
-                raise DataError(f"the text {shortened(text)} has no word")
-        return self.tokenizer(texts, self.max_tokens)
+        return self.tokenizer
 
     def warn_of_cut(self, texts: Sequence[str], cut: Sequence[int]) -> None:
         """Warn if texts are longer than the network takes.
@@ -175,6 +184,56 @@ class TrainedTextNetwork(LoadedNetwork):
         except NotImplementedError as error:
             raise DataError(f"no embedding: {error}") from error
         return embedded.float().cpu().numpy()
+
+    @torch.inference_mode()
+    def text_embeddings(self, tokens: Sequence[Tensor]) -> np.ndarray:
+        """Embed texts in the space of ECGs, each by itself, ``(M, D)`` float32 of length one.
+
+        Args:
+            tokens: of each text ``(N,)`` int64.
+
+        Raises:
+            DataError: the network has no such space.
+        """
+        if not self.network.shares_space:
+            raise DataError(
+                f"{type(self.network).__name__} embeds no texts in the space of ECGs: use a "
+                "network of contrastive pre-training (ecg_text_clip)"
+            )
+        embedded = [self.network.embed_text(self._moved(text)[None]) for text in tokens]
+        return torch.cat(embedded).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def alignments(
+        self, source: Tensor, tokens: Sequence[Tensor], padding_mask: Tensor | None = None
+    ) -> np.ndarray:
+        """Give the probability that ECGs and texts belong together, ``(B, M)`` float64.
+
+        Args:
+            source: ``(B, L, T)``, prepared segments.
+            tokens: of each of the M texts ``(N,)`` int64.
+            padding_mask: ``(B, T)`` bool, True where padded.
+
+        Raises:
+            DataError: the network was not trained to say.
+        """
+        ecg = self._moved(source)
+        mask = torch.zeros_like(source[:, 0], dtype=torch.bool)
+        mask = self._moved(mask if padding_mask is None else padding_mask)
+        mask = mask.unsqueeze(1).expand_as(ecg)
+        columns = []
+        for text in tokens:
+            rows = self._moved(text).expand(len(ecg), -1)
+            no_padding = torch.zeros_like(rows, dtype=torch.bool)
+            try:
+                logits = self.network.alignment(ecg, rows, mask, no_padding)
+            except NotImplementedError as error:
+                raise DataError(
+                    f"{type(self.network).__name__} does not say how well texts and ECGs go "
+                    "together: use one that was pre-trained to (ecg_text_clip, m3ae, medvill)"
+                ) from error
+            columns.append(logits.double().sigmoid().cpu())
+        return torch.stack(columns, dim=1).numpy()
 
     def require_answers(self) -> None:
         """Raise DataError if the network is none for questions."""

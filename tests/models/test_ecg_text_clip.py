@@ -11,32 +11,12 @@ from torch.nn import functional as F
 from fairseq_ecg.errors import CheckpointError
 from fairseq_ecg.models import build_model_from_checkpoint
 from fairseq_ecg.modules import ENCODERS
-from fairseq_ecg.modules.registry import network_options
 from fairseq_ecg.modules.text import build_text_network
 from fairseq_ecg.modules.text.bert import build_bert
+from tests.clip_networks import BERT, config
 from tests.conftest import TINY_CMSC_MODEL
-from tests.models.networks import TINY_MODEL, tiny
+from tests.models.networks import tiny
 from tests.tiny_checkpoints import made
-
-BERT = {
-    "vocab_size": 40,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 24,
-    "max_position_embeddings": 32,
-}
-
-
-def config(encoder: str = "ecg_transformer", **options) -> dict:
-    of_encoder = {key: x for key, x in TINY_MODEL.items() if key in network_options(encoder)}
-    return {
-        "_name": "ecg_text_clip",
-        "ecg_encoder": encoder,
-        "ecg_config": of_encoder,
-        "bert_config": BERT,
-        "projection_dim": 8,
-    } | options
 
 
 def network(*arguments, **options):

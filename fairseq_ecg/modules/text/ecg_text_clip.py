@@ -68,6 +68,7 @@ class ECGTextCLIP(TextNetwork):
     """
 
     ecg_encoder_prefix = "ecg_encoder."
+    shares_space = True
 
     def __init__(
         self,
@@ -106,41 +107,47 @@ class ECGTextCLIP(TextNetwork):
         """See :meth:`TextNetwork.stored_options`; a checkpoint says all sizes by itself."""
         return {"pretrained_model_path": None}
 
+    @classmethod
+    def ecg_encoder_config(cls, cfg: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the configuration of the ECG encoder by itself.
+
+        Args:
+            cfg: of the network.
+        """
+        return {**cfg.get("ecg_config", {}), "_name": cfg.get("ecg_encoder", "ecg_transformer")}
+
     def take_encoder(self, encoder: Encoder) -> None:
         """Have an ECG encoder, in place of one of as many channels if there is one."""
         freeze(encoder, self.freeze_layers)
         self.ecg_encoder = encoder
         self.n_leads = encoder.n_leads
 
-    def embed_ecg(
-        self, ecg: torch.Tensor, padding_mask: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Embed ECGs.
+    @property
+    def embed_dim(self) -> int:
+        """P, dimensions of the shared space."""
+        return self.projection_dim
 
-        Args:
-            ecg: ``(B, L, T)`` float, standardised samples.
-            padding_mask: ``(B, L, T)`` or ``(B, T)`` bool, True where padded.
+    def embed_ecg(
+        self, ecg: torch.Tensor, ecg_padding_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Embed ECGs in the shared space, see :meth:`TextNetwork.embed_ecg`.
 
         Returns:
             ``(B, P)`` float32, of length one.
         """
-        encoded = self.ecg_encoder.extract_features(ecg, padding_mask)
+        encoded = self.ecg_encoder.extract_features(ecg, ecg_padding_mask)
         pooled = self.ecg_encoder.mean(encoded["x"], encoded["padding_mask"])
         return F.normalize(self.ecg_projection(pooled).float(), dim=1)
 
     def embed_text(
-        self, text: torch.Tensor, padding_mask: torch.Tensor | None = None
+        self, text: torch.Tensor, text_padding_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Embed texts.
-
-        Args:
-            text: ``(B, N)`` int64, tokens.
-            padding_mask: ``(B, N)`` bool, True where padded.
+        """Embed texts in the shared space, see :meth:`TextNetwork.embed_text`.
 
         Returns:
             ``(B, P)`` float32, of length one.
         """
-        kept = torch.ones_like(text) if padding_mask is None else (~padding_mask).long()
+        kept = torch.ones_like(text) if text_padding_mask is None else (~text_padding_mask).long()
         tokens = self.text_encoder(text, attention_mask=kept).last_hidden_state
         if self.text_pooling == "mean":
             weights = kept.to(tokens.dtype).unsqueeze(2)

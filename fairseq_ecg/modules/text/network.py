@@ -25,6 +25,7 @@ class TextNetwork(nn.Module):
         num_ecgs: most ECGs that a question may be about.
         max_text_size: tokens that its table of positions holds; None if no text is read.
         vocab_size: tokens that it knows; None if no text is read.
+        shares_space: whether ECGs and texts are embedded in one space, each by itself.
     """
 
     ecg_encoder_prefix: ClassVar[str | None] = None
@@ -35,6 +36,7 @@ class TextNetwork(nn.Module):
     num_ecgs: int = 1
     max_text_size: int | None = None
     vocab_size: int | None = None
+    shares_space: ClassVar[bool] = False
 
     @classmethod
     def stored_options(cls, weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
@@ -103,6 +105,20 @@ class TextNetwork(nn.Module):
         """
         encoder = FrameEncoder(self._own_ecg_encoder())
         return encoder.embedding(encoder(ecg, ecg_padding_mask))
+
+    def embed_text(
+        self, text: torch.Tensor, text_padding_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Embed texts where :attr:`shares_space`, ``(B, D)`` of length one as those of ECGs.
+
+        Args:
+            text: as of :meth:`forward`.
+            text_padding_mask: as of :meth:`forward`.
+
+        Raises:
+            NotImplementedError: the network has no such space.
+        """
+        raise NotImplementedError(f"{type(self).__name__} embeds no texts beside its ECGs")
 
     @property
     def embed_dim(self) -> int:
