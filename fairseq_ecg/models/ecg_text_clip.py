@@ -1,18 +1,18 @@
 """``ecg_text_clip``: where its ECG encoder comes from."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fairseq_ecg.compat.checkpoint import load_strictly
+from fairseq_ecg.compat.options import configuration
 from fairseq_ecg.models.ecg_transformer import PretrainingConfig
 from fairseq_ecg.models.pretrained import check_signals, own_config, stored_encoder
 from fairseq_ecg.modules.registry import ENCODERS, plain_encoder
 from fairseq_ecg.options import values_of
 
 
-@dataclass
+@configuration()
 class EncoderFromCheckpointConfig(PretrainingConfig):
     """A network whose ECG encoder may come out of a checkpoint.
 
