@@ -87,6 +87,7 @@ class ECGFMConfig(PreTrainedConfig):
         """D, channels of a frame."""
         network = check_sizes(self.network, self.name_or_path or "config.json")
         encoder = network.encoder if isinstance(network, FinetunedEncoder) else network
+        assert isinstance(encoder, Encoder), "networks that read texts have no such class"
         return encoder.encoder_dim
 
 

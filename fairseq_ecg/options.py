@@ -1,9 +1,11 @@
 """Options, declared once: by the signature and the docstring of what they act on.
 
 The keyword-only arguments of a constructor (its base classes' included) or of a function are its
-options; so are the ``kw_only`` fields of a dataclass, which are arguments of its constructor. Their
-annotations say what a value can be, ``Args:`` of the docstring what it does. Configurations of
-fairseq are made of them by :func:`fairseq_ecg.compat.options.configuration`.
+options; so are the ``kw_only`` fields of a dataclass, which are arguments of its constructor. A
+class whose constructor hands further keywords on to a part of it names the class of the part among
+its ``option_parts``: the part's options are its own. Annotations say what a value can be, ``Args:``
+of the docstring what it does. Configurations of fairseq are made of them by
+:func:`fairseq_ecg.compat.options.configuration`.
 """
 
 import inspect
@@ -102,6 +104,7 @@ class Option:
             fits = _is_list(value) and len(value) == len(get_args(self.kind))
             fits = fits and all(_is_number(number) and number > 0 for number in value)
         elif get_origin(self.kind) is Mapping:
+            value = {} if value is None else value
             whole = get_args(self.kind)[1] is int
             expected = "whole numbers by name" if whole else "values by name"
             fits = isinstance(value, Mapping)
@@ -143,6 +146,8 @@ def _options_of_one(piece: Callable) -> dict[str, Option]:
     found: dict[str, Option] = {}
     texts: dict[str, str] = {}
     for base in reversed(inspect.getmro(piece)):
+        for part in vars(base).get("option_parts", ()):
+            found |= _options_of_one(part)
         texts |= texts_of_arguments(base)
         if inspect.isfunction(vars(base).get("__init__")):
             found |= _declared(vars(base)["__init__"], texts)
@@ -190,6 +195,19 @@ def chosen(piece: Callable, cfg: Any) -> dict[str, Any]:
     """
     options = options_of(piece)
     return {name: options[name].checked(x) for name, x in sorted(_said(cfg, options).items())}
+
+
+def complete(piece: Callable, cfg: Any) -> dict[str, Any]:
+    """Pick from a configuration all that a class or function needs, as :func:`chosen` does.
+
+    Raises:
+        ValueError: an option that it needs is missing, or one has a value that it cannot have.
+    """
+    values = chosen(piece, cfg)
+    for name, option in options_of(piece).items():
+        if option.default is REQUIRED and name not in values:
+            raise ValueError(f"{name}, {option.help}, is missing: set model.{name}")
+    return values
 
 
 def values_of(cfg: Any, *pieces: Callable) -> dict[str, Any]:

@@ -59,6 +59,8 @@ REGISTERED = {
         *(_PUBLISHED.get(name, name) for name in _NETWORKS),
         *(f"{encoder}_linear" for encoder in _OWN_CLASSIFIERS),
         "ecg_text_clip",
+        "m3ae",
+        "m3ae_qa",
     ),
     "criterion": (
         "wav2vec2_with_cmsc",
@@ -76,6 +78,7 @@ REGISTERED = {
         "composite_criterion",
         "arcface",
         "ecg_text_clip",
+        "m3ae",
     ),
 }
 """What the package registers under names that stock fairseq does not have."""

@@ -1,4 +1,4 @@
-"""Contrastive ECG-report pre-training by commands: processes, precisions, resumed runs, fine-tuning."""
+"""Contrastive ECG-report pre-training by commands: processes, precisions, resumed runs."""
 
 import json
 

@@ -5,13 +5,12 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
-from fairseq.dataclass.utils import merge_with_parent
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING
 
 from fairseq_ecg.options import REQUIRED, Option, options_of, texts_of_arguments
 
@@ -34,10 +33,14 @@ def configuration(*pieces: Callable, **defaults: Any) -> Callable[[type[C]], typ
             name: Option(name, kind, getattr(cls, name), texts.get(name))
             for name, kind in inspect.get_annotations(cls).items()
         }
-        options = own | options_of(*pieces)
-        cls.__annotations__ = {name: fairseq_type(x.kind) for name, x in options.items()}
-        for name, option in options.items():
-            setattr(cls, name, _field(option, defaults.get(name, option.default)))
+        cls.__annotations__ = {}
+        for name, option in (own | options_of(*pieces)).items():
+            default, kind = defaults.get(name, option.default), fairseq_type(option.kind)
+            if isinstance(default, Mapping) and not default:
+                # Of a dictionary fairseq takes out the keys that the default one does not have.
+                default, kind = None, typing.Optional[kind]  # noqa: UP045
+            cls.__annotations__[name] = kind
+            setattr(cls, name, _field(option, default))
         return dataclass(cls)
 
     return decorate
@@ -63,20 +66,6 @@ def make_configuration(
     made = configuration(*pieces, **defaults)(bare)
     setattr(sys.modules[module], name, made)
     return made
-
-
-def merge_known(configuration: FairseqDataclass, given: Mapping[str, Any]) -> DictConfig:
-    """Put stored values into a configuration; keys that it does not have are left out.
-
-    fairseq's ``merge_with_parent`` leaves out keys of mappings, too, if their default is empty.
-
-    Args:
-        configuration: with the defaults.
-        given: values by name.
-    """
-    names = {option.name for option in fields(configuration)}
-    known = {name: value for name, value in given.items() if name in names}
-    return merge_with_parent(configuration, OmegaConf.create(known))
 
 
 def fairseq_type(kind: Any) -> Any:
@@ -112,6 +101,6 @@ def _field(option: Option, default: Any) -> Any:
         return field(default=MISSING, metadata=metadata)
     if get_origin(option.kind) is Sequence:
         return field(default_factory=lambda: list(default), metadata=metadata)
-    if get_origin(option.kind) is Mapping:
+    if isinstance(default, Mapping):
         return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)

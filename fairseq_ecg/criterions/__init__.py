@@ -12,6 +12,7 @@ from fairseq_ecg.criterions.composite import CompositeCriterion
 from fairseq_ecg.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq_ecg.criterions.ecg_text_clip import ECGTextCLIPCriterion
 from fairseq_ecg.criterions.focal_loss import FocalLossCriterion
+from fairseq_ecg.criterions.m3ae import M3AECriterion
 from fairseq_ecg.criterions.meters import AUCMeter, install_meters
 from fairseq_ecg.criterions.mse import MSECriterion
 from fairseq_ecg.criterions.multi_head_binary_cross_entropy import (
@@ -35,6 +36,7 @@ __all__ = [
     "CrossEntropyCriterion",
     "ECGTextCLIPCriterion",
     "FocalLossCriterion",
+    "M3AECriterion",
     "MSECriterion",
     "MultiHeadBinaryCrossEntropyCriterion",
     "NonFiniteLossError",

@@ -3,7 +3,7 @@
 import logging
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import reduce as fold
 from operator import add
 from typing import Any, ClassVar, Literal
@@ -250,6 +250,22 @@ def log_mean_loss(key: str, logs: Sequence[dict[str, Any]]) -> None:
     """Log a summed loss per sample, in bits."""
     size = total("sample_size", logs)
     metrics.log_scalar(key, total(key, logs) / (size or 1) / math.log(2), size, round=3)
+
+
+def log_the_rest(own: Collection[str], logs: Sequence[dict[str, Any]]) -> None:
+    """Log what no other function does: terms of the loss per sample, the mean of other numbers.
+
+    Args:
+        own: Keys that are left out.
+        logs: Logging outputs; the first says what there is.
+    """
+    for key, value in logs[0].items():
+        if key in own or not isinstance(value, (int, float, Tensor)):
+            continue
+        if key.startswith("loss"):
+            log_mean_loss(key, logs)
+        else:
+            metrics.log_scalar(key, total(key, logs) / len(logs), round=3)
 
 
 def log_ratio(name: str, numerator: str, denominators: Sequence[str]) -> None:

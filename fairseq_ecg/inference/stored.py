@@ -19,7 +19,6 @@ from fairseq_ecg.compat.checkpoint import (
 )
 from fairseq_ecg.compat.stored_config import (
     check_network,
-    check_text_network,
     model_config,
     stored_section,
 )
@@ -165,7 +164,7 @@ class StoredModel:
         with damage_as_checkpoint_error(self.path, WRITTEN_IN_TRAINING):
             decided = TEXT_NETWORKS[self.cfg["_name"]].stored_options(self.weights)
         cfg = dict(self.cfg) | {"all_gather": False} | decided
-        check_text_network(cfg, self.weights, self.path)
+        check_network(cfg, self.weights, self.path)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(untrained_seed or 0)
             network = build_text_network(cfg)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 import torch
+from fairseq.dataclass.utils import merge_with_parent
 from fairseq.models import MODEL_DATACLASS_REGISTRY, MODEL_REGISTRY
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError
@@ -17,9 +18,9 @@ from fairseq_ecg.compat.checkpoint import (
     load_checkpoint,
     load_strictly,
 )
-from fairseq_ecg.compat.options import merge_known
 from fairseq_ecg.compat.stored_config import (
     check_network,
+    decided_by_weights,
     literal,
     model_config,
     stored_section,
@@ -27,16 +28,20 @@ from fairseq_ecg.compat.stored_config import (
 from fairseq_ecg.errors import CheckpointError, DataError, shortened
 from fairseq_ecg.modules import ENCODERS, Encoder, merge_lora
 from fairseq_ecg.modules.registry import head_class, networks
+from fairseq_ecg.modules.text import TEXT_NETWORKS
 
 logger = logging.getLogger(__name__)
 
 
-def pretrained_encoder(model_path: str | os.PathLike, cfg: Any) -> Encoder:
+def pretrained_encoder(
+    model_path: str | os.PathLike, cfg: Any, keeps_mask: bool = False
+) -> Encoder:
     """Take the encoder out of a checkpoint, whatever ``cfg.model_path`` says.
 
     Args:
         model_path: the ``.pt`` file.
         cfg: as for :func:`own_config`.
+        keeps_mask: as for :func:`load_encoder`.
 
     Returns:
         See :func:`load_encoder`.
@@ -47,7 +52,7 @@ def pretrained_encoder(model_path: str | os.PathLike, cfg: Any) -> Encoder:
     cfg = own_config(cfg)
     with open_dict(cfg):
         cfg.model_path = os.fspath(model_path)
-    return load_encoder(cfg)
+    return load_encoder(cfg, keeps_mask)
 
 
 def own_config(cfg: Any) -> DictConfig:
@@ -90,7 +95,8 @@ class StoredEncoder:
 def stored_encoder(cfg: DictConfig) -> StoredEncoder:
     """Read the encoder at ``cfg.model_path``.
 
-    An already fine-tuned model gives its encoder, adapters merged into it.
+    An already fine-tuned model gives its encoder, adapters merged into it; a network of ECGs and
+    texts its ECG encoder.
 
     Args:
         cfg: configuration of the fine-tuned model.
@@ -102,7 +108,7 @@ def stored_encoder(cfg: DictConfig) -> StoredEncoder:
     """
     source = cfg.model_path
     state = load_checkpoint(source)
-    stored, weights = model_config(state, source), state["model"]
+    stored, weights = _ecg_network(model_config(state, source), state["model"], source)
     name = stored.get("_name")
     known = networks()
     if not isinstance(name, str) or name not in known:
@@ -120,30 +126,28 @@ def stored_encoder(cfg: DictConfig) -> StoredEncoder:
             weights = head_class(ENCODERS[name], head).encoder_weights(weights)
             if stored.get("lora_rank"):
                 weights = merge_lora(weights, stored["lora_alpha"] / stored["lora_rank"])
-        merged = merge_known(MODEL_DATACLASS_REGISTRY[name](), regularised | {"all_gather": False})
+        merged = merge_with_parent(
+            MODEL_DATACLASS_REGISTRY[name](),
+            OmegaConf.create(regularised | {"all_gather": False}),
+            remove_missing=True,
+        )
     return StoredEncoder(name, merged, weights, stored_section(state, source, "task"))
 
 
-def check_signals(stored: StoredEncoder, cfg: DictConfig) -> None:
-    """Compare what signals an encoder was trained on with those that it is to be given.
-
-    Args:
-        stored: the encoder.
-        cfg: configuration of the model on it, with ``normalize``, ``filter`` and ``model_path``.
-
-    Raises:
-        CheckpointError: they are normalised or filtered otherwise.
-    """
-    for option in ("normalize", "filter"):
-        trained_with = bool(stored.task.get(option, False))
-        if trained_with != bool(cfg[option]):
-            raise CheckpointError(
-                f"{cfg.model_path} was trained with task.{option}={trained_with}; "
-                f"set task.{option} to the same"
-            )
+def _ecg_network(
+    cfg: dict[str, Any], weights: dict[str, torch.Tensor], source: object
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Take the ECG encoder out of a network of ECGs and texts, if it is one that has such a one."""
+    name = cfg.get("_name")
+    network = TEXT_NETWORKS.get(name) if isinstance(name, str) else None
+    if network is None or network.ecg_encoder_prefix is None:
+        return cfg, weights
+    cfg = network.ecg_encoder_config(decided_by_weights(cfg, weights, source))
+    prefix = network.ecg_encoder_prefix
+    return cfg, {key[len(prefix) :]: x for key, x in weights.items() if key.startswith(prefix)}
 
 
-def load_encoder(cfg: DictConfig) -> Encoder:
+def load_encoder(cfg: DictConfig, keeps_mask: bool = False) -> Encoder:
     """Build the encoder of a checkpoint with its weights.
 
     The architecture is the checkpoint's; the class too, so that a pre-trained network goes on to
@@ -151,10 +155,12 @@ def load_encoder(cfg: DictConfig) -> Encoder:
 
     Args:
         cfg: configuration of the fine-tuned model, ``model_path`` set.
+        keeps_mask: whether a mask embedding that the checkpoint has is kept in any case.
 
     Returns:
         The encoder without pre-training heads, and with a mask embedding only if
-        ``cfg.apply_mask``; its attribute ``architecture`` is that of :class:`StoredEncoder`.
+        ``cfg.apply_mask`` or ``keeps_mask``; its attribute ``architecture`` is that of
+        :class:`StoredEncoder`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -163,14 +169,20 @@ def load_encoder(cfg: DictConfig) -> Encoder:
         DataError: the encoder is larger than is plausible.
     """
     stored = stored_encoder(cfg)
-    check_signals(stored, cfg)
+    for option in ("normalize", "filter"):
+        trained_with = bool(stored.task.get(option, False))
+        if trained_with != bool(cfg[option]):
+            raise CheckpointError(
+                f"{cfg.model_path} was trained with task.{option}={trained_with}; "
+                f"set task.{option} to the same"
+            )
     with damage_as_checkpoint_error(cfg.model_path, WRITTEN_IN_TRAINING):
         # Only now options are read that decide nothing of the weights, such as those of masks.
         encoder = MODEL_REGISTRY[stored.name].build_model(stored.cfg)
     encoder.remove_pretraining_modules()
     load_strictly(encoder, stored.weights, cfg.model_path, ignored=encoder.pretraining_modules)
     if not ("apply_mask" in cfg and cfg.apply_mask):
-        encoder.mask_emb = None
+        encoder.mask_emb = encoder.mask_emb if keeps_mask else None
     elif encoder.mask_emb is None:
         encoder.mask_emb = nn.Parameter(torch.empty(encoder.encoder_dim).uniform_())
     encoder.architecture = stored.architecture

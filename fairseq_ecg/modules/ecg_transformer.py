@@ -149,13 +149,28 @@ class ECGTransformer(Encoder):
             ``(B, layers, T', T')`` or None. With ``all_gather`` and several ranks ``x`` holds the
             frames of all, padded ones zero, and the mask is None.
         """
-        latents = self.layer_norm(self.extract_latents(source).transpose(1, 2))
-        frame_mask = self.frame_padding_mask(padding_mask, latents.shape[1])
-        x = self.dropout_input(self.project(latents))
-        x, saliency = self.encode(x, frame_mask, **wanted)
+        x, frame_mask = self.embed_frames(source, padding_mask)
+        x, saliency = self.run_encoder(x, frame_mask, **wanted)
         if self.all_gather and distributed.is_initialized():
             x, frame_mask = gather_rows(zero_padding(x, frame_mask)), None
         return {"x": x, "padding_mask": frame_mask, "saliency": saliency}
+
+    def embed_frames(
+        self, source: torch.Tensor, padding_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Turn a batch into what the transformer reads: frames with their positions.
+
+        Args:
+            source: ``(B, L, T)`` float, standardised samples.
+            padding_mask: ``(B, L, T)`` or ``(B, T)`` bool, True where a sample is padding.
+
+        Returns:
+            ``(B, T', D)``, and ``(B, T')`` bool, True where padded, or None.
+        """
+        latents = self.layer_norm(self.extract_latents(source).transpose(1, 2))
+        frame_mask = self.frame_padding_mask(padding_mask, latents.shape[1])
+        x = self.dropout_input(self.project(latents))
+        return x + self.conv_pos(x), frame_mask
 
     def extract_latents(self, source: torch.Tensor) -> torch.Tensor:
         """Turn ``(B, L, T)`` samples into ``(B, E, T')`` latents with the scaled gradient.

@@ -186,7 +186,9 @@ def test_training_starts_with_the_bert_of_a_folder(tmp_path):
     model, said = registered(bert=str(tmp_path / "bert"), bert_config={})
     for key, value in bert.state_dict().items():
         assert torch.equal(model.text_encoder.state_dict()[key], value), key
-    assert {key: said["bert_config"][key] for key in BERT} == BERT
+    assert {key: model.bert_config[key] for key in BERT} == BERT
+    assert said["bert_config"] == {"num_attention_heads": 4}  # weights say the others
+    assert "bert" not in said
     assert (model.vocab_size, model.max_text_size, model.n_leads) == (40, 32, 12)
 
 

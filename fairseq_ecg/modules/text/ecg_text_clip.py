@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import torch
@@ -13,7 +12,14 @@ from fairseq_ecg.errors import shortened
 from fairseq_ecg.modules.adapters import freeze
 from fairseq_ecg.modules.encoder import Encoder
 from fairseq_ecg.modules.registry import ENCODERS
-from fairseq_ecg.modules.text.bert import BertConfig, build_bert, config_of, read_bert
+from fairseq_ecg.modules.text.bert import (
+    NO_SIZES,
+    BertConfig,
+    build_bert,
+    config_of,
+    read_bert,
+    stored_config,
+)
 from fairseq_ecg.modules.text.network import TextNetwork
 from fairseq_ecg.options import Probability, Range, Width, chosen, options_of
 
@@ -21,7 +27,6 @@ LARGEST_SCALE = 100.0
 """What cosine similarities are multiplied by at most, as in CLIP."""
 
 _FrozenLayers = Annotated[int, Range(-(2**31))]
-_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class EncoderOptions:
@@ -54,6 +59,7 @@ class ECGTextCLIP(TextNetwork):
     (https://arxiv.org/abs/2403.06659).
 
     Args:
+        encoder: ECG encoder that was trained before; None: a new one, of the next two options.
         ecg_encoder: ECG encoder, a name of ``fairseq_ecg.modules.ENCODERS``.
         ecg_config: its options by name; others have their own defaults.
         bert: name or folder of the BERT that training starts with.
@@ -72,11 +78,12 @@ class ECGTextCLIP(TextNetwork):
 
     def __init__(
         self,
+        encoder: Encoder | None = None,
         *,
         ecg_encoder: str = "ecg_transformer",
-        ecg_config: Annotated[Mapping[str, Any], EncoderOptions()] = _NONE,
+        ecg_config: Annotated[Mapping[str, Any], EncoderOptions()] = NO_SIZES,
         bert: str = "bert-base-uncased",
-        bert_config: BertConfig = _NONE,
+        bert_config: BertConfig = NO_SIZES,
         bert_dropout: Probability = 0.1,
         text_pooling: Literal["cls", "mean"] = "cls",
         projection_dim: Width = 256,
@@ -85,8 +92,8 @@ class ECGTextCLIP(TextNetwork):
         freeze_text_layers: _FrozenLayers = 0,
     ):
         super().__init__()
-        self.freeze_layers = freeze_layers
-        self.take_encoder(build_encoder(ecg_encoder, ecg_config))
+        self.ecg_encoder = encoder or build_encoder(ecg_encoder, ecg_config)
+        freeze(self.ecg_encoder, freeze_layers)
         self.text_encoder = build_bert(bert_config) if bert_config else read_bert(bert)
         self.text_pooling = text_pooling
         text_dim = self.text_encoder.config.hidden_size
@@ -94,6 +101,7 @@ class ECGTextCLIP(TextNetwork):
         self.text_projection = projection(text_dim, projection_dim)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
         self.projection_dim = projection_dim
+        self.n_leads = self.ecg_encoder.n_leads
         self.bert_config = config_of(self.text_encoder)
         self.max_text_size = self.bert_config["max_position_embeddings"]
         self.vocab_size = self.bert_config["vocab_size"]
@@ -104,23 +112,14 @@ class ECGTextCLIP(TextNetwork):
 
     @classmethod
     def stored_options(cls, weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-        """See :meth:`TextNetwork.stored_options`; a checkpoint says all sizes by itself."""
-        return {"pretrained_model_path": None}
+        """See :meth:`TextNetwork.stored_options`."""
+        sizes = stored_config(weights, "text_encoder.")
+        return {"bert_config": sizes} if sizes else {}
 
     @classmethod
     def ecg_encoder_config(cls, cfg: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the configuration of the ECG encoder by itself.
-
-        Args:
-            cfg: of the network.
-        """
-        return {**cfg.get("ecg_config", {}), "_name": cfg.get("ecg_encoder", "ecg_transformer")}
-
-    def take_encoder(self, encoder: Encoder) -> None:
-        """Have an ECG encoder, in place of one of as many channels if there is one."""
-        freeze(encoder, self.freeze_layers)
-        self.ecg_encoder = encoder
-        self.n_leads = encoder.n_leads
+        """See :meth:`TextNetwork.ecg_encoder_config`."""
+        return {**(cfg.get("ecg_config") or {}), "_name": cfg.get("ecg_encoder", "ecg_transformer")}
 
     @property
     def embed_dim(self) -> int:

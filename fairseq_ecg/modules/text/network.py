@@ -1,5 +1,6 @@
 """What every network of ECGs and texts offers to training and programs."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -8,6 +9,8 @@ from torch import nn
 
 from fairseq_ecg.modules.encoder import Encoder
 from fairseq_ecg.modules.finetuned import FrameEncoder
+from fairseq_ecg.modules.text.bert import NO_SIZES
+from fairseq_ecg.options import Count
 
 
 class TextNetwork(nn.Module):
@@ -19,6 +22,7 @@ class TextNetwork(nn.Module):
         ecg_encoder_prefix: what the names of the weights of its ECG encoder follow, where that is
             a network of the tables which can be fine-tuned by itself; None otherwise.
         regularisation_options: names of options that fine-tuning decides anew.
+        architecture_options: names of options that its weights decide.
         pretraining_modules: names of modules that only pre-training uses.
         n_leads: L, leads; None if no ECG is read.
         n_answers: C, answers that a network for questions gives a logit of each; 0 of others.
@@ -26,10 +30,12 @@ class TextNetwork(nn.Module):
         max_text_size: tokens that its table of positions holds; None if no text is read.
         vocab_size: tokens that it knows; None if no text is read.
         shares_space: whether ECGs and texts are embedded in one space, each by itself.
+        bert_config: sizes of its BERT; none if there is none whose heads matter.
     """
 
     ecg_encoder_prefix: ClassVar[str | None] = None
     regularisation_options: ClassVar[tuple[str, ...]] = ()
+    architecture_options: ClassVar[tuple[str, ...]] = ()
     pretraining_modules: ClassVar[tuple[str, ...]] = ()
     n_leads: int | None = None
     n_answers: int = 0
@@ -37,6 +43,7 @@ class TextNetwork(nn.Module):
     max_text_size: int | None = None
     vocab_size: int | None = None
     shares_space: ClassVar[bool] = False
+    bert_config: Mapping[str, int] = NO_SIZES
 
     @classmethod
     def stored_options(cls, weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
@@ -49,6 +56,18 @@ class TextNetwork(nn.Module):
             weights: of such a network, by name.
         """
         return {}
+
+    @classmethod
+    def ecg_encoder_config(cls, cfg: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the configuration of the ECG encoder, where there is one that stands by itself.
+
+        Args:
+            cfg: of the network.
+
+        Returns:
+            As :func:`fairseq_ecg.modules.registry.build_network` takes it.
+        """
+        return {**cfg, "_name": "ecg_transformer"}
 
     def forward(
         self,
@@ -143,3 +162,88 @@ class TextNetwork(nn.Module):
         """Drop what only pre-training uses."""
         for name in self.pretraining_modules:
             setattr(self, name, None)
+
+
+class FinetunedTextNetwork(TextNetwork):
+    """Base of networks for questions that are a pre-trained network with a head.
+
+    The class of the network is the first of :attr:`option_parts`.
+
+    Args:
+        encoder: network that was trained before, without what only pre-training uses; None: a new
+            one of ``encoder_options``.
+        freeze_finetune_updates: updates before the encoder trains.
+        encoder_options: of the encoder's class; without effect on an encoder that is given.
+    """
+
+    option_parts: ClassVar[tuple[type[TextNetwork], ...]]
+
+    def __init__(
+        self,
+        encoder: TextNetwork | None = None,
+        *,
+        freeze_finetune_updates: Count = 0,
+        **encoder_options,
+    ):
+        super().__init__()
+        self.freeze_finetune_updates = freeze_finetune_updates
+        self.num_updates = 0
+        if encoder is None:
+            encoder = self.encoder_class()(**encoder_options)
+            encoder.remove_pretraining_modules()
+        self.encoder = encoder
+        self.n_leads = encoder.n_leads
+        self.vocab_size = encoder.vocab_size
+        self.bert_config = encoder.bert_config
+        self.max_text_size = encoder.max_text_size
+
+    @classmethod
+    def encoder_class(cls) -> type[TextNetwork]:
+        """Return the class of networks that may be its encoder."""
+        return cls.option_parts[0]
+
+    @classmethod
+    def stored_options(cls, weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """See :meth:`TextNetwork.stored_options`; they are those of the encoder."""
+        prefix = "encoder."
+        of_encoder = {
+            key.removeprefix(prefix): x for key, x in weights.items() if key.startswith(prefix)
+        }
+        return cls.encoder_class().stored_options(of_encoder)
+
+    def encode(self, *inputs, **options) -> dict[str, Any]:
+        """Run the encoder, without gradient as long as it is frozen."""
+        frozen = self.num_updates < self.freeze_finetune_updates
+        with torch.no_grad() if frozen else contextlib.nullcontext():
+            return self.encoder(*inputs, **options)
+
+    def get_logits(
+        self, net_output: Mapping[str, Any], normalize: bool = False, **_
+    ) -> torch.Tensor:
+        """Logits of the answers ``(B, C)``, or their log softmax in float32.
+
+        Args:
+            net_output: what :meth:`forward` returned.
+            normalize: return log probabilities.
+        """
+        logits = net_output["out"]
+        return logits.float().log_softmax(dim=-1) if normalize else logits
+
+    def get_targets(
+        self, sample: Mapping[str, Any], net_output: Mapping[str, Any], **_
+    ) -> torch.Tensor:
+        """Answers of a batch, ``(B, C)`` float, 1 where they are right."""
+        return sample["answer"].float()
+
+    @property
+    def trains_in_turns(self) -> bool:
+        """Whether parameters get a gradient in some updates and none in others."""
+        return self.freeze_finetune_updates > 0 or getattr(self.encoder, "trains_in_turns", False)
+
+    def without_gradient(self) -> list[nn.Parameter]:
+        """Parameters that no gradient reaches in training, whether they are frozen or not."""
+        return getattr(self.encoder, "without_gradient", list)()
+
+    def set_num_updates(self, num_updates: int) -> None:
+        """Set how many updates are done, for freezing."""
+        self.num_updates = num_updates

@@ -5,11 +5,16 @@ from typing import Any
 
 from fairseq_ecg.errors import shortened
 from fairseq_ecg.modules.registry import plain_config, sizes_of
+from fairseq_ecg.modules.text.bert import BASE_SIZES
 from fairseq_ecg.modules.text.ecg_text_clip import ECGTextCLIP
+from fairseq_ecg.modules.text.m3ae import M3AE
+from fairseq_ecg.modules.text.m3ae_qa import M3AEQA
 from fairseq_ecg.modules.text.network import TextNetwork
-from fairseq_ecg.options import chosen, options_of
+from fairseq_ecg.options import complete, options_of
 
 TEXT_NETWORKS: dict[str, type[TextNetwork]] = {
+    "m3ae": M3AE,
+    "m3ae_qa": M3AEQA,
     "ecg_text_clip": ECGTextCLIP,
 }
 """Class of each network of ECGs and texts, by name."""
@@ -27,7 +32,10 @@ def build_text_network(cfg: Mapping[str, Any]) -> TextNetwork:
         ImportError: the extra ``text`` is not installed.
     """
     network = _class_of(cfg)
-    return network(**chosen(network, cfg))
+    options = complete(network, cfg)
+    if "bert_config" in options_of(network):
+        options["bert_config"] = options.get("bert_config") or BASE_SIZES
+    return network(**options)
 
 
 def text_network_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
