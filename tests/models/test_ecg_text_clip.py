@@ -130,10 +130,10 @@ def test_options_that_do_not_go_together_are_refused(options, message):
         network(**options)
 
 
-def registered(**options):
+def registered(*arguments, **options):
     """Build the fairseq model as training does; return it and what a checkpoint says of it."""
     cfg = OmegaConf.structured(MODEL_DATACLASS_REGISTRY["ecg_text_clip"]())
-    values = config(**options) | {"normalize": False, "filter": False, "data": "d"}
+    values = config(*arguments, **options) | {"normalize": False, "filter": False, "data": "d"}
     cfg = OmegaConf.merge(cfg, values)
     torch.manual_seed(0)
     model = MODEL_REGISTRY["ecg_text_clip"].build_model(cfg)
@@ -170,6 +170,21 @@ def test_encoder_out_of_a_checkpoint(name, tmp_path):
     with torch.no_grad():
         for key, value in model(**batch()).items():
             torch.testing.assert_close(again(**batch())[key], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("encoder", ["ecg_transformer", "vanilla_resnet"])
+def test_the_ecg_encoder_is_fine_tuned(encoder, tmp_path):
+    """From ``model_path``, with the architecture that the checkpoint says."""
+    model, said = registered(encoder)
+    path = saved(tmp_path / "clip.pt", model, said)
+    cfg = OmegaConf.structured(MODEL_DATACLASS_REGISTRY[f"{encoder}_classifier"]())
+    cfg = OmegaConf.merge(cfg, {"model_path": str(path), "num_labels": 2})
+    cfg = OmegaConf.merge(cfg, {"normalize": False, "filter": False, "data": "d"})
+    classifier = MODEL_REGISTRY[f"{encoder}_classifier"].build_model(cfg)
+    weights = model.ecg_encoder.state_dict()
+    for key, value in classifier.encoder.state_dict().items():
+        assert torch.equal(value, weights[key]), key
+    assert classifier(batch()["ecg"])["out"].shape == (3, 2)
 
 
 def test_encoder_of_otherwise_normalised_signals_is_refused(tmp_path):
