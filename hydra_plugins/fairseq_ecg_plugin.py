@@ -61,6 +61,11 @@ REGISTERED = {
         "ecg_text_clip",
         "m3ae",
         "m3ae_qa",
+        "medvill",
+        "ecg_language_transformer_classifier",
+        "blind_transformer_qa",
+        "deaf_transformer_qa",
+        "resnet_lstm_classifier",
     ),
     "criterion": (
         "wav2vec2_with_cmsc",
@@ -79,6 +84,7 @@ REGISTERED = {
         "arcface",
         "ecg_text_clip",
         "m3ae",
+        "medvill",
     ),
 }
 """What the package registers under names that stock fairseq does not have."""

@@ -117,6 +117,8 @@ def restore(
     saved["task"] |= OF_THE_MACHINE
     for section, values in overrides.items():
         _override(saved, section, values)
+    # Of a BERT an override may say some sizes alone.
+    saved["model"] = decided_by_weights(saved["model"], state["model"], path)
     named = _take_out_paths(saved, overrides, labelled)
     for option in _files_to_read(saved, labelled):
         if option in named:

@@ -13,6 +13,7 @@ from fairseq_ecg.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq_ecg.criterions.ecg_text_clip import ECGTextCLIPCriterion
 from fairseq_ecg.criterions.focal_loss import FocalLossCriterion
 from fairseq_ecg.criterions.m3ae import M3AECriterion
+from fairseq_ecg.criterions.medvill import MedViLLCriterion
 from fairseq_ecg.criterions.meters import AUCMeter, install_meters
 from fairseq_ecg.criterions.mse import MSECriterion
 from fairseq_ecg.criterions.multi_head_binary_cross_entropy import (
@@ -38,6 +39,7 @@ __all__ = [
     "FocalLossCriterion",
     "M3AECriterion",
     "MSECriterion",
+    "MedViLLCriterion",
     "MultiHeadBinaryCrossEntropyCriterion",
     "NonFiniteLossError",
     "RegressionCriterion",

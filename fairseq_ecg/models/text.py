@@ -24,12 +24,21 @@ from fairseq_ecg.compat.stored_config import (
     decided_by_weights,
     literal,
     model_config,
+    stored_section,
 )
 from fairseq_ecg.errors import CheckpointError, shortened
 from fairseq_ecg.models.ecg_transformer import PretrainingConfig, TransformerConfig
 from fairseq_ecg.models.pretrained import load_encoder, own_config, pretrained_encoder
-from fairseq_ecg.modules import ENCODERS, ECGTransformer, Encoder
+from fairseq_ecg.modules import (
+    ENCODERS,
+    ECGTransformer,
+    Encoder,
+    FinetunedEncoder,
+    MaskedEncoder,
+)
 from fairseq_ecg.modules.text import TEXT_NETWORKS, FinetunedTextNetwork, TextNetwork
+from fairseq_ecg.modules.text.blind_transformer_qa import BlindTransformerQA
+from fairseq_ecg.modules.text.deaf_transformer_qa import DeafTransformerQA
 from fairseq_ecg.modules.text.ecg_text_clip import ECGTextCLIP
 from fairseq_ecg.modules.text.m3ae import M3AE
 from fairseq_ecg.options import complete, options_of
@@ -81,6 +90,16 @@ class TextFinetuningConfig(FairseqDataclass):
     no_pretrained_weights: bool = False
 
 
+@configuration(MaskedEncoder)
+class UnmaskedConfig(PretrainingConfig):
+    """A transformer that masks nothing, whatever its options say of masks."""
+
+
+@configuration(FinetunedEncoder)
+class UntrainedConfig(TextFinetuningConfig, UnmaskedConfig):
+    """One that starts from random weights, whatever its options say of fine-tuning."""
+
+
 class TextModel:
     """A network of ECGs and texts that is built of a configuration; the network comes after it.
 
@@ -130,19 +149,36 @@ class TextModel:
         """Make a configuration what a checkpoint says of this network: its real architecture.
 
         fairseq_signals refuses options that it does not know. Of them sizes of a BERT stay that its
-        weights do not say.
+        weights do not say. Tables that training started with are tables like others, so that it
+        fetches none.
 
         Args:
             cfg: configuration of this model, changed in place.
         """
-        decided = self.network.stored_options(self.state_dict()).get("bert_config", {})
-        other = {key: x for key, x in self.bert_config.items() if decided.get(key, x) != x}
+        decided = self.network.stored_options(self.state_dict())
+        sizes = decided.pop("bert_config", {})
+        other = {key: x for key, x in self.bert_config.items() if sizes.get(key, x) != x}
         with open_dict(cfg):
             cfg.update(self.architecture)
+            if "load_bert_embedding" in decided:
+                cfg.update(decided)
             for name in UNKNOWN_OPTIONS:
                 cfg.pop(name, None)
             if other:
                 cfg.bert_config = other
+
+
+class BlindModel(TextModel):
+    """One without any ECG, of which fairseq_signals knows only BERT's tables."""
+
+    def revise_config(self, cfg: DictConfig) -> None:
+        """See :meth:`TextModel.revise_config`; BERT's tables stay BERT's."""
+        has_tables_of_bert = cfg.load_bert_embedding
+        super().revise_config(cfg)
+        if has_tables_of_bert:
+            with open_dict(cfg):
+                cfg.load_bert_embedding = True
+                cfg.pop("max_text_size", None)
 
 
 class PretrainedECGModel(TextModel):
@@ -215,7 +251,10 @@ class FinetunedTextModel(TextModel):
         wanted = cls.network.encoder_class()
         anew = [name for name in wanted.regularisation_options if name in cfg]
         anew += [name for name in ("bert_config",) if cfg.get(name)]
-        encoder, stored = stored_text_network(cfg.model_path, **{x: cfg[x] for x in anew})
+        of_task = {name: cfg[name] for name in wanted.task_options if name in cfg}
+        encoder, stored = stored_text_network(cfg.model_path, of_task, **{x: cfg[x] for x in anew})
+        if isinstance(encoder, cls.network):
+            encoder = encoder.encoder
         if not isinstance(encoder, wanted):
             raise CheckpointError(
                 f"{cfg.model_path} holds a {stored['_name']}, but this model is one on a "
@@ -229,18 +268,23 @@ MODEL_BASES: dict[type[TextNetwork], tuple[type[TextModel], type]] = {
     M3AE: (PretrainedECGModel, PretrainedECGConfig),
     ECGTextCLIP: (AnyPretrainedECGModel, AnyPretrainedECGConfig),
     FinetunedTextNetwork: (FinetunedTextModel, TextFinetuningConfig),
+    BlindTransformerQA: (BlindModel, UnmaskedConfig),
+    DeafTransformerQA: (TextModel, UntrainedConfig),
 }
 """What makes a fairseq model of a network and what its configuration is based on, by the network's
 class or a base of it. That of a head has the base of its encoder's, too."""
 
 
-def stored_text_network(path: str, **options: Any) -> tuple[TextNetwork, dict[str, Any]]:
+def stored_text_network(
+    path: str, of_task: Mapping[str, Any] | None = None, **options: Any
+) -> tuple[TextNetwork, dict[str, Any]]:
     """Build the network of ECGs and texts of a checkpoint, with its weights.
 
     Nothing is fetched: sizes of tables are those of the weights.
 
     Args:
         path: the ``.pt`` file.
+        of_task: options that its task must have had, by name.
         options: in place of those that it was trained with, where the network has them.
 
     Returns:
@@ -248,7 +292,8 @@ def stored_text_network(path: str, **options: Any) -> tuple[TextNetwork, dict[st
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: it does not hold such a network, or other weights; keys are named.
+        CheckpointError: it does not hold such a network, or other weights; keys are named. Or its
+            task had other options.
         DataError: the network is larger than is plausible.
     """
     state = load_checkpoint(path)
@@ -272,7 +317,17 @@ def stored_text_network(path: str, **options: Any) -> tuple[TextNetwork, dict[st
         network = MODEL_REGISTRY[name].build_model(cfg)
     load_strictly(network, weights, path, ignored=network.pretraining_modules)
     network.remove_pretraining_modules()
+    _compare_tasks(stored_section(state, path, "task"), of_task or {}, path)
     return network, stored
+
+
+def _compare_tasks(stored: Mapping[str, Any], own: Mapping[str, Any], path: str) -> None:
+    for name, value in own.items():
+        if stored.get(name, value) != value:
+            raise CheckpointError(
+                f"{path} was trained with task.{name}={shortened(stored[name])}; set task.{name} "
+                "to the same"
+            )
 
 
 def register_text_networks() -> None:
@@ -294,6 +349,7 @@ def _register(name: str, network: type[TextNetwork]) -> None:
         __name__,
         network,
         bases=_configurations(network),
+        **network.defaults,
         **{x: II(f"task.{x}") for x in OF_THE_TASK if x in options_of(network)},
     )
     register_model(name, dataclass=config)(model)

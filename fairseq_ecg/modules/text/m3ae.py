@@ -254,8 +254,8 @@ class M3AE(TextNetwork):
     def _read_text(self, text: torch.Tensor, padding_mask: torch.Tensor | None) -> torch.Tensor:
         if text.shape[1] > self.max_text_size:
             raise ValueError(
-                f"texts of {text.shape[1]} tokens are longer than the {self.max_text_size} that the "
-                f"BERT has positions for: set task.max_text_size={self.max_text_size}"
+                f"texts of {text.shape[1]} tokens are longer than the BERT's {self.max_text_size} "
+                f"positions: set task.max_text_size={self.max_text_size}"
             )
         attended = None if padding_mask is None else ~padding_mask
         read = self.language_encoder(text, attention_mask=attended).last_hidden_state

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import nn
@@ -10,7 +10,7 @@ from torch import nn
 from fairseq_ecg.modules.encoder import Encoder
 from fairseq_ecg.modules.finetuned import FrameEncoder
 from fairseq_ecg.modules.text.bert import NO_SIZES
-from fairseq_ecg.options import Count
+from fairseq_ecg.options import Count, Range
 
 
 class TextNetwork(nn.Module):
@@ -23,6 +23,8 @@ class TextNetwork(nn.Module):
             a network of the tables which can be fine-tuned by itself; None otherwise.
         regularisation_options: names of options that fine-tuning decides anew.
         architecture_options: names of options that its weights decide.
+        task_options: names of options of the task that are the same in fine-tuning.
+        defaults: of options, in place of those that its parts declare.
         pretraining_modules: names of modules that only pre-training uses.
         n_leads: L, leads; None if no ECG is read.
         n_answers: C, answers that a network for questions gives a logit of each; 0 of others.
@@ -36,6 +38,8 @@ class TextNetwork(nn.Module):
     ecg_encoder_prefix: ClassVar[str | None] = None
     regularisation_options: ClassVar[tuple[str, ...]] = ()
     architecture_options: ClassVar[tuple[str, ...]] = ()
+    task_options: ClassVar[tuple[str, ...]] = ()
+    defaults: ClassVar[Mapping[str, Any]] = {}
     pretraining_modules: ClassVar[tuple[str, ...]] = ()
     n_leads: int | None = None
     n_answers: int = 0
@@ -93,6 +97,10 @@ class TextNetwork(nn.Module):
             Of a network for questions ``out`` ``(B, C)``, logits of the answers.
         """
         raise NotImplementedError
+
+    def extract_features(self, *inputs, **options) -> dict[str, Any]:
+        """Encode as the part of a fine-tuned network; as :meth:`forward` unless it says more."""
+        return self(*inputs, **options)
 
     def alignment(
         self,
@@ -164,7 +172,59 @@ class TextNetwork(nn.Module):
             setattr(self, name, None)
 
 
-class FinetunedTextNetwork(TextNetwork):
+OneOrTwo = Annotated[int, Range(1, 2)]
+"""How many ECGs a question may be about at most."""
+
+
+class AnsweringNetwork(TextNetwork):
+    """Base of networks that give a logit of each answer to a question.
+
+    Attributes:
+        output: name of the logits among what :meth:`forward` returns.
+    """
+
+    output: ClassVar[str] = "out"
+
+    def get_logits(
+        self, net_output: Mapping[str, Any], normalize: bool = False, **_
+    ) -> torch.Tensor:
+        """Logits of the answers ``(B, C)``, or their log softmax in float32.
+
+        Args:
+            net_output: what :meth:`forward` returned.
+            normalize: return log probabilities.
+        """
+        logits = net_output[self.output]
+        return logits.float().log_softmax(dim=-1) if normalize else logits
+
+    def get_targets(
+        self, sample: Mapping[str, Any], net_output: Mapping[str, Any], **_
+    ) -> torch.Tensor:
+        """Answers of a batch, ``(B, C)`` float, 1 where they are right."""
+        return sample["answer"].float()
+
+    def check_second(self, ecg_2: torch.Tensor | None) -> None:
+        """Refuse a second ECG where there is to be one at most.
+
+        Raises:
+            ValueError: there is one.
+        """
+        if ecg_2 is not None and self.num_ecgs < 2:
+            raise ValueError(
+                "a question is about two ECGs, but the network reads one: train with "
+                "model.num_ecgs=2"
+            )
+
+
+def linear_head(channels: int, answers: int) -> nn.Linear:
+    """Make a layer that gives logits of answers, with Xavier's weights and no bias at first."""
+    proj = nn.Linear(channels, answers)
+    nn.init.xavier_uniform_(proj.weight)
+    nn.init.zeros_(proj.bias)
+    return proj
+
+
+class FinetunedTextNetwork(AnsweringNetwork):
     """Base of networks for questions that are a pre-trained network with a head.
 
     The class of the network is the first of :attr:`option_parts`.
@@ -189,7 +249,7 @@ class FinetunedTextNetwork(TextNetwork):
         self.freeze_finetune_updates = freeze_finetune_updates
         self.num_updates = 0
         if encoder is None:
-            encoder = self.encoder_class()(**encoder_options)
+            encoder = self.encoder_class()(**{**self.defaults, **encoder_options})
             encoder.remove_pretraining_modules()
         self.encoder = encoder
         self.n_leads = encoder.n_leads
@@ -215,25 +275,7 @@ class FinetunedTextNetwork(TextNetwork):
         """Run the encoder, without gradient as long as it is frozen."""
         frozen = self.num_updates < self.freeze_finetune_updates
         with torch.no_grad() if frozen else contextlib.nullcontext():
-            return self.encoder(*inputs, **options)
-
-    def get_logits(
-        self, net_output: Mapping[str, Any], normalize: bool = False, **_
-    ) -> torch.Tensor:
-        """Logits of the answers ``(B, C)``, or their log softmax in float32.
-
-        Args:
-            net_output: what :meth:`forward` returned.
-            normalize: return log probabilities.
-        """
-        logits = net_output["out"]
-        return logits.float().log_softmax(dim=-1) if normalize else logits
-
-    def get_targets(
-        self, sample: Mapping[str, Any], net_output: Mapping[str, Any], **_
-    ) -> torch.Tensor:
-        """Answers of a batch, ``(B, C)`` float, 1 where they are right."""
-        return sample["answer"].float()
+            return self.encoder.extract_features(*inputs, **options)
 
     @property
     def trains_in_turns(self) -> bool:
