@@ -37,8 +37,18 @@ def config(encoder: str = "ecg_transformer", **options) -> dict:
 
 def clip_checkpoint(path, vocabulary, **options):
     """Write a checkpoint, its weights drawn at random; return its path."""
+    return checkpoint_of(config(**options), path, vocabulary)
+
+
+def checkpoint_of(model: dict, path, vocabulary):
+    """Write a checkpoint of any network of pre-training on texts; return its path.
+
+    Args:
+        model: its configuration.
+        path: to write.
+        vocabulary: of the texts, which training noted.
+    """
     torch.manual_seed(0)
-    model = config(**options)
     state = made(TINY_CMSC_MODEL)
     state["cfg"]["model"] = model
     state["cfg"]["task"] = {"_name": "ecg_text_pretraining", "data": "d", "normalize": False}

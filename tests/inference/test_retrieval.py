@@ -25,7 +25,9 @@ from fairseq_ecg.labeler.label_table import LabelSet, read_label_set
 from fairseq_ecg.labeler.prompts import prompts_of
 from fairseq_ecg.labeler.vocabulary_files import read_vocabulary
 from fairseq_ecg.modules.text import TEXT_NETWORKS
-from tests.clip_networks import clip_checkpoint
+from fairseq_ecg.options import options_of
+from tests.clip_networks import checkpoint_of, clip_checkpoint
+from tests.modules.test_m3ae import TINY as TINY_M3AE
 from tests.text_networks import ANSWERS, TinyTextNetwork, tiny_text_checkpoint
 
 WORDS = ["sinus", "rhythm", "atrial", "fibrillation", "af", "left", "bundle", "branch", "block"]
@@ -147,6 +149,7 @@ def aligned(tmp_path, monkeypatch):
     return load_model(tiny_text_checkpoint(tmp_path / "a.pt", notes=NOTES))
 
 
+MEDVILL = {"max_text_size": 32}
 NOTES = {
     "labels": ANSWERS,
     "sample_rate": 500.0,
@@ -167,6 +170,25 @@ def test_a_network_without_a_shared_space_gives_probabilities_of_belonging(align
     np.testing.assert_allclose(found, torch.stack(expected, dim=1), rtol=0, atol=1e-6)
     with pytest.raises(DataError, match="embeds no texts in the space of ECGs"):
         aligned.embed_text(TEXTS)
+
+
+@pytest.mark.parametrize("name", ["m3ae", "medvill"])
+def test_published_networks_compare_by_their_head_of_alignment(name, tmp_path):
+    known = options_of(TEXT_NETWORKS[name])
+    sizes = {key: x for key, x in (TINY_M3AE | MEDVILL).items() if key in known}
+    path = checkpoint_of({"_name": name, **sizes}, tmp_path / f"{name}.pt", VOCABULARY)
+    model = load_model(path, device="cpu")
+    found = model.similarity(ECGS, TEXTS, sample_rate=500)
+    ecgs = torch.tensor(ECGS, dtype=torch.float32)
+    no_padding = torch.zeros_like(ecgs, dtype=torch.bool)
+    expected = []
+    for text in TEXTS:
+        ids = ids_of(text).expand(3, -1)
+        mask = torch.zeros_like(ids, dtype=torch.bool)
+        with torch.no_grad():
+            expected.append(model.network.alignment(ecgs, ids, no_padding, mask).sigmoid())
+    np.testing.assert_allclose(found, torch.stack(expected, dim=1), rtol=0, atol=1e-5)
+    assert np.ptp(found) > 0
 
 
 def test_a_network_that_compares_nothing_says_so(tmp_path, monkeypatch):
