@@ -1,13 +1,20 @@
 """Contrastive ECG-report pre-training by commands: processes, precisions, resumed runs."""
 
+import csv
 import json
+import os
+import subprocess
+import sys
 
+import numpy as np
 import pytest
+import scipy.io
 import torch
 
 from fairseq_ecg import load_model
+from fairseq_ecg.labeler import Labeler
 from tests.clip_networks import BERT
-from tests.conftest import TINY_CMSC_MODEL, USER_DIR
+from tests.conftest import ROOT, TINY_CMSC_MODEL, USER_DIR, environment
 from tests.ecg_texts import write_corpus
 
 ENCODER = (
@@ -16,6 +23,7 @@ ENCODER = (
     "encoder_ffn_embed_dim",
     "encoder_attention_heads",
 )
+DEMO = ROOT / "examples" / "ecg_text_clip"
 NO_DROPOUT = (
     "+model.bert_dropout=0.0",
     *(f"+model.ecg_config.{name}=0.0" for name in ("dropout", "attention_dropout")),
@@ -99,3 +107,47 @@ def test_bf16_trains_and_the_checkpoint_says_all_that_is_needed(train, tmp_path,
         assert model.embed_text("sinus rhythm").shape == (1, 8)
     finally:
         (corpus / "elsewhere").rename(corpus / "bert")
+
+
+def test_the_demonstration_writes_what_it_says(tmp_path):
+    run_demo("simulate_reports.py", "--out", tmp_path / "data", "--recordings", 12)
+    listed = [
+        line.split("\t")[0]
+        for split in ("train", "valid", "test")
+        for line in (tmp_path / "data" / f"{split}.tsv").read_text().splitlines()[1:]
+    ]
+    files = sorted(path.name for path in (tmp_path / "data" / "files").iterdir())
+    assert sorted(listed) == files
+    assert len(files) == 12
+    labels = np.load(tmp_path / "data" / "y.npy")
+    names = (tmp_path / "data" / "label_def.csv").read_text().splitlines()[1:]
+    labeler = Labeler.from_vocabulary()
+    for name in files:
+        mat = scipy.io.loadmat(tmp_path / "data" / "files" / name)
+        assert mat["feats"].shape == (12, 1000)
+        found = set(labeler.label([mat["text"][0]]).labels_flat["name"])
+        for label, holds in zip(names, labels[mat["idx"].item()], strict=True):
+            assert (label.split(",")[0] in found) == holds, mat["text"]
+
+
+def run_demo(program, *arguments):
+    command = [sys.executable, str(DEMO / program), *map(str, arguments)]
+    subprocess.run(command, check=True, env=environment(), capture_output=True)
+
+
+@pytest.mark.slow
+def test_reports_and_labels_of_others_are_found_far_above_chance(tmp_path):
+    """The demonstration with fewer recordings and updates, on patients it has not seen."""
+    sizes = {"RECORDINGS": "700", "UPDATES": "150", "REQUIRED": "0.65"}
+    programs = os.path.dirname(sys.executable)
+    path = os.pathsep.join([programs, os.environ["PATH"]])
+    command = ["bash", str(DEMO / "demo.sh"), str(tmp_path)]
+    done = subprocess.run(
+        command, env=environment() | sizes | {"PATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+    with open(tmp_path / "recall.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        assert float(row["recall@10"]) > 3 * 10 / int(row["recordings"])
+        assert float(row["median rank"]) < int(row["recordings"]) / 4

@@ -1,14 +1,22 @@
 """Similarity of recordings and texts, labels by prompts, and recall, in Python and by commands."""
 
+import os
+import re
+import shlex
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.io
 import torch
+import wfdb
 
 from fairseq_ecg import load_model
 from fairseq_ecg.cli import main
 from fairseq_ecg.data.targets import labels_of
+from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.evaluation import evaluate, labelled_segments
 from fairseq_ecg.inference.metrics import Ranking
@@ -27,6 +35,7 @@ from fairseq_ecg.labeler.vocabulary_files import read_vocabulary
 from fairseq_ecg.modules.text import TEXT_NETWORKS
 from fairseq_ecg.options import options_of
 from tests.clip_networks import checkpoint_of, clip_checkpoint
+from tests.conftest import ROOT
 from tests.modules.test_m3ae import TINY as TINY_M3AE
 from tests.text_networks import ANSWERS, TinyTextNetwork, tiny_text_checkpoint
 
@@ -389,3 +398,35 @@ def test_evaluate_reports_recall_and_zero_shot(checkpoint, model, manifest, tmp_
     (tmp_path / "p.csv").write_text("label,prompt\nSinus rhythm,sr\nAtrial fibrillation,af\n")
     assert main([*command, *labels, *definition, "--prompts", str(tmp_path / "p.csv")]) == 0
     assert main([*command, *labels, *definition, "--require-auroc", "1"]) == 1
+
+
+README = ROOT / "fairseq_ecg" / "inference" / "README.md"
+
+
+def test_what_the_readme_shows_runs(checkpoint, manifest, tmp_path, monkeypatch, capsys):
+    """The snippet and the commands as they stand there, on files of these names."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(checkpoint, "clip.pt")
+    options = {"units": ["mV"] * 12, "sig_name": list(LEADS), "fmt": ["16"] * 12}
+    wfdb.wrsamp("record", fs=500, p_signal=ECGS[0].T, **options)
+    os.mkdir("RECORDINGS")
+    wfdb.wrsamp("one", fs=500, p_signal=ECGS[1].T, write_dir="RECORDINGS", **options)
+    for folder in ("manifests", "labels"):
+        os.makedirs(f"DATA/{folder}")
+    shutil.copy(manifest, "DATA/manifests/test.tsv")
+    for name in ("y.npy", "label_def.csv"):
+        shutil.copy(manifest.parent / name, "DATA/labels")
+    Path("prompts.csv").write_text("label,prompt\nAF,af\n")
+    section = README.read_text(encoding="utf-8").split("## Texts, and labels by prompts")[1]
+    section = section.split("\n## ")[0]
+    (block,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    names = {}
+    exec(compile("import fairseq_ecg\n" + block, "README.md", "exec"), names)
+    assert names["similarity"].table.shape == (1, 2)
+    assert names["scores"].texts == ("AF", "SR")
+    commands = re.findall(r"^    fairseq-ecg (.*)$", section, re.MULTILINE)
+    assert len(commands) == 5
+    for command in commands:
+        assert main(shlex.split(command)) == 0, command
+    assert pd.read_csv("scores.csv").columns[-1] == "AF"
+    assert "recall@10" in capsys.readouterr().out
