@@ -55,6 +55,7 @@ LIMITS = {
     "kernel": Limit(100_000, "samples or frames of a convolution"),
     "parameters": Limit(2e9, "parameters"),
     "segment": Limit(1e6, "samples of a segment"),
+    "vocabulary": Limit(1_000_000, "tokens of a vocabulary"),
 }
 """Limits by name; the README of ``fairseq_ecg.formats`` says what they are far from."""
 

@@ -105,10 +105,13 @@ class Option:
             fits = fits and all(_is_number(number) and number > 0 for number in value)
         elif get_origin(self.kind) is Mapping:
             value = {} if value is None else value
-            expected, fits = "whole numbers by name", isinstance(value, Mapping)
+            whole = get_args(self.kind)[1] is int
+            expected = "whole numbers by name" if whole else "values by name"
+            fits = isinstance(value, Mapping)
             value = dict(value) if fits else value
             fits = fits and all(isinstance(name, str) for name in value)
-            fits = fits and all(_is_number(x) and isinstance(x, int) for x in value.values())
+            if whole:
+                fits = fits and all(_is_number(x) and isinstance(x, int) for x in value.values())
         elif self.limits is not None:
             self.limits.sizes(value)
             return value

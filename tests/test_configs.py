@@ -15,7 +15,7 @@ METHODS = (
     *("scratch/ecg_classification", "scratch/ecg_identification", "scratch/ecg_segmentation"),
 )
 EXAMPLES = sorted(path for name in METHODS for path in ROOT.glob(f"examples/{name}/**/*.yaml"))
-OWN = ("regression",)
+OWN = ("regression", "ecg_text_clip")
 """Configs of this project, of which nothing is published elsewhere."""
 
 SERVED = sorted(path for path in ROOT.glob("configs/*.yaml") if path.stem not in OWN)
@@ -89,4 +89,5 @@ def test_every_example_is_in_the_table_of_methods():
     table = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
     names = re.findall(r"^\|[^|]*\|[^|]*\|([^|]*)\|", table, re.M)
     named = {name for cell in names for name in re.findall(r"`(\w+)`", cell)}
-    assert named == {path.stem for path in SERVED if path.is_symlink()}
+    links = (path for path in ROOT.glob("configs/*.yaml") if path.is_symlink())
+    assert named == {path.stem for path in links}

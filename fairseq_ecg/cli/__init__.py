@@ -38,6 +38,8 @@ COMMANDS: dict[str, str | tuple[str, ...]] = {
     "evaluate": (),
     "predict": (),
     "embed": (),
+    "ask": (),
+    "match": (),
     "identify": (),
     "saliency": (),
     "segment": (),

@@ -1,7 +1,7 @@
 """``fairseq-ecg embed``."""
 
 from fairseq_ecg.cli.options import File
-from fairseq_ecg.cli.recordings import Checkpoint, Recording, Use
+from fairseq_ecg.cli.recordings import Checkpoint, EmbeddingUse, Recording
 
 
 def embed(
@@ -10,7 +10,7 @@ def embed(
     *recordings: Recording,
     out: File,
     segments: File | None = None,
-    use: Use = Use(),
+    use: EmbeddingUse = EmbeddingUse(),
 ) -> int:
     """Encode recordings as vectors.
 

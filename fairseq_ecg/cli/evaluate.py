@@ -1,18 +1,39 @@
 """``fairseq-ecg evaluate``."""
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import CycloptsError, Group, Parameter
 from cyclopts.validators import LimitedChoice
 
-from fairseq_ecg.cli.options import CSV, NPY, Integer, LabelledCheckpointOptions, Name, Number
+from fairseq_ecg.cli.options import (
+    CSV,
+    NPY,
+    Integer,
+    LabelledCheckpointOptions,
+    Name,
+    Number,
+    TextCheckpointOptions,
+    of_ecgs_alone,
+)
 from fairseq_ecg.cli.outputs import say_left_out
+from fairseq_ecg.cli.prompting import prompts_for
 from fairseq_ecg.cli.recordings import Described
 from fairseq_ecg.errors import DataError
+
+if TYPE_CHECKING:
+    from fairseq_ecg.inference.retrieval import Prompts
 
 EXIT_REQUIREMENT_MISSED = 1
 
 _DATA = Parameter(group=Group("data, one of two kinds", validator=LimitedChoice(1, 1)))
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedCheckpointOptions(TextCheckpointOptions, LabelledCheckpointOptions):
+    """What may have to be said of a checkpoint that is scored."""
 
 
 def evaluate(
@@ -22,6 +43,7 @@ def evaluate(
     manifest: Annotated[str | None, _DATA, Parameter(metavar="TSV|STORE/SPLIT")] = None,
     table: Annotated[CSV | None, _DATA] = None,
     labels: NPY | None = None,
+    prompts: CSV | None = None,
     split: Name | None = None,
     baseline: Literal["untrained"] | None = None,
     seed: Integer = 1,
@@ -29,7 +51,7 @@ def evaluate(
     out: CSV | None = None,
     require_auroc: Number | None = None,
     strict: bool = False,
-    options: LabelledCheckpointOptions = LabelledCheckpointOptions(),
+    options: EvaluatedCheckpointOptions = EvaluatedCheckpointOptions(),
     described: Described = Described(),
 ) -> int:
     """Score a fine-tuned network on labelled recordings.
@@ -38,6 +60,9 @@ def evaluate(
     labels): area under the ROC curve (AUROC) and average precision (AUPRC) of each label.
     A network that delineates waves is scored by the onsets and offsets it finds within 150 ms of
     those that the files of --manifest hold.
+    A network that was pre-trained on ECGs with texts is scored by whether it finds the reports of
+    recordings, and recordings by their reports, among all that --manifest lists (recall@k); with
+    labels it is scored as a classifier, by prompts for them (zero-shot).
 
     Args:
         checkpoint: fine-tuned network: .pt file, folder or hub id
@@ -45,6 +70,9 @@ def evaluate(
         table: recordings as they are: a table with the column path and one for each label, 0 or 1,
             empty where unknown
         labels: those of --manifest, labels/y.npy (default: what the segments hold)
+        prompts: for labels of a network that was pre-trained on texts, own sentences: a table with
+            the columns label and prompt (default: wordings of the labeler's vocabulary for the
+            labels of --label-def)
         split: of --table: its rows with this name in the column split
         baseline: also score the same network with weights drawn at random
         seed: of the weights of --baseline
@@ -60,6 +88,7 @@ def evaluate(
     if split and not table:
         raise CycloptsError(msg="--split goes with --table; of a store say --manifest STORE/SPLIT")
     from fairseq_ecg.data.targets import labels_of
+    from fairseq_ecg.inference import ECGTextModel
     from fairseq_ecg.inference.evaluation import (
         evaluate,
         evaluate_recordings,
@@ -68,11 +97,14 @@ def evaluate(
         write_scores,
     )
     from fairseq_ecg.inference.probe.tables import read_labelled_recordings
+    from fairseq_ecg.inference.zero_shot import ZeroShot
 
     on_error = "raise" if strict else "skip"
 
     def scores(model):
-        if model.scale or not model.labels:
+        if by_label:
+            model = ZeroShot(model, by_label)
+        elif model.scale or not model.labels:
             kind = "is a regression" if model.scale else "was pre-trained only"
             raise DataError(
                 f"{checkpoint}: {kind}, it predicts no labels. Give a fine-tuned classifier"
@@ -84,8 +116,14 @@ def evaluate(
         dataset = labelled_segments(model, manifest, labels_of(labels), described.verify)
         return evaluate(model, dataset, batch_size, on_error)
 
-    model = options.load(checkpoint)
-    if model.wave_classes:
+    model, by_label = options.load_any(checkpoint), dict[str, tuple[str, ...]]()
+    if isinstance(model, ECGTextModel) and not model.labels:
+        if not (labels or table):
+            return _evaluate_retrieval(model, manifest, batch_size, out, on_error, described.verify)
+        by_label = _prompts(options.label_def, prompts)
+    elif prompts:
+        raise CycloptsError(msg="--prompts goes with a network that was pre-trained on texts")
+    elif of_ecgs_alone(checkpoint, model).wave_classes:
         if table or labels or baseline or require_auroc is not None:
             raise CycloptsError(
                 msg="a network that delineates waves is scored on --manifest alone, whose files "
@@ -94,7 +132,7 @@ def evaluate(
             )
         return _evaluate_waves(model, manifest, batch_size, out, on_error, described.verify)
     trained = scores(model)
-    untrained = scores(options.load(checkpoint, untrained_seed=seed)) if baseline else None
+    untrained = scores(options.load_any(checkpoint, untrained_seed=seed)) if baseline else None
     print(format_scores(trained, untrained))
     if out:
         write_scores(out, trained, untrained)
@@ -121,4 +159,29 @@ def _evaluate_waves(model, manifest, batch_size, out, on_error, verify) -> int:
     print(format_wave_scores(found))
     if out:
         write_wave_scores(out, found)
+    return say_left_out(found.errors)
+
+
+def _prompts(label_def: Path | None, own: Path | None) -> "Prompts":
+    """Return prompts for the labels that are scored."""
+    if label_def is None and own is None:
+        raise CycloptsError(
+            msg="the network was pre-trained on texts, and labels are scored by prompts for them: "
+            "name them by --label-def, or give --prompts"
+        )
+    return prompts_for(label_def and str(label_def), own)
+
+
+def _evaluate_retrieval(model, manifest, batch_size, out, on_error, verify) -> int:
+    """Score a network by whether recordings and reports find each other; returns the status."""
+    from fairseq_ecg.inference.retrieval_evaluation import (
+        evaluate_retrieval,
+        format_recall,
+        write_recall,
+    )
+
+    found = evaluate_retrieval(model, manifest, batch_size, on_error, verify)
+    print(format_recall(found))
+    if out:
+        write_recall(out, found)
     return say_left_out(found.errors)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from fairseq_ecg.cli.options import File, Integer, Number
-from fairseq_ecg.cli.recordings import Checkpoint, Recording, Use
+from fairseq_ecg.cli.recordings import Checkpoint, EmbeddingUse, Recording
 
 if TYPE_CHECKING:
     from fairseq_ecg.inference import ECGModel
@@ -28,7 +28,7 @@ class Gallery:
     gallery: Annotated[str, Parameter(metavar="GALLERY")]
     save_gallery: File | None = None
 
-    def identity(self, use: Use) -> str:
+    def identity(self, use: EmbeddingUse) -> str:
         """Return a checksum of what results depend on."""
         from fairseq_ecg.inference.identification import (
             gallery_members,
@@ -42,7 +42,7 @@ class Gallery:
         members = gallery_members(self.gallery, use.described.description())
         return identity_of(members, identity_of_recordings)
 
-    def embedded(self, model: "ECGModel", use: Use, options: dict) -> "Embedded":
+    def embedded(self, model: "ECGModel", use: EmbeddingUse, options: dict) -> "Embedded":
         """Embed the gallery, and write it if that is asked for."""
         described = vars(use.described.description())
         given = {name: described[name] for name in ("sample_rate", "leads", "units", "gain")}
@@ -62,7 +62,7 @@ def identify(
     gallery: Gallery,
     top: Integer = 5,
     threshold: Number | None = None,
-    use: Use = Use(),
+    use: EmbeddingUse = EmbeddingUse(),
 ) -> int:
     """Find the patients of a gallery whose ECGs are most similar to recordings.
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from cyclopts import CoercionError, CycloptsError, Parameter
 
+from fairseq_ecg.errors import DataError
+
 if TYPE_CHECKING:
-    from fairseq_ecg.inference import ECGModel
+    from fairseq_ecg.inference import ECGModel, ECGTextModel
     from fairseq_ecg.inference.picture import WavesOf
 
 EXIT_SOME_LEFT_OUT = 3
@@ -120,11 +122,19 @@ class CheckpointOptions:
         Args:
             checkpoint: .pt file, folder, or id on the Hugging Face hub.
             settings: further arguments of ``load_model``.
+
+        Raises:
+            DataError: it reads texts.
         """
+        return of_ecgs_alone(checkpoint, self.load_any(checkpoint, **settings))
+
+    def load_any(self, checkpoint: str, **settings: Any) -> "ECGModel | ECGTextModel":
+        """Read a network that may read texts, too."""
         from fairseq_ecg.inference import load_model
 
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "(?s).*its labels have no names", UserWarning)
+            unnamed = "(?s).*its (labels|answers) have no names"
+            warnings.filterwarnings("ignore", unnamed, UserWarning)
             return load_model(checkpoint, **self.given(), **settings)
 
 
@@ -139,11 +149,64 @@ class LabelledCheckpointOptions(CheckpointOptions):
 
     label_def: CSV | None = None
 
-    def load(self, checkpoint: str, **settings: Any) -> "ECGModel":
+    def load_any(self, checkpoint: str, **settings: Any) -> "ECGModel | ECGTextModel":
         """Read a network, with a warning if its labels have no names."""
         from fairseq_ecg.inference import load_model
 
         return load_model(checkpoint, labels=self.label_def, **self.given(), **settings)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class TextCheckpointOptions(CheckpointOptions):
+    """What may have to be said of a checkpoint that reads texts.
+
+    Attributes:
+        tokenizer: vocabulary of a checkpoint that does not hold it: a vocab.txt, a folder with one,
+            or a name on the Hugging Face hub (fairseq_signals trains with bert-base-uncased)
+    """
+
+    tokenizer: Annotated[str | None, Parameter(metavar="FILE|NAME")] = None
+
+    def given(self) -> dict[str, object]:
+        """Return these options by the names that ``load_model`` has for them."""
+        return {"tokenizer": self.tokenizer} | super().given()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class AnsweringCheckpointOptions(TextCheckpointOptions, LabelledCheckpointOptions):
+    """What may have to be said of a checkpoint that answers questions.
+
+    Attributes:
+        label_def: names of the answers, label_def.csv or the answers.csv of ECG-QA
+    """
+
+
+def of_ecgs_alone(checkpoint: str, model: "ECGModel | ECGTextModel") -> "ECGModel":
+    """Return a model of a command that is for networks of ECGs alone.
+
+    Raises:
+        DataError: it reads texts.
+    """
+    from fairseq_ecg.inference import ECGTextModel
+
+    if isinstance(model, ECGTextModel):
+        raise DataError(f"{checkpoint}: {model.instead}")
+    return model
+
+
+def of_texts(checkpoint: str, model: "ECGModel | ECGTextModel") -> "ECGTextModel":
+    """Return a model of a command that is for networks of ECGs and texts.
+
+    Raises:
+        DataError: it reads none.
+    """
+    from fairseq_ecg.inference import ECGTextModel
+
+    if not isinstance(model, ECGTextModel):
+        raise DataError(f"{checkpoint}: {model.instead}")
+    return model
 
 
 @Parameter(name="*")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
@@ -24,7 +24,7 @@ from fairseq_ecg.data.names import in_one_line, printable
 from fairseq_ecg.errors import DataError
 
 if TYPE_CHECKING:
-    from fairseq_ecg.inference import ECGModel
+    from fairseq_ecg.inference import ECGModel, ECGTextModel
     from fairseq_ecg.inference.recordings import Description, NamedRecording
 
 DTYPES = {"float32": "float32", "bf16": "bfloat16"}
@@ -209,15 +209,32 @@ class WholeUse:
     described: DescribedOfSplit = DescribedOfSplit()
     policies: Policies = Policies()
 
+    def load(self, checkpoint: str) -> "ECGModel | ECGTextModel":
+        """Read the network."""
+        return self.options.load(checkpoint, **self.settings())
+
+    def settings(self) -> dict[str, Any]:
+        """Return how it computes, by the names that ``load_model`` has for these options."""
+        return {
+            "device": self.computation.device,
+            "dtype": DTYPES[self.computation.dtype],
+            "missing_leads": self.policies.missing_leads,
+        }
+
+    def common(self) -> dict[str, Any]:
+        """Return the options that all uses of a model have, but for what is done about errors."""
+        return self.policies.of_segments() | {"batch_size": self.computation.batch_size}
+
     def run(
         self,
         checkpoint: str,
         recordings: Sequence[str],
         files: dict[str, Path | None],
         settings: Sequence,
-        compute: "Callable[[ECGModel, Sequence[NamedRecording], dict], tuple]",
+        compute: "Callable[[Any, Sequence[NamedRecording], dict], tuple]",
         arrays: bool = False,
         announce: "Callable[[Sequence[NamedRecording]], object] | None" = None,
+        find: "Callable[[set[Path]], tuple[Sequence[NamedRecording], Description]] | None" = None,
     ) -> int:
         """Put all recordings through the network in parts, and write what came out.
 
@@ -230,6 +247,8 @@ class WholeUse:
                 tables by name and why recordings were left out.
             arrays: whether ``.npy`` is a file format that tables can have.
             announce: is given all recordings before any of them is computed.
+            find: given the files that are written, lists what to compute and what was said of it;
+                None: the recordings.
 
         Returns:
             The exit status: 3 if some recordings could not be used, which are listed with their
@@ -250,16 +269,11 @@ class WholeUse:
         outputs = {f.with_suffix(s or f.suffix) for f in tables.values() for s in suffixes}
         out = next(iter(tables.values()))
         quarantine = out.with_suffix(".quarantine.csv")
-        found, description = self.described.find(recordings, outputs)
+        found, description = (find or partial(self.described.find, recordings))(outputs)
         if announce:
             announce(found)
-        model = self.options.load(
-            checkpoint,
-            device=self.computation.device,
-            dtype=DTYPES[self.computation.dtype],
-            missing_leads=self.policies.missing_leads,
-        )
-        common = self.policies.of_segments() | {"batch_size": self.computation.batch_size}
+        model = self.load(checkpoint)
+        common = self.common()
         facts = (description, sorted(common.items()), settings)
         common["workers"] = self.computation.workers
         common["on_error"] = "raise" if self.policies.strict else "skip"
@@ -279,7 +293,7 @@ class WholeUse:
                 quarantine.unlink(missing_ok=True)
             written: list[Path] = []
             for name, file in reversed(tables.items() if not parts.is_empty else ()):
-                n_keys = 1 + len(FACTS) if name == "recordings" else 4
+                n_keys = 1 + len(FACTS) if name == "recordings" else 4  # of arrays
                 written = write_table(file, partial(parts.tables, name), n_keys) + written
             n_used = parts.n_recordings - len(parts.errors)
         print(f"{n_used} recordings: {printable(', '.join(map(str, written)))}")
@@ -298,3 +312,13 @@ class Use(WholeUse):
     """The same of commands that put the segments of recordings through it as they are cut."""
 
     policies: SegmentPolicies = SegmentPolicies()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingUse(Use):
+    """The same of commands that encode recordings, with a network that may read texts, too."""
+
+    def load(self, checkpoint: str) -> "ECGModel | ECGTextModel":
+        """Read the network."""
+        return self.options.load_any(checkpoint, **self.settings())

@@ -10,6 +10,7 @@ from fairseq_ecg.criterions.binary_cross_entropy_with_logits import (
 from fairseq_ecg.criterions.cmsc import CMSCCriterion
 from fairseq_ecg.criterions.composite import CompositeCriterion
 from fairseq_ecg.criterions.cross_entropy import CrossEntropyCriterion
+from fairseq_ecg.criterions.ecg_text_clip import ECGTextCLIPCriterion
 from fairseq_ecg.criterions.focal_loss import FocalLossCriterion
 from fairseq_ecg.criterions.m3ae import M3AECriterion
 from fairseq_ecg.criterions.medvill import MedViLLCriterion
@@ -34,6 +35,7 @@ __all__ = [
     "CMSCCriterion",
     "CompositeCriterion",
     "CrossEntropyCriterion",
+    "ECGTextCLIPCriterion",
     "FocalLossCriterion",
     "M3AECriterion",
     "MSECriterion",

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,10 @@ LABEL_DEFINITION = "label_def.csv"
 """File with a line for each label, beside the array of labels."""
 
 
+NO_ANSWER = "none"
+"""Class of ECG-QA that stands for no answer, and that no network has an output for."""
+
+
 def read_label_names(path: str | os.PathLike) -> list[str]:
     """Read the names of the labels, in the order of the network's outputs.
 
@@ -24,6 +29,24 @@ def read_label_names(path: str | os.PathLike) -> list[str]:
     Raises:
         DataError: there is no such file, it has no such column, or no or an empty name there.
     """
+    return _read_names(path, ("name",))
+
+
+def read_answer_names(path: str | os.PathLike) -> list[str]:
+    """Read the names of the answers to questions, in the order of the network's outputs.
+
+    Args:
+        path: ``label_def.csv``, or the ``answers.csv`` of the ECG-QA project, with a column
+            ``class``, of which `NO_ANSWER` is left out.
+
+    Raises:
+        DataError: there is no such file, it has no such column, or no or an empty name there.
+    """
+    return [name for name in _read_names(path, ("name", "class")) if name != NO_ANSWER]
+
+
+def _read_names(path: str | os.PathLike, columns: Sequence[str]) -> list[str]:
+    """Read the first of these columns that a CSV file has."""
     try:
         with (
             as_data_error(f"{path}: cannot be read as a CSV file", but=(FileNotFoundError,)),
@@ -31,10 +54,12 @@ def read_label_names(path: str | os.PathLike) -> list[str]:
         ):
             check_width(path)
             reader = csv.DictReader(file)
-            if "name" not in (reader.fieldnames or ()):
-                found = ", ".join(reader.fieldnames or ())
-                raise DataError(f"{path}: no column 'name' (it has {found})")
-            names = [(row["name"] or "").strip() for row in reader]
+            found = reader.fieldnames or ()
+            column = next((name for name in columns if name in found), None)
+            if column is None:
+                wanted = " or ".join(map(repr, columns))
+                raise DataError(f"{path}: no column {wanted} (it has {', '.join(found)})")
+            names = [(row[column] or "").strip() for row in reader]
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     if not names or not all(names):

@@ -32,8 +32,12 @@ WHOLE_CRITERIONS = ("simclr", "3kg")
 """Of ``cfg.task``, the tasks and the values of ``criterion_name`` that read recordings whole: rows
 as they are stored, ``normalize`` a layer norm over all samples of a recording."""
 
+TEXT_TASKS = ("ecg_text_pretraining", "ecg_question_answering")
+"""Tasks that read recordings with texts: in mV, as their records or prepared files hold them."""
+
 WHOLE_SECONDS = 10.0
-"""Length of a segment, in seconds, of a network for delineation that notes none: that of LUDB."""
+"""Length of a segment, in seconds, of a network for delineation or texts that notes none: that of
+LUDB, PTB-XL and MIMIC-IV-ECG."""
 
 _KINDS = {
     bool: bool,
@@ -152,7 +156,9 @@ class Preprocessing:
                 "so that there is no one input to give it"
             )
         known = {key: value for key, value in (recorded or {}).items() if value}
-        rate, seconds = _rate_and_seconds(task, known, cls.segment_seconds)
+        has_texts = task.get("_name") in TEXT_TASKS
+        default = WHOLE_SECONDS if has_texts else cls.segment_seconds
+        rate, seconds = _rate_and_seconds(task, known, default)
         mean: tuple[float, ...] | None = None
         std: tuple[float, ...] | None = None
         if task.get("normalize"):
@@ -179,8 +185,8 @@ class Preprocessing:
             segment_seconds=seconds,
             leads=tuple(LEADS[lead] for lead in lead_indices(task.get("leads_to_load"))),
             pad_leads=bool(task.get("enable_padding_leads")),
-            # Files of a path data set name records in mV, which nobody has standardised.
-            standardise=not task.get("path_dataset"),
+            # Records with texts, and those that files of a path data set name, are in mV.
+            standardise=not (task.get("path_dataset") or has_texts),
             filter=bool(task.get("filter")),
             mean=mean,
             std=std,

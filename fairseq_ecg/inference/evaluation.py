@@ -2,10 +2,11 @@
 
 import csv
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,13 +14,14 @@ from fairseq_ecg.data.cells import cell
 from fairseq_ecg.data.dataset import ECGDataset
 from fairseq_ecg.data.segment_files import SEGMENT_FILE
 from fairseq_ecg.data.sources import source_of
-from fairseq_ecg.data.targets import Labels
+from fairseq_ecg.data.targets import Target
+from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.aggregation import aggregate
 from fairseq_ecg.inference.apart import computed_apart
 from fairseq_ecg.inference.metrics import Ranking, mean_of_defined
-from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.recordings import Description, recordings_in
+from fairseq_ecg.inference.results import OfSegments
 from fairseq_ecg.inference.running import check_batching
 from fairseq_ecg.jobs.files import open_replacing
 from fairseq_ecg.jobs.progress import progress_bar
@@ -67,20 +69,46 @@ class Evaluation:
         return float(mean_of_defined(np.array([score.auprc for score in self.scores])))
 
 
+class Prepares(Protocol):
+    """What has a preprocessing, as a loaded network."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What is done to recordings before."""
+
+
+class ScoresLabels(Protocol):
+    """What is evaluated: a network that predicts labels, see :class:`ECGModel`."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Names of the C labels."""
+
+    @property
+    def aggregation(self) -> Mapping[str, str]:
+        """``max`` or ``mean`` over segments by label."""
+
+    def probabilities(self, source, padding_mask=None) -> np.ndarray:
+        """Probabilities ``(B, C)`` of prepared segments ``(B, L, T)``."""
+
+    def predict(self, ecg, **options) -> OfSegments:
+        """Probabilities of recordings as they are."""
+
+
 def labelled_segments(
-    model: ECGModel, manifest: str | os.PathLike, labels: Labels, verify: bool = False
+    model: Prepares, manifest: str | os.PathLike, target: Target, verify: bool = False
 ) -> ECGDataset:
     """Return the prepared segments of a manifest, in its order, as the network needs them.
 
     Args:
         model: the network.
         manifest: ``<split>.tsv``, or a split of a store, ``STORE/<split>``.
-        labels: of the segments, see :func:`fairseq_ecg.data.labels_of`.
+        target: labels of the segments, see :func:`fairseq_ecg.data.labels_of`, or their texts.
         verify: whether the checksums of a store are compared.
     """
     dataset = ECGDataset(
         manifest,
-        target=labels,
+        target=target,
         source=source_of(manifest, verify=verify),
         leads_to_load=model.preprocessing.leads,
         enable_padding_leads=model.preprocessing.pad_leads,
@@ -92,7 +120,7 @@ def labelled_segments(
 
 
 def evaluate(
-    model: ECGModel, dataset: ECGDataset, batch_size: int, on_error: str = "raise"
+    model: ScoresLabels, dataset: ECGDataset, batch_size: int, on_error: str = "raise"
 ) -> Evaluation:
     """Score a network per recording, by the aggregated probabilities of its segments.
 
@@ -113,12 +141,9 @@ def evaluate(
         DataError: The data have another number of labels than the network, or no recording can be
             used.
     """
-    check_batching(batch_size, on_error)
-    names = dataset.names(range(len(dataset)))
-    where = dataset.target.path or names[0]
+    where = dataset.target.path or dataset.names([0])[0]
 
-    def outputs(indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        batch = dataset.collate(dataset.__getitems__(indices))
+    def outputs(batch: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         labels = batch["label"].numpy()
         if labels.shape[1] != len(model.labels):
             raise DataError(
@@ -128,7 +153,41 @@ def evaluate(
             )
         return model.probabilities(**batch["net_input"]), labels
 
-    probabilities, labels, used, errors = [], [], [], {}
+    (probabilities, labels), names, errors = computed_of(dataset, outputs, batch_size, on_error)
+    _, first, recording_of = np.unique(names, return_index=True, return_inverse=True)
+    rules = [model.aggregation[label] for label in model.labels]
+    aggregated = aggregate(probabilities, recording_of, rules)
+    return score(labels[first], aggregated, model.labels, errors)
+
+
+def computed_of(
+    dataset: ECGDataset,
+    compute: Callable[[dict[str, Any]], tuple[np.ndarray, ...]],
+    batch_size: int,
+    on_error: str,
+) -> tuple[list[np.ndarray], np.ndarray, dict[str, str]]:
+    """Compute something of all segments of a data set.
+
+    Args:
+        dataset: the segments.
+        compute: a batch to arrays with a row for each segment.
+        batch_size: in segments.
+        on_error: see `evaluate`.
+
+    Returns:
+        The arrays with the rows of all segments of recordings that can be used, ``(N,)`` names of
+        the recordings that these are of, and why others were left out, by their names.
+
+    Raises:
+        DataError: as `evaluate`.
+    """
+    check_batching(batch_size, on_error)
+    names = dataset.names(range(len(dataset)))
+    computed, used, errors = [], [], {}
+
+    def outputs(indices: Sequence[int]) -> tuple[np.ndarray, ...]:
+        return compute(dataset.collate(dataset.__getitems__(indices)))
+
     starts = range(0, len(dataset), batch_size)
     for start in progress_bar(starts, "evaluate", "batch"):
         batch = list(range(start, min(start + batch_size, len(dataset))))
@@ -139,20 +198,17 @@ def evaluate(
                 errors[SEGMENT_FILE.sub("", names[indices[0]])] = str(found)
             else:
                 used += indices
-                probabilities.append(found[0])
-                labels.append(found[1])
+                computed.append(found)
     recordings = np.array([SEGMENT_FILE.sub("", names[index]) for index in used])
     kept = ~np.isin(recordings, list(errors))
     if not kept.any():
         raise _none_usable(errors)
-    _, first, recording_of = np.unique(recordings[kept], return_index=True, return_inverse=True)
-    rules = [model.aggregation[label] for label in model.labels]
-    aggregated = aggregate(np.concatenate(probabilities)[kept], recording_of, rules)
-    return score(np.concatenate(labels)[kept][first], aggregated, model.labels, errors)
+    arrays = [np.concatenate(parts)[kept] for parts in zip(*computed, strict=True)]
+    return arrays, recordings[kept], errors
 
 
 def evaluate_recordings(
-    model: ECGModel,
+    model: ScoresLabels,
     paths: Sequence[str],
     truth: np.ndarray,
     batch_size: int,

@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from fairseq_ecg.data.label_file import LABEL_DEFINITION, read_label_names
+from fairseq_ecg.data.label_file import LABEL_DEFINITION, read_answer_names, read_label_names
+from fairseq_ecg.data.text import Tokenizer
 from fairseq_ecg.errors import CheckpointError, DataError, shortened
 from fairseq_ecg.inference.aggregation import ECG_FM_LABELS
 from fairseq_ecg.inference.pretrained import CONFIG, WEIGHTS, read_pretrained
@@ -115,12 +116,64 @@ def label_names(
     return tuple(f"label_{number}" for number in range(n_labels))
 
 
+ANSWERS = "answers.csv"
+"""File of the ECG-QA project with the names of all answers."""
+
+
+def answer_names(
+    given: Sequence[str] | str | os.PathLike | None, stored: StoredModel, n_answers: int
+) -> tuple[str, ...]:
+    """Find the names of the answers of a network, see :func:`fairseq_ecg.load_model`."""
+    if not n_answers:
+        return ()  # given names are those of labels that it is prompted for
+    if given is not None:
+        if isinstance(given, str | os.PathLike):
+            return _checked(read_answer_names(Path(given)), n_answers, stored, given, "answers")
+        return _checked(given, n_answers, stored, "the answers given", "answers")
+    if stored.labels is not None:
+        return _checked(stored.labels, n_answers, stored, "what is stored with it", "answers")
+    for beside in (stored.path.parent / name for name in (LABEL_DEFINITION, ANSWERS)):
+        if beside.is_file():
+            return _checked(read_answer_names(beside), n_answers, stored, beside, "answers")
+    warnings.warn(
+        f"{stored.path}: its answers have no names and are numbered. Put the {ANSWERS} of the "
+        f"ECG-QA project that it was trained with beside it, or give labels='.../{ANSWERS}' "
+        "(--label-def)",
+        stacklevel=4,
+    )
+    return tuple(f"answer_{number}" for number in range(n_answers))
+
+
+def tokenizer_of(
+    given: str | os.PathLike | None, stored: StoredModel
+) -> tuple[Tokenizer | None, int | None]:
+    """Find what makes tokens for a network, and ``task.max_text_size`` of its training.
+
+    Raises:
+        CheckpointError: the vocabulary that is stored with it cannot be used.
+        DataError: the one that is given cannot be.
+        FileNotFoundError: there is no such vocabulary.
+    """
+    texts = stored.texts
+    assert texts is not None
+    if given is not None:
+        return Tokenizer.load(given), texts.max_text_size
+    if texts.vocabulary is None:
+        return None, texts.max_text_size
+    try:
+        return Tokenizer(texts.vocabulary, texts.lower_case), texts.max_text_size
+    except DataError as error:
+        raise CheckpointError(
+            f"{stored.path}: {error}. Give the vocabulary that it was trained with as tokenizer"
+        ) from error
+
+
 def _checked(
-    names: Sequence[str], n_labels: int, stored: StoredModel, where: object
+    names: Sequence[str], n_labels: int, stored: StoredModel, where: object, what: str = "labels"
 ) -> tuple[str, ...]:
     if len(names) != n_labels:
         raise DataError(
-            f"{stored.path} predicts {n_labels or 'no'} labels, {where} names {len(names)}. "
-            "Give a fine-tuned checkpoint and the label_def.csv it was trained with"
+            f"{stored.path} predicts {n_labels or 'no'} {what}, {where} names {len(names)}. "
+            f"Give a fine-tuned checkpoint and the {LABEL_DEFINITION} it was trained with"
         )
     return tuple(names)

@@ -1,14 +1,14 @@
 """A trained network that is given recordings as they are."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from fairseq_ecg.ecg.conditioning import LeadStatistics
 from fairseq_ecg.ecg.preprocessing import Preprocessing, check_choice
@@ -16,26 +16,27 @@ from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats import ECG
 from fairseq_ecg.inference.aggregation import aggregate, aggregation_of
 from fairseq_ecg.inference.delineation import OVERLAP, Delineation, DelineationRun
+from fairseq_ecg.inference.embedding_model import EmbeddingModel
 from fairseq_ecg.inference.export import export
-from fairseq_ecg.inference.identification import (
-    Gallery,
-    Identification,
-    check_ranks,
-    gallery_members,
-    saved_gallery,
+from fairseq_ecg.inference.loading import (
+    answer_names,
+    label_names,
+    read_stored,
+    tokenizer_of,
 )
-from fairseq_ecg.inference.loading import label_names, read_stored
 from fairseq_ecg.inference.pretrained import save_pretrained
-from fairseq_ecg.inference.recordings import Description, NamedRecording
-from fairseq_ecg.inference.results import RECORDING, Embeddings, Prediction, Run, Saliency
+from fairseq_ecg.inference.recordings import NamedRecording
+from fairseq_ecg.inference.results import Embeddings, Prediction, Run, Saliency
 from fairseq_ecg.inference.running import run_recordings
+from fairseq_ecg.inference.stored import StoredModel
+from fairseq_ecg.inference.text_model import ECGTextModel
 from fairseq_ecg.inference.trained import TrainedNetwork
 from fairseq_ecg.ops.frames import receptive_field
 
 SALIENCY_METHODS = ("attention", "rollout")
 
 
-class ECGModel(TrainedNetwork):
+class ECGModel(TrainedNetwork, EmbeddingModel):
     """A :class:`TrainedNetwork` that is given recordings as they are.
 
     :func:`fairseq_ecg.load_model` makes one of a checkpoint. Masking, masking of leads and the
@@ -87,27 +88,19 @@ class ECGModel(TrainedNetwork):
         run = run_recordings(self, self.probabilities, ecg, sample_rate, leads, units, **options)
         return self._prediction(run, run.values(len(self.labels)), rules)
 
-    def embed(
-        self,
-        ecg,
-        sample_rate: float | None = None,
-        leads: Sequence[str] | None = None,
-        units: str | None = None,
-        **options,
-    ) -> Embeddings:
-        """Encode recordings: of each channel the mean over the frames of a segment.
-
-        Padded frames do not count, and of a transformer a channel of a frame that is exactly zero
-        neither (fairseq_signals' ``embs.py``). ``arcface`` has an embedding of its own, of length
-        1. A recording's embedding is the mean of those of its segments.
-
-        It takes what :meth:`predict` takes.
+    def answer(self, *_, **__) -> NoReturn:
+        """Say what to call: the network reads no questions.
 
         Raises:
-            DataError: a recording cannot be used.
+            DataError: always.
         """
-        run = run_recordings(self, self.embeddings, ecg, sample_rate, leads, units, **options)
-        return self._embeddings(run, run.values(self.embed_dim))
+        raise DataError(self.instead)
+
+    @property
+    def instead(self) -> str:
+        """What to do with the network in place of asking it questions."""
+        use = "predict" if self.labels else "segment" if self.wave_classes else "embed"
+        return f"the network reads no texts and answers no questions: use {use}"
 
     def segment(
         self,
@@ -146,79 +139,6 @@ class ECGModel(TrainedNetwork):
         run = run_recordings(self, self.scores, ecg, sample_rate, leads, units, **options, **whole)
         assert isinstance(run, DelineationRun)
         return Delineation(run)
-
-    def gallery(
-        self,
-        source,
-        sample_rate: float | None = None,
-        leads: Sequence[str] | None = None,
-        units: str | None = None,
-        **options,
-    ) -> Gallery:
-        """Embed recordings of known patients, to :meth:`identify` others among them.
-
-        Args:
-            source: a table (its path, or a DataFrame) with the columns ``path`` and ``patient``; a
-                manifest with classes, or a split of such a store, ``STORE/valid_gallery``; a dict
-                of what :meth:`predict` takes, by patient; or the path of what
-                :meth:`Gallery.save` wrote.
-            sample_rate: as of :meth:`predict`.
-            leads: as of :meth:`predict`.
-            units: as of :meth:`predict`.
-            options: as of :meth:`predict`; with ``on_error="skip"`` recordings that cannot be used
-                are not in the gallery.
-
-        Raises:
-            DataError: the gallery says no patients, or a recording cannot be used.
-        """
-        if (saved := saved_gallery(source)) is not None:
-            return saved
-        gain, format = (options.get(name) for name in ("gain", "format"))
-        description = Description(sample_rate, leads, units, gain, format)
-        members = gallery_members(source, description)
-        embedded = self.embed([recording for _, recording in members], **options)
-        patients = [members[number][0] for number in embedded.run.used]
-        names = embedded.run.recordings()[RECORDING]
-        return Gallery(patients, names, embedded.of_recordings)
-
-    def identify(
-        self,
-        ecg,
-        gallery,
-        sample_rate: float | None = None,
-        leads: Sequence[str] | None = None,
-        units: str | None = None,
-        *,
-        top: int = 5,
-        threshold: float | None = None,
-        **options,
-    ) -> Identification:
-        """Find the patients of a gallery whose ECGs are most similar to recordings.
-
-        The similarity of two recordings is the cosine of the angle between their embeddings, that
-        of a patient the largest over the patient's recordings. Any network will do, one that was
-        trained to identify patients (``arcface``) best.
-
-        Args:
-            ecg: as of :meth:`predict`.
-            gallery: what :meth:`gallery` returned or takes.
-            sample_rate: as of :meth:`predict`, for the gallery too.
-            leads: as of :meth:`predict`, for the gallery too.
-            units: as of :meth:`predict`, for the gallery too.
-            top: how many patients to name.
-            threshold: similarity from which on a patient counts as known, if that is asked for.
-            options: as of :meth:`predict`, for the gallery too.
-
-        Raises:
-            DataError: the gallery cannot be used, or a recording.
-        """
-        check_ranks(top, threshold)
-        if not isinstance(gallery, Gallery):
-            shown = {name: x for name, x in options.items() if not isinstance(x, tqdm)}
-            gallery = self.gallery(gallery, sample_rate, leads, units, **shown)
-        embedded = self.embed(ecg, sample_rate, leads, units, **options)
-        similarity = gallery.similarity(embedded.of_recordings)
-        return Identification(embedded.run, gallery, similarity, top, threshold)
 
     def predict_and_embed(self, ecg: ECG | NamedRecording) -> tuple[Prediction, Embeddings]:
         """Do both for a recording by one pass through the network; the numbers are the same.
@@ -274,7 +194,10 @@ class ECGModel(TrainedNetwork):
     @classmethod
     def from_pretrained(cls, source: str | os.PathLike, **options) -> "ECGModel":
         """Read a model, see :func:`fairseq_ecg.load_model`."""
-        return load_model(source, **options)
+        model = load_model(source, **options)
+        if not isinstance(model, cls):
+            raise DataError(f"{source} holds a network of ECGs and texts: use load_model")
+        return model
 
     def export(self, path: str | os.PathLike, format: str | None = None, **options) -> None:
         """Write the network for other runtimes, see :func:`fairseq_ecg.inference.export.export`."""
@@ -283,10 +206,6 @@ class ECGModel(TrainedNetwork):
     def _prediction(self, run: Run, values: np.ndarray, rules: Mapping[str, str]) -> Prediction:
         of_recordings = aggregate(values, run.recording_of, list(rules.values()))
         return Prediction(run, values, of_recordings, self.labels)
-
-    def _embeddings(self, run: Run, values: np.ndarray) -> Embeddings:
-        means = aggregate(values, run.recording_of, ["mean"] * self.embed_dim)
-        return Embeddings(run, values, means.astype(values.dtype))
 
 
 def load_model(
@@ -302,9 +221,10 @@ def load_model(
     std_path: str | os.PathLike | None = None,
     filename: str | None = None,
     revision: str | None = None,
+    tokenizer: str | os.PathLike | None = None,
     untrained_seed: int | None = None,
     allow_damaged: bool | None = None,
-) -> ECGModel:
+) -> ECGModel | ECGTextModel:
     """Read a trained network, ready to be given recordings.
 
     Checkpoints of fairseq_signals and of this package are alike, pre-trained (``wav2vec2``,
@@ -329,13 +249,16 @@ def load_model(
             them (``task.normalize``) and does not hold them itself.
         filename: of the ``.pt`` file in a folder or repository that holds several.
         revision: of a repository on the hub: branch, tag or commit.
+        tokenizer: of a network of ECGs and texts, in place of the vocabulary that is stored with
+            it: a ``vocab.txt``, a folder that holds one, or the name of a BERT on the hub such as
+            ``bert-base-uncased``, which alone is fetched.
         untrained_seed: if given, the weights are not those of the checkpoint, but drawn anew with
             this seed, as a baseline.
         allow_damaged: read a ``.pt`` file although its checksums differ. None: whether the
             environment variable ``FAIRSEQ_ECG_ALLOW_DAMAGED`` is ``1``.
 
     Returns:
-        The model, in evaluation mode.
+        The model, in evaluation mode; of a network of ECGs and texts one that answers questions.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -351,19 +274,59 @@ def load_model(
             raise DataError("mean_path and std_path need each other, and take no preprocessing")
         statistics = LeadStatistics.read(mean_path, std_path)
     stored = read_stored(source, filename, revision, allow_damaged)
-    network = stored.network(untrained_seed)
-    prepared = preprocessing or stored.preprocessing(statistics, network.encoder.n_leads)
-    if missing_leads is not None:
-        prepared = replace(prepared, missing_leads=missing_leads)
-    labels = label_names(labels, stored, network.num_outputs)
     aggregation = stored.aggregation if aggregation is None else aggregation
-    try:
-        model = ECGModel(network, stored.cfg, prepared, labels, aggregation, stored.scale)
-    except DataError as error:
-        raise DataError(f"{source}: {error}") from None
+
+    def prepared(n_rows: int | None) -> Preprocessing:
+        found = preprocessing or stored.preprocessing(statistics, n_rows)
+        return found if missing_leads is None else replace(found, missing_leads=missing_leads)
+
+    build = _ecg_model if stored.texts is None else _text_model
+    model = build(stored, prepared, labels, aggregation, tokenizer, untrained_seed)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return model.to(device, _floating(dtype))
+
+
+def _ecg_model(
+    stored: StoredModel,
+    prepared: Callable[[int | None], Preprocessing],
+    labels: Sequence[str] | str | os.PathLike | None,
+    aggregation: Mapping[str, str] | str | None,
+    tokenizer: str | os.PathLike | None,
+    untrained_seed: int | None,
+) -> ECGModel:
+    if tokenizer is not None:
+        raise DataError(f"{stored.path}: the network reads no texts: leave out the tokenizer")
+    network = stored.network(untrained_seed)
+    preprocessing = prepared(network.encoder.n_leads)
+    names = label_names(labels, stored, network.num_outputs)
+    with _naming(stored):
+        return ECGModel(network, stored.cfg, preprocessing, names, aggregation, stored.scale)
+
+
+def _text_model(
+    stored: StoredModel,
+    prepared: Callable[[int | None], Preprocessing],
+    labels: Sequence[str] | str | os.PathLike | None,
+    aggregation: Mapping[str, str] | str | None,
+    tokenizer: str | os.PathLike | None,
+    untrained_seed: int | None,
+) -> ECGTextModel:
+    network, cfg = stored.text_network(untrained_seed)
+    preprocessing = prepared(network.n_leads)
+    names = answer_names(labels, stored, network.n_answers)
+    words, longest = tokenizer_of(tokenizer, stored)
+    with _naming(stored):
+        return ECGTextModel(network, cfg, preprocessing, names, aggregation, words, longest)
+
+
+@contextmanager
+def _naming(stored: StoredModel) -> Iterator[None]:
+    """Name the file in the message of a DataError."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{stored.path}: {error}") from None
 
 
 def _floating(dtype: torch.dtype | str | None) -> torch.dtype | None:

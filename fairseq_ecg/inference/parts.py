@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fairseq_ecg.errors import DataError
-from fairseq_ecg.inference.model import ECGModel
+from fairseq_ecg.inference.loaded import LoadedNetwork
 from fairseq_ecg.inference.recordings import NamedRecording
 from fairseq_ecg.inference.results import Table
 from fairseq_ecg.jobs.ledger import Ledger, ledger
@@ -162,17 +162,9 @@ def identity_of_recordings(recordings: Sequence[NamedRecording], settings: str =
     return digest.hexdigest()
 
 
-def identity_of(model: ECGModel) -> str:
+def identity_of(model: LoadedNetwork) -> str:
     """Return a checksum of a model: weights, preprocessing, labels and their aggregation."""
-    facts = (
-        sorted((key, repr(value)) for key, value in model.cfg.items()),
-        model.preprocessing.to_json(),
-        model.labels,
-        model.aggregation,
-        str(model.dtype),
-        model.device.type,
-    )
-    digest = hashlib.sha256(repr(facts).encode())
+    digest = hashlib.sha256(repr(model.facts()).encode())
     for name, weight in model.network.state_dict().items():
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(weight.detach().cpu().float().numpy()).data)

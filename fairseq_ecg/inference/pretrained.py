@@ -5,7 +5,7 @@ The folder is one for Hugging Face's ``AutoModel`` too, see :mod:`fairseq_ecg.hu
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -13,14 +13,25 @@ from string import Template
 from typing import Any
 
 from fairseq_ecg.compat.checkpoint import damage_as_checkpoint_error
+from fairseq_ecg.data.text import Tokenizer
+from fairseq_ecg.data.text.tokenizer import VOCABULARY
 from fairseq_ecg.ecg.conditioning import LeadStatistics
 from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.errors import CheckpointError, DataError
 from fairseq_ecg.inference.aggregation import aggregation_of
-from fairseq_ecg.inference.stored import StoredModel, TargetScale, names_of
+from fairseq_ecg.inference.loaded import LoadedNetwork
+from fairseq_ecg.inference.stored import (
+    StoredModel,
+    StoredTexts,
+    TargetScale,
+    names_of,
+    reads_texts,
+)
 from fairseq_ecg.inference.trained import TrainedNetwork
+from fairseq_ecg.inference.trained_text import TrainedTextNetwork
 from fairseq_ecg.jobs.files import replacing, write_file
 from fairseq_ecg.modules.registry import network_config, network_options, predicts_labels
+from fairseq_ecg.modules.text import text_network_config
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -36,6 +47,7 @@ PREFIX = "network."
 """In front of the names of weights: how the classes for Hugging Face name them."""
 
 MODEL_TYPE = "ecg_fm"
+TEXT_MODEL_TYPE = "ecg_fm_text"
 CONFIG_CLASS = "ECGFMConfig"
 ENCODER_CLASS = "ECGFMModel"
 CLASSIFIER_CLASS = "ECGFMForSequenceClassification"
@@ -50,11 +62,12 @@ AUTO_CLASSES = {
 """Class of ``transformers`` that finds each of those for Hugging Face."""
 
 
-def save_pretrained(model: TrainedNetwork, folder: str | os.PathLike) -> None:
+def save_pretrained(model: TrainedNetwork | TrainedTextNetwork, folder: str | os.PathLike) -> None:
     """Write a model into a folder; files of the same names there are replaced.
 
     What only pre-training needs, the quantizer and the projections of the contrastive task, is not
-    written.
+    written. Beside a network of ECGs and texts lies its vocabulary, and no code for Hugging Face,
+    which has no classes for it.
 
     Args:
         model: the model.
@@ -69,9 +82,32 @@ def save_pretrained(model: TrainedNetwork, folder: str | os.PathLike) -> None:
     }
     with replacing(folder / WEIGHTS) as path:
         save_file(weights, path, metadata={"format": "pt"})
-    write_file(folder / REMOTE_CODE, _remote_code())
-    write_file(folder / CARD, _card(model))
-    write_file(folder / CONFIG, json.dumps(config_of(model), indent=2) + "\n")
+    if isinstance(model, TrainedTextNetwork):
+        if model.tokenizer is not None:
+            write_file(folder / VOCABULARY, "\n".join([*model.tokenizer.vocabulary, ""]))
+        card, config = _text_card(model), _text_config_of(model)
+    else:
+        write_file(folder / REMOTE_CODE, _remote_code())
+        card, config = _card(model), config_of(model)
+    write_file(folder / CARD, card)
+    write_file(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+
+
+def _text_config_of(model: TrainedTextNetwork) -> dict[str, Any]:
+    """Return what ``config.json`` says of a network of ECGs and texts."""
+    tokenizer = model.tokenizer
+    return {
+        "model_type": TEXT_MODEL_TYPE,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "network": text_network_config(model.cfg),
+        "preprocessing": model.preprocessing.to_json(),
+        "texts": {
+            "lower_case": True if tokenizer is None else tokenizer.lower_case,
+            "max_text_size": model.max_text_size,
+        },
+        "id2label": {str(number): name for number, name in enumerate(model.labels)},
+        "aggregation": model.aggregation,
+    }
 
 
 def config_of(model: TrainedNetwork) -> dict[str, Any]:
@@ -134,8 +170,10 @@ def read_pretrained(folder: Path) -> StoredModel:
             f"{weights_file} does not fit the model: left over {strange[0]}; {SAVE_AGAIN}"
         )
     with damage_as_checkpoint_error(folder / CONFIG, SAVE_AGAIN):
+        has_texts = reads_texts(config["network"])
         # Without labels they are of a head that was left out, or name classes of samples.
-        of_labels = config if predicts_labels(config["network"].get("_name")) else {}
+        has_labels = has_texts or predicts_labels(config["network"].get("_name"))
+        of_labels = config if has_labels else {}
         labels, targets, aggregation = map(of_labels.get, ("id2label", "targets", "aggregation"))
         if labels:
             labels = names_of([labels[str(number)] for number in range(len(labels))])
@@ -150,11 +188,18 @@ def read_pretrained(folder: Path) -> StoredModel:
             labels=labels or None,
             aggregation=aggregation or None,
             scale=TargetScale.of(targets["mean"], targets["std"], len(labels)) if targets else None,
+            texts=StoredTexts.of(dict(config["texts"]), _vocabulary(folder)) if has_texts else None,
         )
 
 
+def _vocabulary(folder: Path) -> dict[str, list[str]]:
+    if not (folder / VOCABULARY).is_file():
+        return {}
+    return {"vocabulary": Tokenizer.load(folder).vocabulary}
+
+
 def _preprocessing(
-    path: Path, values: Mapping[str, Any], statistics: LeadStatistics | None, _: int
+    path: Path, values: Mapping[str, Any], statistics: LeadStatistics | None, _: int | None
 ) -> Preprocessing:
     with damage_as_checkpoint_error(path, SAVE_AGAIN):
         preprocessing = Preprocessing.of_json(values)
@@ -175,8 +220,11 @@ def read_config(path: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); {SAVE_AGAIN}") from error
-    if not isinstance(config, dict) or config.get("model_type") != MODEL_TYPE:
-        raise CheckpointError(f"{path} is no config of fairseq-ecg: model_type is not {MODEL_TYPE}")
+    types = MODEL_TYPE, TEXT_MODEL_TYPE
+    if not isinstance(config, dict) or config.get("model_type") not in types:
+        raise CheckpointError(
+            f"{path} is no config of fairseq-ecg: model_type is none of {', '.join(types)}"
+        )
     for key in ("network", "preprocessing"):
         if not isinstance(config.get(key), dict):
             raise CheckpointError(f"{path} has no {key!r}: {SAVE_AGAIN}")
@@ -205,34 +253,69 @@ def _card(model: TrainedNetwork) -> str:
         task = "trained to delineate waves"
         use += 'model.segment("record.hea").table\n'
     rows = [
-        ("architecture", network["_name"]),
-        ("parameters", f"{sum(p.numel() for p in model.network.parameters()):,}"),
+        *_of_network(model),
         ("layers", len(model.network.encoder.parts()) - 1),
         ("channels of an embedding", model.embed_dim),
-        ("leads", "each by itself" if preprocessing.each_lead else ", ".join(preprocessing.leads)),
+        *_of_preprocessing(preprocessing),
+    ]
+    if "conv_feature_layers" in network_options(network["_name"]):
+        layers = network.get("conv_feature_layers", "default")
+        rows.insert(4, ("convolutions (channels, kernel, stride)", layers))
+    labels = "".join(
+        f"| {number} | {label} | {model.aggregation[label]} |\n"
+        for number, label in enumerate(model.labels)
+    )
+    return _filled(
+        "card.txt",
+        rows,
+        task=task,
+        predict=use,
+        auto_model=AUTO_CLASSES[_architecture(model)],
+        labels=f"{_CARD_LABELS}{labels}\n" if labels else "",
+    )
+
+
+def _text_card(model: TrainedTextNetwork) -> str:
+    """Write the model card of a network of ECGs and texts."""
+    rows = [*_of_network(model), *_of_preprocessing(model.preprocessing)]
+    rows.append(("tokens of a text", model.max_tokens or "any number"))
+    answers = "".join(f"| {number} | {name} |\n" for number, name in enumerate(model.labels))
+    return _filled(
+        "text_card.txt",
+        rows,
+        task="trained to answer questions" if answers else "pre-trained with texts",
+        ask='model.answer("record.hea", "Is this ECG normal?").top()\n' if answers else "",
+        answers=f"## Answers\n\n| | answer |\n|---|---|\n{answers}\n" if answers else "",
+    )
+
+
+def _of_network(model: LoadedNetwork) -> list[tuple[str, object]]:
+    return [
+        ("architecture", model.cfg["_name"]),
+        ("parameters", f"{sum(p.numel() for p in model.network.parameters()):,}"),
+    ]
+
+
+def _of_preprocessing(preprocessing: Preprocessing) -> list[tuple[str, object]]:
+    leads = "each by itself" if preprocessing.each_lead else ", ".join(preprocessing.leads)
+    rows: list[tuple[str, object]] = [
+        ("leads", leads),
         ("sampling rate", f"{preprocessing.sample_rate:g} Hz, by {preprocessing.resampler}"),
         ("segments", f"{preprocessing.segment_seconds:g} s"),
         ("units", "mV"),
         ("standardised", _standardisation(preprocessing)),
         ("leads that are missing", preprocessing.missing_leads),
     ]
-    if "conv_feature_layers" in network_options(network["_name"]):
-        layers = network.get("conv_feature_layers", "default")
-        rows.insert(4, ("convolutions (channels, kernel, stride)", layers))
     if preprocessing.layer_norm:
         rows.append(("normalised", "over all samples of the recording (layer norm)"))
-    labels = "".join(
-        f"| {number} | {label} | {model.aggregation[label]} |\n"
-        for number, label in enumerate(model.labels)
-    )
-    text = (files("fairseq_ecg.inference") / "card.txt").read_text(encoding="utf-8")
-    return Template(text).substitute(
-        task=task,
-        table="\n".join(f"| {name} | {value} |" for name, value in rows),
-        predict=use,
-        auto_model=AUTO_CLASSES[_architecture(model)],
-        labels=f"{_CARD_LABELS}{labels}\n" if labels else "",
-    )
+    return rows
+
+
+def _filled(card: str, rows: Sequence[tuple[str, object]], **parts: str) -> str:
+    """Fill a card with its table and parts."""
+    text = (files("fairseq_ecg.inference") / card).read_text(encoding="utf-8")
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    return Template(text).substitute(table=table, **parts)
 
 
 def _standardisation(preprocessing: Preprocessing) -> str:

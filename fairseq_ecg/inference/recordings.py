@@ -324,7 +324,7 @@ def _recordings_in(source, description: Description) -> Iterator[NamedRecording]
         yield NamedRecording(source.where, _InMillivolts(partial(_given, source)))
     elif isinstance(source, str | os.PathLike):
         yield from _at_path(os.fspath(source), description)
-    elif _is_frame(source):
+    elif is_frame(source):
         names = standard_leads([str(name) for name in source.columns])
         leads = [
             column for column, name in zip(source.columns, names, strict=True) if name in LEADS
@@ -333,7 +333,7 @@ def _recordings_in(source, description: Description) -> Iterator[NamedRecording]
             named = replace(description, leads=tuple(map(str, leads)))
             yield NamedRecording(None, _of_array(source[leads].to_numpy().T, named))
         else:
-            yield from _in_table(source, "the table", None, description)
+            yield from recordings_in_table(source, "the table", None, description)
     elif isinstance(source, list | tuple) and not _is_array(source):
         for item in source:
             yield from _recordings_in(item, description)
@@ -342,8 +342,8 @@ def _recordings_in(source, description: Description) -> Iterator[NamedRecording]
             yield NamedRecording(None, _of_array(signal, description))
 
 
-def _is_frame(source: object) -> bool:
-    """Whether something is a DataFrame, of which there are none before pandas is imported."""
+def is_frame(source: object) -> bool:
+    """Return whether something is a DataFrame, of which there are none without pandas."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(source, pandas.DataFrame)
 
@@ -393,9 +393,9 @@ def _listed_in(path: str, description: Description) -> Iterator[NamedRecording]:
         yield from _in_manifest(path, description)
         return
     if lower.endswith(TABLES) and is_there:
-        table = _read_table(path)
+        table = read_table(path)
         if table is not None:
-            yield from _in_table(table, path, os.path.dirname(path), description)
+            yield from recordings_in_table(table, path, os.path.dirname(path), description)
             return
     shape = _shape(path) if lower.endswith(".npy") else ()
     if not shape:
@@ -488,8 +488,12 @@ def _files_in(folder: Path) -> list[Path]:
     ]
 
 
-def _read_table(path: str) -> "pd.DataFrame | None":
-    """Read a table of paths; None if it has no column of paths and so is a recording itself."""
+def read_table(path: str) -> "pd.DataFrame | None":
+    """Read a table of paths; None if it has no column of paths and so is a recording itself.
+
+    Raises:
+        DataError: it is damaged, or too wide.
+    """
     import pandas as pd
 
     with damage_as_data_error(path, "table"):
@@ -505,21 +509,33 @@ def _read_table(path: str) -> "pd.DataFrame | None":
         return pd.read_csv(path, sep=separator)
 
 
-def _in_table(
-    table: "pd.DataFrame", where: str, folder: str | None, description: Description
+def recordings_in_table(
+    table: "pd.DataFrame",
+    where: str,
+    folder: str | None,
+    description: Description,
+    column: str = PATH,
 ) -> Iterator[NamedRecording]:
     """Yield the recording of every row.
 
-    Paths that are not absolute start at ``folder``, that of the table; None: it is from no file.
+    Args:
+        table: of paths.
+        where: names it in messages.
+        folder: of the table, where paths start that are not absolute; None: it is from no file.
+        description: what the recordings do not say themselves.
+        column: of the paths.
+
+    Raises:
+        DataError: there is no such column, or no row.
     """
-    if PATH not in table.columns:
+    if column not in table.columns:
         raise DataError(
-            f"{where}: no column {PATH!r} (it has {', '.join(map(str, table.columns))}). Name the "
-            "file of each recording there"
+            f"{where}: no column {column!r} (it has {', '.join(map(str, table.columns))}). Name "
+            "the file of each recording there"
         )
     if table.empty:
         raise DataError(f"{where}: no recordings, the table has no rows")
-    for row, path in enumerate(table[PATH], start=1):
+    for row, path in enumerate(table[column], start=1):
         line = f"{where}, row {row}"
         if not isinstance(path, str | os.PathLike) or not os.fspath(path):
             yield NamedRecording(line, _unusable(DataError(f"{line}: no path")))

@@ -65,6 +65,12 @@ class Run:
         self.rows += rows
         self.computed.append(values)
 
+    def sort(self) -> None:
+        """Bring the rows into the order of recordings and segments."""
+        order = sorted(range(len(self.rows)), key=self.rows.__getitem__)
+        self.rows = [self.rows[row] for row in order]
+        self.computed = [np.concatenate(self.computed)[order]] if order else []
+
     @property
     def errors(self) -> dict[str | int, str]:
         """Why recordings were left out, by their names."""
@@ -110,7 +116,7 @@ class Run:
         }
 
 
-def _joined(columns: Columns, values: np.ndarray, names: Sequence) -> Columns:
+def joined(columns: Columns, values: np.ndarray, names: Sequence) -> Columns:
     """Append the columns of ``(N, C)`` values.
 
     Raises:
@@ -176,7 +182,7 @@ class Results:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class _OfSegments(Results):
+class OfSegments(Results):
     """Values of segments and of recordings."""
 
     of_segments: np.ndarray
@@ -206,13 +212,13 @@ class _OfSegments(Results):
             DataError: a label has the name of another column.
         """
         return {
-            "recordings": _joined(self.run.recordings(), self.of_recordings, self.names),
-            "segments": _joined(self.run.segments(), self.of_segments, self.names),
+            "recordings": joined(self.run.recordings(), self.of_recordings, self.names),
+            "segments": joined(self.run.segments(), self.of_segments, self.names),
         }
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Prediction(_OfSegments):
+class Prediction(OfSegments):
     """Probabilities of labels: ``table`` of recordings, ``segments`` of segments.
 
     Args:
@@ -223,7 +229,7 @@ class Prediction(_OfSegments):
     """
 
     labels: tuple[str, ...]
-    shown = *_OfSegments.shown, "labels"
+    shown = *OfSegments.shown, "labels"
 
     @property
     def names(self) -> Sequence[str]:
@@ -232,7 +238,7 @@ class Prediction(_OfSegments):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Embeddings(_OfSegments):
+class Embeddings(OfSegments):
     """Pooled encoder outputs; ``np.asarray`` of it is those of the recordings, ``(R, D)``.
 
     ``table`` has of each recording the mean over its segments, in the columns 0 to D - 1.

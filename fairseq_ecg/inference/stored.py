@@ -25,8 +25,10 @@ from fairseq_ecg.compat.stored_config import (
 from fairseq_ecg.ecg.conditioning import LeadStatistics
 from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.errors import DataError, shortened
+from fairseq_ecg.limits import check_limit
 from fairseq_ecg.modules import FinetunedEncoder, FrameEncoder
 from fairseq_ecg.modules.registry import build_network, has_head, labels_option
+from fairseq_ecg.modules.text import TEXT_NETWORKS, TextNetwork, build_text_network
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,45 @@ class TargetScale:
         return [None if pair == (0, 1) else pair for pair in pairs]
 
 
+@dataclass(frozen=True)
+class StoredTexts:
+    """How texts become tokens for a network, as far as a file says it.
+
+    Attributes:
+        vocabulary: its tokens in the order of their ids; None if they are not stored.
+        lower_case: whether texts are lower-cased before.
+        max_text_size: ``task.max_text_size`` of training, which took two tokens less of a text.
+    """
+
+    vocabulary: tuple[str, ...] | None = None
+    lower_case: bool = True
+    max_text_size: int | None = None
+
+    @classmethod
+    def of(cls, task: Mapping[str, Any], notes: Mapping[str, Any]) -> "StoredTexts":
+        """Read it of the configuration of the task and of what training noted.
+
+        Raises:
+            DataError: the tokens are no list of texts, or more than is plausible, or the size is no
+                whole number.
+        """
+        vocabulary, lower_case = notes.get("vocabulary"), notes.get("lower_case", True)
+        size = notes.get("max_text_size", task.get("max_text_size"))
+        if vocabulary is not None:
+            if not isinstance(vocabulary, list | tuple):
+                raise DataError(f"its vocabulary is {shortened(vocabulary)}, not a list of texts")
+            check_limit("its vocabulary", "vocabulary", len(vocabulary))
+            if not all(isinstance(token, str) for token in vocabulary):
+                raise DataError("its vocabulary is not a list of texts")
+            if any("\n" in token for token in vocabulary):
+                raise DataError("its vocabulary has a token of several lines")
+        if not isinstance(lower_case, bool):
+            raise DataError(f"its lower_case is {shortened(lower_case)}, not true or false")
+        if size is not None and (not isinstance(size, int) or isinstance(size, bool)):
+            raise DataError(f"its max_text_size is {shortened(size)}, not a whole number")
+        return cls(None if vocabulary is None else tuple(vocabulary), lower_case, size)
+
+
 @dataclass(frozen=True, eq=False)
 class StoredModel:
     """A network as a file holds it.
@@ -90,18 +131,47 @@ class StoredModel:
         aggregation: ``max`` or ``mean`` by label, if it is stored.
         scale: units of the targets, if it is a regression.
         num_updates: updates it was trained for.
+        texts: how texts become tokens, if it is a network of ECGs and texts.
     """
 
     path: Path
     cfg: Mapping[str, Any]
     weights: Mapping[str, torch.Tensor]
     has_heads: bool
-    preprocessing: Callable[[LeadStatistics | None, int], Preprocessing]
+    preprocessing: Callable[[LeadStatistics | None, int | None], Preprocessing]
     labels: tuple[str, ...] | None = None
     label_file: str | None = None
     aggregation: Mapping[str, str] | None = None
     scale: TargetScale | None = None
     num_updates: int = 0
+    texts: StoredTexts | None = None
+
+    def text_network(self, untrained_seed: int | None = None) -> tuple[TextNetwork, dict[str, Any]]:
+        """Build the network of ECGs and texts.
+
+        Heads of pre-training stay: they say whether an ECG and a text belong together.
+
+        Args:
+            untrained_seed: draw the weights with this seed, and do not load them.
+
+        Returns:
+            The network, and the configuration that builds it without fetching anything.
+
+        Raises:
+            CheckpointError: the weights do not fit the network, or are no numbers to compute with.
+            DataError: it is larger than is plausible.
+        """
+        with damage_as_checkpoint_error(self.path, WRITTEN_IN_TRAINING):
+            decided = TEXT_NETWORKS[self.cfg["_name"]].stored_options(self.weights)
+        cfg = dict(self.cfg) | {"all_gather": False} | decided
+        check_network(cfg, self.weights, self.path)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(untrained_seed or 0)
+            network = build_text_network(cfg)
+        network.set_num_updates(self.num_updates)
+        if untrained_seed is None:
+            load_strictly(network, self.weights, self.path)
+        return network.eval(), cfg
 
     def network(self, untrained_seed: int | None = None) -> FrameEncoder | FinetunedEncoder:
         """Build the network, without what only pre-training needs.
@@ -163,6 +233,7 @@ def read_checkpoint(path: Path, allow_damaged: bool | None = None) -> StoredMode
             label_file=task.get("label_file"),
             scale=TargetScale.of_criterion(criterion, _n_labels(cfg)),
             num_updates=num_updates_of(state, path),
+            texts=StoredTexts.of(task, notes) if reads_texts(cfg) else None,
         )
 
 
@@ -171,11 +242,17 @@ def _preprocessing(
     task: Mapping[str, Any],
     notes: Mapping[str, Any],
     statistics: LeadStatistics | None,
-    n_rows: int,
+    n_rows: int | None,
 ) -> Preprocessing:
     remedy = "give load_model a preprocessing"
     with damage_as_checkpoint_error(path, remedy):
         return Preprocessing.of_task(task, notes, statistics, n_rows)
+
+
+def reads_texts(cfg: Mapping[str, Any]) -> bool:
+    """Return whether a configuration of a model is that of a network of ECGs and texts."""
+    name = cfg.get("_name")
+    return isinstance(name, str) and name in TEXT_NETWORKS
 
 
 def _n_labels(cfg: Mapping[str, Any]) -> int:

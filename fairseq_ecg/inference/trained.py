@@ -1,7 +1,6 @@
 """A trained network that is given prepared segments."""
 
 from collections.abc import Mapping, Sequence
-from typing import Self
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from fairseq_ecg.ecg.delineation import CLASSES
 from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.aggregation import aggregation_of
+from fairseq_ecg.inference.loaded import LoadedNetwork
 from fairseq_ecg.inference.stored import TargetScale
 from fairseq_ecg.modules import FinetunedEncoder, FrameEncoder
 
@@ -17,7 +17,7 @@ NO_CLASS = -1e9
 """Score of a class that a network does not know: lower than any other."""
 
 
-class TrainedNetwork:
+class TrainedNetwork(LoadedNetwork):
     """A network in evaluation mode, with what it needs to know of its input and its labels.
 
     Args:
@@ -56,37 +56,10 @@ class TrainedNetwork:
             )
         if len(set(labels)) < len(labels):
             raise DataError(f"labels {', '.join(labels)} name one twice")
-        n_rows = network.encoder.n_leads
-        if n_rows != preprocessing.n_rows:
-            raise DataError(
-                f"the network reads {n_rows} leads, its preprocessing makes "
-                f"{preprocessing.n_rows}: {', '.join(preprocessing.leads)}"
-            )
-        self.network = network.eval()
-        self.cfg = dict(cfg)
-        self.preprocessing = preprocessing
+        super().__init__(network, network.encoder.n_leads, cfg, preprocessing)
         self.labels = tuple(labels)
         self.aggregation = aggregation_of(self.labels, aggregation)
         self.scale = scale
-
-    def __repr__(self) -> str:
-        kind = type(self.network).__name__
-        labels = f"{len(self.labels)} labels, " if self.labels else ""
-        leads, rate = len(self.preprocessing.leads), self.preprocessing.sample_rate
-        return (
-            f"<{type(self).__name__} of {kind}: {labels}{leads} leads at {rate:g} Hz, segments of "
-            f"{self.preprocessing.segment_seconds:g} s, {self.device}, {self.dtype}>"
-        )
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return next(self.network.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating-point type that the network computes in."""
-        return next(self.network.parameters()).dtype
 
     @property
     def embed_dim(self) -> int:
@@ -96,23 +69,11 @@ class TrainedNetwork:
     @property
     def frames_per_segment(self) -> int:
         """T', frames that a segment gives."""
-        return self.network.encoder.frame_count(self.preprocessing.segment_samples)
+        return self.frame_count(self.preprocessing.segment_samples)
 
-    def to(
-        self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> Self:
-        """Move the network to a device, or to another floating-point type such as bfloat16.
-
-        Raises:
-            DataError: there is no such device.
-        """
-        if device is not None:
-            try:
-                torch.empty(0, device=device)
-            except (RuntimeError, AssertionError) as error:
-                raise DataError(f"device {device}: {error}") from error
-        self.network.to(device=device, dtype=dtype)
-        return self
+    def frame_count(self, n_samples: int) -> int:
+        """Return T', frames that the network makes of samples."""
+        return self.network.encoder.frame_count(n_samples)
 
     @torch.inference_mode()
     def probabilities(

@@ -28,11 +28,18 @@ from fairseq_ecg.compat.stored_config import (
 )
 from fairseq_ecg.errors import CheckpointError, shortened
 from fairseq_ecg.models.ecg_transformer import PretrainingConfig, TransformerConfig
-from fairseq_ecg.models.pretrained import pretrained_encoder
-from fairseq_ecg.modules import ECGTransformer, Encoder, FinetunedEncoder, MaskedEncoder
+from fairseq_ecg.models.pretrained import load_encoder, own_config, pretrained_encoder
+from fairseq_ecg.modules import (
+    ENCODERS,
+    ECGTransformer,
+    Encoder,
+    FinetunedEncoder,
+    MaskedEncoder,
+)
 from fairseq_ecg.modules.text import TEXT_NETWORKS, FinetunedTextNetwork, TextNetwork
 from fairseq_ecg.modules.text.blind_transformer_qa import BlindTransformerQA
 from fairseq_ecg.modules.text.deaf_transformer_qa import DeafTransformerQA
+from fairseq_ecg.modules.text.ecg_text_clip import ECGTextCLIP
 from fairseq_ecg.modules.text.m3ae import M3AE
 from fairseq_ecg.options import complete, options_of
 
@@ -55,6 +62,18 @@ class PretrainedECGConfig(TransformerConfig):
     """
 
     load_pretrained_weights: bool = True
+    pretrained_model_path: str | None = None
+
+
+@configuration()
+class AnyPretrainedECGConfig(PretrainingConfig):
+    """A network whose ECG encoder, of any kind, was trained before.
+
+    Args:
+        pretrained_model_path: checkpoint of any network with an ECG encoder, whose kind and
+            architecture are taken, too; null: the encoder has new weights.
+    """
+
     pretrained_model_path: str | None = None
 
 
@@ -191,6 +210,29 @@ class PretrainedECGModel(TextModel):
         return encoder, encoder.architecture
 
 
+class AnyPretrainedECGModel(TextModel):
+    """One whose ECG encoder may come out of a checkpoint of any network."""
+
+    @classmethod
+    def trained_part(cls, cfg: Any) -> tuple[Encoder | None, Mapping[str, Any]]:
+        """Read the ECG encoder.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            CheckpointError: it holds no encoder, or one of otherwise conditioned signals.
+        """
+        if not cfg.pretrained_model_path:
+            return None, {}
+        own = own_config(cfg)
+        signals = {"normalize": own.normalize, "filter": own.filter}
+        wanted = dict(own.ecg_config or {})
+        path = {"model_path": own.pretrained_model_path}
+        encoder = load_encoder(OmegaConf.create(wanted | signals | path))
+        name = next(name for name, network in ENCODERS.items() if isinstance(encoder, network))
+        kept = {key: x for key, x in wanted.items() if key in options_of(ENCODERS[name])}
+        return encoder, {"ecg_encoder": name, "ecg_config": kept | encoder.architecture}
+
+
 class FinetunedTextModel(TextModel):
     """A head on a network that may come out of a checkpoint."""
 
@@ -224,6 +266,7 @@ class FinetunedTextModel(TextModel):
 MODEL_BASES: dict[type[TextNetwork], tuple[type[TextModel], type]] = {
     TextNetwork: (TextModel, PretrainingConfig),
     M3AE: (PretrainedECGModel, PretrainedECGConfig),
+    ECGTextCLIP: (AnyPretrainedECGModel, AnyPretrainedECGConfig),
     FinetunedTextNetwork: (FinetunedTextModel, TextFinetuningConfig),
     BlindTransformerQA: (BlindModel, UnmaskedConfig),
     DeafTransformerQA: (TextModel, UntrainedConfig),

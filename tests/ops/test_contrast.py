@@ -136,6 +136,34 @@ def test_gradcheck(way, group):
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("temperature", [0.015625, 0.0625, 3.0])  # exact also in float32
+def test_learnt_temperature(way, temperature):
+    """Losses, counts and gradients of features are those of a number; its own is the derivative."""
+    results = []
+    learnt = torch.tensor(temperature, dtype=torch.float64, requires_grad=True)
+    for value in (temperature, learnt):
+        f = features(6, requires_grad=True)
+        loss, counts = contrast(3 * f, PATIENTS, WAYS[way], value)
+        loss.backward()
+        results.append((loss.detach(), f.grad, counts))
+    for found, expected in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    step = 1e-6 * temperature
+    ends = [contrast(features(6), PATIENTS, WAYS[way], temperature + d).loss for d in (step, -step)]
+    derivative = (ends[0] - ends[1]).item() / (2 * step)
+    assert learnt.grad.item() == pytest.approx(derivative, rel=1e-6, abs=1e-8)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_gradcheck_of_a_learnt_temperature(way):
+    def loss_of(f, temperature):
+        return contrast(torch.nn.functional.normalize(f), PATIENTS, WAYS[way], temperature).loss
+
+    temperature = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(loss_of, (features(6, requires_grad=True), temperature))
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_short_vectors_are_divided_by_eps(way):
     f = features(6)
     f[2] = 0

@@ -114,6 +114,28 @@ def test_rows_of_other_segments_do_not_count(backend):
     assert not run(backend, features, group, segment)[2][[2, 5]].any()
 
 
+@pytest.mark.parametrize("temperature", [0.01, 0.07, 1.0])
+def test_learnt_temperatures(backend, has_segments, temperature):
+    features, *ids = (None if x is None else x for x in batch(has_segments, 12, 8, seed=3))
+    device = kernels.device_of(backend)
+    expected = torch.tensor(temperature, dtype=torch.float64, requires_grad=True)
+    by_the_definition(features.double(), *ids, expected, 1e-8)[0].backward()
+    learnt = torch.tensor(temperature, device=device, requires_grad=True)
+    group, segment = (None if x is None else x.to(device) for x in ids)
+    loss, counts = contrast(features.to(device), group, segment, learnt, backend=backend)
+    loss.backward()
+    definition = by_the_definition(features.double(), *ids, temperature, 1e-8)
+    rtol, atol, _ = TOLERANCES["contrast", backend, "loss"]
+    atol *= 1 if has_segments else max(definition[1][0].item(), 1)
+    torch.testing.assert_close(loss.double().cpu(), definition[0], rtol=rtol, atol=atol)
+    assert torch.equal(counts.cpu(), definition[1])
+    rtol, atol, _ = TOLERANCES["contrast", backend, "gradient"]
+    scale = expected.grad.abs().item()
+    torch.testing.assert_close(
+        learnt.grad.double().cpu(), expected.grad, rtol=rtol, atol=10 * atol * scale
+    )
+
+
 @pytest.mark.parametrize("temperature", [0.01, 1.0, 20.0])
 def test_temperatures(backend, has_segments, temperature):
     check(backend, *batch(has_segments, 12, 8), temperature)

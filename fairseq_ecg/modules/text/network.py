@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import nn
 
+from fairseq_ecg.modules.encoder import Encoder
+from fairseq_ecg.modules.finetuned import FrameEncoder
 from fairseq_ecg.modules.text.bert import NO_SIZES
 from fairseq_ecg.options import Count, Range
 
@@ -29,6 +31,7 @@ class TextNetwork(nn.Module):
         num_ecgs: most ECGs that a question may be about.
         max_text_size: tokens that its table of positions holds; None if no text is read.
         vocab_size: tokens that it knows; None if no text is read.
+        shares_space: whether ECGs and texts are embedded in one space, each by itself.
         bert_config: sizes of its BERT; none if there is none whose heads matter.
     """
 
@@ -43,6 +46,7 @@ class TextNetwork(nn.Module):
     num_ecgs: int = 1
     max_text_size: int | None = None
     vocab_size: int | None = None
+    shares_space: ClassVar[bool] = False
     bert_config: Mapping[str, int] = NO_SIZES
 
     @classmethod
@@ -111,6 +115,53 @@ class TextNetwork(nn.Module):
             NotImplementedError: the network was not trained to say.
         """
         raise NotImplementedError
+
+    def embed_ecg(
+        self, ecg: torch.Tensor, ecg_padding_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Encode ECGs by themselves: of each channel the mean over the frames, ``(B, D)``.
+
+        It is that of the ECG encoder alone, before it meets any text.
+
+        Args:
+            ecg: as of :meth:`forward`.
+            ecg_padding_mask: as of :meth:`forward`.
+
+        Raises:
+            NotImplementedError: no part of the network reads ECGs alone.
+        """
+        encoder = FrameEncoder(self._own_ecg_encoder())
+        return encoder.embedding(encoder(ecg, ecg_padding_mask))
+
+    def embed_text(
+        self, text: torch.Tensor, text_padding_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Embed texts where :attr:`shares_space`, ``(B, D)`` of length one as those of ECGs.
+
+        Args:
+            text: as of :meth:`forward`.
+            text_padding_mask: as of :meth:`forward`.
+
+        Raises:
+            NotImplementedError: the network has no such space.
+        """
+        raise NotImplementedError(f"{type(self).__name__} embeds no texts beside its ECGs")
+
+    @property
+    def embed_dim(self) -> int:
+        """D, channels of what :meth:`embed_ecg` returns."""
+        return self._own_ecg_encoder().encoder_dim
+
+    def frame_count(self, n_samples: int) -> int:
+        """Return T', frames that the network makes of samples of an ECG."""
+        return self._own_ecg_encoder().frame_count(n_samples)
+
+    def _own_ecg_encoder(self) -> Encoder:
+        if self.ecg_encoder_prefix is None:
+            raise NotImplementedError(f"{type(self).__name__} has no encoder of ECGs alone")
+        encoder = self.get_submodule(self.ecg_encoder_prefix.removesuffix("."))
+        assert isinstance(encoder, Encoder)
+        return encoder
 
     def set_num_updates(self, num_updates: int) -> None:
         """Set how many updates are done, for parts that follow a schedule."""

@@ -11,6 +11,7 @@ from fairseq_ecg.modules.text.deaf_transformer_qa import DeafTransformerQA
 from fairseq_ecg.modules.text.ecg_language_transformer_classifier import (
     ECGLanguageTransformerClassifier,
 )
+from fairseq_ecg.modules.text.ecg_text_clip import ECGTextCLIP
 from fairseq_ecg.modules.text.m3ae import M3AE
 from fairseq_ecg.modules.text.m3ae_qa import M3AEQA
 from fairseq_ecg.modules.text.medvill import MedViLL
@@ -21,6 +22,7 @@ from fairseq_ecg.options import complete, options_of
 TEXT_NETWORKS: dict[str, type[TextNetwork]] = {
     "m3ae": M3AE,
     "m3ae_qa": M3AEQA,
+    "ecg_text_clip": ECGTextCLIP,
     "medvill": MedViLL,
     "ecg_language_transformer_classifier": ECGLanguageTransformerClassifier,
     "blind_transformer_qa": BlindTransformerQA,

@@ -1,4 +1,4 @@
-"""Contrastive losses over pairs of a batch's rows: those of SimCLR, 3KG and CMSC."""
+"""Contrastive losses over pairs of a batch's rows: those of SimCLR, 3KG, CMSC and CLIP."""
 
 from typing import NamedTuple
 
@@ -10,6 +10,9 @@ from fairseq_ecg.ops.contrast import reference
 from fairseq_ecg.ops.losses import register_gradients
 
 __all__ = ["Contrast", "contrast"]
+
+_LONGEST = 2.0**12
+"""More than any length that a learnt temperature gives to features, and exact to divide by."""
 
 
 class Contrast(NamedTuple):
@@ -30,7 +33,7 @@ def contrast(
     features: Tensor,
     group: Tensor,
     segment: Tensor | None = None,
-    temperature: float = 0.1,
+    temperature: float | Tensor = 0.1,
     eps: float = 1e-8,
     backend: str | None = None,
 ) -> Contrast:
@@ -55,7 +58,8 @@ def contrast(
         group: ``(B,)`` integer on any device, equal for rows that should be alike.
         segment: ``(B,)`` integer on any device, 0 for a first and 1 for a second segment; rows of
             another one do not count.
-        temperature: what cosine similarities are divided by, positive.
+        temperature: what cosine similarities are divided by, positive; a tensor of one number on
+            the device of the features, at least 1e-7, gets a gradient.
         eps: smallest norm that a feature vector is divided by.
         backend: which implementation runs, see :mod:`fairseq_ecg.ops.backends`.
 
@@ -71,6 +75,9 @@ def contrast(
     if features.dim() != 2 or any(each.shape != features.shape[:1] for each in ids):
         shapes = " and ".join(str(tuple(each.shape)) for each in (features, *ids))
         raise ValueError(f"features must be (B, D), group and segment (B,), not {shapes}")
+    dtype = features.dtype
+    if torch.is_tensor(temperature):
+        features, temperature, eps = _scaled(features, temperature, eps)
     if temperature <= 0:
         raise ValueError(f"the temperature must be positive, not {temperature}")
     group = group.to(features.device, torch.long, non_blocking=True)
@@ -87,7 +94,19 @@ def contrast(
     else:
         gradient = torch.is_grad_enabled() and features.requires_grad
         loss, counts, _ = _contrast(precise, group, segment, temperature, eps, gradient, chosen)
-    return Contrast(loss.to(features.dtype), counts)
+    return Contrast(loss.to(dtype), counts)
+
+
+def _scaled(features: Tensor, temperature: Tensor, eps: float) -> tuple[Tensor, float, float]:
+    """Return features whose products are similarities over a learnt temperature.
+
+    With the temperature and the smallest norm that are returned these products are what is
+    contrasted: all features are shorter, so that each is divided by that norm.
+    """
+    wide = features.to(torch.promote_types(features.dtype, torch.float32))
+    norm = torch.linalg.vector_norm(wide.detach(), dim=1, keepdim=True)
+    lengths = temperature.to(wide.dtype).rsqrt()
+    return wide / norm.clamp(min=eps) * lengths, _LONGEST**-2, _LONGEST
 
 
 @backends.operator("contrast")
