@@ -53,8 +53,10 @@ class M3AEQA(FinetunedTextNetwork):
             )
         self.num_ecgs = num_ecgs
         self.n_answers = num_labels
-        separator = nn.Parameter(torch.empty(dim).uniform_()) if num_ecgs == 2 else None
-        self.encoder.register_parameter("sep_embedding", separator)
+        separator = getattr(self.encoder, "sep_embedding", None)  # of one that answered before
+        if num_ecgs == 2 and separator is None:
+            separator = nn.Parameter(torch.empty(dim).uniform_())
+        self.encoder.register_parameter("sep_embedding", separator if num_ecgs == 2 else None)
         self.head = nn.Sequential(
             nn.Linear(2 * dim, 2 * dim),
             nn.LayerNorm(2 * dim),
