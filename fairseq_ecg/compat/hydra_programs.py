@@ -49,6 +49,10 @@ READING = (
     "normalize",
     "mean_path",
     "std_path",
+    "tokenizer",
+    "compute_mlm_indices",
+    "mlm_prob",
+    "medvill",
 )
 """Keys of the task that a YAML decides too; all others only the checkpoint and the command line."""
 
@@ -271,7 +275,7 @@ def _run(
         default_log_format="simple" if cfg.common.no_progress_bar else "tqdm",
     )
     longest = _longest(dataset, batches.frozen_batches)
-    example = on_device(dataset.collater([dataset[longest]]))
+    example = on_device(dataset.collater([dataset[longest]]) or batches.first_batch)
     logs = []
     with contextlib.ExitStack() as stack:
         extraction = None

@@ -17,12 +17,18 @@ import pyarrow.parquet
 
 from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
 from fairseq_ecg.data.names import plain_name
-from fairseq_ecg.data.recording import read_integer, read_mat, recording_from_mat
+from fairseq_ecg.data.recording import (
+    read_integer,
+    read_mat,
+    read_texts,
+    recording_from_mat,
+)
 from fairseq_ecg.data.store.layout import (
     DESCRIPTION,
     DTYPES,
     LIST_VARIABLES,
     SAMPLE_VARIABLES,
+    TEXT_VARIABLES,
     VERSION,
     Description,
     Shard,
@@ -38,6 +44,7 @@ from fairseq_ecg.data.store.tables import (
     FILES,
     LABELS,
     POSITIONS,
+    TEXTS,
     VARIABLES,
     faults_of_index,
     read_table,
@@ -380,7 +387,10 @@ class _NewShard:
             io.BytesIO(content),
             where,
             required=("feats", "curr_sample_rate"),
-            optional=("idx", "patient_id", *LIST_VARIABLES, *SAMPLE_VARIABLES),
+            optional=(
+                *("idx", "patient_id", *LIST_VARIABLES, *SAMPLE_VARIABLES),
+                *TEXT_VARIABLES,
+            ),
         )
         recording = recording_from_mat(mat, where)
         if member.pair is None:
@@ -407,7 +417,8 @@ class _NewShard:
             row |= {"labels_offset": self.n_labels, "labels_crc32": checksum(labels)}
             self.labels.append(labels)
             self.n_labels += labels.size
-        self.rows.append(row | _lists(mat, where))
+        texts = {name: read_texts(mat, name, where) for name in TEXT_VARIABLES if name in mat}
+        self.rows.append(row | _lists(mat, where) | texts)
         rest, position, is_compressed = without_variable(content, "feats") or (None, None, None)
         self.variables.append(
             {
@@ -454,6 +465,10 @@ def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:
         if kinds:
             kind = pa.from_numpy_dtype(np.result_type(*kinds))
             columns[name] = pa.array(lists, pa.list_(kind))
+    for name, kind in TEXTS.items():
+        texts = [row.get(name) for row in rows]
+        if any(text is not None for text in texts):
+            columns[name] = pa.array(texts, kind)
     return pa.table(columns)
 
 

@@ -21,7 +21,7 @@ from omegaconf import II, MISSING, open_dict
 from fairseq_ecg.compat.checkpoint import NOTES
 from fairseq_ecg.compat.launch_dir import from_launch_dir
 from fairseq_ecg.compat.options import configuration
-from fairseq_ecg.compat.training import leave_out_untrained
+from fairseq_ecg.compat.training import GAP, leave_out_untrained
 from fairseq_ecg.criterions import NonFiniteLossError
 from fairseq_ecg.data.dataset import ECGDataset
 from fairseq_ecg.data.options import BatchOptions, ReadingOptions
@@ -178,6 +178,11 @@ class ECGTask(FairseqTask):
         return method_of(self.cfg)
 
     @property
+    def leaves_out(self) -> bool:
+        """Whether recordings, and so whole batches, may be left out while batches are made."""
+        return any(data.recordings.target.leaves_out for data in self.datasets.values())
+
+    @property
     def reads_records(self) -> bool:
         """Whether files of the manifests name WFDB records."""
         return False
@@ -280,18 +285,22 @@ class ECGTask(FairseqTask):
         device = sample["id"].device.type
         with self._named(), torch.autocast(device, enabled=isinstance(optimizer, AMPOptimizer)):
             loss, sample_size, log = criterion(model, sample)
-        if ignore_grad:
+        is_gap = sample.get(GAP, False)
+        if ignore_grad or is_gap:
             loss = loss * 0
         optimizer.backward(loss)
-        self._may_skip_updates = criterion.skips_nonfinite
+        self._may_skip_updates = criterion.skips_nonfinite or self.leaves_out
+        if is_gap:
+            return loss, 0, {}
         if self._may_skip_updates and not ignore_grad:
             self._samples_of_update += float(sample_size)
         return loss, sample_size, log
 
     def _augmented(self, sample: dict) -> dict:
         """A batch with its recordings augmented; the batch itself is left as it is."""
-        source = self.datasets[sample["split"]].recordings.augment(sample)
-        return sample | {"net_input": sample["net_input"] | {"source": source}}
+        recordings = self.datasets[sample["split"]].recordings
+        augmented = {recordings.target.ecg_key: recordings.augment(sample)}
+        return sample | {"net_input": sample["net_input"] | augmented}
 
     def check_losses(self, criterion, gradient_norm: torch.Tensor) -> None:
         """Look at the losses of an update before its step, where fairseq waits for the device.
@@ -308,10 +317,11 @@ class ECGTask(FairseqTask):
         self._seeds.seed_validation(int(sample["id"][0]))
         sample = self._augmented(sample)
         with torch.no_grad(), self._named():
-            return self.method.evaluate(criterion, model, sample)
+            loss, sample_size, log = self.method.evaluate(criterion, model, sample)
+        return (loss * 0, 0, {}) if sample.get(GAP, False) else (loss, sample_size, log)
 
     def optimizer_step(self, optimizer, model, update_num) -> None:
-        """Update the weights, unless every batch of the update was skipped."""
+        """Update the weights, unless every batch of the update was skipped or empty."""
         if self._may_skip_updates and not isinstance(optimizer, AMPOptimizer):
             samples = torch.tensor(self._samples_of_update)
             if torch.distributed.is_initialized():
@@ -334,8 +344,11 @@ class ECGTask(FairseqTask):
                 torch.distributed.broadcast(buffer, src=0)
 
     def reduce_metrics(self, logging_outputs, criterion) -> None:
-        """Reduce what a criterion logged, without fairseq's counts of words and sentences."""
-        criterion.__class__.reduce_metrics(logging_outputs)
+        """Reduce what a criterion logged, without fairseq's counts of words and sentences.
+
+        Nothing was logged of a batch that nothing is left of.
+        """
+        criterion.__class__.reduce_metrics([log for log in logging_outputs if log])
 
     def max_positions(self) -> tuple[int, int]:
         """No recording is too long."""

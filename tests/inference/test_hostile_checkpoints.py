@@ -29,6 +29,7 @@ from fairseq_ecg.inference import load_model
 from fairseq_ecg.models import ECGTransformerClassificationConfig, build_model_from_checkpoint
 from fairseq_ecg.models.pretrained import load_encoder
 from tests.conftest import TINY_CMSC_MODEL
+from tests.ecg_texts import write_vocabulary
 from tests.tiny_checkpoints import CLASSIFIER, made
 
 REFUSED = (CheckpointError, DataError)
@@ -556,6 +557,36 @@ class TestNothingIsOpenedOrResolved:
             assert restore(path, given, labelled=labelled)[1][section][key] == secret
         else:
             restore(path, sorted_overrides({}), labelled=labelled)
+
+    def test_a_vocabulary_is_the_one_that_was_noted(self, saved, secret, tmp_path):
+        def change(state):
+            state["cfg"]["task"] |= {
+                "_name": "ecg_text_pretraining",
+                "data": "???",
+                "tokenizer": secret,
+            }
+
+        path, given = saved(change), {"data": "manifests"}
+        with pytest.raises(DataError, match=r"names it: give task\.tokenizer, the same if"):
+            restore(path, sorted_overrides({"task": given}), labelled=True)
+        words = write_vocabulary(tmp_path / "vocab.txt")
+        other = sorted_overrides({"task": given | {"tokenizer": str(words)}})
+        expected = restore(path, other, labelled=True)[2].tokenizer.vocabulary
+
+        def note(state):
+            change(state)
+            state["task_state"]["fairseq_ecg"] |= {"vocabulary": expected, "lower_case": True}
+
+        _, cfg, task = restore(saved(note), sorted_overrides({"task": given}), labelled=True)
+        assert task.tokenizer.vocabulary == expected
+        assert secret not in OmegaConf.to_yaml(cfg)
+
+        def damage(state):
+            note(state)
+            state["task_state"]["fairseq_ecg"]["vocabulary"] = ["[PAD]", 7]
+
+        with pytest.raises(DataError, match="vocabulary is no list of texts: give task"):
+            restore(saved(damage), sorted_overrides({"task": given}), labelled=True)
 
     def test_labels_are_those_of_the_checkpoint_where_they_are_read(self, saved):
         def change(state):
