@@ -211,8 +211,6 @@ class FinetunedTextModel(TextModel):
         anew += [name for name in ("bert_config",) if cfg.get(name)]
         of_task = {name: cfg[name] for name in wanted.task_options if name in cfg}
         encoder, stored = stored_text_network(cfg.model_path, of_task, **{x: cfg[x] for x in anew})
-        if isinstance(encoder, cls.network):
-            encoder = encoder.encoder
         if not isinstance(encoder, wanted):
             raise CheckpointError(
                 f"{cfg.model_path} holds a {stored['_name']}, but this model is one on a "
