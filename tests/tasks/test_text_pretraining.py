@@ -191,6 +191,7 @@ def test_bf16_trains(data, hydra_train, tmp_path):
     assert all(value.isfinite().all() for value in weights(tmp_path).values())
 
 
+@pytest.mark.parametrize("trained", ["medvill"], indirect=True)
 def test_the_vocabulary_of_a_checkpoint_is_enough(trained, data, hydra_validate, tmp_path):
     config, folder, measures = trained
     run = hydra_validate(
