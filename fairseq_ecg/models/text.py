@@ -198,7 +198,7 @@ class FinetunedTextModel(TextModel):
 
     @classmethod
     def trained_part(cls, cfg: Any) -> tuple[TextNetwork | None, Mapping[str, Any]]:
-        """Read the network below the head.
+        """Read the network below the head; one that has a head already gives what is below that.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -211,6 +211,8 @@ class FinetunedTextModel(TextModel):
         anew += [name for name in ("bert_config",) if cfg.get(name)]
         of_task = {name: cfg[name] for name in wanted.task_options if name in cfg}
         encoder, stored = stored_text_network(cfg.model_path, of_task, **{x: cfg[x] for x in anew})
+        if isinstance(encoder, FinetunedTextNetwork):
+            encoder = encoder.encoder
         if not isinstance(encoder, wanted):
             raise CheckpointError(
                 f"{cfg.model_path} holds a {stored['_name']}, but this model is one on a "
