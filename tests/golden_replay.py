@@ -9,6 +9,10 @@ batch norm also a pass in training mode without dropout; of models that were fin
 checkpoint, which lies beside CHECKPOINT, also a pass of the network as it was fine-tuned. One line
 is printed per recorded quantity; the exit status is 1 if any is past its tolerance.
 
+Where random numbers were drawn in the pass, RECORDING holds the seeds, and what was drawn of a text
+is compared as well. No single weight of attention is masked in one whose name ends with
+``bidirectional``.
+
 A BERT has the sizes that ``bert_configs.json`` beside CHECKPOINT says by the checkpoint's name.
 """
 
@@ -62,6 +66,8 @@ IN_SAMPLE = {
     *("segment_label", "segment_mask", "mlm_labels", "is_aligned", "answer", "valid_classes"),
     *("question_type1", "question_type2", "question_type3"),
 }
+SEEDS = {"numpy_seed", "torch_seed", "cfg", "weight_seed", "weight_scale"}
+"""Names of what decides on random numbers and weights."""
 LENGTHS = "_len", "_sizes"
 """Endings of what says how long the rows of a chain of ragged rows are."""
 REPLAYED = ("net/", "log/", "metric/", "gradnorm/", "trainmode/", "logits", "target")
@@ -114,11 +120,13 @@ def relative_error(replayed: np.ndarray, recorded: np.ndarray) -> float:
 def replay(checkpoint: Path, recording: Path) -> list[Comparison]:
     """Run the checkpoint on the recorded inputs; one comparison per recorded quantity."""
     recorded = dict(np.load(recording))
-    model, criterion = _built(checkpoint)
+    masks = {"attn_mask_type": "bidirectional"} if recording.stem.endswith("bidirectional") else {}
+    model, criterion = _built(checkpoint, **masks)
     sample = _sample(recorded)
     outputs: dict = {}
     model.register_forward_hook(lambda module, inputs, net: outputs.update(_copied(net)))
     given = {}
+    _seed(recorded)
     compute = criterion.compute
     criterion.compute = lambda model, sample, net, logits: (
         given.update(logits=logits) or compute(model, sample, net, logits)
@@ -138,7 +146,10 @@ def replay(checkpoint: Path, recording: Path) -> list[Comparison]:
     if "text" in recorded:
         replayed |= _as_recorded(outputs, recorded)
         replayed |= _finetuned(checkpoint, sample, recorded)
-        names = set(recorded) - INPUTS.keys() - IN_SAMPLE
+        names = set(recorded) - (INPUTS.keys() - {"mask_indices"}) - IN_SAMPLE - SEEDS
+        if "mask_kind" in recorded:
+            replayed |= _masked_tokens(model, recorded)
+            replayed["align_prob"] = model.get_logits(outputs)["align_x"].unsqueeze(1)
     else:
         replayed |= {f"net/{key}": value for key, value in outputs.items()}
         replayed |= _logits_and_target(model, sample, outputs, given["logits"], recorded)
@@ -158,9 +169,10 @@ def replay(checkpoint: Path, recording: Path) -> list[Comparison]:
     return sorted(comparisons, key=lambda comparison: comparison.name)
 
 
-def _built(checkpoint: Path):
+def _built(checkpoint: Path, **options):
     cfg = OmegaConf.create(load_checkpoint(checkpoint)["cfg"])
-    model = build_model_from_checkpoint(checkpoint, model_overrides=_overrides(checkpoint))
+    overrides = _overrides(checkpoint) | options
+    model = build_model_from_checkpoint(checkpoint, model_overrides=overrides)
     return model, build_criterion(cfg.criterion, None, from_checkpoint=True).eval()
 
 
@@ -195,6 +207,25 @@ def _as_recorded(outputs: dict, recorded: dict) -> dict:
     }
 
 
+def _seed(recorded: dict) -> None:
+    if "numpy_seed" in recorded:
+        np.random.seed(int(recorded["numpy_seed"]))
+        torch.manual_seed(int(recorded["torch_seed"]))
+
+
+def _masked_tokens(model, recorded: dict) -> dict:
+    """Draw once more which tokens are masked, by what."""
+    _seed(recorded)
+    text, padding_mask = (torch.from_numpy(recorded[x]) for x in ("text", "text_padding_mask"))
+    masked = model.tokens_to_mask(text, padding_mask)
+    kept = masked.selected & ~masked.hidden & ~masked.replaced
+    return {
+        "mask_indices": masked.selected,
+        "mask_kind": masked.hidden + 2 * masked.replaced + 3 * kept,
+        "random_token": masked.tokens.masked_fill(~masked.replaced, -1),
+    }
+
+
 def _finetuned(checkpoint: Path, sample: dict, recorded: dict) -> dict:
     """Replay what is recorded of the network as it was fine-tuned from a checkpoint beside."""
     if "finetune/out" not in recorded:
@@ -210,7 +241,9 @@ def _finetuned(checkpoint: Path, sample: dict, recorded: dict) -> dict:
     model.register_forward_hook(lambda module, inputs, net: outputs.update(_copied(net)))
     loss, sample_size, _ = _built(checkpoint)[1](model, sample)
     (loss / sample_size).backward()
-    found = {"loss": loss.item(), "out": outputs["out"]}
+    found = {"loss": loss.item(), "sample_size": float(sample_size)}
+    found |= {key: outputs[key] for key in ("out", "encoder_out") if key in outputs}
+    found["padding_mask_out"] = outputs.get("padding_mask")
     found |= {f"gradnorm/{name}": norm for name, norm in _gradient_norms(model).items()}
     return {f"finetune/{name}": x for name, x in found.items() if f"finetune/{name}" in recorded}
 
@@ -298,7 +331,7 @@ def _sample(recorded: dict[str, np.ndarray]) -> dict:
     net_input = {
         argument: torch.from_numpy(recorded[name])
         for name, argument in INPUTS.items()
-        if name in recorded
+        if name in recorded and not (name == "mask_indices" and "mask_kind" in recorded)
     }
     rows = len(next(iter(net_input.values())))
     sample = {"id": torch.arange(rows), "net_input": net_input}

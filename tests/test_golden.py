@@ -1,9 +1,13 @@
+import json
 import subprocess
 import sys
+import zlib
 
+import numpy as np
 import pytest
 import torch
 
+from fairseq_ecg.modules.text import build_text_network
 from fairseq_ecg.ops import backends
 from tests.conftest import ROOT, environment
 from tests.golden_replay import main, replay
@@ -51,6 +55,16 @@ def test_recorded_numbers_of_other_methods(recording, backend, shared, monkeypat
         ("m3ae_qa_1", "m3ae_qa_1"),
         ("m3ae_qa_2", "m3ae_qa_2"),
         ("m3ae_qa_2", "m3ae_qa_2_none"),
+        ("medvill_a", "medvill_a_bi_ar"),
+        ("medvill_a", "medvill_a_bidirectional"),
+        ("elt_1", "elt_1"),
+        ("elt_2", "elt_2"),
+        ("elt_2", "elt_2_none"),
+        ("elt_from_medvill", "elt_from_medvill"),
+        ("blind", "blind"),
+        ("deaf", "deaf"),
+        ("deaf", "deaf_none"),
+        ("deaf", "deaf_padded"),
     ],
 )
 def test_recorded_numbers_of_ecgs_and_texts(checkpoint, recording, shared):
@@ -58,6 +72,33 @@ def test_recorded_numbers_of_ecgs_and_texts(checkpoint, recording, shared):
     comparisons = replay(folder / f"{checkpoint}.pt", folder / f"{recording}.npz")
     assert len(comparisons) >= 20
     assert [str(comparison) for comparison in comparisons if not comparison.holds] == []
+
+
+@pytest.mark.parametrize("recording", ["resnet_lstm", "resnet_lstm_none"])
+def test_recorded_numbers_of_weights_by_rule(recording, shared, tmp_path):
+    path = shared / "golden" / "rest_text" / f"{recording}.npz"
+    recorded = np.load(path)
+    cfg = json.loads(str(recorded["cfg"]))
+    weights = build_text_network(cfg["model"]).state_dict()
+    for key, x in weights.items():
+        if x.is_floating_point():
+            x.copy_(weight_by_rule(key, x.shape, recorded["weight_seed"], recorded["weight_scale"]))
+    torch.save({"cfg": cfg, "model": weights}, tmp_path / "ruled.pt")
+    comparisons = replay(tmp_path / "ruled.pt", path)
+    assert len(comparisons) >= 100
+    assert [str(comparison) for comparison in comparisons if not comparison.holds] == []
+
+
+def weight_by_rule(key: str, shape: tuple[int, ...], seed: int, scale: float) -> torch.Tensor:
+    """Weight of a recording without checkpoint, as the README of the recordings says."""
+    z = np.random.RandomState((zlib.crc32(key.encode()) + int(seed)) % 2**32).standard_normal(shape)
+    if "running" in key:
+        value = 1 + 0.1 * abs(z) if key.endswith("running_var") else 0.1 * z
+    elif ".bn" in key or ".downsample.1." in key:
+        value = 1 + 0.1 * z if key.endswith("weight") else 0.1 * z
+    else:
+        value = scale * z / np.sqrt(np.prod(shape[1:])) if len(shape) > 1 else 0.1 * z
+    return torch.from_numpy(np.asarray(value, np.float32))
 
 
 @pytest.mark.slow

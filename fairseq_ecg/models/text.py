@@ -240,7 +240,7 @@ class FinetunedTextModel(TextModel):
 
     @classmethod
     def trained_part(cls, cfg: Any) -> tuple[TextNetwork | None, Mapping[str, Any]]:
-        """Read the network below the head.
+        """Read the network below the head; one that has a head already gives what is below that.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -253,7 +253,7 @@ class FinetunedTextModel(TextModel):
         anew += [name for name in ("bert_config",) if cfg.get(name)]
         of_task = {name: cfg[name] for name in wanted.task_options if name in cfg}
         encoder, stored = stored_text_network(cfg.model_path, of_task, **{x: cfg[x] for x in anew})
-        if isinstance(encoder, cls.network):
+        if isinstance(encoder, FinetunedTextNetwork):
             encoder = encoder.encoder
         if not isinstance(encoder, wanted):
             raise CheckpointError(

@@ -28,8 +28,8 @@ class BlindTransformerQA(AnsweringNetwork, TokenTables, TransformerNetwork):
 
     def forward(
         self,
-        ecg: torch.Tensor | None,
-        text: torch.Tensor,
+        ecg: torch.Tensor | None = None,
+        text: torch.Tensor | None = None,
         ecg_padding_mask: torch.Tensor | None = None,
         text_padding_mask: torch.Tensor | None = None,
         ecg_2: torch.Tensor | None = None,
@@ -40,7 +40,12 @@ class BlindTransformerQA(AnsweringNetwork, TokenTables, TransformerNetwork):
 
         Returns:
             ``x`` ``(B, C)``, logits, and ``padding_mask`` ``(B, N)``, the text's.
+
+        Raises:
+            ValueError: there is no text.
         """
+        if text is None:
+            raise ValueError("there is no text, and the network reads nothing else")
         tokens = self.add_positions(self.embed_words(text), 0)
         x, _ = self.encoder(tokens, text_padding_mask)
         return {

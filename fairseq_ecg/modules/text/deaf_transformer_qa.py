@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from fairseq_ecg.modules.ecg_transformer import ConvTransformer, ECGTransformer
-from fairseq_ecg.modules.text.network import AnsweringNetwork, OneOrTwo, linear_head
+from fairseq_ecg.modules.text.network import AnsweringNetwork, OneOrTwo, linear_head, one_or_two
 from fairseq_ecg.modules.text.pairs import join_pair, mean_or_zero, second_frame_mask
 from fairseq_ecg.ops.pooling import mean_of_nonzero
 from fairseq_ecg.options import Width
@@ -31,7 +31,7 @@ class DeafTransformerQA(AnsweringNetwork, ConvTransformer):
 
     def __init__(self, *, num_labels: Width, num_ecgs: OneOrTwo = 1, **options):
         super().__init__(**{**self.defaults, **options})
-        self.num_ecgs = num_ecgs
+        self.num_ecgs = one_or_two(num_ecgs)
         if num_ecgs == 2:
             self.sep_embedding = nn.Parameter(torch.empty(self.encoder_dim).uniform_())
         self.n_answers = num_labels

@@ -6,7 +6,7 @@ import torch
 
 from fairseq_ecg.modules.dropout import Dropout
 from fairseq_ecg.modules.text.ecg_language_transformer import ECGLanguageTransformer
-from fairseq_ecg.modules.text.network import FinetunedTextNetwork, OneOrTwo, linear_head
+from fairseq_ecg.modules.text.network import FinetunedTextNetwork, OneOrTwo, linear_head, one_or_two
 from fairseq_ecg.modules.text.pairs import longest, mean_or_zero
 from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
 from fairseq_ecg.options import Probability, Width
@@ -48,7 +48,7 @@ class ECGLanguageTransformerClassifier(FinetunedTextNetwork):
         super().__init__(encoder, apply_mask=apply_mask, **options)
         if not apply_mask:
             self.encoder.mask_emb = None
-        self.num_ecgs, self.n_answers = num_ecgs, num_labels
+        self.num_ecgs, self.n_answers = one_or_two(num_ecgs), num_labels
         self.final_dropout = Dropout(final_dropout)
         self.proj = linear_head((num_ecgs + 1) * self.encoder.encoder_dim, num_labels)
 

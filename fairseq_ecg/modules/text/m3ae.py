@@ -61,6 +61,8 @@ class M3AE(TextNetwork):
         ValueError: options do not go together.
     """
 
+    vocab_size: int
+    max_text_size: int
     option_parts = (ECGTransformer,)
     ecg_encoder_prefix = "ecg_encoder."
     regularisation_options = ("drop_rate",)

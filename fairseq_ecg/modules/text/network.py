@@ -216,6 +216,17 @@ class AnsweringNetwork(TextNetwork):
             )
 
 
+def one_or_two(num_ecgs: int) -> int:
+    """Return how many ECGs a question may be about.
+
+    Raises:
+        ValueError: it is another number.
+    """
+    if num_ecgs not in (1, 2):
+        raise ValueError(f"model.num_ecgs={num_ecgs} is neither 1 nor 2")
+    return num_ecgs
+
+
 def linear_head(channels: int, answers: int) -> nn.Linear:
     """Make a layer that gives logits of answers, with Xavier's weights and no bias at first."""
     proj = nn.Linear(channels, answers)

@@ -102,10 +102,12 @@ class TokenMasking:
     ) -> MaskedTokens:
         """Draw each row from random numbers of its own.
 
-        What is masked in a row depends, besides, only on how many tokens are selected: as many as
-        in the row with the fewest. Words of ``Stream.MASKED_TOKENS`` are, in lane 0, what rounds
-        three numbers at random; in lane 1 ranks of the tokens, the first of which are selected, the
-        first of these hidden and the next replaced; and in lane 2 other tokens.
+        The distribution is that of :meth:`draw`. What is masked in a row depends, besides, only on
+        how many tokens are selected: as many as in the row with the fewest.
+
+        Words of ``Stream.MASKED_TOKENS`` are, in lane 0, what rounds three numbers at random; in
+        lane 1 ranks of the tokens, the first of which are selected, the first of these hidden and
+        the next replaced; and in lane 2 other tokens.
 
         Args:
             origins: ``(B, 4)`` int64, see :func:`fairseq_ecg.ops.philox.origin`.
@@ -117,15 +119,17 @@ class TokenMasking:
         words = random_words(origins, Stream.MASKED_TOKENS, lanes, max(width, 3))
         fractions = uniform(words[:, 0, :3]).double()
         ranks, tokens = words[:, 1, :width], below(words[:, 2, :width], self.vocab_size)
-        valid = torch.full((rows,), width, device=origins.device)
+        valid = torch.full((rows, 1), width, device=origins.device)
         if padding_mask is not None:
-            ranks = ranks.masked_fill(padding_mask, 2**32)
-            valid = (~padding_mask).sum(dim=1)
-        ranks = ranks.argsort(dim=1, stable=True).argsort(dim=1)
-        number = (self.selected * valid + fractions[:, 0]).long().min(valid).min()
-        hidden = (number * self.hidden + fractions[:, 1]).long().min(number).unsqueeze(1)
+            valid = (~padding_mask).sum(dim=1, keepdim=True)
+        wanted = (self.selected * valid + fractions[:, :1]).long().minimum(valid)
+        # Of spans of one token, none begins with the last one unless all are selected.
+        is_candidate = torch.arange(width, device=origins.device) < torch.maximum(valid - 1, wanted)
+        ranks = ranks.masked_fill(~is_candidate, 2**32).argsort(dim=1, stable=True).argsort(dim=1)
+        number = wanted.min()
+        hidden = (number * self.hidden + fractions[:, 1]).long().clamp(max=number).unsqueeze(1)
         shown = number - hidden
-        replaced = (shown * self.replaced_of_shown + fractions[:, 2:]).long().min(shown)
+        replaced = (shown * self.replaced_of_shown + fractions[:, 2:]).long().minimum(shown)
         return MaskedTokens(
             selected=ranks < number,
             hidden=ranks < hidden,

@@ -7,9 +7,17 @@ import torch
 from torch import nn
 
 from fairseq_ecg.modules.dropout import Dropout
-from fairseq_ecg.modules.text.bert import NO_SIZES, BertConfig, build_bert, read_bert
+from fairseq_ecg.modules.text.bert import NO_SIZES, BertConfig, read_bert
 from fairseq_ecg.modules.text.network import TextNetwork
 from fairseq_ecg.options import Count, Width
+
+_SIZES = {
+    "vocab_size": 30522,
+    "hidden_size": 768,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+}
+"""What the tables of bert-base-uncased have."""
 
 
 class TokenTables(TextNetwork):
@@ -110,11 +118,20 @@ def bert_tables(
     Raises:
         ValueError: they have another width.
     """
-    tables = (build_bert(bert_config) if bert_config else read_bert(bert)).embeddings
-    found = tables.word_embeddings.embedding_dim
+    if bert_config:
+        words, channels, positions, types = ({**_SIZES, **bert_config}[name] for name in _SIZES)
+        tables = (
+            nn.Embedding(words, channels, padding_idx=0),
+            nn.Embedding(positions, channels),
+            nn.Embedding(types, channels),
+        )
+    else:
+        read = read_bert(bert).embeddings
+        tables = (read.word_embeddings, read.position_embeddings, read.token_type_embeddings)
+    found = tables[0].embedding_dim
     if found != width:
         raise ValueError(
             f"the tables of {bert} are {found} channels wide, but model.{option}={width}: set it "
             f"to {found}, or model.load_bert_embedding=false"
         )
-    return tables.word_embeddings, tables.position_embeddings, tables.token_type_embeddings
+    return tables
