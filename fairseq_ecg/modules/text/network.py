@@ -152,9 +152,14 @@ class TextNetwork(nn.Module):
         """D, channels of what :meth:`embed_ecg` returns."""
         return self._own_ecg_encoder().encoder_dim
 
-    def frame_count(self, n_samples: int) -> int:
-        """Return T', frames that the network makes of samples of an ECG."""
-        return self._own_ecg_encoder().frame_count(n_samples)
+    def frame_count(self, samples):
+        """Return T', frames that the network makes of samples of an ECG.
+
+        A network without an encoder of ECGs alone is one itself, which comes after this class.
+        """
+        if self.ecg_encoder_prefix is None:
+            return super().frame_count(samples)
+        return self._own_ecg_encoder().frame_count(samples)
 
     def _own_ecg_encoder(self) -> Encoder:
         if self.ecg_encoder_prefix is None:
