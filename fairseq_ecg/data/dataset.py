@@ -34,6 +34,9 @@ WHOLE: dict[str, Any] = {
 }
 """Options of data sets whose view takes recordings whole, whatever they are set to."""
 
+SECOND = 1
+"""Position of the second ECG of an item in the keys of its draws."""
+
 _LEADS_REMEDY = "Set task.leads_to_load to leads all recordings have, or enable_padding_leads=true"
 _WHOLE_REMEDY = "Recordings are taken whole: list those of other leads in a manifest of their own"
 
@@ -137,9 +140,12 @@ class ECGDataset(Dataset):
             path, grouped=self.view.grouped, min_samples=self.options.min_sample_size
         )
         self.sizes = self.source.sizes
-        longest = self.options.max_sample_size
-        self._cropped_sizes = self.sizes if longest is None else np.minimum(self.sizes, longest)
-        self._bucketed_sizes = _bucket_sizes(self._cropped_sizes, self.options.num_batch_buckets)
+        self._bucketed_sizes = _bucket_sizes(
+            _at_most(self.options.max_sample_size, self.sizes), self.options.num_batch_buckets
+        )
+        n_tokens = self.source.n_tokens
+        self._sizes = self.sizes if n_tokens is None else self.sizes + n_tokens
+        self._cropped_sizes = _at_most(self.options.max_sample_size, self._sizes)
         self.masking = masking
         self.shuffle = shuffle
         self.seed = seed
@@ -174,8 +180,19 @@ class ECGDataset(Dataset):
             columns["position"] = segments.positions
         if self.augmentations:
             columns["layout"] = layouts
+        if self.view.has_second:
+            columns["ecg_2"] = self._seconds(segments)
         of_view, of_target = self.view.columns(segments), self.target.columns(segments)
         return Samples(ecgs, {**columns, **of_view, **of_target})
+
+    def _seconds(self, segments: SegmentBatch) -> list[Tensor | None]:
+        """Read and condition the second ECG ``(L, T)`` of each item, None where it has none."""
+        seconds = segments.seconds()
+        if seconds is None:
+            return [None] * len(segments.ids)
+        ecgs, _, _ = self._together(seconds) or self._one_by_one(seconds)
+        ecg_of = dict(zip(seconds.ids.tolist(), ecgs, strict=True))
+        return [ecg_of.get(index) for index in segments.ids.tolist()]
 
     @property
     def epoch(self) -> int:
@@ -187,11 +204,18 @@ class ECGDataset(Dataset):
         self._epoch.fill_(epoch)
 
     def size(self, index: int) -> int:
-        """Length of an item in samples, cropped to ``max_sample_size`` unless padding."""
-        return int(self.sizes[index] if self.options.enable_padding else self._cropped_sizes[index])
+        """Length of an item in samples, cropped to ``max_sample_size`` unless padding.
+
+        The tokens of its text are counted too.
+        """
+        return int(
+            self._sizes[index] if self.options.enable_padding else self._cropped_sizes[index]
+        )
 
     def ordered_indices(self) -> np.ndarray:
         """Indices from long to short, random among equals, or in manifest order without shuffling.
+
+        Where the view does not sort by size they are random.
 
         Draws from numpy's global random state, which the caller seeds: after
         ``np.random.seed(s)`` the order is that of fairseq_signals.
@@ -202,6 +226,8 @@ class ECGDataset(Dataset):
         if not self.shuffle:
             return np.arange(len(self))
         keys = np.random.permutation(len(self))
+        if not self.view.sorts_by_size:
+            return keys
         return np.lexsort([keys, self._cropped_sizes])[::-1].copy()
 
     def names(self, ids: Iterable[int]) -> list[str]:
@@ -223,7 +249,10 @@ class ECGDataset(Dataset):
 
         Returns:
             ``id`` (B,) int64; ``net_input`` with ``source`` (B, L, T) float32 and, if padding,
-            ``padding_mask`` (B, L, T) bool, True where padded; for a model that masks, there too
+            ``padding_mask`` (B, L, T) bool, True where padded, or as the view names them; of
+            a view with second ECGs ``ecg_2`` and ``ecg_2_padding_mask``, both None where no item
+            has one, and a row is padded whole where its item has none; for a model that masks,
+            there too
             ``origins`` (B, 4) int64, of which the model draws its negatives, and what
             `BatchMasking.draw` returns; what view and target join; ``augmentation``, what
             `augment` applies, if there is any. Empty for no samples.
@@ -242,12 +271,16 @@ class ECGDataset(Dataset):
         remedy = _WHOLE_REMEDY if self.view.takes_whole else _LEADS_REMEDY
         check.equal(samples.shapes()[:, 0], "leads", remedy)
         crop = self._crop(samples)
-        return {
+        batch = {
             "id": torch.from_numpy(np.asarray(columns["id"])),
             **self._collate_ecgs(samples, crop),
-            **self.view.collate(columns),
-            **self.target.collate(columns, check, crop),
         }
+        if self.view.has_second:
+            batch["net_input"] |= self._collate_seconds(samples, check)
+        for piece in (self.view.collate(columns), self.target.collate(columns, check, crop)):
+            net_input = batch["net_input"] | piece.get("net_input", {})
+            batch |= piece | {"net_input": net_input}
+        return batch
 
     def augment(self, batch: dict[str, Any]) -> Tensor:
         """Augment the ECGs of a batch, on whichever device it is by now.
@@ -259,7 +292,7 @@ class ECGDataset(Dataset):
             ``source`` (B, L, T) as it goes into the model; the batch's own if nothing is to be
             augmented.
         """
-        source = batch["net_input"]["source"]
+        source = batch["net_input"][self.view.input_name]
         if "augmentation" not in batch:
             return source
         return apply_batch(source, self.augmentations, batch["augmentation"]).to(source.dtype)
@@ -352,29 +385,52 @@ class ECGDataset(Dataset):
     def _crop(self, samples: Samples) -> Crop:
         """Draw where the signals of a batch are cropped."""
         options = self.options
-        ids, positions = samples.keys()
         lengths = samples.shapes()[:, 1]
         length = target_length(
             lengths, pad=options.enable_padding, max_length=options.max_sample_size
         )
+        ids, positions = samples.keys()
         if self._bucketed_sizes is not None:
             length = max(length, int(self._bucketed_sizes[ids].max()))
+        return self._drawn_crop(lengths, length, ids, positions)
 
+    def _drawn_crop(
+        self, lengths: np.ndarray, length: int, ids: np.ndarray, positions: np.ndarray
+    ) -> Crop:
         def crop_start(row: int, surplus: int) -> int:
             rng = self._random_state(ids[row], positions[row], Stream.CROP)
             return rng.randint(0, surplus + 1)
 
         return Crop.drawn(lengths, length, crop_start)
 
+    def _collate_seconds(self, samples: Samples, check: BatchCheck) -> dict[str, Any]:
+        """Make ``ecg_2`` and its padding mask: padded to the longest of the batch, or cropped."""
+        seconds = samples.columns.get("ecg_2") or [None] * len(samples.columns["id"])
+        given = next((ecg for ecg in seconds if ecg is not None), None)
+        if given is None:
+            return {"ecg_2": None, "ecg_2_padding_mask": None}
+        ecgs = [given[:, :0] if ecg is None else ecg for ecg in seconds]
+        check.equal([len(ecg) for ecg in ecgs], "leads", _LEADS_REMEDY)
+        lengths = np.array([ecg.shape[1] for ecg in ecgs])
+        longest = self.options.max_sample_size
+        length = target_length(lengths, pad=True, max_length=longest)
+        ids, positions = samples.keys()
+        crop = self._drawn_crop(lengths, length, ids, positions + SECOND)
+        batch = crop.join(ecgs, torch.float32)
+        mask = crop.padding_mask().unsqueeze(1).expand(batch.shape)
+        return {"ecg_2": batch, "ecg_2_padding_mask": mask}
+
     def _collate_ecgs(self, samples: Samples, crop: Crop) -> dict[str, Any]:
         """Make ``net_input`` of a batch and, where ECGs are augmented, draw ``augmentation``."""
         columns = samples.columns
         ids, positions = samples.keys()
         source = crop.join(samples.ecgs, torch.float32)
-        net_input: dict[str, Any] = {"source": source}
+        net_input: dict[str, Any] = {self.view.input_name: source}
         batch: dict[str, Any] = {"net_input": net_input}
         if self.options.enable_padding:
-            net_input["padding_mask"] = crop.padding_mask().unsqueeze(1).expand(source.shape)
+            net_input[self.view.padding_name] = (
+                crop.padding_mask().unsqueeze(1).expand(source.shape)
+            )
         if self.masking is None and not self.augmentations:
             return batch
         keys = torch.from_numpy(ids), torch.from_numpy(positions)
@@ -411,6 +467,10 @@ def _conditioning(options: DatasetOptions, view: View) -> Conditioning:
         layer_norm=options.normalize and view.takes_whole,
         nan_policy=options.nan_policy,
     )
+
+
+def _at_most(longest: int | None, sizes: np.ndarray) -> np.ndarray:
+    return sizes if longest is None else np.minimum(sizes, longest)
 
 
 def _bucket_sizes(sizes: np.ndarray, n_buckets: int) -> np.ndarray | None:

@@ -1,11 +1,13 @@
 """What a checkpoint says of the data that a network was trained on."""
 
+from typing import Any
+
 import numpy as np
 
 from fairseq_ecg.data import ECGDataset
 
 
-def notes_of(recordings: ECGDataset) -> dict[str, float | list[str] | list[float]]:
+def notes_of(recordings: ECGDataset) -> dict[str, Any]:
     """Note what users of a network need to give it the like.
 
     Args:
@@ -20,8 +22,7 @@ def notes_of(recordings: ECGDataset) -> dict[str, float | list[str] | list[float
     rate = float((first[0] if isinstance(first, list) else first)["sample_rate"])
     sizes, counts = np.unique(recordings.sizes, return_counts=True)
     notes = {"sample_rate": rate, "segment_seconds": float(sizes[counts.argmax()]) / rate}
-    names = recordings.target.label_names()
-    notes |= {"labels": names} if names else {}
+    notes |= recordings.target.notes()
     statistics = recordings.conditioning.statistics
     if statistics is not None:
         notes |= {"mean": statistics.mean.tolist(), "std": statistics.std.tolist()}

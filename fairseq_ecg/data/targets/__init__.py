@@ -5,6 +5,7 @@ import os
 from fairseq_ecg.data.targets.heads import HeadsTarget
 from fairseq_ecg.data.targets.labels import IndexTarget, LabelFileTarget, Labels, StoredLabels
 from fairseq_ecg.data.targets.patients import PatientTarget
+from fairseq_ecg.data.targets.question import QuestionTarget
 from fairseq_ecg.data.targets.segmentation import SegmentationTarget
 from fairseq_ecg.data.targets.target import Target
 
@@ -16,10 +17,11 @@ TARGETS: dict[str, type[Target]] = {
     "heads": HeadsTarget,
     "segmentation": SegmentationTarget,
     "patients": PatientTarget,
+    "questions": QuestionTarget,
 }
 
 __all__ = ["TARGETS", "HeadsTarget", "IndexTarget", "LabelFileTarget", "Labels", "StoredLabels"]
-__all__ += ["PatientTarget", "SegmentationTarget", "Target", "labels_of"]
+__all__ += ["PatientTarget", "QuestionTarget", "SegmentationTarget", "Target", "labels_of"]
 
 
 def labels_of(label_file: str | os.PathLike | None, missing: str = "error") -> Labels:

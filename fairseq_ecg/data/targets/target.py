@@ -43,3 +43,11 @@ class Target:
     def label_names(self) -> list[str] | None:
         """Return the names of the labels, where they are known."""
         return None
+
+    def notes(self) -> dict[str, Any]:
+        """Return what users of a network need to know of its targets, for its checkpoint.
+
+        ``labels`` are the names of the labels, where they are known.
+        """
+        names = self.label_names()
+        return {"labels": names} if names else {}
