@@ -46,7 +46,13 @@ _PUBLISHED = {"ecg_transformer_arcface": "arcface", "convnet_encoder_classifier"
 _NETWORKS = [f"{encoder}_{head}" for encoder in _ENCODERS for head in _HEADS]
 
 REGISTERED = {
-    "task": ("ecg_pretraining", "ecg_classification", "ecg_identification", "ecg_segmentation"),
+    "task": (
+        "ecg_pretraining",
+        "ecg_classification",
+        "ecg_identification",
+        "ecg_segmentation",
+        "ecg_text_pretraining",
+    ),
     "model": (
         "wav2vec2_cmsc",
         *_ENCODERS,

@@ -49,6 +49,10 @@ READING = (
     "normalize",
     "mean_path",
     "std_path",
+    "tokenizer",
+    "compute_mlm_indices",
+    "mlm_prob",
+    "medvill",
 )
 """Keys of the task that a YAML decides too; all others only the checkpoint and the command line."""
 

@@ -48,13 +48,14 @@ def suspects(sample: dict) -> list[int]:
     """Name the records a non-finite loss can come from.
 
     Args:
-        sample: Batch with ``id`` ``(B,)`` and, in ``net_input``, ``source`` ``(B, L, T)``.
+        sample: Batch with ``id`` ``(B,)`` and, in ``net_input``, ``source`` ``(B, L, T)``, or
+            ``ecg`` where a network reads texts too.
 
     Returns:
         Ids of the records whose input is not finite; of the whole batch where all inputs are.
     """
     ids = sample["id"]
-    source = sample["net_input"].get("source")
+    source = sample["net_input"].get("source", sample["net_input"].get("ecg"))
     if source is not None and len(source) == len(ids):
         broken = ~torch.isfinite(source).flatten(1).all(dim=1)
         if broken.any():

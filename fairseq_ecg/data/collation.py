@@ -22,7 +22,7 @@ class BatchCheck:
     """
 
     def __init__(self, name: Callable[[int], str]):
-        self._name = name
+        self.name = name
 
     def equal(self, counts: Sequence[int] | np.ndarray, what: str, remedy: str) -> None:
         """Raise DataError unless all counts are equal.
@@ -35,14 +35,14 @@ class BatchCheck:
         for row, count in enumerate(counts):
             if count != counts[0]:
                 raise DataError(
-                    f"{self._name(row)} has {count} {what}, but {self._name(0)} of the same batch "
+                    f"{self.name(row)} has {count} {what}, but {self.name(0)} of the same batch "
                     f"has {counts[0]}. {remedy}"
                 )
 
     def all_have(self, key: str, are_there: Sequence[bool]) -> None:
         """Raise DataError unless all segments have a variable, or none has it."""
         if any(are_there) and not all(are_there):
-            other, holder = (self._name(are_there.index(value)) for value in (False, True))
+            other, holder = (self.name(are_there.index(value)) for value in (False, True))
             raise DataError(
                 f"{other} has no {key!r}, but {holder} of the same batch has. "
                 "All files of a data set must agree: prepare them again"

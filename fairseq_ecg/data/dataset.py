@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from fairseq_ecg.data.collation import BatchCheck, Columns, Crop, target_length
 from fairseq_ecg.data.options import DatasetOptions
-from fairseq_ecg.data.randomness import Stream, random_state, random_states
+from fairseq_ecg.data.randomness import Draws, Stream
 from fairseq_ecg.data.sources import SegmentBatch, Source, source_of
 from fairseq_ecg.data.targets import Target
 from fairseq_ecg.data.views import RecordingView, View
@@ -52,20 +52,25 @@ class Samples(NamedTuple):
     ecgs: Sequence[Tensor] | Tensor
     columns: Columns
 
-    def apart(self) -> list[dict[str, Any]]:
-        """Return a sample for each."""
+    def apart(self, ecg_key: str) -> list[dict[str, Any]]:
+        """Return a sample for each, its ECG under this key."""
         samples = []
         for ecg, *values in zip(self.ecgs, *self.columns.values(), strict=True):
             named = zip(self.columns, values, strict=True)
-            samples.append({"source": ecg} | {key: v for key, v in named if v is not None})
+            samples.append({ecg_key: ecg} | {key: v for key, v in named if v is not None})
         return samples
 
     @classmethod
-    def joined(cls, samples: Sequence[dict[str, Any]]) -> "Samples":
+    def joined(cls, samples: Sequence[dict[str, Any]], ecg_key: str) -> "Samples":
         """Join samples, in order."""
         keys = dict.fromkeys(key for sample in samples for key in sample)
         columns: dict[str, list[Any]] = {key: [each.get(key) for each in samples] for key in keys}
-        return cls(columns.pop("source"), columns)
+        return cls(columns.pop(ecg_key), columns)
+
+    def taken(self, rows: np.ndarray) -> "Samples":
+        """Return some of them, by their numbers ``(n,)`` int64."""
+        columns = {key: _taken(values, rows) for key, values in self.columns.items()}
+        return Samples(_taken(self.ecgs, rows), columns)
 
     def shapes(self) -> np.ndarray:
         """Return L and T_i of each, ``(B, 2)``."""
@@ -158,10 +163,11 @@ class ECGDataset(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any] | list[dict[str, Any]]:
         """Item ``index``: one sample, or several where the view has several in an item.
 
-        Each has ``id``, ``source`` (L, T) float32, ``sample_rate`` in Hz, what view and target
-        say, and where needed ``position`` in the item and ``layout`` (L,) of the leads.
+        Each has ``id``, ``source`` (L, T) float32 (under `Target.ecg_key`), ``sample_rate`` in Hz,
+        what view and target say, and where needed ``position`` in the item and ``layout`` (L,) of
+        the leads.
         """
-        samples = self._samples([range(len(self))[index]]).apart()
+        samples = self._samples([range(len(self))[index]]).apart(self.target.ecg_key)
         return samples if self._has_positions else samples[0]
 
     def __getitems__(self, indices: Sequence[int]) -> Samples | list:
@@ -202,6 +208,7 @@ class ECGDataset(Dataset):
     def set_epoch(self, epoch: int) -> None:
         """Begin an epoch: its draws are new ones, in workers that already run as well."""
         self._epoch.fill_(epoch)
+        self.target.begin_epoch()
 
     def size(self, index: int) -> int:
         """Length of an item in samples, cropped to ``max_sample_size`` unless padding.
@@ -215,7 +222,7 @@ class ECGDataset(Dataset):
     def ordered_indices(self) -> np.ndarray:
         """Indices from long to short, random among equals, or in manifest order without shuffling.
 
-        Where the view does not sort by size they are random.
+        Where the target does not sort by size they are random.
 
         Draws from numpy's global random state, which the caller seeds: after
         ``np.random.seed(s)`` the order is that of fairseq_signals.
@@ -226,7 +233,7 @@ class ECGDataset(Dataset):
         if not self.shuffle:
             return np.arange(len(self))
         keys = np.random.permutation(len(self))
-        if not self.view.sorts_by_size:
+        if not self.target.sorts_by_size:
             return keys
         return np.lexsort([keys, self._cropped_sizes])[::-1].copy()
 
@@ -249,13 +256,13 @@ class ECGDataset(Dataset):
 
         Returns:
             ``id`` (B,) int64; ``net_input`` with ``source`` (B, L, T) float32 and, if padding,
-            ``padding_mask`` (B, L, T) bool, True where padded, or as the view names them; of
-            a view with second ECGs ``ecg_2`` and ``ecg_2_padding_mask``, both None where no item
-            has one, and a row is padded whole where its item has none; for a model that masks,
-            there too
-            ``origins`` (B, 4) int64, of which the model draws its negatives, and what
-            `BatchMasking.draw` returns; what view and target join; ``augmentation``, what
-            `augment` applies, if there is any. Empty for no samples.
+            ``padding_mask`` (B, L, T) bool, True where padded (under `Target.ecg_key` and
+            `Target.padding_mask_key`); of a view with second ECGs ``ecg_2`` and
+            ``ecg_2_padding_mask``, both None where no item has one, while a row is padded whole
+            where its item has none; for a model that masks, there too ``origins`` (B, 4) int64,
+            of which the model draws its negatives, and what `BatchMasking.draw` returns; what view
+            and target join; ``augmentation``, what `augment` applies, if there is any. Empty for no
+            samples, and where the target keeps none.
 
         Raises:
             DataError: the samples differ in their number of leads or labels.
@@ -265,22 +272,34 @@ class ECGDataset(Dataset):
         if not isinstance(samples, Samples):
             items: Iterable[Any] = samples
             listed = itertools.chain.from_iterable(items) if self._has_positions else items
-            samples = Samples.joined(list(listed))
-        columns = samples.columns
-        check = BatchCheck(lambda row: self.source.name(int(columns["id"][row])))
+            samples = Samples.joined(list(listed), self.target.ecg_key)
+        completed = self.target.complete(
+            samples.columns, self._check(samples), self._draws(samples)
+        )
+        samples = Samples(samples.ecgs, {**samples.columns, **completed.columns})
+        if completed.rows is not None:
+            samples = samples.taken(completed.rows)
+        return self._collate(samples) if len(samples.ecgs) else {}
+
+    def _collate(self, samples: Samples) -> dict[str, Any]:
+        columns, check, draws = samples.columns, self._check(samples), self._draws(samples)
         remedy = _WHOLE_REMEDY if self.view.takes_whole else _LEADS_REMEDY
         check.equal(samples.shapes()[:, 0], "leads", remedy)
-        crop = self._crop(samples)
-        batch = {
-            "id": torch.from_numpy(np.asarray(columns["id"])),
-            **self._collate_ecgs(samples, crop),
+        crop = self._crop(samples, draws)
+        of_ecgs = self._collate_ecgs(samples, crop, draws)
+        of_target = self.target.collate(columns, check, crop, draws)
+        of_seconds = self._collate_seconds(samples, check, draws) if self.view.has_second else {}
+        return {
+            "id": torch.from_numpy(draws.ids),
+            **of_ecgs,
+            **self.view.collate(columns),
+            **of_target,
+            "net_input": {
+                **of_ecgs["net_input"],
+                **of_seconds,
+                **of_target.get("net_input", {}),
+            },
         }
-        if self.view.has_second:
-            batch["net_input"] |= self._collate_seconds(samples, check)
-        for piece in (self.view.collate(columns), self.target.collate(columns, check, crop)):
-            net_input = batch["net_input"] | piece.get("net_input", {})
-            batch |= piece | {"net_input": net_input}
-        return batch
 
     def augment(self, batch: dict[str, Any]) -> Tensor:
         """Augment the ECGs of a batch, on whichever device it is by now.
@@ -289,10 +308,10 @@ class ECGDataset(Dataset):
             batch: what `collate` returned; left as it is.
 
         Returns:
-            ``source`` (B, L, T) as it goes into the model; the batch's own if nothing is to be
+            The ECGs (B, L, T) as they go into the model; the batch's own if nothing is to be
             augmented.
         """
-        source = batch["net_input"][self.view.input_name]
+        source = batch["net_input"][self.target.ecg_key]
         if "augmentation" not in batch:
             return source
         return apply_batch(source, self.augmentations, batch["augmentation"]).to(source.dtype)
@@ -302,8 +321,13 @@ class ECGDataset(Dataset):
         """Whether an item is a list of samples, each at a position of its own."""
         return self.view.grouped or self.view.copies > 1
 
-    def _random_state(self, index: int, position: int, stream: Stream) -> np.random.RandomState:
-        return random_state(self.seed, self.epoch, int(index), int(position), stream)
+    def _draws(self, samples: Samples | SegmentBatch) -> Draws:
+        if isinstance(samples, SegmentBatch):
+            return Draws(self.seed, self.epoch, samples.ids, samples.positions)
+        return Draws(self.seed, self.epoch, *samples.keys())
+
+    def _check(self, samples: Samples) -> BatchCheck:
+        return BatchCheck(lambda row: self.source.name(int(samples.columns["id"][row])))
 
     def _check_leads(self, selection: LeadSelection) -> None:
         for layout in selection.row_layouts():
@@ -343,8 +367,7 @@ class ECGDataset(Dataset):
         selection = self._selection(recording, segments, row)
         rng = None
         if selection.bucket:
-            key = segments.ids[row], segments.positions[row]
-            rng = self._random_state(*key, Stream.LEAD_BUCKET)
+            rng = self._draws(segments).of_row(row, Stream.LEAD_BUCKET)
         leads = selection.draw(rng)
         ecg = self.conditioning(recording, leads).float()
         return ecg, recording.sample_rate, tuple(selection.rows(leads))
@@ -382,62 +405,50 @@ class ECGDataset(Dataset):
             raise DataError(f"{where}: its 'lead' cannot be used: {error}") from error
         return selection
 
-    def _crop(self, samples: Samples) -> Crop:
+    def _crop(self, samples: Samples, draws: Draws) -> Crop:
         """Draw where the signals of a batch are cropped."""
         options = self.options
         lengths = samples.shapes()[:, 1]
         length = target_length(
             lengths, pad=options.enable_padding, max_length=options.max_sample_size
         )
-        ids, positions = samples.keys()
         if self._bucketed_sizes is not None:
-            length = max(length, int(self._bucketed_sizes[ids].max()))
-        return self._drawn_crop(lengths, length, ids, positions)
+            length = max(length, int(self._bucketed_sizes[draws.ids].max()))
+        return _drawn(lengths, length, draws)
 
-    def _drawn_crop(
-        self, lengths: np.ndarray, length: int, ids: np.ndarray, positions: np.ndarray
-    ) -> Crop:
-        def crop_start(row: int, surplus: int) -> int:
-            rng = self._random_state(ids[row], positions[row], Stream.CROP)
-            return rng.randint(0, surplus + 1)
-
-        return Crop.drawn(lengths, length, crop_start)
-
-    def _collate_seconds(self, samples: Samples, check: BatchCheck) -> dict[str, Any]:
+    def _collate_seconds(
+        self, samples: Samples, check: BatchCheck, draws: Draws
+    ) -> dict[str, Tensor | None]:
         """Make ``ecg_2`` and its padding mask: padded to the longest of the batch, or cropped."""
-        seconds = samples.columns.get("ecg_2") or [None] * len(samples.columns["id"])
+        seconds = samples.columns.get("ecg_2") or [None] * len(draws.ids)
         given = next((ecg for ecg in seconds if ecg is not None), None)
         if given is None:
             return {"ecg_2": None, "ecg_2_padding_mask": None}
         ecgs = [given[:, :0] if ecg is None else ecg for ecg in seconds]
         check.equal([len(ecg) for ecg in ecgs], "leads", _LEADS_REMEDY)
         lengths = np.array([ecg.shape[1] for ecg in ecgs])
-        longest = self.options.max_sample_size
-        length = target_length(lengths, pad=True, max_length=longest)
-        ids, positions = samples.keys()
-        crop = self._drawn_crop(lengths, length, ids, positions + SECOND)
+        length = target_length(lengths, pad=True, max_length=self.options.max_sample_size)
+        crop = _drawn(lengths, length, draws.at_position(draws.positions + SECOND))
         batch = crop.join(ecgs, torch.float32)
         mask = crop.padding_mask().unsqueeze(1).expand(batch.shape)
         return {"ecg_2": batch, "ecg_2_padding_mask": mask}
 
-    def _collate_ecgs(self, samples: Samples, crop: Crop) -> dict[str, Any]:
+    def _collate_ecgs(self, samples: Samples, crop: Crop, draws: Draws) -> dict[str, Any]:
         """Make ``net_input`` of a batch and, where ECGs are augmented, draw ``augmentation``."""
         columns = samples.columns
-        ids, positions = samples.keys()
         source = crop.join(samples.ecgs, torch.float32)
-        net_input: dict[str, Any] = {self.view.input_name: source}
+        net_input: dict[str, Any] = {self.target.ecg_key: source}
         batch: dict[str, Any] = {"net_input": net_input}
         if self.options.enable_padding:
-            net_input[self.view.padding_name] = (
-                crop.padding_mask().unsqueeze(1).expand(source.shape)
-            )
+            padding_mask = crop.padding_mask().unsqueeze(1).expand(source.shape)
+            net_input[self.target.padding_mask_key] = padding_mask
         if self.masking is None and not self.augmentations:
             return batch
-        keys = torch.from_numpy(ids), torch.from_numpy(positions)
+        keys = torch.from_numpy(draws.ids), torch.from_numpy(draws.positions)
         starts_of_numbers = origins(self.seed, self.epoch, *keys)
         if self.masking is not None:
-            rngs = random_states(self.seed, self.epoch, ids, positions, Stream.MASK)
             net_input["origins"] = starts_of_numbers
+            rngs = draws.of_rows(Stream.MASK)
             net_input |= self.masking.draw(crop.length, crop.valid.tolist(), rngs)
         if self.augmentations:
             layouts = columns["layout"]
@@ -451,6 +462,21 @@ class ECGDataset(Dataset):
                 valid=torch.from_numpy(crop.valid),
             )
         return batch
+
+
+def _drawn(lengths: np.ndarray, length: int, draws: Draws) -> Crop:
+    """Draw where signals of these lengths are cropped."""
+
+    def crop_start(row: int, surplus: int) -> int:
+        return draws.of_row(row, Stream.CROP).randint(0, surplus + 1)
+
+    return Crop.drawn(lengths, length, crop_start)
+
+
+def _taken(values: Any, rows: np.ndarray) -> Any:
+    if isinstance(values, Tensor | np.ndarray):
+        return values[rows]
+    return [values[row] for row in rows.tolist()]
 
 
 def _conditioning(options: DatasetOptions, view: View) -> Conditioning:

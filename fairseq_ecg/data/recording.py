@@ -111,6 +111,28 @@ def read_integer(mat: dict[str, np.ndarray], key: str, where: str) -> int:
     return int(number)
 
 
+def read_texts(mat: dict[str, np.ndarray], key: str, where: str) -> list[str]:
+    """Read the variable ``key`` that must hold texts, without the blanks that pad them.
+
+    Args:
+        mat: variables of the file.
+        key: of a matrix of characters, a text in each row, or of cells with a text each.
+        where: names the file in error messages.
+
+    Returns:
+        The texts; none of an empty matrix, which an empty text is.
+
+    Raises:
+        DataError: it holds something else.
+    """
+    value = mat[key]
+    cells = [np.asarray(cell) for cell in value.ravel()] if value.dtype.kind == "O" else [value]
+    cells = [cell for cell in cells if cell.size]
+    if any(cell.dtype.kind != "U" for cell in cells):
+        raise DataError(f"{where}: {key!r} must be text, found {value.dtype}. {_PREPARE_AGAIN}")
+    return [str(text).rstrip() for cell in cells for text in cell.ravel()]
+
+
 def recording_from_mat(mat: dict[str, np.ndarray], where: str) -> Recording:
     """Check the ECG in the variables ``feats`` and ``curr_sample_rate``.
 

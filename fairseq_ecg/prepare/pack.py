@@ -17,13 +17,20 @@ import pyarrow.parquet
 
 from fairseq_ecg.data.manifest import read_cmsc_manifest, read_manifest
 from fairseq_ecg.data.names import plain_name
-from fairseq_ecg.data.recording import read_integer, read_mat, read_wfdb, recording_from_mat
+from fairseq_ecg.data.recording import (
+    read_integer,
+    read_mat,
+    read_texts,
+    read_wfdb,
+    recording_from_mat,
+)
 from fairseq_ecg.data.sources.questions import REMEDY
 from fairseq_ecg.data.store.layout import (
     DESCRIPTION,
     DTYPES,
     LIST_VARIABLES,
     SAMPLE_VARIABLES,
+    TEXT_VARIABLES,
     VERSION,
     Description,
     Shard,
@@ -39,10 +46,12 @@ from fairseq_ecg.data.store.tables import (
     FILES,
     LABELS,
     POSITIONS,
+    TEXTS,
     VARIABLES,
     faults_of_index,
     read_table,
 )
+from fairseq_ecg.data.targets.question import answer_names
 from fairseq_ecg.ecg.recording import Recording
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.mat_files import without_variable
@@ -54,7 +63,6 @@ from fairseq_ecg.limits import check_limit
 from fairseq_ecg.prepare.pack_questions import (
     ROOT,
     PackedQuestion,
-    answer_names,
     lists_questions,
     questions_table,
     read_questions,
@@ -148,7 +156,7 @@ def pack(
         if wanted or asked:
             run.add_files(wanted)
             rows = _index_rows(wanted, index, run.files())
-            run.publish(rows, asked, answer_names(manifests) if questions else ())
+            run.publish(rows, asked, tuple(answer_names(manifests)) if questions else ())
         else:
             run.tidy()
     shards = len(run.shards) - run.n_old
@@ -467,7 +475,10 @@ class _NewShard:
             io.BytesIO(content),
             where,
             required=("feats", "curr_sample_rate"),
-            optional=("idx", "patient_id", *LIST_VARIABLES, *SAMPLE_VARIABLES),
+            optional=(
+                *("idx", "patient_id", *LIST_VARIABLES, *SAMPLE_VARIABLES),
+                *TEXT_VARIABLES,
+            ),
         )
         recording = recording_from_mat(mat, where)
         samples, row = self._row(member, recording, dtype)
@@ -481,7 +492,9 @@ class _NewShard:
             self.labels.append(labels)
             self.n_labels += labels.size
         kept = without_variable(content, "feats") or (None, None, None)
-        self._take(samples, row | _lists(mat, where), recording, kept, zlib.crc32(content))
+        texts = {name: read_texts(mat, name, where) for name in TEXT_VARIABLES if name in mat}
+        row |= _lists(mat, where) | texts
+        self._take(samples, row, recording, kept, zlib.crc32(content))
 
     def _add_record(self, member: _Member, dtype: str) -> None:
         named_by = f"{member.manifest}, line {member.line}"
@@ -566,6 +579,10 @@ def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:
         if kinds:
             kind = pa.from_numpy_dtype(np.result_type(*kinds))
             columns[name] = pa.array(lists, pa.list_(kind))
+    for name, kind in TEXTS.items():
+        texts = [row.get(name) for row in rows]
+        if any(text is not None for text in texts):
+            columns[name] = pa.array(texts, kind)
     return pa.table(columns)
 
 

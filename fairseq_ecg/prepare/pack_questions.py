@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fairseq_ecg.data.label_file import LABEL_DEFINITION, read_label_names
 from fairseq_ecg.data.manifest import read_question_manifest
-from fairseq_ecg.data.recording import read_integer, read_mat
+from fairseq_ecg.data.recording import read_integer, read_mat, read_texts
 from fairseq_ecg.data.sources.files import record_names
 from fairseq_ecg.data.sources.questions import MOST_RECORDS
 from fairseq_ecg.data.store.tables import QUESTION_LISTS, QUESTIONS
-from fairseq_ecg.data.targets.question import GROUPS, QUESTION_TYPES, answers_of, question_of
+from fairseq_ecg.data.targets.question import GROUPS, QUESTION_TYPES, answers_of
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.jobs.progress import progress_bar
 
@@ -90,6 +89,9 @@ def read_questions(manifest: Path) -> Iterator[PackedQuestion]:
                 f"{where}: names {len(names)} records, and its line has the length of "
                 f"{len(lengths)}. Prepare the questions again"
             )
+        texts = read_texts(mat, "question", where)
+        if len(texts) != 1:
+            raise DataError(f"{where}: 'question' must be one text. Prepare the questions again")
         answer, valid = answers_of(mat["answer"], mat.get("valid_classes"), where)
         yield PackedQuestion(
             (split, listed.root, path),
@@ -99,7 +101,7 @@ def read_questions(manifest: Path) -> Iterator[PackedQuestion]:
             lengths,
             {
                 "n_tokens": int(listed.n_tokens[index]),
-                "question": question_of(mat["question"], where),
+                "question": texts[0],
                 "n_answers": len(answer),
                 "answer": np.flatnonzero(answer).astype(np.int32),
                 "valid_classes": valid.astype(np.int32),
@@ -135,13 +137,3 @@ def questions_table(
     lists = {name: pa.list_(pa.int32()) for name in QUESTION_LISTS}
     table = pa.Table.from_pylist(rows, pa.schema(QUESTIONS | lists))
     return table if old is None else pa.concat_tables([old.select(table.column_names), table])
-
-
-def answer_names(manifests: Path) -> tuple[str, ...]:
-    """Read the names of the answers beside manifests; none if there is no file of them.
-
-    Raises:
-        DataError: the file cannot be used.
-    """
-    path = manifests / LABEL_DEFINITION
-    return tuple(read_label_names(path)) if path.is_file() else ()

@@ -216,6 +216,9 @@ def _mat_file(store: Store, segments: Segments, row: int, ecg: np.ndarray, kept:
     for name, column in segments.lists.items():
         if column[row].is_valid:
             variables[name] = column[row].values.to_numpy(zero_copy_only=False)
+    for name, column in segments.texts.items():
+        if column[row].is_valid:
+            variables[name] = column[row].as_py()
     if segments.labels_offset[row] != NO_LABELS:
         variables |= decode_labels(store.read_labels(segments, np.array([row]))[0])
     buffer = io.BytesIO()
@@ -299,7 +302,8 @@ def describe(store: str | os.PathLike) -> str:
         f"{len(stored)} segments of {distinct(segments.n_leads, 'leads')}, "
         f"{distinct(segments.n_samples, 'samples')}, {distinct(segments.sample_rate, 'Hz')}"
         + (", with labels" if "label" in segments.lists else "")
-        + (", with labels of samples" if (segments.labels_offset != NO_LABELS).any() else ""),
+        + (", with labels of samples" if (segments.labels_offset != NO_LABELS).any() else "")
+        + (", with texts" if "text" in segments.texts else ""),
     ]
     for split, rows in _splits(table).items():
         n_pairs = np.count_nonzero(segments.pair[rows] >= 0) // 2

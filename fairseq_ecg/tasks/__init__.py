@@ -7,12 +7,14 @@ from fairseq_ecg.tasks.ecg_classification import ECGDiagnosisTask
 from fairseq_ecg.tasks.ecg_identification import ECGIdentificationTask
 from fairseq_ecg.tasks.ecg_pretraining import ECGPretrainingTask
 from fairseq_ecg.tasks.ecg_segmentation import ECGSegmentationTask
+from fairseq_ecg.tasks.ecg_text_pretraining import ECGTextPretrainingTask
 
 __all__ = [
     "ECGDiagnosisTask",
     "ECGIdentificationTask",
     "ECGPretrainingTask",
     "ECGSegmentationTask",
+    "ECGTextPretrainingTask",
 ]
 
 training.patch_fairseq()

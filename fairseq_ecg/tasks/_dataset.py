@@ -38,10 +38,11 @@ class BatchedECGDataset(FairseqDataset):
         batch = self.recordings.collate(samples)
         if not batch:
             return batch
-        padding_mask = batch["net_input"].get("padding_mask")
+        key = self.recordings.target.padding_mask_key
+        padding_mask = batch["net_input"].get(key)
         # Padding is on the right of all leads alike.
         if padding_mask is not None and not padding_mask[:, 0, -1].any():
-            del batch["net_input"]["padding_mask"]
+            del batch["net_input"][key]
         return batch | {"split": self.split}
 
     def num_tokens(self, index: int) -> int:

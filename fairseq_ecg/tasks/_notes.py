@@ -15,8 +15,9 @@ def notes_of(recordings: ECGDataset) -> dict[str, Any]:
 
     Returns:
         ``sample_rate`` of the first segment in Hz, ``segment_seconds``, the length that most
-        segments have, in seconds, ``labels``, their names, if a file beside the labels says
-        them, and ``mean`` and ``std`` of the twelve leads, if these are normalised.
+        segments have, in seconds, what the target notes (``labels``, their names, if a file
+        beside the labels says them), and ``mean`` and ``std`` of the twelve leads, if these are
+        normalised.
     """
     first = recordings[0]
     rate = float((first[0] if isinstance(first, list) else first)["sample_rate"])

@@ -38,12 +38,14 @@ class Method:
         view_options: the key of the task's configuration whose values are options of the view;
             those that it lacks, or takes of a model that lacks them, are left out.
         target: makes its target of the labels that the task reads, None where it reads none.
+        negatives: where the task reads texts, whether some are exchanged between ECGs.
         evaluate: runs a criterion on a batch in evaluation: loss, sample size and what to log.
     """
 
     view: Callable[..., View] = RecordingView
     view_options: str | None = None
     target: Callable[[Labels | None], Target | None] = _labels_alone
+    negatives: bool = False
     evaluate: Callable[..., tuple] = _criterion_alone
 
     def view_of(self, cfg: Any) -> View:
@@ -83,6 +85,9 @@ METHODS: dict[str, Method] = {
     "clocs": Method(view=SegmentsView),
     "simclr": Method(view=TwoViews),
     "3kg": Method(view=VectorcardiogramsView, view_options="inferred_3kg_config"),
+    "m3ae": Method(negatives=True),
+    "medvill": Method(negatives=True),
+    "ecg_text_clip": Method(),
     "cross_entropy": Method(),
     "composite_criterion": Method(),
     "binary_cross_entropy": Method(),

@@ -283,15 +283,17 @@ class ECGTask(FairseqTask):
         if ignore_grad:
             loss = loss * 0
         optimizer.backward(loss)
-        self._may_skip_updates = criterion.skips_nonfinite
+        leaves_out = self.datasets[sample["split"]].recordings.target.leaves_out
+        self._may_skip_updates = criterion.skips_nonfinite or leaves_out
         if self._may_skip_updates and not ignore_grad:
             self._samples_of_update += float(sample_size)
         return loss, sample_size, log
 
     def _augmented(self, sample: dict) -> dict:
         """A batch with its recordings augmented; the batch itself is left as it is."""
-        source = self.datasets[sample["split"]].recordings.augment(sample)
-        return sample | {"net_input": sample["net_input"] | {"source": source}}
+        recordings = self.datasets[sample["split"]].recordings
+        augmented = {recordings.target.ecg_key: recordings.augment(sample)}
+        return sample | {"net_input": sample["net_input"] | augmented}
 
     def check_losses(self, criterion, gradient_norm: torch.Tensor) -> None:
         """Look at the losses of an update before its step, where fairseq waits for the device.
@@ -311,7 +313,7 @@ class ECGTask(FairseqTask):
             return self.method.evaluate(criterion, model, sample)
 
     def optimizer_step(self, optimizer, model, update_num) -> None:
-        """Update the weights, unless every batch of the update was skipped."""
+        """Update the weights, unless every batch of the update was skipped or empty."""
         if self._may_skip_updates and not isinstance(optimizer, AMPOptimizer):
             samples = torch.tensor(self._samples_of_update)
             if torch.distributed.is_initialized():

@@ -12,16 +12,21 @@ from scipy.io import savemat
 from fairseq_ecg.data import LEADS, SOURCES, TARGETS, VIEWS, DataError, ECGDataset
 from fairseq_ecg.data.recording import read_wfdb
 from fairseq_ecg.data.targets import HeadsTarget, StoredLabels
+from fairseq_ecg.data.text import Tokenizer
 from fairseq_ecg.data.views import View
 from fairseq_ecg.ops.augment import EMGNoise, RandomLeadsMask
 from fairseq_ecg.prepare.pack import pack
 from tests.data.store.test_store_source import MASKING, assert_same
+from tests.ecg_texts import write_vocabulary
 
 N_SAMPLES = 40
 SOURCES = {name: each for name, each in SOURCES.items() if "question" not in name}
 TARGETS = {name: each for name, each in TARGETS.items() if name != "questions"}
 COUNTS = (2, 4, 1, 2)
 """Segments of each recording."""
+
+TEXTS = ("sinus rhythm", "high qrs voltages. inverted t waves", "", "sinus tachycardia")
+"""Of segments, one after another; the empty one is left out."""
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +57,13 @@ def folder(tmp_path_factory):
                 "target_idx": [[segment, 3]],
                 "attribute_id": [[7, number]],
                 "segment_label": rng.integers(0, 4, N_SAMPLES),
+                "text": TEXTS[len(plain) % len(TEXTS)],
+                "diagnoses": ["SR", f"A{number}"],
             }
             if number != 1:  # without, no sample is ignored
                 variables["segment_mask"] = rng.integers(0, 2, N_SAMPLES)
+            else:  # the text itself is the diagnosis
+                del variables["diagnoses"]
             ecg = {"feats": recording.feats, "curr_sample_rate": 500}
             savemat(folder / "files" / f"{name}.mat", ecg | variables)
             path = {"ecg_path": str(folder / "records" / name)}
@@ -70,6 +79,7 @@ def folder(tmp_path_factory):
         (root / "train.tsv").write_text(f"{root}\n{''.join(plain)}")
         (root / "cmsc" / "train.tsv").write_text(f"{root}\nmat\n{''.join(pairs)}")
     np.save(folder / "y.npy", rng.normal(size=(len(COUNTS), 3)))
+    write_vocabulary(folder / "vocab.txt")
     pack(folder / "files", folder / "store")
     return folder
 
@@ -98,12 +108,14 @@ ARGUMENTS = {
     "label file": lambda folder: (folder / "y.npy",),
     "heads": lambda _: (StoredLabels(),),
     "segmentation": lambda _: (StoredLabels(),),
+    "text": lambda folder: (Tokenizer.load(folder / "vocab.txt"),),
 }
+OPTIONS = {"text": {"mlm_prob": 0.3, "negatives": True}}
 COPIED = {name: view for name, view in VIEWS.items() if view.copies > 1}
 
 
 def target_of(name, folder):
-    return TARGETS[name](*ARGUMENTS.get(name, lambda _: ())(folder))
+    return TARGETS[name](*ARGUMENTS.get(name, lambda _: ())(folder), **OPTIONS.get(name, {}))
 
 
 def batches(dataset: ECGDataset, size: int = 3) -> list[dict]:
@@ -134,9 +146,10 @@ def without_arrays(batch: dict) -> dict:
 
 
 @pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("target", ["heads", "text"])
 @pytest.mark.parametrize("view", VIEWS)
-def test_items_join_to_the_batch_they_are_in(dataset, folder, source, view):
-    one = dataset(source, VIEWS[view], target_of("heads", folder))
+def test_items_join_to_the_batch_they_are_in(dataset, folder, source, view, target):
+    one = dataset(source, VIEWS[view], target_of(target, folder))
     items = one.collate([one[i] for i in range(3)])
     together = one.collate(one.__getitems__(range(3)))
     assert_same(without_arrays(items), without_arrays(together))

@@ -10,6 +10,7 @@ import scipy.io
 import torch
 
 from fairseq_ecg.data import VIEWS, ECGDataset
+from fairseq_ecg.data.randomness import Draws
 from fairseq_ecg.data.sources import QuestionSource, QuestionStoreSource
 from fairseq_ecg.data.store import Store
 from fairseq_ecg.data.targets import QuestionTarget
@@ -59,7 +60,7 @@ def tokenizer(shared) -> Tokenizer:
 @pytest.fixture
 def dataset(ptb_xl, tokenizer):
     def make(path=ptb_xl / "train.tsv", view=QuestionView, **options) -> ECGDataset:
-        target = QuestionTarget(tokenizer, 64)
+        target = QuestionTarget(tokenizer, max_text_size=64)
         options = {"source": QuestionSource, "enable_padding": True} | options
         return ECGDataset(path, view(), target, **options)
 
@@ -107,7 +108,7 @@ def test_crops_are_those_of_fairseq_signals_where_its_numbers_are_drawn(
     """First all first ECGs, then the second ones: here each has a random state of its own."""
     one, case = dataset(max_sample_size=300), recorded["cropped_to_300_numpy_seed_3"]
     numbers = np.random.RandomState(3)
-    monkeypatch.setattr(one, "_random_state", lambda *_: numbers)
+    monkeypatch.setattr(Draws, "of_row", lambda *_: numbers)
     assert_as_recorded(one.collate(one.__getitems__(case["rows"])), case["batch"])
 
 

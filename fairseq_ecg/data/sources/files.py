@@ -11,6 +11,7 @@ from fairseq_ecg.data.recording import (
     Recording,
     read_integer,
     read_mat,
+    read_texts,
     read_wfdb,
     recording_from_mat,
 )
@@ -166,3 +167,10 @@ class FileSegments(SegmentBatch):
     def arrays(self, key: str) -> list[np.ndarray | None]:
         """See `SegmentBatch.arrays`."""
         return [mat.get(key) for mat in self._mats]
+
+    def texts(self, key: str) -> list[list[str] | None]:
+        """See `SegmentBatch.texts`."""
+        return [
+            read_texts(mat, key, self.where(row)) if key in mat else None
+            for row, mat in enumerate(self._mats)
+        ]

@@ -127,6 +127,11 @@ class SecondECGs(SegmentBatch):
         arrays = self._questions.arrays(key)
         return [arrays[row] for row in self._rows]
 
+    def texts(self, key: str) -> list[list[str] | None]:
+        """See `SegmentBatch.texts`."""
+        texts = self._questions.texts(key)
+        return [texts[row] for row in self._rows]
+
 
 class QuestionStoreSource(StoreSource):
     """Questions of a split of a store, beside which each ECG is stored once.
@@ -205,11 +210,16 @@ class StoredQuestions(StoreSegments):
             return [*map(self._answers, self._numbers.tolist())]
         if key == "valid_classes":
             return [_numbers(questions.valid_classes[row])[None] for row in self._numbers.tolist()]
+        return super().arrays(key)
+
+    def texts(self, key: str) -> list[list[str] | None]:
+        """See `SegmentBatch.texts`."""
         if key == "question":
-            return [np.array([questions.question[row].as_py()]) for row in self._numbers.tolist()]
+            questions = self._source.questions.question
+            return [[text] for text in questions.take(self._numbers).to_pylist()]
         if key == "ecg_path":
             return [*map(self._records, self.ids.tolist())]
-        return super().arrays(key)
+        return super().texts(key)
 
     @property
     def _numbers(self) -> np.ndarray:
@@ -222,10 +232,10 @@ class StoredQuestions(StoreSegments):
         answers[0, _numbers(questions.answer[row])] = 1
         return answers
 
-    def _records(self, index: int) -> np.ndarray:
+    def _records(self, index: int) -> list[str]:
         source = self._source
         rows = [source.rows[index, 0], source.seconds[index, 0]]
-        return np.array([source.segments.paths[row].as_py() for row in rows if row >= 0])
+        return [source.segments.paths[row].as_py() for row in rows if row >= 0]
 
 
 def _numbers(value: Any) -> np.ndarray:

@@ -86,6 +86,17 @@ class SegmentBatch(ABC):
             DataError: it is required and missing.
         """
 
+    @abstractmethod
+    def texts(self, key: str) -> list[list[str] | None]:
+        """Return a variable that holds texts, of each segment, without blanks that pad them.
+
+        It is a list of one where a variable is one text, empty where it is an empty one, and None
+        where there is no such variable.
+
+        Raises:
+            DataError: it holds something else.
+        """
+
 
 class Source(ABC):
     """Items of a split: single segments or, grouped, those of one recording together.

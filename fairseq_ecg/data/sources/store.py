@@ -141,6 +141,13 @@ class StoreSegments(SegmentBatch):
             self._require(key, np.array([array is not None for array in arrays]))
         return arrays
 
+    def texts(self, key: str) -> list[list[str] | None]:
+        """See `SegmentBatch.texts`."""
+        column = self._source.segments.texts.get(key)
+        if column is None:
+            return [None] * len(self._rows)
+        return column.take(self._rows).to_pylist()
+
     @functools.cached_property
     def _labels_of_samples(self) -> dict[str, list[np.ndarray | None]]:
         """`SAMPLE_VARIABLES` ``(1, T)`` of each segment, None where it has none."""

@@ -26,6 +26,9 @@ INT16_LIMIT = 32767
 LIST_VARIABLES = ("label", "target_idx", "attribute_id")
 """Variables of the packed files that hold several numbers, which the index has as lists."""
 
+TEXT_VARIABLES = ("text", "diagnoses")
+"""Variables that hold texts, which the index has as lists."""
+
 SAMPLE_VARIABLES = ("segment_label", "segment_mask")
 """Variables with a number for each sample, which shards have as bytes, see `encode_labels`."""
 

@@ -19,6 +19,7 @@ from fairseq_ecg.data.store.layout import (
     LIST_VARIABLES,
     MISSING,
     NO_LABELS,
+    TEXT_VARIABLES,
     Description,
     Shard,
     checksum,
@@ -70,6 +71,8 @@ class Segments:
         steps: of int16, an Arrow array of lists of one step for each lead, else None.
         lists: variables of the files that hold several numbers, such as ``label``: Arrow arrays
             of lists or nulls, where a file has any.
+        texts: variables that hold texts, such as ``diagnoses``: Arrow arrays of lists or nulls,
+            where a file has any.
         item: ``(N,)`` position among the segments of the split, as in its plain manifest; -1: none.
         pair: ``(N,)`` number of the pair in the split, as in its CMSC manifest; -1: none.
         labels_offset: ``(N,)`` of the first label of a sample in those of the shard; `NO_LABELS`:
@@ -94,6 +97,7 @@ class Segments:
     patient_id: np.ndarray
     steps: Any
     lists: dict[str, Any]
+    texts: dict[str, Any]
     labels_offset: np.ndarray
     labels_crc32: np.ndarray
     item: np.ndarray
@@ -289,14 +293,18 @@ class Store:
             return table[name].combine_chunks() if name in table.column_names else None
 
         has_classes = "class_index" in table.column_names
-        lists = {name: whole(name) for name in LIST_VARIABLES}
-        special = {"paths", "roots", "steps", "lists", "idx", "patient_id", *OPTIONAL}
+
+        def there(names: Sequence[str]) -> dict[str, Any]:
+            return {name: whole(name) for name in names if name in table.column_names}
+
+        special = {"paths", "roots", "steps", "lists", "texts", "idx", "patient_id", *OPTIONAL}
         plain = [field.name for field in fields(Segments) if field.name not in special]
         return Segments(
             paths=whole("path"),
             roots=whole("root").dictionary_encode(),
             steps=whole("steps"),
-            lists={name: column for name, column in lists.items() if column is not None},
+            lists=there(LIST_VARIABLES),
+            texts=there(TEXT_VARIABLES),
             idx=with_missing("idx"),
             patient_id=with_missing("patient_id"),
             labels_offset=with_missing("labels_offset", NO_LABELS),

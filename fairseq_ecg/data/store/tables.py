@@ -8,7 +8,12 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from fairseq_ecg.data.names import printable
-from fairseq_ecg.data.store.layout import LIST_VARIABLES, NO_LABELS, Description
+from fairseq_ecg.data.store.layout import (
+    LIST_VARIABLES,
+    NO_LABELS,
+    TEXT_VARIABLES,
+    Description,
+)
 from fairseq_ecg.errors import DataError, damage_as_data_error
 from fairseq_ecg.limits import check_limit, check_rate
 
@@ -34,7 +39,7 @@ FILES = {
     "idx": pa.int64(),
     "patient_id": pa.int64(),
 }
-"""Columns that describe the segment itself; `LISTS` where the store has them."""
+"""Columns that describe the segment itself; `LISTS` and `TEXTS` where the store has them."""
 
 LABELS = {"labels_offset": pa.int64(), "labels_crc32": pa.uint32()}
 """Columns that describe labels of samples, where the store has them."""
@@ -49,6 +54,9 @@ QUESTION_LISTS = ("answer", "valid_classes")
 
 LISTS = ("steps", *LIST_VARIABLES, *QUESTION_LISTS)
 """Columns of lists of numbers: of int16 what an integer counts, of each lead; and variables."""
+
+TEXTS = dict.fromkeys(TEXT_VARIABLES, pa.list_(pa.string()))
+"""Columns of lists of texts, where files have any."""
 
 VARIABLES = {
     "offset": pa.int64(),
@@ -85,8 +93,8 @@ def read_table(content: bytes, kinds: Mapping[str, pa.DataType], where: str, rem
 
     Args:
         content: of the file.
-        kinds: columns that it must have; columns of `OPTIONAL` and `LISTS` are read where they are
-            there, others left out.
+        kinds: columns that it must have; columns of `OPTIONAL`, `LISTS` and `TEXTS` are read where
+            they are there, others left out.
         where: names the file in error messages.
         remedy: what to do about damage; ends messages.
 
@@ -102,10 +110,13 @@ def read_table(content: bytes, kinds: Mapping[str, pa.DataType], where: str, rem
         check_limit(where, "bytes", _numbers_in(metadata) * 8)
         schema = metadata.schema.to_arrow_schema()
         _check_kinds(schema, kinds, where, remedy)
-        wanted = [name for name in (*kinds, *OPTIONAL, *LISTS) if name in schema.names]
+        wanted = [n for n in (*kinds, *OPTIONAL, *LISTS, *TEXTS) if n in schema.names]
         texts = [name for name, kind in kinds.items() if kind in (pa.string(), pa.binary())]
+        texts += [name for name in TEXTS if name in wanted]
         # One text that a million rows refer to is read once, and measured before it is repeated.
-        file = pyarrow.parquet.ParquetFile(pa.BufferReader(content), read_dictionary=texts)
+        file = pyarrow.parquet.ParquetFile(
+            pa.BufferReader(content), read_dictionary=[_leaf(metadata, name) for name in texts]
+        )
         table = file.read(columns=wanted)
         table.validate(full=True)  # texts that are not UTF-8, for instance
         n_bytes = sum(_bytes_of(table[name]) for name in texts)
@@ -115,7 +126,7 @@ def read_table(content: bytes, kinds: Mapping[str, pa.DataType], where: str, rem
             for name in wanted
         }
     for name, column in columns.items():
-        if name in LISTS:
+        if name in (*LISTS, *TEXTS):
             lacks_values = any(chunk.flatten().null_count for chunk in column.chunks)
         else:  # a column without any value has no kind
             columns[name] = column.cast({**kinds, **OPTIONAL}[name])
@@ -128,7 +139,7 @@ def read_table(content: bytes, kinds: Mapping[str, pa.DataType], where: str, rem
 def _check_kinds(
     schema: pa.Schema, kinds: Mapping[str, pa.DataType], where: str, remedy: str
 ) -> None:
-    for name in (*kinds, *OPTIONAL, *LISTS):
+    for name in (*kinds, *OPTIONAL, *LISTS, *TEXTS):
         if name not in schema.names:
             if name not in kinds:
                 continue
@@ -138,6 +149,10 @@ def _check_kinds(
             if not (pa.types.is_list(found) and _is_number(found.value_type)):
                 raise DataError(f"{where}: {name!r} is of {found}, not lists of numbers. {remedy}")
             continue
+        if name in TEXTS:
+            if not (pa.types.is_list(found) and pa.types.is_string(found.value_type)):
+                raise DataError(f"{where}: {name!r} is of {found}, not lists of texts. {remedy}")
+            continue
         kind = {**kinds, **OPTIONAL}[name]
         if found != kind and not (pa.types.is_null(found) and name in _NULLABLE):
             raise DataError(f"{where}: {name!r} is of {found}, not {kind}. {remedy}")
@@ -145,6 +160,12 @@ def _check_kinds(
 
 def _is_number(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+
+
+def _leaf(metadata, name: str) -> str:
+    """Return the path of the one column of values in a file that a column has."""
+    paths = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
+    return next(path for path in paths if path == name or path.startswith(f"{name}."))
 
 
 def _numbers_in(metadata) -> int:
@@ -157,15 +178,18 @@ def _numbers_in(metadata) -> int:
 
 def _bytes_of(column: pa.ChunkedArray) -> int:
     """Return how long the texts of a column are that refers to them."""
+    chunks = (chunk.values if pa.types.is_list(chunk.type) else chunk for chunk in column.chunks)
     lengths = (
         pa.compute.sum(pa.compute.binary_length(chunk.dictionary).take(chunk.indices)).as_py()
-        for chunk in column.chunks
+        for chunk in chunks
         if pa.types.is_dictionary(chunk.type)
     )
     return sum(length or 0 for length in lengths)
 
 
 def _decoded(chunk: pa.Array) -> pa.Array:
+    if pa.types.is_list(chunk.type) and pa.types.is_dictionary(chunk.type.value_type):
+        return chunk.cast(pa.list_(pa.string()))
     return chunk.dictionary_decode() if pa.types.is_dictionary(chunk.type) else chunk
 
 

@@ -8,6 +8,7 @@ from fairseq_ecg.data.targets.patients import PatientTarget
 from fairseq_ecg.data.targets.question import QuestionTarget
 from fairseq_ecg.data.targets.segmentation import SegmentationTarget
 from fairseq_ecg.data.targets.target import Target
+from fairseq_ecg.data.targets.text import TextTarget, TokenTarget
 
 TARGETS: dict[str, type[Target]] = {
     "none": Target,
@@ -17,11 +18,20 @@ TARGETS: dict[str, type[Target]] = {
     "heads": HeadsTarget,
     "segmentation": SegmentationTarget,
     "patients": PatientTarget,
+    "text": TextTarget,
     "questions": QuestionTarget,
 }
 
 __all__ = ["TARGETS", "HeadsTarget", "IndexTarget", "LabelFileTarget", "Labels", "StoredLabels"]
-__all__ += ["PatientTarget", "QuestionTarget", "SegmentationTarget", "Target", "labels_of"]
+__all__ += [
+    "PatientTarget",
+    "QuestionTarget",
+    "SegmentationTarget",
+    "Target",
+    "TextTarget",
+    "TokenTarget",
+    "labels_of",
+]
 
 
 def labels_of(label_file: str | os.PathLike | None, missing: str = "error") -> Labels:

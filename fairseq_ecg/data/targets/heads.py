@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from fairseq_ecg.data.collation import BatchCheck, Columns, Crop
+from fairseq_ecg.data.randomness import Draws
 from fairseq_ecg.data.sources import SegmentBatch, Variables
 from fairseq_ecg.data.targets.labels import Labels
 from fairseq_ecg.data.targets.target import Target
@@ -44,7 +45,9 @@ class HeadsTarget(Target):
         ]
         return {**self.labels.columns(segments), **own}
 
-    def collate(self, columns: Columns, check: BatchCheck, crop: Crop) -> dict[str, Any]:
+    def collate(
+        self, columns: Columns, check: BatchCheck, crop: Crop, draws: Draws
+    ) -> dict[str, Any]:
         """See `Target.collate`.
 
         Raises:
@@ -56,4 +59,4 @@ class HeadsTarget(Target):
             check.all_have(key, [value is not None for value in values])
         if "target_idx" in own and "label" in columns:
             return {"label": list(columns["label"]), **own}
-        return {**self.labels.collate(columns, check, crop), **own}
+        return {**self.labels.collate(columns, check, crop, draws), **own}

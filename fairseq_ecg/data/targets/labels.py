@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fairseq_ecg.data.collation import BatchCheck, Columns, Crop
 from fairseq_ecg.data.label_file import LabelFile
+from fairseq_ecg.data.randomness import Draws
 from fairseq_ecg.data.sources import SegmentBatch, Variables
 from fairseq_ecg.data.targets.target import Target
 from fairseq_ecg.errors import DataError
@@ -30,7 +31,9 @@ class Labels(Target):
         """See `Target.columns`."""
         return {"label": self.of_segments(segments)}
 
-    def collate(self, columns: Columns, check: BatchCheck, crop: Crop) -> dict[str, Tensor]:
+    def collate(
+        self, columns: Columns, check: BatchCheck, crop: Crop, draws: Draws
+    ) -> dict[str, Tensor]:
         """See `Target.collate`."""
         check.equal([len(label) for label in columns["label"]], "labels", _REMEDY)
         return {"label": torch.stack(list(columns["label"]))}

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from fairseq_ecg.data.collation import BatchCheck, Columns, Crop
+from fairseq_ecg.data.randomness import Draws
 from fairseq_ecg.data.sources import SegmentBatch, Variables
 from fairseq_ecg.data.targets.target import Target
 from fairseq_ecg.errors import DataError
@@ -40,6 +41,8 @@ class PatientTarget(Target):
             )
         return {"label": classes, "patient_id": patients.astype(np.int32)}
 
-    def collate(self, columns: Columns, check: BatchCheck, crop: Crop) -> dict[str, Tensor]:
+    def collate(
+        self, columns: Columns, check: BatchCheck, crop: Crop, draws: Draws
+    ) -> dict[str, Tensor]:
         """See `Target.collate`."""
         return {key: torch.as_tensor(columns[key]) for key in ("label", "patient_id")}

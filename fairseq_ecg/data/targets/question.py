@@ -1,7 +1,6 @@
 """The target of question answering: a question about one ECG or two, and its answers."""
 
 import csv
-import logging
 import os
 import re
 from collections.abc import Sequence
@@ -10,16 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from fairseq_ecg.data.collation import BatchCheck, Columns, Crop
 from fairseq_ecg.data.label_file import LABEL_DEFINITION, read_label_names
+from fairseq_ecg.data.randomness import Draws
 from fairseq_ecg.data.sources import SegmentBatch, Variables
 from fairseq_ecg.data.targets.target import Target
+from fairseq_ecg.data.targets.text import TokenTarget
 from fairseq_ecg.data.text import Tokenizer
 from fairseq_ecg.errors import DataError, as_data_error
-
-logger = logging.getLogger(__name__)
 
 ATTRIBUTES = "attributes.csv"
 """File beside manifests of questions: which attribute an ``attribute_id`` of a split stands for."""
@@ -33,65 +31,49 @@ GROUPS = (*QUESTION_TYPES, "attribute_id")
 _REMEDY = "Prepare the questions again"
 
 
-class QuestionTarget(Target):
+class QuestionTarget(TokenTarget):
     """A question, its right answers, those that could be right, and what kind of question it is.
 
-    In a batch ``net_input`` has the tokens ``text`` ``(B, N)`` int64 and ``text_padding_mask``
-    ``(B, N)`` bool, True where padded. Beside it are ``question`` ``(B,)`` array of texts,
-    ``answer`` ``(B, C)`` int64, 1 for each right answer, ``valid_classes``, of each question the
-    answers that could be right as int64, the types `QUESTION_TYPES` and ``attribute_id`` ``(B,)``
-    int64, and ``ecg_id``, of each question a list of the numbers of its records.
+    In ``net_input`` of a batch are the tokens ``text`` ``(B, N)`` int64 and ``text_padding_mask``
+    ``(B, N)`` bool. Beside it are ``question`` ``(B,)`` array of texts, ``answer`` ``(B, C)``
+    int64, 1 for each right answer, ``valid_classes``, of each question the answers that could be
+    right as int64, the types `QUESTION_TYPES` and ``attribute_id`` ``(B,)`` int64, and ``ecg_id``,
+    of each question a list of the numbers of its records.
 
     Args:
-        tokenizer: of the questions. None: batches have no tokens.
-        max_text_size: tokens that the network takes; two fewer are the most that a question has
-            ([CLS] and [SEP] included), as in fairseq_signals. None: no limit.
+        tokenizer: of the questions.
+        max_text_size: as of `TokenTarget`.
         labelled: whether answers are read.
-        folder: of the manifests, where a file ``label_def.csv`` may name the answers.
+        names: of the answers, where they are known.
     """
 
     def __init__(
         self,
-        tokenizer: Tokenizer | None = None,
-        max_text_size: int | None = 512,
+        tokenizer: Tokenizer,
         *,
+        max_text_size: int | None = 512,
         labelled: bool = True,
-        folder: str | os.PathLike | None = None,
+        names: Sequence[str] = (),
     ):
-        self.tokenizer, self.max_text_size = tokenizer, max_text_size
-        self.labelled = labelled
-        self._names = None if folder is None else _names_in(Path(folder))
-        self._has_cut = False
-        asked = ("answer", *GROUPS) if labelled else ()
-        optional = ("ecg_path", "valid_classes") if labelled else ("ecg_path",)
-        self.variables = Variables(("question", *asked), optional)
+        super().__init__(tokenizer, "question", max_text_size=max_text_size)
+        self.labelled, self.names = labelled, list(names)
+        self.n_labels = len(names) or None
+        required = ("question", "answer", *GROUPS) if labelled else ("question",)
+        self.variables = Variables(required, ("ecg_path", "valid_classes"))
 
     def label_names(self) -> list[str] | None:
         """See `Target.label_names`."""
-        return self._names
+        return self.names or None
 
     def notes(self) -> dict[str, Any]:
         """See `Target.notes`."""
-        if self.tokenizer is None:
-            return super().notes()
-        return {
-            **super().notes(),
-            "vocabulary": self.tokenizer.vocabulary,
-            "lower_case": self.tokenizer.lower_case,
-            "max_text_size": self.max_text_size,
-        }
+        return {**super().notes(), **Target.notes(self)}
 
     def columns(self, segments: SegmentBatch) -> Columns:
         """See `Target.columns`."""
         columns: dict[str, Any] = {
-            "question": [
-                question_of(value, segments.where(row))
-                for row, value in enumerate(segments.arrays("question"))
-            ],
-            "ecg_id": [
-                [] if names is None else [_id_of(name) for name in names.ravel().tolist()]
-                for names in segments.arrays("ecg_path")
-            ],
+            **super().columns(segments),
+            "ecg_id": [[_id_of(name) for name in of or ()] for of in segments.texts("ecg_path")],
         }
         if self.labelled:
             stored = zip(segments.arrays("answer"), segments.arrays("valid_classes"), strict=True)
@@ -103,12 +85,18 @@ class QuestionTarget(Target):
             columns |= {key: segments.integers(key) for key in GROUPS}
         return columns
 
-    def collate(self, columns: Columns, check: BatchCheck, crop: Crop) -> dict[str, Any]:
+    def collate(
+        self, columns: Columns, check: BatchCheck, crop: Crop, draws: Draws
+    ) -> dict[str, Any]:
         """See `Target.collate`."""
-        questions = list(columns["question"])
-        batch: dict[str, Any] = {"question": np.array(questions), "ecg_id": columns["ecg_id"]}
-        if self.tokenizer is not None:
-            batch["net_input"] = self._tokens(questions)
+        batch: dict[str, Any] = {
+            "question": np.array(list(columns["question"])),
+            "ecg_id": list(columns["ecg_id"]),
+            "net_input": {
+                "text": columns["ids"],
+                "text_padding_mask": columns["text_padding_mask"],
+            },
+        }
         if not self.labelled:
             return batch
         answers = columns["answer"]
@@ -120,18 +108,21 @@ class QuestionTarget(Target):
             "valid_classes": list(columns["valid_classes"]),
         }
 
-    def _tokens(self, questions: Sequence[str]) -> dict[str, Tensor]:
-        assert self.tokenizer is not None
-        longest = None if self.max_text_size is None else self.max_text_size - 2
-        tokens = self.tokenizer(questions, longest)
-        if tokens.n_cut.any() and not self._has_cut:
-            self._has_cut = True
-            logger.warning(
-                "%r is %d tokens longer than the %d that the network takes of a question, and is "
-                "cut; so are others that are too long",
-                *(questions[int(tokens.n_cut.argmax())], int(tokens.n_cut.max()), longest),
-            )
-        return {"text": tokens.ids, "text_padding_mask": tokens.padding_mask}
+
+def answer_names(folder: str | os.PathLike) -> list[str]:
+    """Read the names of the answers of questions.
+
+    Args:
+        folder: of their manifests, with a file ``label_def.csv``.
+
+    Returns:
+        The names in the order of a network's outputs; none if there is no such file.
+
+    Raises:
+        DataError: the file cannot be used.
+    """
+    path = Path(folder, LABEL_DEFINITION)
+    return read_label_names(path) if path.is_file() else []
 
 
 def attribute_names(folder: str | os.PathLike, split: str) -> dict[int, str]:
@@ -159,30 +150,10 @@ def attribute_names(folder: str | os.PathLike, split: str) -> dict[int, str]:
         return {int(row["id"]): row["attribute"] for row in rows if row["split"] == split}
 
 
-def _names_in(folder: Path) -> list[str] | None:
-    path = folder / LABEL_DEFINITION
-    return read_label_names(path) if path.is_file() else None
-
-
 def _id_of(record: str) -> int | str:
     """Return the number of a record by its name, ``00001_hr`` for instance, or else the name."""
-    name = record.rstrip(" ").rpartition("/")[2].partition("_hr")[0]
+    name = record.rpartition("/")[2].partition("_hr")[0]
     return int(name) if re.fullmatch("[0-9]{1,18}", name) else name
-
-
-def question_of(value: np.ndarray | None, where: str) -> str:
-    """Return the text of the variable ``question`` of a file.
-
-    Args:
-        value: the variable.
-        where: names the file in error messages.
-
-    Raises:
-        DataError: it is not one text.
-    """
-    if value is None or value.size != 1 or value.dtype.kind != "U":
-        raise DataError(f"{where}: 'question' must be one text. {_REMEDY}")
-    return str(value.item())
 
 
 def answers_of(

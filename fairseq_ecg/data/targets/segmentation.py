@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fairseq_ecg.data.collation import BatchCheck, Columns, Crop
+from fairseq_ecg.data.randomness import Draws
 from fairseq_ecg.data.sources import SegmentBatch, Variables
 from fairseq_ecg.data.targets.labels import Labels
 from fairseq_ecg.data.targets.target import Target
@@ -51,11 +52,13 @@ class SegmentationTarget(Target):
             ),
         }
 
-    def collate(self, columns: Columns, check: BatchCheck, crop: Crop) -> dict[str, Any]:
+    def collate(
+        self, columns: Columns, check: BatchCheck, crop: Crop, draws: Draws
+    ) -> dict[str, Any]:
         """See `Target.collate`."""
         labels, masks = columns["segment_label"], columns["segment_mask"]
         return {
-            **self.labels.collate(columns, check, crop),
+            **self.labels.collate(columns, check, crop, draws),
             "segment_label": crop.join(_tensors(labels), torch.int64, self.none),
             "segment_mask": crop.join(_tensors(masks), torch.bool, True),
             "sample_rate": torch.tensor(columns["sample_rate"], dtype=torch.float64),

@@ -6,11 +6,9 @@ from fairseq_ecg.data.views.view import View
 class QuestionView(View):
     """An item is a question about one ECG or two.
 
-    The ECGs of a batch are ``ecg`` and ``ecg_2``, which is None where no question of the batch is
-    about two; rows of the others are padded whole.
+    The second ECGs of a batch are ``ecg_2``, which is None where no question of the batch is about
+    two; rows of the others are padded whole.
     """
 
     takes_augmentations = False
-    input_name = "ecg"
     has_second = True
-    sorts_by_size = False

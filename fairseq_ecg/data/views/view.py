@@ -22,9 +22,7 @@ class View:
             are not selected, padded or filtered, and ``normalize`` is the layer norm over all
             samples of a recording, for which no statistics of leads are read.
         needs_all_leads: whether recordings that are taken whole must have the twelve leads.
-        input_name: of the ECGs in a batch, which networks take as an argument of this name.
         has_second: whether items may have a second ECG, which is one of their columns, ``ecg_2``.
-        sorts_by_size: whether items of one length come one after the other, from long to short.
     """
 
     grouped: ClassVar[bool] = False
@@ -34,14 +32,7 @@ class View:
     variables: ClassVar[Variables] = Variables()
     takes_whole: ClassVar[bool] = False
     needs_all_leads: ClassVar[bool] = False
-    input_name: ClassVar[str] = "source"
     has_second: ClassVar[bool] = False
-    sorts_by_size: ClassVar[bool] = True
-
-    @property
-    def padding_name(self) -> str:
-        """Name of the padding mask of the ECGs in a batch."""
-        return "padding_mask" if self.input_name == "source" else f"{self.input_name}_padding_mask"
 
     def check(self, options: DatasetOptions) -> None:
         """Refuse options of a data set that the view cannot serve.
