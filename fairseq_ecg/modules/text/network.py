@@ -16,6 +16,7 @@ class TextNetwork(nn.Module):
         ecg_encoder_prefix: what the names of the weights of its ECG encoder follow, where that is
             a network of the tables which can be fine-tuned by itself; None otherwise.
         regularisation_options: names of options that fine-tuning decides anew.
+        defaults: of options, in place of those that its parts declare.
         pretraining_modules: names of modules that only pre-training uses.
         n_leads: L, leads; None if no ECG is read.
         n_answers: C, answers that a network for questions gives a logit of each; 0 of others.
@@ -26,6 +27,7 @@ class TextNetwork(nn.Module):
 
     ecg_encoder_prefix: ClassVar[str | None] = None
     regularisation_options: ClassVar[tuple[str, ...]] = ()
+    defaults: ClassVar[Mapping[str, Any]] = {}
     pretraining_modules: ClassVar[tuple[str, ...]] = ()
     n_leads: int | None = None
     n_answers: int = 0
