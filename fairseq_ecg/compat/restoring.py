@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fairseq.checkpoint_utils import get_maybe_sharded_checkpoint_filename
@@ -12,6 +12,7 @@ from fairseq.tasks import TASK_DATACLASS_REGISTRY, FairseqTask, setup_task
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from fairseq_ecg.compat.checkpoint import (
+    NOTES,
     WRITTEN_IN_TRAINING,
     damage_as_checkpoint_error,
     load_checkpoint,
@@ -36,13 +37,16 @@ OF_THE_MACHINE = {"backend": None, "compile": None}
 """Keys of the task that say where it was trained, and nothing of where it is used."""
 
 PATHS = {
-    "task": ("data", "label_file", "mean_path", "std_path"),
+    "task": ("data", "label_file", "mean_path", "std_path", "tokenizer"),
     "criterion": ("weights_file",),
 }
-"""Options that name files, by section. Those of a checkpoint are another machine's, or were
-written by a stranger: they are opened where a user names them too. Only of ``label_file`` a
-checkpoint is accepted, as published commands want it: it is an array, and nothing of it is shown
+"""Options that name files, or may name one, by section. Those of a checkpoint are another
+machine's, or were written by a stranger: they are opened where a user names them too. Only of
+``label_file`` a checkpoint is accepted, as published commands want it: it is an array, and nothing of it is shown
 but metrics."""
+
+PUBLIC = {"tokenizer": "bert-base-uncased"}
+"""Values of these that name no file of a machine."""
 
 
 def sorted_overrides(values: dict[str, Any]) -> Overrides:
@@ -116,7 +120,8 @@ def restore(
     for section, values in overrides.items():
         _override(saved, section, values)
     named = _take_out_paths(saved, overrides, labelled)
-    for option in _files_to_read(saved, labelled):
+    notes = _notes(state) if "tokenizer" not in overrides["task"] | overrides[""] else {}
+    for option in _files_to_read(saved, labelled, "vocabulary" in notes):
         if option in named:
             raise DataError(
                 f"{path} was trained with {option}={shortened(named[option])}, and no file is "
@@ -128,6 +133,8 @@ def restore(
         tree = OmegaConf.create({"common": {"seed": seed}, **saved})
         if task is None:
             task = setup_task(tree.task, from_checkpoint=True)
+            if hasattr(task, "read_notes"):
+                task.read_notes(notes)
         model = task.build_model(tree.model, from_checkpoint=True)
     load_trained(model, state, path, strict)
     return model, tree, task
@@ -144,16 +151,25 @@ def _take_out_paths(
                 continue
             if key not in overrides[section] | overrides[""]:
                 value = saved[section].pop(key, None)
-                if value not in (None, MISSING):
+                if value not in (None, MISSING, PUBLIC.get(key)):
                     named[f"{section}.{key}"] = value
     return named
 
 
-def _files_to_read(saved: Overrides, labelled: bool | None) -> Iterator[str]:
+def _notes(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a checkpoint notes of the data that its network was trained on."""
+    task_state = state.get("task_state")
+    notes = task_state.get(NOTES) if isinstance(task_state, Mapping) else None
+    return notes if isinstance(notes, Mapping) else {}
+
+
+def _files_to_read(saved: Overrides, labelled: bool | None, has_vocabulary: bool) -> Iterator[str]:
     """Options, as ``section.key``, whose files will be opened."""
     if labelled is None:
         return
     yield "task.data"
+    if not has_vocabulary:
+        yield "task.tokenizer"
     if saved["task"].get("normalize"):
         yield from ("task.mean_path", "task.std_path")
     if labelled and saved["criterion"].get("report_cinc_score"):

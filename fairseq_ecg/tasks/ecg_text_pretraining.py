@@ -1,5 +1,6 @@
 """``ecg_text_pretraining``: learning from ECGs and the texts of their reports."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal
 
@@ -58,6 +59,16 @@ class ECGTextPretrainingTask(ECGPretrainingTask):
     def __init__(self, cfg: ECGTextPretrainingConfig):
         super().__init__(cfg)
         self._limits: dict[str, int | None] = {}
+        self._noted: Tokenizer | None = None
+
+    def read_notes(self, notes: Mapping[str, Any]) -> None:
+        """See :meth:`ECGTask.read_notes`; texts are read by the vocabulary that is noted.
+
+        Raises:
+            DataError: there is one that cannot be used.
+        """
+        if "vocabulary" in notes:
+            self._noted = Tokenizer.noted(notes)
 
     def build_model(self, cfg, from_checkpoint: bool = False):
         """Build the model, and note how many tokens it knows, and takes of a text."""
@@ -74,7 +85,7 @@ class ECGTextPretrainingTask(ECGPretrainingTask):
             DataError: there is no such vocabulary, or it does not go with the model.
         """
         try:
-            tokenizer = Tokenizer.load(from_launch_dir(self.cfg.tokenizer))
+            tokenizer = self._noted or Tokenizer.load(from_launch_dir(self.cfg.tokenizer))
         except FileNotFoundError as error:
             raise DataError(f"task.tokenizer={self.cfg.tokenizer}: {error}") from error
         for option, token in (("pad_token", "[PAD]"), ("sep_token", "[SEP]")):
