@@ -275,7 +275,7 @@ def _run(
         default_log_format="simple" if cfg.common.no_progress_bar else "tqdm",
     )
     longest = _longest(dataset, batches.frozen_batches)
-    example = on_device(dataset.collater([dataset[longest]]))
+    example = on_device(dataset.collater([dataset[longest]]) or batches.first_batch)
     logs = []
     with contextlib.ExitStack() as stack:
         extraction = None

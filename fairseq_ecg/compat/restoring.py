@@ -40,13 +40,13 @@ PATHS = {
     "task": ("data", "label_file", "mean_path", "std_path", "tokenizer"),
     "criterion": ("weights_file",),
 }
-"""Options that name files, or may name one, by section. Those of a checkpoint are another
-machine's, or were written by a stranger: they are opened where a user names them too. Only of
-``label_file`` a checkpoint is accepted, as published commands want it: it is an array, and nothing of it is shown
-but metrics."""
+"""Options that name files, by section. Those of a checkpoint are another machine's, or were
+written by a stranger: they are opened where a user names them too. Only of ``label_file`` a
+checkpoint is accepted, as published commands want it: it is an array, and nothing of it is shown
+but metrics. In place of ``tokenizer`` is the vocabulary that a checkpoint notes."""
 
-PUBLIC = {"tokenizer": "bert-base-uncased"}
-"""Values of these that name no file of a machine."""
+_PUBLISHED = {"task.tokenizer": "bert-base-uncased"}
+"""Values of these options that name no file."""
 
 
 def sorted_overrides(values: dict[str, Any]) -> Overrides:
@@ -120,8 +120,8 @@ def restore(
     for section, values in overrides.items():
         _override(saved, section, values)
     named = _take_out_paths(saved, overrides, labelled)
-    notes = _notes(state) if "tokenizer" not in overrides["task"] | overrides[""] else {}
-    for option in _files_to_read(saved, labelled, "vocabulary" in notes):
+    noted = (state.get("task_state") or {}).get(NOTES) or {}
+    for option in _files_to_read(saved, labelled, noted):
         if option in named:
             raise DataError(
                 f"{path} was trained with {option}={shortened(named[option])}, and no file is "
@@ -133,9 +133,9 @@ def restore(
         tree = OmegaConf.create({"common": {"seed": seed}, **saved})
         if task is None:
             task = setup_task(tree.task, from_checkpoint=True)
-            if hasattr(task, "read_notes"):
-                task.read_notes(notes)
         model = task.build_model(tree.model, from_checkpoint=True)
+    if "vocabulary" in noted and "tokenizer" not in overrides["task"] | overrides[""]:
+        task.load_state_dict({NOTES: noted})
     load_trained(model, state, path, strict)
     return model, tree, task
 
@@ -150,25 +150,20 @@ def _take_out_paths(
             if key == "label_file" and labelled:
                 continue
             if key not in overrides[section] | overrides[""]:
-                value = saved[section].pop(key, None)
-                if value not in (None, MISSING, PUBLIC.get(key)):
-                    named[f"{section}.{key}"] = value
+                value, option = saved[section].pop(key, None), f"{section}.{key}"
+                if value not in (None, MISSING, _PUBLISHED.get(option)):
+                    named[option] = value
     return named
 
 
-def _notes(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what a checkpoint notes of the data that its network was trained on."""
-    task_state = state.get("task_state")
-    notes = task_state.get(NOTES) if isinstance(task_state, Mapping) else None
-    return notes if isinstance(notes, Mapping) else {}
-
-
-def _files_to_read(saved: Overrides, labelled: bool | None, has_vocabulary: bool) -> Iterator[str]:
+def _files_to_read(
+    saved: Overrides, labelled: bool | None, noted: Mapping[str, Any]
+) -> Iterator[str]:
     """Options, as ``section.key``, whose files will be opened."""
     if labelled is None:
         return
     yield "task.data"
-    if not has_vocabulary:
+    if "vocabulary" not in noted:
         yield "task.tokenizer"
     if saved["task"].get("normalize"):
         yield from ("task.mean_path", "task.std_path")

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -21,7 +21,7 @@ from omegaconf import II, MISSING, open_dict
 from fairseq_ecg.compat.checkpoint import NOTES
 from fairseq_ecg.compat.launch_dir import from_launch_dir
 from fairseq_ecg.compat.options import configuration
-from fairseq_ecg.compat.training import leave_out_untrained
+from fairseq_ecg.compat.training import GAP, leave_out_untrained
 from fairseq_ecg.criterions import NonFiniteLossError
 from fairseq_ecg.data.dataset import ECGDataset
 from fairseq_ecg.data.options import BatchOptions, ReadingOptions
@@ -187,6 +187,11 @@ class ECGTask(FairseqTask):
         return method_of(self.cfg)
 
     @property
+    def leaves_out(self) -> bool:
+        """Whether recordings, and so whole batches, may be left out while batches are made."""
+        return any(data.recordings.target.leaves_out for data in self.datasets.values())
+
+    @property
     def reads_records(self) -> bool:
         """Whether files of the manifests name WFDB records."""
         return False
@@ -289,11 +294,13 @@ class ECGTask(FairseqTask):
         device = sample["id"].device.type
         with self._named(), torch.autocast(device, enabled=isinstance(optimizer, AMPOptimizer)):
             loss, sample_size, log = criterion(model, sample)
-        if ignore_grad:
+        is_gap = sample.get(GAP, False)
+        if ignore_grad or is_gap:
             loss = loss * 0
         optimizer.backward(loss)
-        leaves_out = self.datasets[sample["split"]].recordings.target.leaves_out
-        self._may_skip_updates = criterion.skips_nonfinite or leaves_out
+        self._may_skip_updates = criterion.skips_nonfinite or self.leaves_out
+        if is_gap:
+            return loss, 0, {}
         if self._may_skip_updates and not ignore_grad:
             self._samples_of_update += float(sample_size)
         return loss, sample_size, log
@@ -319,7 +326,8 @@ class ECGTask(FairseqTask):
         self._seeds.seed_validation(int(sample["id"][0]))
         sample = self._augmented(sample)
         with torch.no_grad(), self._named():
-            return self.method.evaluate(criterion, model, sample)
+            loss, sample_size, log = self.method.evaluate(criterion, model, sample)
+        return (loss * 0, 0, {}) if sample.get(GAP, False) else (loss, sample_size, log)
 
     def optimizer_step(self, optimizer, model, update_num) -> None:
         """Update the weights, unless every batch of the update was skipped or empty."""
@@ -345,8 +353,11 @@ class ECGTask(FairseqTask):
                 torch.distributed.broadcast(buffer, src=0)
 
     def reduce_metrics(self, logging_outputs, criterion) -> None:
-        """Reduce what a criterion logged, without fairseq's counts of words and sentences."""
-        criterion.__class__.reduce_metrics(logging_outputs)
+        """Reduce what a criterion logged, without fairseq's counts of words and sentences.
+
+        Nothing was logged of a batch that nothing is left of.
+        """
+        criterion.__class__.reduce_metrics([log for log in logging_outputs if log])
 
     def max_positions(self) -> tuple[int, int]:
         """No recording is too long."""
@@ -367,13 +378,6 @@ class ECGTask(FairseqTask):
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Nothing: what is noted are the data at hand."""
-
-    def read_notes(self, notes: Mapping[str, Any]) -> None:
-        """Read as was read in training, as far as the checkpoint of a network notes it.
-
-        Args:
-            notes: see ``compat.checkpoint.NOTES``.
-        """
 
     @contextmanager
     def _named(self) -> Iterator[None]:

@@ -1,9 +1,9 @@
 """WordPiece tokens of texts, as BERT reads them (https://arxiv.org/abs/1810.04805)."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -77,6 +77,8 @@ class Tokenizer:
         path = Path(name_or_path)
         if path.is_dir():
             path /= VOCABULARY
+        elif path.name == VOCABULARY and not path.is_file():
+            raise FileNotFoundError(f"{shortened(os.fspath(name_or_path))}: no such file")
         elif not path.is_file():
             path = _fetched(os.fspath(name_or_path))
         try:
@@ -90,25 +92,6 @@ class Tokenizer:
             return cls(vocabulary, _lower_case(os.fspath(name_or_path), vocabulary))
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
-
-    @classmethod
-    def noted(cls, notes: Mapping[str, Any]) -> "Tokenizer":
-        """Make the tokenizer that the notes of a checkpoint describe.
-
-        Args:
-            notes: with ``vocabulary``, the tokens, and ``lower_case``.
-
-        Raises:
-            DataError: they describe none.
-            ImportError: the extra ``text`` is not installed.
-        """
-        vocabulary, lower_case = notes.get("vocabulary"), notes.get("lower_case")
-        are_tokens = isinstance(vocabulary, list) and all(isinstance(t, str) for t in vocabulary)
-        if not are_tokens or not isinstance(lower_case, bool):
-            raise DataError(
-                "the vocabulary that the checkpoint notes is damaged: name one, by task.tokenizer"
-            )
-        return cls(vocabulary, lower_case)
 
     def __len__(self) -> int:
         return len(self.vocabulary)
