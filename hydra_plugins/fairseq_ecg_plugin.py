@@ -64,6 +64,8 @@ REGISTERED = {
         "blind_transformer_qa",
         "deaf_transformer_qa",
         "resnet_lstm_classifier",
+        "m3ae",
+        "m3ae_qa",
     ),
     "criterion": (
         "wav2vec2_with_cmsc",
@@ -81,6 +83,7 @@ REGISTERED = {
         "composite_criterion",
         "arcface",
         "medvill",
+        "m3ae",
     ),
 }
 """What the package registers under names that stock fairseq does not have."""

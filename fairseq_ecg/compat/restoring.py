@@ -19,14 +19,16 @@ from fairseq_ecg.compat.checkpoint import (
     load_trained,
 )
 from fairseq_ecg.compat.stored_config import (
+    NO_OTHER_FILE,
     check_network,
     check_sizes,
+    decided_by_weights,
+    has_network,
     literal,
     model_config,
     stored_section,
 )
 from fairseq_ecg.errors import CheckpointError, DataError, shortened
-from fairseq_ecg.modules.registry import networks
 
 logger = logging.getLogger(__name__)
 
@@ -109,8 +111,8 @@ def restore(
                 f"{path} has no cfg.{section}, it is no checkpoint of a training; "
                 f"{WRITTEN_IN_TRAINING}"
             )
-    name = saved["model"].get("_name")
-    if isinstance(name, str) and name in networks():
+    saved["model"] = decided_by_weights(saved["model"], state["model"], path)
+    if has_network(saved["model"].get("_name")):
         if strict:
             check_network(saved["model"], state["model"], path)
         else:
@@ -119,6 +121,8 @@ def restore(
     saved["task"] |= OF_THE_MACHINE
     for section, values in overrides.items():
         _override(saved, section, values)
+    # Of a BERT an override may say some sizes alone.
+    saved["model"] = decided_by_weights(saved["model"], state["model"], path)
     named = _take_out_paths(saved, overrides, labelled)
     noted = (state.get("task_state") or {}).get(NOTES) or {}
     for option in _files_to_read(saved, labelled, noted):
@@ -127,7 +131,7 @@ def restore(
                 f"{path} was trained with {option}={shortened(named[option])}, and no file is "
                 f"opened because a checkpoint names it: give {option}, the same if you trust it"
             )
-    saved["model"] |= {"model_path": None, "no_pretrained_weights": True}
+    saved["model"] |= NO_OTHER_FILE
     with damage_as_checkpoint_error(path, WRITTEN_IN_TRAINING):
         # Of one tree, as options of the task refer to others.
         tree = OmegaConf.create({"common": {"seed": seed}, **saved})

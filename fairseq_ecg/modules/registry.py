@@ -24,7 +24,7 @@ from fairseq_ecg.modules.se_wrn import SEWRN, SEWRNClassifier
 from fairseq_ecg.modules.segmentor import CGMSegmentor, Segmentor
 from fairseq_ecg.modules.unet import UNet
 from fairseq_ecg.modules.wav2vec2 import Wav2Vec2
-from fairseq_ecg.options import REQUIRED, Option, chosen, options_of
+from fairseq_ecg.options import Option, chosen, complete, options_of
 
 ENCODERS: dict[str, type[Encoder]] = {
     "ecg_transformer": ECGTransformer,
@@ -226,11 +226,7 @@ def options_of_head(head: type[FinetunedEncoder], cfg: Any) -> dict[str, Any]:
     Raises:
         ValueError: one that it needs is missing, or has a value that it cannot have.
     """
-    options = chosen(head, cfg)
-    for name, option in options_of(head).items():
-        if option.default is REQUIRED and name not in options:
-            raise ValueError(f"{name}, {option.help}, is missing: set model.{name}")
-    return options
+    return complete(head, cfg)
 
 
 def network_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
@@ -245,10 +241,7 @@ def network_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: as :func:`build_network`.
     """
-    options = network_options(cfg.get("_name"))
-    values = {name: options[name].checked(cfg[name]) for name in sorted(options) if name in cfg}
-    plain = {key: list(x) if isinstance(x, list | tuple) else x for key, x in values.items()}
-    return {"_name": cfg["_name"], **plain}
+    return plain_config(cfg, network_options(cfg.get("_name")))
 
 
 def largest_sizes(cfg: Mapping[str, Any]) -> dict[str, int]:
@@ -264,9 +257,36 @@ def largest_sizes(cfg: Mapping[str, Any]) -> dict[str, int]:
     Raises:
         ValueError: there is no such network, or a value is none that its option can have.
     """
-    options = network_options(cfg.get("_name"))
+    return sizes_of(cfg, network_options(cfg.get("_name")))
+
+
+def plain_config(cfg: Mapping[str, Any], options: Mapping[str, Option]) -> dict[str, Any]:
+    """Keep of a configuration some options of a network, as plain values, and its name.
+
+    Args:
+        cfg: ``_name`` among its keys.
+        options: by name.
+
+    Raises:
+        ValueError: an option cannot have its value.
+    """
+    values = {name: options[name].checked(cfg[name]) for name in sorted(options) if name in cfg}
+    plain = {key: list(x) if isinstance(x, list | tuple) else x for key, x in values.items()}
+    return {"_name": cfg["_name"], **plain}
+
+
+def sizes_of(cfg: Mapping[str, Any], options: Mapping[str, Option]) -> dict[str, int]:
+    """Return the largest sizes that options of a network stand for, see :func:`largest_sizes`.
+
+    Args:
+        cfg: ``_name`` among its keys.
+        options: by name.
+
+    Raises:
+        ValueError: an option cannot have its value.
+    """
     largest = {"layers": 0, "width": 0, "kernel": 0}
-    for name, value in network_config(cfg).items():
+    for name, value in plain_config(cfg, options).items():
         for size, found in options[name].sizes(value).items() if name in options else ():
             largest[size] = max(largest[size], found)
     return largest

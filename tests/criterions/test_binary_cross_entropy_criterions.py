@@ -299,6 +299,7 @@ def test_names_that_are_registered():
         "cross_entropy": "CrossEntropyCriterion",
         "composite_criterion": "CompositeCriterion",
         "arcface": "ArcFaceCriterion",
+        "m3ae": "M3AECriterion",
     }
 
 
