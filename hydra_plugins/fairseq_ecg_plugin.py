@@ -66,8 +66,6 @@ REGISTERED = {
         "resnet_lstm_classifier",
         "m3ae",
         "m3ae_qa",
-=======
->>>>>>> medvill
     ),
     "criterion": (
         "wav2vec2_with_cmsc",
