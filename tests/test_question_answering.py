@@ -17,6 +17,7 @@ from fairseq_ecg.modules.text import build_text_network
 from fairseq_ecg.prepare.pack import pack
 from tests.conftest import ROOT, TINY_CMSC_MODEL, USER_DIR
 from tests.ecg_qa import ECGQA, make_ecg_qa
+from tests.simulated_questions import ANSWERS, write_simulated_questions
 from tests.test_training import assert_same_weights, weights
 from tests.tiny_checkpoints import made
 
@@ -331,3 +332,38 @@ def test_answers_of_another_number_are_said(ecg_qa, questions, hydra_train, tmp_
     run = hydra_train(*command, "model.num_labels=108", cwd=tmp_path)
     assert run.status != 0
     assert f"names {N_ANSWERS} answers, but model.num_labels=108" in run.log
+
+
+def test_what_signals_show_is_answered(hydra_train, tmp_path):
+    """Of ECGs that were not trained on; half of the questions of each kind have either answer."""
+    write_simulated_questions(tmp_path, {"train": 96, "valid": 32})
+    pack(tmp_path, tmp_path / "store")
+    run = hydra_train(
+        USER_DIR,
+        "--config-name=ecg_transformer_qa",
+        f"task.data={tmp_path / 'store'}",
+        f"+task.tokenizer={tmp_path / 'vocab.txt'}",
+        f"model.num_labels={len(ANSWERS)}",
+        "model.encoder_layers=2",
+        "model.encoder_embed_dim=32",
+        "+model.encoder_ffn_embed_dim=64",
+        "+model.encoder_attention_heads=4",
+        "+model.conv_feature_layers='[(16, 8, 4), (32, 4, 2), (32, 2, 2)]'",
+        *CONVOLUTIONS[1:],
+        *WORDS,
+        "distributed_training.distributed_world_size=1",
+        "dataset.batch_size=32",
+        "dataset.num_workers=0",
+        "dataset.valid_subset=valid",
+        "dataset.validate_interval=18",
+        "checkpoint.save_interval=18",
+        "optimization.update_freq=[1]",
+        "optimization.max_update=160",
+        "optimization.lr=[3e-3]",
+        f"checkpoint.save_dir={tmp_path}",
+        cwd=tmp_path,
+    ).check()
+    named = re.findall(
+        r"valid, em_accuracy by question_type1: single ([\d.]+); .* ([\d.]+)", run.log
+    )
+    assert min(map(float, named[-1])) > 0.8
