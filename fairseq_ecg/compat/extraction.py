@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.stores import MemmapReader, RowStore
 from fairseq_ecg.modules import Encoder
+from fairseq_ecg.modules.text import TextNetwork
 from fairseq_ecg.ops.pooling import zero_padding
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,12 @@ EXTRACTS = ("output", "encoder_out", "saliency")
 
 WITHOUT_FRAMES = {"segment_out", "x"}
 """Outputs of networks that give no frames in fairseq_signals: segmentors and the convnet."""
+
+INPUTS = (
+    *("source", "padding_mask", "ecg", "ecg_padding_mask", "ecg_2", "ecg_2_padding_mask"),
+    *("text", "text_padding_mask"),
+)
+"""What batches have for networks; what else they may have for pre-training is masks."""
 
 MASKS = ("padding_mask", "segment_mask")
 """Arrays that are True where the others do not count: also past the end of a recording's batch.
@@ -80,6 +87,12 @@ class Observer:
         self.source = source
         self.net_output: dict[str, Any] = {}
         self.only_encodes = isinstance(model, Encoder)
+        reads_text = isinstance(model, TextNetwork)
+        if reads_text and (set(names) - {"output"} or (names and not model.n_answers)):
+            raise DataError(
+                f"{source}: of a network that reads ECGs and texts answers to questions are "
+                "extracted alone; ask by common_eval.extract for output, of one that answers them"
+            )
         if self.only_encodes and "output" in names:
             raise DataError(
                 f"{source}: a pre-trained model predicts no labels; ask by common_eval.extract for "
@@ -94,7 +107,7 @@ class Observer:
     def run(self, batch: dict[str, Any]) -> None:
         """Run the model on a batch, without any criterion."""
         net_input = batch["net_input"]
-        inputs = {key: net_input[key] for key in ("source", "padding_mask") if key in net_input}
+        inputs = {key: net_input[key] for key in INPUTS if key in net_input}
         with torch.no_grad():
             if self.only_encodes:
                 features = self.model.extract_features(**inputs)

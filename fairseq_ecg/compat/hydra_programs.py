@@ -28,6 +28,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_original_cwd
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
+from omegaconf.errors import InterpolationResolutionError
 
 from fairseq_ecg.compat.extraction import Extraction, Observer, in_turns, parse_extracts
 from fairseq_ecg.compat.launch_dir import from_launch_dir
@@ -110,6 +111,7 @@ def _launch(cfg: DictConfig, labelled: bool) -> None:
             cfg.job_logging_cfg = OmegaConf.to_container(
                 HydraConfig.get().job_logging, resolve=True
             )
+    _empty_unresolved(cfg.task)
     with omegaconf_no_object_check():
         cfg = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
     OmegaConf.set_struct(cfg, True)
@@ -117,6 +119,15 @@ def _launch(cfg: DictConfig, labelled: bool) -> None:
     if cfg.common_eval.results_path:
         cfg.common_eval.results_path = str(Path(get_original_cwd(), cfg.common_eval.results_path))
     fairseq.distributed.utils.call_main(cfg, evaluate, overrides=overrides, labelled=labelled)
+
+
+def _empty_unresolved(options: DictConfig) -> None:
+    """Empty options that are those of a model or criterion, where a YAML says of none."""
+    for key in [key for key in options if not OmegaConf.is_missing(options, key)]:
+        try:
+            options[key]
+        except InterpolationResolutionError:
+            options[key] = None
 
 
 def check_request(cfg: DictConfig, labelled: bool) -> None:
@@ -245,7 +256,7 @@ def _run(
         if device.type == "cuda":
             sample = utils.move_to_cuda(sample)
         inputs = {
-            key: value.to(dtype) if value.is_floating_point() else value
+            key: value.to(dtype) if _is_real(value) else value
             for key, value in sample["net_input"].items()
         }
         return sample | {"net_input": inputs}
@@ -317,6 +328,10 @@ def _run(
     if hasattr(task, "post_validate"):
         task.post_validate(observer.model, stats, measured)
     progress.print(stats, tag=subset)
+
+
+def _is_real(value: Any) -> bool:
+    return torch.is_tensor(value) and value.is_floating_point()
 
 
 def _longest(dataset: Any, batches: Iterable[Sequence[int]]) -> int:

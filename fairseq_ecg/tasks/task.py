@@ -86,6 +86,9 @@ class ECGTask(FairseqTask):
     fixed_options: ClassVar[dict[str, Any]] = {}
     """Options of data sets that have one value in a task, whatever they are set to."""
 
+    reads_questions: ClassVar[bool] = False
+    """Whether items are questions about ECGs."""
+
     cfg: ECGTaskConfig
 
     def __init__(self, cfg: ECGTaskConfig):
@@ -119,7 +122,8 @@ class ECGTask(FairseqTask):
         """Build the criterion, and keep out of checkpoints what fairseq_signals does not know."""
         criterion = super().build_criterion(cfg, from_checkpoint)
         with open_dict(cfg):
-            cfg.pop("nonfinite_loss", None)
+            for option in ("nonfinite_loss", "multi_class_multi_label"):
+                cfg.pop(option, None)
         return criterion
 
     def load_dataset(
@@ -163,7 +167,12 @@ class ECGTask(FairseqTask):
             path,
             self.method.view_of(self.cfg),
             self.target(label),
-            source=source_of(path, of_records=self.reads_records, verify=self.cfg.verify_store),
+            source=source_of(
+                path,
+                of_records=self.reads_records,
+                of_questions=self.reads_questions,
+                verify=self.cfg.verify_store,
+            ),
             augmentations=self.augmentations(),
             training="train" in split,
             masking=self._masking,
