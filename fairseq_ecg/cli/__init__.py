@@ -24,7 +24,7 @@ COMMANDS: dict[str, str | tuple[str, ...]] = {
     "prepare": (
         "Make an archive of ECGs ready for training, step by step or all at once.",
         *("records", "signals", "splits", "labels", "manifests", "cmsc", "subset", "combine"),
-        *("identification", "all"),
+        *("identification", "text", "questions", "grounding", "all"),
     ),
     "store": (
         "Pack segments into a store that is fast to train from, look into one, check it, and turn "
@@ -130,9 +130,13 @@ def program() -> App:
 def spelled_out(argv: Sequence[str]) -> list[str]:
     """Insert what may be left out.
 
-    ``label REPORTS`` means ``label reports REPORTS``, and some options may be without their value.
+    ``label REPORTS`` means ``label reports REPORTS``, ``prepare --source SOURCE`` the first step of
+    that source, and some options may be without their value.
     """
     words = list(argv)
+    if words[:1] == ["prepare"] and words[1:2] and words[1].partition("=")[0] == "--source":
+        asks = "ecg_qa" in (words[1].partition("=")[2], *words[2:3])
+        words.insert(1, "questions" if asks else "records")
     below = COMMANDS["label"][1:]
     if words[:1] == ["label"] and len(words) > 1 and words[1] not in (*below, "-h", "--help"):
         words.insert(1, below[0])

@@ -21,7 +21,8 @@ DESCRIPTION = b"MATLAB 5.0 MAT-file"
 # Class of an array and type of its elements, by dtype.
 _LOGICAL = 0x0200
 _CODES = {"<i8": (14, 12), "<f8": (6, 9), "<f4": (7, 7), "|b1": (9 | _LOGICAL, 2)}
-_MATRIX, _INT8, _INT32, _UINT32 = 14, 1, 5, 6
+_MATRIX, _INT8, _INT32, _UINT32, _UTF8 = 14, 1, 5, 6, 16
+_TEXT = 4
 _MOST_BYTES = 2**32 - 2**10  # with what stands before the numbers
 
 
@@ -30,9 +31,10 @@ def write_mat(path: Path, variables: Mapping[str, Any]) -> None:
 
     Args:
         path: of the file, which is replaced where it exists.
-        variables: numbers (which become int64 or float64 of shape (1, 1)) and two-dimensional
-            arrays of int64, float64, float32 or bool by name; an array may be anything that has
-            ``shape`` and ``dtype`` and yields columns by ``[:, start:stop]``.
+        variables: numbers (which become int64 or float64 of shape (1, 1)), two-dimensional
+            arrays of int64, float64, float32 or bool, and texts, one or a list of them (rows of
+            characters, the shorter ones padded with blanks), by name; an array may be anything that
+            has ``shape`` and ``dtype`` and yields columns by ``[:, start:stop]``.
 
     Raises:
         DataError: an array is larger than the format allows (4 GiB).
@@ -40,6 +42,9 @@ def write_mat(path: Path, variables: Mapping[str, Any]) -> None:
     with open_replacing(path, "wb") as file:
         file.write(DESCRIPTION.ljust(116) + struct.pack("<8xH2s", 0x0100, b"IM"))
         for name, value in variables.items():
+            if isinstance(value, str | list):
+                _write_texts(file, name.encode(), [value] if isinstance(value, str) else value)
+                continue
             array = value if hasattr(value, "dtype") and value.shape else _scalar(value)
             _write_array(file, name.encode(), array, path)
 
@@ -58,15 +63,38 @@ def _write_array(file: BinaryIO, name: bytes, array: Any, path: Path) -> None:
             f"{path}: {n_rows} leads of {n_columns} samples are more than the 4 GiB that a .mat "
             "file can hold. Write segments only (--discard org,preprocessed)"
         )
-    head = struct.pack("<4I", _UINT32, 8, array_class, 0)
-    head += struct.pack("<2I2i", _INT32, 8, n_rows, n_columns) + _element(_INT8, len(name)) + name
-    head += bytes(-len(head) % 8) + _element(element_type, n_bytes)
-    total = len(head) + n_bytes
-    total += -total % 8
-    file.write(struct.pack("<2I", _MATRIX, total) + head)
+    padding = _write_head(file, name, array_class, array.shape, element_type, n_bytes)
     for block in blocks_of(array):
         file.write(np.ascontiguousarray(block.T, dtype))
-    file.write(bytes(total - len(head) - n_bytes))
+    file.write(padding)
+
+
+def _write_texts(file: BinaryIO, name: bytes, texts: list[str]) -> None:
+    """Write texts as rows of characters; none, or empty ones alone, are an array without rows."""
+    width = max(map(len, texts), default=0)
+    rows = [text.ljust(width) for text in texts] if width else []
+    content = "".join(character for column in zip(*rows, strict=True) for character in column)
+    encoded = content.encode()
+    padding = _write_head(file, name, _TEXT, (len(rows), width), _UTF8, len(encoded))
+    file.write(encoded + padding)
+
+
+def _write_head(
+    file: BinaryIO,
+    name: bytes,
+    array_class: int,
+    shape: tuple[int, int],
+    element_type: int,
+    n_bytes: int,
+) -> bytes:
+    """Write what stands before the elements of an array; return what stands behind them."""
+    head = struct.pack("<4I", _UINT32, 8, array_class, 0)
+    head += struct.pack("<2I2i", _INT32, 8, *shape) + _element(_INT8, len(name)) + name
+    head += bytes(-len(head) % 8) + _element(element_type, n_bytes)
+    total = len(head) + n_bytes
+    padding = bytes(-total % 8)
+    file.write(struct.pack("<2I", _MATRIX, total + len(padding)) + head)
+    return padding
 
 
 def _element(element_type: int, n_bytes: int) -> bytes:

@@ -43,6 +43,25 @@ def write_records(
         DataError: the archive is not as it should be, or two records would have one file.
     """
     source = open_source(name, raw_root.absolute(), options)
+    records = write_source(source, folder)
+    content = {"source": name, "raw_root": str(raw_root.absolute()), **_plain(options or {})}
+    write_file(folder / SOURCE, yaml.safe_dump(content, sort_keys=False))
+    return records
+
+
+def write_source(source: Source, folder: Path) -> pd.DataFrame:
+    """List the records of an archive that is open already.
+
+    Args:
+        source: the archive.
+        folder: to write ``records.csv`` to, with tables of the source's own; made where absent.
+
+    Returns:
+        The table.
+
+    Raises:
+        DataError: see `write_records`.
+    """
     records = source.records()
     _check(records, f"{source.raw_root}: its records")
     if "save_file" not in records:
@@ -50,8 +69,6 @@ def write_records(
         records.insert(list(records).index("path") + 1, "save_file", names)
     _check_files(records, str(source.raw_root))
     write_tables((folder / f"{name}.csv", rows) for name, rows in source.tables())
-    content = {"source": name, "raw_root": str(raw_root.absolute()), **_plain(options or {})}
-    write_file(folder / SOURCE, yaml.safe_dump(content, sort_keys=False))
     with replacing(folder / "records.csv") as path:
         records.to_csv(path, index=False)
     return records

@@ -6,7 +6,6 @@ from cyclopts import Parameter
 
 from fairseq_ecg.cli.options import (
     CSV,
-    EXIT_SOME_LEFT_OUT,
     DefaultInHelp,
     Folder,
     Integer,
@@ -15,7 +14,8 @@ from fairseq_ecg.cli.options import (
     Words,
     words,
 )
-from fairseq_ecg.cli.prepare.options import ProcessedRoot
+from fairseq_ecg.cli.prepare.options import ProcessedRoot, Work
+from fairseq_ecg.cli.prepare.outcome import said
 
 
 def _leads(_: type, tokens: list) -> tuple[int, ...]:
@@ -48,12 +48,8 @@ def signals(
     resampler: Literal["linear", "polyphase"] = "linear",
     skip: Stages = (),
     discard: Stages = (),
-    jobs: Annotated[Integer, Parameter(name=["--jobs", "--nb-workers"])] = 1,
-    backend: Annotated[Literal["loky", "dask", "ray"], DefaultInHelp] = "loky",
-    scheduler: Annotated[str | None, Parameter(metavar="ADDRESS")] = None,
-    strict: bool = False,
+    work: Work = Work(),
     verification: Verification = Verification(),
-    again: bool = False,
     plots: Folder | None = None,
 ) -> int:
     """Make segments of the records of records.csv.
@@ -83,14 +79,8 @@ def signals(
         skip: of org, preprocessed and segmented, stages of which the files are there (default:
             none)
         discard: of org and preprocessed, stages of which no files are written (default: none)
-        jobs: processes; -1 for all processors
-        backend: where they run: on this machine, or on a cluster (default: loky, this machine)
-        scheduler: of the cluster (default: one on this machine)
-        strict: stop at the first record that cannot be used
-        again: prepare also what an earlier run has prepared
         plots: draw durations, sampling rates, missing leads and labels there
     """
-    from fairseq_ecg.jobs.pool import workers
     from fairseq_ecg.prepare.archive import prepare_signals
     from fairseq_ecg.prepare.records import read_source
     from fairseq_ecg.prepare.stages import Settings
@@ -108,7 +98,7 @@ def signals(
     )
     source = read_source(processed_root, raw_root)
     source.verify = verification.verify
-    with workers(jobs, backend, scheduler):
+    with work.workers():
         prepared = prepare_signals(
             source,
             processed_root,
@@ -117,25 +107,11 @@ def signals(
             datasets=dataset_subset,
             suffix=results_suffix,
             labels_path=labels_path,
-            strict=strict,
-            again=again,
+            strict=work.strict,
+            again=work.again,
         )
     if plots:
         from fairseq_ecg.prepare.plots import draw
 
         draw(processed_root, plots, results_suffix, labels_path)
-    print(prepared.summary.to_string(index=False))
-    if len(prepared.doubts):
-        print(
-            f"{prepared.doubts['record'].nunique()} records are doubtful, see "
-            f"{processed_root / f'doubts{results_suffix}.csv'}; the first: "
-            f"{prepared.doubts['doubt'].iloc[0]}"
-        )
-    if not len(prepared.quarantine):
-        return 0
-    print(
-        f"{len(prepared.quarantine)} records cannot be used, see "
-        f"{processed_root / f'quarantine{results_suffix}.csv'}; the first: "
-        f"{prepared.quarantine['reason'].iloc[0]}"
-    )
-    return EXIT_SOME_LEFT_OUT
+    return said(prepared, processed_root, results_suffix)

@@ -99,7 +99,7 @@ class PTBXL(TabledWFDBArchive):
         column_of = {name: i for i, name in enumerate(names)}
         values = np.zeros((len(meta), len(names)), dtype=np.int64)
         for row, text in enumerate(meta["scp_codes"]):
-            for code in _codes(text, meta["path"].iloc[row]):
+            for code in statements_of(text, meta["path"].iloc[row]):
                 if code not in statements.index:
                     raise DataError(f"{path}: no statement {code}, which {meta['path'].iloc[row]} "
                                     "has. Take both tables from one version of PTB-XL")  # fmt: skip
@@ -120,8 +120,19 @@ class PTBXL(TabledWFDBArchive):
         return labels.dropna().to_dict()
 
 
-def _codes(text: str, where: str) -> list[str]:
-    """Statements of ``scp_codes``, a Python dictionary of likelihoods."""
+def statements_of(text: str, where: str) -> list[str]:
+    """Read the statements of a recording.
+
+    Args:
+        text: ``scp_codes``, a Python dictionary of likelihoods by statement.
+        where: names the recording in the error message.
+
+    Returns:
+        The statements in their order.
+
+    Raises:
+        DataError: the text is no such dictionary.
+    """
     try:
         codes = ast.literal_eval(text)
     except Exception:  # of a text that is nested too deep as well
