@@ -11,14 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from fairseq_ecg.data.question_types import ATTRIBUTE_TYPES, FORMS, RELATIONS
 from fairseq_ecg.data.text import Tokenizer
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.jobs.files import replacing
 from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.prepare.ecg_qa.project import (
-    ATTRIBUTE_TYPES,
-    FORMS,
-    RELATIONS,
     SPLITS,
     Answers,
     ECGArchive,

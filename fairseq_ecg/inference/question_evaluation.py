@@ -1,0 +1,152 @@
+"""How well a network answers questions: exact matches, and areas over the answers."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from fairseq_ecg.data.cells import cell
+from fairseq_ecg.inference.metrics import Ranking, mean_of_defined
+from fairseq_ecg.jobs.files import open_replacing
+
+ALL = "all"
+KINDS = {
+    "question_type1": "type",
+    "question_type2": "type and form",
+    "question_type3": "type, form and attribute type",
+    "attribute_type": "attribute type",
+    "attribute": "attribute",
+}
+"""By what questions are grouped, and how a terminal is told so."""
+
+COLUMNS = ("kind", "name", "questions", "exact_match", "accuracy", "auroc", "auprc")
+
+
+@dataclass(frozen=True)
+class QuestionScore:
+    """How well questions of one kind are answered.
+
+    Attributes:
+        kind: by what they are grouped, one of `KINDS`, or ``all``.
+        name: of the group.
+        questions: their number.
+        exact_match: share of the questions of which every answer that could be right is given or
+            not as it should be.
+        accuracy: share of the answers that could be right of which that is so.
+        auroc: area under the ROC curve over the questions where an answer could be right, mean over
+            the answers for which it is defined; NaN if there is none.
+        auprc: average precision, mean over all of these answers, 0 for one that never is right.
+    """
+
+    kind: str
+    name: str
+    questions: int
+    exact_match: float
+    accuracy: float
+    auroc: float
+    auprc: float
+
+
+@dataclass(frozen=True)
+class QuestionEvaluation:
+    """Scores of all questions, and of each kind.
+
+    Attributes:
+        scores: the first one of all.
+        errors: why questions were left out, by their names.
+    """
+
+    scores: tuple[QuestionScore, ...]
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, kind: str) -> dict[str, QuestionScore]:
+        """Return the scores of one kind by the names of its groups."""
+        return {score.name: score for score in self.scores if score.kind == kind}
+
+
+def score_questions(
+    truth: np.ndarray,
+    probabilities: np.ndarray,
+    valid: np.ndarray,
+    groups: Mapping[str, Sequence[str]],
+    threshold: float = 0.5,
+    errors: Mapping[str, str] = MappingProxyType({}),
+) -> QuestionEvaluation:
+    """Score answers, as training's validation does.
+
+    Args:
+        truth: whether each answer is right, ``(Q, C)`` 0 or 1.
+        probabilities: ``(Q, C)``.
+        valid: which answers could be right, ``(Q, C)`` bool.
+        groups: by kind the name of the group of each question; empty: of none.
+        threshold: probability above which an answer is given.
+        errors: why other questions were left out.
+    """
+    every = np.ones(len(truth), bool)
+    chosen = [(ALL, ALL, every)]
+    for kind, names in groups.items():
+        array = np.array(names, dtype=object)
+        present = dict.fromkeys(name for name in names if name)
+        chosen += [(kind, name, array == name) for name in present]
+    right = (probabilities > threshold) == (truth == 1)
+    scores = []
+    for kind, name, rows in chosen:
+        counts = right[rows] | ~valid[rows]
+        n_valid = int(valid[rows].sum())
+        scores.append(
+            QuestionScore(
+                kind,
+                name,
+                int(rows.sum()),
+                float(counts.all(axis=1).mean()),
+                float((right & valid)[rows].sum() / n_valid) if n_valid else np.nan,
+                *_areas(truth[rows], probabilities[rows], valid[rows]),
+            )
+        )
+    return QuestionEvaluation(tuple(scores), errors)
+
+
+def _areas(truth: np.ndarray, probabilities: np.ndarray, valid: np.ndarray) -> tuple[float, float]:
+    """AUROC and average precision, means over the answers that could be right somewhere."""
+    aurocs, auprcs = [], []
+    for column in np.flatnonzero(valid.any(axis=0)):
+        rows = valid[:, column]
+        holds = truth[rows, column].astype(float)
+        areas = Ranking(holds, probabilities[rows, column]).areas()
+        aurocs.append(float(areas.auroc[0]))
+        is_mixed = 0 < holds.mean() < 1
+        auprcs.append(float(areas.auprc[0]) if is_mixed else float(holds.mean()))
+    auprc = float(np.mean(auprcs)) if auprcs else np.nan
+    return float(mean_of_defined(np.array(aurocs))), auprc
+
+
+def write_question_scores(path: Path, evaluation: QuestionEvaluation) -> None:
+    """Write the table of scores as CSV, with the columns `COLUMNS`."""
+    with open_replacing(path, newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for score in evaluation.scores:
+            values = [getattr(score, name) for name in COLUMNS[2:]]
+            writer.writerow([score.kind, cell(score.name), *("" if x != x else x for x in values)])
+
+
+def format_question_scores(evaluation: QuestionEvaluation) -> str:
+    """Return the table of scores for a terminal, one kind after the other."""
+    header = ("", "questions", "exact match", "accuracy", "AUROC", "AUPRC")
+    blocks = [[score for score in evaluation.scores if score.kind == ALL]]
+    blocks += [list(evaluation.of(kind).values()) for kind in KINDS]
+    titles = [ALL, *(f"by {title}" for title in KINDS.values())]
+    width = max(len(text) for text in [*titles, *(f"  {s.name}" for s in evaluation.scores)])
+    lines = [f"{header[0]:<{width}}" + "".join(f"  {name:>11}" for name in header[1:])]
+    for title, scores in zip(titles, blocks, strict=True):
+        if scores and title != ALL:
+            lines.append(title)
+        for score in scores:
+            name = score.name if title == ALL else f"  {score.name}"
+            shares = (score.exact_match, score.accuracy, score.auroc, score.auprc)
+            cells = [str(score.questions), *("-" if x != x else f"{x:.3f}" for x in shares)]
+            lines.append(f"{name:<{width}}" + "".join(f"  {text:>11}" for text in cells))
+    return "\n".join(lines)
