@@ -1,9 +1,11 @@
 """Options, declared once: by the signature and the docstring of what they act on.
 
 The keyword-only arguments of a constructor (its base classes' included) or of a function are its
-options; so are the ``kw_only`` fields of a dataclass, which are arguments of its constructor. Their
-annotations say what a value can be, ``Args:`` of the docstring what it does. Configurations of
-fairseq are made of them by :func:`fairseq_ecg.compat.options.configuration`.
+options; so are the ``kw_only`` fields of a dataclass, which are arguments of its constructor. A
+class whose constructor hands further keywords on to a part of it names the class of the part among
+its ``option_parts``: the part's options are its own. Annotations say what a value can be, ``Args:``
+of the docstring what it does. Configurations of fairseq are made of them by
+:func:`fairseq_ecg.compat.options.configuration`.
 """
 
 import inspect
@@ -140,6 +142,8 @@ def _options_of_one(piece: Callable) -> dict[str, Option]:
     found: dict[str, Option] = {}
     texts: dict[str, str] = {}
     for base in reversed(inspect.getmro(piece)):
+        for part in vars(base).get("option_parts", ()):
+            found |= _options_of_one(part)
         texts |= texts_of_arguments(base)
         if inspect.isfunction(vars(base).get("__init__")):
             found |= _declared(vars(base)["__init__"], texts)

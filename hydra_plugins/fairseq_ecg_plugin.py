@@ -58,6 +58,11 @@ REGISTERED = {
         *_ENCODERS,
         *(_PUBLISHED.get(name, name) for name in _NETWORKS),
         *(f"{encoder}_linear" for encoder in _OWN_CLASSIFIERS),
+        "medvill",
+        "ecg_language_transformer_classifier",
+        "blind_transformer_qa",
+        "deaf_transformer_qa",
+        "resnet_lstm_classifier",
     ),
     "criterion": (
         "wav2vec2_with_cmsc",
@@ -74,6 +79,7 @@ REGISTERED = {
         "regression",
         "composite_criterion",
         "arcface",
+        "medvill",
     ),
 }
 """What the package registers under names that stock fairseq does not have."""

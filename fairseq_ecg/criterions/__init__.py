@@ -11,6 +11,7 @@ from fairseq_ecg.criterions.cmsc import CMSCCriterion
 from fairseq_ecg.criterions.composite import CompositeCriterion
 from fairseq_ecg.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq_ecg.criterions.focal_loss import FocalLossCriterion
+from fairseq_ecg.criterions.medvill import MedViLLCriterion
 from fairseq_ecg.criterions.meters import AUCMeter, install_meters
 from fairseq_ecg.criterions.mse import MSECriterion
 from fairseq_ecg.criterions.multi_head_binary_cross_entropy import (
@@ -34,6 +35,7 @@ __all__ = [
     "CrossEntropyCriterion",
     "FocalLossCriterion",
     "MSECriterion",
+    "MedViLLCriterion",
     "MultiHeadBinaryCrossEntropyCriterion",
     "NonFiniteLossError",
     "RegressionCriterion",

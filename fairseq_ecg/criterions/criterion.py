@@ -252,6 +252,22 @@ def log_mean_loss(key: str, logs: Sequence[dict[str, Any]]) -> None:
     metrics.log_scalar(key, total(key, logs) / (size or 1) / math.log(2), size, round=3)
 
 
+def log_other_numbers(own: Iterable[str], logs: Sequence[dict[str, Any]]) -> None:
+    """Log the terms of a loss per sample, in bits, and of every other logged number the mean.
+
+    Args:
+        own: keys of what is logged otherwise, or not at all.
+        logs: Logging outputs; keys are those of the first.
+    """
+    for key, value in logs[0].items():
+        if key in own or not isinstance(value, (int, float, Tensor)):
+            continue
+        if key.startswith("loss"):
+            log_mean_loss(key, logs)
+        else:
+            metrics.log_scalar(key, total(key, logs) / len(logs), round=3)
+
+
 def log_ratio(name: str, numerator: str, denominators: Sequence[str]) -> None:
     """Log the ratio of running sums, to 5 digits, NaN while the denominator is 0.
 

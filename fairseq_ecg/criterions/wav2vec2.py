@@ -5,16 +5,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from fairseq.logging import metrics
 from torch import Tensor, nn
 
 from fairseq_ecg.compat.registration import register_criterion
 from fairseq_ecg.criterions.criterion import (
     Computed,
     ECGCriterion,
-    log_mean_loss,
+    log_other_numbers,
     log_share,
-    total,
 )
 from fairseq_ecg.modules.wav2vec2 import Contrast
 from fairseq_ecg.ops.infonce import InfoNCE, count_correct, infonce
@@ -121,13 +119,7 @@ class Wav2Vec2Criterion(ECGCriterion):
     def reduce_measures(logs: Sequence[dict[str, Any]]) -> None:
         """Log the accuracy, the terms of the loss, and the mean of every other logged number."""
         log_share("accuracy", "correct", "count", logs)
-        for key, value in logs[0].items():
-            if key in _OWN_METRICS or not isinstance(value, (int, float, Tensor)):
-                continue
-            if key.startswith("loss"):
-                log_mean_loss(key, logs)
-            else:
-                metrics.log_scalar(key, total(key, logs) / len(logs), round=3)
+        log_other_numbers(_OWN_METRICS, logs)
 
 
 def _infonce(contrast: Contrast, temperature: float) -> InfoNCE:

@@ -94,19 +94,29 @@ class TrainedTextNetwork(LoadedNetwork):
 
     @property
     def embed_dim(self) -> int:
-        """D, channels of an embedding of an ECG."""
-        return self.network.embed_dim
+        """D, channels of an embedding of an ECG; 0 if none are read."""
+        reader = self.network.ecg_reader
+        return 0 if reader is None else reader.encoder_dim
 
     def frame_count(self, n_samples: int) -> int:
         """Return T', frames that the network makes of samples."""
-        return self.network.frame_count(n_samples)
+        reader = self.network.ecg_reader
+        return n_samples if reader is None else reader.frame_count(n_samples)
 
     def tokens(self, texts: Sequence[str]) -> Tokens:
         """Make tokens of texts; what is beyond :attr:`max_tokens` is cut.
 
+        A network that reads no texts is given one token of each.
+
         Raises:
             DataError: a text has no word, or the vocabulary is not known.
         """
+        for text in texts:
+            if not any(character.isalnum() for character in text):
+                raise DataError(f"the text {shortened(text)} has no word")
+        if self.network.vocab_size is None:
+            ids = torch.zeros(len(texts), 1, dtype=torch.int64)
+            return Tokens(ids, torch.zeros_like(ids, dtype=torch.bool), ids[:, 0])
         if self.tokenizer is None:
             raise DataError(
                 "the checkpoint does not hold its vocabulary, as those of fairseq_signals: give "
@@ -114,9 +124,6 @@ class TrainedTextNetwork(LoadedNetwork):
                 "Hugging Face hub such as bert-base-uncased, which is what fairseq_signals trains "
                 "with; in commands --tokenizer)"
             )
-        for text in texts:
-            if not any(character.isalnum() for character in text):
-                raise DataError(f"the text {shortened(text)} has no word")
         return self.tokenizer(texts, self.max_tokens)
 
     def warn_of_cut(self, texts: Sequence[str], cut: Sequence[int]) -> None:
@@ -165,7 +172,7 @@ class TrainedTextNetwork(LoadedNetwork):
             "ecg_2_padding_mask": ecg_2_padding_mask,
         }
         out = self.network(**{name: self._moved(value) for name, value in inputs.items()})
-        return out["out"].double().sigmoid().cpu().numpy()
+        return self.network.get_logits(out).double().sigmoid().cpu().numpy()
 
     @torch.inference_mode()
     def embeddings(self, source: Tensor, padding_mask: Tensor | None = None) -> np.ndarray:

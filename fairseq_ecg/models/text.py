@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from fairseq.dataclass.utils import merge_with_parent
 from fairseq.models import MODEL_DATACLASS_REGISTRY, MODEL_REGISTRY, BaseFairseqModel
-from omegaconf import OmegaConf
+from omegaconf import II, OmegaConf
 
 from fairseq_ecg.compat.checkpoint import (
     WRITTEN_IN_TRAINING,
@@ -18,8 +18,13 @@ from fairseq_ecg.compat.registration import register_model
 from fairseq_ecg.compat.stored_config import literal, model_config
 from fairseq_ecg.errors import CheckpointError, shortened
 from fairseq_ecg.models.ecg_transformer import PretrainingConfig
+from fairseq_ecg.modules.masking import MaskedEncoder
 from fairseq_ecg.modules.text import TEXT_NETWORKS, TextNetwork
-from fairseq_ecg.options import chosen
+from fairseq_ecg.modules.transformer import TransformerNetwork
+from fairseq_ecg.options import chosen, options_of
+
+OF_TASK = ("pad_token", "sep_token", "max_text_size")
+"""Options that networks take over from their task."""
 
 
 class TextModel:
@@ -92,7 +97,12 @@ def _register(name: str, network: type[TextNetwork]) -> None:
     about = {"__module__": __name__, "__doc__": f"``{name}``.", "network": network}
     model = type(title, (TextModel, network, BaseFairseqModel), about)
     setattr(sys.modules[__name__], title, model)  # to be pickled
+    options = options_of(network)
+    defaults = dict(network.defaults) | {
+        option: II(f"task.{option}") for option in OF_TASK if option in options
+    }
+    pieces = (network, MaskedEncoder) if issubclass(network, TransformerNetwork) else (network,)
     config = make_configuration(
-        f"{network.__name__}Config", __name__, network, bases=(PretrainingConfig,)
+        f"{network.__name__}Config", __name__, *pieces, bases=(PretrainingConfig,), **defaults
     )
     register_model(name, dataclass=config)(model)

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from fairseq_ecg.ops.attention import attention, split
+from fairseq_ecg.ops.attention import attention, split, to_scores
 from fairseq_ecg.ops.dropout import dropout as drop
 
 
@@ -49,7 +49,8 @@ class MultiHeadAttention(nn.Module):
 
         Args:
             x: ``(B, T, D)``.
-            padding_mask: ``(B, T)`` bool, True where a frame is padding.
+            padding_mask: ``(B, T)`` bool, True where a frame is padding, or ``(B, T, T)``, True
+                where the frame of a row may not attend to that of a column.
             need_weights: also return the attention weights; takes the slower explicit path.
 
         Returns:
@@ -74,7 +75,7 @@ class MultiHeadAttention(nn.Module):
         q, k, v = (split(y, self.heads) for y in (q, k, v))
         scores = (q * (1.0 / math.sqrt(q.shape[-1]))) @ k.transpose(-2, -1)
         if padding_mask is not None:
-            scores = scores.masked_fill(padding_mask[:, None, None, :], float("-inf"))
+            scores = scores.masked_fill(to_scores(padding_mask), float("-inf"))
         probabilities = drop(scores.softmax(dim=-1), self.dropout, self.training)
         y = probabilities @ v
         return self.out_proj(y.transpose(1, 2).flatten(2)), probabilities.mean(dim=1)

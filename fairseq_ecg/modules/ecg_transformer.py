@@ -4,37 +4,23 @@ import torch
 from torch import distributed, nn
 
 from fairseq_ecg.modules.conv_extractor import ConvFeatureExtractor, ConvLayers, parse_conv_layers
-from fairseq_ecg.modules.dropout import Dropout
-from fairseq_ecg.modules.encoder import Encoder
+from fairseq_ecg.modules.encoder import ECGReader, Encoder
 from fairseq_ecg.modules.gathering import gather_rows
 from fairseq_ecg.modules.gradient import scale_gradient
 from fairseq_ecg.modules.positional_conv import ConvPositionalEncoding
-from fairseq_ecg.modules.transformer import TransformerEncoder
+from fairseq_ecg.modules.transformer import TransformerNetwork
 from fairseq_ecg.ops import backends
 from fairseq_ecg.ops.frames import frame_ends
 from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
-from fairseq_ecg.options import Kernel, Layers, Probability, Width
+from fairseq_ecg.options import Kernel, Width
 
 
-class ECGTransformer(Encoder):
-    """Encode an ECG into frames (ECG-FM, https://arxiv.org/abs/2408.05178).
+class ConvTransformer(TransformerNetwork, ECGReader):
+    """Convolutions over samples, a transformer over frames, and what is between them.
 
-    Options bear the names of fairseq_signals' configs. D is ``encoder_embed_dim``, L ``in_d``.
+    Options bear the names of fairseq_signals' configs. L is ``in_d``.
 
     Args:
-        encoder_layers: transformer layers.
-        encoder_embed_dim: channels of a frame.
-        encoder_ffn_embed_dim: hidden channels of a layer's perceptron.
-        encoder_attention_heads: attention heads.
-        layer_norm_first: normalise the input of each part, not the sum.
-        saliency: return the attention weights of all layers.
-        dropout: dropout inside the transformer.
-        attention_dropout: on attention weights.
-        activation_dropout: after the GELU of a perceptron.
-        encoder_layerdrop: probability of leaving out a layer in training.
-        dropout_input: on the input of the transformer, after projection.
-        dropout_features: on the latents that become contrastive targets.
-        apply_mask: own an embedding for masked frames.
         extractor_mode: default: group norm in the first block; layer_norm: in every block.
         conv_feature_layers: (channels, kernel, stride) of each convolution.
         in_d: leads.
@@ -42,49 +28,14 @@ class ECGTransformer(Encoder):
         feature_grad_mult: factor on the convolutions' gradient; 0 freezes them.
         conv_pos: frames that the positional convolution spans.
         conv_pos_groups: groups of the positional convolution.
-        all_gather: gather encoder outputs over ranks for the criterion.
+        transformer_options: of :class:`fairseq_ecg.modules.transformer.TransformerNetwork`.
     """
 
-    architecture_options = (
-        "encoder_layers",
-        "encoder_embed_dim",
-        "encoder_ffn_embed_dim",
-        "encoder_attention_heads",
-        "layer_norm_first",
-        "extractor_mode",
-        "conv_feature_layers",
-        "in_d",
-        "conv_bias",
-        "conv_pos",
-        "conv_pos_groups",
-    )
-    regularisation_options = (
-        "dropout",
-        "activation_dropout",
-        "dropout_input",
-        "attention_dropout",
-        "encoder_layerdrop",
-        "feature_grad_mult",
-    )
     masks_empty_rows = True
-    encoder_class = TransformerEncoder
 
     def __init__(
         self,
         *,
-        encoder_layers: Layers = 12,
-        encoder_embed_dim: Width = 768,
-        encoder_ffn_embed_dim: Width = 3072,
-        encoder_attention_heads: Width = 12,
-        layer_norm_first: bool = False,
-        saliency: bool = False,
-        dropout: Probability = 0.1,
-        attention_dropout: Probability = 0.1,
-        activation_dropout: Probability = 0.0,
-        encoder_layerdrop: Probability = 0.0,
-        dropout_input: Probability = 0.0,
-        dropout_features: Probability = 0.0,
-        apply_mask: bool = False,
         extractor_mode: str = "default",
         conv_feature_layers: ConvLayers = "[(256, 2, 2)] * 4",
         in_d: Width = 12,
@@ -92,70 +43,24 @@ class ECGTransformer(Encoder):
         feature_grad_mult: float = 1.0,
         conv_pos: Kernel = 128,
         conv_pos_groups: int = 16,
-        all_gather: bool = False,
+        **transformer_options,
     ):
-        super().__init__()
         conv_layers = parse_conv_layers(conv_feature_layers)
+        super().__init__(**transformer_options)
         self.feature_grad_mult = feature_grad_mult
-        self.all_gather = all_gather
         self.conv_dim = conv_layers[-1][0]
-        self.encoder_dim = encoder_embed_dim
-        self.attention_heads = encoder_attention_heads
         self.n_leads = in_d
         self.strides = [(kernel, stride) for _, kernel, stride in conv_layers]
-
-        # Registration order is the parameter order of checkpoints' optimizer states, and
-        # construction order that of seeded initialisation.
-        self.mask_emb = (
-            nn.Parameter(torch.empty(encoder_embed_dim).uniform_()) if apply_mask else None
-        )
-        self.dropout_input = Dropout(dropout_input)
-        self.dropout_features = Dropout(dropout_features)
-        self.encoder = self.encoder_class(
-            encoder_layers,
-            encoder_embed_dim,
-            encoder_ffn_embed_dim,
-            encoder_attention_heads,
-            dropout,
-            attention_dropout,
-            activation_dropout,
-            encoder_layerdrop,
-            layer_norm_first,
-            saliency,
-        )
         self.feature_extractor = ConvFeatureExtractor(
             conv_layers, in_d, mode=extractor_mode, bias=conv_bias
         )
         self.post_extract_proj = (
-            nn.Linear(self.conv_dim, encoder_embed_dim)
-            if self.conv_dim != encoder_embed_dim
+            nn.Linear(self.conv_dim, self.encoder_dim)
+            if self.conv_dim != self.encoder_dim
             else None
         )
-        self.conv_pos = ConvPositionalEncoding(encoder_embed_dim, conv_pos, conv_pos_groups)
+        self.conv_pos = ConvPositionalEncoding(self.encoder_dim, conv_pos, conv_pos_groups)
         self.layer_norm = nn.LayerNorm(self.conv_dim)
-
-    def forward(
-        self, source: torch.Tensor, padding_mask: torch.Tensor | None = None, **wanted
-    ) -> dict[str, torch.Tensor | None]:
-        """Encode a batch.
-
-        Args:
-            source: ``(B, L, T)`` float, standardised samples.
-            padding_mask: ``(B, L, T)`` or ``(B, T)`` bool, True where a sample is padding.
-            wanted: ``saliency`` and ``hidden_states`` of :meth:`Encoder.extract_features`.
-
-        Returns:
-            ``x`` ``(B, T', D)``, ``padding_mask`` ``(B, T')`` or None, and ``saliency``
-            ``(B, layers, T', T')`` or None. With ``all_gather`` and several ranks ``x`` holds the
-            frames of all, padded ones zero, and the mask is None.
-        """
-        latents = self.layer_norm(self.extract_latents(source).transpose(1, 2))
-        frame_mask = self.frame_padding_mask(padding_mask, latents.shape[1])
-        x = self.dropout_input(self.project(latents))
-        x, saliency = self.encode(x, frame_mask, **wanted)
-        if self.all_gather and distributed.is_initialized():
-            x, frame_mask = gather_rows(zero_padding(x, frame_mask)), None
-        return {"x": x, "padding_mask": frame_mask, "saliency": saliency}
 
     def extract_latents(self, source: torch.Tensor) -> torch.Tensor:
         """Turn ``(B, L, T)`` samples into ``(B, E, T')`` latents with the scaled gradient.
@@ -182,6 +87,59 @@ class ECGTransformer(Encoder):
     def project(self, latents: torch.Tensor) -> torch.Tensor:
         """Bring ``(B, T', E)`` latents to the width of the transformer."""
         return latents if self.post_extract_proj is None else self.post_extract_proj(latents)
+
+
+class ECGTransformer(ConvTransformer, Encoder):
+    """Encode an ECG into frames (ECG-FM, https://arxiv.org/abs/2408.05178).
+
+    Args:
+        options: of :class:`ConvTransformer`.
+    """
+
+    architecture_options = (
+        "encoder_layers",
+        "encoder_embed_dim",
+        "encoder_ffn_embed_dim",
+        "encoder_attention_heads",
+        "layer_norm_first",
+        "extractor_mode",
+        "conv_feature_layers",
+        "in_d",
+        "conv_bias",
+        "conv_pos",
+        "conv_pos_groups",
+    )
+    regularisation_options = (
+        "dropout",
+        "activation_dropout",
+        "dropout_input",
+        "attention_dropout",
+        "encoder_layerdrop",
+        "feature_grad_mult",
+    )
+
+    def forward(
+        self, source: torch.Tensor, padding_mask: torch.Tensor | None = None, **wanted
+    ) -> dict[str, torch.Tensor | None]:
+        """Encode a batch.
+
+        Args:
+            source: ``(B, L, T)`` float, standardised samples.
+            padding_mask: ``(B, L, T)`` or ``(B, T)`` bool, True where a sample is padding.
+            wanted: ``saliency`` and ``hidden_states`` of :meth:`Encoder.extract_features`.
+
+        Returns:
+            ``x`` ``(B, T', D)``, ``padding_mask`` ``(B, T')`` or None, and ``saliency``
+            ``(B, layers, T', T')`` or None. With ``all_gather`` and several ranks ``x`` holds the
+            frames of all, padded ones zero, and the mask is None.
+        """
+        latents = self.layer_norm(self.extract_latents(source).transpose(1, 2))
+        frame_mask = self.frame_padding_mask(padding_mask, latents.shape[1])
+        x = self.dropout_input(self.project(latents))
+        x, saliency = self.encode(x, frame_mask, **wanted)
+        if self.all_gather and distributed.is_initialized():
+            x, frame_mask = gather_rows(zero_padding(x, frame_mask)), None
+        return {"x": x, "padding_mask": frame_mask, "saliency": saliency}
 
     def encode(
         self, x: torch.Tensor, frame_mask: torch.Tensor | None, **wanted

@@ -12,82 +12,18 @@ from fairseq_ecg.ops.frames import frame_count, receptive_field
 from fairseq_ecg.ops.pooling import mean_of_nonzero
 
 
-class Encoder(nn.Module):
-    """Base of encoders: ``(B, L, T)`` samples to ``(B, T', D)`` frames.
-
-    Its constructor's keyword-only arguments are its options, see
-    :mod:`fairseq_ecg.options`.
+class ECGReader(nn.Module):
+    """Base of networks that read ECGs: ``(B, L, T)`` samples become T' frames.
 
     Attributes:
-        architecture_options: names of options that its weights decide.
-        regularisation_options: names of options that fine-tuning decides anew; all are 0 there
-            unless they are set.
-        pretraining_modules: names of modules, none of them needed to encode, that a fine-tuned
-            encoder no longer has.
         leads_option: name of the option that says how many leads there are.
-        has_attention: whether there may be attention weights to return.
-        mean: makes one vector ``(B, D)`` of frames ``(B, T', D)``, given also ``(B, T')``, True
-            where padded, or None: embeddings are such means.
-        encoder_dim: D, channels of a frame.
-        attention_heads: into which attention may split a frame.
         n_leads: L, leads.
         strides: (kernel, stride) of every convolution between samples and frames.
-        scale_dims: channels of each of the maps that :meth:`extract_features` returns besides as
-            ``scales``, every one half as long as the one before; empty if it returns none.
-        mask_emb: embedding of masked frames, or None.
     """
 
-    architecture_options: ClassVar[tuple[str, ...]] = ()
-    regularisation_options: ClassVar[tuple[str, ...]] = ()
-    pretraining_modules: ClassVar[tuple[str, ...]] = ()
     leads_option: ClassVar[str] = "in_d"
-    has_attention: ClassVar[bool] = True
-    mean: ClassVar[Callable[..., torch.Tensor]] = staticmethod(mean_of_nonzero)
-    encoder_dim: int
-    attention_heads: int
     n_leads: int
     strides: list[tuple[int, int]]
-    scale_dims: tuple[int, ...] = ()
-    mask_emb: nn.Parameter | None
-
-    def __init__(self):
-        super().__init__()
-        self.mask_emb = None
-
-    @property
-    def embeds_masks(self) -> bool:
-        """Whether frames are masked in training, so that the mask embedding is learnt."""
-        return False
-
-    def extract_features(
-        self,
-        source: torch.Tensor,
-        padding_mask: torch.Tensor | None = None,
-        *,
-        saliency: bool | None = None,
-        hidden_states: list[torch.Tensor] | None = None,
-    ) -> dict[str, Any]:
-        """Encode without anything that only pre-training does.
-
-        Args:
-            source: ``(B, L, T)`` float, standardised samples.
-            padding_mask: ``(B, L, T)`` or ``(B, T)`` bool, True where a sample is padding.
-            saliency: whether to return attention weights; None: as the encoder was built.
-            hidden_states: is extended by the frames ``(B, T', D)`` in front of every layer and
-                behind the last.
-
-        Returns:
-            ``x`` ``(B, T', D)``, ``padding_mask`` ``(B, T')`` or None, and ``saliency``
-            ``(B, layers, T', T')``, or None also where the encoder has no attention.
-        """
-        raise NotImplementedError
-
-    def parts(self) -> dict[str, list[nn.Module | nn.Parameter]]:
-        """Name its parts from the input up: ``stem``, then one for each layer.
-
-        They are what :func:`fairseq_ecg.modules.adapters.freeze` freezes.
-        """
-        raise NotImplementedError
 
     def frame_count(self, samples):
         """T', the frames that so many samples give: a number, or a tensor element by element."""
@@ -164,6 +100,78 @@ class Encoder(nn.Module):
             ``(B,)`` int64.
         """
         return self.frame_count(samples)
+
+
+class Encoder(ECGReader):
+    """Base of encoders: ``(B, L, T)`` samples to ``(B, T', D)`` frames.
+
+    Its constructor's keyword-only arguments are its options, see
+    :mod:`fairseq_ecg.options`.
+
+    Attributes:
+        architecture_options: names of options that its weights decide.
+        regularisation_options: names of options that fine-tuning decides anew; all are 0 there
+            unless they are set.
+        pretraining_modules: names of modules, none of them needed to encode, that a fine-tuned
+            encoder no longer has.
+        has_attention: whether there may be attention weights to return.
+        mean: makes one vector ``(B, D)`` of frames ``(B, T', D)``, given also ``(B, T')``, True
+            where padded, or None: embeddings are such means.
+        encoder_dim: D, channels of a frame.
+        attention_heads: into which attention may split a frame.
+        scale_dims: channels of each of the maps that :meth:`extract_features` returns besides as
+            ``scales``, every one half as long as the one before; empty if it returns none.
+        mask_emb: embedding of masked frames, or None.
+    """
+
+    architecture_options: ClassVar[tuple[str, ...]] = ()
+    regularisation_options: ClassVar[tuple[str, ...]] = ()
+    pretraining_modules: ClassVar[tuple[str, ...]] = ()
+    has_attention: ClassVar[bool] = True
+    mean: ClassVar[Callable[..., torch.Tensor]] = staticmethod(mean_of_nonzero)
+    encoder_dim: int
+    attention_heads: int
+    scale_dims: tuple[int, ...] = ()
+    mask_emb: nn.Parameter | None
+
+    def __init__(self):
+        super().__init__()
+        self.mask_emb = None
+
+    @property
+    def embeds_masks(self) -> bool:
+        """Whether frames are masked in training, so that the mask embedding is learnt."""
+        return False
+
+    def extract_features(
+        self,
+        source: torch.Tensor,
+        padding_mask: torch.Tensor | None = None,
+        *,
+        saliency: bool | None = None,
+        hidden_states: list[torch.Tensor] | None = None,
+    ) -> dict[str, Any]:
+        """Encode without anything that only pre-training does.
+
+        Args:
+            source: ``(B, L, T)`` float, standardised samples.
+            padding_mask: ``(B, L, T)`` or ``(B, T)`` bool, True where a sample is padding.
+            saliency: whether to return attention weights; None: as the encoder was built.
+            hidden_states: is extended by the frames ``(B, T', D)`` in front of every layer and
+                behind the last.
+
+        Returns:
+            ``x`` ``(B, T', D)``, ``padding_mask`` ``(B, T')`` or None, and ``saliency``
+            ``(B, layers, T', T')``, or None also where the encoder has no attention.
+        """
+        raise NotImplementedError
+
+    def parts(self) -> dict[str, list[nn.Module | nn.Parameter]]:
+        """Name its parts from the input up: ``stem``, then one for each layer.
+
+        They are what :func:`fairseq_ecg.modules.adapters.freeze` freezes.
+        """
+        raise NotImplementedError
 
     @property
     def trains_in_turns(self) -> bool:

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from fairseq_ecg.modules.attention import MultiHeadAttention
 from fairseq_ecg.modules.dropout import Dropout
 from fairseq_ecg.ops.dropout import dropout as drop
+from fairseq_ecg.options import Layers, Probability, Width
 
 
 class TransformerEncoderLayer(nn.Module):
@@ -151,6 +152,7 @@ class TransformerEncoder(nn.Module):
         padding_mask: torch.Tensor | None = None,
         saliency: bool | None = None,
         hidden_states: list[torch.Tensor] | None = None,
+        attention_mask: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Encode frames.
 
@@ -161,6 +163,8 @@ class TransformerEncoder(nn.Module):
             saliency: whether to return attention weights; None: as :attr:`saliency` says.
             hidden_states: is extended by the frames ``(B, T, D)`` in front of every layer and
                 behind the last; a layer that was dropped changed nothing.
+            attention_mask: ``(T, T)`` bool, True where the frame of a row may not attend to that of
+                a column, besides those that are padding.
 
         Returns:
             ``(B, T, D)`` and, with ``saliency``, ``(B, layers, T, T)`` attention weights of the
@@ -169,6 +173,7 @@ class TransformerEncoder(nn.Module):
         keep = (lambda _: None) if hidden_states is None else hidden_states.append
         if padding_mask is not None:
             x = x.masked_fill(padding_mask.unsqueeze(-1), 0)
+        mask = _joined(padding_mask, attention_mask, len(x))
         if not self.layer_norm_first:
             x = self.layer_norm(x)
         x = drop(x, self.dropout, self.training)
@@ -176,7 +181,7 @@ class TransformerEncoder(nn.Module):
         for layer in self.layers:
             keep(x)
             if self._keeps_layer() or not self.training:
-                x, weights = self.run_layer(layer, x, padding_mask, saliency)
+                x, weights = self.run_layer(layer, x, mask, saliency)
                 if weights is not None:
                     attention.append(weights)
         if self.layer_norm_first:
@@ -201,6 +206,91 @@ class TransformerEncoder(nn.Module):
             return True  # a graph cannot draw from NumPy's stream
         # Drawn also where it decides nothing: the stream of masks that follows depends on it.
         return np.random.random() > self.layerdrop
+
+
+class TransformerNetwork(nn.Module):
+    """What networks around one transformer have in common.
+
+    Options bear the names of fairseq_signals' configs. D is ``encoder_embed_dim``.
+
+    Args:
+        encoder_layers: transformer layers.
+        encoder_embed_dim: channels of a frame.
+        encoder_ffn_embed_dim: hidden channels of a layer's perceptron.
+        encoder_attention_heads: attention heads.
+        layer_norm_first: normalise the input of each part, not the sum.
+        saliency: return the attention weights of all layers.
+        dropout: dropout inside the transformer.
+        attention_dropout: on attention weights.
+        activation_dropout: after the GELU of a perceptron.
+        encoder_layerdrop: probability of leaving out a layer in training.
+        dropout_input: on the input of the transformer, after projection.
+        dropout_features: on the latents that become contrastive targets.
+        apply_mask: own an embedding for masked frames.
+        all_gather: gather encoder outputs over ranks for the criterion.
+
+    Attributes:
+        encoder_dim: D.
+        attention_heads: those of the transformer.
+        mask_emb: embedding of masked frames, or None.
+        encoder: the transformer.
+    """
+
+    encoder_class = TransformerEncoder
+
+    def __init__(
+        self,
+        *,
+        encoder_layers: Layers = 12,
+        encoder_embed_dim: Width = 768,
+        encoder_ffn_embed_dim: Width = 3072,
+        encoder_attention_heads: Width = 12,
+        layer_norm_first: bool = False,
+        saliency: bool = False,
+        dropout: Probability = 0.1,
+        attention_dropout: Probability = 0.1,
+        activation_dropout: Probability = 0.0,
+        encoder_layerdrop: Probability = 0.0,
+        dropout_input: Probability = 0.0,
+        dropout_features: Probability = 0.0,
+        apply_mask: bool = False,
+        all_gather: bool = False,
+    ):
+        super().__init__()
+        self.all_gather = all_gather
+        self.encoder_dim = encoder_embed_dim
+        self.attention_heads = encoder_attention_heads
+
+        # Registration order is the parameter order of checkpoints' optimizer states, and
+        # construction order that of seeded initialisation.
+        self.mask_emb = (
+            nn.Parameter(torch.empty(encoder_embed_dim).uniform_()) if apply_mask else None
+        )
+        self.dropout_input = Dropout(dropout_input)
+        self.dropout_features = Dropout(dropout_features)
+        self.encoder = self.encoder_class(
+            encoder_layers,
+            encoder_embed_dim,
+            encoder_ffn_embed_dim,
+            encoder_attention_heads,
+            dropout,
+            attention_dropout,
+            activation_dropout,
+            encoder_layerdrop,
+            layer_norm_first,
+            saliency,
+        )
+
+
+def _joined(
+    padding_mask: torch.Tensor | None, attention_mask: torch.Tensor | None, rows: int
+) -> torch.Tensor | None:
+    """Make of both masks the one that :func:`fairseq_ecg.ops.attention.attention` takes."""
+    if attention_mask is None:
+        return padding_mask
+    if padding_mask is None:
+        return attention_mask.expand(rows, -1, -1)
+    return attention_mask | padding_mask.unsqueeze(1)
 
 
 def _init_bert(module: nn.Module) -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import torch
@@ -47,6 +48,9 @@ class BertSizes:
 
 BertConfig = Annotated[Mapping[str, int], BertSizes()]
 """Annotation of an option that holds the sizes of a BERT; none: those of bert-base-uncased."""
+
+NO_SIZES: Mapping[str, int] = MappingProxyType({})
+"""Default of such an option: the BERT is one that is read by its name or from its folder."""
 
 
 def build_bert(config: Mapping[str, int]) -> "BertModel":

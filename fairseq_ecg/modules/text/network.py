@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from fairseq_ecg.modules.encoder import Encoder
+from fairseq_ecg.modules.encoder import ECGReader, Encoder
 from fairseq_ecg.modules.finetuned import FrameEncoder
 
 
@@ -19,6 +19,7 @@ class TextNetwork(nn.Module):
         ecg_encoder_prefix: what the names of the weights of its ECG encoder follow, where that is
             a network of the tables which can be fine-tuned by itself; None otherwise.
         regularisation_options: names of options that fine-tuning decides anew.
+        defaults: of options, in place of those that its parts declare.
         pretraining_modules: names of modules that only pre-training uses.
         n_leads: L, leads; None if no ECG is read.
         n_answers: C, answers that a network for questions gives a logit of each; 0 of others.
@@ -29,6 +30,7 @@ class TextNetwork(nn.Module):
 
     ecg_encoder_prefix: ClassVar[str | None] = None
     regularisation_options: ClassVar[tuple[str, ...]] = ()
+    defaults: ClassVar[Mapping[str, Any]] = {}
     pretraining_modules: ClassVar[tuple[str, ...]] = ()
     n_leads: int | None = None
     n_answers: int = 0
@@ -87,38 +89,35 @@ class TextNetwork(nn.Module):
         """
         raise NotImplementedError
 
+    @property
+    def ecg_reader(self) -> ECGReader | None:
+        """The part that makes frames of ECGs; None if none are read."""
+        if self.ecg_encoder_prefix is not None:
+            found = self.get_submodule(self.ecg_encoder_prefix.removesuffix("."))
+        else:
+            found = self
+        return found if isinstance(found, ECGReader) else None
+
     def embed_ecg(
         self, ecg: torch.Tensor, ecg_padding_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Encode ECGs by themselves: of each channel the mean over the frames, ``(B, D)``.
 
-        It is that of the ECG encoder alone, before it meets any text.
+        It is that of the ECG encoder, before it meets any text; where one encoder reads both, that
+        of an ECG without a text.
 
         Args:
             ecg: as of :meth:`forward`.
             ecg_padding_mask: as of :meth:`forward`.
 
         Raises:
-            NotImplementedError: no part of the network reads ECGs alone.
+            NotImplementedError: the network reads no ECGs.
         """
-        encoder = FrameEncoder(self._own_ecg_encoder())
+        reader = self.ecg_reader
+        if not isinstance(reader, Encoder):
+            raise NotImplementedError(f"{type(self).__name__} reads no ECGs")
+        encoder = FrameEncoder(reader)
         return encoder.embedding(encoder(ecg, ecg_padding_mask))
-
-    @property
-    def embed_dim(self) -> int:
-        """D, channels of what :meth:`embed_ecg` returns."""
-        return self._own_ecg_encoder().encoder_dim
-
-    def frame_count(self, n_samples: int) -> int:
-        """Return T', frames that the network makes of samples of an ECG."""
-        return self._own_ecg_encoder().frame_count(n_samples)
-
-    def _own_ecg_encoder(self) -> Encoder:
-        if self.ecg_encoder_prefix is None:
-            raise NotImplementedError(f"{type(self).__name__} has no encoder of ECGs alone")
-        encoder = self.get_submodule(self.ecg_encoder_prefix.removesuffix("."))
-        assert isinstance(encoder, Encoder)
-        return encoder
 
     def set_num_updates(self, num_updates: int) -> None:
         """Set how many updates are done, for parts that follow a schedule."""

@@ -5,10 +5,23 @@ from typing import Any
 
 from fairseq_ecg.errors import shortened
 from fairseq_ecg.modules.registry import plain_config, sizes_of
+from fairseq_ecg.modules.text.blind_transformer_qa import BlindTransformerQA
+from fairseq_ecg.modules.text.deaf_transformer_qa import DeafTransformerQA
+from fairseq_ecg.modules.text.ecg_language_transformer_classifier import (
+    ECGLanguageTransformerClassifier,
+)
+from fairseq_ecg.modules.text.medvill import MedViLL
 from fairseq_ecg.modules.text.network import TextNetwork
+from fairseq_ecg.modules.text.resnet_lstm_classifier import ResNetLSTMClassifier
 from fairseq_ecg.options import chosen, options_of
 
-TEXT_NETWORKS: dict[str, type[TextNetwork]] = {}
+TEXT_NETWORKS: dict[str, type[TextNetwork]] = {
+    "medvill": MedViLL,
+    "ecg_language_transformer_classifier": ECGLanguageTransformerClassifier,
+    "blind_transformer_qa": BlindTransformerQA,
+    "deaf_transformer_qa": DeafTransformerQA,
+    "resnet_lstm_classifier": ResNetLSTMClassifier,
+}
 """Class of each network of ECGs and texts, by name."""
 
 

@@ -6,9 +6,9 @@ from torch.autograd.function import once_differentiable
 
 from fairseq_ecg.ops import backends
 from fairseq_ecg.ops.attention import reference
-from fairseq_ecg.ops.attention.reference import split
+from fairseq_ecg.ops.attention.reference import split, to_scores
 
-__all__ = ["attention", "split"]
+__all__ = ["attention", "split", "to_scores"]
 
 _KERNEL_TYPES = (torch.float32, torch.bfloat16)
 
@@ -32,16 +32,17 @@ def attention(
     their projections; PyTorch's own attention has no fast path with dropout there, and a slower
     backward pass without. The kernel computes in float32. Its masks are Philox's, seeded by one
     number of PyTorch's generator, see the package's README. On other devices, for other types,
-    if all weights are dropped, and where there is neither dropout nor a gradient, PyTorch's own
-    attention is fast and runs, the ``reference``. There is no second derivative but by the
-    reference.
+    for masks of single weights, if all weights are dropped, and where there is neither dropout nor
+    a gradient, PyTorch's own attention is fast and runs, the ``reference``. There is no second
+    derivative but by the reference.
 
     Args:
         q: ``(B, T, D)`` floating point, the channels of one head after another.
         k: as ``q``.
         v: as ``q``.
         heads: into which the channels are divided; must divide D.
-        padding_mask: ``(B, T)`` bool, True where a frame is padding. A row of padding alone gives
+        padding_mask: ``(B, T)`` bool, True where a frame is padding, or ``(B, T, T)``, True where
+            the query of a row may not attend to the key of a column. A query without any key gives
             zeros.
         dropout_p: probability of a dropped weight; the kernel rounds it to a multiple of 2**-16.
         training: whether any weight is dropped at all.
@@ -59,7 +60,9 @@ def attention(
     _check(q, k, v, heads, padding_mask, dropout_p)
     dropout_p = dropout_p if training else 0.0
     gradient = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
-    if (gradient or dropout_p > 0) and dropout_p < 1 and _has_kernel(q, k, v, backend):
+    of_weights = padding_mask is not None and padding_mask.dim() == 3
+    trains = (gradient or dropout_p > 0) and dropout_p < 1
+    if trains and not of_weights and _has_kernel(q, k, v, backend):
         seed = torch.randint(2**62, ()) if dropout_p > 0 else None
         return _attention(q, k, v, padding_mask, seed, heads, dropout_p, gradient)[0]
     return reference.attention(q, k, v, heads, padding_mask, dropout_p)
@@ -74,9 +77,10 @@ def _check(
     if heads < 1 or q.shape[2] % heads:
         raise ValueError(f"{heads} heads do not divide {q.shape[2]} channels")
     if padding_mask is not None:
-        if padding_mask.shape != q.shape[:2]:
+        rows, frames, _ = q.shape
+        if padding_mask.shape not in ((rows, frames), (rows, frames, frames)):
             raise ValueError(
-                f"padding_mask must be (B, T) of q {tuple(q.shape)}, not "
+                f"padding_mask must be (B, T) or (B, T, T) of q {tuple(q.shape)}, not "
                 f"{tuple(padding_mask.shape)}"
             )
         if padding_mask.dtype != torch.bool:

@@ -14,7 +14,7 @@ def attention(
     infinity of queries and keys for some shapes and instruction sets, and gives zeros or finite
     numbers; they are put back.
     """
-    attended = None if padding_mask is None else ~padding_mask[:, None, None, :]
+    attended = None if padding_mask is None else ~to_scores(padding_mask)
     y = F.scaled_dot_product_attention(
         split(q, heads), split(k, heads), split(v, heads), attended, dropout_p
     )
@@ -37,3 +37,8 @@ def _trace_of_nonfinite(q: Tensor, k: Tensor, heads: int) -> Tensor:
 def split(x: Tensor, heads: int) -> Tensor:
     """``(B, T, D)`` to ``(B, heads, T, D / heads)``."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def to_scores(mask: Tensor) -> Tensor:
+    """Bring a mask ``(B, T)`` to ``(B, 1, 1, T)``, or ``(B, T, T)`` to ``(B, 1, T, T)``."""
+    return mask[:, None, None, :] if mask.dim() == 2 else mask.unsqueeze(1)

@@ -36,6 +36,7 @@ class Stream(IntEnum):
     NEGATIVES = 1
     CROSS_SAMPLE_NEGATIVES = 2
     CODEBOOK_NEGATIVES = 3
+    MASKED_TOKENS = 5
     AUGMENTATION = 16
 
 
