@@ -21,6 +21,7 @@ _MODULE_OF = {
     "lead_indices": "ecg.leads",
     "read_cmsc_manifest": "data.manifest",
     "read_manifest": "data.manifest",
+    "read_question_manifest": "data.manifest",
 }
 
 __all__ = list(_MODULE_OF)

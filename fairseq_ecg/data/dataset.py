@@ -34,6 +34,9 @@ WHOLE: dict[str, Any] = {
 }
 """Options of data sets whose view takes recordings whole, whatever they are set to."""
 
+SECOND = 1
+"""Position of the second ECG of an item in the keys of its draws."""
+
 _LEADS_REMEDY = "Set task.leads_to_load to leads all recordings have, or enable_padding_leads=true"
 _WHOLE_REMEDY = "Recordings are taken whole: list those of other leads in a manifest of their own"
 
@@ -142,9 +145,12 @@ class ECGDataset(Dataset):
             path, grouped=self.view.grouped, min_samples=self.options.min_sample_size
         )
         self.sizes = self.source.sizes
-        longest = self.options.max_sample_size
-        self._cropped_sizes = self.sizes if longest is None else np.minimum(self.sizes, longest)
-        self._bucketed_sizes = _bucket_sizes(self._cropped_sizes, self.options.num_batch_buckets)
+        self._bucketed_sizes = _bucket_sizes(
+            _at_most(self.options.max_sample_size, self.sizes), self.options.num_batch_buckets
+        )
+        n_tokens = self.source.n_tokens
+        self._sizes = self.sizes if n_tokens is None else self.sizes + n_tokens
+        self._cropped_sizes = _at_most(self.options.max_sample_size, self._sizes)
         self.masking = masking
         self.shuffle = shuffle
         self.seed = seed
@@ -180,8 +186,19 @@ class ECGDataset(Dataset):
             columns["position"] = segments.positions
         if self.augmentations:
             columns["layout"] = layouts
+        if self.view.has_second:
+            columns["ecg_2"] = self._seconds(segments)
         of_view, of_target = self.view.columns(segments), self.target.columns(segments)
         return Samples(ecgs, {**columns, **of_view, **of_target})
+
+    def _seconds(self, segments: SegmentBatch) -> list[Tensor | None]:
+        """Read and condition the second ECG ``(L, T)`` of each item, None where it has none."""
+        seconds = segments.seconds()
+        if seconds is None:
+            return [None] * len(segments.ids)
+        ecgs, _, _ = self._together(seconds) or self._one_by_one(seconds)
+        ecg_of = dict(zip(seconds.ids.tolist(), ecgs, strict=True))
+        return [ecg_of.get(index) for index in segments.ids.tolist()]
 
     @property
     def epoch(self) -> int:
@@ -194,11 +211,18 @@ class ECGDataset(Dataset):
         self.target.begin_epoch()
 
     def size(self, index: int) -> int:
-        """Length of an item in samples, cropped to ``max_sample_size`` unless padding."""
-        return int(self.sizes[index] if self.options.enable_padding else self._cropped_sizes[index])
+        """Length of an item in samples, cropped to ``max_sample_size`` unless padding.
+
+        The tokens of its text are counted too.
+        """
+        return int(
+            self._sizes[index] if self.options.enable_padding else self._cropped_sizes[index]
+        )
 
     def ordered_indices(self) -> np.ndarray:
         """Indices from long to short, random among equals, or in manifest order without shuffling.
+
+        Where the target does not sort by size they are random.
 
         Draws from numpy's global random state, which the caller seeds: after
         ``np.random.seed(s)`` the order is that of fairseq_signals.
@@ -209,6 +233,8 @@ class ECGDataset(Dataset):
         if not self.shuffle:
             return np.arange(len(self))
         keys = np.random.permutation(len(self))
+        if not self.target.sorts_by_size:
+            return keys
         return np.lexsort([keys, self._cropped_sizes])[::-1].copy()
 
     def names(self, ids: Iterable[int]) -> list[str]:
@@ -231,7 +257,9 @@ class ECGDataset(Dataset):
         Returns:
             ``id`` (B,) int64; ``net_input`` with ``source`` (B, L, T) float32 and, if padding,
             ``padding_mask`` (B, L, T) bool, True where padded (under `Target.ecg_key` and
-            `Target.padding_mask_key`); for a model that masks, there too ``origins`` (B, 4) int64,
+            `Target.padding_mask_key`); of a view with second ECGs ``ecg_2`` and
+            ``ecg_2_padding_mask``, both None where no item has one, while a row is padded whole
+            where its item has none; for a model that masks, there too ``origins`` (B, 4) int64,
             of which the model draws its negatives, and what `BatchMasking.draw` returns; what view
             and target join; ``augmentation``, what `augment` applies, if there is any. Empty for no
             samples, and where the target keeps none.
@@ -260,12 +288,17 @@ class ECGDataset(Dataset):
         crop = self._crop(samples, draws)
         of_ecgs = self._collate_ecgs(samples, crop, draws)
         of_target = self.target.collate(columns, check, crop, draws)
+        of_seconds = self._collate_seconds(samples, check, draws) if self.view.has_second else {}
         return {
             "id": torch.from_numpy(draws.ids),
             **of_ecgs,
             **self.view.collate(columns),
             **of_target,
-            "net_input": {**of_ecgs["net_input"], **of_target.get("net_input", {})},
+            "net_input": {
+                **of_ecgs["net_input"],
+                **of_seconds,
+                **of_target.get("net_input", {}),
+            },
         }
 
     def augment(self, batch: dict[str, Any]) -> Tensor:
@@ -381,11 +414,24 @@ class ECGDataset(Dataset):
         )
         if self._bucketed_sizes is not None:
             length = max(length, int(self._bucketed_sizes[draws.ids].max()))
+        return _drawn(lengths, length, draws)
 
-        def crop_start(row: int, surplus: int) -> int:
-            return draws.of_row(row, Stream.CROP).randint(0, surplus + 1)
-
-        return Crop.drawn(lengths, length, crop_start)
+    def _collate_seconds(
+        self, samples: Samples, check: BatchCheck, draws: Draws
+    ) -> dict[str, Tensor | None]:
+        """Make ``ecg_2`` and its padding mask: padded to the longest of the batch, or cropped."""
+        seconds = samples.columns.get("ecg_2") or [None] * len(draws.ids)
+        given = next((ecg for ecg in seconds if ecg is not None), None)
+        if given is None:
+            return {"ecg_2": None, "ecg_2_padding_mask": None}
+        ecgs = [given[:, :0] if ecg is None else ecg for ecg in seconds]
+        check.equal([len(ecg) for ecg in ecgs], "leads", _LEADS_REMEDY)
+        lengths = np.array([ecg.shape[1] for ecg in ecgs])
+        length = target_length(lengths, pad=True, max_length=self.options.max_sample_size)
+        crop = _drawn(lengths, length, draws.at_position(draws.positions + SECOND))
+        batch = crop.join(ecgs, torch.float32)
+        mask = crop.padding_mask().unsqueeze(1).expand(batch.shape)
+        return {"ecg_2": batch, "ecg_2_padding_mask": mask}
 
     def _collate_ecgs(self, samples: Samples, crop: Crop, draws: Draws) -> dict[str, Any]:
         """Make ``net_input`` of a batch and, where ECGs are augmented, draw ``augmentation``."""
@@ -418,6 +464,15 @@ class ECGDataset(Dataset):
         return batch
 
 
+def _drawn(lengths: np.ndarray, length: int, draws: Draws) -> Crop:
+    """Draw where signals of these lengths are cropped."""
+
+    def crop_start(row: int, surplus: int) -> int:
+        return draws.of_row(row, Stream.CROP).randint(0, surplus + 1)
+
+    return Crop.drawn(lengths, length, crop_start)
+
+
 def _taken(values: Any, rows: np.ndarray) -> Any:
     if isinstance(values, Tensor | np.ndarray):
         return values[rows]
@@ -438,6 +493,10 @@ def _conditioning(options: DatasetOptions, view: View) -> Conditioning:
         layer_norm=options.normalize and view.takes_whole,
         nan_policy=options.nan_policy,
     )
+
+
+def _at_most(longest: int | None, sizes: np.ndarray) -> np.ndarray:
+    return sizes if longest is None else np.minimum(sizes, longest)
 
 
 def _bucket_sizes(sizes: np.ndarray, n_buckets: int) -> np.ndarray | None:

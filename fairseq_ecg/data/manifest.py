@@ -2,8 +2,10 @@
 
 A plain manifest has the root directory in its first line (after a tab or not), then one segment in
 each line: path relative to the root, length in samples, and in a manifest for identification the
-class of the patient. A CMSC manifest has the root directory in
-its first line, the extension of the files in its second, then one recording in each line: path
+class of the patient. A manifest of questions has in each line the path, the length of the ECG that
+the question is about, or of both, and the tokens of the question. A CMSC manifest has the root
+directory in its first line, the extension of the files in its second, then one recording in each
+line: path
 without segment number and extension, length of a segment in samples, a column without use, and the
 numbers of its segments separated by commas.
 """
@@ -24,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 _PLAIN_ROW = "path and n_samples"
 _CLASS_ROW = "path, n_samples and class"
+_QUESTION_ROW = "path, n_samples of one ECG or of two, and n_tokens"
 _CMSC_ROW = "path without segment number, n_samples, 0, and segment numbers such as 0,1"
 
 
@@ -59,6 +62,9 @@ class Manifest:
         segments: of a CMSC manifest: ``(N,)`` segment numbers as comma-separated bytes.
         extension: of a CMSC manifest: that of the files, without dot.
         classes: of a manifest for identification: ``(N,)`` int64 class of each patient.
+        lengths: of a manifest of questions: ``(N, 2)`` int64, length of the first ECG and of the
+            second in samples, 0 where there is none; ``sizes`` are those of the shorter.
+        n_tokens: of a manifest of questions: ``(N,)`` int64, tokens of each.
     """
 
     path: str
@@ -69,6 +75,8 @@ class Manifest:
     segments: np.ndarray | None = None
     extension: str = ""
     classes: np.ndarray | None = None
+    lengths: np.ndarray | None = None
+    n_tokens: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -125,6 +133,48 @@ def read_manifest(path: str | os.PathLike, min_samples: int | None = None) -> Ma
     return Manifest(path, root, paths, sizes, numbers, classes=classes)
 
 
+def read_question_manifest(path: str | os.PathLike, min_samples: int | None = None) -> Manifest:
+    """Read a manifest of questions about one ECG or two.
+
+    Args:
+        path: of the manifest.
+        min_samples: questions of which an ECG is shorter are dropped.
+
+    Returns:
+        The questions that remain.
+
+    Raises:
+        DataError: the manifest cannot be read, or nothing remains.
+    """
+    path = os.fspath(path)
+    root, lines = _read_lines(path)
+    kept: list[tuple[bytes, int, int, int, int]] = []
+    n_short = 0
+    for number, (name, *counts) in _rows(
+        path, lines, first_line=2, n_columns=(3, 4), meaning=_QUESTION_ROW
+    ):
+        path_below(f"{path}, line {number}", name, "a file", "the root directory of line 1")
+        lengths = [_count(path, number, text, "n_samples") for text in counts[:-1]]
+        n_tokens = _count(path, number, counts[-1], "n_tokens")
+        if min_samples is not None and min(lengths) < min_samples:
+            n_short += 1
+        else:
+            second = lengths[1] if len(lengths) > 1 else 0
+            kept.append((name.encode(), number, lengths[0], second, n_tokens))
+    log_size(path, len(kept), [(n_short, f"with an ECG shorter than {min_samples} samples")])
+    names = np.array([row[0] for row in kept])
+    lines_of, first, second, n_tokens = np.array([row[1:] for row in kept], np.int64).T
+    return Manifest(
+        path,
+        root,
+        names,
+        np.where(second > 0, np.minimum(first, second), first),
+        lines_of,
+        lengths=np.stack([first, second], axis=1),
+        n_tokens=n_tokens,
+    )
+
+
 def read_cmsc_manifest(path: str | os.PathLike, min_samples: int | None = None) -> Manifest:
     """Read a CMSC manifest.
 
@@ -167,7 +217,7 @@ def _columns(
     n_short = n_single = 0
     for number, (name, size, *others) in rows:
         path_below(f"{path}, line {number}", name, "a file", "the root directory of line 1")
-        n_samples = _n_samples(path, number, size)
+        n_samples = _count(path, number, size, "n_samples")
         last = parse(path, number, others[-1]) if others else b"0"
         if min_samples is not None and n_samples < min_samples:
             n_short += 1
@@ -206,33 +256,35 @@ def _read_lines(path: str) -> tuple[str, list[str]]:
 
 
 def _rows(
-    path: str, lines: list[str], *, first_line: int, n_columns: int, meaning: str
+    path: str, lines: list[str], *, first_line: int, n_columns: int | tuple[int, ...], meaning: str
 ) -> Iterator[tuple[int, list[str]]]:
     """Line number and columns of each line from ``first_line`` on."""
+    numbers = (n_columns,) if isinstance(n_columns, int) else n_columns
     if len(lines) < first_line:
         raise DataError(f"{path}: the manifest lists no recordings. Build it again")
     for number, line in enumerate(lines[first_line - 1 :], start=first_line):
         columns = line.split("\t")
-        if len(columns) != n_columns:
+        if len(columns) not in numbers:
+            expected = " or ".join(map(str, numbers))
             raise DataError(
-                f"{path}, line {number}: expected {n_columns} tab-separated columns ({meaning}), "
+                f"{path}, line {number}: expected {expected} tab-separated columns ({meaning}), "
                 f"found {len(columns)}: {line!r}. Plain and CMSC manifests differ: check that "
                 "task.data points at the right folder"
             )
         yield number, columns
 
 
-def _n_samples(path: str, number: int, text: str) -> int:
+def _count(path: str, number: int, text: str, name: str) -> int:
     try:
-        n_samples = int(text)
+        count = int(text)
     except ValueError:
-        n_samples = 0
-    if n_samples < 1:
+        count = 0
+    if count < 1:
         raise DataError(
-            f"{path}, line {number}: n_samples must be a positive integer, found {text!r}. "
+            f"{path}, line {number}: {name} must be a positive integer, found {text!r}. "
             "Build the manifest again"
         )
-    return n_samples
+    return count
 
 
 def _paired_segments(path: str, number: int, text: str) -> bytes:

@@ -1,6 +1,6 @@
 """Random states keyed by what they are for: no draw depends on workers, order or batch size."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -72,6 +72,10 @@ class Draws:
     epoch: int
     ids: np.ndarray
     positions: np.ndarray
+
+    def at_position(self, positions: np.ndarray) -> "Draws":
+        """Return those of the same items at other positions ``(B,)``."""
+        return replace(self, positions=positions)
 
     def of_row(self, row: int, stream: Stream) -> np.random.RandomState:
         """Return the random state of one use of one segment; see `random_state`."""

@@ -160,12 +160,15 @@ def recording_from_mat(mat: dict[str, np.ndarray], where: str) -> Recording:
     return Recording(where, feats, float(rate.item()))
 
 
-def read_wfdb(record: str, where: str) -> Recording:
+def read_wfdb(
+    record: str, where: str, remedy: str = "Correct 'ecg_path', or restore the record"
+) -> Recording:
     """Read a WFDB record in physical units (mV).
 
     Args:
         record: path of the record without extension.
         where: names the file that refers to the record in error messages.
+        remedy: what to do about a record that is missing; ends the message.
 
     Returns:
         The ECG, its leads in the order of the record; several samples of a frame as their mean.
@@ -175,9 +178,7 @@ def read_wfdb(record: str, where: str) -> Recording:
         DataError: the record is missing or damaged.
     """
     where = f"{record} (named by {where})"
-    found = WFDBRecord(
-        Path(f"{record}.hea"), where, remedy="Correct 'ecg_path', or restore the record"
-    )
+    found = WFDBRecord(Path(f"{record}.hea"), where, remedy=remedy)
     if not found.signals or not found.n_frames:
         raise DataError(f"{where}: holds no signals")
     rate = found.rate or _ASSUMED_RATE

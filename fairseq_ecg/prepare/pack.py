@@ -21,8 +21,10 @@ from fairseq_ecg.data.recording import (
     read_integer,
     read_mat,
     read_texts,
+    read_wfdb,
     recording_from_mat,
 )
+from fairseq_ecg.data.sources.questions import REMEDY
 from fairseq_ecg.data.store.layout import (
     DESCRIPTION,
     DTYPES,
@@ -49,6 +51,8 @@ from fairseq_ecg.data.store.tables import (
     faults_of_index,
     read_table,
 )
+from fairseq_ecg.data.targets.question import answer_names
+from fairseq_ecg.ecg.recording import Recording
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.mat_files import without_variable
 from fairseq_ecg.formats.stores import npy_header
@@ -56,6 +60,13 @@ from fairseq_ecg.jobs.files import open_replacing, remove_unfinished, replacing,
 from fairseq_ecg.jobs.locks import locked
 from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.limits import check_limit
+from fairseq_ecg.prepare.pack_questions import (
+    ROOT,
+    PackedQuestion,
+    lists_questions,
+    questions_table,
+    read_questions,
+)
 
 PENDING = "pending.json"
 """What of an interrupted run is there already. No reader looks at it."""
@@ -71,11 +82,13 @@ class Packed:
         added: segments by split, without those that were in the store before.
         present: number of those.
         shards: number of files of samples that were written.
+        questions: questions by split, without those that were in the store before.
     """
 
     added: dict[str, int]
     present: int
     shards: int
+    questions: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +96,8 @@ class _Member:
     """A segment that a manifest lists.
 
     Of a plain manifest ``n_samples`` is its length; of a CMSC manifest that of the recording's last
-    segment, and ``pair`` is the number of its pair, the position in which alternates.
+    segment, and ``pair`` is the number of its pair, the position in which alternates. The path of
+    an ECG that a question is about is that of a WFDB record.
     """
 
     split: str
@@ -94,6 +108,12 @@ class _Member:
     n_samples: int
     pair: int | None = None
     class_index: int | None = None
+    is_record: bool = False
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Split, root and path."""
+        return self.split, self.root, self.path
 
     @property
     def where(self) -> str:
@@ -106,12 +126,14 @@ def pack(
 ) -> Packed:
     """Pack the segments of all splits into a store, or add them to it.
 
+    Of manifests of questions each ECG is stored once, whatever the number of questions about it.
+
     What is in the store keeps its position. A file that several splits list is stored once. The
     store is the old one until, at the very end, it is the new one; a run that was killed is
     continued by the next one with the same arguments.
 
     Args:
-        manifests: folder of ``<split>.tsv``, plain manifests or CMSC manifests.
+        manifests: folder of ``<split>.tsv``: plain manifests, CMSC manifests or those of questions.
         store: folder to write to; created where absent.
         dtype: of the samples, one of `DTYPES`. None: that of the store, or float32 for a new one.
         shard_bytes: of samples in a shard, about; so much memory is needed.
@@ -125,41 +147,85 @@ def pack(
     """
     if dtype not in (None, *DTYPES):
         raise DataError(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
-    members = list(_members(manifests))
+    members, questions = _listed(manifests)
     with locked(store, wait=False, file=store / _LOCK):
         run = _Run(store, dtype, shard_bytes, sorted({member.manifest for member in members}))
         index = run.index
-        keys = (index[name].to_pylist() for name in ("split", "root", "path"))
-        present = set(zip(*keys, strict=True))
-        wanted = [m for m in members if (m.split, m.root, m.path) not in present]
-        if wanted:
+        wanted = _lacking(members, index)
+        asked = _lacking(questions, run.questions)
+        if wanted or asked:
             run.add_files(wanted)
-            run.publish(_index_rows(wanted, index, run.files()))
+            rows = _index_rows(wanted, index, run.files())
+            run.publish(rows, asked, tuple(answer_names(manifests)) if questions else ())
         else:
             run.tidy()
-    added = dict.fromkeys((member.split for member in members), 0)
-    for member in wanted:
-        added[member.split] += 1
-    return Packed(added, len(members) - len(wanted), len(run.shards) - run.n_old)
+    shards = len(run.shards) - run.n_old
+    n_present = len(members) - len(wanted)
+    return Packed(_counts(members, wanted), n_present, shards, _counts(questions, asked))
 
 
-def _members(manifests: Path) -> Iterator[_Member]:
-    """All segments, split by split in alphabetical order."""
+def _lacking(listed: Sequence[Any], table: pa.Table | None) -> list[Any]:
+    """Return those of segments, or of questions, that a table of them lacks."""
+    if table is None:
+        return list(listed)
+    columns = (table[name].to_pylist() for name in ("split", "root", "path"))
+    present = set(zip(*columns, strict=True))
+    return [one for one in listed if one.key not in present]
+
+
+def _counts(listed: Sequence[Any], added: Sequence[Any]) -> dict[str, int]:
+    """Count what was added of segments, or of questions, by split."""
+    counts = dict.fromkeys((one.key[0] for one in listed), 0)
+    for one in added:
+        counts[one.key[0]] += 1
+    return counts
+
+
+def _listed(manifests: Path) -> tuple[list[_Member], list[PackedQuestion]]:
+    """All segments and all questions, split by split in alphabetical order."""
     paths = sorted(manifests.glob("*.tsv"))
     if not paths:
         raise DataError(
             f"{manifests}: holds no manifests. Give the folder of train.tsv, valid.tsv, ..."
         )
+    members: list[_Member] = []
+    questions: list[PackedQuestion] = []
     for path in paths:
-        is_cmsc = _is_cmsc(path)
-        manifest = read_cmsc_manifest(path) if is_cmsc else read_manifest(path)
-        n_segments = 0
-        for i, entry in enumerate(manifest):
-            for name in manifest.names(i):
-                pair = n_segments // 2 if is_cmsc else None
-                sizes = (entry.line, entry.n_samples, pair, entry.class_index)
-                yield _Member(path.stem, manifest.root, name, path, *sizes)
-                n_segments += 1
+        if lists_questions(path):
+            of_split = list(read_questions(path))
+            members += _ecgs_of(of_split, path)
+            questions += of_split
+        else:
+            members += _members(path)
+    return members, questions
+
+
+def _ecgs_of(questions: Sequence[PackedQuestion], manifest: Path) -> list[_Member]:
+    """ECGs that the questions of a split are about, each once."""
+    ecgs: dict[str, _Member] = {}
+    for question in questions:
+        for record, length in zip(question.records, question.lengths, strict=True):
+            listed = (question.key[0], ROOT, record, manifest, question.line, length)
+            ecg = ecgs.setdefault(record, _Member(*listed, is_record=True))
+            if ecg.n_samples != length:
+                raise DataError(
+                    f"{question.where}: lists {length} samples of {ROOT}{record}, and line "
+                    f"{ecg.line} lists {ecg.n_samples}. Prepare the questions again"
+                )
+    return list(ecgs.values())
+
+
+def _members(path: Path) -> Iterator[_Member]:
+    """All segments of a manifest."""
+    is_cmsc = _is_cmsc(path)
+    manifest = read_cmsc_manifest(path) if is_cmsc else read_manifest(path)
+    n_segments = 0
+    for i, entry in enumerate(manifest):
+        for name in manifest.names(i):
+            pair = n_segments // 2 if is_cmsc else None
+            sizes = (entry.line, entry.n_samples, pair, entry.class_index)
+            yield _Member(path.stem, manifest.root, name, path, *sizes)
+            n_segments += 1
 
 
 def _is_cmsc(path: Path) -> bool:
@@ -258,6 +324,11 @@ class _Run:
         empty = pa.schema(POSITIONS | FILES).empty_table()
         return empty if self.old is None else self.old.table()
 
+    @cached_property
+    def questions(self) -> pa.Table | None:
+        """Questions of the store as it is."""
+        return None if self.old is None else self.old.questions_table()
+
     def files(self) -> pa.Table:
         """What is known of every file that is stored, published or not."""
         names = [name for name in self.index.column_names if name not in POSITIONS | CLASS]
@@ -270,7 +341,7 @@ class _Run:
         """Store the files of segments that are not stored yet."""
         table = self.files()
         stored = set(zip(table["root"].to_pylist(), table["path"].to_pylist(), strict=True))
-        members_by_file = {(member.root, member.path): member for member in members}
+        members_by_file = {member.key[1:]: member for member in members}
         lacking = [member for file, member in members_by_file.items() if file not in stored]
         new = _NewShard()
         for member in progress_bar(lacking, "pack", "segment", show=True):
@@ -312,28 +383,42 @@ class _Run:
         }
         write_file(self.store / PENDING, json.dumps(pending))
 
-    def publish(self, rows: pa.Table) -> None:
-        """Make the store hold further rows, at once."""
+    def publish(
+        self, rows: pa.Table, questions: Sequence[PackedQuestion], answers: tuple[str, ...]
+    ) -> None:
+        """Make the store hold further rows and questions, at once."""
         table = pa.concat_tables([self.index, rows], promote_options="permissive")
         content = _parquet(table)
         previous = None if self.old is None else self.old.description.index
         numbered = re.fullmatch(r"index-([0-9]{6})\.parquet", previous or "")
         first = int(numbered[1]) + 1 if numbered else 0
         taken = self._taken()
-        names = (f"index-{number:06d}.parquet" for number in count(first))
-        name = next(name for name in names if name not in taken)
+        numbers = (f"{number:06d}.parquet" for number in count(first))
+        number = next(n for n in numbers if not {f"index-{n}", f"questions-{n}"} & taken)
+        name = f"index-{number}"
         description = Description(self.dtype, name, zlib.crc32(content), tuple(self.shards))
+        if questions or self.questions is not None:
+            asked = _parquet(questions_table(questions, table, self.questions))
+            description = replace(
+                description,
+                questions=f"questions-{number}",
+                questions_crc32=zlib.crc32(asked),
+                answers=answers or ((self.old and self.old.description.answers) or ()),
+            )
+            write_file(self.store / f"questions-{number}", asked)
         for fault in faults_of_index(table, description, str(self.store / PENDING)):
             raise DataError(f"{fault}. {_remedy(self.store)}")
         write_file(self.store / name, content)
         write_file(self.store / DESCRIPTION, description.to_json())
         (self.store / PENDING).unlink(missing_ok=True)
-        self._clear({name, previous})
+        before = None if self.old is None else self.old.description.questions
+        self._clear({name, previous, description.questions, before})
 
     def tidy(self) -> None:
         """Delete what a run left that was killed when its store was there already."""
         if not (self.store / PENDING).exists():
-            self._clear({path.name for path in self.store.glob("index-*")})
+            tables = (self.store.glob(f"{kind}-*") for kind in ("index", "questions"))
+            self._clear({path.name for paths in tables for path in paths})
 
     def _clear(self, indices: set[str | None]) -> None:
         """Delete what killed runs left, and all indices but the new one and the one before.
@@ -342,7 +427,7 @@ class _Run:
         """
         kept = indices | {name for shard in self.shards for name in shard.files()}
         remove_unfinished(self.store)
-        for pattern in ("shard-*", "index-*", "pending-*"):
+        for pattern in ("shard-*", "index-*", "questions-*", "pending-*"):
             for path in self.store.glob(pattern):
                 if path.name not in kept:
                     path.unlink()
@@ -375,7 +460,10 @@ class _NewShard:
         self.n_values = self.n_bytes = self.n_labels = 0
 
     def add(self, member: _Member, dtype: str) -> None:
-        """Read a file."""
+        """Read a file, or a record."""
+        if member.is_record:
+            self._add_record(member, dtype)
+            return
         where = member.where
         try:
             content = Path(member.root, member.path).read_bytes()
@@ -393,9 +481,34 @@ class _NewShard:
             ),
         )
         recording = recording_from_mat(mat, where)
+        samples, row = self._row(member, recording, dtype)
+        for name in ("idx", "patient_id"):
+            row[name] = read_integer(mat, name, where) if name in mat else None
+        if "segment_label" in mat:
+            labels = encode_labels(
+                mat["segment_label"], mat.get("segment_mask"), recording.n_samples, where
+            )
+            row |= {"labels_offset": self.n_labels, "labels_crc32": checksum(labels)}
+            self.labels.append(labels)
+            self.n_labels += labels.size
+        kept = without_variable(content, "feats") or (None, None, None)
+        texts = {name: read_texts(mat, name, where) for name in TEXT_VARIABLES if name in mat}
+        row |= _lists(mat, where) | texts
+        self._take(samples, row, recording, kept, zlib.crc32(content))
+
+    def _add_record(self, member: _Member, dtype: str) -> None:
+        named_by = f"{member.manifest}, line {member.line}"
+        recording = read_wfdb(f"{ROOT}{member.path}", named_by, REMEDY)
+        samples, row = self._row(member, recording, dtype)
+        self._take(samples, row, recording, (None, None, None), row["crc32"])
+
+    def _row(
+        self, member: _Member, recording: Recording, dtype: str
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Return the samples of a recording as they are stored, and what the index says of them."""
         if member.pair is None:
             recording.check_n_samples(member.n_samples)
-        samples, steps = encode(recording.feats, dtype, where)
+        samples, steps = encode(recording.feats, dtype, member.where)
         row = {
             "root": member.root,
             "path": member.path,
@@ -405,21 +518,22 @@ class _NewShard:
             "sample_rate": recording.sample_rate,
             "crc32": checksum(samples),
             "finite": is_finite(samples),
+            "idx": None,
+            "patient_id": None,
         }
-        for name in ("idx", "patient_id"):
-            row[name] = read_integer(mat, name, where) if name in mat else None
-        if steps is not None:
-            row["steps"] = steps
-        if "segment_label" in mat:
-            labels = encode_labels(
-                mat["segment_label"], mat.get("segment_mask"), recording.n_samples, where
-            )
-            row |= {"labels_offset": self.n_labels, "labels_crc32": checksum(labels)}
-            self.labels.append(labels)
-            self.n_labels += labels.size
-        texts = {name: read_texts(mat, name, where) for name in TEXT_VARIABLES if name in mat}
-        self.rows.append(row | _lists(mat, where) | texts)
-        rest, position, is_compressed = without_variable(content, "feats") or (None, None, None)
+        return samples, row if steps is None else row | {"steps": steps}
+
+    def _take(
+        self,
+        samples: np.ndarray,
+        row: dict[str, Any],
+        recording: Recording,
+        kept: tuple[bytes | None, int | None, bool | None],
+        file_crc32: int,
+    ) -> None:
+        """Add the samples of a file, and what else of it is kept."""
+        self.rows.append(row)
+        rest, position, is_compressed = kept
         self.variables.append(
             {
                 "offset": self.n_values,
@@ -427,7 +541,7 @@ class _NewShard:
                 "place": position,
                 "is_compressed": is_compressed,
                 "dtype": recording.feats.dtype.str,
-                "file_crc32": zlib.crc32(content),
+                "file_crc32": file_crc32,
             }
         )
         self.samples.append(samples)

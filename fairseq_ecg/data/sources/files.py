@@ -35,6 +35,10 @@ class FileSource(Source):
         """See `Source.name`."""
         return self.manifest.name(index)
 
+    def length(self, index: int) -> int:
+        """Return the length of a segment of an item in samples, as the manifest lists it."""
+        return int(self.sizes[index])
+
     def read(self, indices: Sequence[int], variables: Variables, copies: int) -> "FileSegments":
         """See `Source.read`."""
         return FileSegments(self, indices, variables, copies)
@@ -72,18 +76,35 @@ def record_name(mat: dict[str, np.ndarray], where: str) -> str:
     Raises:
         DataError: it is not one path on this machine.
     """
+    return record_names(mat, where, 1)[0]
+
+
+def record_names(mat: dict[str, np.ndarray], where: str, most: int) -> list[str]:
+    """Return the WFDB records that the variable ``ecg_path`` of a file names.
+
+    Args:
+        mat: variables of the file.
+        where: names the file in error messages.
+        most: number of records that it may name.
+
+    Raises:
+        DataError: it is not one path, or up to ``most``, on this machine.
+    """
     value = mat["ecg_path"]
-    if value.size != 1 or value.dtype.kind != "U":
+    if not 1 <= value.size <= most or value.dtype.kind != "U":
+        expected = "one path" if most == 1 else f"1 to {most} paths"
         raise DataError(
-            f"{where}: 'ecg_path' must be one path, found {value.tolist()}. Prepare the file again"
+            f"{where}: 'ecg_path' must be {expected}, found {value.tolist()}. Prepare the file "
+            "again"
         )
-    name = value.item()
-    if is_url(name):
-        raise DataError(
-            f"{where}: 'ecg_path' is the URL {name!r}, which is not fetched for a file that names "
-            "it. Fetch the record, and prepare the file again with its path"
-        )
-    return name
+    names = [name.rstrip(" ") for name in value.ravel().tolist()]  # .mat files pad to the longest
+    for name in names:
+        if is_url(name):
+            raise DataError(
+                f"{where}: 'ecg_path' is the URL {name!r}, which is not fetched for a file that "
+                "names it. Fetch the record, and prepare the file again with its path"
+            )
+    return names
 
 
 class FileSegments(SegmentBatch):
@@ -94,6 +115,7 @@ class FileSegments(SegmentBatch):
     ):
         self._source, self._copies, self.item_classes = source, copies, source.classes
         self._variables = source.variables.and_those(variables)
+        self._asked = {*variables.required, *variables.optional}
         self._files = [
             (index, position, path)
             for index in indices
@@ -123,10 +145,10 @@ class FileSegments(SegmentBatch):
         mat = read_mat(path, where, required=required, optional=optional, check=check)
         recording = source.recording(mat, where)
         # Segments of one recording may differ in length, while its line gives one number.
-        expected = int(source.sizes[index])
+        expected = source.length(index)
         if not source.grouped or len(recording.feats) == expected:
             recording.check_n_samples(expected)
-        return recording, {key: mat[key] for key in mat if key not in source.variables.required}
+        return recording, {key: mat[key] for key in self._asked if key in mat}
 
     def where(self, row: int) -> str:
         """See `SegmentBatch.where`."""

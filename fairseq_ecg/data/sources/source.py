@@ -71,6 +71,13 @@ class SegmentBatch(ABC):
             return np.full(len(self.ids), MISSING)
         return self.item_classes[self.ids]
 
+    def seconds(self) -> "SegmentBatch | None":
+        """Return the second ECGs of those items that are about two; None if no item here is.
+
+        Its ``ids`` say which items these are; each item is there once.
+        """
+        return None
+
     @abstractmethod
     def arrays(self, key: str) -> list[np.ndarray | None]:
         """Return a variable that holds an array of at least two dimensions, of each segment.
@@ -103,6 +110,8 @@ class Source(ABC):
         sizes: ``(N,)`` int64, length of each item in samples.
         classes: ``(N,)`` int64, class of the patient of each item as the manifest lists it,
             `MISSING` where it lists none; None where it lists no classes at all.
+        n_tokens: ``(N,)`` int64, tokens of the text of each item as the manifest lists them; None
+            where it lists none.
 
     Raises:
         DataError: the split cannot be read, or nothing remains.
@@ -110,6 +119,7 @@ class Source(ABC):
 
     sizes: np.ndarray
     classes: np.ndarray | None = None
+    n_tokens: np.ndarray | None = None
 
     @abstractmethod
     def __init__(self, path: str | os.PathLike, grouped: bool, min_samples: int | None): ...

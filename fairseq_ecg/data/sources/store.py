@@ -81,10 +81,25 @@ class StoreSource(Source):
 
 
 class StoreSegments(SegmentBatch):
-    """Segments of some items of a store."""
+    """Segments of some items of a store.
 
-    def __init__(self, source: StoreSource, indices: np.ndarray, variables: Variables, copies: int):
-        rows = source.rows[indices]
+    Args:
+        source: the store.
+        indices: ``(B,)`` int64 of the items.
+        variables: to read beside the ECGs.
+        copies: how often each segment occurs.
+        rows: ``(N, k)`` segments of each item. None: `StoreSource.rows`.
+    """
+
+    def __init__(
+        self,
+        source: StoreSource,
+        indices: np.ndarray,
+        variables: Variables,
+        copies: int,
+        rows: np.ndarray | None = None,
+    ):
+        rows = (source.rows if rows is None else rows)[indices]
         n_segments = rows.shape[1] * copies
         self._read = _repeated(source.store.read(source.segments, rows.ravel()), copies)
         self.ids = np.repeat(indices, n_segments)

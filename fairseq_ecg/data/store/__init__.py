@@ -4,6 +4,6 @@ README.md describes the layout. Stores are written by `fairseq_ecg.prepare.pack`
 """
 
 from fairseq_ecg.data.store.layout import DTYPES, is_store
-from fairseq_ecg.data.store.reader import Segments, Store
+from fairseq_ecg.data.store.reader import Questions, Segments, Store
 
-__all__ = ["DTYPES", "Segments", "Store", "is_store"]
+__all__ = ["DTYPES", "Questions", "Segments", "Store", "is_store"]

@@ -116,16 +116,23 @@ class Description:
         index: name of the Parquet file of the segments.
         index_crc32: checksum of that file.
         shards: in the order of their numbers in the index.
+        questions: where questions are asked about the segments: name of their Parquet file.
+        questions_crc32: checksum of that file.
+        answers: names of the answers to these, where they are known.
     """
 
     dtype: str
     index: str
     index_crc32: int
     shards: tuple[Shard, ...]
+    questions: str | None = None
+    questions_crc32: int = 0
+    answers: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Text of ``store.json``."""
-        content = {"format": "fairseq-ecg store", "version": VERSION, **asdict(self)}
+        own = {name: value for name, value in asdict(self).items() if value or name in _OF_ALL}
+        content = {"format": "fairseq-ecg store", "version": VERSION, **own}
         content["shards"] = [shard.to_content() for shard in self.shards]
         return json.dumps(content, indent=1) + "\n"
 
@@ -159,6 +166,7 @@ class Description:
             index=plain_name(where, content.get("index"), "the file of the index"),
             index_crc32=_whole_number(where, content.get("index_crc32"), "index_crc32"),
             shards=tuple(Shard.from_content(shard, where) for shard in content["shards"]),
+            **_of_questions(content, where),
         )
         names = description.files()
         if len(set(names)) < len(names):
@@ -168,7 +176,25 @@ class Description:
     def files(self) -> list[str]:
         """Names of all files of the store."""
         named = (name for shard in self.shards for name in shard.files())
-        return [DESCRIPTION, self.index, *named]
+        return [DESCRIPTION, self.index, *([self.questions] if self.questions else []), *named]
+
+
+_OF_ALL = [field.name for field in fields(Description) if field.default is NO_DEFAULT]
+"""Fields that describe a store whether or not there are questions in it."""
+
+
+def _of_questions(content: dict[str, Any], where: str) -> dict[str, Any]:
+    """Read the fields of a description that only a store with questions has."""
+    if content.get("questions") is None:
+        return {}
+    answers = content.get("answers", [])
+    if not isinstance(answers, list) or not all(isinstance(name, str) for name in answers):
+        raise DataError(f"{where}: is damaged (its answers are no list of names). {_PACK_AGAIN}")
+    return {
+        "questions": plain_name(where, content["questions"], "the file of the questions"),
+        "questions_crc32": _whole_number(where, content.get("questions_crc32"), "questions_crc32"),
+        "answers": tuple(answers),
+    }
 
 
 def read_json(text: str | bytes, where: str, kind: str, remedy: str) -> object:

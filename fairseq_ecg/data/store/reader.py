@@ -110,6 +110,35 @@ class Segments:
         return len(self.shard)
 
 
+@dataclass(frozen=True, eq=False)
+class Questions:
+    """Questions of a split as columns, in their order.
+
+    Args:
+        roots: folder that each path is relative to, an Arrow array of strings.
+        paths: of the packed files below their root, an Arrow array of strings.
+        first: ``(N,)`` row of the ECG that each is about, among all segments of the store.
+        second: ``(N,)`` row of its second ECG; -1: it has none.
+        n_tokens: ``(N,)`` tokens of each.
+        question: the texts, an Arrow array of strings.
+        n_answers: ``(N,)`` C, answers of which some are right.
+        answer: numbers of the right answers, an Arrow array of lists.
+        valid_classes: numbers of the answers that could be right, an Arrow array of lists.
+        numbers: its types and its attribute by name, each ``(N,)``.
+    """
+
+    roots: Any
+    paths: Any
+    first: np.ndarray
+    second: np.ndarray
+    n_tokens: np.ndarray
+    question: Any
+    n_answers: np.ndarray
+    answer: Any
+    valid_classes: Any
+    numbers: dict[str, np.ndarray]
+
+
 class Store:
     """A store, opened for reading.
 
@@ -282,6 +311,56 @@ class Store:
             labels_crc32=with_missing("labels_crc32", 0),
             class_index=with_missing("class_index") if has_classes else None,
             **{name: table[name].to_numpy() for name in plain},
+        )
+
+    def questions_table(self):
+        """The questions as an Arrow table in the order of packing; None if there are none.
+
+        Raises:
+            DataError: the table is missing or damaged, or refers to what is not there.
+        """
+        from fairseq_ecg.data.store.tables import QUESTIONS, faults_of_questions, read_table
+
+        name = self.description.questions
+        if name is None:
+            return None
+        where = f"{self.path}/{name}"
+        content = self.read_file(name)
+        if zlib.crc32(content) != self.description.questions_crc32:
+            raise DataError(f"{where}: its checksum is wrong. {_RESTORE}")
+        table = read_table(content, QUESTIONS, where, _RESTORE)
+        for fault in faults_of_questions(table, self._index(), where):
+            raise DataError(f"{fault}. {_RESTORE}")
+        return table
+
+    def questions(self, split: str) -> Questions:
+        """List the questions of a split.
+
+        Raises:
+            DataError: as of `questions_table`, or there are none.
+        """
+        import pyarrow.compute
+
+        from fairseq_ecg.data.store.tables import QUESTIONS
+
+        table = self.questions_table()
+        if table is not None:
+            table = table.filter(pyarrow.compute.equal(table["split"], split)).sort_by("item")
+        if not table:
+            raise DataError(
+                f"{self.path}: has no questions of a split {split!r}. Pack a folder of questions, "
+                "or name another split as subset"
+            )
+        plain = ("first", "second", "n_tokens", "n_answers")
+        numbers = {name: name for name in QUESTIONS if name.startswith("question_type")}
+        numbers["attribute_id"] = "attribute"
+        texts = ("question", "answer", "valid_classes")
+        return Questions(
+            roots=table["root"].combine_chunks(),
+            paths=table["path"].combine_chunks(),
+            numbers={name: table[column].to_numpy() for name, column in numbers.items()},
+            **{name: table[name].to_numpy() for name in plain},
+            **{name: table[name].combine_chunks() for name in texts},
         )
 
     def read(self, segments: Segments, rows: np.ndarray) -> Tensor | list[Tensor]:

@@ -49,7 +49,10 @@ CLASS = {"class_index": pa.int64()}
 
 OPTIONAL = LABELS | CLASS
 
-LISTS = ("steps", *LIST_VARIABLES)
+QUESTION_LISTS = ("answer", "valid_classes")
+"""Columns of the numbers of answers: those that are right, and those that could be."""
+
+LISTS = ("steps", *LIST_VARIABLES, *QUESTION_LISTS)
 """Columns of lists of numbers: of int16 what an integer counts, of each lead; and variables."""
 
 TEXTS = dict.fromkeys(TEXT_VARIABLES, pa.list_(pa.string()))
@@ -64,6 +67,23 @@ VARIABLES = {
     "file_crc32": pa.int64(),
 }
 """Columns of what else the packed files held."""
+
+QUESTIONS = {
+    "split": pa.string(),
+    "item": pa.int32(),
+    "root": pa.string(),
+    "path": pa.string(),
+    "first": pa.int32(),
+    "second": pa.int32(),
+    "n_tokens": pa.int32(),
+    "question": pa.string(),
+    "n_answers": pa.int32(),
+    "question_type1": pa.int32(),
+    "question_type2": pa.int32(),
+    "question_type3": pa.int32(),
+    "attribute": pa.int32(),
+}
+"""Columns of the questions about segments; `QUESTION_LISTS` beside them."""
 
 _NULLABLE = {"idx", "patient_id", "content", "place", "is_compressed", *OPTIONAL}
 
@@ -222,6 +242,51 @@ def faults_of_index(table: pa.Table, description: Description, where: str) -> It
             first = printable(table["path"][int(rows.argmax())].as_py())
             others = f" (and {rows.sum() - 1} more)" if rows.sum() > 1 else ""
             yield f"{where}: the segment {first} {fault}{others}"
+
+
+def faults_of_questions(table: pa.Table, index: pa.Table, where: str) -> Iterator[str]:
+    """Say which questions refer to what is not there.
+
+    Args:
+        table: the questions, as `read_table` returns them.
+        index: of the store.
+        where: names the table.
+
+    Yields:
+        A sentence for each kind of fault, which names the first question that has it.
+    """
+    missing = [name for name in QUESTION_LISTS if name not in table.column_names]
+    if missing:
+        yield f"{where}: has no column {missing[0]!r}"
+        return
+    if not len(table):
+        return
+    n_segments = len(index)
+    row = {name: table[name].to_numpy() for name in ("first", "second", "item", "n_answers")}
+    known = {
+        "is about a segment that there is not": (row["first"] < 0)
+        | (row["first"] >= n_segments)
+        | (row["second"] < -1)
+        | (row["second"] >= n_segments),
+        "has no position in its split": row["item"] < 0,
+        "has no answers": row["n_answers"] < 1,
+    }
+    for name in QUESTION_LISTS:
+        column = table[name].combine_chunks()
+        if not pa.types.is_integer(column.type.value_type):
+            yield f"{where}: {name!r} is of {column.type}, not lists of whole numbers"
+            return
+        counts = column.value_lengths().fill_null(0).to_numpy()
+        values = column.flatten().to_numpy()
+        most = np.repeat(row["n_answers"], counts)
+        wrong = np.zeros(len(table), bool)
+        wrong[np.repeat(np.arange(len(table)), counts)[(values < 0) | (values >= most)]] = True
+        known[f"names an answer that there is not, in {name!r},"] = wrong
+    for fault, rows in known.items():
+        if rows.any():
+            first = printable(table["path"][int(rows.argmax())].as_py())
+            others = f" (and {rows.sum() - 1} more)" if rows.sum() > 1 else ""
+            yield f"{where}: the question {first} {fault}{others}"
 
 
 def _have_labels_elsewhere(

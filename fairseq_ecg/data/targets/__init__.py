@@ -5,6 +5,7 @@ import os
 from fairseq_ecg.data.targets.heads import HeadsTarget
 from fairseq_ecg.data.targets.labels import IndexTarget, LabelFileTarget, Labels, StoredLabels
 from fairseq_ecg.data.targets.patients import PatientTarget
+from fairseq_ecg.data.targets.question import QuestionTarget
 from fairseq_ecg.data.targets.segmentation import SegmentationTarget
 from fairseq_ecg.data.targets.target import Target
 from fairseq_ecg.data.targets.text import TextTarget, TokenTarget
@@ -18,11 +19,13 @@ TARGETS: dict[str, type[Target]] = {
     "segmentation": SegmentationTarget,
     "patients": PatientTarget,
     "text": TextTarget,
+    "questions": QuestionTarget,
 }
 
 __all__ = ["TARGETS", "HeadsTarget", "IndexTarget", "LabelFileTarget", "Labels", "StoredLabels"]
 __all__ += [
     "PatientTarget",
+    "QuestionTarget",
     "SegmentationTarget",
     "Target",
     "TextTarget",

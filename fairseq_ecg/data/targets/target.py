@@ -30,11 +30,13 @@ class Target:
         path: file that all of them are in, if they are in one.
         ecg_key: what ECGs are called among the inputs of the networks that learn it.
         padding_mask_key: what their padding mask is called there.
+        sorts_by_size: whether items are put in order from long to short before batches are made.
         leaves_out: whether segments, and so whole batches, may be left out.
     """
 
     ecg_key: ClassVar[str] = "source"
     padding_mask_key: ClassVar[str] = "padding_mask"
+    sorts_by_size: ClassVar[bool] = True
     leaves_out: bool = False
 
     variables: Variables = Variables()

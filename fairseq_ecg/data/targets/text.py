@@ -80,6 +80,7 @@ class TokenTarget(Target):
 
     ecg_key: ClassVar[str] = "ecg"
     padding_mask_key: ClassVar[str] = "ecg_padding_mask"
+    sorts_by_size: ClassVar[bool] = False
 
     def __init__(
         self,

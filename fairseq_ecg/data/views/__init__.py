@@ -1,5 +1,6 @@
 """Views: how an item is made of segments, and what a batch says of each."""
 
+from fairseq_ecg.data.views.questions import QuestionView
 from fairseq_ecg.data.views.segments import SegmentsView
 from fairseq_ecg.data.views.two_views import TwoViews
 from fairseq_ecg.data.views.vectorcardiograms import VectorcardiogramsView
@@ -12,10 +13,12 @@ VIEWS: dict[str, type[View]] = {
     "two_views": TwoViews,
     "vectorcardiograms": VectorcardiogramsView,
     "whole": WholeRecordingView,
+    "questions": QuestionView,
 }
 
 __all__ = [
     "VIEWS",
+    "QuestionView",
     "RecordingView",
     "SegmentsView",
     "TwoViews",

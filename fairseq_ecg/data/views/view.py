@@ -22,6 +22,7 @@ class View:
             are not selected, padded or filtered, and ``normalize`` is the layer norm over all
             samples of a recording, for which no statistics of leads are read.
         needs_all_leads: whether recordings that are taken whole must have the twelve leads.
+        has_second: whether items may have a second ECG, which is one of their columns, ``ecg_2``.
     """
 
     grouped: ClassVar[bool] = False
@@ -31,6 +32,7 @@ class View:
     variables: ClassVar[Variables] = Variables()
     takes_whole: ClassVar[bool] = False
     needs_all_leads: ClassVar[bool] = False
+    has_second: ClassVar[bool] = False
 
     def check(self, options: DatasetOptions) -> None:
         """Refuse options of a data set that the view cannot serve.
