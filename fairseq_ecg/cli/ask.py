@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import CycloptsError, Parameter
 
 from fairseq_ecg.cli.options import (
-    AnsweringCheckpointOptions,
     File,
     Integer,
     Probability,
     SeveralValues,
+    TextCheckpointOptions,
     of_texts,
 )
 from fairseq_ecg.cli.outputs import say_left_out
@@ -40,7 +40,7 @@ Asked = Annotated[
 class QuestionUse(Use):
     """Use of a network that answers questions."""
 
-    options: AnsweringCheckpointOptions = AnsweringCheckpointOptions()
+    options: TextCheckpointOptions = TextCheckpointOptions()
 
     def load(self, checkpoint: str) -> "ECGTextModel":
         """Read the network."""

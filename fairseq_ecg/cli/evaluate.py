@@ -5,7 +5,15 @@ from typing import Annotated, Literal
 from cyclopts import CycloptsError, Group, Parameter
 from cyclopts.validators import LimitedChoice
 
-from fairseq_ecg.cli.options import CSV, NPY, Integer, LabelledCheckpointOptions, Name, Number
+from fairseq_ecg.cli.options import (
+    CSV,
+    NPY,
+    Integer,
+    Name,
+    Number,
+    TextCheckpointOptions,
+    of_ecgs_alone,
+)
 from fairseq_ecg.cli.outputs import say_left_out
 from fairseq_ecg.cli.recordings import Described
 from fairseq_ecg.errors import DataError
@@ -18,8 +26,8 @@ _DATA = Parameter(group=Group("data, one of two kinds", validator=LimitedChoice(
 def evaluate(
     checkpoint: str,
     /,
-    *,
     manifest: Annotated[str | None, _DATA, Parameter(metavar="TSV|STORE/SPLIT")] = None,
+    *,
     table: Annotated[CSV | None, _DATA] = None,
     labels: NPY | None = None,
     split: Name | None = None,
@@ -29,7 +37,7 @@ def evaluate(
     out: CSV | None = None,
     require_auroc: Number | None = None,
     strict: bool = False,
-    options: LabelledCheckpointOptions = LabelledCheckpointOptions(),
+    options: TextCheckpointOptions = TextCheckpointOptions(),
     described: Described = Described(),
 ) -> int:
     """Score a fine-tuned network on labelled recordings.
@@ -37,11 +45,13 @@ def evaluate(
     It is scored per recording (probabilities of its segments aggregated, by the mean for most
     labels): area under the ROC curve (AUROC) and average precision (AUPRC) of each label.
     A network that delineates waves is scored by the onsets and offsets it finds within 150 ms of
-    those that the files of --manifest hold.
+    those that the files of --manifest hold, one that answers questions by exact matches and areas
+    over the answers that could be right, for each type of question and each attribute.
 
     Args:
         checkpoint: fine-tuned network: .pt file, folder or hub id
-        manifest: prepared segments: manifests/test.tsv, or a split of a store, STORE/test
+        manifest: prepared segments or questions: manifests/test.tsv, or a split of a store,
+            STORE/test
         table: recordings as they are: a table with the column path and one for each label, 0 or 1,
             empty where unknown
         labels: those of --manifest, labels/y.npy (default: what the segments hold)
@@ -60,6 +70,7 @@ def evaluate(
     if split and not table:
         raise CycloptsError(msg="--split goes with --table; of a store say --manifest STORE/SPLIT")
     from fairseq_ecg.data.targets import labels_of
+    from fairseq_ecg.inference import ECGTextModel
     from fairseq_ecg.inference.evaluation import (
         evaluate,
         evaluate_recordings,
@@ -84,15 +95,18 @@ def evaluate(
         dataset = labelled_segments(model, manifest, labels_of(labels), described.verify)
         return evaluate(model, dataset, batch_size, on_error)
 
-    model = options.load(checkpoint)
-    if model.wave_classes:
+    loaded = options.load_any(checkpoint)
+    if isinstance(loaded, ECGTextModel) or loaded.wave_classes:
         if table or labels or baseline or require_auroc is not None:
+            does = "answers questions" if isinstance(loaded, ECGTextModel) else "delineates waves"
             raise CycloptsError(
-                msg="a network that delineates waves is scored on --manifest alone, whose files "
-                "hold segment_label; --table, --labels, --baseline and --require-auroc are for "
-                "networks that predict labels"
+                msg=f"a network that {does} is scored on --manifest alone, whose files hold what "
+                "is right; --table, --labels, --baseline and --require-auroc are for networks "
+                "that predict labels"
             )
-        return _evaluate_waves(model, manifest, batch_size, out, on_error, described.verify)
+        score_it = _evaluate_answers if isinstance(loaded, ECGTextModel) else _evaluate_waves
+        return score_it(loaded, manifest, batch_size, out, on_error, described.verify)
+    model = of_ecgs_alone(checkpoint, loaded)
     trained = scores(model)
     untrained = scores(options.load(checkpoint, untrained_seed=seed)) if baseline else None
     print(format_scores(trained, untrained))
@@ -107,6 +121,21 @@ def evaluate(
         f"{'above' if reached else 'NOT above'} the required {require_auroc:g}"
     )
     return status if reached else EXIT_REQUIREMENT_MISSED
+
+
+def _evaluate_answers(model, manifest, batch_size, out, on_error, verify) -> int:
+    """Score a network that answers questions; returns the exit status."""
+    from fairseq_ecg.inference.question_evaluation import (
+        evaluate_questions,
+        format_question_scores,
+        write_question_scores,
+    )
+
+    found = evaluate_questions(model, manifest, batch_size, on_error, verify)
+    print(format_question_scores(found))
+    if out:
+        write_question_scores(out, found)
+    return say_left_out(found.errors)
 
 
 def _evaluate_waves(model, manifest, batch_size, out, on_error, verify) -> int:

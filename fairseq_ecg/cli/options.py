@@ -158,11 +158,12 @@ class LabelledCheckpointOptions(CheckpointOptions):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class AnsweringCheckpointOptions(LabelledCheckpointOptions):
-    """What may have to be said of a checkpoint that answers questions.
+class TextCheckpointOptions(LabelledCheckpointOptions):
+    """What may have to be said of a checkpoint that may read texts.
 
     Attributes:
-        label_def: names of the answers, label_def.csv or the answers.csv of ECG-QA
+        label_def: names of the labels, labels/label_def.csv; of answers to questions that, or the
+            answers.csv of ECG-QA
         tokenizer: vocabulary of a checkpoint that does not hold it: a vocab.txt, a folder with one,
             or a name on the Hugging Face hub (fairseq_signals trains with bert-base-uncased)
     """

@@ -1,6 +1,7 @@
 """How well a network answers questions: exact matches, and areas over the answers."""
 
 import csv
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +10,19 @@ from types import MappingProxyType
 import numpy as np
 
 from fairseq_ecg.data.cells import cell
+from fairseq_ecg.data.dataset import ECGDataset
+from fairseq_ecg.data.question_types import type_names
+from fairseq_ecg.data.sources import source_of
+from fairseq_ecg.data.targets.question import QuestionTarget, attribute_names
+from fairseq_ecg.data.views import QuestionView
+from fairseq_ecg.errors import DataError
+from fairseq_ecg.inference.apart import computed_apart
 from fairseq_ecg.inference.metrics import Ranking, mean_of_defined
+from fairseq_ecg.inference.running import check_batching
+from fairseq_ecg.inference.text_model import ECGTextModel
+from fairseq_ecg.inference.trained_text import KEPT_FREE
 from fairseq_ecg.jobs.files import open_replacing
+from fairseq_ecg.jobs.progress import progress_bar
 
 ALL = "all"
 KINDS = {
@@ -65,6 +77,100 @@ class QuestionEvaluation:
     def of(self, kind: str) -> dict[str, QuestionScore]:
         """Return the scores of one kind by the names of its groups."""
         return {score.name: score for score in self.scores if score.kind == kind}
+
+
+def evaluate_questions(
+    model: ECGTextModel,
+    manifest: str | os.PathLike,
+    batch_size: int,
+    on_error: str = "raise",
+    verify: bool = False,
+    threshold: float = 0.5,
+) -> QuestionEvaluation:
+    """Score a network on prepared questions, as validation does.
+
+    Batches are those of the manifest's order, their texts padded together: of networks that attend
+    to padding, numbers are those of ``fairseq-hydra-validate`` with batches of the same size.
+
+    Args:
+        model: the network.
+        manifest: ``<split>.tsv``, or a split of a store, ``STORE/<split>``.
+        batch_size: in questions.
+        on_error: what to do about a question that cannot be used: ``raise``, or ``skip``, which
+            notes it in ``errors`` of the result.
+        verify: whether the checksums of a store are compared.
+        threshold: probability above which an answer is given.
+
+    Raises:
+        DataError: the network answers no questions, the data have another number of answers, or no
+            question can be used.
+    """
+    model.require_answers()
+    check_batching(batch_size, on_error)
+    dataset = _questions(model, manifest, verify)
+    names = dataset.names(range(len(dataset)))
+
+    def outputs(indices: Sequence[int]) -> tuple[np.ndarray, ...]:
+        batch = dataset.collate(dataset.__getitems__(indices))
+        truth = batch["answer"].numpy()
+        if truth.shape[1] != len(model.labels):
+            raise DataError(
+                f"{os.fspath(manifest)} has {truth.shape[1]} answers, the network knows "
+                f"{len(model.labels)}. Give the questions of the data set it was trained with"
+            )
+        valid = np.zeros(truth.shape, bool)
+        for row, classes in zip(valid, batch["valid_classes"], strict=True):
+            row[np.asarray(classes)] = True
+        numbers = np.stack([batch[key].numpy() for key in ("question_type3", "attribute_id")], 1)
+        return model.answer_probabilities(**batch["net_input"]), truth, valid, numbers
+
+    found: list[tuple[np.ndarray, ...]] = []
+    errors: dict[str, str] = {}
+    starts = range(0, len(dataset), batch_size)
+    for start in progress_bar(starts, "evaluate", "batch"):
+        batch = range(start, min(start + batch_size, len(dataset)))
+        for indices, values in computed_apart(batch, outputs, names.__getitem__):
+            if not isinstance(values, DataError):
+                found.append(values)
+            elif on_error == "raise":
+                raise values
+            else:
+                errors[names[indices[0]]] = str(values)
+    if not found:
+        first = next(iter(errors.values()))
+        raise DataError(f"none of {len(errors)} questions can be used; the first: {first}")
+    probabilities, truth, valid, numbers = map(np.concatenate, zip(*found, strict=True))
+    folder, split = os.path.split(os.fspath(manifest).rstrip("/"))
+    attributes = attribute_names(folder, split.removesuffix(".tsv"))
+    groups = _groups(numbers, attributes)
+    return score_questions(truth, probabilities, valid, groups, threshold, errors)
+
+
+def _questions(model: ECGTextModel, manifest: str | os.PathLike, verify: bool) -> ECGDataset:
+    """Return the questions of a manifest, in its order, as the network needs them."""
+    longest = None if model.max_tokens is None else model.max_tokens + KEPT_FREE
+    dataset = ECGDataset(
+        manifest,
+        QuestionView(),
+        QuestionTarget(model.required_tokenizer(), max_text_size=longest),
+        source=source_of(manifest, of_questions=True, verify=verify),
+        leads_to_load=model.preprocessing.leads,
+        enable_padding_leads=model.preprocessing.pad_leads,
+        enable_padding=True,
+        shuffle=False,
+    )
+    dataset.conditioning = model.preprocessing.conditioning()
+    return dataset
+
+
+def _groups(numbers: np.ndarray, attributes: Mapping[int, str]) -> dict[str, list[str]]:
+    """Name the groups of questions by kind, given ``question_type3`` and ``attribute_id``."""
+    types = [type_names(int(number)) for number in numbers[:, 0]]
+    ids = numbers[:, 1].tolist()
+    named = ["" if number < 0 else attributes.get(number, str(number)) for number in ids]
+    return {kind: [of_one.get(kind, "") for of_one in types] for kind in KINDS} | {
+        "attribute": named
+    }
 
 
 def score_questions(

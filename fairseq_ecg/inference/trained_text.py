@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fairseq_ecg.data.text import Tokenizer
-from fairseq_ecg.data.text.tokenizer import Tokens
+from fairseq_ecg.data.text.tokenizer import SPECIAL, Tokens
 from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.errors import DataError, shortened
 from fairseq_ecg.inference.aggregation import aggregation_of
@@ -67,6 +67,8 @@ class TrainedTextNetwork(LoadedNetwork):
             raise DataError(f"answers {shortened(', '.join(labels))} name one twice")
         self.labels = tuple(labels)
         self.aggregation = aggregation_of(self.labels, aggregation or "mean")
+        if tokenizer is None and network.vocab_size is None:
+            tokenizer = Tokenizer(SPECIAL, lower_case=True)  # it reads no texts: any will do
         self.tokenizer, self.max_text_size = tokenizer, max_text_size
         sizes = [] if max_text_size is None else [max_text_size - KEPT_FREE]
         sizes += [] if network.max_text_size is None else [network.max_text_size]
@@ -106,17 +108,20 @@ class TrainedTextNetwork(LoadedNetwork):
     def tokens(self, texts: Sequence[str]) -> Tokens:
         """Make tokens of texts; what is beyond :attr:`max_tokens` is cut.
 
-        A network that reads no texts is given one token of each.
-
         Raises:
             DataError: a text has no word, or the vocabulary is not known.
         """
         for text in texts:
             if not any(character.isalnum() for character in text):
                 raise DataError(f"the text {shortened(text)} has no word")
-        if self.network.vocab_size is None:
-            ids = torch.zeros(len(texts), 1, dtype=torch.int64)
-            return Tokens(ids, torch.zeros_like(ids, dtype=torch.bool), ids[:, 0])
+        return self.required_tokenizer()(texts, self.max_tokens)
+
+    def required_tokenizer(self) -> Tokenizer:
+        """Return the tokenizer.
+
+        Raises:
+            DataError: the vocabulary is not known.
+        """
         if self.tokenizer is None:
             raise DataError(
                 "the checkpoint does not hold its vocabulary, as those of fairseq_signals: give "
@@ -124,7 +129,7 @@ class TrainedTextNetwork(LoadedNetwork):
                 "Hugging Face hub such as bert-base-uncased, which is what fairseq_signals trains "
                 "with; in commands --tokenizer)"
             )
-        return self.tokenizer(texts, self.max_tokens)
+        return self.tokenizer
 
     def warn_of_cut(self, texts: Sequence[str], cut: Sequence[int]) -> None:
         """Warn if texts are longer than the network takes.
