@@ -117,6 +117,7 @@ def prepare_questions(
         measured = recordings.measure(folder, strict=strict, again=again)
         parts = list(_parts(found, numbers, measured, (project, tokenizer)))
         settings = {
+            "version": version,
             "classes": answers.classes,
             "templates": answers.templates,
             "tokens": [tokens.lower_case, zlib.crc32("\n".join(tokens.vocabulary).encode())],
