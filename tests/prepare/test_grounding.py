@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 import scipy.io
 
+from fairseq_ecg.data import SOURCES, VIEWS, ECGDataset
 from fairseq_ecg.data.label_file import read_label_names
+from fairseq_ecg.data.targets import HeadsTarget, StoredLabels
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.prepare.ecg_qa.grounding import prepare_grounding
 from fairseq_ecg.prepare.ecg_qa.project import Question
@@ -241,3 +243,18 @@ def test_lead_groups():
     assert groups == set(LEAD_GROUPS.values())
     assert LEAD_GROUPS["posterior leads"] == (9, 10, 11)
     assert len(LEAD_GROUPS) == 30
+
+
+def test_training_reads_the_files(made, tmp_path):
+    prepare(made, tmp_path / "out")
+    target = HeadsTarget(StoredLabels(), required=True)
+    data = ECGDataset(
+        tmp_path / "out" / "train.tsv", VIEWS["recording"](), target, source=SOURCES["records"]
+    )
+    rows = (tmp_path / "out" / "train.tsv").read_text().splitlines()[1:]
+    assert len(data) == len(rows)
+    for position in (0, len(rows) - 1):
+        item = data[position]
+        expected = variables(tmp_path / "out" / "train" / rows[position].split("\t")[0])
+        assert item["label"].tolist() == expected["label"][0].tolist()
+        assert list(item["target_idx"]) == expected["target_idx"][0].tolist()
