@@ -156,9 +156,11 @@ def test_mapped_questions_name_their_ecgs(made, prepared, tmp_path):
         entries[13]["ecg_path"] = ["/elsewhere/00002_hr"]
 
     path = edit(made, move)
-    with pytest.raises(
-        DataError, match=rf"{path}, entry 14: ecg_id 2 is at .*entry 2, and not at /else"
-    ):
+    with pytest.raises(DataError, match=rf"{path}, entry 14: ecg_id 2 is at /elsewhere.*entry 2\."):
+        made.prepare(tmp_path / "moved", ecg_root=None)
+    edit(made, map_ecgs)
+    path = edit(made, lambda entries: entries[0]["ecg_path"].reverse(), "template/test/10000.json")
+    with pytest.raises(DataError, match=rf"{path}, entry 1: ecg_id 17 is at .*00018_hr, but at"):
         made.prepare(tmp_path / "moved", ecg_root=None)
     edit(made, lambda entries: entries[0].update(ecg_path=["here/00001_hr"]))
     with pytest.raises(DataError, match=r"entry 1: 'ecg_path' here/00001_hr is not absolute"):
