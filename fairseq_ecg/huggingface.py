@@ -33,7 +33,6 @@ from transformers.utils import ModelOutput
 
 from fairseq_ecg.compat.checkpoint import check_numbers
 from fairseq_ecg.compat.stored_config import check_sizes
-from fairseq_ecg.compat.torchaudio import hide_broken_torchaudio
 from fairseq_ecg.ecg.delineation import CLASSES
 from fairseq_ecg.inference.pretrained import MODEL_TYPE
 from fairseq_ecg.modules import Encoder, FinetunedEncoder, FrameEncoder
@@ -47,6 +46,7 @@ from fairseq_ecg.modules.registry import (
     with_head,
 )
 from fairseq_ecg.modules.segmentor import Segmentor
+from fairseq_ecg.modules.text.torchaudio import hide_broken_torchaudio
 from fairseq_ecg.ops.pooling import zero_padding
 
 hide_broken_torchaudio()
@@ -87,6 +87,7 @@ class ECGFMConfig(PreTrainedConfig):
         """D, channels of a frame."""
         network = check_sizes(self.network, self.name_or_path or "config.json")
         encoder = network.encoder if isinstance(network, FinetunedEncoder) else network
+        assert isinstance(encoder, Encoder), "networks that read texts have no such class"
         return encoder.encoder_dim
 
 

@@ -104,6 +104,7 @@ class Option:
             fits = _is_list(value) and len(value) == len(get_args(self.kind))
             fits = fits and all(_is_number(number) and number > 0 for number in value)
         elif get_origin(self.kind) is Mapping:
+            value = {} if value is None else value
             expected, fits = "whole numbers by name", isinstance(value, Mapping)
             value = dict(value) if fits else value
             fits = fits and all(isinstance(name, str) for name in value)
@@ -191,6 +192,19 @@ def chosen(piece: Callable, cfg: Any) -> dict[str, Any]:
     """
     options = options_of(piece)
     return {name: options[name].checked(x) for name, x in sorted(_said(cfg, options).items())}
+
+
+def complete(piece: Callable, cfg: Any) -> dict[str, Any]:
+    """Pick from a configuration all that a class or function needs, as :func:`chosen` does.
+
+    Raises:
+        ValueError: an option that it needs is missing, or one has a value that it cannot have.
+    """
+    values = chosen(piece, cfg)
+    for name, option in options_of(piece).items():
+        if option.default is REQUIRED and name not in values:
+            raise ValueError(f"{name}, {option.help}, is missing: set model.{name}")
+    return values
 
 
 def values_of(cfg: Any, *pieces: Callable) -> dict[str, Any]:

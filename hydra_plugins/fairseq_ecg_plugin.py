@@ -52,6 +52,7 @@ REGISTERED = {
         "ecg_identification",
         "ecg_segmentation",
         "ecg_text_pretraining",
+        "ecg_question_answering",
     ),
     "model": (
         "wav2vec2_cmsc",
@@ -63,6 +64,8 @@ REGISTERED = {
         "blind_transformer_qa",
         "deaf_transformer_qa",
         "resnet_lstm_classifier",
+        "m3ae",
+        "m3ae_qa",
     ),
     "criterion": (
         "wav2vec2_with_cmsc",
@@ -80,9 +83,14 @@ REGISTERED = {
         "composite_criterion",
         "arcface",
         "medvill",
+        "m3ae",
     ),
 }
 """What the package registers under names that stock fairseq does not have."""
+
+
+OLDER_METRICS = {"partial_accuracy": "em_accuracy"}
+"""What metrics of older configs are called, which no criterion reports any more."""
 
 
 class FairseqECGSearchPath(SearchPathPlugin):
@@ -271,6 +279,8 @@ def _translate(cfg: DictConfig) -> None:
     from fairseq_ecg.tasks.methods import resolved
 
     check_keys(cfg)
+    metric = cfg.checkpoint.best_checkpoint_metric
+    cfg.checkpoint.best_checkpoint_metric = OLDER_METRICS.get(metric, metric)
     for key in ("inferred_w2v_config", "inferred_3kg_config"):
         # In fairseq_signals these are taken of the model, which need not have them.
         if OmegaConf.is_dict(cfg.task) and OmegaConf.is_dict(cfg.task.get(key)):

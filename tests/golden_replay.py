@@ -5,11 +5,15 @@
 CHECKPOINT is any fairseq_signals checkpoint. RECORDING holds one evaluation-mode pass: the inputs,
 masks and negatives given to the model, what came out of it and of its criterion, the metrics
 printed of it, and the norm of the gradient of loss / sample_size of every parameter; of models with
-batch norm also a pass in training mode without dropout. One line is printed per recorded quantity;
-the exit status is 1 if any is past its tolerance.
+batch norm also a pass in training mode without dropout; of models that were fine-tuned from another
+checkpoint, which lies beside CHECKPOINT, also a pass of the network as it was fine-tuned. One line
+is printed per recorded quantity; the exit status is 1 if any is past its tolerance.
+
+A BERT has the sizes that ``bert_configs.json`` beside CHECKPOINT says by the checkpoint's name.
 """
 
 import argparse
+import json
 import re
 import sys
 from dataclasses import dataclass
@@ -19,10 +23,11 @@ import numpy as np
 import torch
 from fairseq.criterions import build_criterion
 from fairseq.logging import metrics
+from fairseq.models import MODEL_DATACLASS_REGISTRY, MODEL_REGISTRY
 from omegaconf import OmegaConf
 
 import fairseq_ecg.tasks  # noqa: F401  (registers the criterions)
-from fairseq_ecg.compat.checkpoint import load_checkpoint
+from fairseq_ecg.compat.checkpoint import load_checkpoint, load_trained
 from fairseq_ecg.models import build_model_from_checkpoint
 
 TOLERANCE = {
@@ -34,19 +39,38 @@ TOLERANCE = {
     "zero gradient": 1e-6,  # rounding of a gradient that is zero in exact arithmetic
     "count": 0.0,  # whole numbers
 }
-COUNTS = {"nsignals", "sample_size", "correct", "count", "em_correct", "em_count", "tp", "fp", "fn"}
-INPUTS = {"source", "padding_mask", "mask_indices", "neg_idxs"}
+COUNTS = {
+    *("nsignals", "sample_size", "correct", "count", "em_correct", "em_count", "tp", "fp", "fn"),
+    *("mlm_correct", "mlm_count", "itm_correct", "itm_count", "align_correct", "align_count"),
+}
+INPUTS = {
+    "source": "source",
+    "padding_mask": "padding_mask",
+    "mask_indices": "mask_indices",
+    "neg_idxs": "negative_indices",
+    "ecg": "ecg",
+    "ecg_padding_mask": "ecg_padding_mask",
+    "text": "text",
+    "text_padding_mask": "text_padding_mask",
+    "ecg_2": "ecg_2",
+    "ecg_2_padding_mask": "ecg_2_padding_mask",
+    "mim_noise": "mim_noise",
+}
+"""Argument of the model by the name of what is recorded."""
 IN_SAMPLE = {
     *("id", "label", "patient_id", "segment", "target_idx", "attribute_id"),
-    *("segment_label", "segment_mask"),
+    *("segment_label", "segment_mask", "mlm_labels", "is_aligned", "answer", "valid_classes"),
+    *("question_type1", "question_type2", "question_type3"),
 }
+LENGTHS = "_len", "_sizes"
+"""Endings of what says how long the rows of a chain of ragged rows are."""
 REPLAYED = ("net/", "log/", "metric/", "gradnorm/", "trainmode/", "logits", "target")
 """Prefixes of what is replayed of a recording with ``net/``; the tests of a method replay more."""
 OWN_METRICS = r"metric/(_|(\d+_)?macro_)"
 """How names of metrics begin that fairseq_signals does not print."""
 # Gradients that are zero in exact arithmetic: a shift of all keys changes no softmax, and the group
 # norm behind the first convolution takes its bias away.
-ROUNDING_ONLY = ("k_proj.bias", "feature_extractor.conv_layers.0.0.bias")
+ROUNDING_ONLY = ("k_proj.bias", "self.key.bias", "feature_extractor.conv_layers.0.0.bias")
 
 
 @dataclass
@@ -64,6 +88,10 @@ class Comparison:
     def __str__(self) -> str:
         verdict = "ok" if self.holds else f"PAST {TOLERANCE[self.kind]:g}"
         return f"{self.name:<72} {self.kind:<14} {self.error:9.2e}  {verdict}"
+
+
+GROUPED = r"(.+?)_(em_count|em_correct|tp|fp|fn|y_true|y_score|y_class|count|correct)"
+"""Key of what is logged of groups: the group's and what of it."""
 
 
 def relative_error(replayed: np.ndarray, recorded: np.ndarray) -> float:
@@ -88,7 +116,7 @@ def replay(checkpoint: Path, recording: Path) -> list[Comparison]:
     recorded = dict(np.load(recording))
     model, criterion = _built(checkpoint)
     sample = _sample(recorded)
-    outputs = {}
+    outputs: dict = {}
     model.register_forward_hook(lambda module, inputs, net: outputs.update(_copied(net)))
     given = {}
     compute = criterion.compute
@@ -100,28 +128,29 @@ def replay(checkpoint: Path, recording: Path) -> list[Comparison]:
 
     replayed = {"loss": loss.item(), "sample_size": float(sample_size)}
     replayed |= {f"gradnorm/{name}": norm for name, norm in _gradient_norms(model).items()}
-    if not any(name.startswith("net/") for name in recorded):
+    if not _is_of_small(recorded):
         replayed |= _outputs(model, outputs, recorded)
         replayed |= {f"log/{key}": x for key, x in logged.items() if f"log/{key}" in recorded}
-        names = set(recorded) - INPUTS - IN_SAMPLE
+        names = set(recorded) - INPUTS.keys() - IN_SAMPLE
         return [_compare(name, replayed, recorded) for name in sorted(names)]
 
-    replayed |= {f"net/{key}": value for key, value in outputs.items()}
-    with torch.no_grad():
-        # The criterion of identification is given cosines, recorded are embeddings.
-        logits = model.get_logits(outputs) if "cosine" in recorded else given["logits"]
-        replayed |= _numbered("logits", logits)
-        if recorded.keys() & {"target", "target_0"}:
-            replayed |= _numbered("target", model.get_targets(sample, outputs))
+    names = {name for name in recorded if name.startswith(REPLAYED) and name not in IN_SAMPLE}
+    if "text" in recorded:
+        replayed |= _as_recorded(outputs, recorded)
+        replayed |= _finetuned(checkpoint, sample, recorded)
+        names = set(recorded) - INPUTS.keys() - IN_SAMPLE
+    else:
+        replayed |= {f"net/{key}": value for key, value in outputs.items()}
+        replayed |= _logits_and_target(model, sample, outputs, given["logits"], recorded)
     replayed |= {name: _logged(name, logged) for name in recorded if name.startswith("log/")}
     with metrics.aggregate(new_root=True) as meters:
         type(criterion).reduce_metrics([logged])
     replayed |= {f"metric/{name}": x for name, x in meters.get_smoothed_values().items()}
     if "trainmode/loss" in recorded:
         replayed |= _in_training(checkpoint, sample)
-    names = {name for name in recorded if name.startswith(REPLAYED) and name not in IN_SAMPLE}
-    names = {name for name in names if not name.endswith("_len")}
-    comparisons = [_compare(name, replayed, recorded) for name in ("loss", "sample_size", *names)]
+    names = {name for name in names if not name.endswith(LENGTHS)}
+    names |= {"loss", "sample_size"}
+    comparisons = [_compare(name, replayed, recorded) for name in names]
     for name, value in replayed.items():
         printed = name.startswith("metric/") and not re.match(OWN_METRICS, name)
         if name not in recorded and (printed or (name.startswith("gradnorm/") and value)):
@@ -131,8 +160,59 @@ def replay(checkpoint: Path, recording: Path) -> list[Comparison]:
 
 def _built(checkpoint: Path):
     cfg = OmegaConf.create(load_checkpoint(checkpoint)["cfg"])
-    model = build_model_from_checkpoint(checkpoint)
+    model = build_model_from_checkpoint(checkpoint, model_overrides=_overrides(checkpoint))
     return model, build_criterion(cfg.criterion, None, from_checkpoint=True).eval()
+
+
+def _overrides(checkpoint: Path) -> dict:
+    """Return what the configuration of a checkpoint does not say of its model."""
+    file = checkpoint.with_name("bert_configs.json")
+    sizes = json.loads(file.read_text()) if file.is_file() else {}
+    return {"bert_config": sizes[checkpoint.stem]} if checkpoint.stem in sizes else {}
+
+
+def _is_of_small(recorded: dict) -> bool:
+    """Return whether a recording is of a small network, of which all is compared."""
+    return "text" in recorded or any(key.startswith("net/") for key in recorded)
+
+
+def _logits_and_target(model, sample: dict, outputs: dict, logits, recorded: dict) -> dict:
+    with torch.no_grad():
+        # The criterion of identification is given cosines, recorded are embeddings.
+        found = _numbered("logits", model.get_logits(outputs) if "cosine" in recorded else logits)
+        if recorded.keys() & {"target", "target_0"}:
+            found |= _numbered("target", model.get_targets(sample, outputs))
+    return found
+
+
+def _as_recorded(outputs: dict, recorded: dict) -> dict:
+    """Name outputs as they are recorded, and give them the shape that they have there."""
+    named = outputs | {"padding_mask_out": outputs.get("padding_mask")}
+    found = {key: x for key, x in named.items() if torch.is_tensor(x) and key in recorded}
+    return {
+        key: x.reshape(recorded[key].shape) if x.numel() == recorded[key].size else x
+        for key, x in found.items()
+    }
+
+
+def _finetuned(checkpoint: Path, sample: dict, recorded: dict) -> dict:
+    """Replay what is recorded of the network as it was fine-tuned from a checkpoint beside."""
+    if "finetune/out" not in recorded:
+        return {}
+    state = load_checkpoint(checkpoint)
+    cfg = state["cfg"]["model"] | _overrides(checkpoint)
+    cfg["model_path"] = str(checkpoint.with_name(Path(cfg["model_path"]).name))
+    known = MODEL_DATACLASS_REGISTRY[cfg["_name"]]()
+    merged = OmegaConf.merge(OmegaConf.structured(known), cfg)
+    model = MODEL_REGISTRY[cfg["_name"]].build_model(merged).eval()
+    load_trained(model, state, checkpoint)
+    outputs: dict = {}
+    model.register_forward_hook(lambda module, inputs, net: outputs.update(_copied(net)))
+    loss, sample_size, _ = _built(checkpoint)[1](model, sample)
+    (loss / sample_size).backward()
+    found = {"loss": loss.item(), "out": outputs["out"]}
+    found |= {f"gradnorm/{name}": norm for name, norm in _gradient_norms(model).items()}
+    return {f"finetune/{name}": x for name, x in found.items() if f"finetune/{name}" in recorded}
 
 
 def _copied(net: dict) -> dict:
@@ -168,9 +248,8 @@ def _logged(name: str, logged: dict):
     key, _, number = name.removeprefix("log/").partition("/")
     if not number:
         return logged.get(key)
-    group, what = re.fullmatch(r"(.+?)_(y_true|y_score|count|correct)", key).groups()
-    of_group = logged.get(f"{group}_{number}_{what}", logged.get(f"_{group}_{number}_{what}"))
-    return of_group.reshape(-1, 1) if isinstance(of_group, np.ndarray) else of_group
+    group, what = re.fullmatch(GROUPED, key).groups()
+    return logged.get(f"{group}_{number}_{what}", logged.get(f"_{group}_{number}_{what}"))
 
 
 def _in_training(checkpoint: Path, sample: dict) -> dict[str, float]:
@@ -210,36 +289,36 @@ def _compare(name: str, replayed: dict, recorded: dict[str, np.ndarray]) -> Comp
         return Comparison(name, "zero gradient", noise)
     if torch.is_tensor(value):
         value = value.detach().numpy()
+    if name.startswith("log/") and np.size(value) == recorded[name].size:
+        value = np.reshape(value, recorded[name].shape)  # in columns or not
     return Comparison(name, kind, relative_error(value, recorded[name]))
 
 
 def _sample(recorded: dict[str, np.ndarray]) -> dict:
-    net_input = {"source": torch.from_numpy(recorded["source"])}
-    for name, argument in (
-        ("padding_mask", "padding_mask"),
-        ("mask_indices", "mask_indices"),
-        ("neg_idxs", "negative_indices"),
-    ):
-        if name in recorded:
-            net_input[argument] = torch.from_numpy(recorded[name])
-    sample = {"id": torch.arange(len(net_input["source"])), "net_input": net_input}
+    net_input = {
+        argument: torch.from_numpy(recorded[name])
+        for name, argument in INPUTS.items()
+        if name in recorded
+    }
+    rows = len(next(iter(net_input.values())))
+    sample = {"id": torch.arange(rows), "net_input": net_input}
     for name in IN_SAMPLE & set(recorded):
         sample[name] = torch.from_numpy(recorded[name])
-        if f"{name}_len" in recorded:
-            sample[name] = list(sample[name].split(recorded[f"{name}_len"].tolist()))
+        for lengths in {f"{name}{ending}" for ending in LENGTHS} & recorded.keys():
+            sample[name] = list(sample[name].split(recorded[lengths].tolist()))
     return sample
 
 
 def _kind(name: str, recorded: dict[str, np.ndarray]) -> str:
-    of_small = any(key.startswith("net/") for key in recorded)
-    key = re.sub(r"^(log|metric|trainmode)/(\d+_)?", "", name)
+    of_small = _is_of_small(recorded)
+    key = re.sub(r"^(log|metric|trainmode|finetune)/(\d+_)?", "", name)
     if key.startswith("gradnorm/"):
         return "small gradient norm" if of_small else "gradient norm"
     if recorded[name].dtype.kind == "U":
         return "name"
     if name.startswith("metric/"):
         return "metric"
-    if key in COUNTS or name == "padding_mask_out" or name.startswith("target"):
+    if key in COUNTS or recorded[name].dtype.kind in "bi" or name.startswith("target"):
         return "count"
     if recorded[name].ndim == 0:
         return "loss"

@@ -11,7 +11,9 @@ from omegaconf import OmegaConf
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = (
     *("3kg/config", "cmsc/config", "simclr/config", "w2v_cmsc/config", "wav2vec2/config"),
+    *("m3ae/config", "medvill/config"),
     *("scratch/ecg_classification", "scratch/ecg_identification", "scratch/ecg_segmentation"),
+    "scratch/ecg_question_answering",
 )
 EXAMPLES = sorted(path for name in METHODS for path in ROOT.glob(f"examples/{name}/**/*.yaml"))
 OWN = ("regression",)

@@ -43,6 +43,23 @@ def test_recorded_numbers_of_other_methods(recording, backend, shared, monkeypat
     assert [str(comparison) for comparison in comparisons if not comparison.holds] == []
 
 
+@pytest.mark.parametrize(
+    ("checkpoint", "recording"),
+    [
+        ("m3ae_a", "m3ae_a"),
+        ("m3ae_from_w2v", "m3ae_from_w2v"),
+        ("m3ae_qa_1", "m3ae_qa_1"),
+        ("m3ae_qa_2", "m3ae_qa_2"),
+        ("m3ae_qa_2", "m3ae_qa_2_none"),
+    ],
+)
+def test_recorded_numbers_of_ecgs_and_texts(checkpoint, recording, shared):
+    folder = shared / "golden" / "rest_text"
+    comparisons = replay(folder / f"{checkpoint}.pt", folder / f"{recording}.npz")
+    assert len(comparisons) >= 20
+    assert [str(comparison) for comparison in comparisons if not comparison.holds] == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("padded", ["", "_padded"])
 @pytest.mark.parametrize("checkpoint", ["pretrain_small", "diagnosis_small"])

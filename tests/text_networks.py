@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from fairseq_ecg.modules.text import build_text_network
-from fairseq_ecg.modules.text.answering import AnsweringNetwork
+from fairseq_ecg.modules.text.network import AnsweringNetwork
 from fairseq_ecg.options import Width
 
 WORDS = ["is", "this", "ecg", "normal", "?", "does", "it", "show", "af", "sinus", "rhythm", "or"]

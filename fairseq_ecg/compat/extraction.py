@@ -24,6 +24,12 @@ EXTRACTS = ("output", "encoder_out", "saliency")
 WITHOUT_FRAMES = {"segment_out", "x"}
 """Outputs of networks that give no frames in fairseq_signals: segmentors and the convnet."""
 
+INPUTS = (
+    *("source", "padding_mask", "ecg", "ecg_padding_mask", "ecg_2", "ecg_2_padding_mask"),
+    *("text", "text_padding_mask"),
+)
+"""What batches have for networks; what else they may have for pre-training is masks."""
+
 MASKS = ("padding_mask", "segment_mask")
 """Arrays that are True where the others do not count: also past the end of a recording's batch.
 
@@ -94,7 +100,7 @@ class Observer:
     def run(self, batch: dict[str, Any]) -> None:
         """Run the model on a batch, without any criterion."""
         net_input = batch["net_input"]
-        inputs = {key: net_input[key] for key in ("source", "padding_mask") if key in net_input}
+        inputs = {key: net_input[key] for key in INPUTS if key in net_input}
         with torch.no_grad():
             if self.only_encodes:
                 features = self.model.extract_features(**inputs)

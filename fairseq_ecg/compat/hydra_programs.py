@@ -245,7 +245,7 @@ def _run(
         if device.type == "cuda":
             sample = utils.move_to_cuda(sample)
         inputs = {
-            key: value.to(dtype) if value.is_floating_point() else value
+            key: value.to(dtype) if _is_real(value) else value
             for key, value in sample["net_input"].items()
         }
         return sample | {"net_input": inputs}
@@ -275,7 +275,7 @@ def _run(
         default_log_format="simple" if cfg.common.no_progress_bar else "tqdm",
     )
     longest = _longest(dataset, batches.frozen_batches)
-    example = on_device(dataset.collater([dataset[longest]]))
+    example = on_device(dataset.collater([dataset[longest]]) or batches.first_batch)
     logs = []
     with contextlib.ExitStack() as stack:
         extraction = None
@@ -317,6 +317,10 @@ def _run(
     if hasattr(task, "post_validate"):
         task.post_validate(observer.model, stats, measured)
     progress.print(stats, tag=subset)
+
+
+def _is_real(value: Any) -> bool:
+    return torch.is_tensor(value) and value.is_floating_point()
 
 
 def _longest(dataset: Any, batches: Iterable[Sequence[int]]) -> int:

@@ -33,10 +33,14 @@ def configuration(*pieces: Callable, **defaults: Any) -> Callable[[type[C]], typ
             name: Option(name, kind, getattr(cls, name), texts.get(name))
             for name, kind in inspect.get_annotations(cls).items()
         }
-        options = own | options_of(*pieces)
-        cls.__annotations__ = {name: fairseq_type(x.kind) for name, x in options.items()}
-        for name, option in options.items():
-            setattr(cls, name, _field(option, defaults.get(name, option.default)))
+        cls.__annotations__ = {}
+        for name, option in (own | options_of(*pieces)).items():
+            default, kind = defaults.get(name, option.default), fairseq_type(option.kind)
+            if isinstance(default, Mapping) and not default:
+                # Of a dictionary fairseq takes out the keys that the default one does not have.
+                default, kind = None, typing.Optional[kind]  # noqa: UP045
+            cls.__annotations__[name] = kind
+            setattr(cls, name, _field(option, default))
         return dataclass(cls)
 
     return decorate
@@ -97,6 +101,6 @@ def _field(option: Option, default: Any) -> Any:
         return field(default=MISSING, metadata=metadata)
     if get_origin(option.kind) is Sequence:
         return field(default_factory=lambda: list(default), metadata=metadata)
-    if get_origin(option.kind) is Mapping:
+    if isinstance(default, Mapping):
         return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)

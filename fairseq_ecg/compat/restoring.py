@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fairseq.checkpoint_utils import get_maybe_sharded_checkpoint_filename
@@ -12,20 +12,23 @@ from fairseq.tasks import TASK_DATACLASS_REGISTRY, FairseqTask, setup_task
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from fairseq_ecg.compat.checkpoint import (
+    NOTES,
     WRITTEN_IN_TRAINING,
     damage_as_checkpoint_error,
     load_checkpoint,
     load_trained,
 )
 from fairseq_ecg.compat.stored_config import (
+    NO_OTHER_FILE,
     check_network,
     check_sizes,
+    decided_by_weights,
+    has_network,
     literal,
     model_config,
     stored_section,
 )
 from fairseq_ecg.errors import CheckpointError, DataError, shortened
-from fairseq_ecg.modules.registry import networks
 
 logger = logging.getLogger(__name__)
 
@@ -36,13 +39,16 @@ OF_THE_MACHINE = {"backend": None, "compile": None}
 """Keys of the task that say where it was trained, and nothing of where it is used."""
 
 PATHS = {
-    "task": ("data", "label_file", "mean_path", "std_path"),
+    "task": ("data", "label_file", "mean_path", "std_path", "tokenizer"),
     "criterion": ("weights_file",),
 }
 """Options that name files, by section. Those of a checkpoint are another machine's, or were
 written by a stranger: they are opened where a user names them too. Only of ``label_file`` a
 checkpoint is accepted, as published commands want it: it is an array, and nothing of it is shown
-but metrics."""
+but metrics. In place of ``tokenizer`` is the vocabulary that a checkpoint notes."""
+
+_PUBLISHED = {"task.tokenizer": "bert-base-uncased"}
+"""Values of these options that name no file."""
 
 
 def sorted_overrides(values: dict[str, Any]) -> Overrides:
@@ -105,8 +111,8 @@ def restore(
                 f"{path} has no cfg.{section}, it is no checkpoint of a training; "
                 f"{WRITTEN_IN_TRAINING}"
             )
-    name = saved["model"].get("_name")
-    if isinstance(name, str) and name in networks():
+    saved["model"] = decided_by_weights(saved["model"], state["model"], path)
+    if has_network(saved["model"].get("_name")):
         if strict:
             check_network(saved["model"], state["model"], path)
         else:
@@ -115,20 +121,25 @@ def restore(
     saved["task"] |= OF_THE_MACHINE
     for section, values in overrides.items():
         _override(saved, section, values)
+    # Of a BERT an override may say some sizes alone.
+    saved["model"] = decided_by_weights(saved["model"], state["model"], path)
     named = _take_out_paths(saved, overrides, labelled)
-    for option in _files_to_read(saved, labelled):
+    noted = (state.get("task_state") or {}).get(NOTES) or {}
+    for option in _files_to_read(saved, labelled, noted):
         if option in named:
             raise DataError(
                 f"{path} was trained with {option}={shortened(named[option])}, and no file is "
                 f"opened because a checkpoint names it: give {option}, the same if you trust it"
             )
-    saved["model"] |= {"model_path": None, "no_pretrained_weights": True}
+    saved["model"] |= NO_OTHER_FILE
     with damage_as_checkpoint_error(path, WRITTEN_IN_TRAINING):
         # Of one tree, as options of the task refer to others.
         tree = OmegaConf.create({"common": {"seed": seed}, **saved})
         if task is None:
             task = setup_task(tree.task, from_checkpoint=True)
         model = task.build_model(tree.model, from_checkpoint=True)
+    if "vocabulary" in noted and "tokenizer" not in overrides["task"] | overrides[""]:
+        task.load_state_dict({NOTES: noted})
     load_trained(model, state, path, strict)
     return model, tree, task
 
@@ -143,17 +154,21 @@ def _take_out_paths(
             if key == "label_file" and labelled:
                 continue
             if key not in overrides[section] | overrides[""]:
-                value = saved[section].pop(key, None)
-                if value not in (None, MISSING):
-                    named[f"{section}.{key}"] = value
+                value, option = saved[section].pop(key, None), f"{section}.{key}"
+                if value not in (None, MISSING, _PUBLISHED.get(option)):
+                    named[option] = value
     return named
 
 
-def _files_to_read(saved: Overrides, labelled: bool | None) -> Iterator[str]:
+def _files_to_read(
+    saved: Overrides, labelled: bool | None, noted: Mapping[str, Any]
+) -> Iterator[str]:
     """Options, as ``section.key``, whose files will be opened."""
     if labelled is None:
         return
     yield "task.data"
+    if "vocabulary" not in noted:
+        yield "task.tokenizer"
     if saved["task"].get("normalize"):
         yield from ("task.mean_path", "task.std_path")
     if labelled and saved["criterion"].get("report_cinc_score"):

@@ -7,22 +7,32 @@ memory.
 
 import re
 import warnings
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from fairseq_ecg.compat.checkpoint import WRITTEN_IN_TRAINING, damage_as_checkpoint_error, fit
 from fairseq_ecg.errors import CheckpointError
 from fairseq_ecg.limits import check_limit, limit_of
 from fairseq_ecg.modules import Encoder, FinetunedEncoder
-from fairseq_ecg.modules.registry import build_network, largest_sizes
-from fairseq_ecg.modules.text import TextNetwork, build_text_network, largest_text_sizes
+from fairseq_ecg.modules.registry import build_network, largest_sizes, networks
+from fairseq_ecg.modules.text import (
+    TEXT_NETWORKS,
+    TextNetwork,
+    build_text_network,
+    largest_text_sizes,
+)
 
-Network = TypeVar("Network", bound=nn.Module)
+NO_OTHER_FILE = {
+    "model_path": None,
+    "no_pretrained_weights": True,
+    "pretrained_model_path": None,
+    "load_pretrained_weights": False,
+}
+"""Options of models with which none opens another checkpoint than the one that is at hand."""
 
 
 def stored_section(state: Mapping[str, Any], source: object, name: str) -> dict[str, Any]:
@@ -65,6 +75,38 @@ def model_config(state: Mapping[str, Any], source: object) -> dict[str, Any]:
             f"{source} has no cfg.model, so the architecture is unknown; {WRITTEN_IN_TRAINING}"
         )
     return section
+
+
+def has_network(name: object) -> bool:
+    """Return whether a network of a table is known by the name."""
+    return isinstance(name, str) and (name in networks() or name in TEXT_NETWORKS)
+
+
+def decided_by_weights(
+    cfg: Mapping[str, Any], weights: Mapping[str, torch.Tensor], source: object
+) -> dict[str, Any]:
+    """Return the configuration of a model with what the stored weights decide of it.
+
+    Args:
+        cfg: of the model, ``_name`` among its keys.
+        weights: all that are stored, by name.
+        source: file name for messages.
+
+    Returns:
+        A copy, with ``bert_config`` where the network has a BERT: the sizes that its weights have,
+        and of others what the configuration says.
+
+    Raises:
+        CheckpointError: the weights are none of such a network.
+    """
+    network = TEXT_NETWORKS.get(cfg["_name"]) if has_network(cfg.get("_name")) else None
+    if network is None:
+        return dict(cfg)
+    with damage_as_checkpoint_error(source, WRITTEN_IN_TRAINING):
+        decided = network.stored_options(weights)
+        if "bert_config" in decided:
+            decided["bert_config"] |= cfg.get("bert_config") or {}
+    return {**cfg, **decided}
 
 
 class _Copying:
@@ -112,7 +154,7 @@ def _escaped(value: Any) -> Any:
     return [_escaped(element) for element in value] if isinstance(value, list) else value
 
 
-def check_sizes(cfg: Mapping[str, Any], source: object) -> Encoder | FinetunedEncoder:
+def check_sizes(cfg: Mapping[str, Any], source: object) -> Encoder | FinetunedEncoder | TextNetwork:
     """Check that a network can be built of a configuration, and is not larger than is plausible.
 
     Args:
@@ -126,22 +168,13 @@ def check_sizes(cfg: Mapping[str, Any], source: object) -> Encoder | FinetunedEn
         CheckpointError: there is no such network, or a value is none that its argument can have.
         DataError: it is larger than `fairseq_ecg.limits` allow.
     """
-    return _within_limits(cfg, source, largest_sizes, build_network)
-
-
-def _within_limits(
-    cfg: Mapping[str, Any],
-    source: object,
-    sizes: Callable[[Mapping[str, Any]], Mapping[str, int]],
-    build: Callable[[Mapping[str, Any]], Network],
-) -> Network:
-    """Build a network on the meta device if it is not too large, see :func:`check_sizes`."""
     where = f"{source}, configuration of the network"
+    reads_text = has_network(cfg.get("_name")) and cfg["_name"] in TEXT_NETWORKS
     with damage_as_checkpoint_error(source, WRITTEN_IN_TRAINING):
-        for name, size in sizes(cfg).items():
+        for name, size in (largest_text_sizes if reads_text else largest_sizes)(cfg).items():
             check_limit(where, name, size)
         with torch.device("meta"), _ShapesAlone():
-            network = build(cfg)
+            network = (build_text_network if reads_text else build_network)(cfg)
         total = sum(parameter.numel() for parameter in network.parameters())
         check_limit(where, "parameters", total)
     return network
@@ -188,36 +221,6 @@ def check_network(
             if isinstance(network, FinetunedEncoder):
                 network, weights = network.encoder, network.encoder_weights(weights)
             ignored = network.pretraining_modules
-        _fits(network, weights, source, ignored)
-
-
-def check_text_network(
-    cfg: Mapping[str, Any], weights: Mapping[str, torch.Tensor], source: object
-) -> None:
-    """Check the same of a network of ECGs and texts, see :func:`check_network`.
-
-    Weights of modules that only pre-training uses may be missing.
-
-    Args:
-        cfg: of the model, ``_name`` and what the weights decide among its keys.
-        weights: all that are stored, by name.
-        source: file name for messages.
-
-    Raises:
-        CheckpointError: as :func:`check_network`.
-        DataError: it is larger than `fairseq_ecg.limits` allow.
-    """
-    network: TextNetwork = _within_limits(cfg, source, largest_text_sizes, build_text_network)
-    with damage_as_checkpoint_error(source, WRITTEN_IN_TRAINING):
-        _fits(network, weights, source, network.pretraining_modules)
-
-
-def _fits(
-    network: nn.Module,
-    weights: Mapping[str, torch.Tensor],
-    source: object,
-    ignored: Collection[str],
-) -> None:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*to a meta parameter", UserWarning)
-        fit(network, weights, source, ignored)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*to a meta parameter", UserWarning)
+            fit(network, weights, source, ignored)

@@ -38,6 +38,9 @@ from fairseq_ecg.jobs.files import remove_unfinished, replacing
 
 logger = logging.getLogger(__name__)
 
+GAP = "is_gap"
+"""Key of a batch that stands in for one that nothing is left of: it runs, and counts nowhere."""
+
 
 def patch_fairseq() -> None:
     """Apply all patches; a second call changes nothing."""
@@ -46,6 +49,7 @@ def patch_fairseq() -> None:
     trainer = fairseq.trainer.Trainer
     _patch(trainer, "__init__", _init_trainer)
     _patch(trainer, "load_checkpoint", _load_into_trainer)
+    _patch(trainer, "_prepare_sample", _fill_gap)
     _patch(trainer, "clip_grad_norm", _clip_and_check_losses)
     _patch(trainer, "_reduce_and_log_stats", _log_without_waiting)
     _patch(fairseq.models.BaseFairseqModel, "load_state_dict", _load_finite_weights)
@@ -185,6 +189,15 @@ def _check_progress(extra_state: dict) -> None:
         and all(isinstance(number, Real) for number in numbers)
     ):
         raise ValueError("its extra_state does not say where training goes on")
+
+
+def _fill_gap(prepare_sample: Callable, self, sample, is_dummy=False):
+    # fairseq knows empty batches at the end of an epoch alone: whether the last one of an update is
+    # empty decides whether all of the update count.
+    if sample or is_dummy or not getattr(self.task, "leaves_out", False):
+        return prepare_sample(self, sample, is_dummy)
+    filled, _ = prepare_sample(self, sample)
+    return filled | {GAP: True}, False
 
 
 def _clip_and_check_losses(clip_grad_norm: Callable, self, *args, **kwargs):

@@ -11,6 +11,7 @@ from fairseq_ecg.criterions.cmsc import CMSCCriterion
 from fairseq_ecg.criterions.composite import CompositeCriterion
 from fairseq_ecg.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq_ecg.criterions.focal_loss import FocalLossCriterion
+from fairseq_ecg.criterions.m3ae import M3AECriterion
 from fairseq_ecg.criterions.medvill import MedViLLCriterion
 from fairseq_ecg.criterions.meters import AUCMeter, install_meters
 from fairseq_ecg.criterions.mse import MSECriterion
@@ -34,6 +35,7 @@ __all__ = [
     "CompositeCriterion",
     "CrossEntropyCriterion",
     "FocalLossCriterion",
+    "M3AECriterion",
     "MSECriterion",
     "MedViLLCriterion",
     "MultiHeadBinaryCrossEntropyCriterion",

@@ -35,7 +35,9 @@ class BinaryCrossEntropyWithLogitsCriterion(LabelCriterion):
         report_cinc_score: report the score of the PhysioNet/CinC Challenge 2021.
         weights_file: the Challenge's weights.csv, for report_cinc_score.
         per_log_keys: keys of the batch that group its records by an id (-1: none), such as
-            question_type1; exact matches and areas are reported for each id as well.
+            question_type1; exact matches and areas are reported for each id as well. Keys that the
+            batch lacks are left out.
+        multi_class_multi_label: of older configs; not used.
         options: of :class:`LabelCriterion`.
 
     Raises:
@@ -53,6 +55,7 @@ class BinaryCrossEntropyWithLogitsCriterion(LabelCriterion):
         report_cinc_score: bool = False,
         weights_file: str | None = None,
         per_log_keys: Sequence[str] = (),
+        multi_class_multi_label: bool = False,
         **options,
     ):
         super().__init__(task, **options)
@@ -141,7 +144,9 @@ class BinaryCrossEntropyWithLogitsCriterion(LabelCriterion):
         """Tally the records of each id of each key in ``per_log_keys``."""
         log: dict[str, Any] = {}
         ids_of = {
-            key: torch.as_tensor(sample[key]).reshape(-1).cpu().numpy() for key in self.per_log_keys
+            key: torch.as_tensor(sample[key]).reshape(-1).cpu().numpy()
+            for key in self.per_log_keys
+            if key in sample
         }
         for prefix, rows in groups_of(ids_of):
             log[f"{prefix}em_count"] = int(rows.sum())

@@ -3,7 +3,7 @@
 import logging
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import reduce as fold
 from operator import add
 from typing import Any, ClassVar, Literal
@@ -252,12 +252,12 @@ def log_mean_loss(key: str, logs: Sequence[dict[str, Any]]) -> None:
     metrics.log_scalar(key, total(key, logs) / (size or 1) / math.log(2), size, round=3)
 
 
-def log_other_numbers(own: Iterable[str], logs: Sequence[dict[str, Any]]) -> None:
-    """Log the terms of a loss per sample, in bits, and of every other logged number the mean.
+def log_the_rest(own: Collection[str], logs: Sequence[dict[str, Any]]) -> None:
+    """Log what no other function does: terms of the loss per sample, the mean of other numbers.
 
     Args:
-        own: keys of what is logged otherwise, or not at all.
-        logs: Logging outputs; keys are those of the first.
+        own: Keys that are left out.
+        logs: Logging outputs; the first says what there is.
     """
     for key, value in logs[0].items():
         if key in own or not isinstance(value, (int, float, Tensor)):

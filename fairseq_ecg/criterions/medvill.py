@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fairseq_ecg.compat.registration import register_criterion
-from fairseq_ecg.criterions.criterion import Computed, ECGCriterion, log_other_numbers, log_share
+from fairseq_ecg.criterions.criterion import Computed, ECGCriterion, log_share, log_the_rest
 
-_OWN_METRICS = {"loss", "nsignals", "sample_size", "skipped", "correct", "count"}
+_OWN_METRICS = {"loss", "nsignals", "sample_size", "skipped"}
 
 
 @register_criterion("medvill")
@@ -53,4 +53,4 @@ class MedViLLCriterion(ECGCriterion):
         metrics.log_scalar("ntokens", 0)
         for task in ("mlm", "align"):
             log_share(f"{task}_accuracy", f"{task}_correct", f"{task}_count", logs)
-        log_other_numbers(_OWN_METRICS, logs)
+        log_the_rest(_OWN_METRICS, logs)

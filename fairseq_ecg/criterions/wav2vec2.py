@@ -11,8 +11,8 @@ from fairseq_ecg.compat.registration import register_criterion
 from fairseq_ecg.criterions.criterion import (
     Computed,
     ECGCriterion,
-    log_other_numbers,
     log_share,
+    log_the_rest,
 )
 from fairseq_ecg.modules.wav2vec2 import Contrast
 from fairseq_ecg.ops.infonce import InfoNCE, count_correct, infonce
@@ -119,7 +119,7 @@ class Wav2Vec2Criterion(ECGCriterion):
     def reduce_measures(logs: Sequence[dict[str, Any]]) -> None:
         """Log the accuracy, the terms of the loss, and the mean of every other logged number."""
         log_share("accuracy", "correct", "count", logs)
-        log_other_numbers(_OWN_METRICS, logs)
+        log_the_rest(_OWN_METRICS, logs)
 
 
 def _infonce(contrast: Contrast, temperature: float) -> InfoNCE:

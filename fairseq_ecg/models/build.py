@@ -1,6 +1,8 @@
 """Building a model as a checkpoint describes it."""
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from fairseq.dataclass.utils import merge_with_parent
 from fairseq.models import MODEL_DATACLASS_REGISTRY, MODEL_REGISTRY, BaseFairseqModel
@@ -12,13 +14,22 @@ from fairseq_ecg.compat.checkpoint import (
     load_checkpoint,
     load_trained,
 )
-from fairseq_ecg.compat.stored_config import check_network, literal, model_config
+from fairseq_ecg.compat.stored_config import (
+    NO_OTHER_FILE,
+    check_network,
+    decided_by_weights,
+    has_network,
+    literal,
+    model_config,
+)
 from fairseq_ecg.errors import CheckpointError, shortened
-from fairseq_ecg.modules.registry import networks
 
 
 def build_model_from_checkpoint(
-    path: str | os.PathLike, pretrained: bool = True, allow_damaged: bool | None = None
+    path: str | os.PathLike,
+    pretrained: bool = True,
+    allow_damaged: bool | None = None,
+    model_overrides: Mapping[str, Any] | None = None,
 ) -> BaseFairseqModel:
     """Build the model of a checkpoint with its weights, ready for inference.
 
@@ -29,6 +40,9 @@ def build_model_from_checkpoint(
         path: the ``.pt`` file.
         pretrained: whether to load the weights; if not, they are drawn anew.
         allow_damaged: see :func:`fairseq_ecg.compat.checkpoint.load_checkpoint`.
+        model_overrides: values in place of those of the checkpoint's configuration, by name: such
+            as ``{"bert_config": {"num_attention_heads": 4}}``, which fairseq_signals does not
+            store.
 
     Returns:
         The model in evaluation mode, on the CPU.
@@ -41,16 +55,16 @@ def build_model_from_checkpoint(
     """
     state = load_checkpoint(path, allow_damaged=allow_damaged)
     stored = model_config(state, path)
-    name = stored.pop("_name", None)
+    name = stored.get("_name")
     if not isinstance(name, str) or name not in MODEL_DATACLASS_REGISTRY:
         raise CheckpointError(
             f"{path} holds a model named {shortened(name)}, which is not known here"
         )
-    if name in networks():
-        check_network(stored | {"_name": name}, state["model"], path)
-    for option, value in (("model_path", None), ("no_pretrained_weights", True)):
-        if option in stored:
-            stored[option] = value
+    stored = stored | dict(model_overrides or {}) | {"_name": name}
+    stored = decided_by_weights(stored, state["model"], path)
+    if has_network(name):
+        check_network(stored, state["model"], path)
+    stored |= {option: value for option, value in NO_OTHER_FILE.items() if option in stored}
     with damage_as_checkpoint_error(path, WRITTEN_IN_TRAINING):
         cfg = merge_with_parent(
             MODEL_DATACLASS_REGISTRY[name](),

@@ -20,6 +20,7 @@ from fairseq_ecg.compat.checkpoint import (
 )
 from fairseq_ecg.compat.stored_config import (
     check_network,
+    decided_by_weights,
     literal,
     model_config,
     stored_section,
@@ -27,16 +28,20 @@ from fairseq_ecg.compat.stored_config import (
 from fairseq_ecg.errors import CheckpointError, DataError, shortened
 from fairseq_ecg.modules import ENCODERS, Encoder, merge_lora
 from fairseq_ecg.modules.registry import head_class, networks
+from fairseq_ecg.modules.text import TEXT_NETWORKS
 
 logger = logging.getLogger(__name__)
 
 
-def pretrained_encoder(model_path: str | os.PathLike, cfg: Any) -> Encoder:
+def pretrained_encoder(
+    model_path: str | os.PathLike, cfg: Any, keeps_mask: bool = False
+) -> Encoder:
     """Take the encoder out of a checkpoint, whatever ``cfg.model_path`` says.
 
     Args:
         model_path: the ``.pt`` file.
         cfg: as for :func:`own_config`.
+        keeps_mask: as for :func:`load_encoder`.
 
     Returns:
         See :func:`load_encoder`.
@@ -47,7 +52,7 @@ def pretrained_encoder(model_path: str | os.PathLike, cfg: Any) -> Encoder:
     cfg = own_config(cfg)
     with open_dict(cfg):
         cfg.model_path = os.fspath(model_path)
-    return load_encoder(cfg)
+    return load_encoder(cfg, keeps_mask)
 
 
 def own_config(cfg: Any) -> DictConfig:
@@ -90,7 +95,8 @@ class StoredEncoder:
 def stored_encoder(cfg: DictConfig) -> StoredEncoder:
     """Read the encoder at ``cfg.model_path``.
 
-    An already fine-tuned model gives its encoder, adapters merged into it.
+    An already fine-tuned model gives its encoder, adapters merged into it; a network of ECGs and
+    texts its ECG encoder.
 
     Args:
         cfg: configuration of the fine-tuned model.
@@ -102,7 +108,7 @@ def stored_encoder(cfg: DictConfig) -> StoredEncoder:
     """
     source = cfg.model_path
     state = load_checkpoint(source)
-    stored, weights = model_config(state, source), state["model"]
+    stored, weights = _ecg_network(model_config(state, source), state["model"], source)
     name = stored.get("_name")
     known = networks()
     if not isinstance(name, str) or name not in known:
@@ -128,7 +134,20 @@ def stored_encoder(cfg: DictConfig) -> StoredEncoder:
     return StoredEncoder(name, merged, weights, stored_section(state, source, "task"))
 
 
-def load_encoder(cfg: DictConfig) -> Encoder:
+def _ecg_network(
+    cfg: dict[str, Any], weights: dict[str, torch.Tensor], source: object
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Take the ECG encoder out of a network of ECGs and texts, if it is one that has such a one."""
+    name = cfg.get("_name")
+    network = TEXT_NETWORKS.get(name) if isinstance(name, str) else None
+    if network is None or network.ecg_encoder_prefix is None:
+        return cfg, weights
+    cfg = network.ecg_encoder_config(decided_by_weights(cfg, weights, source))
+    prefix = network.ecg_encoder_prefix
+    return cfg, {key[len(prefix) :]: x for key, x in weights.items() if key.startswith(prefix)}
+
+
+def load_encoder(cfg: DictConfig, keeps_mask: bool = False) -> Encoder:
     """Build the encoder of a checkpoint with its weights.
 
     The architecture is the checkpoint's; the class too, so that a pre-trained network goes on to
@@ -136,10 +155,12 @@ def load_encoder(cfg: DictConfig) -> Encoder:
 
     Args:
         cfg: configuration of the fine-tuned model, ``model_path`` set.
+        keeps_mask: whether a mask embedding that the checkpoint has is kept in any case.
 
     Returns:
         The encoder without pre-training heads, and with a mask embedding only if
-        ``cfg.apply_mask``; its attribute ``architecture`` is that of :class:`StoredEncoder`.
+        ``cfg.apply_mask`` or ``keeps_mask``; its attribute ``architecture`` is that of
+        :class:`StoredEncoder`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -161,7 +182,7 @@ def load_encoder(cfg: DictConfig) -> Encoder:
     encoder.remove_pretraining_modules()
     load_strictly(encoder, stored.weights, cfg.model_path, ignored=encoder.pretraining_modules)
     if not ("apply_mask" in cfg and cfg.apply_mask):
-        encoder.mask_emb = None
+        encoder.mask_emb = encoder.mask_emb if keeps_mask else None
     elif encoder.mask_emb is None:
         encoder.mask_emb = nn.Parameter(torch.empty(encoder.encoder_dim).uniform_())
     encoder.architecture = stored.architecture

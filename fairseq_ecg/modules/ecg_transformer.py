@@ -62,6 +62,23 @@ class ConvTransformer(TransformerNetwork, ECGReader):
         self.conv_pos = ConvPositionalEncoding(self.encoder_dim, conv_pos, conv_pos_groups)
         self.layer_norm = nn.LayerNorm(self.conv_dim)
 
+    def embed_frames(
+        self, source: torch.Tensor, padding_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Turn a batch into what the transformer reads: frames with their positions.
+
+        Args:
+            source: ``(B, L, T)`` float, standardised samples.
+            padding_mask: ``(B, L, T)`` or ``(B, T)`` bool, True where a sample is padding.
+
+        Returns:
+            ``(B, T', D)``, and ``(B, T')`` bool, True where padded, or None.
+        """
+        latents = self.layer_norm(self.extract_latents(source).transpose(1, 2))
+        frame_mask = self.frame_padding_mask(padding_mask, latents.shape[1])
+        x = self.dropout_input(self.project(latents))
+        return x + self.conv_pos(x), frame_mask
+
     def extract_latents(self, source: torch.Tensor) -> torch.Tensor:
         """Turn ``(B, L, T)`` samples into ``(B, E, T')`` latents with the scaled gradient.
 
@@ -87,6 +104,11 @@ class ConvTransformer(TransformerNetwork, ECGReader):
     def project(self, latents: torch.Tensor) -> torch.Tensor:
         """Bring ``(B, T', E)`` latents to the width of the transformer."""
         return latents if self.post_extract_proj is None else self.post_extract_proj(latents)
+
+    def without_gradient(self) -> list[nn.Parameter]:
+        """Parameters that no gradient reaches in training, whether they are frozen or not."""
+        found = list(self.feature_extractor.parameters()) if self.feature_grad_mult <= 0 else []
+        return found + super().without_gradient()
 
 
 class ECGTransformer(ConvTransformer, Encoder):
@@ -133,10 +155,8 @@ class ECGTransformer(ConvTransformer, Encoder):
             ``(B, layers, T', T')`` or None. With ``all_gather`` and several ranks ``x`` holds the
             frames of all, padded ones zero, and the mask is None.
         """
-        latents = self.layer_norm(self.extract_latents(source).transpose(1, 2))
-        frame_mask = self.frame_padding_mask(padding_mask, latents.shape[1])
-        x = self.dropout_input(self.project(latents))
-        x, saliency = self.encode(x, frame_mask, **wanted)
+        x, frame_mask = self.embed_frames(source, padding_mask)
+        x, saliency = self.run_encoder(x, frame_mask, **wanted)
         if self.all_gather and distributed.is_initialized():
             x, frame_mask = gather_rows(zero_padding(x, frame_mask)), None
         return {"x": x, "padding_mask": frame_mask, "saliency": saliency}
@@ -178,16 +198,6 @@ class ECGTransformer(ConvTransformer, Encoder):
         for number, layer in enumerate(self.encoder.layers):
             parts[f"layer {number}"] = [layer]
         return parts
-
-    @property
-    def trains_in_turns(self) -> bool:
-        """Whether parameters get a gradient in some updates and none in others."""
-        return self.encoder.layerdrop > 0
-
-    def without_gradient(self) -> list[nn.Parameter]:
-        """Parameters that no gradient reaches in training, whether they are frozen or not."""
-        found = list(self.feature_extractor.parameters()) if self.feature_grad_mult <= 0 else []
-        return found if self.mask_emb is None or self.embeds_masks else [*found, self.mask_emb]
 
     def get_logits(
         self, net_output: dict, normalize: bool = False, aggregate: bool = False, **_

@@ -24,7 +24,7 @@ from fairseq_ecg.modules.se_wrn import SEWRN, SEWRNClassifier
 from fairseq_ecg.modules.segmentor import CGMSegmentor, Segmentor
 from fairseq_ecg.modules.unet import UNet
 from fairseq_ecg.modules.wav2vec2 import Wav2Vec2
-from fairseq_ecg.options import REQUIRED, Option, chosen, options_of
+from fairseq_ecg.options import Option, chosen, complete, options_of
 
 ENCODERS: dict[str, type[Encoder]] = {
     "ecg_transformer": ECGTransformer,
@@ -226,11 +226,7 @@ def options_of_head(head: type[FinetunedEncoder], cfg: Any) -> dict[str, Any]:
     Raises:
         ValueError: one that it needs is missing, or has a value that it cannot have.
     """
-    options = chosen(head, cfg)
-    for name, option in options_of(head).items():
-        if option.default is REQUIRED and name not in options:
-            raise ValueError(f"{name}, {option.help}, is missing: set model.{name}")
-    return options
+    return complete(head, cfg)
 
 
 def network_config(cfg: Mapping[str, Any]) -> dict[str, Any]:

@@ -281,6 +281,20 @@ class TransformerNetwork(nn.Module):
             saliency,
         )
 
+    @property
+    def embeds_masks(self) -> bool:
+        """Whether frames are masked in training, so that the mask embedding is learnt."""
+        return False
+
+    @property
+    def trains_in_turns(self) -> bool:
+        """Whether parameters get a gradient in some updates and none in others."""
+        return self.encoder.layerdrop > 0
+
+    def without_gradient(self) -> list[nn.Parameter]:
+        """Parameters that no gradient reaches in training, whether they are frozen or not."""
+        return [] if self.mask_emb is None or self.embeds_masks else [self.mask_emb]
+
 
 def _joined(
     padding_mask: torch.Tensor | None, attention_mask: torch.Tensor | None, rows: int

@@ -155,7 +155,7 @@ def pack(
         asked = _lacking(questions, run.questions)
         if wanted or asked:
             run.add_files(wanted)
-            rows = _index_rows(wanted, index, run.files())
+            rows = _index_rows(wanted, index, run.files()) if wanted else index.slice(0, 0)
             run.publish(rows, asked, tuple(answer_names(manifests)) if questions else ())
         else:
             run.tidy()

@@ -66,9 +66,14 @@ def unpack(store: str | os.PathLike, out: Path) -> Unpacked:
         What was unpacked.
 
     Raises:
-        DataError: the store is damaged.
+        DataError: the store is damaged, or holds questions.
     """
     opened = Store(store, verify=True)
+    if opened.description.questions:
+        raise DataError(
+            f"{opened.path}: holds questions about ECGs, whose records cannot be made of it. "
+            "Prepare the questions again to have them as files"
+        )
     segments = opened.segments()
     first = _stored_once(segments)
     names = _file_names(opened, segments, first)
@@ -110,6 +115,10 @@ def verify(store: str | os.PathLike) -> list[str]:
     faults = opened.faults_of_index()
     if faults:  # nobody can say where its segments are
         return faults
+    try:
+        opened.questions_table()
+    except DataError as error:
+        faults.append(str(error))
     segments = opened.segments()
     rows = _stored_once(segments)
     with progress_bar(len(rows), "verify", "segment", show=True) as bar:
@@ -305,8 +314,11 @@ def describe(store: str | os.PathLike) -> str:
         + (", with labels of samples" if (segments.labels_offset != NO_LABELS).any() else "")
         + (", with texts" if "text" in segments.texts else ""),
     ]
+    questions = opened.questions_table()
+    n_questions = Counter([] if questions is None else questions["split"].to_pylist())
     for split, rows in _splits(table).items():
         n_pairs = np.count_nonzero(segments.pair[rows] >= 0) // 2
-        lines.append(f"{split}: {len(rows)} segments, {n_pairs} pairs")
+        asked = f", {n_questions[split]} questions" if split in n_questions else ""
+        lines.append(f"{split}: {len(rows)} segments, {n_pairs} pairs{asked}")
     lines += [f"from {root}" for root in dict.fromkeys(segments.roots.to_pylist())]
     return "\n".join(map(printable, lines))

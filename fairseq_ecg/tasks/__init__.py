@@ -6,6 +6,7 @@ from fairseq_ecg.criterions import install_meters
 from fairseq_ecg.tasks.ecg_classification import ECGDiagnosisTask
 from fairseq_ecg.tasks.ecg_identification import ECGIdentificationTask
 from fairseq_ecg.tasks.ecg_pretraining import ECGPretrainingTask
+from fairseq_ecg.tasks.ecg_question_answering import ECGQuestionAnsweringTask
 from fairseq_ecg.tasks.ecg_segmentation import ECGSegmentationTask
 from fairseq_ecg.tasks.ecg_text_pretraining import ECGTextPretrainingTask
 
@@ -13,6 +14,7 @@ __all__ = [
     "ECGDiagnosisTask",
     "ECGIdentificationTask",
     "ECGPretrainingTask",
+    "ECGQuestionAnsweringTask",
     "ECGSegmentationTask",
     "ECGTextPretrainingTask",
 ]

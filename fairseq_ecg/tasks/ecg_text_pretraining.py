@@ -1,15 +1,16 @@
 """``ecg_text_pretraining``: learning from ECGs and the texts of their reports."""
 
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 from fairseq.tasks import register_task
 from omegaconf import II
 
+from fairseq_ecg.compat.checkpoint import NOTES
 from fairseq_ecg.compat.launch_dir import from_launch_dir
 from fairseq_ecg.compat.options import configuration
 from fairseq_ecg.data import DataError
-from fairseq_ecg.data.targets import Target, TextTarget
+from fairseq_ecg.data.targets import Target, TextTarget, TokenTarget
 from fairseq_ecg.data.text import Tokenizer
 from fairseq_ecg.tasks.ecg_pretraining import ECGPretrainingConfig, ECGPretrainingTask
 
@@ -74,9 +75,12 @@ class ECGTextPretrainingTask(ECGPretrainingTask):
             DataError: there is no such vocabulary, or it does not go with the model.
         """
         try:
-            tokenizer = Tokenizer.load(from_launch_dir(self.cfg.tokenizer))
+            return self._checked(Tokenizer.load(from_launch_dir(self.cfg.tokenizer)))
         except FileNotFoundError as error:
             raise DataError(f"task.tokenizer={self.cfg.tokenizer}: {error}") from error
+
+    def _checked(self, tokenizer: Tokenizer) -> Tokenizer:
+        """Compare a vocabulary with what the model takes it for."""
         for option, token in (("pad_token", "[PAD]"), ("sep_token", "[SEP]")):
             index = tokenizer.id_of(token)
             if getattr(self.cfg, option) != index:
@@ -93,6 +97,20 @@ class ECGTextPretrainingTask(ECGPretrainingTask):
             )
         return tokenizer
 
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Take the vocabulary that a checkpoint notes, so that no other file is needed.
+
+        Raises:
+            DataError: it is none.
+        """
+        notes = state_dict.get(NOTES) or {}
+        vocabulary = notes.get("vocabulary")
+        if vocabulary is None:
+            return
+        if not (isinstance(vocabulary, list) and all(isinstance(x, str) for x in vocabulary)):
+            raise DataError("the checkpoint's vocabulary is no list of texts: give task.tokenizer")
+        self.tokenizer = self._checked(Tokenizer(vocabulary, bool(notes.get("lower_case", True))))
+
     @property
     def max_text_size(self) -> int | None:
         """The smaller of what the configuration wants and what the model takes."""
@@ -100,18 +118,14 @@ class ECGTextPretrainingTask(ECGPretrainingTask):
         return min((size for size in sizes if size is not None), default=None)
 
     def target(self, label: bool) -> Target:
-        """See :meth:`ECGTask.target`; without labels no text is exchanged and no word masked."""
+        """See :meth:`ECGTask.target`; without labels all texts are read, as they are."""
+        if not label:
+            return TokenTarget(self.tokenizer, max_text_size=self.max_text_size)
         return TextTarget(
             self.tokenizer,
             max_text_size=self.max_text_size,
-            **(self._of_training() if label else {}),
+            negatives=self.method.negatives,
+            mlm_prob=self.cfg.mlm_prob if self.cfg.compute_mlm_indices else None,
+            medvill=self.cfg.medvill,
+            form=str(self.cfg.text_collation),
         )
-
-    def _of_training(self) -> dict[str, Any]:
-        """Options of the target where a criterion compares."""
-        return {
-            "negatives": self.method.negatives,
-            "mlm_prob": self.cfg.mlm_prob if self.cfg.compute_mlm_indices else None,
-            "medvill": self.cfg.medvill,
-            "form": str(self.cfg.text_collation),
-        }

@@ -21,7 +21,7 @@ from omegaconf import II, MISSING, open_dict
 from fairseq_ecg.compat.checkpoint import NOTES
 from fairseq_ecg.compat.launch_dir import from_launch_dir
 from fairseq_ecg.compat.options import configuration
-from fairseq_ecg.compat.training import leave_out_untrained
+from fairseq_ecg.compat.training import GAP, leave_out_untrained
 from fairseq_ecg.criterions import NonFiniteLossError
 from fairseq_ecg.data.dataset import ECGDataset
 from fairseq_ecg.data.options import BatchOptions, ReadingOptions
@@ -86,6 +86,9 @@ class ECGTask(FairseqTask):
     fixed_options: ClassVar[dict[str, Any]] = {}
     """Options of data sets that have one value in a task, whatever they are set to."""
 
+    reads_questions: ClassVar[bool] = False
+    """Whether items are questions about ECGs."""
+
     cfg: ECGTaskConfig
 
     def __init__(self, cfg: ECGTaskConfig):
@@ -119,7 +122,8 @@ class ECGTask(FairseqTask):
         """Build the criterion, and keep out of checkpoints what fairseq_signals does not know."""
         criterion = super().build_criterion(cfg, from_checkpoint)
         with open_dict(cfg):
-            cfg.pop("nonfinite_loss", None)
+            for option in ("nonfinite_loss", "multi_class_multi_label"):
+                cfg.pop(option, None)
         return criterion
 
     def load_dataset(
@@ -163,7 +167,12 @@ class ECGTask(FairseqTask):
             path,
             self.method.view_of(self.cfg),
             self.target(label),
-            source=source_of(path, of_records=self.reads_records, verify=self.cfg.verify_store),
+            source=source_of(
+                path,
+                of_records=self.reads_records,
+                of_questions=self.reads_questions,
+                verify=self.cfg.verify_store,
+            ),
             augmentations=self.augmentations(),
             training="train" in split,
             masking=self._masking,
@@ -176,6 +185,11 @@ class ECGTask(FairseqTask):
     def method(self) -> Method:
         """The row of the table of methods."""
         return method_of(self.cfg)
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether recordings, and so whole batches, may be left out while batches are made."""
+        return any(data.recordings.target.leaves_out for data in self.datasets.values())
 
     @property
     def reads_records(self) -> bool:
@@ -280,11 +294,13 @@ class ECGTask(FairseqTask):
         device = sample["id"].device.type
         with self._named(), torch.autocast(device, enabled=isinstance(optimizer, AMPOptimizer)):
             loss, sample_size, log = criterion(model, sample)
-        if ignore_grad:
+        is_gap = sample.get(GAP, False)
+        if ignore_grad or is_gap:
             loss = loss * 0
         optimizer.backward(loss)
-        leaves_out = self.datasets[sample["split"]].recordings.target.leaves_out
-        self._may_skip_updates = criterion.skips_nonfinite or leaves_out
+        self._may_skip_updates = criterion.skips_nonfinite or self.leaves_out
+        if is_gap:
+            return loss, 0, {}
         if self._may_skip_updates and not ignore_grad:
             self._samples_of_update += float(sample_size)
         return loss, sample_size, log
@@ -310,7 +326,8 @@ class ECGTask(FairseqTask):
         self._seeds.seed_validation(int(sample["id"][0]))
         sample = self._augmented(sample)
         with torch.no_grad(), self._named():
-            return self.method.evaluate(criterion, model, sample)
+            loss, sample_size, log = self.method.evaluate(criterion, model, sample)
+        return (loss * 0, 0, {}) if sample.get(GAP, False) else (loss, sample_size, log)
 
     def optimizer_step(self, optimizer, model, update_num) -> None:
         """Update the weights, unless every batch of the update was skipped or empty."""
@@ -336,8 +353,11 @@ class ECGTask(FairseqTask):
                 torch.distributed.broadcast(buffer, src=0)
 
     def reduce_metrics(self, logging_outputs, criterion) -> None:
-        """Reduce what a criterion logged, without fairseq's counts of words and sentences."""
-        criterion.__class__.reduce_metrics(logging_outputs)
+        """Reduce what a criterion logged, without fairseq's counts of words and sentences.
+
+        Nothing was logged of a batch that nothing is left of.
+        """
+        criterion.__class__.reduce_metrics([log for log in logging_outputs if log])
 
     def max_positions(self) -> tuple[int, int]:
         """No recording is too long."""

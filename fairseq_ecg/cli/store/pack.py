@@ -43,7 +43,8 @@ def pack(
 
     packed = pack(manifests, store, dtype=dtype, shard_bytes=shard_mb * 2**20)
     for split, count in packed.added.items():
-        print(f"{split}: {count} segments added")
+        asked = packed.questions.get(split)
+        print(f"{split}: {count} segments added" + (f", {asked} questions" if asked else ""))
     if packed.present:
         print(f"{packed.present} segments were there already")
     return 0

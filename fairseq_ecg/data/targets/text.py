@@ -3,7 +3,7 @@
 import logging
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ _OWN_TOKENS = 2
 _SHORT = 10
 """Tokens of the longest texts that MedViLL leaves out."""
 
-Form = Literal["corrected", "fairseq_signals"]
+FORMS = ("corrected", "fairseq_signals")
 
 
 class Generators(NamedTuple):
@@ -186,10 +186,12 @@ class TextTarget(TokenTarget):
         negatives: bool = False,
         mlm_prob: float | None = None,
         medvill: bool = False,
-        form: Form = "corrected",
+        form: str = "corrected",
         generators: Generators | None = None,
         **options: Any,
     ):
+        if form not in FORMS:
+            raise ValueError(f"form {form!r}: choose one of {', '.join(FORMS)}")
         self.corrected = form == "corrected"
         fewest = _SHORT if medvill else _OWN_TOKENS if self.corrected else 0
         super().__init__(tokenizer, fewest=fewest, **options)

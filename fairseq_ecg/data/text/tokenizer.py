@@ -77,6 +77,8 @@ class Tokenizer:
         path = Path(name_or_path)
         if path.is_dir():
             path /= VOCABULARY
+        elif path.name == VOCABULARY and not path.is_file():
+            raise FileNotFoundError(f"{shortened(os.fspath(name_or_path))}: no such file")
         elif not path.is_file():
             path = _fetched(os.fspath(name_or_path))
         try:

@@ -1,6 +1,6 @@
 """Networks of ECGs and texts: ``nn.Module`` with plain arguments, BERT of transformers."""
 
-from fairseq_ecg.modules.text.network import TextNetwork
+from fairseq_ecg.modules.text.network import FinetunedTextNetwork, TextNetwork
 from fairseq_ecg.modules.text.registry import (
     TEXT_NETWORKS,
     build_text_network,
@@ -10,6 +10,7 @@ from fairseq_ecg.modules.text.registry import (
 
 __all__ = [
     "TEXT_NETWORKS",
+    "FinetunedTextNetwork",
     "TextNetwork",
     "build_text_network",
     "largest_text_sizes",

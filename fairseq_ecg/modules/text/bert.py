@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import torch
 
 from fairseq_ecg.errors import DataError
+from fairseq_ecg.modules.text.torchaudio import hide_broken_torchaudio
 
 if TYPE_CHECKING:
     from transformers import BertModel
@@ -48,6 +49,9 @@ class BertSizes:
 
 BertConfig = Annotated[Mapping[str, int], BertSizes()]
 """Annotation of an option that holds the sizes of a BERT; none: those of bert-base-uncased."""
+
+BASE_SIZES: Mapping[str, int] = MappingProxyType({"hidden_size": 768})
+"""Sizes of bert-base-uncased: the others are so by default."""
 
 NO_SIZES: Mapping[str, int] = MappingProxyType({})
 """Default of such an option: the BERT is one that is read by its name or from its folder."""
@@ -151,4 +155,5 @@ def _transformers():
             "networks with BERT need the package transformers: pip install 'fairseq-ecg[text]'",
             name="transformers",
         ) from error
+    hide_broken_torchaudio()
     return transformers

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from fairseq_ecg.modules.text.answering import AnsweringNetwork, last_layer
+from fairseq_ecg.modules.text.network import AnsweringNetwork, linear_head
 from fairseq_ecg.modules.text.token_tables import TokenTables
 from fairseq_ecg.modules.transformer import TransformerNetwork
 from fairseq_ecg.ops.pooling import mean_of_nonzero
@@ -24,7 +24,7 @@ class BlindTransformerQA(AnsweringNetwork, TokenTables, TransformerNetwork):
     def __init__(self, *, num_labels: Width, **options):
         super().__init__(**options)
         self.n_answers = num_labels
-        self.proj = last_layer(self.encoder_dim, num_labels)
+        self.proj = linear_head(self.encoder_dim, num_labels)
 
     def forward(
         self,

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from fairseq_ecg.modules.ecg_transformer import ConvTransformer, ECGTransformer
-from fairseq_ecg.modules.text.answering import AnsweringNetwork, OneOrTwo, last_layer
+from fairseq_ecg.modules.text.network import AnsweringNetwork, OneOrTwo, linear_head
 from fairseq_ecg.modules.text.pairs import join_pair, mean_or_zero, second_frame_mask
 from fairseq_ecg.ops.pooling import mean_of_nonzero
 from fairseq_ecg.options import Width
@@ -35,7 +35,7 @@ class DeafTransformerQA(AnsweringNetwork, ConvTransformer):
         if num_ecgs == 2:
             self.sep_embedding = nn.Parameter(torch.empty(self.encoder_dim).uniform_())
         self.n_answers = num_labels
-        self.proj = last_layer(num_ecgs * self.encoder_dim, num_labels)
+        self.proj = linear_head(num_ecgs * self.encoder_dim, num_labels)
 
     def forward(
         self,
@@ -57,16 +57,16 @@ class DeafTransformerQA(AnsweringNetwork, ConvTransformer):
             ValueError: there is a second ECG and ``num_ecgs`` is 1.
         """
         self.check_second(ecg_2)
-        x = self._embed(ecg)
-        first_mask = padding_mask = self.frame_padding_mask(ecg_padding_mask, x.shape[1])
+        x, first_mask = self.embed_frames(ecg, ecg_padding_mask)
+        padding_mask = first_mask
         end = x.shape[1]
         if first_mask is not None and first_mask.any():
             end = max(int(self.frame_count((~first_mask).sum(dim=1)).max()), 1)
         if ecg_2 is not None:
-            other = self._embed(ecg_2)
+            other = self.embed_frames(ecg_2)[0]
             other_mask = second_frame_mask(self, ecg_2_padding_mask, other.shape[1])
             x, padding_mask = join_pair(x, self.sep_embedding, other, first_mask, other_mask)
-        x, _ = self.encoder(x, padding_mask)
+        x = self.encoder(x, padding_mask)[0]
         pooled = [mean_of_nonzero(x[:, :end])]
         if self.num_ecgs == 2:
             rest = x[:, end:] if ecg_2 is not None else x[:, :0]
@@ -77,13 +77,13 @@ class DeafTransformerQA(AnsweringNetwork, ConvTransformer):
         self, ecg: torch.Tensor, ecg_padding_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """See :meth:`TextNetwork.embed_ecg`."""
-        x = self._embed(ecg)
-        mask = self.frame_padding_mask(ecg_padding_mask, x.shape[1])
-        x, _ = self.encoder(x, mask)
-        return mean_of_nonzero(x, mask)
+        x, mask = self.embed_frames(ecg, ecg_padding_mask)
+        return mean_of_nonzero(self.encoder(x, mask)[0], mask)
 
-    def _embed(self, ecg: torch.Tensor) -> torch.Tensor:
-        """Turn ``(B, L, T)`` samples into frames ``(B, T', D)`` with their positions."""
-        latents = self.layer_norm(self.extract_latents(ecg).transpose(1, 2))
-        x = self.dropout_input(self.project(latents))
-        return x + self.conv_pos(x)
+    @property
+    def trains_in_turns(self) -> bool:
+        """Whether parameters get a gradient in some updates and none in others.
+
+        No batch without a second ECG has use for the separator.
+        """
+        return self.num_ecgs > 1 or super().trains_in_turns

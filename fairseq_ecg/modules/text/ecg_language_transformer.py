@@ -41,6 +41,13 @@ class ECGLanguageTransformer(TokenTables, _Frames):
     """
 
     regularisation_options = ECGTransformer.regularisation_options
+    task_options = ("pad_token", "sep_token", "normalize", "filter")
+    architecture_options = (
+        *ECGTransformer.architecture_options,
+        "vocab_size",
+        "load_bert_embedding",
+        "max_text_size",
+    )
     n_leads: int
 
     def __init__(self, *, sep_token: Count = 102, **options):
@@ -142,7 +149,7 @@ class ECGLanguageTransformer(TokenTables, _Frames):
     def extract_features(
         self, ecg, text, ecg_padding_mask=None, text_padding_mask=None, **second
     ) -> dict[str, Any]:
-        """Encode as a part of a fine-tuned network.
+        """Encode as the part of a fine-tuned network.
 
         As in fairseq_signals padding of texts is then attended to, and not left out.
         """

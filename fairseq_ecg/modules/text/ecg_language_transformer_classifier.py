@@ -1,21 +1,18 @@
 """Answers to questions about one ECG or two, by the transformer over ECGs and texts."""
 
-import contextlib
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 
 from fairseq_ecg.modules.dropout import Dropout
-from fairseq_ecg.modules.encoder import ECGReader
-from fairseq_ecg.modules.text.answering import AnsweringNetwork, OneOrTwo, last_layer
 from fairseq_ecg.modules.text.ecg_language_transformer import ECGLanguageTransformer
+from fairseq_ecg.modules.text.network import FinetunedTextNetwork, OneOrTwo, linear_head
 from fairseq_ecg.modules.text.pairs import longest, mean_or_zero
 from fairseq_ecg.ops.pooling import mean_of_nonzero, zero_padding
-from fairseq_ecg.options import Count, Probability, Width
+from fairseq_ecg.options import Probability, Width
 
 
-class ECGLanguageTransformerClassifier(AnsweringNetwork):
+class ECGLanguageTransformerClassifier(FinetunedTextNetwork):
     """A logit of each answer from the means over frames and over tokens.
 
     As in fairseq_signals the frames of the second ECG are taken from the separator on, so that
@@ -23,12 +20,12 @@ class ECGLanguageTransformerClassifier(AnsweringNetwork):
     others, also that of a checkpoint of this network, attend to it and average over it.
 
     Args:
-        encoder: pre-trained; a new one of ``options`` if None.
+        encoder: see :class:`FinetunedTextNetwork`.
         num_labels: answers.
         num_ecgs: most ECGs that a question is about, 1 or 2.
         final_dropout: on the encoder output before pooling.
-        freeze_finetune_updates: updates before the encoder trains.
-        options: of :class:`ECGLanguageTransformer`; dropout is 0 unless it is set.
+        options: of :class:`FinetunedTextNetwork` and :class:`ECGLanguageTransformer`; dropout is 0
+            unless it is set.
     """
 
     option_parts = (ECGLanguageTransformer,)
@@ -36,6 +33,7 @@ class ECGLanguageTransformerClassifier(AnsweringNetwork):
         **dict.fromkeys(ECGLanguageTransformer.regularisation_options, 0.0),
         "feature_grad_mult": 1.0,
     }
+    encoder: ECGLanguageTransformer
 
     def __init__(
         self,
@@ -44,32 +42,15 @@ class ECGLanguageTransformerClassifier(AnsweringNetwork):
         num_labels: Width,
         num_ecgs: OneOrTwo = 1,
         final_dropout: Probability = 0.0,
-        freeze_finetune_updates: Count = 0,
         apply_mask: bool = False,
         **options,
     ):
-        super().__init__()
-        self.num_ecgs = num_ecgs
-        self.freeze_finetune_updates = freeze_finetune_updates
-        self.num_updates = 0
-        if encoder is None:
-            options = {**self.defaults, **options, "apply_mask": apply_mask}
-            encoder = ECGLanguageTransformer(**options)
-        self.encoder = encoder
+        super().__init__(encoder, apply_mask=apply_mask, **options)
         if not apply_mask:
-            encoder.mask_emb = None
-        self.n_leads, self.n_answers = encoder.n_leads, num_labels
-        self.vocab_size, self.max_text_size = encoder.vocab_size, encoder.max_text_size
+            self.encoder.mask_emb = None
+        self.num_ecgs, self.n_answers = num_ecgs, num_labels
         self.final_dropout = Dropout(final_dropout)
-        self.proj = last_layer((num_ecgs + 1) * encoder.encoder_dim, num_labels)
-
-    @classmethod
-    def stored_options(cls, weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-        """See :meth:`TextNetwork.stored_options`."""
-        own = {
-            k.removeprefix("encoder."): x for k, x in weights.items() if k.startswith("encoder.")
-        }
-        return ECGLanguageTransformer.stored_options(own)
+        self.proj = linear_head((num_ecgs + 1) * self.encoder.encoder_dim, num_labels)
 
     def forward(
         self,
@@ -91,16 +72,14 @@ class ECGLanguageTransformerClassifier(AnsweringNetwork):
             ValueError: there is a second ECG and ``num_ecgs`` is 1.
         """
         self.check_second(ecg_2)
-        frozen = self.num_updates < self.freeze_finetune_updates
-        with torch.no_grad() if frozen else contextlib.nullcontext():
-            encoded = self.encoder.extract_features(
-                ecg,
-                text,
-                ecg_padding_mask,
-                text_padding_mask,
-                ecg_2=ecg_2,
-                ecg_2_padding_mask=ecg_2_padding_mask,
-            )
+        encoded = self.encode(
+            ecg,
+            text,
+            ecg_padding_mask,
+            text_padding_mask,
+            ecg_2=ecg_2,
+            ecg_2_padding_mask=ecg_2_padding_mask,
+        )
         x = zero_padding(self.final_dropout(encoded["x"]), encoded["padding_mask"])
         end = longest(self.encoder, ecg, ecg_padding_mask)
         pooled = [mean_of_nonzero(x[:, :end])]
@@ -117,18 +96,3 @@ class ECGLanguageTransformerClassifier(AnsweringNetwork):
             "padding_mask": encoded["padding_mask"],
             "saliency": None if saliency is None else saliency.detach(),
         }
-
-    @property
-    def ecg_reader(self) -> ECGReader:
-        """See :attr:`TextNetwork.ecg_reader`."""
-        return self.encoder
-
-    def embed_ecg(
-        self, ecg: torch.Tensor, ecg_padding_mask: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """See :meth:`TextNetwork.embed_ecg`."""
-        return self.encoder.embed_ecg(ecg, ecg_padding_mask)
-
-    def set_num_updates(self, num_updates: int) -> None:
-        """Set how many updates are done, for freezing."""
-        self.num_updates = num_updates

@@ -202,7 +202,7 @@ class MedViLL(ECGLanguageTransformer):
     def extract_features(
         self, ecg, text, ecg_padding_mask=None, text_padding_mask=None, **second
     ) -> dict[str, Any]:
-        """Encode as a part of a fine-tuned network: nothing is hidden, all attend to all."""
+        """Encode as the part of a fine-tuned network: nothing is hidden, all attend to all."""
         return super().forward(ecg, text, ecg_padding_mask, text_padding_mask, **second)
 
     def alignment(

@@ -1,13 +1,16 @@
 """What every network of ECGs and texts offers to training and programs."""
 
+import contextlib
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import nn
 
 from fairseq_ecg.modules.encoder import ECGReader, Encoder
 from fairseq_ecg.modules.finetuned import FrameEncoder
+from fairseq_ecg.modules.text.bert import NO_SIZES
+from fairseq_ecg.options import Count, Range
 
 
 class TextNetwork(nn.Module):
@@ -19,6 +22,8 @@ class TextNetwork(nn.Module):
         ecg_encoder_prefix: what the names of the weights of its ECG encoder follow, where that is
             a network of the tables which can be fine-tuned by itself; None otherwise.
         regularisation_options: names of options that fine-tuning decides anew.
+        architecture_options: names of options that its weights decide.
+        task_options: names of options of the task that are the same in fine-tuning.
         defaults: of options, in place of those that its parts declare.
         pretraining_modules: names of modules that only pre-training uses.
         n_leads: L, leads; None if no ECG is read.
@@ -26,10 +31,13 @@ class TextNetwork(nn.Module):
         num_ecgs: most ECGs that a question may be about.
         max_text_size: tokens that its table of positions holds; None if no text is read.
         vocab_size: tokens that it knows; None if no text is read.
+        bert_config: sizes of its BERT; none if there is none whose heads matter.
     """
 
     ecg_encoder_prefix: ClassVar[str | None] = None
     regularisation_options: ClassVar[tuple[str, ...]] = ()
+    architecture_options: ClassVar[tuple[str, ...]] = ()
+    task_options: ClassVar[tuple[str, ...]] = ()
     defaults: ClassVar[Mapping[str, Any]] = {}
     pretraining_modules: ClassVar[tuple[str, ...]] = ()
     n_leads: int | None = None
@@ -37,6 +45,7 @@ class TextNetwork(nn.Module):
     num_ecgs: int = 1
     max_text_size: int | None = None
     vocab_size: int | None = None
+    bert_config: Mapping[str, int] = NO_SIZES
 
     @classmethod
     def stored_options(cls, weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
@@ -49,6 +58,18 @@ class TextNetwork(nn.Module):
             weights: of such a network, by name.
         """
         return {}
+
+    @classmethod
+    def ecg_encoder_config(cls, cfg: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the configuration of the ECG encoder, where there is one that stands by itself.
+
+        Args:
+            cfg: of the network.
+
+        Returns:
+            As :func:`fairseq_ecg.modules.registry.build_network` takes it.
+        """
+        return {**cfg, "_name": "ecg_transformer"}
 
     def forward(
         self,
@@ -74,6 +95,10 @@ class TextNetwork(nn.Module):
             Of a network for questions ``out`` ``(B, C)``, logits of the answers.
         """
         raise NotImplementedError
+
+    def extract_features(self, *inputs, **options) -> dict[str, Any]:
+        """Encode as the part of a fine-tuned network; as :meth:`forward` unless it says more."""
+        return self(*inputs, **options)
 
     def alignment(
         self,
@@ -126,3 +151,133 @@ class TextNetwork(nn.Module):
         """Drop what only pre-training uses."""
         for name in self.pretraining_modules:
             setattr(self, name, None)
+
+
+OneOrTwo = Annotated[int, Range(1, 2)]
+"""How many ECGs a question may be about at most."""
+
+
+class AnsweringNetwork(TextNetwork):
+    """Base of networks that give a logit of each answer to a question.
+
+    Attributes:
+        output: name of the logits among what :meth:`forward` returns.
+    """
+
+    output: ClassVar[str] = "out"
+
+    def get_logits(
+        self, net_output: Mapping[str, Any], normalize: bool = False, **_
+    ) -> torch.Tensor:
+        """Logits of the answers ``(B, C)``, or their log softmax in float32.
+
+        Args:
+            net_output: what :meth:`forward` returned.
+            normalize: return log probabilities.
+        """
+        logits = net_output[self.output]
+        return logits.float().log_softmax(dim=-1) if normalize else logits
+
+    def get_targets(
+        self, sample: Mapping[str, Any], net_output: Mapping[str, Any], **_
+    ) -> torch.Tensor:
+        """Answers of a batch, ``(B, C)`` float, 1 where they are right."""
+        return sample["answer"].float()
+
+    def check_second(self, ecg_2: torch.Tensor | None) -> None:
+        """Refuse a second ECG where there is to be one at most.
+
+        Raises:
+            ValueError: there is one.
+        """
+        if ecg_2 is not None and self.num_ecgs < 2:
+            raise ValueError(
+                "a question is about two ECGs, but the network reads one: train with "
+                "model.num_ecgs=2"
+            )
+
+
+def linear_head(channels: int, answers: int) -> nn.Linear:
+    """Make a layer that gives logits of answers, with Xavier's weights and no bias at first."""
+    proj = nn.Linear(channels, answers)
+    nn.init.xavier_uniform_(proj.weight)
+    nn.init.zeros_(proj.bias)
+    return proj
+
+
+class FinetunedTextNetwork(AnsweringNetwork):
+    """Base of networks for questions that are a pre-trained network with a head.
+
+    The class of the network is the first of :attr:`option_parts`.
+
+    Args:
+        encoder: network that was trained before, without what only pre-training uses; None: a new
+            one of ``encoder_options``.
+        freeze_finetune_updates: updates before the encoder trains.
+        encoder_options: of the encoder's class; without effect on an encoder that is given.
+    """
+
+    option_parts: ClassVar[tuple[type[TextNetwork], ...]]
+
+    def __init__(
+        self,
+        encoder: TextNetwork | None = None,
+        *,
+        freeze_finetune_updates: Count = 0,
+        **encoder_options,
+    ):
+        super().__init__()
+        self.freeze_finetune_updates = freeze_finetune_updates
+        self.num_updates = 0
+        if encoder is None:
+            encoder = self.encoder_class()(**{**self.defaults, **encoder_options})
+            encoder.remove_pretraining_modules()
+        self.encoder = encoder
+        self.n_leads = encoder.n_leads
+        self.vocab_size = encoder.vocab_size
+        self.bert_config = encoder.bert_config
+        self.max_text_size = encoder.max_text_size
+
+    @classmethod
+    def encoder_class(cls) -> type[TextNetwork]:
+        """Return the class of networks that may be its encoder."""
+        return cls.option_parts[0]
+
+    @classmethod
+    def stored_options(cls, weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """See :meth:`TextNetwork.stored_options`; they are those of the encoder."""
+        prefix = "encoder."
+        of_encoder = {
+            key.removeprefix(prefix): x for key, x in weights.items() if key.startswith(prefix)
+        }
+        return cls.encoder_class().stored_options(of_encoder)
+
+    @property
+    def ecg_reader(self) -> ECGReader | None:
+        """See :attr:`TextNetwork.ecg_reader`; it is the encoder's."""
+        return self.encoder.ecg_reader
+
+    def embed_ecg(
+        self, ecg: torch.Tensor, ecg_padding_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """See :meth:`TextNetwork.embed_ecg`; it is the encoder's."""
+        return self.encoder.embed_ecg(ecg, ecg_padding_mask)
+
+    def encode(self, *inputs, **options) -> dict[str, Any]:
+        """Run the encoder, without gradient as long as it is frozen."""
+        frozen = self.num_updates < self.freeze_finetune_updates
+        with torch.no_grad() if frozen else contextlib.nullcontext():
+            return self.encoder.extract_features(*inputs, **options)
+
+    @property
+    def trains_in_turns(self) -> bool:
+        """Whether parameters get a gradient in some updates and none in others."""
+        return self.freeze_finetune_updates > 0 or getattr(self.encoder, "trains_in_turns", False)
+
+    def without_gradient(self) -> list[nn.Parameter]:
+        """Parameters that no gradient reaches in training, whether they are frozen or not."""
+        return getattr(self.encoder, "without_gradient", list)()
+
+    def set_num_updates(self, num_updates: int) -> None:
+        """Set how many updates are done, for freezing."""
+        self.num_updates = num_updates

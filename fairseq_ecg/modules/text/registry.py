@@ -5,17 +5,22 @@ from typing import Any
 
 from fairseq_ecg.errors import shortened
 from fairseq_ecg.modules.registry import plain_config, sizes_of
+from fairseq_ecg.modules.text.bert import BASE_SIZES
 from fairseq_ecg.modules.text.blind_transformer_qa import BlindTransformerQA
 from fairseq_ecg.modules.text.deaf_transformer_qa import DeafTransformerQA
 from fairseq_ecg.modules.text.ecg_language_transformer_classifier import (
     ECGLanguageTransformerClassifier,
 )
+from fairseq_ecg.modules.text.m3ae import M3AE
+from fairseq_ecg.modules.text.m3ae_qa import M3AEQA
 from fairseq_ecg.modules.text.medvill import MedViLL
 from fairseq_ecg.modules.text.network import TextNetwork
 from fairseq_ecg.modules.text.resnet_lstm_classifier import ResNetLSTMClassifier
-from fairseq_ecg.options import chosen, options_of
+from fairseq_ecg.options import complete, options_of
 
 TEXT_NETWORKS: dict[str, type[TextNetwork]] = {
+    "m3ae": M3AE,
+    "m3ae_qa": M3AEQA,
     "medvill": MedViLL,
     "ecg_language_transformer_classifier": ECGLanguageTransformerClassifier,
     "blind_transformer_qa": BlindTransformerQA,
@@ -37,7 +42,10 @@ def build_text_network(cfg: Mapping[str, Any]) -> TextNetwork:
         ImportError: the extra ``text`` is not installed.
     """
     network = _class_of(cfg)
-    return network(**chosen(network, cfg))
+    options = complete(network, cfg)
+    if "bert_config" in options_of(network):
+        options["bert_config"] = options.get("bert_config") or BASE_SIZES
+    return network(**options)
 
 
 def text_network_config(cfg: Mapping[str, Any]) -> dict[str, Any]:

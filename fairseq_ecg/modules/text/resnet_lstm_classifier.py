@@ -1,6 +1,5 @@
 """Answers to questions by a ResNet over the ECG times an LSTM over the text."""
 
-import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +9,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from fairseq_ecg.modules.encoder import ECGReader
 from fairseq_ecg.modules.resnet import Configuration, ResNet
-from fairseq_ecg.modules.text.answering import AnsweringNetwork, last_layer
 from fairseq_ecg.modules.text.bert import NO_SIZES, BertConfig
+from fairseq_ecg.modules.text.network import FinetunedTextNetwork, TextNetwork, linear_head
 from fairseq_ecg.modules.text.token_tables import bert_tables
 from fairseq_ecg.options import Count, Layers, Probability, Width
 
@@ -36,7 +35,7 @@ class _LSTM(nn.Module):
         return torch.cat([state.transpose(0, 1).flatten(1) for state in states], dim=1)
 
 
-class ResNetLSTM(nn.Module):
+class ResNetLSTM(TextNetwork):
     """What an ECG and a text have in common, ``(B, F)``: channels of both, multiplied.
 
     It is the network for questions about images of https://arxiv.org/abs/1505.00468, with a ResNet
@@ -58,7 +57,23 @@ class ResNetLSTM(nn.Module):
         bert: name on the Hugging Face hub, or folder, of the BERT whose table training starts with.
         bert_config: sizes of BERT's tables; if given, nothing is fetched and they are random until
             weights are loaded.
+        sep_token: token at the end of a text; not used.
+        max_text_size: longest text in tokens; not used, as an LSTM reads any.
+        apply_norm: of older configs; not used.
+        all_gather: of older configs; not used.
     """
+
+    regularisation_options = ("dropout",)
+    architecture_options = (
+        "configuration",
+        "in_d",
+        "lstm_input_dim",
+        "lstm_embed_dim",
+        "lstm_num_layer",
+        "bidirectional",
+        "vocab_size",
+        "final_dim",
+    )
 
     def __init__(
         self,
@@ -77,6 +92,10 @@ class ResNetLSTM(nn.Module):
         final_dim: Width = 1024,
         bert: str = "bert-base-uncased",
         bert_config: BertConfig = NO_SIZES,
+        sep_token: Count = 102,
+        max_text_size: Width = 512,
+        apply_norm: bool = False,
+        all_gather: bool = False,
     ):
         super().__init__()
         self.resnet = ResNet(configuration=configuration, in_d=in_d)
@@ -94,22 +113,36 @@ class ResNetLSTM(nn.Module):
         else:
             words = nn.Embedding(vocab_size, lstm_input_dim, padding_idx=pad_token)
         self.lstm = _LSTM(lstm, words)
+        self.n_leads, self.vocab_size = in_d, words.num_embeddings
         directions = 2 if bidirectional else 1
         self.lstm_final_proj = nn.Linear(
             2 * directions * lstm_num_layer * lstm_embed_dim, final_dim
         )
 
+    @classmethod
+    def stored_options(cls, weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """See :meth:`TextNetwork.stored_options`: the table is as large as that of the weights."""
+        words = weights.get("lstm.word_embeddings.weight")
+        if words is None:
+            return {}
+        return {"load_bert_embedding": False, "vocab_size": len(words)}
+
     def forward(
         self,
         ecg: torch.Tensor,
         text: torch.Tensor,
+        ecg_padding_mask: torch.Tensor | None = None,
         text_padding_mask: torch.Tensor | None = None,
         ecg_2: torch.Tensor | None = None,
         ecg_2_padding_mask: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+        **_,
+    ) -> dict[str, torch.Tensor]:
         """Encode a batch; arguments are those of :meth:`TextNetwork.forward`.
 
         ECGs are read with their padding; a second one that is padded whole counts nothing.
+
+        Returns:
+            ``x`` ``(B, F)``.
         """
         of_ecg = self._embed(ecg)
         if ecg_2 is not None:
@@ -118,55 +151,35 @@ class ResNetLSTM(nn.Module):
                 is_absent = ecg_2_padding_mask.flatten(1).all(dim=1)
                 other = other.masked_fill(is_absent.unsqueeze(1), 0)
             of_ecg = of_ecg + other
-        return of_ecg * self.lstm_final_proj(self.lstm(text, text_padding_mask))
+        return {"x": of_ecg * self.lstm_final_proj(self.lstm(text, text_padding_mask))}
 
     def _embed(self, ecg: torch.Tensor) -> torch.Tensor:
         self.resnet.check_leads(ecg)
         return self.resnet_final_proj(self.resnet.encode(ecg).mean(dim=1))
 
+    @property
+    def ecg_reader(self) -> ECGReader:
+        """See :attr:`TextNetwork.ecg_reader`."""
+        return self.resnet
 
-class ResNetLSTMClassifier(AnsweringNetwork):
+
+class ResNetLSTMClassifier(FinetunedTextNetwork):
     """A logit of each answer from what the ECGs and the question have in common.
 
     Args:
-        encoder: pre-trained; a new one of ``options`` if None.
+        encoder: see :class:`FinetunedTextNetwork`.
         num_labels: answers.
-        freeze_finetune_updates: updates before the encoder trains.
-        apply_norm: has no meaning, there as here.
-        sep_token: has no meaning here: token between two ECGs.
-        max_text_size: has no meaning here: longest text in tokens.
-        options: of :class:`ResNetLSTM`.
+        options: of :class:`FinetunedTextNetwork` and :class:`ResNetLSTM`.
     """
 
     option_parts = (ResNetLSTM,)
+    encoder: ResNetLSTM
     num_ecgs = 2
 
-    def __init__(
-        self,
-        encoder: ResNetLSTM | None = None,
-        *,
-        num_labels: Width,
-        freeze_finetune_updates: Count = 0,
-        apply_norm: bool = False,
-        sep_token: Count = 102,
-        max_text_size: Width = 512,
-        **options,
-    ):
-        super().__init__()
-        self.freeze_finetune_updates = freeze_finetune_updates
-        self.num_updates = 0
-        self.encoder = ResNetLSTM(**options) if encoder is None else encoder
-        self.n_leads, self.n_answers = self.encoder.resnet.n_leads, num_labels
-        self.vocab_size = self.encoder.lstm.word_embeddings.num_embeddings
-        self.proj = last_layer(self.encoder.resnet_final_proj.out_features, num_labels)
-
-    @classmethod
-    def stored_options(cls, weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-        """See :meth:`TextNetwork.stored_options`: the table is as large as that of the weights."""
-        words = weights.get("encoder.lstm.word_embeddings.weight")
-        if words is None:
-            return {}
-        return {"load_bert_embedding": False, "vocab_size": len(words)}
+    def __init__(self, encoder: ResNetLSTM | None = None, *, num_labels: Width, **options):
+        super().__init__(encoder, **options)
+        self.n_answers = num_labels
+        self.proj = linear_head(self.encoder.resnet_final_proj.out_features, num_labels)
 
     def forward(
         self,
@@ -183,16 +196,7 @@ class ResNetLSTMClassifier(AnsweringNetwork):
         Returns:
             ``out`` ``(B, C)``, and ``encoder_out`` ``(B, F)`` without gradient.
         """
-        frozen = self.num_updates < self.freeze_finetune_updates
-        with torch.no_grad() if frozen else contextlib.nullcontext():
-            x = self.encoder(ecg, text, text_padding_mask, ecg_2, ecg_2_padding_mask)
-        return {"out": self.proj(x), "encoder_out": x.detach()}
-
-    @property
-    def ecg_reader(self) -> ECGReader:
-        """See :attr:`TextNetwork.ecg_reader`."""
-        return self.encoder.resnet
-
-    def set_num_updates(self, num_updates: int) -> None:
-        """Set how many updates are done, for freezing."""
-        self.num_updates = num_updates
+        encoded = self.encode(
+            ecg, text, ecg_padding_mask, text_padding_mask, ecg_2, ecg_2_padding_mask
+        )
+        return {"out": self.proj(encoded["x"]), "encoder_out": encoded["x"].detach()}

@@ -5,9 +5,11 @@ another one it cannot be imported, and then neither can half of ``transformers``
 which look only whether it is installed. ECGs need none of it.
 """
 
+import functools
 import importlib
 
 
+@functools.cache
 def hide_broken_torchaudio() -> None:
     """Let ``transformers`` think that torchaudio is not installed, if it cannot be imported."""
     try:
