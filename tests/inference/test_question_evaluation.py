@@ -1,6 +1,7 @@
 """Scores of answers: against scikit-learn, and against what validation logs."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from fairseq_ecg.cli import main
 from fairseq_ecg.data.question_types import type_names
 from fairseq_ecg.data.text import Tokenizer
 from fairseq_ecg.errors import DataError
+from fairseq_ecg.formats import read_ecg
 from fairseq_ecg.inference.question_evaluation import evaluate_questions, score_questions
 from fairseq_ecg.modules.text import TEXT_NETWORKS
+from tests.conftest import USER_DIR
 from tests.ecg_qa import CLASSES, make_ecg_qa
 from tests.text_networks import TinyTextNetwork, tiny_text_checkpoint
 
@@ -89,7 +92,6 @@ def test_types_have_names():
 
 @pytest.mark.parametrize("batch_size", [7, 64])
 def test_prepared_questions(batch_size, checkpoint, questions):
-    """Groups are those of the files, numbers those of what the network answers in batches."""
     model = load_model(checkpoint, device="cpu")
     found = evaluate_questions(model, questions[0] / "test.tsv", batch_size)
     whole = found.scores[0]
@@ -124,3 +126,74 @@ def test_other_answers_are_refused(questions, tmp_path):
     model = load_model(tiny_text_checkpoint(tmp_path / "qa.pt", notes, **sizes), device="cpu")
     with pytest.raises(DataError, match="answers, the network knows 2"):
         evaluate_questions(model, questions[0] / "test.tsv", 8)
+
+
+NETWORK = (
+    *("model.encoder_layers=1", "model.encoder_embed_dim=16", "++model.num_ecgs=2"),
+    *("+model.encoder_ffn_embed_dim=16", "+model.encoder_attention_heads=2"),
+    *("+model.conv_feature_layers='[(8, 4, 4)] * 3'", "+model.conv_pos=4"),
+    *("+model.conv_pos_groups=2", "+model.load_bert_embedding=false", "+model.vocab_size=300"),
+)
+
+
+@pytest.fixture(scope="module")
+def trained(questions, hydra_train, tmp_path_factory):
+    """A network that attends to padding, two updates old."""
+    folder = tmp_path_factory.mktemp("trained")
+    hydra_train(
+        USER_DIR,
+        "--config-name=ecg_transformer_qa_small",
+        f"task.data={questions[0]}",
+        f"+task.tokenizer={questions[1]}",
+        f"model.num_labels={len(NAMES)}",
+        *NETWORK,
+        *("optimization.max_update=2", "optimization.update_freq=[1]", "optimization.lr=[0.01]"),
+        *("dataset.num_workers=0", "dataset.valid_subset=valid"),
+        f"checkpoint.save_dir={folder}",
+        cwd=folder,
+    ).check()
+    return folder / "checkpoint_last.pt"
+
+
+def test_numbers_are_those_of_validation(trained, questions, hydra_validate):
+    said = hydra_validate(
+        USER_DIR,
+        "--config-name=infer_question_answering",
+        f"task.data={questions[0]}",
+        f"common_eval.path={trained}",
+        *("dataset.num_workers=0", "dataset.batch_size=16", "common.log_format=simple"),
+        cwd=trained.parent,
+    ).check()
+    measured = {
+        name: float(value) for name, value in re.findall(r" (\w+) ([-0-9.e]+|nan)", said.log)
+    }
+    found = evaluate_questions(load_model(trained, device="cpu"), questions[0] / "test.tsv", 16)
+    whole = found.scores[0]
+    for name, value in (
+        ("em_accuracy", whole.exact_match),
+        ("accuracy", whole.accuracy),
+        ("auroc", whole.auroc),
+        ("auprc", whole.auprc),
+    ):
+        assert value == pytest.approx(measured[name], abs=1e-5), name
+    names = {type_names(6 * number)["question_type2"]: number for number in range(9)}
+    for name, score in found.of("question_type2").items():
+        prefix = f"question_type2_{names[name]}"
+        assert score.exact_match == pytest.approx(measured[f"{prefix}_em_accuracy"], abs=1e-5)
+        assert score.auroc == pytest.approx(measured[f"{prefix}_auroc"], abs=1e-5, nan_ok=True)
+        assert score.auprc == pytest.approx(measured[f"{prefix}_auprc"], abs=1e-5)
+
+
+def test_a_trained_network_is_asked(trained, questions):
+    """The checkpoint says all that is needed: vocabulary, answers, rate and length."""
+    model = load_model(trained, device="cpu")
+    assert model.labels == tuple(NAMES)
+    assert model.preprocessing.segment_seconds == 2.5
+    record = questions[0].parent / "ptbxl" / "records500" / "00000" / "00001_hr"
+    text = "Does this ECG show symptoms of sinus tachycardia?"
+    answers = model.answer(record, text, choices=["yes", "no"])
+    batch = model.tokens([text])
+    prepared = next(iter(model.preprocessing.segments(read_ecg(record))))
+    right = model.answer_probabilities(prepared[None], batch.ids, None, batch.padding_mask)
+    columns = [NAMES.index(name) for name in ("yes", "no")]
+    np.testing.assert_allclose(answers.of_recordings, right[:, columns], rtol=0, atol=1e-6)
