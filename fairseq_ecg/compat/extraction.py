@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.stores import MemmapReader, RowStore
 from fairseq_ecg.modules import Encoder
+from fairseq_ecg.modules.text import TextNetwork
 from fairseq_ecg.ops.pooling import zero_padding
 
 logger = logging.getLogger(__name__)
@@ -86,6 +87,12 @@ class Observer:
         self.source = source
         self.net_output: dict[str, Any] = {}
         self.only_encodes = isinstance(model, Encoder)
+        reads_text = isinstance(model, TextNetwork)
+        if reads_text and (set(names) - {"output"} or (names and not model.n_answers)):
+            raise DataError(
+                f"{source}: of a network that reads ECGs and texts answers to questions are "
+                "extracted alone; ask by common_eval.extract for output, of one that answers them"
+            )
         if self.only_encodes and "output" in names:
             raise DataError(
                 f"{source}: a pre-trained model predicts no labels; ask by common_eval.extract for "

@@ -28,6 +28,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_original_cwd
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
+from omegaconf.errors import InterpolationResolutionError
 
 from fairseq_ecg.compat.extraction import Extraction, Observer, in_turns, parse_extracts
 from fairseq_ecg.compat.launch_dir import from_launch_dir
@@ -110,6 +111,7 @@ def _launch(cfg: DictConfig, labelled: bool) -> None:
             cfg.job_logging_cfg = OmegaConf.to_container(
                 HydraConfig.get().job_logging, resolve=True
             )
+    _empty_unresolved(cfg.task)
     with omegaconf_no_object_check():
         cfg = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
     OmegaConf.set_struct(cfg, True)
@@ -117,6 +119,15 @@ def _launch(cfg: DictConfig, labelled: bool) -> None:
     if cfg.common_eval.results_path:
         cfg.common_eval.results_path = str(Path(get_original_cwd(), cfg.common_eval.results_path))
     fairseq.distributed.utils.call_main(cfg, evaluate, overrides=overrides, labelled=labelled)
+
+
+def _empty_unresolved(options: DictConfig) -> None:
+    """Empty options that are those of a model or criterion, where a YAML says of none."""
+    for key in list(options):
+        try:
+            options[key]
+        except InterpolationResolutionError:
+            options[key] = None
 
 
 def check_request(cfg: DictConfig, labelled: bool) -> None:
