@@ -24,6 +24,9 @@ from fairseq_ecg.inference.trained_text import KEPT_FREE
 from fairseq_ecg.jobs.files import open_replacing
 from fairseq_ecg.jobs.progress import progress_bar
 
+MULTIPLE = 8
+"""``dataset.required_batch_size_multiple`` of fairseq, unless it is set."""
+
 ALL = "all"
 KINDS = {
     "question_type1": "type",
@@ -89,8 +92,9 @@ def evaluate_questions(
 ) -> QuestionEvaluation:
     """Score a network on prepared questions, as validation does.
 
-    Batches are those of the manifest's order, their texts padded together: of networks that attend
-    to padding, numbers are those of ``fairseq-hydra-validate`` with batches of the same size.
+    Batches are those of the manifest's order, cut as fairseq cuts them, and their texts padded
+    together: of networks that attend to padding, too, numbers are those of
+    ``fairseq-hydra-validate`` with ``dataset.batch_size`` the same.
 
     Args:
         model: the network.
@@ -126,9 +130,7 @@ def evaluate_questions(
 
     found: list[tuple[np.ndarray, ...]] = []
     errors: dict[str, str] = {}
-    starts = range(0, len(dataset), batch_size)
-    for start in progress_bar(starts, "evaluate", "batch"):
-        batch = range(start, min(start + batch_size, len(dataset)))
+    for batch in progress_bar(_batches(len(dataset), batch_size), "evaluate", "batch"):
         for indices, values in computed_apart(batch, outputs, names.__getitem__):
             if not isinstance(values, DataError):
                 found.append(values)
@@ -144,6 +146,17 @@ def evaluate_questions(
     attributes = attribute_names(folder, split.removesuffix(".tsv"))
     groups = _groups(numbers, attributes)
     return score_questions(truth, probabilities, valid, groups, threshold, errors)
+
+
+def _batches(n_questions: int, batch_size: int) -> list[range]:
+    """Cut questions into batches as fairseq does: smaller than `MULTIPLE`, or multiples of it."""
+    batches, start = [], 0
+    while start < n_questions:
+        size = min(batch_size, n_questions - start)
+        size -= size % MULTIPLE if size > MULTIPLE else 0
+        batches.append(range(start, start + size))
+        start += size
+    return batches
 
 
 def _questions(model: ECGTextModel, manifest: str | os.PathLike, verify: bool) -> ECGDataset:
