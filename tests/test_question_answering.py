@@ -38,7 +38,7 @@ M3AE = (
 NEW = ("model.model_path=null", "model.no_pretrained_weights=true")
 CONFIGS = {
     "ecg_transformer_qa": (*TRANSFORMER, *CONVOLUTIONS, *WORDS),
-    "ecg_transformer_qa_small": (*TRANSFORMER, *CONVOLUTIONS, *WORDS, "+model.num_ecgs=2"),
+    "ecg_transformer_qa_small": (*TRANSFORMER, *CONVOLUTIONS, *WORDS),
     "blind_transformer_qa": (*TRANSFORMER, *WORDS),
     "deaf_transformer_qa": (*TRANSFORMER, *CONVOLUTIONS),
     "resnet_lstm_qa": (
@@ -76,11 +76,9 @@ def command_of(config: str, ecg_qa: ECGQA, data: Path, folder: Path, *options: s
         f"task.data={data}",
         f"+task.tokenizer={ecg_qa.vocabulary}",
         f"model.num_labels={N_ANSWERS}",
-        *(CONFIGS[config] if config in CONFIGS else ()),
+        *CONFIGS[config],
         "distributed_training.distributed_world_size=1",
-        "+optimization.update_freq=[1]"
-        if config in ("resnet_lstm_qa", "medvill_qa_small")
-        else "optimization.update_freq=[1]",
+        "++optimization.update_freq=[1]",
         "dataset.batch_size=16",
         "dataset.num_workers=0",
         "dataset.valid_subset=valid",
@@ -93,15 +91,7 @@ def command_of(config: str, ecg_qa: ECGQA, data: Path, folder: Path, *options: s
 def run(request, ecg_qa, questions, hydra_train, tmp_path_factory) -> tuple[str, Path, str]:
     """Name of a config, the folder of two updates of its run, and what it said."""
     folder = tmp_path_factory.mktemp(request.param)
-    command = command_of(
-        request.param,
-        ecg_qa,
-        questions,
-        folder,
-        "+optimization.max_update=2"
-        if request.param in ("resnet_lstm_qa", "medvill_qa_small")
-        else "optimization.max_update=2",
-    )
+    command = command_of(request.param, ecg_qa, questions, folder, "++optimization.max_update=2")
     return request.param, folder, hydra_train(*command, cwd=folder).check().log
 
 

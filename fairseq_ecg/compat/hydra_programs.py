@@ -123,7 +123,7 @@ def _launch(cfg: DictConfig, labelled: bool) -> None:
 
 def _empty_unresolved(options: DictConfig) -> None:
     """Empty options that are those of a model or criterion, where a YAML says of none."""
-    for key in list(options):
+    for key in [key for key in options if not OmegaConf.is_missing(options, key)]:
         try:
             options[key]
         except InterpolationResolutionError:

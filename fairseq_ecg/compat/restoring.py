@@ -187,7 +187,7 @@ def _override(saved: Overrides, section: str, values: dict[str, Any]) -> None:
         return
     for key, value in values.items():
         holders = [options for options in saved.values() if key in options]
-        if not holders:
+        if not holders and key not in NO_OTHER_FILE:
             raise DataError(
                 f"model_overrides: {key!r} is no option of the checkpoint's task, model or "
                 "criterion"
