@@ -258,7 +258,7 @@ RECORDED = {
 
 @pytest.mark.filterwarnings("ignore:(?s).*answers have no names")
 @pytest.mark.parametrize("recording", RECORDED)
-def test_networks_of_fairseq_signals(recording, shared):
+def test_networks_of_fairseq_signals(recording, shared, tmp_path):
     """Loaded without fetching anything, with the numbers that fairseq_signals recorded."""
     folder = shared / "golden" / "rest_text"
     recorded = np.load(folder / f"{recording}.npz")
@@ -275,6 +275,11 @@ def test_networks_of_fairseq_signals(recording, shared):
     embedded = np.asarray(model.embed(ECG, sample_rate=500))
     assert embedded.shape == (1, model.embed_dim)
     assert np.isfinite(embedded).all()
+    model.save_pretrained(tmp_path)
+    saved = load_model(tmp_path, device="cpu").answer(ECG, "Which lead?", sample_rate=500)
+    np.testing.assert_allclose(saved.of_recordings, again.of_recordings[:1], rtol=0, atol=1e-6)
+    half = model.to(dtype=torch.bfloat16).answer(ECG, "Which lead?", sample_rate=500)
+    np.testing.assert_allclose(half.of_recordings, saved.of_recordings, rtol=0, atol=0.03)
 
 
 @pytest.mark.filterwarnings("ignore:(?s).*answers have no names")
@@ -293,3 +298,41 @@ def test_a_network_that_was_pretrained_only(shared):
     with pytest.raises(DataError, match="pre-trained only"):
         model.answer(ECG, QUESTION, sample_rate=500)
     assert np.asarray(model.embed(ECG, sample_rate=500)).shape == (1, model.embed_dim)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"bert_config": {"num_attention_heads": 0}}, "is no size of a BERT"),
+        ({"bert_config": {"hidden_size": 10**9}}, "channels of a layer"),
+        ({"num_labels": 10**12}, "channels of a layer"),
+        ({"num_ecgs": 3}, "num_ecgs"),
+        ({"num_top_layer": 10**6}, "layers"),
+        ({"num_labels": 8}, "does not fit"),
+    ],
+)
+def test_a_configuration_of_a_stranger(options, said, shared, tmp_path):
+    path = shared / "golden" / "rest_text" / "m3ae_qa_1.pt"
+    state = torch.load(path, map_location="cpu", weights_only=False)
+    state["cfg"]["model"] |= options
+    torch.save(state, tmp_path / "qa.pt")
+    with pytest.raises((CheckpointError, DataError), match=rf"(?s)qa\.pt.*{said}"):
+        load_model(tmp_path / "qa.pt", device="cpu")
+
+
+@pytest.mark.filterwarnings("ignore:(?s).*answers have no names")
+def test_no_other_file_is_opened_and_nothing_fetched(shared, tmp_path, monkeypatch):
+    path = shared / "golden" / "rest_text" / "m3ae_qa_1.pt"
+    state = torch.load(path, map_location="cpu", weights_only=False)
+    other = {"bert": "someone/bert", "model_path": "other.pt", "pretrained_model_path": "other.pt"}
+    state["cfg"]["model"] |= other
+    state["cfg"]["task"]["tokenizer"] = "someone/bert"
+    torch.save(state, tmp_path / "qa.pt")
+
+    def refuse(*_, **__):
+        raise AssertionError("a connection")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    model = load_model(tmp_path / "qa.pt", device="cpu")
+    with pytest.raises(DataError, match="does not hold its vocabulary"):
+        model.answer(ECG, QUESTION, sample_rate=500)
