@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from fairseq_ecg.prepare.ecg_qa.questions import Written, prepare_questions
+from fairseq_ecg.prepare.ecg_qa.questions import prepare_questions
+from fairseq_ecg.prepare.ecg_qa.writing import Written
 from tests.prepare.sources.archives import LEADS, write_wfdb
 
 N_ECGS = 20

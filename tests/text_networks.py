@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from fairseq_ecg.modules.text import TextNetwork, build_text_network
+from fairseq_ecg.modules.text import build_text_network
+from fairseq_ecg.modules.text.network import AnsweringNetwork
 from fairseq_ecg.options import Width
 
 WORDS = ["is", "this", "ecg", "normal", "?", "does", "it", "show", "af", "sinus", "rhythm", "or"]
@@ -11,7 +12,7 @@ VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
 ANSWERS = ["yes", "no", "not sure", "sinus rhythm", "atrial fibrillation"]
 
 
-class TinyTextNetwork(TextNetwork):
+class TinyTextNetwork(AnsweringNetwork):
     """Logits of answers from the mean of an ECG, of a second one, and of a text.
 
     Args:
@@ -40,7 +41,11 @@ class TinyTextNetwork(TextNetwork):
         self.proj = nn.Linear((num_ecgs + 1) * width, num_labels) if num_labels else None
 
     @property
-    def embed_dim(self):
+    def ecg_reader(self):
+        return self
+
+    @property
+    def encoder_dim(self):
         return self.leads.out_features
 
     def frame_count(self, n_samples):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import CycloptsError, Parameter
 
 from fairseq_ecg.cli.options import (
-    AnsweringCheckpointOptions,
     File,
     Integer,
+    LabelledTextCheckpointOptions,
     Probability,
     SeveralValues,
     of_texts,
@@ -40,7 +40,7 @@ Asked = Annotated[
 class QuestionUse(Use):
     """Use of a network that answers questions."""
 
-    options: AnsweringCheckpointOptions = AnsweringCheckpointOptions()
+    options: LabelledTextCheckpointOptions = LabelledTextCheckpointOptions()
 
     def load(self, checkpoint: str) -> "ECGTextModel":
         """Read the network."""

@@ -1,6 +1,5 @@
 """``fairseq-ecg evaluate``."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,11 +10,9 @@ from fairseq_ecg.cli.options import (
     CSV,
     NPY,
     Integer,
-    LabelledCheckpointOptions,
+    LabelledTextCheckpointOptions,
     Name,
     Number,
-    TextCheckpointOptions,
-    of_ecgs_alone,
 )
 from fairseq_ecg.cli.outputs import say_left_out
 from fairseq_ecg.cli.prompting import prompts_for
@@ -30,17 +27,11 @@ EXIT_REQUIREMENT_MISSED = 1
 _DATA = Parameter(group=Group("data, one of two kinds", validator=LimitedChoice(1, 1)))
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class EvaluatedCheckpointOptions(TextCheckpointOptions, LabelledCheckpointOptions):
-    """What may have to be said of a checkpoint that is scored."""
-
-
 def evaluate(
     checkpoint: str,
     /,
-    *,
     manifest: Annotated[str | None, _DATA, Parameter(metavar="TSV|STORE/SPLIT")] = None,
+    *,
     table: Annotated[CSV | None, _DATA] = None,
     labels: NPY | None = None,
     prompts: CSV | None = None,
@@ -51,7 +42,7 @@ def evaluate(
     out: CSV | None = None,
     require_auroc: Number | None = None,
     strict: bool = False,
-    options: EvaluatedCheckpointOptions = EvaluatedCheckpointOptions(),
+    options: LabelledTextCheckpointOptions = LabelledTextCheckpointOptions(),
     described: Described = Described(),
 ) -> int:
     """Score a fine-tuned network on labelled recordings.
@@ -59,14 +50,16 @@ def evaluate(
     It is scored per recording (probabilities of its segments aggregated, by the mean for most
     labels): area under the ROC curve (AUROC) and average precision (AUPRC) of each label.
     A network that delineates waves is scored by the onsets and offsets it finds within 150 ms of
-    those that the files of --manifest hold.
+    those that the files of --manifest hold, one that answers questions by exact matches and areas
+    over the answers that could be right, for each type of question and each attribute.
     A network that was pre-trained on ECGs with texts is scored by whether it finds the reports of
     recordings, and recordings by their reports, among all that --manifest lists (recall@k); with
     labels it is scored as a classifier, by prompts for them (zero-shot).
 
     Args:
         checkpoint: fine-tuned network: .pt file, folder or hub id
-        manifest: prepared segments: manifests/test.tsv, or a split of a store, STORE/test
+        manifest: prepared segments or questions: manifests/test.tsv, or a split of a store,
+            STORE/test
         table: recordings as they are: a table with the column path and one for each label, 0 or 1,
             empty where unknown
         labels: those of --manifest, labels/y.npy (default: what the segments hold)
@@ -116,22 +109,27 @@ def evaluate(
         dataset = labelled_segments(model, manifest, labels_of(labels), described.verify)
         return evaluate(model, dataset, batch_size, on_error)
 
-    model, by_label = options.load_any(checkpoint), dict[str, tuple[str, ...]]()
-    if isinstance(model, ECGTextModel) and not model.labels:
+    loaded, by_label = options.load_any(checkpoint), dict[str, tuple[str, ...]]()
+    reads_texts = isinstance(loaded, ECGTextModel)
+    if reads_texts and not loaded.labels:
         if not (labels or table):
-            return _evaluate_retrieval(model, manifest, batch_size, out, on_error, described.verify)
+            return _evaluate_retrieval(
+                loaded, manifest, batch_size, out, on_error, described.verify
+            )
         by_label = _prompts(options.label_def, prompts)
     elif prompts:
         raise CycloptsError(msg="--prompts goes with a network that was pre-trained on texts")
-    elif of_ecgs_alone(checkpoint, model).wave_classes:
+    elif reads_texts or loaded.wave_classes:
         if table or labels or baseline or require_auroc is not None:
+            does = "answers questions" if reads_texts else "delineates waves"
             raise CycloptsError(
-                msg="a network that delineates waves is scored on --manifest alone, whose files "
-                "hold segment_label; --table, --labels, --baseline and --require-auroc are for "
-                "networks that predict labels"
+                msg=f"a network that {does} is scored on --manifest alone, whose files hold what "
+                "is right; --table, --labels, --baseline and --require-auroc are for networks "
+                "that predict labels"
             )
-        return _evaluate_waves(model, manifest, batch_size, out, on_error, described.verify)
-    trained = scores(model)
+        score_it = _evaluate_answers if reads_texts else _evaluate_waves
+        return score_it(loaded, manifest, batch_size, out, on_error, described.verify)
+    trained = scores(loaded)
     untrained = scores(options.load_any(checkpoint, untrained_seed=seed)) if baseline else None
     print(format_scores(trained, untrained))
     if out:
@@ -145,6 +143,21 @@ def evaluate(
         f"{'above' if reached else 'NOT above'} the required {require_auroc:g}"
     )
     return status if reached else EXIT_REQUIREMENT_MISSED
+
+
+def _evaluate_answers(model, manifest, batch_size, out, on_error, verify) -> int:
+    """Score a network that answers questions; returns the exit status."""
+    from fairseq_ecg.inference.question_evaluation import (
+        evaluate_questions,
+        format_question_scores,
+        write_question_scores,
+    )
+
+    found = evaluate_questions(model, manifest, batch_size, on_error, verify)
+    print(format_question_scores(found))
+    if out:
+        write_question_scores(out, found)
+    return say_left_out(found.errors)
 
 
 def _evaluate_waves(model, manifest, batch_size, out, on_error, verify) -> int:

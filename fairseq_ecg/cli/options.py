@@ -175,11 +175,12 @@ class TextCheckpointOptions(CheckpointOptions):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class AnsweringCheckpointOptions(TextCheckpointOptions, LabelledCheckpointOptions):
-    """What may have to be said of a checkpoint that answers questions.
+class LabelledTextCheckpointOptions(TextCheckpointOptions, LabelledCheckpointOptions):
+    """What may have to be said of a checkpoint that may read texts, and has labels or answers.
 
     Attributes:
-        label_def: names of the answers, label_def.csv or the answers.csv of ECG-QA
+        label_def: names of the labels, labels/label_def.csv; of answers to questions that, or the
+            answers.csv of ECG-QA
     """
 
 

@@ -74,7 +74,7 @@ def evaluate_retrieval(
         DataError: the network does not compare ECGs and texts, its vocabulary is not known, or no
             recording can be used.
     """
-    target = _Reports(model.require_tokenizer(), max_text_size=None)
+    target = _Reports(model.required_tokenizer(), max_text_size=None)
     dataset = labelled_segments(model, manifest, target, verify)
 
     def reports(batch: dict[str, Any]) -> tuple[np.ndarray]:

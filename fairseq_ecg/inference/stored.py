@@ -19,6 +19,7 @@ from fairseq_ecg.compat.checkpoint import (
 )
 from fairseq_ecg.compat.stored_config import (
     check_network,
+    decided_by_weights,
     model_config,
     stored_section,
 )
@@ -161,10 +162,8 @@ class StoredModel:
             CheckpointError: the weights do not fit the network, or are no numbers to compute with.
             DataError: it is larger than is plausible.
         """
-        with damage_as_checkpoint_error(self.path, WRITTEN_IN_TRAINING):
-            decided = TEXT_NETWORKS[self.cfg["_name"]].stored_options(self.weights)
-        cfg = dict(self.cfg) | {"all_gather": False} | decided
-        check_network(cfg, self.weights, self.path)
+        cfg = decided_by_weights(self.cfg, self.weights, self.path) | {"all_gather": False}
+        check_network(cfg, self.weights, self.path, encoder_only=True)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(untrained_seed or 0)
             network = build_text_network(cfg)

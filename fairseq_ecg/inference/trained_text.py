@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fairseq_ecg.data.text import Tokenizer
-from fairseq_ecg.data.text.tokenizer import Tokens
+from fairseq_ecg.data.text.tokenizer import SPECIAL, Tokens
 from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.errors import DataError, shortened
 from fairseq_ecg.inference.aggregation import aggregation_of
@@ -67,6 +67,8 @@ class TrainedTextNetwork(LoadedNetwork):
             raise DataError(f"answers {shortened(', '.join(labels))} name one twice")
         self.labels = tuple(labels)
         self.aggregation = aggregation_of(self.labels, aggregation or "mean")
+        if tokenizer is None and network.vocab_size is None:
+            tokenizer = Tokenizer(SPECIAL, lower_case=True)  # it reads no texts: any will do
         self.tokenizer, self.max_text_size = tokenizer, max_text_size
         sizes = [] if max_text_size is None else [max_text_size - KEPT_FREE]
         sizes += [] if network.max_text_size is None else [network.max_text_size]
@@ -94,12 +96,13 @@ class TrainedTextNetwork(LoadedNetwork):
 
     @property
     def embed_dim(self) -> int:
-        """D, channels of an embedding of an ECG."""
+        """D, channels of an embedding of an ECG; 0 if none are read."""
         return self.network.embed_dim
 
     def frame_count(self, n_samples: int) -> int:
         """Return T', frames that the network makes of samples."""
-        return self.network.frame_count(n_samples)
+        reader = self.network.ecg_reader
+        return n_samples if reader is None else reader.frame_count(n_samples)
 
     def tokens(self, texts: Sequence[str]) -> Tokens:
         """Make tokens of texts; what is beyond :attr:`max_tokens` is cut.
@@ -107,14 +110,13 @@ class TrainedTextNetwork(LoadedNetwork):
         Raises:
             DataError: a text has no word, or the vocabulary is not known.
         """
-        tokenizer = self.require_tokenizer()
         for text in texts:
             if not any(character.isalnum() for character in text):
                 raise DataError(f"the text {shortened(text)} has no word")
-        return tokenizer(texts, self.max_tokens)
+        return self.required_tokenizer()(texts, self.max_tokens)
 
-    def require_tokenizer(self) -> Tokenizer:
-        """Return what makes tokens.
+    def required_tokenizer(self) -> Tokenizer:
+        """Return the tokenizer.
 
         Raises:
             DataError: the vocabulary is not known.
@@ -174,7 +176,7 @@ class TrainedTextNetwork(LoadedNetwork):
             "ecg_2_padding_mask": ecg_2_padding_mask,
         }
         out = self.network(**{name: self._moved(value) for name, value in inputs.items()})
-        return out["out"].double().sigmoid().cpu().numpy()
+        return self.network.get_logits(out).double().sigmoid().cpu().numpy()
 
     @torch.inference_mode()
     def embeddings(self, source: Tensor, padding_mask: Tensor | None = None) -> np.ndarray:

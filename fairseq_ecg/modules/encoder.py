@@ -17,11 +17,13 @@ class ECGReader(nn.Module):
 
     Attributes:
         leads_option: name of the option that says how many leads there are.
+        encoder_dim: D, channels of a frame.
         n_leads: L, leads.
         strides: (kernel, stride) of every convolution between samples and frames.
     """
 
     leads_option: ClassVar[str] = "in_d"
+    encoder_dim: int
     n_leads: int
     strides: list[tuple[int, int]]
 
@@ -117,7 +119,6 @@ class Encoder(ECGReader):
         has_attention: whether there may be attention weights to return.
         mean: makes one vector ``(B, D)`` of frames ``(B, T', D)``, given also ``(B, T')``, True
             where padded, or None: embeddings are such means.
-        encoder_dim: D, channels of a frame.
         attention_heads: into which attention may split a frame.
         scale_dims: channels of each of the maps that :meth:`extract_features` returns besides as
             ``scales``, every one half as long as the one before; empty if it returns none.
@@ -129,7 +130,6 @@ class Encoder(ECGReader):
     pretraining_modules: ClassVar[tuple[str, ...]] = ()
     has_attention: ClassVar[bool] = True
     mean: ClassVar[Callable[..., torch.Tensor]] = staticmethod(mean_of_nonzero)
-    encoder_dim: int
     attention_heads: int
     scale_dims: tuple[int, ...] = ()
     mask_emb: nn.Parameter | None

@@ -173,7 +173,7 @@ class TransformerEncoder(nn.Module):
         keep = (lambda _: None) if hidden_states is None else hidden_states.append
         if padding_mask is not None:
             x = x.masked_fill(padding_mask.unsqueeze(-1), 0)
-        mask = _joined(padding_mask, attention_mask, len(x))
+        mask = _joined(padding_mask, attention_mask, x.shape[0])
         if not self.layer_norm_first:
             x = self.layer_norm(x)
         x = drop(x, self.dropout, self.training)

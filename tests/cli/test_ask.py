@@ -1,13 +1,20 @@
 import os
+import re
+import shlex
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import fairseq_ecg
 from fairseq_ecg.cli import main
+from fairseq_ecg.data.text import Tokenizer
 from fairseq_ecg.inference import load_model, parts
 from fairseq_ecg.inference.results import FACTS
 from fairseq_ecg.modules.text import TEXT_NETWORKS
+from tests.conftest import ROOT
+from tests.ecg_qa import CLASSES, make_ecg_qa
 from tests.text_networks import ANSWERS, TinyTextNetwork, tiny_text_checkpoint
 
 SIGNAL = np.random.default_rng(0).normal(0, 0.5, (12, 5000)).round(3)
@@ -126,12 +133,11 @@ def test_choices(checkpoint, records, capsys):
         (["c.hea", QUESTION], "no such WFDB header"),
         (["a.hea", QUESTION, "--top=0"], "--top 0"),
         (["a.hea", "b.hea"], "no question"),
-        (["a.hea", QUESTION, "--tokenizer=none/there.txt"], "no path of a vocabulary"),
+        (["a.hea", QUESTION, "--tokenizer=none/vocab.txt"], "no such file"),
     ],
 )
 def test_what_cannot_be_asked(arguments, said, checkpoint, records, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert ask(checkpoint, *arguments) == 2
     assert said in capsys.readouterr().err
 
@@ -152,3 +158,53 @@ def test_embed(checkpoint, records, tmp_path):
     assert main(["embed", checkpoint, *records, f"--out={out}"]) == 0
     right = np.asarray(load_model(checkpoint, device="cpu").embed(records))
     np.testing.assert_allclose(np.load(out), right, rtol=0, atol=1e-6)
+
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "fairseq_ecg" / "inference" / "README.md"]
+
+
+def documented():
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        for line in re.findall(r"^    fairseq-ecg (.*)$", text, re.MULTILINE):
+            if line.startswith("ask ") or ("evaluate" in line and "QUESTIONS" in line):
+                words = [word.strip("[]") for word in shlex.split(line)]
+                yield pytest.param(words, id=line)
+
+
+@pytest.fixture
+def _folder(records, tmp_path, monkeypatch):
+    """A folder with what documents name."""
+    monkeypatch.chdir(tmp_path)
+    made = make_ecg_qa(tmp_path / "made")
+    made.prepare(tmp_path / "QUESTIONS")
+    tokenizer, names = Tokenizer.load(made.vocabulary), [name for name in CLASSES if name != "none"]
+    notes = {"labels": names, "vocabulary": tokenizer.vocabulary, "lower_case": True}
+    sizes = {"num_labels": len(names), "vocab_size": len(tokenizer), "max_text_size": 64}
+    tiny_text_checkpoint("qa.pt", notes, num_ecgs=2, **sizes)
+    os.mkdir("qa")
+    shutil.copy("qa.pt", "qa/checkpoint_best.pt")
+    for name in ("record", "recording", "earlier"):
+        header = (tmp_path / "a.hea").read_text().replace("a.dat", f"{name}.dat")
+        (tmp_path / f"{name}.hea").write_text(re.sub("^a ", f"{name} ", header))
+        shutil.copy("a.dat", f"{name}.dat")
+    rows = [("record.hea", QUESTION, ""), ("record.hea", "Has it changed?", "earlier.hea")]
+    table = pd.DataFrame(rows, columns=["path", "question", "second"])
+    table.to_csv("questions.csv", index=False)
+
+
+@pytest.mark.usefixtures("_folder")
+@pytest.mark.parametrize("words", list(documented()))
+def test_documented_commands(words, capsys):
+    assert main(words) == 0
+    assert capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("_folder")
+def test_documented_python():
+    text = DOCUMENTS[1].read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (block,) = (block for block in blocks if ".answer(" in block)
+    names: dict = {"fairseq_ecg": fairseq_ecg}
+    exec(compile(block, "README.md", "exec"), names)
+    assert list(names["answers"].table.columns) == ["yes", "no"]

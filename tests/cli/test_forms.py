@@ -63,7 +63,7 @@ def test_several_values_of_one_option():
 
 @pytest.mark.parametrize("name", ["--jobs", "--nb-workers"])
 def test_options_of_two_names(name):
-    assert given(f"prepare signals --processed-root d {name} -1")["jobs"] == -1
+    assert given(f"prepare signals --processed-root d {name} -1")["work"].jobs == -1
 
 
 @pytest.mark.parametrize(
@@ -228,3 +228,12 @@ def documented():
 def test_documented_commands_are_understood(document, command):
     words = spelled_out(shlex.split(command, comments=True))
     program().parse_args(words, exit_on_error=False, print_error=False)
+
+
+@pytest.mark.parametrize(
+    ("source", "step"),
+    [("--source ecg_qa", "questions"), ("--source=ecg_qa", "questions"), ("--source x", "records")],
+)
+def test_the_first_step_of_a_source(source, step):
+    words = f"prepare {source} --raw-root a --processed-root b".split()
+    assert spelled_out(words) == ["prepare", step, *words[1:]]

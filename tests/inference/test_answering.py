@@ -218,7 +218,7 @@ def test_without_a_vocabulary_one_is_asked_for(tmp_path):
         ({"vocabulary": [*VOCABULARY[1:], "a"]}, r"lacks \[PAD\]"),
         ({"vocabulary": [*VOCABULARY, "a"]}, "the network knows"),
         ({"vocabulary": [*VOCABULARY[:-1], 3]}, "not a list of texts"),
-        ({"vocabulary": ["a"] * 1_000_001}, "vocabulary"),
+        ({"vocabulary": ["a"] * 51}, "says 51 tokens of a vocabulary"),
         ({"lower_case": "yes"}, "lower_case"),
         ({"max_text_size": "long"}, "max_text_size"),
         ({"max_text_size": 4}, "no word beside"),
@@ -226,7 +226,8 @@ def test_without_a_vocabulary_one_is_asked_for(tmp_path):
         ({"labels": ["yes"] * len(ANSWERS)}, "name one twice"),
     ],
 )
-def test_notes_of_a_stranger(tmp_path, change, said):
+def test_notes_of_a_stranger(tmp_path, monkeypatch, change, said):
+    monkeypatch.setenv("FAIRSEQ_ECG_LIMITS", "vocabulary=50")
     notes = {"labels": ANSWERS, "vocabulary": VOCABULARY, "lower_case": True, **change}
     path = tiny_text_checkpoint(tmp_path / "qa.pt", notes)
     with pytest.raises((CheckpointError, DataError), match=rf"qa\.pt.*{said}"):
@@ -241,3 +242,97 @@ def test_fewer_positions_than_the_task_says(tmp_path):
     )
     with pytest.warns(UserWarning, match="than the 8"):
         load_model(path, device="cpu").answer(ECG, "is it " * 20, sample_rate=500)
+
+
+RECORDED = {
+    "elt_1": "elt_1",
+    "elt_2": "elt_2",
+    "elt_2_none": "elt_2",
+    "elt_from_medvill": "elt_from_medvill",
+    "deaf_padded": "deaf",
+    "m3ae_qa_1": "m3ae_qa_1",
+    "m3ae_qa_2": "m3ae_qa_2",
+    "m3ae_qa_2_none": "m3ae_qa_2",
+}
+
+
+@pytest.mark.filterwarnings("ignore:(?s).*answers have no names")
+@pytest.mark.parametrize("recording", RECORDED)
+def test_networks_of_fairseq_signals(recording, shared, tmp_path):
+    """Loaded without fetching anything, with the numbers that fairseq_signals recorded."""
+    folder = shared / "golden" / "rest_text"
+    recorded = np.load(folder / f"{recording}.npz")
+    names = ("ecg", "text", "ecg_2")
+    inputs = [*names, *(f"{name}_padding_mask" for name in names)]
+    batch = {name: torch.tensor(recorded[name]) for name in inputs if name in recorded}
+    model = load_model(folder / f"{RECORDED[recording]}.pt", device="cpu", tokenizer=folder)
+    found = model.answer_probabilities(**batch)
+    right = 1 / (1 + np.exp(-recorded["out"].astype(float)))
+    np.testing.assert_allclose(found, right, rtol=0, atol=2e-6)
+    asked = model.answer(ECG, ["Is it AF?", "Which lead?"], sample_rate=500)
+    again = model.answer([ECG, ECG], "Which lead?", sample_rate=500, batch_size=1)
+    np.testing.assert_allclose(asked.of_recordings[1], again.of_recordings[1], rtol=0, atol=1e-6)
+    embedded = np.asarray(model.embed(ECG, sample_rate=500))
+    assert embedded.shape == (1, model.embed_dim)
+    assert np.isfinite(embedded).all()
+    model.save_pretrained(tmp_path)
+    saved = load_model(tmp_path, device="cpu").answer(ECG, "Which lead?", sample_rate=500)
+    np.testing.assert_allclose(saved.of_recordings, again.of_recordings[:1], rtol=0, atol=1e-6)
+    half = model.to(dtype=torch.bfloat16).answer(ECG, "Which lead?", sample_rate=500)
+    np.testing.assert_allclose(half.of_recordings, saved.of_recordings, rtol=0, atol=0.03)
+
+
+@pytest.mark.filterwarnings("ignore:(?s).*answers have no names")
+def test_a_network_that_reads_no_ecg(shared):
+    folder = shared / "golden" / "rest_text"
+    model = load_model(folder / "blind.pt", device="cpu", tokenizer=folder)
+    answers = model.answer([ECG, OTHER], "Which lead?", sample_rate=500).of_recordings
+    np.testing.assert_array_equal(answers[0], answers[1])
+    with pytest.raises(DataError, match="reads no ECGs"):
+        model.embed(ECG, sample_rate=500)
+
+
+def test_a_network_that_was_pretrained_only(shared):
+    folder = shared / "golden" / "rest_text"
+    model = load_model(folder / "m3ae_a.pt", device="cpu", tokenizer=folder)
+    with pytest.raises(DataError, match="pre-trained only"):
+        model.answer(ECG, QUESTION, sample_rate=500)
+    assert np.asarray(model.embed(ECG, sample_rate=500)).shape == (1, model.embed_dim)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"bert_config": {"num_attention_heads": 0}}, "is no size of a BERT"),
+        ({"bert_config": {"hidden_size": 10**9}}, "channels of a layer"),
+        ({"num_labels": 10**12}, "channels of a layer"),
+        ({"num_ecgs": 3}, "num_ecgs"),
+        ({"num_top_layer": 10**6}, "layers"),
+        ({"num_labels": 8}, "does not fit"),
+    ],
+)
+def test_a_configuration_of_a_stranger(options, said, shared, tmp_path):
+    path = shared / "golden" / "rest_text" / "m3ae_qa_1.pt"
+    state = torch.load(path, map_location="cpu", weights_only=False)
+    state["cfg"]["model"] |= options
+    torch.save(state, tmp_path / "qa.pt")
+    with pytest.raises((CheckpointError, DataError), match=rf"(?s)qa\.pt.*{said}"):
+        load_model(tmp_path / "qa.pt", device="cpu")
+
+
+@pytest.mark.filterwarnings("ignore:(?s).*answers have no names")
+def test_no_other_file_is_opened_and_nothing_fetched(shared, tmp_path, monkeypatch):
+    path = shared / "golden" / "rest_text" / "m3ae_qa_1.pt"
+    state = torch.load(path, map_location="cpu", weights_only=False)
+    other = {"bert": "someone/bert", "model_path": "other.pt", "pretrained_model_path": "other.pt"}
+    state["cfg"]["model"] |= other
+    state["cfg"]["task"]["tokenizer"] = "someone/bert"
+    torch.save(state, tmp_path / "qa.pt")
+
+    def refuse(*_, **__):
+        raise AssertionError("a connection")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    model = load_model(tmp_path / "qa.pt", device="cpu")
+    with pytest.raises(DataError, match="does not hold its vocabulary"):
+        model.answer(ECG, QUESTION, sample_rate=500)

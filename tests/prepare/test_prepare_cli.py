@@ -174,7 +174,7 @@ def test_options_with_hyphens_replace_what_follows_from_the_locations(code_15, t
     lines = ["signals:", "  nb-workers: 2", "subset:", "  percent: 0.5", "  save-dir: half"]
     write_yaml(file, code_15, tmp_path / "out", *lines)
     _, signals, subset = all_steps.plan(all_steps.read(file))
-    assert signals.bound.arguments["jobs"] == 2
+    assert signals.bound.arguments["work"].jobs == 2
     assert subset.bound.arguments["save_dir"] == Path("half")
     assert subset.command[-1] == "--percent=0.5"
 

@@ -73,6 +73,13 @@ class DeafTransformerQA(AnsweringNetwork, ConvTransformer):
             pooled.append(mean_or_zero(rest))
         return {"out": self.proj(torch.cat(pooled, dim=1)), "padding_mask": padding_mask}
 
+    def embed_ecg(
+        self, ecg: torch.Tensor, ecg_padding_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """See :meth:`TextNetwork.embed_ecg`."""
+        x, mask = self.embed_frames(ecg, ecg_padding_mask)
+        return mean_of_nonzero(self.encoder(x, mask)[0], mask)
+
     @property
     def trains_in_turns(self) -> bool:
         """Whether parameters get a gradient in some updates and none in others.

@@ -8,6 +8,7 @@ from fairseq_ecg.modules.ecg_transformer import ConvTransformer, ECGTransformer
 from fairseq_ecg.modules.masking import MaskedEncoder
 from fairseq_ecg.modules.text.pairs import join_pair, second_frame_mask
 from fairseq_ecg.modules.text.token_tables import TokenTables
+from fairseq_ecg.ops.pooling import mean_of_nonzero
 from fairseq_ecg.options import Count
 
 
@@ -82,6 +83,14 @@ class ECGLanguageTransformer(TokenTables, _Frames):
         x = self.add_type(x + self.conv_pos(x), 0)
         tokens = self.add_positions(self.embed_words(text), 1)
         return self.encode_together(x, tokens, frame_mask, text_padding_mask)
+
+    def embed_ecg(
+        self, ecg: torch.Tensor, ecg_padding_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """See :meth:`TextNetwork.embed_ecg`."""
+        x, mask = self._frames(self.extract_latents(ecg), ecg_padding_mask)
+        x, _ = self.encoder(self.add_type(x + self.conv_pos(x), 0), mask)
+        return mean_of_nonzero(x, mask)
 
     def project_latents(self, latents: torch.Tensor) -> torch.Tensor:
         """Turn ``(B, E, T')`` latents into ``(B, T', D)`` frames."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import nn
 
-from fairseq_ecg.modules.encoder import Encoder
+from fairseq_ecg.modules.encoder import ECGReader, Encoder
 from fairseq_ecg.modules.finetuned import FrameEncoder
 from fairseq_ecg.modules.text.bert import NO_SIZES
 from fairseq_ecg.options import Count, Range
@@ -116,21 +116,40 @@ class TextNetwork(nn.Module):
         """
         raise NotImplementedError
 
+    @property
+    def ecg_reader(self) -> ECGReader | None:
+        """The part that makes frames of ECGs; None if none are read."""
+        if self.ecg_encoder_prefix is not None:
+            found = self.get_submodule(self.ecg_encoder_prefix.removesuffix("."))
+        else:
+            found = self
+        return found if isinstance(found, ECGReader) else None
+
+    @property
+    def embed_dim(self) -> int:
+        """D, channels of what :meth:`embed_ecg` returns; 0 if no ECGs are read."""
+        reader = self.ecg_reader
+        return 0 if reader is None else reader.encoder_dim
+
     def embed_ecg(
         self, ecg: torch.Tensor, ecg_padding_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Encode ECGs by themselves: of each channel the mean over the frames, ``(B, D)``.
 
-        It is that of the ECG encoder alone, before it meets any text.
+        It is that of the ECG encoder, before it meets any text; where one encoder reads both, that
+        of an ECG without a text.
 
         Args:
             ecg: as of :meth:`forward`.
             ecg_padding_mask: as of :meth:`forward`.
 
         Raises:
-            NotImplementedError: no part of the network reads ECGs alone.
+            NotImplementedError: the network reads no ECGs.
         """
-        encoder = FrameEncoder(self._own_ecg_encoder())
+        reader = self.ecg_reader
+        if not isinstance(reader, Encoder):
+            raise NotImplementedError(f"{type(self).__name__} reads no ECGs")
+        encoder = FrameEncoder(reader)
         return encoder.embedding(encoder(ecg, ecg_padding_mask))
 
     def embed_text(
@@ -146,27 +165,6 @@ class TextNetwork(nn.Module):
             NotImplementedError: the network has no such space.
         """
         raise NotImplementedError(f"{type(self).__name__} embeds no texts beside its ECGs")
-
-    @property
-    def embed_dim(self) -> int:
-        """D, channels of what :meth:`embed_ecg` returns."""
-        return self._own_ecg_encoder().encoder_dim
-
-    def frame_count(self, samples):
-        """Return T', frames that the network makes of samples of an ECG.
-
-        A network without an encoder of ECGs alone is one itself, which comes after this class.
-        """
-        if self.ecg_encoder_prefix is None:
-            return super().frame_count(samples)
-        return self._own_ecg_encoder().frame_count(samples)
-
-    def _own_ecg_encoder(self) -> Encoder:
-        if self.ecg_encoder_prefix is None:
-            raise NotImplementedError(f"{type(self).__name__} has no encoder of ECGs alone")
-        encoder = self.get_submodule(self.ecg_encoder_prefix.removesuffix("."))
-        assert isinstance(encoder, Encoder)
-        return encoder
 
     def set_num_updates(self, num_updates: int) -> None:
         """Set how many updates are done, for parts that follow a schedule."""
@@ -286,6 +284,17 @@ class FinetunedTextNetwork(AnsweringNetwork):
             key.removeprefix(prefix): x for key, x in weights.items() if key.startswith(prefix)
         }
         return cls.encoder_class().stored_options(of_encoder)
+
+    @property
+    def ecg_reader(self) -> ECGReader | None:
+        """See :attr:`TextNetwork.ecg_reader`; it is the encoder's."""
+        return self.encoder.ecg_reader
+
+    def embed_ecg(
+        self, ecg: torch.Tensor, ecg_padding_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """See :meth:`TextNetwork.embed_ecg`; it is the encoder's."""
+        return self.encoder.embed_ecg(ecg, ecg_padding_mask)
 
     def encode(self, *inputs, **options) -> dict[str, Any]:
         """Run the encoder, without gradient as long as it is frozen."""

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from fairseq_ecg.modules.encoder import ECGReader
 from fairseq_ecg.modules.resnet import Configuration, ResNet
 from fairseq_ecg.modules.text.bert import NO_SIZES, BertConfig
 from fairseq_ecg.modules.text.network import FinetunedTextNetwork, TextNetwork, linear_head
@@ -155,6 +156,11 @@ class ResNetLSTM(TextNetwork):
     def _embed(self, ecg: torch.Tensor) -> torch.Tensor:
         self.resnet.check_leads(ecg)
         return self.resnet_final_proj(self.resnet.encode(ecg).mean(dim=1))
+
+    @property
+    def ecg_reader(self) -> ECGReader:
+        """See :attr:`TextNetwork.ecg_reader`."""
+        return self.resnet
 
 
 class ResNetLSTMClassifier(FinetunedTextNetwork):

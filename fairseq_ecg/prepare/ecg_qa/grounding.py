@@ -21,10 +21,9 @@ from fairseq_ecg.prepare.ecg_qa.project import (
     read_questions,
     unpacked_project,
 )
-from fairseq_ecg.prepare.ecg_qa.questions import Written
 from fairseq_ecg.prepare.ecg_qa.recordings import Measured, Recordings
 from fairseq_ecg.prepare.ecg_qa.statements import LEAD_GROUPS, statements
-from fairseq_ecg.prepare.ecg_qa.writing import Part, Row, run_in, write_names, write_parts
+from fairseq_ecg.prepare.ecg_qa.writing import Part, Row, Written, run_in, write_names, write_parts
 from fairseq_ecg.prepare.mat import write_mat
 
 CLASSES = "grounding_class.csv"

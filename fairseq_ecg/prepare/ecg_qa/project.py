@@ -8,24 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_ecg.data.names import path_below
+from fairseq_ecg.data.question_types import ATTRIBUTE_TYPES, FORMS, RELATIONS
 from fairseq_ecg.data.tables import line_of, whole_numbers
 from fairseq_ecg.errors import DataError, as_data_error, shortened
 from fairseq_ecg.prepare.sources.archive import read_table, unpacked
 
 SPLITS = ("train", "valid", "test")
 VERSIONS = ("template", "paraphrased")
-RELATIONS = ("single", "comparison_consecutive", "comparison_irrelevant")
-"""Of the ECGs of a question, the first half of its type."""
-FORMS = ("verify", "choose", "query")
-"""What a question asks for, the second half of its type."""
-ATTRIBUTE_TYPES = (
-    "scp_code",
-    "noise",
-    "stage_of_infarction",
-    "extra_systole",
-    "heart_axis",
-    "numeric_feature",
-)
 NO_CLASS = "none"
 """Answer that is no class: that no other one is right."""
 

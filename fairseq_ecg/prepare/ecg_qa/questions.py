@@ -3,7 +3,6 @@
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,14 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from fairseq_ecg.data.question_types import ATTRIBUTE_TYPES, FORMS, RELATIONS
 from fairseq_ecg.data.text import Tokenizer
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.jobs.files import replacing
 from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.prepare.ecg_qa.project import (
-    ATTRIBUTE_TYPES,
-    FORMS,
-    RELATIONS,
     SPLITS,
     Answers,
     ECGArchive,
@@ -29,28 +26,13 @@ from fairseq_ecg.prepare.ecg_qa.project import (
 )
 from fairseq_ecg.prepare.ecg_qa.recordings import Measured, Recordings
 from fairseq_ecg.prepare.ecg_qa.statements import NAMED_WITH_LEADS
-from fairseq_ecg.prepare.ecg_qa.writing import Part, Row, run_in, write_names, write_parts
+from fairseq_ecg.prepare.ecg_qa.writing import Part, Row, Written, run_in, write_names, write_parts
 from fairseq_ecg.prepare.mat import write_mat
 
 TOKENIZER = "bert-base-uncased"
 NOT_SURE = "not sure"
 NO_ATTRIBUTE = -1
 """``attribute_id`` of questions that do not verify an attribute."""
-
-
-@dataclass(frozen=True)
-class Written:
-    """What was made of ECG-QA.
-
-    Attributes:
-        counts: files by split.
-        left_out: questions, or samples, about ECGs that cannot be used.
-        quarantine: see `recordings.Measured`.
-    """
-
-    counts: dict[str, int]
-    left_out: int
-    quarantine: pd.DataFrame
 
 
 class _File(NamedTuple):
@@ -117,6 +99,7 @@ def prepare_questions(
         measured = recordings.measure(folder, strict=strict, again=again)
         parts = list(_parts(found, numbers, measured, (project, tokenizer)))
         settings = {
+            "version": version,
             "classes": answers.classes,
             "templates": answers.templates,
             "tokens": [tokens.lower_case, zlib.crc32("\n".join(tokens.vocabulary).encode())],

@@ -1,6 +1,6 @@
 """The ECGs that questions ask about: each is read once, for its length and missing samples."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -55,17 +55,14 @@ class Recordings:
             DataError: it is not known where one lies, or another question says otherwise.
         """
         for position, ecg_id in enumerate(question.ecg_ids):
-            known = self._asked.get(ecg_id)
-            if known is None:
-                known = self._asked[ecg_id] = self._locate(question, position)
-            if (
-                self._archive is None
-                and question.ecg_paths[position:]
-                and (known.path != question.ecg_paths[position])
-            ):
+            if self._archive is not None and ecg_id in self._asked:
+                continue
+            asked = self._locate(question, position)
+            known = self._asked.setdefault(ecg_id, asked)
+            if known.path != asked.path:
                 raise question.refused(
-                    f"ecg_id {ecg_id} is at {question.ecg_paths[position]}, but at {known.path} "
-                    f"according to {known.where}. Map the questions again, or give --ecg-root"
+                    f"ecg_id {ecg_id} is at {asked.path}, but at {known.path} according to "
+                    f"{known.where}. Map the questions again, or give --ecg-root"
                 )
 
     def _locate(self, question: Question, position: int) -> Asked:
@@ -100,41 +97,43 @@ class Recordings:
         Raises:
             DataError: none can be used, or with ``strict`` one cannot.
         """
-        sizes, failures = {}, dict(self._faults)
-        if strict and failures:
-            raise DataError(next(iter(failures.values())))
-        with Journal(folder / JOURNAL, {}, again) as journal:
-            rows = {
-                ecg_id: checksum({"path": asked.path})
-                for ecg_id, asked in self._asked.items()
-                if ecg_id not in failures
-            }
-            positions = journal.positions()
-            done = [ecg_id for ecg_id in rows if positions.get(ecg_id, ("",))[0] == rows[ecg_id]]
-            entries = journal.entries(positions[ecg_id][1] for ecg_id in done)
-            sizes = {
-                ecg_id: entry["n_samples"] for ecg_id, entry in zip(done, entries, strict=True)
-            }
-            calls = ((each, *self._asked[each]) for each in rows if each not in sizes)
-            with progress_bar(
-                len(rows), f"{NAME}: recordings", "record", show=True, initial=len(done)
-            ) as bar:
-                for outcome in in_parallel(_measure, list(calls)):
-                    if not outcome.reason:
-                        journal.add(outcome.idx, rows[outcome.idx], outcome.entry)
-                        sizes[outcome.idx] = outcome.entry["n_samples"]
-                    elif strict:
-                        raise DataError(outcome.reason)
-                    else:
-                        failures[outcome.idx] = outcome.reason
-                    bar.update()
-            journal.tidy()
+        sizes: dict[int, int] = {}
+        failures: dict[int, str] = {}
+        for outcome in self._outcomes(folder, again):
+            if not outcome.reason:
+                sizes[outcome.idx] = outcome.entry["n_samples"]
+                continue
+            if strict:
+                raise DataError(outcome.reason)
+            failures[outcome.idx] = outcome.reason
         quarantine = self._write_quarantine(folder / "quarantine.csv", failures)
         if not sizes:
             reason = quarantine["reason"].iloc[0]
             raise DataError(f"none of {len(failures)} recordings can be used: {reason}")
         usable = {each: (self._asked[each].path, size) for each, size in sizes.items()}
         return Measured(usable, quarantine)
+
+    def _outcomes(self, folder: Path, again: bool) -> Iterator[Outcome]:
+        """Yield what is known of each ECG, and then read the others."""
+        for ecg_id, reason in self._faults.items():
+            yield Outcome(ecg_id, reason=reason)
+        located = {each: asked for each, asked in self._asked.items() if each not in self._faults}
+        checksums = {ecg_id: checksum({"path": asked.path}) for ecg_id, asked in located.items()}
+        with Journal(folder / JOURNAL, {}, again) as journal:
+            positions = journal.positions()
+            done = [each for each in located if positions.get(each, ("",))[0] == checksums[each]]
+            entries = journal.entries(positions[ecg_id][1] for ecg_id in done)
+            yield from map(Outcome, done, entries)
+            calls = [(each, *located[each]) for each in located.keys() - set(done)]
+            with progress_bar(
+                len(located), f"{NAME}: recordings", "record", show=True, initial=len(done)
+            ) as bar:
+                for outcome in in_parallel(_measure, sorted(calls)):
+                    if not outcome.reason:
+                        journal.add(outcome.idx, checksums[outcome.idx], outcome.entry)
+                    bar.update()
+                    yield outcome
+            journal.tidy()
 
     def _write_quarantine(self, path: Path, failures: dict[int, str]) -> pd.DataFrame:
         """Write what cannot be used, in the order in which questions ask about it."""
@@ -186,5 +185,5 @@ def _measure(ecg_id: int, path: str, where: str) -> Outcome:
                 f"in {where}). Download the record again"
             )
     except DataError as error:
-        return Outcome(ecg_id, reason=str(error), step="recordings")
+        return Outcome(ecg_id, reason=str(error))
     return Outcome(ecg_id, {"n_samples": feats.shape[1]})

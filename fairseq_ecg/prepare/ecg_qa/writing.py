@@ -30,6 +30,21 @@ Row = list[Any]
 
 
 @dataclass(frozen=True)
+class Written:
+    """What was made of ECG-QA.
+
+    Attributes:
+        counts: files by split.
+        left_out: questions, or samples, about ECGs that cannot be used.
+        quarantine: see `recordings.Measured`.
+    """
+
+    counts: dict[str, int]
+    left_out: int
+    quarantine: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class Part:
     """Some files of a split.
 
