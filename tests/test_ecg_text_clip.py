@@ -138,7 +138,7 @@ def run_demo(program, *arguments):
 @pytest.mark.slow
 def test_reports_and_labels_of_others_are_found_far_above_chance(tmp_path):
     """The demonstration with fewer recordings and updates, on patients it has not seen."""
-    sizes = {"RECORDINGS": "700", "UPDATES": "150", "REQUIRED": "0.65"}
+    sizes = {"RECORDINGS": "700", "UPDATES": "200", "REQUIRED": "0.65"}
     programs = os.path.dirname(sys.executable)
     path = os.pathsep.join([programs, os.environ["PATH"]])
     command = ["bash", str(DEMO / "demo.sh"), str(tmp_path)]

@@ -181,6 +181,13 @@ def test_a_network_without_a_shared_space_gives_probabilities_of_belonging(align
         aligned.embed_text(TEXTS)
 
 
+def test_a_folder_compares_as_the_checkpoint_does(model, tmp_path):
+    model.save_pretrained(tmp_path / "clip")
+    found = load_model(tmp_path / "clip", device="cpu").similarity(ECGS, TEXTS, sample_rate=500)
+    expected = model.similarity(ECGS, TEXTS, sample_rate=500)
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("name", ["m3ae", "medvill"])
 def test_published_networks_compare_by_their_head_of_alignment(name, tmp_path):
     known = options_of(TEXT_NETWORKS[name])
