@@ -53,7 +53,8 @@ class PretrainingModel(BaseFairseqModel, StandsFor, metaclass=ABCMeta):
             model_path: the ``.pt`` file.
             cfg: configuration of the model that it is for, of which ``normalize`` and ``filter``
                 are compared.
-            arg_overrides: values of the checkpoint's configuration, by key.
+            arg_overrides: values of the checkpoint's configuration, by section and key or by key
+                alone.
 
         Raises:
             CheckpointError: it was trained on signals that were normalised or filtered otherwise,
@@ -61,9 +62,10 @@ class PretrainingModel(BaseFairseqModel, StandsFor, metaclass=ABCMeta):
         """
         model, stored, _task = restore(model_path, sorted_overrides(arg_overrides or {}))
         for option in ("normalize", "filter"):
-            if getattr(cfg, option) != stored.task[option]:
+            trained_with = bool(stored.task.get(option, False))
+            if bool(getattr(cfg, option)) != trained_with:
                 raise CheckpointError(
-                    f"{model_path} was trained with task.{option}={stored.task[option]}; "
+                    f"{model_path} was trained with task.{option}={trained_with}; "
                     f"set task.{option} to the same"
                 )
         if hasattr(model, "remove_pretraining_modules"):
@@ -116,7 +118,8 @@ class TransformerModel(PretrainingModel):
             "encoder_layerdrop",
         )
         overrides = {name: getattr(cfg, name) for name in regularisation} | {"all_gather": False}
-        return super().from_pretrained(model_path, cfg, overrides | (arg_appended or {}))
+        overrides |= arg_appended or {}
+        return super().from_pretrained(model_path, cfg, {"model": overrides})
 
     def apply_mask(
         self,

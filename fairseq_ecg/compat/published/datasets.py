@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from fairseq.data import FairseqDataset
 
 from fairseq_ecg.compat.published.augmentations import instantiate_from_name
@@ -258,11 +259,22 @@ class ThreeKGECGDataset(PerturbECGDataset):
 
 
 class IdentificationECGDataset(RawECGDataset):
-    """Recordings and their patients."""
+    """Recordings and their patients, of which ``label`` says the classes, ``(B, 1)``."""
 
     def target(self) -> Target:
         """See the base class."""
         return PatientTarget()
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Read an item."""
+        item = super().__getitem__(index)
+        return item | {"label": torch.tensor([item["label"]])}
+
+    def collator(self, samples: list) -> dict[str, Any]:
+        """See the base class; there are classes if labels are read."""
+        batch = super().collator(samples)
+        classes = batch.pop("label", None)
+        return batch | {"label": classes.unsqueeze(1)} if batch and self.label else batch
 
 
 class SegmentationECGDataset(FileECGDataset):

@@ -124,9 +124,7 @@ class MultiHeadAttention(TimeFirstAttention, StandsFor, metaclass=ABCMeta):
         if not same:
             torch.set_rng_state(before)
             self._draw_anew(embed_dim, kdim, vdim)
-        self.embed_dim, self.n_heads, self.d_heads = embed_dim, n_heads, embed_dim // n_heads
         self.kdim, self.vdim, self.qkv_same_dim = kdim, vdim, same
-        self.scaling = self.d_heads**-0.5
         self.self_attention = self_attention
         self.encoder_decoder_attention = encoder_decoder_attention
 

@@ -106,11 +106,13 @@ DIFFERENCES: dict[str, str] = {
     "criterions.register_criterion": "a name that is taken is an error, there as here",
     "criterions.criterion.BaseCriterion": "has no stores: `common_eval.extract` writes outputs",
     "criterions.3kg_criterion.ThreeKGCriterion": "criterions state their terms in `compute`",
+    "data.data_utils.compute_mask_indices": "`no_overlap` works with today's NumPy",
     "data.data_utils.get_buckets": "runs with today's NumPy",
     "data.ecg.augmentations.BaselineShift": "`freq` has no meaning, there as here",
     "data.ecg.augmentations.RandomLeadsMask": "`conditional` works",
     "data.ecg.raw_ecg_dataset.RawECGDataset": "draws are of seed, epoch and recording; "
-    "`collator` applies augmentations; one's own reading derives from `BaseDataset`",
+    "`collator` applies augmentations; batches have no `original`; one's own reading derives from "
+    "`BaseDataset`",
     "dataclass.configs.Config": "fairseq's, with more options",
     "distributed.utils.batch_all_gather": "any type of numbers",
     "logging.meters.AUCMeter": "`values()` has `auroc`, `auprc` and macro averages; it is "
@@ -118,6 +120,7 @@ DIFFERENCES: dict[str, str] = {
     "logging.progress_bar.progress_bar": "`aim_repo`, ... stand before `tensorboard_logdir`: give "
     "options by name; no `wandb_entity`, which is `WANDB_ENTITY`",
     "logging.progress_bar.CsvProgressBar": "goes around another bar",
+    "data.data_utils.batch_by_size": "needs nothing that is built besides",
     "models.build_model_from_checkpoint": "reads no code, and returns the model in evaluation mode",
     "models.pretraining_model.PretrainingModel": "`from_pretrained` opens no file that the "
     "checkpoint names",
@@ -126,6 +129,8 @@ DIFFERENCES: dict[str, str] = {
     "modules.gumbel_vector_quantizer.GumbelVectorQuantizer": "has no attribute `num_updates`",
     "modules.multi_head_attention.MultiHeadAttention": "`bias=False` is refused, and fails there; "
     "projections are called, so that hooks and adapters on them work",
+    "modules.transformer_encoder.TransformerEncoder": "`attn_mask` is refused",
+    "modules.transformer_encoder_layer.TransformerEncoderLayer": "`self_attn_mask` is refused",
     "modules.conv_positional_encoding.ConvPositionalEncoding": "hooks on layers inside `pos_conv` "
     "are not called",
     "optim.adam.AdamConfig": "with more options",
