@@ -98,7 +98,7 @@ def _resolve(source: str, attribute: str) -> Any:
     """
     module, _, name = source.partition(":")
     if module.startswith("transformers"):
-        importlib.import_module("fairseq_ecg.compat.torchaudio").hide_broken_torchaudio()
+        importlib.import_module("fairseq_ecg.huggingface")  # which lives with a broken torchaudio
     name, _, key = name.removesuffix("]").partition("[")
     found = getattr(importlib.import_module(module), name or attribute)
     if key and key not in found:

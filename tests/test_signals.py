@@ -37,12 +37,15 @@ AWAITED = (
     "models.question_answer.resnet_lstm_classifier",
     "tasks.ecg_question_answering",
     "tasks.ecg_text_pretaining",
+    "fairseq-ecg prepare grounding",
+    "fairseq-ecg prepare questions --source ecg_qa",
     "fairseq-ecg prepare text",
-    "fairseq-ecg prepare records --source ecg_qa",
+    "fairseq-ecg prepare text --source mimic_iv_ecg",
+    "fairseq-ecg prepare text --source ptb_xl",
 )
 """Modules and commands of the methods for text, which are not there yet."""
 
-PUBLISHED = json.loads(Path(__file__).with_name("published_names.json").read_text())
+PUBLISHED = json.loads(Path(__file__).with_name("signals_names.json").read_text())
 """Every public name of fairseq_signals, by module."""
 
 QUICK_START = """

@@ -3,9 +3,10 @@
 _HEADS = "a head of one's own derives from fairseq_signals.models.finetuning_model.FinetuningModel"
 
 
-def _part_of(network: str, module: str, *names: str) -> dict[str, str]:
-    """Say that there is no class of its own for a part of a network."""
-    return dict.fromkeys(names, f"it is a part of {network}, see fairseq_ecg.modules.{module}")
+def _part_of(network: str, module: str | None, *names: str) -> dict[str, str]:
+    """Say that there is no class of its own for a part of a network, and in which module it is."""
+    where = "which is built whole" if module is None else f"see fairseq_ecg.modules.{module}"
+    return dict.fromkeys(names, f"it is a part of {network}, {where}")
 
 
 def _heads_on(encoder: str, *names: str) -> dict[str, str]:
@@ -16,7 +17,7 @@ def _heads_on(encoder: str, *names: str) -> dict[str, str]:
 _EXTRACT = "common_eval.extract=[output] of fairseq-hydra-validate writes stores"
 _M3AE_PARTS = _part_of(
     "M3AEModel",
-    "text",
+    None,
     *("ITMHead", "LayerNorm", "MIMHead", "MLMHead", "Pooler", "PositionalEncoding", "QuickGELU"),
     *("ResidualAttentionBlock", "Transformer", "init_weights"),
 ) | _heads_on("m3ae", "M3AEFinetuningConfig", "M3AEFinetuningModel")
@@ -37,11 +38,11 @@ MISSING: dict[str, dict[str, str]] = {
     ),
     "models.lstm": _part_of(
         "ResnetLSTMClassificationModel",
-        "text",
+        None,
         *("LSTMConfig", "LSTMModel", "LanguageLSTMConfig", "LanguageLSTMModel"),
     ),
     "models.m3ae": _M3AE_PARTS,
-    "models.m3ae.bert_model": _part_of("M3AEModel", "text", "BertCrossLayer", "BertSelfLayer")
+    "models.m3ae.bert_model": _part_of("M3AEModel", None, "BertCrossLayer", "BertSelfLayer")
     | dict.fromkeys(
         (
             *("BERT_INPUTS_DOCSTRING", "BERT_PRETRAINED_MODEL_ARCHIVE_LIST"),
@@ -62,7 +63,7 @@ MISSING: dict[str, dict[str, str]] = {
     )
     | _heads_on("vanilla_resnet", "VanillaResnetFinetuningConfig", "VanillaResnetFinetuningModel"),
     "models.resnet_lstm": _part_of(
-        "ResnetLSTMClassificationModel", "text", "ResnetLSTMConfig", "ResnetLSTMModel"
+        "ResnetLSTMClassificationModel", None, "ResnetLSTMConfig", "ResnetLSTMModel"
     )
     | _heads_on("resnet_lstm", "ResnetLSTMFinetuningConfig", "ResnetLSTMFinetuningModel"),
     "models.se_wrn": _part_of(
