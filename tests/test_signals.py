@@ -24,7 +24,6 @@ from tests.conftest import TINY_CMSC_MODEL, environment
 AWAITED = (
     "criterions.m3ae_criterion",
     "criterions.medvill_criterion",
-    "models.ecg_language_transformer",
     "models.m3ae",
     "models.m3ae.m3ae",
     "models.m3ae.m3ae_qa",

@@ -32,7 +32,11 @@ MISSING: dict[str, dict[str, str]] = {
     "data.ecg_text.ecg_text_dataset": dict.fromkeys(
         ("FileECGTextDataset", "RawECGTextDataset"), _TEXT_DATA
     ),
-    "models.ecg_language_transformer": _heads_on(
+    "models.ecg_language_transformer": dict.fromkeys(
+        ("ECGLanguageTransformerConfig", "ECGLanguageTransformerModel"),
+        "it is no more than the base of MedViLLModel and ECGLanguageTransformerClassificationModel",
+    )
+    | _heads_on(
         "ecg_language_transformer",
         *("ECGLanguageTransformerFinetuningConfig", "ECGLanguageTransformerFinetuningModel"),
     ),

@@ -259,9 +259,7 @@ OFFERED: dict[str, dict[str, str]] = {
     "models.convnet": _CONVNET,
     "models.convnet.convnet": _CONVNET,
     "models.distributed_model": _DISTRIBUTED_MODEL,
-    "models.ecg_language_transformer": _registered(
-        "models", ECGLanguageTransformerModel="ecg_language_transformer"
-    ),
+    "models.ecg_language_transformer": {},
     "models.ecg_transformer": _of(
         _MODELS,
         *("ECGTransformerConfig", "ECGTransformerFinetuningConfig"),
