@@ -256,6 +256,15 @@ OFFERED: dict[str, dict[str, str]] = {
     "models.classification": _ECG_CLASSIFIER | _RESNET_CLASSIFIERS,
     "models.classification.ecg_transformer_classifier": _ECG_CLASSIFIER,
     "models.classification.resnet_classifier": _RESNET_CLASSIFIERS,
+    # As fairseq_signals' earlier versions name ecg_transformer.
+    "models.conv_transformer": _in(
+        _MODELS,
+        ConvTransformerConfig="ECGTransformerConfig",
+        ConvTransformerFinetuningConfig="ECGTransformerFinetuningConfig",
+        ConvTransformerFinetuningModel="ECGTransformerFinetuningModel",
+        ConvTransformerModel="ECGTransformerModel",
+    )
+    | _MASK_TYPES,
     "models.convnet": _CONVNET,
     "models.convnet.convnet": _CONVNET,
     "models.distributed_model": _DISTRIBUTED_MODEL,
