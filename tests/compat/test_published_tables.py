@@ -136,7 +136,7 @@ def test_splits_by_date():
     [(False, [1, 2, 3, 4, 5, 6]), (True, [1, 2, 3, 4]), ("a", [1, 2, 3, 4]), ("b", [1, 2, 3, 4])],
 )
 def test_splits_by_date_and_group(strategy, kept):
-    labels = ["a", "b"]
+    labels = np.array(["a", "b"], dtype=object)  # as a script has them
     table, _ = splits.grouped_temporal_splits(
         DATED, 0.5, "patient", "date", labels, filter_strategy=strategy
     )

@@ -241,7 +241,8 @@ def grouped_temporal_splits(
         ValueError: a column is missing, or there already, or the name is not one of a split.
     """
     check_cols(data, [group_col, date_col], raise_err_on_missing=True)
-    if not isinstance(filter_strategy, bool) and filter_strategy not in (labels or ()):
+    named = () if labels is None else list(labels)
+    if not isinstance(filter_strategy, bool) and filter_strategy not in named:
         raise ValueError(f"filter_strategy {filter_strategy!r} must be an item in `labels`.")
     data, transitions = temporal_splits(data, fractions, date_col, labels, split_col)
     group_split = f"{group_col}_{split_col}"
