@@ -5,15 +5,16 @@
     from fairseq_signals.utils.store import MemmapReader
 
 With the first line the names in :data:`OFFERED` are found here; nothing is loaded before it is
-imported. A name that is not offered is an ImportError that says so, and which command does what a
-script of fairseq_signals did. Where PyTorch reads tensors and numbers only, ``torch.load`` takes
-NumPy's numbers for such from then on: the checkpoints of fairseq_signals and of ECG-FM's linear
-probe hold some. To run a script or a module as it is:
+imported. A name that is not offered is an ImportError that says what there is in its place; for a
+module that is a script, which command does the same. Where PyTorch reads tensors and numbers
+only, ``torch.load`` takes NumPy's numbers for such from then on: the checkpoints of fairseq_signals
+and of ECG-FM's linear probe hold some. To run a script or a module as it is:
 ``python -m fairseq_ecg.signals script.py ARGUMENTS``,
 ``python -m fairseq_ecg.signals -m module ARGUMENTS``.
 """
 
 import argparse
+import functools
 import importlib
 import importlib.util
 import os
@@ -22,169 +23,17 @@ import sys
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from pathlib import PurePath
 from types import ModuleType
 from typing import Any
 
+from fairseq_ecg.compat.published.missing import MISSING
+from fairseq_ecg.compat.published.names import OFFERED, VERSION
+from fairseq_ecg.compat.published.scripts import SCRIPTS
+
 ALIAS = "fairseq_signals"
 
-_MODELS = "fairseq_ecg.models"
-_CLASSIFIER = dict.fromkeys(
-    ("ECGTransformerClassificationConfig", "ECGTransformerClassificationModel"), _MODELS
-)
-_ECG_TRANSFORMER = dict.fromkeys(
-    (
-        "ECGTransformerConfig",
-        "ECGTransformerFinetuningConfig",
-        "ECGTransformerFinetuningModel",
-        "ECGTransformerModel",
-    ),
-    _MODELS,
-)
-_WAV2VEC2 = dict.fromkeys(("Wav2Vec2Config", "Wav2Vec2Model"), _MODELS)
-_WAV2VEC2_CMSC = dict.fromkeys(("Wav2Vec2CMSCConfig", "Wav2Vec2CMSCModel"), _MODELS)
-
-
-_TABLES = "fairseq_ecg.models.tables"
-
-
-def _tabled(published: str, here: str) -> dict[str, str]:
-    """Return where a network of the tables, which is named by rule there, and its options are."""
-    return {f"{published}{kind}": f"{_TABLES}:{here}{kind}" for kind in ("Config", "Model")}
-
-
-_RESNET_CLASSIFIERS = _tabled(
-    "Nejedly2021ResnetClassification", "Nejedly2021ResnetClassifier"
-) | _tabled("SEWideResidualNetworkClassification", "SeWrnClassifier")
-_CONVNET = _tabled("ConvNet", "Convnet")
-_ARCFACE = _tabled("ArcFace", "Arcface")
-_SEGMENTORS = _tabled("ECGUNetSegmentation", "UnetSegmentor") | _tabled(
-    "ECGUNetSegmentationWithCGM", "UnetCgmSegmentor"
-)
-
-_TASKS = "fairseq_ecg.tasks"
-_CRITERIONS = "fairseq_ecg.criterions"
-_FAIRSEQ_MODELS = "fairseq.models"
-_FINETUNING = "fairseq_ecg.models.finetuning"
-_TRANSFORMER = "fairseq_ecg.models.ecg_transformer"
-
-VERSION = "1.0.0a0"
-"""Of fairseq_signals, whose names these are."""
-
-OFFERED: dict[str, dict[str, str]] = {
-    "": {},
-    "data": {},
-    "data.data_utils": {"numpy_seed": "fairseq.data.data_utils"},
-    "data.ecg": {},
-    "data.ecg.preprocess": {},
-    "dataclass": {"ChoiceEnum": "fairseq.dataclass"},
-    "dataclass.utils": dict.fromkeys(
-        ("convert_namespace_to_omegaconf", "merge_with_parent", "overwrite_args_by_name"),
-        "fairseq.dataclass.utils",
-    ),
-    "criterions": {"build_criterion": "fairseq.criterions"},
-    "criterions.3kg_criterion": {"ThreeKGCriterion": _CRITERIONS},
-    "criterions.arcface_criterion": {"ArcFaceCriterion": _CRITERIONS},
-    "criterions.binary_cross_entropy": {"BinaryCrossEntropyCriterion": _CRITERIONS},
-    "criterions.binary_cross_entropy_with_logits": {
-        "BinaryCrossEntropyWithLogitsCriterion": _CRITERIONS
-    },
-    "criterions.cmsc_criterion": {"CMSCCriterion": _CRITERIONS},
-    "criterions.composite_criterion": {"CompositeCriterion": _CRITERIONS},
-    "criterions.cross_entropy": {"CrossEntropyCriterion": _CRITERIONS},
-    "criterions.mse_criterion": {"MSECriterion": _CRITERIONS},
-    "criterions.multi_head_binary_cross_entropy": {
-        "MultiHeadBinaryCrossEntropyCriterion": _CRITERIONS
-    },
-    "criterions.simclr_criterion": {"SimCLRCriterion": _CRITERIONS},
-    "criterions.wav2vec2_criterion": dict.fromkeys(
-        ("Wav2Vec2Criterion", "Wav2Vec2WithCMSCCriterion"), _CRITERIONS
-    ),
-    "models": {
-        "build_model_from_checkpoint": "fairseq_ecg.signals",
-        "build_model": _FAIRSEQ_MODELS,
-        "register_model": "fairseq_ecg.compat.registration",
-    },
-    "models.classification": _CLASSIFIER | _RESNET_CLASSIFIERS,
-    "models.classification.ecg_transformer_classifier": _CLASSIFIER,
-    "models.classification.resnet_classifier": _RESNET_CLASSIFIERS,
-    "models.convnet": _CONVNET,
-    "models.convnet.convnet": _CONVNET,
-    "models.ecg_transformer": _ECG_TRANSFORMER,
-    "models.finetuning_model": {"FinetuningConfig": _FINETUNING},
-    "models.identification": _ARCFACE,
-    "models.identification.arcface": _ARCFACE,
-    "models.resnet": _tabled("Nejedly2021Resnet", "Nejedly2021Resnet")
-    | _tabled("VanillaResnet", "VanillaResnet"),
-    "models.se_wrn": _tabled("SEWideResidualNetwork", "SeWrn"),
-    "models.segmentation": _SEGMENTORS,
-    "models.segmentation.unet_segmentor": _SEGMENTORS,
-    "models.transformer": {
-        "TransformerConfig": _TRANSFORMER,
-        "TransformerFinetuningConfig": _FINETUNING,
-    },
-    "models.unet": _tabled("ECGUNet", "Unet"),
-    "models.wav2vec2": _WAV2VEC2 | _WAV2VEC2_CMSC,
-    "models.wav2vec2.wav2vec2": _WAV2VEC2,
-    "models.wav2vec2.wav2vec2_cmsc": _WAV2VEC2_CMSC,
-    "tasks": {"setup_task": "fairseq.tasks"},
-    "tasks.ecg_classification": {"ECGDiagnosisTask": _TASKS},
-    "tasks.ecg_identification": {"ECGIdentificationTask": _TASKS},
-    "tasks.ecg_pretraining": {"ECGPretrainingTask": _TASKS},
-    "tasks.ecg_segmentation": {"ECGSegmentationTask": _TASKS},
-    "utils": {},
-    "utils.checkpoint_utils": {
-        "checkpoint_paths": "fairseq.checkpoint_utils",
-        "load_checkpoint_to_cpu": "fairseq_ecg.compat.training",
-        "load_model_and_task": "fairseq_ecg.signals",
-    },
-    "utils.store": dict.fromkeys(
-        ("MemmapBatchWriter", "MemmapReader", "memmap_batch_process"),
-        "fairseq_ecg.formats.stores",
-    ),
-    "utils.utils": dict.fromkeys(
-        ("apply_to_sample", "item", "log_softmax", "move_to_cpu", "move_to_cuda"), "fairseq.utils"
-    ),
-}
-"""Where a name of a module of fairseq_signals is found, by module: a module that has it, or, where
-it has another name here, module:name."""
-
-_PREPARE = "fairseq-ecg prepare"
-_RECORDS, _SIGNALS = f"{_PREPARE} records", f"{_PREPARE} signals"
-
-COUNTERPARTS: dict[str, str] = {
-    "code_15_labels": f"{_SIGNALS} --labels-path",
-    "code_15_signals": _SIGNALS,
-    "combine_manifests": f"{_PREPARE} combine",
-    "convert_to_cmsc_manifest": f"{_PREPARE} cmsc",
-    "example_records": f"{_RECORDS} --source generic",
-    "example_signals": _SIGNALS,
-    "manifest": f"{_PREPARE} splits and {_PREPARE} manifests",
-    "manifest_identification": f"{_PREPARE} identification --strategy files",
-    "manifest_physionet2021": f"{_PREPARE} splits and {_PREPARE} manifests",
-    "manifests": f"{_PREPARE} manifests",
-    "mimic_iv_ecg_records": f"{_RECORDS} --source mimic_iv_ecg",
-    "mimic_iv_ecg_signals": _SIGNALS,
-    "muse_records": f"{_RECORDS} --source muse",
-    "muse_signals": _SIGNALS,
-    "physionet2021_labels": f"{_RECORDS} --source physionet2021 --weights-path",
-    "physionet2021_records": f"{_RECORDS} --source physionet2021",
-    "physionet2021_signals": _SIGNALS,
-    "prepare_clf_labels": f"{_PREPARE} labels",
-    "preprocess": f"{_RECORDS} and {_SIGNALS}",
-    "preprocess_ecgiddb": f"{_RECORDS} --source ecg_id and {_SIGNALS}",
-    "preprocess_ludb": f"{_RECORDS} --source ludb and {_SIGNALS}",
-    "preprocess_physionet2021": f"{_RECORDS} --source physionet2021 and {_SIGNALS}",
-    "preprocess_ptbxl": f"{_RECORDS} --source ptb_xl and {_SIGNALS}",
-    "splits": f"{_PREPARE} splits",
-    "subset_manifest": f"{_PREPARE} subset",
-}
-"""Which command does what a script of fairseq_signals does, by the script's name."""
-
-_OF_SCRIPTS = ("data.ecg.ecg_utils", "utils.file", "utils.pandas", "utils.splits")
-"""Modules of fairseq_signals that its scripts alone import."""
-
-_NEED_REGISTRATION = ("criterions", "models", "tasks", "utils.checkpoint_utils")
+_NEED_REGISTRATION = ("criterions", "models", "optim", "tasks", "utils.checkpoint_utils")
+"""Modules of which one finds that tasks, models and criterions are registered."""
 
 
 class _Aliases(MetaPathFinder, Loader):
@@ -198,7 +47,8 @@ class _Aliases(MetaPathFinder, Loader):
             return None
         if module not in OFFERED:
             raise ModuleNotFoundError(_not_offered(module), name=fullname)
-        is_package = not OFFERED[module] or any(name.startswith(f"{module}.") for name in OFFERED)
+        prefix = f"{module}." if module else ""
+        is_package = not OFFERED[module] or any(name.startswith(prefix) for name in OFFERED)
         spec = ModuleSpec(fullname, self, origin=__file__, is_package=is_package)
         spec.has_location = True
         return spec
@@ -209,36 +59,58 @@ class _Aliases(MetaPathFinder, Loader):
             module.__version__ = VERSION
             _let_torch_read_numbers()
         if name.startswith(_NEED_REGISTRATION):
-            importlib.import_module(_TASKS)
-        for attribute, source in OFFERED[name].items():
-            where, _, name_here = source.partition(":")
-            found = getattr(importlib.import_module(where), name_here or attribute)
-            setattr(module, attribute, found)
-
-        def submodule(attribute: str) -> ModuleType:
-            """Import a module when it is asked for; fairseq_signals imports all with itself."""
-            path = f"{name}.{attribute}".lstrip(".")
-            if path in OFFERED:
-                return importlib.import_module(f"{ALIAS}.{path}")
-            if path in _OF_SCRIPTS or (_is_script(path) and not attribute.startswith("_")):
-                raise ImportError(_not_offered(path), name=f"{ALIAS}.{path}")
-            raise AttributeError(f"module {module.__name__!r} has no attribute {attribute!r}")
-
-        module.__getattr__ = submodule
+            importlib.import_module("fairseq_ecg.tasks")
+        module.__all__ = sorted(OFFERED[name])
+        module.__getattr__ = functools.partial(_find, module)
+        module.__dir__ = lambda: sorted({*vars(module), *module.__all__})
 
 
-def _is_script(module: str) -> bool:
-    return ".preprocess." in module
+def _find(module: ModuleType, attribute: str) -> Any:
+    """Import a name or a submodule when it is asked for; fairseq_signals imports all with itself.
+
+    Raises:
+        ImportError: fairseq_signals has the name, and nothing here stands for it.
+        AttributeError: it has no such name.
+    """
+    name = module.__name__.partition(".")[2]
+    path = f"{name}.{attribute}".lstrip(".")
+    source = OFFERED[name].get(attribute)
+    if source is not None:
+        found = _resolve(source, attribute)
+        setattr(module, attribute, found)
+        return found
+    if path in OFFERED:
+        return importlib.import_module(f"{ALIAS}.{path}")
+    if attribute in MISSING.get(name, {}):
+        raise ImportError(
+            f"{ALIAS}.{path} is not offered: {MISSING[name][attribute]}", name=module.__name__
+        )
+    if path in SCRIPTS:
+        raise ImportError(_not_offered(path), name=f"{ALIAS}.{path}")
+    raise AttributeError(f"module {module.__name__!r} has no attribute {attribute!r}")
+
+
+def _resolve(source: str, attribute: str) -> Any:
+    """Import what a source of :data:`OFFERED` says.
+
+    Raises:
+        ImportError: there is no such module, or nothing is registered by that name.
+    """
+    module, _, name = source.partition(":")
+    if module.startswith("transformers"):
+        importlib.import_module("fairseq_ecg.huggingface")  # which lives with a broken torchaudio
+    name, _, key = name.removesuffix("]").partition("[")
+    found = getattr(importlib.import_module(module), name or attribute)
+    if key and key not in found:
+        raise ImportError(f"{attribute}: nothing is registered as {key!r} in {module}.{name}")
+    return found[key] if key else found
 
 
 def _not_offered(module: str) -> str:
     """Say what there is in place of a module of fairseq_signals."""
     message = f"No module named '{ALIAS}.{module}'"
-    script = module.rpartition(".")[2] if _is_script(module) else PurePath(sys.argv[0]).stem
-    if script in COUNTERPARTS:
-        message += f"; what {script}.py does is done by {COUNTERPARTS[script]}"
-    elif module in _OF_SCRIPTS:
-        message += f"; what the scripts do that import it is done by {_PREPARE}"
+    if module in SCRIPTS:
+        message += f"; what {module.rpartition('.')[2]}.py does is done by {SCRIPTS[module]}"
     offered = ", ".join(f"{ALIAS}.{name}" for name in OFFERED if name)
     return f"{message}: fairseq_ecg.signals offers {offered}"
 

@@ -1,6 +1,7 @@
 """The published steps of ECG-FM's notebooks and scripts, with one line added."""
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -15,9 +16,36 @@ from fairseq.tasks import TASK_REGISTRY
 from omegaconf import OmegaConf
 
 from fairseq_ecg.cli import main
+from fairseq_ecg.compat.published.missing import DIFFERENCES
 from fairseq_ecg.formats.stores import MemmapReader
-from fairseq_ecg.signals import COUNTERPARTS, OFFERED
+from fairseq_ecg.signals import MISSING, OFFERED, SCRIPTS
 from tests.conftest import TINY_CMSC_MODEL, environment
+
+AWAITED = (
+    "criterions.m3ae_criterion",
+    "criterions.medvill_criterion",
+    "models.m3ae",
+    "models.m3ae.m3ae",
+    "models.m3ae.m3ae_qa",
+    "models.medvill",
+    "models.medvill.medvill",
+    "models.question_answer",
+    "models.question_answer.blind_transformer",
+    "models.question_answer.deaf_transformer",
+    "models.question_answer.ecg_language_transformer_classifier",
+    "models.question_answer.resnet_lstm_classifier",
+    "tasks.ecg_question_answering",
+    "tasks.ecg_text_pretaining",
+    "fairseq-ecg prepare grounding",
+    "fairseq-ecg prepare questions --source ecg_qa",
+    "fairseq-ecg prepare text",
+    "fairseq-ecg prepare text --source mimic_iv_ecg",
+    "fairseq-ecg prepare text --source ptb_xl",
+)
+"""Modules and commands of the methods for text, which are not there yet."""
+
+PUBLISHED = json.loads(Path(__file__).with_name("signals_names.json").read_text())
+"""Every public name of fairseq_signals, by module."""
 
 QUICK_START = """
 import fairseq_ecg.signals
@@ -72,7 +100,7 @@ pred.groupby(pred.index).agg({name: "mean" for name in names}).to_csv(out / "pre
 np.savez(out / "results.npz", pred=pred, embs=torch.cat(embs).detach(), attention=attention)
 """
 
-SCRIPTS = """
+SCRIPT = """
 import os
 import sys
 import numpy as np
@@ -129,7 +157,7 @@ def test_the_steps_of_the_quick_start(shared, tmp_path):
 
 
 def test_a_script_as_it_is(shared, tmp_path):
-    (tmp_path / "scripts.py").write_text(SCRIPTS)
+    (tmp_path / "scripts.py").write_text(SCRIPT)
     recorded = shared / "golden" / "extract_small"
     result = run("-m", "fairseq_ecg.signals", "scripts.py", recorded, tmp_path, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -152,7 +180,86 @@ def offered():
 
 def test_every_name_that_is_offered_is_there(offered):
     for module, names in OFFERED.items():
-        assert all(callable(getattr(offered(module), name)) for name in names), module
+        found = offered(module)
+        assert found.__all__ == sorted(names)
+        if module not in AWAITED:
+            assert all(hasattr(found, name) for name in names), module
+
+
+def test_every_public_name_is_in_the_tables():
+    scripts = {module for module in PUBLISHED if module in SCRIPTS}
+    assert PUBLISHED.keys() - OFFERED.keys() - scripts == set()
+    for module in PUBLISHED.keys() - scripts:
+        submodules = {name.rpartition(".")[2] for name in OFFERED}
+        names = set(PUBLISHED[module]) - submodules
+        assert not OFFERED[module].keys() & MISSING.get(module, {}).keys()
+        assert names - OFFERED[module].keys() - MISSING.get(module, {}).keys() == set(), module
+    # Nothing else is in them but names under which modules are found besides.
+    others = {"distributed_utils", "meters", "metrics", "models.conv_transformer", "pdb"}
+    assert OFFERED.keys() - PUBLISHED.keys() == others
+    for module in MISSING:
+        assert MISSING[module].keys() <= set(PUBLISHED[module])
+    for name in DIFFERENCES:
+        module, _, attribute = name.rpartition(".")
+        assert attribute in OFFERED[module], name
+
+
+def test_what_stands_for_nothing_says_what_there_is(offered):
+    for module, names in MISSING.items():
+        for name, remedy in names.items():
+            with pytest.raises(ImportError) as error:
+                exec(f"from {offered(module).__name__} import {name}")
+            assert str(error.value).endswith(f"{name} is not offered: {remedy}")
+
+
+def test_all_names_of_a_module_at_once(offered):
+    names = {}
+    offered("modules")
+    exec("from fairseq_signals.modules import *", names)
+    assert set(PUBLISHED["modules"]) <= names.keys()
+    assert "GradMultiply" in dir(offered("modules"))
+
+
+PUBLIC_IMPORTS = """
+import fairseq_signals.distributed.utils as dist_utils
+from fairseq_signals import distributed_utils, logging, meters, metrics, tasks
+from fairseq_signals.criterions import BaseCriterion, register_criterion
+from fairseq_signals.criterions.binary_cross_entropy import BinaryCrossEntropyCriterionConfig
+from fairseq_signals.data import FileECGDataset, IdentificationECGDataset, data_utils, iterators
+from fairseq_signals.data.data_utils import compute_mask_indices
+from fairseq_signals.data.ecg import augmentations, ecg_utils
+from fairseq_signals.data.ecg.augmentations import PERTURBATION_CHOICES
+from fairseq_signals.data.ecg.raw_ecg_dataset import RawECGDataset
+from fairseq_signals.dataclass import ChoiceEnum, Dataclass
+from fairseq_signals.dataclass.configs import Config
+from fairseq_signals.dataclass.initialize import add_defaults, hydra_init
+from fairseq_signals.logging import progress_bar
+from fairseq_signals.logging.meters import safe_round
+from fairseq_signals.models import BaseModel, register_model
+from fairseq_signals.models.finetuning_model import FinetuningConfig, FinetuningModel
+from fairseq_signals.models.pretraining_model import PretrainingConfig, PretrainingModel
+from fairseq_signals.models.transformer import TransformerConfig, TransformerModel
+from fairseq_signals.modules import GatherLayer, GradMultiply, LayerNorm, TransposeLast
+from fairseq_signals.modules.multi_head_attention import MultiHeadAttention
+from fairseq_signals.tasks import Task, register_task
+from fairseq_signals.trainer import Trainer
+from fairseq_signals.utils import checkpoint_utils, options, utils
+from fairseq_signals.utils.file import filenames_from_paths
+from fairseq_signals.utils.pandas import check_cols
+from fairseq_signals.utils.splits import DatasetSplitter
+from fairseq_signals.utils.utils import buffered_arange
+assert distributed_utils.get_global_rank is dist_utils.get_global_rank
+assert metrics.log_scalar is logging.metrics.log_scalar
+assert issubclass(tasks.ecg_pretraining.ECGPretrainingTask, Task)
+assert data_utils.compute_mask_indices is compute_mask_indices
+"""
+"""Lines as public code has them."""
+
+
+def test_imports_of_public_code(tmp_path):
+    (tmp_path / "script.py").write_text(PUBLIC_IMPORTS)
+    result = run("-m", "fairseq_ecg.signals", "script.py", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
 
 
 REGISTERED = {
@@ -205,9 +312,11 @@ def test_segmentor_of_a_checkpoint(offered, shared):
 
 def test_what_is_not_offered_is_reported(offered):
     with pytest.raises(ModuleNotFoundError) as error:
-        offered("trainer")
-    assert error.value.name == "fairseq_signals.trainer"
-    assert "fairseq_ecg.signals offers fairseq_signals.data, " in str(error.value)
+        offered("no_such_module")
+    assert error.value.name == "fairseq_signals.no_such_module"
+    assert "fairseq_ecg.signals offers fairseq_signals.config, " in str(error.value)
+    with pytest.raises(ImportError, match="cannot import name 'no_such_name'"):
+        exec("from fairseq_signals.modules import no_such_name")
 
 
 def test_model_and_task_with_overrides(offered, shared):
@@ -433,35 +542,60 @@ def test_version_and_file(offered):
     assert Path(package.__file__).is_file()
     assert package.utils.checkpoint_utils.load_model_and_task
     assert package.models.wav2vec2.Wav2Vec2Model
-    assert not hasattr(package, "trainer")
+    assert not hasattr(package, "no_such_module")
 
 
-def test_scripts_name_the_command_that_does_the_same(offered, monkeypatch, capsys):
-    for script, commands in COUNTERPARTS.items():
-        for command in commands.split(" and "):
-            program, *arguments = command.split()
-            assert program == "fairseq-ecg"
-            with pytest.raises(SystemExit) as stopped:
-                main([*arguments[:2], "--help"])
-            assert stopped.value.code == 0, script
-            options = capsys.readouterr().out
-            for argument in arguments[2:]:
-                assert argument in options, (script, command)
-    with pytest.raises(
-        ImportError, match=r"convert_to_cmsc_manifest\.py does is done by fairseq-ecg prepare cmsc"
+def test_every_script_has_a_command(capsys):
+    assert len(SCRIPTS) == 30
+    assert {name for name in PUBLISHED if ".preprocess." in name} == {
+        name for name in SCRIPTS if not name.endswith(".py")
+    }
+    commands = {command for commands in SCRIPTS.values() for command in commands.split(" and ")}
+    for command in commands - set(AWAITED):
+        program, *arguments = command.split()
+        assert program == "fairseq-ecg"
+        with pytest.raises(SystemExit) as stopped:
+            main([*arguments[:2], "--help"])
+        assert stopped.value.code == 0, command
+        options = capsys.readouterr().out
+        for argument in arguments[2:]:
+            assert argument in options, command
+
+
+@pytest.mark.parametrize(
+    ("script", "command"), [item for item in SCRIPTS.items() if not item[0].endswith(".py")]
+)
+def test_scripts_name_the_command_that_does_the_same(offered, script, command):
+    package, _, name = script.rpartition(".")
+    offered(package)
+    for statement in (
+        f"import fairseq_signals.{script}",
+        f"from fairseq_signals.{package} import {name}",
     ):
-        offered("data.ecg.preprocess.convert_to_cmsc_manifest")
-    monkeypatch.setattr(sys, "argv", ["scripts/preprocess/ecg/muse_records.py"])
-    with pytest.raises(
-        ImportError, match=r"muse_records\.py does is done by fairseq-ecg prepare records"
-    ):
-        offered("utils.file")
-    monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py"])
-    for module in ("utils.splits", "utils.pandas"):
-        with pytest.raises(ImportError, match="is done by fairseq-ecg prepare: "):
-            offered(module)
-    with pytest.raises(ImportError, match="is done by fairseq-ecg prepare: "):
-        exec("from fairseq_signals.data.ecg import ecg_utils")
+        with pytest.raises(ImportError, match=rf"what {name}\.py does is done by {command}"):
+            exec(statement)
+
+
+SPLITS = """
+import argparse
+import pandas as pd
+from fairseq_signals.utils.splits import DatasetSplitter
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--strategy")
+parser.add_argument("--fractions")
+args = parser.parse_args()
+splitter = DatasetSplitter(args.strategy, args.fractions, ["a", "b"], date_col="date")
+print(*splitter(pd.DataFrame({"date": [3, 1, 2, 4]}))["split"])
+"""
+
+
+def test_scripts_that_prepare_data_run_as_they_are(tmp_path):
+    (tmp_path / "splits.py").write_text(SPLITS)
+    arguments = ["splits.py", "--strategy", "temporal", "--fractions", "0.5"]
+    result = run("-m", "fairseq_ecg.signals", *arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "a a b b"
 
 
 @pytest.mark.parametrize(
@@ -471,7 +605,8 @@ def test_scripts_name_the_command_that_does_the_same(offered, monkeypatch, capsy
         (["fairseq_signals.data.ecg.preprocess.preprocess_ptbxl"], "--source ptb_xl"),
         (["fairseq_signals.data.ecg.preprocess.preprocess_ludb", "RAW"], "--source ludb"),
         (["fairseq_signals.data.ecg.preprocess.preprocess_ecgiddb"], "--source ecg_id"),
-        (["fairseq_signals.trainer"], "fairseq_ecg.signals offers fairseq_signals.data, "),
+        (["fairseq_signals.data.ecg_text.preprocess.manifest"], "fairseq-ecg prepare text"),
+        (["fairseq_signals.no_such_module"], "fairseq_ecg.signals offers fairseq_signals.config, "),
         (["fairseq_signals.models"], "fairseq_signals.models is no program"),
     ],
 )
@@ -506,7 +641,7 @@ def test_scripts_of_a_clone(folder, tmp_path):
     (tmp_path / folder / "helper.py").touch()
     result = run("-m", "fairseq_ecg.signals", script.relative_to(tmp_path), cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.strip() == "fairseq.models"
+    assert result.stdout.strip() == "fairseq_ecg.models.published"
 
 
 def test_an_installation_is_found_from_a_clone_too(tmp_path):

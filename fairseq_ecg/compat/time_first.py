@@ -15,7 +15,19 @@ from fairseq_ecg.modules import MultiHeadAttention, TransformerEncoder, Transfor
 
 
 class TimeFirstAttention(MultiHeadAttention):
-    """Self-attention that is called as fairseq_signals' is."""
+    """Self-attention that is called as fairseq_signals' is.
+
+    Attributes:
+        embed_dim: D, channels of a frame.
+        n_heads: attention heads.
+        d_heads: channels of a head.
+        scaling: what scores are multiplied by.
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float = 0.0):
+        super().__init__(dim, heads, dropout)
+        self.embed_dim, self.n_heads, self.d_heads = dim, heads, dim // heads
+        self.scaling = self.d_heads**-0.5
 
     def forward(
         self,

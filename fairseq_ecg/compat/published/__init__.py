@@ -1,0 +1,1 @@
+"""The names of fairseq_signals: which there are, and what stands for each here."""
