@@ -97,10 +97,12 @@ PRETRAINED = {
 
 def pretrained(name: str, path: Path) -> Path:
     """Write a checkpoint of a network on ECGs and reports."""
-    own = {"medvill": {"load_bert_embedding": False, "max_text_size": 64}, "m3ae": M3AE_SIZES}
+    tokens = {"pad_token": 0, "sep_token": 102}
+    words = {"load_bert_embedding": False, "max_text_size": 64, **tokens}
+    own = {"medvill": words, "m3ae": M3AE_SIZES}
     cfg = PRETRAINED | own[name] | {"_name": name}
     state = made(TINY_CMSC_MODEL)
-    task = {"_name": "ecg_text_pretraining", "data": "d", "max_text_size": 64}
+    task = {"_name": "ecg_text_pretraining", "data": "d", "max_text_size": 64, **tokens}
     state["cfg"] |= {"model": cfg, "task": task, "criterion": {"_name": name}}
     state["model"] = dict(build_text_network(cfg).state_dict())
     torch.save(state, path)
@@ -266,7 +268,7 @@ def test_documented_commands(ecg_qa, hydra_train, hydra_validate, tmp_path):
         "distributed_training.distributed_world_size=1",
     ]
     command = ["--config-name=ecg_transformer_qa", *arguments(2)[2:], *small, *words]
-    few = ["optimization.max_update=1", "optimization.update_freq=[1]", "dataset.num_workers=0"]
+    few = ["optimization.max_update=2", "optimization.update_freq=[1]", "dataset.num_workers=0"]
     hydra_train(*command, *few, "dataset.valid_subset=valid", cwd=tmp_path).check()
     evaluation = ["--config-name=infer_question_answering", *arguments(3)[2:]]
     log = hydra_validate(*evaluation, "dataset.num_workers=0", cwd=tmp_path).check().log
