@@ -279,8 +279,9 @@ def _translate(cfg: DictConfig) -> None:
     from fairseq_ecg.tasks.methods import resolved
 
     check_keys(cfg)
-    metric = cfg.checkpoint.best_checkpoint_metric
-    cfg.checkpoint.best_checkpoint_metric = OLDER_METRICS.get(metric, metric)
+    if "checkpoint" in cfg:
+        metric = cfg.checkpoint.best_checkpoint_metric
+        cfg.checkpoint.best_checkpoint_metric = OLDER_METRICS.get(metric, metric)
     for key in ("inferred_w2v_config", "inferred_3kg_config"):
         # In fairseq_signals these are taken of the model, which need not have them.
         if OmegaConf.is_dict(cfg.task) and OmegaConf.is_dict(cfg.task.get(key)):
