@@ -124,7 +124,8 @@ def restore(
     # Of a BERT an override may say some sizes alone.
     saved["model"] = decided_by_weights(saved["model"], state["model"], path)
     named = _take_out_paths(saved, overrides, labelled)
-    noted = (state.get("task_state") or {}).get(NOTES) or {}
+    with damage_as_checkpoint_error(path, WRITTEN_IN_TRAINING):
+        noted = dict((state.get("task_state") or {}).get(NOTES) or {})
     for option in _files_to_read(saved, labelled, noted):
         if option in named:
             raise DataError(
