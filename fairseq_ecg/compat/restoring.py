@@ -124,7 +124,8 @@ def restore(
     # Of a BERT an override may say some sizes alone.
     saved["model"] = decided_by_weights(saved["model"], state["model"], path)
     named = _take_out_paths(saved, overrides, labelled)
-    noted = _notes_in(state)
+    with damage_as_checkpoint_error(path, WRITTEN_IN_TRAINING):
+        noted = dict((state.get("task_state") or {}).get(NOTES) or {})
     for option in _files_to_read(saved, labelled, noted):
         if option in named:
             raise DataError(
@@ -142,13 +143,6 @@ def restore(
         task.load_state_dict({NOTES: noted})
     load_trained(model, state, path, strict)
     return model, tree, task
-
-
-def _notes_in(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what the task noted, see `NOTES`; a stranger's file may hold anything there."""
-    of_task = state.get("task_state")
-    notes = of_task.get(NOTES) if isinstance(of_task, Mapping) else None
-    return notes if isinstance(notes, Mapping) else {}
 
 
 def _take_out_paths(

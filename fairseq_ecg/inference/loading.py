@@ -111,7 +111,7 @@ def label_names(
     warnings.warn(
         f"{stored.path}: its labels have no names and are numbered. Put the label_def.csv it was "
         f"trained with beside it, or give labels='.../label_def.csv'{hint}",
-        stacklevel=3,
+        stacklevel=4,
     )
     return tuple(f"label_{number}" for number in range(n_labels))
 

@@ -207,8 +207,8 @@ def _in_tables(source, description: Description) -> Iterator[tuple]:
         table = read_table(path) if is_table else None
         if table is None:
             raise DataError(
-                f"{path}: no question. Ask one, or give a table (CSV, TSV, Parquet) with the "
-                f"columns {PATH!r} and {QUESTION!r}"
+                f"{path}: no question. Name recordings and, behind them, the question; or a table "
+                f"(CSV, TSV, Parquet) with the columns {PATH!r} and {QUESTION!r}"
             )
         yield from _in_table(table, path, os.path.dirname(path), description)
     elif isinstance(source, list | tuple):
