@@ -17,6 +17,7 @@ from fairseq_ecg.cli.options import (
     LabelledCheckpointOptions,
     Number,
     Words,
+    of_ecgs_alone,
 )
 from fairseq_ecg.cli.recordings import Described
 
@@ -217,7 +218,8 @@ def _embedded(
             data.table, data.splits, data.label_columns or named
         )
     # Its own labels, if it has any, are not used: they need no names.
-    model = CheckpointOptions.load(options, checkpoint, device=fitting.device)
+    loaded = CheckpointOptions.load_any(options, checkpoint, device=fitting.device)
+    model = of_ecgs_alone(checkpoint, loaded)
     cache = EmbeddingCache(cached, model, fitting.batch_size, fitting.workers)
     if data.table:
         features = {

@@ -19,6 +19,7 @@ from fairseq_ecg.modules.text.bert import (
 from fairseq_ecg.modules.text.cross_layer import CrossLayer
 from fairseq_ecg.modules.text.frame_decoder import FrameDecoder
 from fairseq_ecg.modules.text.network import TextNetwork
+from fairseq_ecg.ops.masking import BatchMasking
 from fairseq_ecg.ops.philox import COMMON_LANE, Stream, random_words
 from fairseq_ecg.options import Layers, Probability, Range, Width
 
@@ -99,11 +100,6 @@ class M3AE(TextNetwork):
         **encoder_options,
     ):
         super().__init__()
-        if not -1 <= mim_layer < num_top_layer:
-            raise ValueError(
-                f"model.mim_layer={mim_layer} is not one of {num_top_layer} pairs of layers "
-                "(model.num_top_layer): give one from 0 on, or -1 for what comes out of the last"
-            )
         self.mim_layer = mim_layer
         self.mim_prob = mim_prob
         # This order is that of seeded draws and of parameters in checkpoints.
@@ -209,8 +205,12 @@ class M3AE(TextNetwork):
             ``(B, T', L, S)`` and ``itm_logits`` ``(B, 2)``.
 
         Raises:
-            ValueError: there is a second ECG that the network does not read.
+            ValueError: there is a second ECG that the network does not read, a text is too long, or
+                options are such that nothing can be predicted.
         """
+        predicts = mask and not features_only
+        if predicts:
+            self._check_predictions()
         if text_attention_mask is not None:
             text_padding_mask = ~text_attention_mask.bool()
         found: dict[str, Any] = {}
@@ -232,12 +232,26 @@ class M3AE(TextNetwork):
         found["multi_modal_text_feats"] = words
         found["multi_modal_ecg_feats"] = frames
         found["multi_modal_cls_feats"] = torch.cat(pooled, dim=-1)
-        if mask and not features_only:
+        if predicts:
             order, removed = found["mim_ids_restore"], found["mim_masks"]
             found["mlm_logits"] = self.mlm_head(words)
             found["mim_logits"] = self.mim_head(masked_input, order, removed, whole_mask)
             found["itm_logits"] = self.itm_head["fc"](found["multi_modal_cls_feats"])
         return found
+
+    def _check_predictions(self) -> None:
+        """Raise ValueError for options without effect on a network that predicts nothing."""
+        pairs, predicted = len(self.multi_modal_ecg_layers), self.mlm_head.decoder.out_features
+        if self.mim_layer >= pairs:
+            raise ValueError(
+                f"model.mim_layer={self.mim_layer} is none of {pairs} pairs of layers "
+                "(model.num_top_layer): give one from 0 on, or -1 for what comes out of the last"
+            )
+        if predicted < self.vocab_size:
+            raise ValueError(
+                f"model.vocab_size={predicted} is less than the {self.vocab_size} tokens of the "
+                f"BERT: set model.vocab_size={self.vocab_size}"
+            )
 
     def _read_text(self, text: torch.Tensor, padding_mask: torch.Tensor | None) -> torch.Tensor:
         if text.shape[1] > self.max_text_size:
@@ -334,6 +348,16 @@ class M3AE(TextNetwork):
                 ecg_layer(frames, words, frame_mask, text_mask),
             )
         return words, frames, frames if self.mim_layer == -1 else masked_input
+
+    @property
+    def masking(self) -> BatchMasking:
+        """How batches are masked: by numbers that are drawn of their ``origins``, nothing else."""
+        return BatchMasking(tuple(self.ecg_encoder.strides))
+
+    def remove_pretraining_modules(self) -> None:
+        """Drop what only pre-training uses, an embedding of masked frames included."""
+        super().remove_pretraining_modules()
+        self.ecg_encoder.mask_emb = None
 
     def alignment(
         self,
