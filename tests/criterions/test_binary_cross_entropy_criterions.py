@@ -300,6 +300,7 @@ def test_names_that_are_registered():
         "composite_criterion": "CompositeCriterion",
         "arcface": "ArcFaceCriterion",
         "m3ae": "M3AECriterion",
+        "ecg_text_clip": "ECGTextCLIPCriterion",
         "medvill": "MedViLLCriterion",
     }
 

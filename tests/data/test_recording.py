@@ -129,7 +129,8 @@ def test_a_wfdb_record_is_read(write_record, caplog):
     assert not [record for record in caplog.records if record.name.startswith("fairseq_ecg")]
 
 
-def test_leads_in_another_order_are_warned_of_once(write_record, caplog):
+def test_leads_in_another_order_are_warned_of_once(write_record, caplog, monkeypatch):
+    monkeypatch.setattr("fairseq_ecg.data.recording._lead_orders_warned_of", set())
     caplog.set_level(logging.WARNING)
     order = (*LEADS[:4], "aVF", "aVL", *LEADS[6:])
     for name in ("r2", "r3"):
