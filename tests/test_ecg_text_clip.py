@@ -83,11 +83,13 @@ def train(hydra_train, corpus):
 
 
 def test_two_processes_contrast_the_batch_of_both(train, tmp_path):
-    one = train(tmp_path / "1", 2, *NO_DROPOUT)
-    two = train(tmp_path / "2", 2, *NO_DROPOUT, processes=2, batch_size=4)
+    # Adam divides by the size of gradients: of those near zero it would show their rounding.
+    options = *NO_DROPOUT, "optimizer.adam_eps=1e-3"
+    one = train(tmp_path / "1", 2, *options)
+    two = train(tmp_path / "2", 2, *options, processes=2, batch_size=4)
     assert one.keys() == two.keys()
     for key, value in one.items():
-        torch.testing.assert_close(two[key], value, rtol=1e-3, atol=1e-5, msg=key)
+        torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-6, msg=key)
 
 
 def test_a_resumed_run_ends_as_one_that_was_not(train, tmp_path):
