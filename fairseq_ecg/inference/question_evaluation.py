@@ -35,7 +35,7 @@ KINDS = {
     "attribute_type": "attribute type",
     "attribute": "attribute",
 }
-"""By what questions are grouped, and how a terminal is told so."""
+"""By what questions are grouped, and what a printed table calls it."""
 
 COLUMNS = ("kind", "name", "questions", "exact_match", "accuracy", "auroc", "auprc")
 
