@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from fairseq_ecg.compat.checkpoint import (
-    NOTES,
     WRITTEN_IN_TRAINING,
     damage_as_checkpoint_error,
     load_checkpoint,
     load_strictly,
+    notes_in,
     num_updates_of,
 )
 from fairseq_ecg.compat.stored_config import (
@@ -227,7 +227,7 @@ def read_checkpoint(path: Path, allow_damaged: bool | None = None) -> StoredMode
     cfg = model_config(state, path)
     task, criterion = (stored_section(state, path, name) for name in ("task", "criterion"))
     with damage_as_checkpoint_error(path, WRITTEN_IN_TRAINING):
-        notes = dict((state.get("task_state") or {}).get(NOTES) or {})
+        notes = notes_in(state)
         labels = notes.get("labels")
         return StoredModel(
             path=path,
