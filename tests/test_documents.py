@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from fairseq_ecg.modules.text import TEXT_NETWORKS
+from hydra_plugins.fairseq_ecg_plugin import REGISTERED
 from tests.conftest import ROOT
 
 DOCUMENTS = sorted(
@@ -74,3 +76,16 @@ def test_readme_lists_every_package():
     inside = (ROOT / "README.md").read_text().partition("\n## Inside\n")[2]
     listed = set(re.findall(r"^    fairseq_ecg/(\w+) ", inside, re.M))
     assert listed == {path.parent.name for path in (ROOT / "fairseq_ecg").glob("*/__init__.py")}
+
+
+@pytest.mark.parametrize("kind", ["task", "criterion"])
+def test_readme_names_what_is_registered(kind):
+    text = (ROOT / "README.md").read_text().partition("\n## What there is\n")[2]
+    (row,) = re.findall(rf"^\| {kind}s \|(.*)$", text, re.M)
+    assert set(REGISTERED[kind]) <= set(re.findall(r"`(\w+)`", row))
+
+
+def test_readme_names_every_network_of_ecgs_and_texts():
+    text = (ROOT / "README.md").read_text().partition("\n## What there is\n")[2]
+    (row,) = re.findall(r"^\| models \|(.*)$", text, re.M)
+    assert TEXT_NETWORKS.keys() <= set(re.findall(r"`(\w+)`", row))

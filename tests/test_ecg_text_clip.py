@@ -83,16 +83,19 @@ def train(hydra_train, corpus):
 
 
 def test_two_processes_contrast_the_batch_of_both(train, tmp_path):
-    one = train(tmp_path / "1", 2, *NO_DROPOUT)
-    two = train(tmp_path / "2", 2, *NO_DROPOUT, processes=2, batch_size=4)
+    # Adam divides by the size of gradients: of those near zero it would show their rounding.
+    options = *NO_DROPOUT, "optimizer.adam_eps=1e-3"
+    one = train(tmp_path / "1", 2, *options)
+    two = train(tmp_path / "2", 2, *options, processes=2, batch_size=4)
     assert one.keys() == two.keys()
     for key, value in one.items():
-        torch.testing.assert_close(two[key], value, rtol=1e-3, atol=1e-5, msg=key)
+        torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-6, msg=key)
 
 
 def test_a_resumed_run_ends_as_one_that_was_not(train, tmp_path):
-    whole = train(tmp_path / "whole", 3)
-    train(tmp_path / "parts", 2)
+    whole = train(tmp_path / "whole", 3, "checkpoint.save_interval_updates=1")
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "whole" / "checkpoint_1_1.pt").rename(tmp_path / "parts" / "checkpoint_last.pt")
     resumed = train(tmp_path / "parts", 3)
     for key, value in whole.items():
         assert torch.equal(resumed[key], value), key
@@ -138,7 +141,7 @@ def run_demo(program, *arguments):
 @pytest.mark.slow
 def test_reports_and_labels_of_others_are_found_far_above_chance(tmp_path):
     """The demonstration with fewer recordings and updates, on patients it has not seen."""
-    sizes = {"RECORDINGS": "700", "UPDATES": "200", "REQUIRED": "0.65"}
+    sizes = {"RECORDINGS": "600", "UPDATES": "130", "REQUIRED": "0.65"}
     programs = os.path.dirname(sys.executable)
     path = os.pathsep.join([programs, os.environ["PATH"]])
     command = ["bash", str(DEMO / "demo.sh"), str(tmp_path)]

@@ -159,6 +159,7 @@ def test_two_updates_of_every_config(run, ecg_qa, questions):
     assert "sinus tachycardia" in log
 
 
+@pytest.mark.parametrize("run", ["m3ae_qa"], indirect=True)
 def test_checkpoints_are_evaluated_by_the_published_config(run, questions, hydra_validate):
     _, folder, _ = run
     out = folder / "out"

@@ -14,15 +14,14 @@ from fairseq_ecg.cli.options import (
     LabelledTextCheckpointOptions,
     Probability,
     SeveralValues,
-    of_texts,
 )
 from fairseq_ecg.cli.outputs import say_left_out
-from fairseq_ecg.cli.recordings import Checkpoint, Use
+from fairseq_ecg.cli.recordings import Checkpoint, TextUse
 from fairseq_ecg.data.names import printable
 from fairseq_ecg.errors import DataError
 
 if TYPE_CHECKING:
-    from fairseq_ecg.inference import Answers, ECGTextModel
+    from fairseq_ecg.inference import Answers
     from fairseq_ecg.inference.questions import Question
     from fairseq_ecg.inference.recordings import Description
 
@@ -37,14 +36,10 @@ Asked = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuestionUse(Use):
+class QuestionUse(TextUse):
     """Use of a network that answers questions."""
 
     options: LabelledTextCheckpointOptions = LabelledTextCheckpointOptions()
-
-    def load(self, checkpoint: str) -> "ECGTextModel":
-        """Read the network."""
-        return of_texts(checkpoint, self.options.load_any(checkpoint, **self.settings()))
 
 
 def ask(
@@ -97,11 +92,7 @@ def ask(
         files = {"answers": out, "segments": segments}
         return use.run(checkpoint, paths, files, ("ask", settings), compute, find=find)
     questions, _ = find(set())
-    options = use.common() | {
-        "workers": use.computation.workers,
-        "on_error": "raise" if use.policies.strict else "skip",
-    }
-    answers = use.load(checkpoint).answer(questions, **settings, **options)
+    answers = use.load(checkpoint).answer(questions, **settings, **use.of_all_uses())
     if not answers.answers:
         raise DataError(next(iter(answers.errors.values())))
     print(_printed(answers, top))

@@ -93,6 +93,7 @@ def evaluate(
     from fairseq_ecg.inference.zero_shot import ZeroShot
 
     on_error = "raise" if strict else "skip"
+    how = manifest, batch_size, on_error, described.verify
 
     def scores(model):
         if by_label:
@@ -113,9 +114,7 @@ def evaluate(
     reads_texts = isinstance(loaded, ECGTextModel)
     if reads_texts and not loaded.labels:
         if not (labels or table):
-            return _evaluate_retrieval(
-                loaded, manifest, batch_size, out, on_error, described.verify
-            )
+            return _evaluate_retrieval(loaded, out, *how)
         by_label = _prompts(options.label_def, prompts)
     elif prompts:
         raise CycloptsError(msg="--prompts goes with a network that was pre-trained on texts")
@@ -128,7 +127,7 @@ def evaluate(
                 "that predict labels"
             )
         score_it = _evaluate_answers if reads_texts else _evaluate_waves
-        return score_it(loaded, manifest, batch_size, out, on_error, described.verify)
+        return score_it(loaded, out, *how)
     trained = scores(loaded)
     untrained = scores(options.load_any(checkpoint, untrained_seed=seed)) if baseline else None
     print(format_scores(trained, untrained))
@@ -145,36 +144,6 @@ def evaluate(
     return status if reached else EXIT_REQUIREMENT_MISSED
 
 
-def _evaluate_answers(model, manifest, batch_size, out, on_error, verify) -> int:
-    """Score a network that answers questions; returns the exit status."""
-    from fairseq_ecg.inference.question_evaluation import (
-        evaluate_questions,
-        format_question_scores,
-        write_question_scores,
-    )
-
-    found = evaluate_questions(model, manifest, batch_size, on_error, verify)
-    print(format_question_scores(found))
-    if out:
-        write_question_scores(out, found)
-    return say_left_out(found.errors)
-
-
-def _evaluate_waves(model, manifest, batch_size, out, on_error, verify) -> int:
-    """Score a network that delineates waves; returns the exit status."""
-    from fairseq_ecg.inference.wave_evaluation import (
-        evaluate_waves,
-        format_wave_scores,
-        write_wave_scores,
-    )
-
-    found = evaluate_waves(model, manifest, batch_size, on_error, verify)
-    print(format_wave_scores(found))
-    if out:
-        write_wave_scores(out, found)
-    return say_left_out(found.errors)
-
-
 def _prompts(label_def: Path | None, own: Path | None) -> "Prompts":
     """Return prompts for the labels that are scored."""
     if label_def is None and own is None:
@@ -185,7 +154,31 @@ def _prompts(label_def: Path | None, own: Path | None) -> "Prompts":
     return prompts_for(label_def and str(label_def), own)
 
 
-def _evaluate_retrieval(model, manifest, batch_size, out, on_error, verify) -> int:
+def _evaluate_answers(model, out, *how) -> int:
+    """Score a network that answers questions; returns the exit status."""
+    from fairseq_ecg.inference.question_evaluation import (
+        evaluate_questions,
+        format_question_scores,
+        write_question_scores,
+    )
+
+    return _shown(
+        evaluate_questions(model, *how), format_question_scores, write_question_scores, out
+    )
+
+
+def _evaluate_waves(model, out, *how) -> int:
+    """Score a network that delineates waves; returns the exit status."""
+    from fairseq_ecg.inference.wave_evaluation import (
+        evaluate_waves,
+        format_wave_scores,
+        write_wave_scores,
+    )
+
+    return _shown(evaluate_waves(model, *how), format_wave_scores, write_wave_scores, out)
+
+
+def _evaluate_retrieval(model, out, *how) -> int:
     """Score a network by whether recordings and reports find each other; returns the status."""
     from fairseq_ecg.inference.retrieval_evaluation import (
         evaluate_retrieval,
@@ -193,8 +186,12 @@ def _evaluate_retrieval(model, manifest, batch_size, out, on_error, verify) -> i
         write_recall,
     )
 
-    found = evaluate_retrieval(model, manifest, batch_size, on_error, verify)
-    print(format_recall(found))
+    return _shown(evaluate_retrieval(model, *how), format_recall, write_recall, out)
+
+
+def _shown(found, formatted, write, out: Path | None) -> int:
+    """Print scores, and write them if that is asked for; returns the exit status."""
+    print(formatted(found))
     if out:
-        write_recall(out, found)
+        write(out, found)
     return say_left_out(found.errors)

@@ -1,24 +1,16 @@
 """``fairseq-ecg match``."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import CycloptsError, Group, Parameter
 from cyclopts.validators import LimitedChoice
 
-from fairseq_ecg.cli.options import (
-    CSV,
-    File,
-    Integer,
-    SeveralValues,
-    TextCheckpointOptions,
-    of_texts,
-)
+from fairseq_ecg.cli.options import CSV, File, Integer, SeveralValues
 from fairseq_ecg.cli.outputs import say_left_out
 from fairseq_ecg.cli.prompting import prompts_for
-from fairseq_ecg.cli.recordings import Checkpoint, Recording, Use
+from fairseq_ecg.cli.recordings import Checkpoint, Recording, TextUse
 from fairseq_ecg.data.names import printable
 from fairseq_ecg.errors import DataError
 
@@ -26,17 +18,6 @@ if TYPE_CHECKING:
     from fairseq_ecg.inference import ECGTextModel, Similarity
 
 _WHAT = Parameter(group=Group("what recordings are compared with", validator=LimitedChoice(1, 1)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextUse(Use):
-    """Use of a network that compares recordings with texts."""
-
-    options: TextCheckpointOptions = TextCheckpointOptions()
-
-    def load(self, checkpoint: str) -> "ECGTextModel":
-        """Read the network."""
-        return of_texts(checkpoint, self.options.load_any(checkpoint, **self.settings()))
 
 
 def match(
@@ -93,11 +74,7 @@ def match(
         settings = ("match", sentences, sorted(by_label.items()))
         return use.run(checkpoint, recordings, files, settings, compute)
     found, _ = use.described.find(recordings, set())
-    options = use.common() | {
-        "workers": use.computation.workers,
-        "on_error": "raise" if use.policies.strict else "skip",
-    }
-    similarity = compare(use.load(checkpoint), found, options)
+    similarity = compare(use.load(checkpoint), found, use.of_all_uses())
     if not len(similarity.of_recordings):
         raise DataError(next(iter(similarity.errors.values())))
     print(_printed(similarity, top))

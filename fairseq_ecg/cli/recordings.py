@@ -17,8 +17,10 @@ from fairseq_ecg.cli.options import (
     Integer,
     Leads,
     Name,
+    TextCheckpointOptions,
     Unit,
     Verification,
+    of_texts,
 )
 from fairseq_ecg.data.names import in_one_line, printable
 from fairseq_ecg.errors import DataError
@@ -222,8 +224,13 @@ class WholeUse:
         }
 
     def common(self) -> dict[str, Any]:
-        """Return the options that all uses of a model have, but for what is done about errors."""
+        """Return the options that all uses of a model have and results depend on."""
         return self.policies.of_segments() | {"batch_size": self.computation.batch_size}
+
+    def of_all_uses(self) -> dict[str, Any]:
+        """Return the options that all uses of a model have."""
+        on_error = "raise" if self.policies.strict else "skip"
+        return self.common() | {"workers": self.computation.workers, "on_error": on_error}
 
     def run(
         self,
@@ -273,10 +280,8 @@ class WholeUse:
         if announce:
             announce(found)
         model = self.load(checkpoint)
-        common = self.common()
-        facts = (description, sorted(common.items()), settings)
-        common["workers"] = self.computation.workers
-        common["on_error"] = "raise" if self.policies.strict else "skip"
+        facts = (description, sorted(self.common().items()), settings)
+        common = self.of_all_uses()
         with computed_in_parts(
             found,
             out.with_name(f".{out.name}.parts"),
@@ -322,3 +327,15 @@ class EmbeddingUse(Use):
     def load(self, checkpoint: str) -> "ECGModel | ECGTextModel":
         """Read the network."""
         return self.options.load_any(checkpoint, **self.settings())
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class TextUse(Use):
+    """The same of commands for networks of ECGs and texts."""
+
+    options: TextCheckpointOptions = TextCheckpointOptions()
+
+    def load(self, checkpoint: str) -> "ECGTextModel":
+        """Read the network."""
+        return of_texts(checkpoint, self.options.load_any(checkpoint, **self.settings()))

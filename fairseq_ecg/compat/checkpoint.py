@@ -347,6 +347,17 @@ def load_trained(
     module.set_num_updates(num_updates_of(state, source))
 
 
+def notes_in(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what training noted of its data, see `NOTES`, as a file of any origin says it.
+
+    Args:
+        state: what :func:`load_checkpoint` returned.
+
+    Call it within :func:`damage_as_checkpoint_error`: a file may hold anything in its place.
+    """
+    return dict((state.get("task_state") or {}).get(NOTES) or {})
+
+
 def num_updates_of(state: Mapping[str, Any], source: object) -> int:
     """Return the number of updates that a network was trained for; 0 if it is not stored.
 

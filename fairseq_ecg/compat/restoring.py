@@ -17,6 +17,7 @@ from fairseq_ecg.compat.checkpoint import (
     damage_as_checkpoint_error,
     load_checkpoint,
     load_trained,
+    notes_in,
 )
 from fairseq_ecg.compat.stored_config import (
     NO_OTHER_FILE,
@@ -125,7 +126,7 @@ def restore(
     saved["model"] = decided_by_weights(saved["model"], state["model"], path)
     named = _take_out_paths(saved, overrides, labelled)
     with damage_as_checkpoint_error(path, WRITTEN_IN_TRAINING):
-        noted = dict((state.get("task_state") or {}).get(NOTES) or {})
+        noted = notes_in(state)
     for option in _files_to_read(saved, labelled, noted):
         if option in named:
             raise DataError(

@@ -20,10 +20,10 @@ from fairseq_ecg.limits import check_limit, limit_of
 from fairseq_ecg.modules import Encoder, FinetunedEncoder
 from fairseq_ecg.modules.registry import build_network, largest_sizes, networks
 from fairseq_ecg.modules.text import (
-    TEXT_NETWORKS,
     TextNetwork,
     build_text_network,
     largest_text_sizes,
+    text_network_class,
 )
 
 NO_OTHER_FILE = {
@@ -79,7 +79,7 @@ def model_config(state: Mapping[str, Any], source: object) -> dict[str, Any]:
 
 def has_network(name: object) -> bool:
     """Return whether a network of a table is known by the name."""
-    return isinstance(name, str) and (name in networks() or name in TEXT_NETWORKS)
+    return isinstance(name, str) and (name in networks() or text_network_class(name) is not None)
 
 
 def decided_by_weights(
@@ -99,7 +99,7 @@ def decided_by_weights(
     Raises:
         CheckpointError: the weights are none of such a network.
     """
-    network = TEXT_NETWORKS.get(cfg["_name"]) if has_network(cfg.get("_name")) else None
+    network = text_network_class(cfg.get("_name"))
     if network is None:
         return dict(cfg)
     with damage_as_checkpoint_error(source, WRITTEN_IN_TRAINING):
@@ -169,7 +169,7 @@ def check_sizes(cfg: Mapping[str, Any], source: object) -> Encoder | FinetunedEn
         DataError: it is larger than `fairseq_ecg.limits` allow.
     """
     where = f"{source}, configuration of the network"
-    reads_text = has_network(cfg.get("_name")) and cfg["_name"] in TEXT_NETWORKS
+    reads_text = text_network_class(cfg.get("_name")) is not None
     with damage_as_checkpoint_error(source, WRITTEN_IN_TRAINING):
         for name, size in (largest_text_sizes if reads_text else largest_sizes)(cfg).items():
             check_limit(where, name, size)

@@ -13,18 +13,18 @@ import numpy as np
 from fairseq_ecg.data.cells import cell
 from fairseq_ecg.data.dataset import ECGDataset
 from fairseq_ecg.data.segment_files import SEGMENT_FILE
-from fairseq_ecg.data.sources import source_of
+from fairseq_ecg.data.sources import Source, source_of
 from fairseq_ecg.data.targets import Target
+from fairseq_ecg.data.views import RecordingView, View
 from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.aggregation import aggregate
-from fairseq_ecg.inference.apart import computed_apart
+from fairseq_ecg.inference.apart import evaluated_apart, none_usable
 from fairseq_ecg.inference.metrics import Ranking, mean_of_defined
 from fairseq_ecg.inference.recordings import Description, recordings_in
 from fairseq_ecg.inference.results import OfSegments
 from fairseq_ecg.inference.running import check_batching
 from fairseq_ecg.jobs.files import open_replacing
-from fairseq_ecg.jobs.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,32 @@ def labelled_segments(
         target: labels of the segments, see :func:`fairseq_ecg.data.labels_of`, or their texts.
         verify: whether the checksums of a store are compared.
     """
+    return prepared_data(
+        model, manifest, RecordingView(), target, source_of(manifest, verify=verify)
+    )
+
+
+def prepared_data(
+    model: Prepares,
+    manifest: str | os.PathLike,
+    view: View,
+    target: Target,
+    source: Callable[..., Source],
+) -> ECGDataset:
+    """Return what a manifest lists, in its order, its ECGs as the network needs them.
+
+    Args:
+        model: the network.
+        manifest: ``<split>.tsv``, or a split of a store, ``STORE/<split>``.
+        view: what an item is.
+        target: what is known of an item.
+        source: that reads the manifest.
+    """
     dataset = ECGDataset(
         manifest,
-        target=target,
-        source=source_of(manifest, verify=verify),
+        view,
+        target,
+        source=source,
         leads_to_load=model.preprocessing.leads,
         enable_padding_leads=model.preprocessing.pad_leads,
         enable_padding=True,
@@ -183,26 +205,21 @@ def computed_of(
     """
     check_batching(batch_size, on_error)
     names = dataset.names(range(len(dataset)))
-    computed, used, errors = [], [], {}
+    computed, used, failed = [], [], dict[str, str]()
 
     def outputs(indices: Sequence[int]) -> tuple[np.ndarray, ...]:
         return compute(dataset.collate(dataset.__getitems__(indices)))
 
-    starts = range(0, len(dataset), batch_size)
-    for start in progress_bar(starts, "evaluate", "batch"):
-        batch = list(range(start, min(start + batch_size, len(dataset))))
-        for indices, found in computed_apart(batch, outputs, names.__getitem__):
-            if isinstance(found, DataError):
-                if on_error == "raise":
-                    raise found
-                errors[SEGMENT_FILE.sub("", names[indices[0]])] = str(found)
-            else:
-                used += indices
-                computed.append(found)
+    every = range(len(dataset))
+    batches = [every[start : start + batch_size] for start in every[::batch_size]]
+    for indices, found in evaluated_apart(batches, outputs, names.__getitem__, on_error, failed):
+        used += indices
+        computed.append(found)
+    errors = {SEGMENT_FILE.sub("", name): reason for name, reason in failed.items()}
     recordings = np.array([SEGMENT_FILE.sub("", names[index]) for index in used])
     kept = ~np.isin(recordings, list(errors))
     if not kept.any():
-        raise _none_usable(errors)
+        raise none_usable(errors)
     arrays = [np.concatenate(parts)[kept] for parts in zip(*computed, strict=True)]
     return arrays, recordings[kept], errors
 
@@ -240,13 +257,8 @@ def evaluate_recordings(
     prediction = model.predict(recordings, batch_size=batch_size, on_error=on_error)
     kept = np.array([recording.name not in prediction.errors for recording in recordings])
     if not kept.any():
-        raise _none_usable(prediction.errors)
+        raise none_usable(prediction.errors)
     return score(truth[kept], prediction.table.to_numpy(), model.labels, prediction.errors)
-
-
-def _none_usable(errors: Mapping[str, str]) -> DataError:
-    first = next(iter(errors.values()))
-    return DataError(f"none of {len(errors)} recordings can be used; the first: {first}")
 
 
 def score(

@@ -16,13 +16,13 @@ from fairseq_ecg.data.sources import source_of
 from fairseq_ecg.data.targets.question import QuestionTarget, attribute_names
 from fairseq_ecg.data.views import QuestionView
 from fairseq_ecg.errors import DataError
-from fairseq_ecg.inference.apart import computed_apart
+from fairseq_ecg.inference.apart import evaluated_apart, none_usable
+from fairseq_ecg.inference.evaluation import prepared_data
 from fairseq_ecg.inference.metrics import Ranking, mean_of_defined
 from fairseq_ecg.inference.running import check_batching
 from fairseq_ecg.inference.text_model import ECGTextModel
 from fairseq_ecg.inference.trained_text import KEPT_FREE
 from fairseq_ecg.jobs.files import open_replacing
-from fairseq_ecg.jobs.progress import progress_bar
 
 MULTIPLE = 8
 """``dataset.required_batch_size_multiple`` of fairseq, unless it is set."""
@@ -35,7 +35,7 @@ KINDS = {
     "attribute_type": "attribute type",
     "attribute": "attribute",
 }
-"""By what questions are grouped, and how a terminal is told so."""
+"""By what questions are grouped, and what a printed table calls it."""
 
 COLUMNS = ("kind", "name", "questions", "exact_match", "accuracy", "auroc", "auprc")
 
@@ -130,17 +130,11 @@ def evaluate_questions(
 
     found: list[tuple[np.ndarray, ...]] = []
     errors: dict[str, str] = {}
-    for batch in progress_bar(_batches(len(dataset), batch_size), "evaluate", "batch"):
-        for indices, values in computed_apart(batch, outputs, names.__getitem__):
-            if not isinstance(values, DataError):
-                found.append(values)
-            elif on_error == "raise":
-                raise values
-            else:
-                errors[names[indices[0]]] = str(values)
+    batches = _batches(len(dataset), batch_size)
+    for _, values in evaluated_apart(batches, outputs, names.__getitem__, on_error, errors):
+        found.append(values)
     if not found:
-        first = next(iter(errors.values()))
-        raise DataError(f"none of {len(errors)} questions can be used; the first: {first}")
+        raise none_usable(errors, "questions")
     probabilities, truth, valid, numbers = map(np.concatenate, zip(*found, strict=True))
     folder, split = os.path.split(os.fspath(manifest).rstrip("/"))
     attributes = attribute_names(folder, split.removesuffix(".tsv"))
@@ -162,18 +156,9 @@ def _batches(n_questions: int, batch_size: int) -> list[range]:
 def _questions(model: ECGTextModel, manifest: str | os.PathLike, verify: bool) -> ECGDataset:
     """Return the questions of a manifest, in its order, as the network needs them."""
     longest = None if model.max_tokens is None else model.max_tokens + KEPT_FREE
-    dataset = ECGDataset(
-        manifest,
-        QuestionView(),
-        QuestionTarget(model.required_tokenizer(), max_text_size=longest),
-        source=source_of(manifest, of_questions=True, verify=verify),
-        leads_to_load=model.preprocessing.leads,
-        enable_padding_leads=model.preprocessing.pad_leads,
-        enable_padding=True,
-        shuffle=False,
-    )
-    dataset.conditioning = model.preprocessing.conditioning()
-    return dataset
+    target = QuestionTarget(model.required_tokenizer(), max_text_size=longest)
+    source = source_of(manifest, of_questions=True, verify=verify)
+    return prepared_data(model, manifest, QuestionView(), target, source)
 
 
 def _groups(numbers: np.ndarray, attributes: Mapping[int, str]) -> dict[str, list[str]]:

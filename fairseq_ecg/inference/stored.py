@@ -4,17 +4,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from fairseq_ecg.compat.checkpoint import (
-    NOTES,
     WRITTEN_IN_TRAINING,
     damage_as_checkpoint_error,
     load_checkpoint,
     load_strictly,
+    notes_in,
     num_updates_of,
 )
 from fairseq_ecg.compat.stored_config import (
@@ -29,7 +29,9 @@ from fairseq_ecg.errors import DataError, shortened
 from fairseq_ecg.limits import check_limit
 from fairseq_ecg.modules import FinetunedEncoder, FrameEncoder
 from fairseq_ecg.modules.registry import build_network, has_head, labels_option
-from fairseq_ecg.modules.text import TEXT_NETWORKS, TextNetwork, build_text_network
+from fairseq_ecg.modules.text import TextNetwork, build_text_network, text_network_class
+
+Network = TypeVar("Network")
 
 
 @dataclass(frozen=True)
@@ -164,9 +166,7 @@ class StoredModel:
         """
         cfg = decided_by_weights(self.cfg, self.weights, self.path) | {"all_gather": False}
         check_network(cfg, self.weights, self.path, encoder_only=True)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(untrained_seed or 0)
-            network = build_text_network(cfg)
+        network = _drawn(build_text_network, cfg, untrained_seed)
         network.set_num_updates(self.num_updates)
         if untrained_seed is None:
             load_strictly(network, self.weights, self.path)
@@ -187,9 +187,7 @@ class StoredModel:
         is_whole = self.has_heads or has_head(cfg.get("_name"))
         weights = self.weights if is_whole else FrameEncoder.encoder_weights(self.weights)
         check_network(cfg, weights, self.path, encoder_only=not is_whole)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(untrained_seed or 0)
-            network = build_network(cfg)
+        network = _drawn(build_network, cfg, untrained_seed)
         loads = untrained_seed is None
         if loads and self.has_heads:
             load_strictly(network, self.weights, self.path)
@@ -201,6 +199,15 @@ class StoredModel:
         if loads and not self.has_heads:
             load_strictly(network, self.weights, self.path)
         return network.eval()
+
+
+def _drawn(
+    build: Callable[[Mapping[str, Any]], Network], cfg: Mapping[str, Any], seed: int | None
+) -> Network:
+    """Build a network, its weights drawn with a seed; global random numbers stay as they are."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed or 0)
+        return build(cfg)
 
 
 def read_checkpoint(path: Path, allow_damaged: bool | None = None) -> StoredModel:
@@ -220,7 +227,7 @@ def read_checkpoint(path: Path, allow_damaged: bool | None = None) -> StoredMode
     cfg = model_config(state, path)
     task, criterion = (stored_section(state, path, name) for name in ("task", "criterion"))
     with damage_as_checkpoint_error(path, WRITTEN_IN_TRAINING):
-        notes = dict((state.get("task_state") or {}).get(NOTES) or {})
+        notes = notes_in(state)
         labels = notes.get("labels")
         return StoredModel(
             path=path,
@@ -250,8 +257,7 @@ def _preprocessing(
 
 def reads_texts(cfg: Mapping[str, Any]) -> bool:
     """Return whether a configuration of a model is that of a network of ECGs and texts."""
-    name = cfg.get("_name")
-    return isinstance(name, str) and name in TEXT_NETWORKS
+    return text_network_class(cfg.get("_name")) is not None
 
 
 def _n_labels(cfg: Mapping[str, Any]) -> int:

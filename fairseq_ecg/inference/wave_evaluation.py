@@ -15,11 +15,10 @@ from fairseq_ecg.data.views import WholeRecordingView
 from fairseq_ecg.ecg.delineation import CLASSES, NO_WAVE, class_count
 from fairseq_ecg.ecg.wave_scores import MEASURES, PointScore, points_of, score_batch
 from fairseq_ecg.errors import DataError
-from fairseq_ecg.inference.apart import computed_apart
+from fairseq_ecg.inference.apart import evaluated_apart, none_usable
 from fairseq_ecg.inference.model import ECGModel
 from fairseq_ecg.inference.running import check_batching
 from fairseq_ecg.jobs.files import open_replacing
-from fairseq_ecg.jobs.progress import progress_bar
 
 ALL_POINTS = "all"
 
@@ -88,19 +87,13 @@ def evaluate_waves(
         )
 
     sums = {point: PointScore() for point in points_of(label_idx)}
-    n_used, errors = 0, {}
-    for batch in progress_bar(list(_batches(dataset.sizes, batch_size)), "evaluate", "batch"):
-        for indices, found in computed_apart(batch, scores_of, names.__getitem__):
-            if isinstance(found, DataError):
-                if on_error == "raise":
-                    raise found
-                errors[names[indices[0]]] = str(found)
-            else:
-                n_used += len(indices)
-                sums = {point: score + found[point] for point, score in sums.items()}
+    n_used, errors = 0, dict[str, str]()
+    batches = list(_batches(dataset.sizes, batch_size))
+    for indices, found in evaluated_apart(batches, scores_of, names.__getitem__, on_error, errors):
+        n_used += len(indices)
+        sums = {point: score + found[point] for point, score in sums.items()}
     if not n_used:
-        first = next(iter(errors.values()))
-        raise DataError(f"none of {len(errors)} recordings can be used; the first: {first}")
+        raise none_usable(errors)
     return WaveEvaluation(n_used, sums, errors)
 
 

@@ -65,13 +65,28 @@ def build_model_from_checkpoint(
     if has_network(name):
         check_network(stored, state["model"], path)
     stored |= {option: value for option, value in NO_OTHER_FILE.items() if option in stored}
+    model = untrained_model(stored, path)
+    if pretrained:
+        load_trained(model, state, path)
+    return model.eval()
+
+
+def untrained_model(stored: Mapping[str, Any], path: str | os.PathLike) -> BaseFairseqModel:
+    """Build the model of a configuration that a checkpoint holds, its weights drawn at random.
+
+    Args:
+        stored: configuration of the model; its ``_name`` is registered with fairseq.
+        path: of the checkpoint, for messages.
+
+    Raises:
+        CheckpointError: no such model can be built.
+        DataError: the configuration is larger than `fairseq_ecg.limits` allow.
+    """
+    name = stored["_name"]
     with damage_as_checkpoint_error(path, WRITTEN_IN_TRAINING):
         cfg = merge_with_parent(
             MODEL_DATACLASS_REGISTRY[name](),
             OmegaConf.create(literal(stored, path)),
             remove_missing=True,
         )
-        model = MODEL_REGISTRY[name].build_model(cfg, None)
-    if pretrained:
-        load_trained(model, state, path)
-    return model.eval()
+        return MODEL_REGISTRY[name].build_model(cfg, None)

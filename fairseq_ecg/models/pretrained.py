@@ -28,7 +28,7 @@ from fairseq_ecg.compat.stored_config import (
 from fairseq_ecg.errors import CheckpointError, DataError, shortened
 from fairseq_ecg.modules import ENCODERS, Encoder, merge_lora
 from fairseq_ecg.modules.registry import head_class, networks
-from fairseq_ecg.modules.text import TEXT_NETWORKS
+from fairseq_ecg.modules.text import text_network_class
 
 logger = logging.getLogger(__name__)
 
@@ -138,8 +138,7 @@ def _ecg_network(
     cfg: dict[str, Any], weights: dict[str, torch.Tensor], source: object
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Take the ECG encoder out of a network of ECGs and texts, if it is one that has such a one."""
-    name = cfg.get("_name")
-    network = TEXT_NETWORKS.get(name) if isinstance(name, str) else None
+    network = text_network_class(cfg.get("_name"))
     if network is None or network.ecg_encoder_prefix is None:
         return cfg, weights
     cfg = network.ecg_encoder_config(decided_by_weights(cfg, weights, source))

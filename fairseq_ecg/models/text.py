@@ -6,27 +6,21 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from fairseq.dataclass import FairseqDataclass
-from fairseq.dataclass.utils import merge_with_parent
-from fairseq.models import MODEL_DATACLASS_REGISTRY, MODEL_REGISTRY, BaseFairseqModel
+from fairseq.models import MODEL_REGISTRY, BaseFairseqModel
 from omegaconf import II, DictConfig, OmegaConf, open_dict
 
-from fairseq_ecg.compat.checkpoint import (
-    WRITTEN_IN_TRAINING,
-    damage_as_checkpoint_error,
-    load_checkpoint,
-    load_strictly,
-)
+from fairseq_ecg.compat.checkpoint import load_checkpoint, load_strictly
 from fairseq_ecg.compat.options import configuration, make_configuration
 from fairseq_ecg.compat.registration import register_model
 from fairseq_ecg.compat.stored_config import (
     NO_OTHER_FILE,
     check_network,
     decided_by_weights,
-    literal,
     model_config,
     stored_section,
 )
 from fairseq_ecg.errors import CheckpointError, shortened
+from fairseq_ecg.models.build import untrained_model
 from fairseq_ecg.models.ecg_transformer import PretrainingConfig, TransformerConfig
 from fairseq_ecg.models.pretrained import load_encoder, own_config, pretrained_encoder
 from fairseq_ecg.modules import (
@@ -36,7 +30,12 @@ from fairseq_ecg.modules import (
     FinetunedEncoder,
     MaskedEncoder,
 )
-from fairseq_ecg.modules.text import TEXT_NETWORKS, FinetunedTextNetwork, TextNetwork
+from fairseq_ecg.modules.text import (
+    TEXT_NETWORKS,
+    FinetunedTextNetwork,
+    TextNetwork,
+    text_network_class,
+)
 from fairseq_ecg.modules.text.blind_transformer_qa import BlindTransformerQA
 from fairseq_ecg.modules.text.deaf_transformer_qa import DeafTransformerQA
 from fairseq_ecg.modules.text.ecg_text_clip import ECGTextCLIP
@@ -299,7 +298,7 @@ def stored_text_network(
     state = load_checkpoint(path)
     stored, weights = model_config(state, path), state["model"]
     name = stored.get("_name")
-    if not isinstance(name, str) or name not in TEXT_NETWORKS:
+    if text_network_class(name) is None:
         raise CheckpointError(
             f"{path} holds a {shortened(name)}, which reads no texts; known are "
             f"{', '.join(TEXT_NETWORKS)}"
@@ -308,13 +307,7 @@ def stored_text_network(
     stored = decided_by_weights(stored, weights, path)
     stored |= {key: x for key, x in {**options, **NO_OTHER_FILE}.items() if key in stored}
     check_network(stored, weights, path, encoder_only=True)
-    with damage_as_checkpoint_error(path, WRITTEN_IN_TRAINING):
-        cfg = merge_with_parent(
-            MODEL_DATACLASS_REGISTRY[name](),
-            OmegaConf.create(literal(stored, path)),
-            remove_missing=True,
-        )
-        network = MODEL_REGISTRY[name].build_model(cfg)
+    network: Any = untrained_model(stored, path)
     load_strictly(network, weights, path, ignored=network.pretraining_modules)
     network.remove_pretraining_modules()
     _compare_tasks(stored_section(state, path, "task"), of_task or {}, path)

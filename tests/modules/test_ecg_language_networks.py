@@ -1,4 +1,4 @@
-"""MedViLL and networks that answer questions: equations, padding, draws, sizes and mended cases."""
+"""MedViLL and networks that answer questions: equations, padding, draws, sizes, corrected cases."""
 
 import json
 

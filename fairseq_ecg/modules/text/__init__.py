@@ -5,6 +5,7 @@ from fairseq_ecg.modules.text.registry import (
     TEXT_NETWORKS,
     build_text_network,
     largest_text_sizes,
+    text_network_class,
     text_network_config,
 )
 
@@ -14,5 +15,6 @@ __all__ = [
     "TextNetwork",
     "build_text_network",
     "largest_text_sizes",
+    "text_network_class",
     "text_network_config",
 ]

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from fairseq_ecg.ops.attention import attention
 
 LONGEST = 512
-"""Positions that the decoder tells apart, the class token's among them."""
+"""Positions that the decoder has embeddings of, the class token's among them."""
 
 
 class FrameDecoder(nn.Module):
@@ -69,7 +69,7 @@ class FrameDecoder(nn.Module):
             ``(B, T', L, S)``.
 
         Raises:
-            ValueError: there are more frames than the decoder tells apart.
+            ValueError: there are more frames than the decoder has positions.
         """
         rows, frames = order.shape
         if frames >= LONGEST:

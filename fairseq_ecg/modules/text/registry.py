@@ -32,6 +32,11 @@ TEXT_NETWORKS: dict[str, type[TextNetwork]] = {
 """Class of each network of ECGs and texts, by name."""
 
 
+def text_network_class(name: object) -> type[TextNetwork] | None:
+    """Return the class of a network of ECGs and texts; None if none is known by the name."""
+    return TEXT_NETWORKS.get(name) if isinstance(name, str) else None
+
+
 def build_text_network(cfg: Mapping[str, Any]) -> TextNetwork:
     """Build the network that a configuration describes, its weights drawn at random.
 
@@ -69,8 +74,8 @@ def largest_text_sizes(cfg: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _class_of(cfg: Mapping[str, Any]) -> type[TextNetwork]:
-    name = cfg.get("_name")
-    if name not in TEXT_NETWORKS:
-        known = ", ".join(TEXT_NETWORKS)
-        raise ValueError(f"network {shortened(name)} is not known here; known are {known}")
-    return TEXT_NETWORKS[name]
+    network = text_network_class(cfg.get("_name"))
+    if network is None:
+        name, known = shortened(cfg.get("_name")), ", ".join(TEXT_NETWORKS)
+        raise ValueError(f"network {name} is not known here; known are {known}")
+    return network

@@ -41,7 +41,7 @@ LEAD_GROUPS: dict[str, tuple[int, ...]] = {
 EXCLUDING, INCLUDING = "excluding uncertain symptoms", "including uncertain symptoms"
 _NORMAL_RANGE = " the normal range"
 _RANGE_LETTERS = 5
-"""By which ranges are told from one another: below, within, above."""
+"""By which ranges are distinguished: below, within, above."""
 
 _ASKED_BY_GROUP = (
     "voltage criteria (qrs) for left ventricular hypertrophy",
