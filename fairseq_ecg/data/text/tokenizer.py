@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fairseq_ecg.errors import DataError, shortened
+from fairseq_ecg.hub import only_cached, reason
 
 VOCABULARY = "vocab.txt"
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -148,10 +149,11 @@ def _fetched(name: str) -> Path:
         ) from error
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    offline = only_cached()
     try:
-        return Path(hf_hub_download(name, VOCABULARY))
+        return Path(hf_hub_download(name, VOCABULARY, local_files_only=offline))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise FileNotFoundError(
             f"{shortened(name)} is no path of a vocabulary, and the Hugging Face hub gave none: "
-            f"{remedy} ({error})"
+            f"{remedy} ({reason(error, offline)})"
         ) from error
