@@ -47,7 +47,8 @@ class Tokenizer:
         ids = {token: index for index, token in enumerate(self.vocabulary)}
         missing = [token for token in SPECIAL if token not in ids]
         if missing or len(ids) < len(self.vocabulary):
-            fault = f"lacks {', '.join(missing)}" if missing else "has a token twice"
+            twice = [token for n, token in enumerate(self.vocabulary) if ids[token] != n]
+            fault = f"lacks {', '.join(missing)}" if missing else f"has {shortened(twice[0])} twice"
             raise DataError(f"a vocabulary of {len(self.vocabulary)} tokens {fault}")
         self._ids = ids
         try:
@@ -100,6 +101,14 @@ class Tokenizer:
     def id_of(self, token: str) -> int:
         """Return the id of a token, that of ``[UNK]`` if the vocabulary lacks it."""
         return self._ids.get(token, self._ids["[UNK]"])
+
+    def knows_a_word_of(self, text: str) -> bool:
+        """Return whether a token of a text is in the vocabulary and no punctuation mark."""
+        tokens = self._encoder.encode(text, add_special_tokens=False).tokens
+        return any(
+            token not in SPECIAL and any(map(str.isalnum, token.removeprefix("##")))
+            for token in tokens
+        )
 
     def __call__(self, texts: Sequence[str], max_length: int | None = None) -> Tokens:
         """Tokenise texts.
