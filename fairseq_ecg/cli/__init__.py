@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CycloptsError as error:
         print(f"{' '.join(['fairseq-ecg', *names])}: {in_one_line(str(error))}", file=sys.stderr)
         raise SystemExit(EXIT_USER_ERROR) from None
-    except (DataError, CheckpointError, OSError) as error:
+    except (DataError, CheckpointError, ImportError, OSError) as error:
         print(f"fairseq-ecg: {in_one_line(str(error))}", file=sys.stderr)
         return EXIT_USER_ERROR
     finally:

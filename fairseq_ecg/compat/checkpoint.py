@@ -61,6 +61,7 @@ def damage_as_checkpoint_error(source: object, remedy: str) -> Iterator[None]:
     Raises:
         CheckpointError: the body failed.
         DataError: the body raised one; it names the file now, if it did not.
+        ImportError: the body raised one, as the network needs a package that is not installed.
     """
     try:
         yield
@@ -72,6 +73,8 @@ def damage_as_checkpoint_error(source: object, remedy: str) -> Iterator[None]:
         if str(source) in str(error):
             raise
         raise DataError(f"{source}: {error}") from error
+    except ImportError as error:
+        raise ImportError(f"{source}: {error}", name=error.name) from error
     except Exception as error:
         reason = _first_line(error)
         if type(error) is not ValueError:  # which says by itself what is wrong

@@ -9,6 +9,7 @@ from pathlib import Path
 from fairseq_ecg.data.label_file import LABEL_DEFINITION, read_answer_names, read_label_names
 from fairseq_ecg.data.text import Tokenizer
 from fairseq_ecg.errors import CheckpointError, DataError, shortened
+from fairseq_ecg.hub import only_cached, reason
 from fairseq_ecg.inference.aggregation import ECG_FM_LABELS
 from fairseq_ecg.inference.pretrained import CONFIG, WEIGHTS, read_pretrained
 from fairseq_ecg.inference.stored import StoredModel, read_checkpoint
@@ -63,10 +64,15 @@ def _downloaded(repository: str, filename: str | None, revision: str | None) -> 
         ) from error
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    offline = only_cached()
+
     def download(*patterns: str) -> Path:
         return Path(
             huggingface_hub.snapshot_download(
-                repository, revision=revision, allow_patterns=list(patterns)
+                repository,
+                revision=revision,
+                allow_patterns=list(patterns),
+                local_files_only=offline,
             )
         )
 
@@ -83,7 +89,8 @@ def _downloaded(repository: str, filename: str | None, revision: str | None) -> 
         return download(filename, LABEL_DEFINITION)
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
-            f"{repository} is neither a path nor a repository that can be reached: {error}"
+            f"{repository} is neither a path nor a repository that can be reached: "
+            f"{reason(error, offline)}"
         ) from error
 
 

@@ -107,13 +107,24 @@ class TrainedTextNetwork(LoadedNetwork):
     def tokens(self, texts: Sequence[str]) -> Tokens:
         """Make tokens of texts; what is beyond :attr:`max_tokens` is cut.
 
+        Warns of texts in which the network reads nothing, as the vocabulary knows no word of them.
+
         Raises:
             DataError: a text has no word, or the vocabulary is not known.
         """
         for text in texts:
             if not any(character.isalnum() for character in text):
                 raise DataError(f"the text {shortened(text)} has no word")
-        return self.required_tokenizer()(texts, self.max_tokens)
+        tokenizer = self.required_tokenizer()
+        unknown = [text for text in texts if not tokenizer.knows_a_word_of(text)]
+        if unknown:
+            others = f", nor of {len(unknown) - 1} other texts" if len(unknown) > 1 else ""
+            warnings.warn(
+                f"the vocabulary knows no word of {shortened(unknown[0])}{others}: what is computed "
+                "does not depend on what it says. Use the language of the texts of training",
+                stacklevel=3,
+            )
+        return tokenizer(texts, self.max_tokens)
 
     def required_tokenizer(self) -> Tokenizer:
         """Return the tokenizer.
@@ -214,7 +225,7 @@ class TrainedTextNetwork(LoadedNetwork):
         Args:
             source: ``(B, L, T)``, prepared segments.
             tokens: of each of the M texts ``(N,)`` int64.
-            padding_mask: ``(B, T)`` bool, True where padded.
+            padding_mask: ``(B, T)`` or ``(B, L, T)`` bool, True where padded.
 
         Raises:
             DataError: the network was not trained to say.
@@ -222,7 +233,7 @@ class TrainedTextNetwork(LoadedNetwork):
         ecg = self._moved(source)
         mask = torch.zeros_like(source[:, 0], dtype=torch.bool)
         mask = self._moved(mask if padding_mask is None else padding_mask)
-        mask = mask.unsqueeze(1).expand_as(ecg)
+        mask = mask if mask.dim() == ecg.dim() else mask.unsqueeze(1).expand_as(ecg)
         columns = []
         for text in tokens:
             rows = self._moved(text).expand(len(ecg), -1)

@@ -121,6 +121,12 @@ def test_a_question_of_no_words(model, text):
         model.answer(ECG, text, sample_rate=500)
 
 
+@pytest.mark.parametrize("text", ["심전도가 정상입니까?", "нормально"])
+def test_a_question_in_words_that_the_vocabulary_lacks(model, text):
+    with pytest.warns(UserWarning, match="the vocabulary knows no word of"):
+        model.answer(ECG, text, sample_rate=500)
+
+
 def test_a_text_that_is_too_long_is_cut_with_a_note(model):
     words = ["is"] * 30
     with pytest.warns(UserWarning, match="18 tokens longer than the 14"):

@@ -171,7 +171,7 @@ def test_a_repository_of_the_hub(diagnosis, shared, tmp_path, monkeypatch, code_
 
     asked = []
 
-    def snapshot_download(repository, revision, allow_patterns):
+    def snapshot_download(repository, revision, allow_patterns, local_files_only):
         asked.append((repository, revision, *allow_patterns))
         return str(tmp_path)
 

@@ -189,7 +189,7 @@ def test_a_folder_compares_as_the_checkpoint_does(model, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["m3ae", "medvill"])
-def test_published_networks_compare_by_their_head_of_alignment(name, tmp_path):
+def test_published_networks_compare_by_their_head_of_alignment(name, manifest, tmp_path):
     known = options_of(TEXT_NETWORKS[name])
     sizes = {key: x for key, x in (TINY_M3AE | MEDVILL).items() if key in known}
     path = checkpoint_of({"_name": name, **sizes}, tmp_path / f"{name}.pt", VOCABULARY)
@@ -205,6 +205,8 @@ def test_published_networks_compare_by_their_head_of_alignment(name, tmp_path):
             expected.append(model.network.alignment(ecgs, ids, no_padding, mask).sigmoid())
     np.testing.assert_allclose(found, torch.stack(expected, dim=1), rtol=0, atol=1e-5)
     assert np.ptp(found) > 0
+    recalls = evaluate_retrieval(model, manifest, batch_size=4)
+    assert (recalls.n_texts, recalls.errors) == (4, {})
 
 
 def test_a_network_that_compares_nothing_says_so(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fairseq_ecg.errors import DataError, shortened
+from fairseq_ecg.hub import only_cached, reason
 
 VOCABULARY = "vocab.txt"
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -46,7 +47,8 @@ class Tokenizer:
         ids = {token: index for index, token in enumerate(self.vocabulary)}
         missing = [token for token in SPECIAL if token not in ids]
         if missing or len(ids) < len(self.vocabulary):
-            fault = f"lacks {', '.join(missing)}" if missing else "has a token twice"
+            twice = [token for n, token in enumerate(self.vocabulary) if ids[token] != n]
+            fault = f"lacks {', '.join(missing)}" if missing else f"has {shortened(twice[0])} twice"
             raise DataError(f"a vocabulary of {len(self.vocabulary)} tokens {fault}")
         self._ids = ids
         try:
@@ -100,6 +102,14 @@ class Tokenizer:
         """Return the id of a token, that of ``[UNK]`` if the vocabulary lacks it."""
         return self._ids.get(token, self._ids["[UNK]"])
 
+    def knows_a_word_of(self, text: str) -> bool:
+        """Return whether a token of a text is in the vocabulary and no punctuation mark."""
+        tokens = self._encoder.encode(text, add_special_tokens=False).tokens
+        return any(
+            token not in SPECIAL and any(map(str.isalnum, token.removeprefix("##")))
+            for token in tokens
+        )
+
     def __call__(self, texts: Sequence[str], max_length: int | None = None) -> Tokens:
         """Tokenise texts.
 
@@ -148,10 +158,11 @@ def _fetched(name: str) -> Path:
         ) from error
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    offline = only_cached()
     try:
-        return Path(hf_hub_download(name, VOCABULARY))
+        return Path(hf_hub_download(name, VOCABULARY, local_files_only=offline))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise FileNotFoundError(
             f"{shortened(name)} is no path of a vocabulary, and the Hugging Face hub gave none: "
-            f"{remedy} ({error})"
+            f"{remedy} ({reason(error, offline)})"
         ) from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import torch
 
 from fairseq_ecg.errors import DataError
+from fairseq_ecg.hub import only_cached, reason
 from fairseq_ecg.modules.text.torchaudio import hide_broken_torchaudio
 
 if TYPE_CHECKING:
@@ -85,12 +86,15 @@ def read_bert(name_or_folder: str | os.PathLike) -> "BertModel":
         ImportError: the extra ``text`` is not installed.
     """
     transformers = _transformers()
+    folder = Path(name_or_folder)
+    offline = not folder.is_dir() and only_cached()
     try:
-        config = transformers.BertConfig.from_pretrained(name_or_folder)
+        config = transformers.BertConfig.from_pretrained(name_or_folder, local_files_only=offline)
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
             f"{name_or_folder} is neither a folder with a config.json nor a BERT that can be "
-            f"fetched from the Hugging Face hub: {error}"
+            f"fetched from the Hugging Face hub ({reason(error, offline)}): set model.bert to such "
+            "a folder"
         ) from error
     default = transformers.BertConfig()
     for name in ("model_type", "hidden_act", "layer_norm_eps"):
@@ -99,12 +103,11 @@ def read_bert(name_or_folder: str | os.PathLike) -> "BertModel":
                 f"{name_or_folder}: {name} is {getattr(config, name)}, and "
                 f"{getattr(default, name)} is what the networks here compute with"
             )
-    folder = Path(name_or_folder)
     weights = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json")
     if folder.is_dir() and not any((folder / name).is_file() for name in weights):
         return transformers.BertModel(config, add_pooling_layer=False)
     return transformers.BertModel.from_pretrained(
-        name_or_folder, config=config, add_pooling_layer=False
+        name_or_folder, config=config, add_pooling_layer=False, local_files_only=offline
     )
 
 
