@@ -1,6 +1,6 @@
 """Replay a recording of fairseq_signals and compare every recorded number.
 
-    python tests/golden_replay.py CHECKPOINT.pt RECORDING.npz
+    python tests/golden_replay.py [CHECKPOINT.pt] RECORDING.npz [--bert-config SIZES.json]
 
 CHECKPOINT is any fairseq_signals checkpoint. RECORDING holds one evaluation-mode pass: the inputs,
 masks and negatives given to the model, what came out of it and of its criterion, the metrics
@@ -13,13 +13,18 @@ Where random numbers were drawn in the pass, RECORDING holds the seeds, and what
 is compared as well. No single weight of attention is masked in one whose name ends with
 ``bidirectional``.
 
-A BERT has the sizes that ``bert_configs.json`` beside CHECKPOINT says by the checkpoint's name.
+A BERT has the sizes that ``--bert-config`` says, or else ``bert_configs.json`` beside CHECKPOINT or
+RECORDING by the checkpoint's name. Without CHECKPOINT the weights are those of the rule that the
+README of the recordings states, of the configuration and the seed in RECORDING.
 """
 
 import argparse
 import json
 import re
 import sys
+import tempfile
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +38,7 @@ from omegaconf import OmegaConf
 import fairseq_ecg.tasks  # noqa: F401  (registers the criterions)
 from fairseq_ecg.compat.checkpoint import load_checkpoint, load_trained
 from fairseq_ecg.models import build_model_from_checkpoint
+from fairseq_ecg.modules.text import build_text_network
 
 TOLERANCE = {
     "output": 1e-4,  # float32 sums of another order, through the whole network
@@ -117,11 +123,43 @@ def relative_error(replayed: np.ndarray, recorded: np.ndarray) -> float:
     return float("inf") if np.isnan(error).any() else float(error.max())
 
 
-def replay(checkpoint: Path, recording: Path) -> list[Comparison]:
+def replay_by_rule(recording: Path) -> list[Comparison]:
+    """Replay a recording whose weights follow a rule, see :func:`weight_by_rule`."""
+    recorded = np.load(recording)
+    if "cfg" not in recorded:
+        raise SystemExit(f"{recording} says no configuration: give its CHECKPOINT, too")
+    cfg = json.loads(str(recorded["cfg"]))
+    weights = build_text_network(cfg["model"]).state_dict()
+    for key, x in weights.items():
+        if x.is_floating_point():
+            x.copy_(weight_by_rule(key, x.shape, recorded["weight_seed"], recorded["weight_scale"]))
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder, "checkpoint.pt")
+        torch.save({"cfg": cfg, "model": weights}, checkpoint)
+        return replay(checkpoint, recording)
+
+
+def weight_by_rule(key: str, shape: tuple[int, ...], seed: int, scale: float) -> torch.Tensor:
+    """Weight of a recording without checkpoint, as the README of the recordings says."""
+    z = np.random.RandomState((zlib.crc32(key.encode()) + int(seed)) % 2**32).standard_normal(shape)
+    if "running" in key:
+        value = 1 + 0.1 * abs(z) if key.endswith("running_var") else 0.1 * z
+    elif ".bn" in key or ".downsample.1." in key:
+        value = 1 + 0.1 * z if key.endswith("weight") else 0.1 * z
+    else:
+        value = scale * z / np.sqrt(np.prod(shape[1:])) if len(shape) > 1 else 0.1 * z
+    return torch.from_numpy(np.asarray(value, np.float32))
+
+
+def replay(
+    checkpoint: Path, recording: Path, bert_config: Mapping[str, int] | None = None
+) -> list[Comparison]:
     """Run the checkpoint on the recorded inputs; one comparison per recorded quantity."""
     recorded = dict(np.load(recording))
+    sizes = bert_config or bert_sizes(checkpoint, recording.parent)
+    overrides = {"bert_config": sizes} if sizes else {}
     masks = {"attn_mask_type": "bidirectional"} if recording.stem.endswith("bidirectional") else {}
-    model, criterion = _built(checkpoint, **masks)
+    model, criterion = _built(checkpoint, overrides | masks)
     sample = _sample(recorded)
     outputs: dict = {}
     model.register_forward_hook(lambda module, inputs, net: outputs.update(_copied(net)))
@@ -145,7 +183,7 @@ def replay(checkpoint: Path, recording: Path) -> list[Comparison]:
     names = {name for name in recorded if name.startswith(REPLAYED) and name not in IN_SAMPLE}
     if "text" in recorded:
         replayed |= _as_recorded(outputs, recorded)
-        replayed |= _finetuned(checkpoint, sample, recorded)
+        replayed |= _finetuned(checkpoint, sample, recorded, overrides)
         names = set(recorded) - (INPUTS.keys() - {"mask_indices"}) - IN_SAMPLE - SEEDS
         if "mask_kind" in recorded:
             replayed |= _masked_tokens(model, recorded)
@@ -158,7 +196,7 @@ def replay(checkpoint: Path, recording: Path) -> list[Comparison]:
         type(criterion).reduce_metrics([logged])
     replayed |= {f"metric/{name}": x for name, x in meters.get_smoothed_values().items()}
     if "trainmode/loss" in recorded:
-        replayed |= _in_training(checkpoint, sample)
+        replayed |= _in_training(checkpoint, sample, overrides)
     names = {name for name in names if not name.endswith(LENGTHS)}
     names |= {"loss", "sample_size"}
     comparisons = [_compare(name, replayed, recorded) for name in names]
@@ -169,18 +207,25 @@ def replay(checkpoint: Path, recording: Path) -> list[Comparison]:
     return sorted(comparisons, key=lambda comparison: comparison.name)
 
 
-def _built(checkpoint: Path, **options):
+def _built(checkpoint: Path, overrides: dict):
     cfg = OmegaConf.create(load_checkpoint(checkpoint)["cfg"])
-    overrides = _overrides(checkpoint) | options
     model = build_model_from_checkpoint(checkpoint, model_overrides=overrides)
     return model, build_criterion(cfg.criterion, None, from_checkpoint=True).eval()
 
 
-def _overrides(checkpoint: Path) -> dict:
-    """Return what the configuration of a checkpoint does not say of its model."""
-    file = checkpoint.with_name("bert_configs.json")
-    sizes = json.loads(file.read_text()) if file.is_file() else {}
-    return {"bert_config": sizes[checkpoint.stem]} if checkpoint.stem in sizes else {}
+def bert_sizes(checkpoint: Path, *folders: Path) -> dict[str, int]:
+    """Return the sizes of a BERT, which a checkpoint does not say, as a file beside it does.
+
+    Args:
+        checkpoint: its name is the key.
+        folders: where there may be such a file, too.
+    """
+    for folder in (checkpoint.parent, *folders):
+        if (file := folder / "bert_configs.json").is_file():
+            sizes = json.loads(file.read_text())
+            if checkpoint.stem in sizes:
+                return sizes[checkpoint.stem]
+    return {}
 
 
 def _is_of_small(recorded: dict) -> bool:
@@ -226,12 +271,12 @@ def _masked_tokens(model, recorded: dict) -> dict:
     }
 
 
-def _finetuned(checkpoint: Path, sample: dict, recorded: dict) -> dict:
+def _finetuned(checkpoint: Path, sample: dict, recorded: dict, overrides: dict) -> dict:
     """Replay what is recorded of the network as it was fine-tuned from a checkpoint beside."""
     if "finetune/out" not in recorded:
         return {}
     state = load_checkpoint(checkpoint)
-    cfg = state["cfg"]["model"] | _overrides(checkpoint)
+    cfg = state["cfg"]["model"] | overrides
     cfg["model_path"] = str(checkpoint.with_name(Path(cfg["model_path"]).name))
     known = MODEL_DATACLASS_REGISTRY[cfg["_name"]]()
     merged = OmegaConf.merge(OmegaConf.structured(known), cfg)
@@ -239,7 +284,7 @@ def _finetuned(checkpoint: Path, sample: dict, recorded: dict) -> dict:
     load_trained(model, state, checkpoint)
     outputs: dict = {}
     model.register_forward_hook(lambda module, inputs, net: outputs.update(_copied(net)))
-    loss, sample_size, _ = _built(checkpoint)[1](model, sample)
+    loss, sample_size, _ = _built(checkpoint, overrides)[1](model, sample)
     (loss / sample_size).backward()
     found = {"loss": loss.item(), "sample_size": float(sample_size)}
     found |= {key: outputs[key] for key in ("out", "encoder_out") if key in outputs}
@@ -285,8 +330,8 @@ def _logged(name: str, logged: dict):
     return logged.get(f"{group}_{number}_{what}", logged.get(f"_{group}_{number}_{what}"))
 
 
-def _in_training(checkpoint: Path, sample: dict) -> dict[str, float]:
-    model, criterion = _built(checkpoint)
+def _in_training(checkpoint: Path, sample: dict, overrides: dict) -> dict[str, float]:
+    model, criterion = _built(checkpoint, overrides)
     for module in (model.train(), criterion.train()):
         for part in module.modules():
             for name in ("p", "dropout") if "dropout" in type(part).__name__.lower() else ():
@@ -303,7 +348,9 @@ def _in_training(checkpoint: Path, sample: dict) -> dict[str, float]:
 def _compare(name: str, replayed: dict, recorded: dict[str, np.ndarray]) -> Comparison:
     value, kind = replayed.get(name), _kind(name, recorded)
     if value is None:
-        return Comparison(name, kind, float("inf"))
+        # fairseq_signals logs arrays without an entry where areas are of all entries at once.
+        error = 0.0 if name.startswith("log/") and recorded[name].size == 0 else float("inf")
+        return Comparison(name, kind.removeprefix("small "), error)
     if kind == "name":
         same = getattr(value, "__name__", value) == str(recorded[name])
         return Comparison(name, "count", 0.0 if same else float("inf"))
@@ -361,10 +408,22 @@ def _kind(name: str, recorded: dict[str, np.ndarray]) -> str:
 def main() -> int:
     """Replay what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="fairseq .pt file")
+    parser.add_argument(
+        "checkpoint", type=Path, nargs="?", metavar="CHECKPOINT", help="fairseq .pt file"
+    )
     parser.add_argument("recording", type=Path, metavar="RECORDING", help=".npz of one pass")
+    parser.add_argument(
+        "--bert-config",
+        type=Path,
+        metavar="SIZES",
+        help="JSON file with the sizes of the BERT, as transformers.BertConfig calls them",
+    )
     arguments = parser.parse_args()
-    comparisons = replay(arguments.checkpoint, arguments.recording)
+    if arguments.checkpoint is None:
+        comparisons = replay_by_rule(arguments.recording)
+    else:
+        sizes = arguments.bert_config and json.loads(arguments.bert_config.read_text())
+        comparisons = replay(arguments.checkpoint, arguments.recording, sizes)
     print(*comparisons, sep="\n")
     failures = sum(not comparison.holds for comparison in comparisons)
     print(f"{len(comparisons)} quantities, {failures} past tolerance")
