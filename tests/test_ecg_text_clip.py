@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -49,7 +50,7 @@ def train(hydra_train, corpus):
 
     def run(folder, updates, *options, processes=1, batch_size=8):
         folder.mkdir(exist_ok=True)
-        run = hydra_train(
+        train_run = hydra_train(
             USER_DIR,
             "--config-name=ecg_text_clip",
             f"task.data={corpus}",
@@ -76,9 +77,10 @@ def train(hydra_train, corpus):
             cwd=folder,
             processes=processes,
         )
-        run.check()
+        run.logs.append(train_run.check().log)
         return torch.load(folder / "checkpoint_last.pt", weights_only=True)["model"]
 
+    run.logs = []
     return run
 
 
@@ -90,6 +92,32 @@ def test_two_processes_contrast_the_batch_of_both(train, tmp_path):
     assert one.keys() == two.keys()
     for key, value in one.items():
         torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-6, msg=key)
+
+
+def test_what_fills_a_gap_of_a_rank_is_not_contrasted(train, tmp_path):
+    """All pairs are in one batch, so that the second process has none of its own."""
+    options = (*NO_DROPOUT, "optimizer.adam_eps=1e-4")
+    one, two = (
+        train(tmp_path / str(processes), 2, *options, processes=processes, batch_size=16)
+        for processes in (1, 2)
+    )
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-6, msg=key)
+    losses = [
+        [float(row) for row in re.findall(r'"valid_loss": "([\d.]+)"', train.logs[processes])]
+        for processes in (-2, -1)
+    ]
+    assert losses[0] == losses[1] != []
+
+
+def test_updates_without_any_pair_change_nothing(train, tmp_path):
+    """Texts that are left out empty some batches of both processes."""
+    weights = train(
+        *(tmp_path / "empty", 3, "+task.medvill=true", "optimization.lr=[1.0]"),
+        processes=2,
+        batch_size=1,
+    )
+    assert all(value.isfinite().all() for value in weights.values())
 
 
 def test_a_resumed_run_ends_as_one_that_was_not(train, tmp_path):

@@ -13,6 +13,7 @@ from fairseq.criterions import FairseqCriterion
 from fairseq.logging import metrics
 from torch import Tensor, nn
 
+from fairseq_ecg.compat.training import GAP
 from fairseq_ecg.criterions.nonfinite import NonFiniteLossError, skip_message, suspects, zero_loss
 from fairseq_ecg.options import values_of
 
@@ -39,9 +40,13 @@ class ECGCriterion(FairseqCriterion):
     Attributes:
         logs_no_signals: whether ``nsignals`` is logged also where it is 0, as of one of the
             criterions of a ``composite_criterion``.
+        counts_gaps: whether the loss of a batch that only fills a gap of this rank counts, see
+            ``compat.training.GAP``: where every rank has the loss of the batches of all, and the
+            batch adds no row to them.
     """
 
     logs_no_signals: ClassVar[bool] = True
+    counts_gaps: bool = False
 
     def __init__(self, task, *, nonfinite_loss: Literal["raise", "skip"] = "raise"):
         super().__init__(task)
@@ -121,7 +126,7 @@ class ECGCriterion(FairseqCriterion):
         else:
             log = {key: _detached(value) for key, value in log.items()}
             self._unchecked.append((sample, {key: log[key] for key in ("loss", *by_key)}))
-        log["nsignals"] = sample["id"].numel()
+        log["nsignals"] = 0 if sample.get(GAP, False) else sample["id"].numel()
         if self.skips_nonfinite:
             log["skipped"] = 0
         return loss, log["sample_size"], log

@@ -8,6 +8,7 @@ from fairseq.logging import metrics
 from torch import Tensor, nn
 
 from fairseq_ecg.compat.registration import register_criterion
+from fairseq_ecg.compat.training import GAP
 from fairseq_ecg.criterions.criterion import Computed, ECGCriterion, log_share, total
 from fairseq_ecg.modules import gather_rows
 from fairseq_ecg.ops.contrast import contrast
@@ -37,7 +38,7 @@ class ECGTextCLIPCriterion(ECGCriterion):
 
     def __init__(self, task, *, all_gather: bool = True, **options):
         super().__init__(task, **options)
-        self.all_gather = all_gather
+        self.all_gather = self.counts_gaps = all_gather
 
     def get_logits(self, model: nn.Module, net_output: dict[str, Any]) -> None:
         """Ask for none: embeddings are contrasted."""
@@ -46,9 +47,13 @@ class ECGTextCLIPCriterion(ECGCriterion):
         self, model: nn.Module, sample: dict[str, Any], net_output: dict[str, Any], logits: None
     ) -> Computed:
         """Compute the contrastive loss; see the base class."""
-        ecg, text = (self._of_all_ranks(net_output[key].float()) for key in ("ecg", "text"))
+        # What fills a gap of this rank is no pair of the batch.
+        n_own = 0 if self.all_gather and sample.get(GAP, False) else None
+        ecg, text = (self._of_all_ranks(net_output[x].float()[:n_own]) for x in ("ecg", "text"))
         temperature = net_output["scale"].float().reciprocal()
         rows = len(ecg)
+        if not rows:
+            return [(ecg.sum() + text.sum() + temperature) * 0], 0, {"temperature": temperature}
         row = torch.arange(rows, device=ecg.device)
         kind = torch.tensor([[0], [1]], device=ecg.device).expand(2, rows).flatten()
         loss, _ = contrast(torch.cat([ecg, text]), row.repeat(2), kind, temperature)

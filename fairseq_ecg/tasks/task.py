@@ -294,7 +294,7 @@ class ECGTask(FairseqTask):
         device = sample["id"].device.type
         with self._named(), torch.autocast(device, enabled=isinstance(optimizer, AMPOptimizer)):
             loss, sample_size, log = criterion(model, sample)
-        is_gap = sample.get(GAP, False)
+        is_gap = _fills_gap(sample, criterion)
         if ignore_grad or is_gap:
             loss = loss * 0
         optimizer.backward(loss)
@@ -327,7 +327,7 @@ class ECGTask(FairseqTask):
         sample = self._augmented(sample)
         with torch.no_grad(), self._named():
             loss, sample_size, log = self.method.evaluate(criterion, model, sample)
-        return (loss * 0, 0, {}) if sample.get(GAP, False) else (loss, sample_size, log)
+        return (loss * 0, 0, {}) if _fills_gap(sample, criterion) else (loss, sample_size, log)
 
     def optimizer_step(self, optimizer, model, update_num) -> None:
         """Update the weights, unless every batch of the update was skipped or empty."""
@@ -393,3 +393,8 @@ class ECGTask(FairseqTask):
     @cached_property
     def _seeds(self) -> StepSeeds:
         return StepSeeds(self.cfg.seed)
+
+
+def _fills_gap(sample: dict, criterion) -> bool:
+    """Whether a batch counts nowhere."""
+    return sample.get(GAP, False) and not getattr(criterion, "counts_gaps", False)
