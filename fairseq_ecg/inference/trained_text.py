@@ -120,8 +120,8 @@ class TrainedTextNetwork(LoadedNetwork):
         if unknown:
             others = f", nor of {len(unknown) - 1} other texts" if len(unknown) > 1 else ""
             warnings.warn(
-                f"the vocabulary knows no word of {shortened(unknown[0])}{others}: what is computed "
-                "does not depend on what it says. Use the language of the texts of training",
+                f"the vocabulary knows no word of {shortened(unknown[0])}{others}: what is computed"
+                " does not depend on what it says. Use the language of the texts of training",
                 stacklevel=3,
             )
         return tokenizer(texts, self.max_tokens)
