@@ -28,7 +28,8 @@ _ASSUMED_RATE = 250.0
 
 _PREPARE_AGAIN = "Prepare the file again"
 _REMEDIES = {
-    "feats": "It is no ECG as the data preparation writes them; prepare it again",
+    "feats": "It is no ECG as the data preparation writes them; prepare it again. Files that name "
+    "WFDB records, as those of grounding, are read with task.path_dataset=true and not from stores",
     "curr_sample_rate": "Add the sampling rate of 'feats' in Hz to the file, or prepare it again",
     "idx": "Rows of label_file are found by it; prepare the file again",
     "segment_label": "Prepare the record with its annotations again",

@@ -137,7 +137,7 @@ def evaluate_questions(
         raise none_usable(errors, "questions")
     probabilities, truth, valid, numbers = map(np.concatenate, zip(*found, strict=True))
     folder, split = os.path.split(os.fspath(manifest).rstrip("/"))
-    attributes = attribute_names(folder, split.removesuffix(".tsv"))
+    attributes = attribute_names(folder).get(split.removesuffix(".tsv"), {})
     groups = _groups(numbers, attributes)
     return score_questions(truth, probabilities, valid, groups, threshold, errors)
 

@@ -51,7 +51,10 @@ from fairseq_ecg.data.store.tables import (
     faults_of_index,
     read_table,
 )
-from fairseq_ecg.data.targets.question import answer_names
+from fairseq_ecg.data.targets.question import (
+    answer_names,
+    write_attribute_names,
+)
 from fairseq_ecg.ecg.recording import Recording
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.formats.mat_files import without_variable
@@ -63,6 +66,7 @@ from fairseq_ecg.limits import check_limit
 from fairseq_ecg.prepare.pack_questions import (
     ROOT,
     PackedQuestion,
+    joined_attributes,
     lists_questions,
     questions_table,
     read_questions,
@@ -151,12 +155,15 @@ def pack(
     with locked(store, wait=False, file=store / _LOCK):
         run = _Run(store, dtype, shard_bytes, sorted({member.manifest for member in members}))
         index = run.index
+        attributes = joined_attributes(manifests, store) if questions else {}
         wanted = _lacking(members, index)
         asked = _lacking(questions, run.questions)
         if wanted or asked:
             run.add_files(wanted)
             rows = _index_rows(wanted, index, run.files()) if wanted else index.slice(0, 0)
             run.publish(rows, asked, tuple(answer_names(manifests)) if questions else ())
+            if asked:
+                write_attribute_names(store, attributes)
         else:
             run.tidy()
     shards = len(run.shards) - run.n_old

@@ -14,7 +14,13 @@ from fairseq_ecg.data.recording import read_integer, read_mat, read_texts
 from fairseq_ecg.data.sources.files import record_names
 from fairseq_ecg.data.sources.questions import MOST_RECORDS
 from fairseq_ecg.data.store.tables import QUESTION_LISTS, QUESTIONS
-from fairseq_ecg.data.targets.question import GROUPS, QUESTION_TYPES, answers_of
+from fairseq_ecg.data.targets.question import (
+    ATTRIBUTES,
+    GROUPS,
+    QUESTION_TYPES,
+    answers_of,
+    attribute_names,
+)
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.jobs.progress import progress_bar
 
@@ -109,6 +115,27 @@ def read_questions(manifest: Path) -> Iterator[PackedQuestion]:
                 "attribute": read_integer(mat, "attribute_id", where),
             },
         )
+
+
+def joined_attributes(manifests: Path, store: Path) -> dict[str, dict[int, str]]:
+    """Join what numbers of attributes mean in a store to what they mean in further manifests.
+
+    Returns:
+        Attribute by number, for each split.
+
+    Raises:
+        DataError: a number means another attribute in each.
+    """
+    joined = attribute_names(store)
+    for split, names in attribute_names(manifests).items():
+        known = joined.setdefault(split, {})
+        for number, name in names.items():
+            if known.setdefault(number, name) != name:
+                raise DataError(
+                    f"{manifests / ATTRIBUTES}: attribute {number} of {split} is {name!r}, and "
+                    f"{known[number]!r} in {store}. Pack the questions into a store of their own"
+                )
+    return joined
 
 
 def questions_table(

@@ -105,7 +105,7 @@ class ECGQuestionAnsweringTask(ECGTextPretrainingTask):
             meters: has no meaning here.
         """
         folder = from_launch_dir(self.cfg.data)
-        attributes = attribute_names(folder, self._subset)
+        attributes = attribute_names(folder).get(self._subset, {})
         for key in GROUPS:
             found = re.compile(rf"{key}_([0-9]+)_em_accuracy").fullmatch
             shares = {int(m[1]): stats[name] for name in stats if (m := found(name))}

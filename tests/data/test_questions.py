@@ -17,6 +17,7 @@ from fairseq_ecg.data.randomness import Draws
 from fairseq_ecg.data.sources import QuestionSource, QuestionStoreSource
 from fairseq_ecg.data.store import Store
 from fairseq_ecg.data.targets import QuestionTarget
+from fairseq_ecg.data.targets.question import attribute_names, write_attribute_names
 from fairseq_ecg.data.text import Tokenizer
 from fairseq_ecg.data.views import QuestionView
 from fairseq_ecg.prepare.pack import pack
@@ -189,6 +190,21 @@ def test_packing_again_adds_nothing_and_other_questions_stay(ptb_xl, store, tmp_
     after = Store(again).questions("train").question.to_pylist()
     assert after[:-2] == before
     assert verify(again) == []
+
+
+def test_a_store_has_the_names_of_attributes(ptb_xl, tmp_path):
+    store, manifests = tmp_path / "store", tmp_path / "manifests"
+    manifests.mkdir()
+    for split, name in (("valid", "noise"), ("train", "noise"), ("train", "rate")):
+        shutil.copy(ptb_xl / f"{split}.tsv", manifests)
+        write_attribute_names(manifests, {split: {0: name}})
+        if name == "noise":
+            pack(manifests, store)
+        (manifests / f"{split}.tsv").unlink()
+    assert attribute_names(store) == {"valid": {0: "noise"}, "train": {0: "noise"}}
+    shutil.copy(ptb_xl / "train.tsv", manifests)
+    with pytest.raises(DataError, match=r"attributes.csv: attribute 0 of train is 'rate', .* own"):
+        pack(manifests, store)
 
 
 def test_a_killed_pack_goes_on(ptb_xl, store, tmp_path, monkeypatch):

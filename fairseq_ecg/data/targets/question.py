@@ -3,7 +3,7 @@
 import csv
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from fairseq_ecg.data.targets.target import Target
 from fairseq_ecg.data.targets.text import TokenTarget
 from fairseq_ecg.data.text import Tokenizer
 from fairseq_ecg.errors import DataError, as_data_error
+from fairseq_ecg.jobs.files import open_replacing
 
 ATTRIBUTES = "attributes.csv"
 """File beside manifests of questions: which attribute an ``attribute_id`` of a split stands for."""
@@ -125,29 +126,42 @@ def answer_names(folder: str | os.PathLike) -> list[str]:
     return read_label_names(path) if path.is_file() else []
 
 
-def attribute_names(folder: str | os.PathLike, split: str) -> dict[int, str]:
-    """Read which attribute each ``attribute_id`` of a split stands for.
+def attribute_names(folder: str | os.PathLike) -> dict[str, dict[int, str]]:
+    """Read which attribute each ``attribute_id`` stands for.
 
     Args:
-        folder: of the manifests, with a file ``attributes.csv`` of the columns ``split``, ``id``
-            and ``attribute``.
-        split: they are numbered in each split anew.
+        folder: of the manifests or a store, with a file ``attributes.csv`` of the columns
+            ``split``, ``id`` and ``attribute``.
 
     Returns:
-        Attribute by id; empty if there is no such file.
+        Attribute by id, for each split, as they are numbered in each anew; none if there is no such
+        file.
 
     Raises:
         DataError: the file is damaged.
     """
     path = Path(folder, ATTRIBUTES)
+    names: dict[str, dict[int, str]] = {}
     if not path.is_file():
-        return {}
+        return names
     with (
         as_data_error(f"{path}: is no table of split, id and attribute", _REMEDY),
         open(path, newline="", encoding="utf-8-sig") as file,
     ):
-        rows = csv.DictReader(file)
-        return {int(row["id"]): row["attribute"] for row in rows if row["split"] == split}
+        for row in csv.DictReader(file):
+            names.setdefault(row["split"], {})[int(row["id"])] = row["attribute"]
+    return names
+
+
+def write_attribute_names(
+    folder: str | os.PathLike, names: Mapping[str, Mapping[int, str]]
+) -> None:
+    """Write what `attribute_names` reads."""
+    with open_replacing(Path(folder, ATTRIBUTES), newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(("split", "id", "attribute"))
+        for split, of_split in names.items():
+            rows.writerows((split, *item) for item in of_split.items())
 
 
 def _id_of(record: str) -> int | str:

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from fairseq_ecg.data.question_types import ATTRIBUTE_TYPES, FORMS, RELATIONS
+from fairseq_ecg.data.targets.question import write_attribute_names
 from fairseq_ecg.data.text import Tokenizer
 from fairseq_ecg.errors import DataError
-from fairseq_ecg.jobs.files import replacing
 from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.prepare.ecg_qa.project import (
     SPLITS,
@@ -106,7 +105,8 @@ def prepare_questions(
         }
         rows = write_parts(folder, "questions", parts, _write_file, settings, again=again)
         write_names(folder, answers.classes)
-        _write_attributes(folder / "attributes.csv", numbers)
+        named = {s: {number: name for name, number in numbers[s].items()} for s in SPLITS}
+        write_attribute_names(folder, named)
     counts = {split: len(of_split) for split, of_split in rows.items()}
     left_out = sum(each.n_questions for each in found) - sum(counts.values())
     return Written(counts, left_out, measured.quarantine)
@@ -257,9 +257,3 @@ def _write_file(
     tokens = _tokenizer_of_process(tokenizer)(texts)
     counts = (~tokens.padding_mask).sum(dim=1).tolist()
     return [[*row, count] for row, count in zip(rows, counts, strict=True)]
-
-
-def _write_attributes(path: Path, numbers: Mapping[str, Mapping[str, int]]) -> None:
-    rows = [(split, number, name) for split in SPLITS for name, number in numbers[split].items()]
-    with replacing(path) as unfinished:
-        pd.DataFrame(rows, columns=["split", "id", "attribute"]).to_csv(unfinished, index=False)
