@@ -160,7 +160,15 @@ def slow(number):
     return number
 
 
-def test_an_interrupt_ends_the_processes():
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises KeyboardInterrupt, also where tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_ends_the_processes(interruptible):
     """Ctrl-C goes to all processes of a terminal."""
     processes = []
 
