@@ -3,7 +3,7 @@
 #
 #     bash examples/ecg_text_clip/demo.sh [FOLDER]
 #
-# Needs the package installed with the extra text, and about three minutes of one CPU core. Writes to FOLDER
+# Needs the package installed with the extra text, and about two minutes of one CPU core. Writes to FOLDER
 # (outputs/ecg_text_clip in the checkout), replacing what an earlier run left there.
 set -euo pipefail
 
