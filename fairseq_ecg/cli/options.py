@@ -130,6 +130,13 @@ class CheckpointOptions:
 
     def load_any(self, checkpoint: str, **settings: Any) -> "ECGModel | ECGTextModel":
         """Read a network that may read texts, too."""
+        return self._unnamed(checkpoint, settings)
+
+    def load_unnamed(self, checkpoint: str, **settings: Any) -> "ECGModel":
+        """Read a network as :meth:`load` does here, also where labels of another one are named."""
+        return of_ecgs_alone(checkpoint, self._unnamed(checkpoint, settings))
+
+    def _unnamed(self, checkpoint: str, settings: dict[str, Any]) -> "ECGModel | ECGTextModel":
         from fairseq_ecg.inference import load_model
 
         with warnings.catch_warnings():
@@ -253,7 +260,7 @@ class WaveOptions:
             return None
         from fairseq_ecg.inference.picture.waves import segmented_waves
 
-        return segmented_waves(CheckpointOptions.load(options, self.segmentor))
+        return segmented_waves(options.load_unnamed(self.segmentor))
 
     def check(self) -> None:
         """Raise CycloptsError if these options do not go together."""

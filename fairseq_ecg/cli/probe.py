@@ -10,14 +10,12 @@ from fairseq_ecg.cli.fitting import FittingOptions
 from fairseq_ecg.cli.options import (
     CSV,
     NPY,
-    CheckpointOptions,
     DefaultInHelp,
     Folder,
     Integer,
     LabelledCheckpointOptions,
     Number,
     Words,
-    of_ecgs_alone,
 )
 from fairseq_ecg.cli.recordings import Described
 
@@ -218,8 +216,7 @@ def _embedded(
             data.table, data.splits, data.label_columns or named
         )
     # Its own labels, if it has any, are not used: they need no names.
-    loaded = CheckpointOptions.load_any(options, checkpoint, device=fitting.device)
-    model = of_ecgs_alone(checkpoint, loaded)
+    model = options.load_unnamed(checkpoint, device=fitting.device)
     cache = EmbeddingCache(cached, model, fitting.batch_size, fitting.workers)
     if data.table:
         features = {

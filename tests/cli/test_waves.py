@@ -37,6 +37,23 @@ def test_waves_of_a_segmentor(recording, monkeypatch, tmp_path, n_leads):
     assert of_checkpoint.read_bytes() == out.read_bytes()
 
 
+def test_names_of_labels_are_not_those_of_the_segmentor(recording, monkeypatch, tmp_path):
+    names = tmp_path / "label_def.csv"
+    names.write_text("name\nAF\n")
+
+    given = {}
+
+    def load(source, labels=None, **_):
+        given[source] = labels
+        return levels_model(12)
+
+    monkeypatch.setattr(inference, "load_model", load)
+    networks = ["--checkpoint=classifier.pt", "--segmentor=segmentor.pt"]
+    options = [*networks, f"--label-def={names}", f"--out={tmp_path / 'a.png'}"]
+    assert main(["plot", recording, *options]) == 0
+    assert given == {"classifier.pt": names, "segmentor.pt": None}
+
+
 def test_waves_of_annotations_beside_the_record(recording, monkeypatch, tmp_path):
     monkeypatch.setattr(inference, "load_model", lambda *_, **__: levels_model(1))
     options = [f"--out={tmp_path / 'waves.csv'}", f"--annotations={tmp_path}"]
