@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass
 from typing import Any
 
@@ -31,6 +32,9 @@ from fairseq_ecg.modules.registry import head_class, networks
 from fairseq_ecg.modules.text import text_network_class
 
 logger = logging.getLogger(__name__)
+
+CONDITIONING = ("normalize", "filter")
+"""Options of tasks that have to be those with which an encoder was trained."""
 
 
 def pretrained_encoder(
@@ -62,7 +66,7 @@ def own_config(cfg: Any) -> DictConfig:
         cfg: a plain dataclass, or one of omegaconf's.
     """
     cfg = OmegaConf.structured(cfg) if is_dataclass(cfg) else cfg.copy()
-    for option in ("normalize", "filter"):
+    for option in CONDITIONING:
         try:
             _ = cfg[option]
         except InterpolationResolutionError:
@@ -146,6 +150,27 @@ def _ecg_network(
     return cfg, {key[len(prefix) :]: x for key, x in weights.items() if key.startswith(prefix)}
 
 
+def compare_tasks(
+    stored: Mapping[str, Any], own: Mapping[str, Any], path: str | os.PathLike
+) -> None:
+    """Refuse a checkpoint whose task had another value of an option that has to be the same.
+
+    Args:
+        stored: options of that task by name; of those that it lacks any value will do.
+        own: options of the task at hand.
+        path: of the checkpoint.
+
+    Raises:
+        CheckpointError: an option has another value.
+    """
+    for name, value in own.items():
+        if stored.get(name, value) != value:
+            raise CheckpointError(
+                f"{path} was trained with task.{name}={shortened(stored[name])}; set task.{name} "
+                "to the same"
+            )
+
+
 def load_encoder(cfg: DictConfig, keeps_mask: bool = False) -> Encoder:
     """Build the encoder of a checkpoint with its weights.
 
@@ -168,13 +193,8 @@ def load_encoder(cfg: DictConfig, keeps_mask: bool = False) -> Encoder:
         DataError: the encoder is larger than is plausible.
     """
     stored = stored_encoder(cfg)
-    for option in ("normalize", "filter"):
-        trained_with = bool(stored.task.get(option, False))
-        if trained_with != bool(cfg[option]):
-            raise CheckpointError(
-                f"{cfg.model_path} was trained with task.{option}={trained_with}; "
-                f"set task.{option} to the same"
-            )
+    trained_with = {name: bool(stored.task.get(name, False)) for name in CONDITIONING}
+    compare_tasks(trained_with, {name: bool(cfg[name]) for name in CONDITIONING}, cfg.model_path)
     with damage_as_checkpoint_error(cfg.model_path, WRITTEN_IN_TRAINING):
         # Only now options are read that decide nothing of the weights, such as those of masks.
         encoder = MODEL_REGISTRY[stored.name].build_model(stored.cfg)

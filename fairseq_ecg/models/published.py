@@ -15,7 +15,7 @@ from fairseq_ecg.compat.published.batching import compute_mask_indices
 from fairseq_ecg.compat.published.layers import StandsFor, TransformerEncoder
 from fairseq_ecg.compat.restoring import restore, sorted_overrides
 from fairseq_ecg.compat.training import load_checkpoint_to_cpu
-from fairseq_ecg.errors import CheckpointError
+from fairseq_ecg.models.pretrained import CONDITIONING, compare_tasks
 from fairseq_ecg.modules import ECGTransformer, Encoder, FinetunedEncoder, MaskedEncoder
 from fairseq_ecg.options import options_of
 
@@ -61,13 +61,9 @@ class PretrainingModel(BaseFairseqModel, StandsFor, metaclass=ABCMeta):
                 or the file cannot be used.
         """
         model, stored, _task = restore(model_path, sorted_overrides(arg_overrides or {}))
-        for option in ("normalize", "filter"):
-            trained_with = bool(stored.task.get(option, False))
-            if bool(getattr(cfg, option)) != trained_with:
-                raise CheckpointError(
-                    f"{model_path} was trained with task.{option}={trained_with}; "
-                    f"set task.{option} to the same"
-                )
+        trained_with = {name: bool(stored.task.get(name, False)) for name in CONDITIONING}
+        own = {name: bool(getattr(cfg, name)) for name in CONDITIONING}
+        compare_tasks(trained_with, own, model_path)
         if hasattr(model, "remove_pretraining_modules"):
             model.remove_pretraining_modules()
         return model

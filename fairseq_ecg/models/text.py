@@ -22,7 +22,13 @@ from fairseq_ecg.compat.stored_config import (
 from fairseq_ecg.errors import CheckpointError, shortened
 from fairseq_ecg.models.build import untrained_model
 from fairseq_ecg.models.ecg_transformer import PretrainingConfig, TransformerConfig
-from fairseq_ecg.models.pretrained import load_encoder, own_config, pretrained_encoder
+from fairseq_ecg.models.pretrained import (
+    CONDITIONING,
+    compare_tasks,
+    load_encoder,
+    own_config,
+    pretrained_encoder,
+)
 from fairseq_ecg.modules import (
     ENCODERS,
     ECGTransformer,
@@ -223,7 +229,7 @@ class AnyPretrainedECGModel(TextModel):
         if not cfg.pretrained_model_path:
             return None, {}
         own = own_config(cfg)
-        signals = {"normalize": own.normalize, "filter": own.filter}
+        signals = {name: own[name] for name in CONDITIONING}
         wanted = dict(own.ecg_config or {})
         path = {"model_path": own.pretrained_model_path}
         encoder = load_encoder(OmegaConf.create(wanted | signals | path))
@@ -310,17 +316,8 @@ def stored_text_network(
     network: Any = untrained_model(stored, path)
     load_strictly(network, weights, path, ignored=network.pretraining_modules)
     network.remove_pretraining_modules()
-    _compare_tasks(stored_section(state, path, "task"), of_task or {}, path)
+    compare_tasks(stored_section(state, path, "task"), of_task or {}, path)
     return network, stored
-
-
-def _compare_tasks(stored: Mapping[str, Any], own: Mapping[str, Any], path: str) -> None:
-    for name, value in own.items():
-        if stored.get(name, value) != value:
-            raise CheckpointError(
-                f"{path} was trained with task.{name}={shortened(stored[name])}; set task.{name} "
-                "to the same"
-            )
 
 
 def register_text_networks() -> None:

@@ -182,6 +182,18 @@ class Encoder(ECGReader):
         """Parameters that no gradient reaches in training, whether they are frozen or not."""
         return []
 
+    def without_gradient_unmasked(self) -> list[nn.Parameter]:
+        """Parameters as of :meth:`without_gradient`, of an encoder whose frames are not masked."""
+        unmasked = [] if self.mask_emb is None else [self.mask_emb]
+        return list({id(p): p for p in [*self.without_gradient(), *unmasked]}.values())
+
+    def pass_on_num_updates(self, num_updates: int) -> None:
+        """Say to the parts that follow a schedule how many updates are done."""
+        for module in self.modules():
+            set_updates: Any = getattr(module, "set_num_updates", None)
+            if set_updates is not None:
+                set_updates(num_updates)
+
     def train(self, mode: bool = True) -> "Encoder":
         """Set training or evaluation; a batch norm that is frozen keeps its statistics."""
         super().train(mode)

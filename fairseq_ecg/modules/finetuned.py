@@ -189,13 +189,9 @@ class FinetunedEncoder(FrameEncoder):
 
     def without_gradient(self) -> list[nn.Parameter]:
         """Parameters that no gradient reaches in training, whether they are frozen or not."""
-        unmasked = [] if self.encoder.mask_emb is None else [self.encoder.mask_emb]
-        return list({id(p): p for p in [*self.encoder.without_gradient(), *unmasked]}.values())
+        return self.encoder.without_gradient_unmasked()
 
     def set_num_updates(self, num_updates: int) -> None:
         """Set how many updates are done, for freezing and for parts that follow a schedule."""
         self.num_updates = num_updates
-        for module in self.encoder.modules():
-            set_updates = getattr(module, "set_num_updates", None)
-            if set_updates is not None:
-                set_updates(num_updates)
+        self.encoder.pass_on_num_updates(num_updates)

@@ -139,15 +139,24 @@ def stored_config(weights: Mapping[str, torch.Tensor], prefix: str) -> dict[str,
     if first is None or any(table is None for table in stored.values()):
         return {}
     intermediate, hidden = first.shape
-    names = f"{prefix}encoder.layer."
-    layers = {key.removeprefix(names).split(".")[0] for key in weights if key.startswith(names)}
     return {
         **{name: len(table) for name, table in stored.items() if table is not None},
         "hidden_size": hidden,
         "intermediate_size": intermediate,
-        "num_hidden_layers": len(layers),
+        "num_hidden_layers": count_layers(weights, f"{prefix}encoder.layer."),
         "num_attention_heads": hidden // _HEAD_WIDTH if hidden % _HEAD_WIDTH == 0 else 1,
     }
+
+
+def count_layers(weights: Mapping[str, torch.Tensor], prefix: str) -> int:
+    """Count the layers whose weights are stored.
+
+    Args:
+        weights: by name.
+        prefix: what the number of a layer follows in their names.
+    """
+    names = (key.removeprefix(prefix) for key in weights if key.startswith(prefix))
+    return len({name.partition(".")[0] for name in names})
 
 
 def _transformers():

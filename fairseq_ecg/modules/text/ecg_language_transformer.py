@@ -6,7 +6,7 @@ import torch
 
 from fairseq_ecg.modules.ecg_transformer import ConvTransformer, ECGTransformer
 from fairseq_ecg.modules.masking import MaskedEncoder
-from fairseq_ecg.modules.text.pairs import join_pair, second_frame_mask
+from fairseq_ecg.modules.text.pairs import join_pair, mask_of, second_frame_mask
 from fairseq_ecg.modules.text.token_tables import TokenTables
 from fairseq_ecg.ops.pooling import mean_of_nonzero
 from fairseq_ecg.options import Count
@@ -136,11 +136,7 @@ class ECGLanguageTransformer(TokenTables, _Frames):
         if frame_mask is None and text_padding_mask is None:
             padding_mask = None
         else:
-            parts = ((frames, frame_mask), (tokens, text_padding_mask))
-            masks = [
-                x.new_zeros(x.shape[:2], dtype=torch.bool) if mask is None else mask
-                for x, mask in parts
-            ]
+            masks = mask_of(frames, frame_mask), mask_of(tokens, text_padding_mask)
             padding_mask = torch.cat(masks, dim=1)
         x = torch.cat([frames, tokens], dim=1)
         x, saliency = self.encoder(x, padding_mask, attention_mask=attention_mask)

@@ -20,7 +20,7 @@ from fairseq_ecg.modules.text.bert import (
     read_bert,
     stored_config,
 )
-from fairseq_ecg.modules.text.network import TextNetwork
+from fairseq_ecg.modules.text.network import PairedEncoders
 from fairseq_ecg.options import Probability, Range, Width, chosen, options_of
 
 LARGEST_SCALE = 100.0
@@ -47,7 +47,7 @@ class EncoderOptions:
         return largest
 
 
-class ECGTextCLIP(TextNetwork):
+class ECGTextCLIP(PairedEncoders):
     """Embed ECGs and texts so that those which belong together are alike.
 
     The mean of an encoder's frames and a vector of BERT each go through a perceptron to a shared
@@ -73,7 +73,6 @@ class ECGTextCLIP(TextNetwork):
         freeze_text_layers: as freeze_layers, of the BERT.
     """
 
-    ecg_encoder_prefix = "ecg_encoder."
     shares_space = True
 
     def __init__(
@@ -191,23 +190,6 @@ class ECGTextCLIP(TextNetwork):
         """Return the cosine similarity of each row's ECG and text times the scale, ``(B,)``."""
         embedded = self(ecg, text, ecg_padding_mask, text_padding_mask)
         return (embedded["ecg"] * embedded["text"]).sum(dim=1) * embedded["scale"]
-
-    def set_num_updates(self, num_updates: int) -> None:
-        """See :meth:`TextNetwork.set_num_updates`."""
-        for module in self.ecg_encoder.modules():
-            set_updates: Any = getattr(module, "set_num_updates", None)
-            if set_updates is not None:
-                set_updates(num_updates)
-
-    @property
-    def trains_in_turns(self) -> bool:
-        """Whether parameters get a gradient in some updates and none in others."""
-        return self.ecg_encoder.trains_in_turns
-
-    def without_gradient(self) -> list[nn.Parameter]:
-        """Parameters that no gradient reaches in training, whether they are frozen or not."""
-        unmasked = [] if self.ecg_encoder.mask_emb is None else [self.ecg_encoder.mask_emb]
-        return list({id(p): p for p in [*self.ecg_encoder.without_gradient(), *unmasked]}.values())
 
 
 def build_encoder(name: str, config: Mapping[str, Any]) -> Encoder:

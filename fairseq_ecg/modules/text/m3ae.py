@@ -13,12 +13,14 @@ from fairseq_ecg.modules.text.bert import (
     BertConfig,
     build_bert,
     config_of,
+    count_layers,
     read_bert,
     stored_config,
 )
 from fairseq_ecg.modules.text.cross_layer import CrossLayer
 from fairseq_ecg.modules.text.frame_decoder import FrameDecoder
-from fairseq_ecg.modules.text.network import TextNetwork
+from fairseq_ecg.modules.text.network import PairedEncoders
+from fairseq_ecg.modules.text.pairs import join_pair
 from fairseq_ecg.ops.masking import BatchMasking
 from fairseq_ecg.ops.philox import COMMON_LANE, Stream, random_words
 from fairseq_ecg.options import Layers, Probability, Range, Width
@@ -29,7 +31,7 @@ _MEASURED_SAMPLES = 5000
 """Samples of which frames are counted to say how many samples there are to a frame."""
 
 
-class M3AE(TextNetwork):
+class M3AE(PairedEncoders):
     """Predict hidden words, removed frames, and whether an ECG and a text belong together.
 
     An ECG encoder and BERT read ECG and text by themselves; then layers in pairs let each attend
@@ -61,10 +63,10 @@ class M3AE(TextNetwork):
         ValueError: options do not go together.
     """
 
+    ecg_encoder: ECGTransformer
     vocab_size: int
     max_text_size: int
     option_parts = (ECGTransformer,)
-    ecg_encoder_prefix = "ecg_encoder."
     regularisation_options = ("drop_rate",)
     pretraining_modules = ("mlm_head", "mim_head", "itm_head")
     architecture_options = (
@@ -154,10 +156,9 @@ class M3AE(TextNetwork):
         if sizes := stored_config(weights, f"{prefix}language_encoder."):
             found["bert_config"] = sizes
         names = f"{ecg}encoder.layers."
-        layers = {key.removeprefix(names).split(".")[0] for key in weights if key.startswith(names)}
         first = weights.get(f"{names}0.fc1.weight")
         if first is not None:
-            found["encoder_layers"] = len(layers)
+            found["encoder_layers"] = count_layers(weights, names)
             found["encoder_ffn_embed_dim"], found["encoder_embed_dim"] = first.shape
         return found
 
@@ -284,13 +285,7 @@ class M3AE(TextNetwork):
         if (separator := getattr(self, "sep_embedding", None)) is None:
             raise ValueError("a second ECG is given, which needs model.num_ecgs=2")
         frames_2, mask_2 = self._embed(ecg_2, padding_mask_2)
-        joined = torch.cat([frames, separator.expand(len(frames), 1, -1), frames_2], dim=1)
-        if frame_mask is None and mask_2 is None:
-            return joined, None
-        none = torch.zeros((), dtype=torch.bool, device=frames.device)
-        frame_mask = none.expand(frames.shape[:2]) if frame_mask is None else frame_mask
-        mask_2 = none.expand(frames_2.shape[:2]) if mask_2 is None else mask_2
-        return joined, torch.cat([frame_mask, mask_2.all(dim=1, keepdim=True), mask_2], dim=1)
+        return join_pair(frames, separator, frames_2, frame_mask, mask_2)
 
     def _noise(
         self, frames: torch.Tensor, given: torch.Tensor | None, origins: torch.Tensor | None
@@ -427,16 +422,6 @@ class M3AE(TextNetwork):
             "mim_target": ecg.unflatten(2, (frames, size)).transpose(1, 2).flatten(2),
             "itm_target": sample["is_aligned"].long(),
         }
-
-    @property
-    def trains_in_turns(self) -> bool:
-        """Whether parameters get a gradient in some updates and none in others."""
-        return self.ecg_encoder.trains_in_turns
-
-    def without_gradient(self) -> list[nn.Parameter]:
-        """Parameters that no gradient reaches in training, whether they are frozen or not."""
-        unused = [] if self.ecg_encoder.mask_emb is None else [self.ecg_encoder.mask_emb]
-        return list({id(p): p for p in [*self.ecg_encoder.without_gradient(), *unused]}.values())
 
 
 def _standardised(ecg: torch.Tensor, padding_mask: torch.Tensor | None) -> torch.Tensor:

@@ -1,13 +1,11 @@
 """M3AE that answers questions about ECGs."""
 
-from typing import Annotated
-
 import torch
 from torch import nn
 
 from fairseq_ecg.modules.text.m3ae import M3AE, draw_as_bert
-from fairseq_ecg.modules.text.network import FinetunedTextNetwork
-from fairseq_ecg.options import Range, Width
+from fairseq_ecg.modules.text.network import FinetunedTextNetwork, OneOrTwo, one_or_two
+from fairseq_ecg.options import Width
 
 
 class M3AEQA(FinetunedTextNetwork):
@@ -39,19 +37,17 @@ class M3AEQA(FinetunedTextNetwork):
         encoder: M3AE | None = None,
         *,
         num_labels: Width,
-        num_ecgs: Annotated[int, Range(1, 2)] = 1,
+        num_ecgs: OneOrTwo = 1,
         **options,
     ):
         super().__init__(encoder, **options)
         dim = self.encoder.encoder_dim
-        if num_ecgs not in (1, 2):
-            raise ValueError(f"model.num_ecgs={num_ecgs} is neither 1 nor 2")
         if self.encoder.hidden_dim != dim:
             raise ValueError(
                 f"model.hidden_dim={self.encoder.hidden_dim} and model.encoder_embed_dim={dim} must"
                 " be equal to answer questions: pre-train with as many channels in both"
             )
-        self.num_ecgs = num_ecgs
+        self.num_ecgs = one_or_two(num_ecgs)
         self.n_answers = num_labels
         separator = getattr(self.encoder, "sep_embedding", None)  # of one that answered before
         if num_ecgs == 2 and separator is None:

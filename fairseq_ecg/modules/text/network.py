@@ -175,6 +175,30 @@ class TextNetwork(nn.Module):
             setattr(self, name, None)
 
 
+class PairedEncoders(TextNetwork):
+    """Base of networks with an encoder of ECGs alone, ``ecg_encoder``, beside one of texts.
+
+    Attributes:
+        ecg_encoder: the encoder; its frames are not masked.
+    """
+
+    ecg_encoder_prefix: ClassVar[str] = "ecg_encoder."
+    ecg_encoder: Encoder
+
+    @property
+    def trains_in_turns(self) -> bool:
+        """Whether parameters get a gradient in some updates and none in others."""
+        return self.ecg_encoder.trains_in_turns
+
+    def without_gradient(self) -> list[nn.Parameter]:
+        """Parameters that no gradient reaches in training, whether they are frozen or not."""
+        return self.ecg_encoder.without_gradient_unmasked()
+
+    def set_num_updates(self, num_updates: int) -> None:
+        """See :meth:`TextNetwork.set_num_updates`."""
+        self.ecg_encoder.pass_on_num_updates(num_updates)
+
+
 OneOrTwo = Annotated[int, Range(1, 2)]
 """How many ECGs a question may be about at most."""
 

@@ -61,11 +61,14 @@ def join_pair(
     frames = torch.cat([first, between, second], dim=1)
     if first_mask is None and second_mask is None:
         return frames, None
-    masks = [
-        x.new_zeros(x.shape[:2], dtype=torch.bool) if mask is None else mask
-        for x, mask in ((first, first_mask), (second, second_mask))
-    ]
-    return frames, torch.cat([masks[0], masks[1].all(dim=1, keepdim=True), masks[1]], dim=1)
+    first_mask, second_mask = mask_of(first, first_mask), mask_of(second, second_mask)
+    between_mask = second_mask.all(dim=1, keepdim=True)
+    return frames, torch.cat([first_mask, between_mask, second_mask], dim=1)
+
+
+def mask_of(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Return a padding mask ``(B, T)`` of ``(B, T, D)``, False everywhere in place of None."""
+    return x.new_zeros(x.shape[:2], dtype=torch.bool) if mask is None else mask
 
 
 def mean_or_zero(x: torch.Tensor) -> torch.Tensor:
