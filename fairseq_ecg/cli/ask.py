@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import CycloptsError, Parameter
+from cyclopts import Parameter
 
 from fairseq_ecg.cli.options import (
     File,
@@ -16,7 +16,7 @@ from fairseq_ecg.cli.options import (
     SeveralValues,
 )
 from fairseq_ecg.cli.outputs import say_left_out
-from fairseq_ecg.cli.recordings import Checkpoint, TextUse
+from fairseq_ecg.cli.recordings import Checkpoint, TextUse, check_shown
 from fairseq_ecg.data.names import printable
 from fairseq_ecg.errors import DataError
 
@@ -74,10 +74,7 @@ def ask(
             probability of every answer: .csv, .tsv, .parquet or .json
         segments: table to write with a row for each segment, beside --out
     """
-    if segments and not out:
-        raise CycloptsError(msg="--segments goes with --out")
-    if top < 1:
-        raise DataError(f"--top {top}: give a positive number")
+    check_shown(top, out, segments)
     paths, question = _question_of(recordings_and_question)
     settings = {"choices": choices or None, "threshold": threshold, "aggregation": aggregation}
 
@@ -125,6 +122,8 @@ def _questions(
 
 def _printed(answers: "Answers", top: int) -> str:
     """Write the most probable answers to each question."""
+    from fairseq_ecg.data.label_file import NO_ANSWER
+
     lines: list[str] = []
     table = answers.top(top)
     width = max(map(len, table["answer"]))
@@ -135,6 +134,6 @@ def _printed(answers: "Answers", top: int) -> str:
         for row in table.iloc[number * size : (number + 1) * size].itertuples():
             mark = "*" if row.answer in given else " "
             lines.append(f"  {mark} {row.answer:<{width}}  {row.probability:.3f}")
-        if given == ("none",):
+        if given == (NO_ANSWER,):
             lines.append(f"  none of the answers is more probable than {answers.threshold:g}")
     return "\n".join(lines)

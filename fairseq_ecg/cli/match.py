@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import CycloptsError, Group, Parameter
+from cyclopts import Group, Parameter
 from cyclopts.validators import LimitedChoice
 
 from fairseq_ecg.cli.options import CSV, File, Integer, SeveralValues
 from fairseq_ecg.cli.outputs import say_left_out
 from fairseq_ecg.cli.prompting import prompts_for
-from fairseq_ecg.cli.recordings import Checkpoint, Recording, TextUse
+from fairseq_ecg.cli.recordings import Checkpoint, Recording, TextUse, check_shown
 from fairseq_ecg.data.names import printable
 from fairseq_ecg.errors import DataError
 
@@ -51,10 +51,7 @@ def match(
             every text: .csv, .tsv, .parquet or .json
         segments: table to write with a row for each segment, beside --out
     """
-    if segments and not out:
-        raise CycloptsError(msg="--segments goes with --out")
-    if top < 1:
-        raise DataError(f"--top {top}: give a positive number")
+    check_shown(top, out, segments)
     from fairseq_ecg.inference.retrieval import read_texts
 
     sentences = read_texts(texts)

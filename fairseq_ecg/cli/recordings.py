@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Group, Parameter
+from cyclopts import CycloptsError, Group, Parameter
 
 from fairseq_ecg.cli.options import (
     EXIT_SOME_LEFT_OUT,
@@ -339,3 +339,16 @@ class TextUse(Use):
     def load(self, checkpoint: str) -> "ECGTextModel":
         """Read the network."""
         return of_texts(checkpoint, self.options.load_any(checkpoint, **self.settings()))
+
+
+def check_shown(top: int, out: Path | None, segments: Path | None) -> None:
+    """Check options of commands that print the first results of each recording, or write all.
+
+    Raises:
+        CycloptsError: segments are to be written, and nothing of recordings.
+        DataError: there would be nothing to print.
+    """
+    if segments and not out:
+        raise CycloptsError(msg="--segments goes with --out")
+    if top < 1:
+        raise DataError(f"--top {top}: give a positive number")

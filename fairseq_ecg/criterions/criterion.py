@@ -19,6 +19,9 @@ from fairseq_ecg.options import values_of
 
 logger = logging.getLogger(__name__)
 
+OWN_METRICS = frozenset({"loss", "nsignals", "sample_size", "skipped"})
+"""Keys of logging outputs that every criterion reports by itself, or not at all."""
+
 # Terms of the loss (summed to the loss), sample size, and what to log besides.
 Computed = tuple[list[Tensor], "int | Tensor", dict[str, Any]]
 
@@ -303,6 +306,19 @@ def log_share(name: str, right: str, count: str, logs: Sequence[dict[str, Any]])
     metrics.log_scalar(n_total, total(count, logs))
     if total(count, logs) > 0:
         log_ratio(name, f"_{right}", [n_total])
+
+
+def log_accuracies(names: Iterable[str], logs: Sequence[dict[str, Any]]) -> None:
+    """Log of several predictions the accuracy of each, and then what is logged besides.
+
+    Args:
+        names: Of the predictions: of ``mlm`` the logs hold ``mlm_correct`` and ``mlm_count``.
+        logs: Logging outputs.
+    """
+    metrics.log_scalar("ntokens", 0)
+    for name in names:
+        log_share(f"{name}_accuracy", f"{name}_correct", f"{name}_count", logs)
+    log_the_rest(OWN_METRICS, logs)
 
 
 def _detached(value: Any) -> Any:

@@ -4,21 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
-from fairseq.logging import metrics
 from torch import Tensor, nn
 
 from fairseq_ecg.compat.registration import register_criterion
 from fairseq_ecg.criterions.criterion import (
     Computed,
     ECGCriterion,
-    log_share,
-    log_the_rest,
+    log_accuracies,
 )
-
-NOT_HIDDEN = -100
-"""Label of a token that is not to be predicted."""
-
-_OWN_METRICS = {"loss", "nsignals", "sample_size", "skipped"}
+from fairseq_ecg.data.text.word_masks import IGNORED
 
 
 @register_criterion("m3ae")
@@ -50,10 +44,10 @@ class M3AECriterion(ECGCriterion):
         """Compute the three terms; see the base class."""
         target = model.get_targets(sample, net_output, norm_pix_loss=self.norm_pix_loss)
         predicted = {name: _wide(x) for name, x in model.get_logits(net_output).items()}
-        words, is_hidden = target["mlm_target"], target["mlm_target"] != NOT_HIDDEN
+        words, is_hidden = target["mlm_target"], target["mlm_target"] != IGNORED
         n_hidden = is_hidden.sum()
         of_words = F.cross_entropy(
-            predicted["mlm_logits"], words, ignore_index=NOT_HIDDEN, reduction="sum"
+            predicted["mlm_logits"], words, ignore_index=IGNORED, reduction="sum"
         )
         removed = net_output["mim_masks"]
         errors = (predicted["mim_logits"] - target["mim_target"]).square().mean(dim=-1)
@@ -74,10 +68,7 @@ class M3AECriterion(ECGCriterion):
     @staticmethod
     def reduce_measures(logs: Sequence[dict[str, Any]]) -> None:
         """Log the accuracies, the terms of the loss, and the mean of every other logged number."""
-        metrics.log_scalar("ntokens", 0)
-        for task in ("mlm", "itm"):
-            log_share(f"{task}_accuracy", f"{task}_correct", f"{task}_count", logs)
-        log_the_rest(_OWN_METRICS, logs)
+        log_accuracies(("mlm", "itm"), logs)
 
 
 def _wide(x: Tensor) -> Tensor:

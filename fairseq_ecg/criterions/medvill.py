@@ -3,14 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fairseq.logging import metrics
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fairseq_ecg.compat.registration import register_criterion
-from fairseq_ecg.criterions.criterion import Computed, ECGCriterion, log_share, log_the_rest
-
-_OWN_METRICS = {"loss", "nsignals", "sample_size", "skipped"}
+from fairseq_ecg.criterions.criterion import Computed, ECGCriterion, log_accuracies
 
 
 @register_criterion("medvill")
@@ -50,7 +47,4 @@ class MedViLLCriterion(ECGCriterion):
     @staticmethod
     def reduce_measures(logs: Sequence[dict[str, Any]]) -> None:
         """Log both accuracies, the terms of the loss, and what they are made of."""
-        metrics.log_scalar("ntokens", 0)
-        for task in ("mlm", "align"):
-            log_share(f"{task}_accuracy", f"{task}_correct", f"{task}_count", logs)
-        log_the_rest(_OWN_METRICS, logs)
+        log_accuracies(("mlm", "align"), logs)

@@ -10,6 +10,7 @@ import torch
 from fairseq.criterions import FairseqCriterion
 from torch import nn
 
+from fairseq_ecg.compat.published.layers import StandsFor
 from fairseq_ecg.criterions.cinc_score import (
     SINUS_RHYTHM,
     ScoringWeights,
@@ -19,7 +20,7 @@ from fairseq_ecg.criterions.cinc_score import (
 from fairseq_ecg.criterions.criterion import ECGCriterion
 
 
-class BaseCriterion(FairseqCriterion, metaclass=ABCMeta):
+class BaseCriterion(FairseqCriterion, StandsFor, metaclass=ABCMeta):
     """Base of criterions of one's own, which fairseq_signals' models are trained by.
 
     A criterion says in :meth:`compute_loss` what the loss of a batch is. The criterions of this
@@ -34,14 +35,12 @@ class BaseCriterion(FairseqCriterion, metaclass=ABCMeta):
         is_target_derived: whether targets are made of the logits, not asked for.
     """
 
+    stands_for = ECGCriterion
+
     def __init__(self, task: Any):
         super().__init__(task)
         self.kwargs: dict[str, Any] = {}
         self.is_target_derived = False
-
-    @classmethod
-    def __subclasshook__(cls, other: type) -> Any:
-        return True if cls is BaseCriterion and issubclass(other, ECGCriterion) else NotImplemented
 
     @classmethod
     def build_criterion(cls, cfg: Any, task: Any) -> "BaseCriterion":

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fairseq_ecg.compat.registration import register_criterion
 from fairseq_ecg.criterions.criterion import (
+    OWN_METRICS,
     Computed,
     ECGCriterion,
     log_share,
@@ -18,7 +19,7 @@ from fairseq_ecg.modules.wav2vec2 import Contrast
 from fairseq_ecg.ops.infonce import InfoNCE, count_correct, infonce
 from fairseq_ecg.ops.infonce_over_pool import infonce_over_pool
 
-_OWN_METRICS = {"loss", "nsignals", "sample_size", "skipped", "correct", "count"}
+_OWN_METRICS = OWN_METRICS | {"correct", "count"}
 
 
 @register_criterion("wav2vec2")

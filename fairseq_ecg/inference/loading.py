@@ -168,7 +168,7 @@ def tokenizer_of(
     if texts.vocabulary is None:
         return None, texts.max_text_size
     try:
-        return Tokenizer(texts.vocabulary, texts.lower_case), texts.max_text_size
+        return Tokenizer(*texts.vocabulary), texts.max_text_size
     except DataError as error:
         raise CheckpointError(
             f"{stored.path}: {error}. Give the vocabulary that it was trained with as tokenizer"

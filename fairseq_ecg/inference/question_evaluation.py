@@ -14,6 +14,7 @@ from fairseq_ecg.data.dataset import ECGDataset
 from fairseq_ecg.data.question_types import type_names
 from fairseq_ecg.data.sources import source_of
 from fairseq_ecg.data.targets.question import QuestionTarget, attribute_names
+from fairseq_ecg.data.text.tokenizer import KEPT_FREE
 from fairseq_ecg.data.views import QuestionView
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.apart import evaluated_apart, none_usable
@@ -21,7 +22,6 @@ from fairseq_ecg.inference.evaluation import prepared_data
 from fairseq_ecg.inference.metrics import Ranking, mean_of_defined
 from fairseq_ecg.inference.running import check_batching
 from fairseq_ecg.inference.text_model import ECGTextModel
-from fairseq_ecg.inference.trained_text import KEPT_FREE
 from fairseq_ecg.jobs.files import open_replacing
 
 MULTIPLE = 8

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from fairseq_ecg.data.names import printable
+from fairseq_ecg.data.text import has_word
 from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.errors import DataError, shortened
 from fairseq_ecg.formats import ECG
@@ -192,7 +193,7 @@ def _named(asked: Iterable[tuple]) -> list[Question]:
 
 def _fault_of(text: object, where: str) -> DataError | None:
     """Say why nothing is asked by a text; None if it has words."""
-    if isinstance(text, str) and any(character.isalnum() for character in text):
+    if isinstance(text, str) and has_word(text):
         return None
     return DataError(f"{where} {shortened(text)} has no word. Ask in words")
 

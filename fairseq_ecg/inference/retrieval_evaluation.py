@@ -12,6 +12,7 @@ import numpy as np
 from fairseq_ecg.data.collation import BatchCheck, Columns, Crop
 from fairseq_ecg.data.randomness import Draws
 from fairseq_ecg.data.targets import TokenTarget
+from fairseq_ecg.data.text import has_word
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.inference.aggregation import aggregate
 from fairseq_ecg.inference.evaluation import computed_of, labelled_segments
@@ -81,7 +82,7 @@ def evaluate_retrieval(
         texts = np.empty(len(batch[_REPORT]), dtype=object)
         texts[:] = batch[_REPORT]
         for text in texts:
-            if not any(character.isalnum() for character in text):
+            if not has_word(text):
                 raise DataError("the report has no word")
         return (texts,)
 

@@ -23,10 +23,10 @@ from fairseq_ecg.compat.stored_config import (
     model_config,
     stored_section,
 )
+from fairseq_ecg.data.text.tokenizer import Vocabulary, noted_vocabulary
 from fairseq_ecg.ecg.conditioning import LeadStatistics
 from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.errors import DataError, shortened
-from fairseq_ecg.limits import check_limit
 from fairseq_ecg.modules import FinetunedEncoder, FrameEncoder
 from fairseq_ecg.modules.registry import build_network, has_head, labels_option
 from fairseq_ecg.modules.text import TextNetwork, build_text_network, text_network_class
@@ -82,13 +82,11 @@ class StoredTexts:
     """How texts become tokens for a network, as far as a file says it.
 
     Attributes:
-        vocabulary: its tokens in the order of their ids; None if they are not stored.
-        lower_case: whether texts are lower-cased before.
+        vocabulary: its tokens; None if they are not stored.
         max_text_size: ``task.max_text_size`` of training, which took two tokens less of a text.
     """
 
-    vocabulary: tuple[str, ...] | None = None
-    lower_case: bool = True
+    vocabulary: Vocabulary | None = None
     max_text_size: int | None = None
 
     @classmethod
@@ -96,24 +94,13 @@ class StoredTexts:
         """Read it of the configuration of the task and of what training noted.
 
         Raises:
-            DataError: the tokens are no list of texts, or more than is plausible, or the size is no
-                whole number.
+            DataError: the vocabulary is none, see `noted_vocabulary`, or the size is no whole
+                number.
         """
-        vocabulary, lower_case = notes.get("vocabulary"), notes.get("lower_case", True)
         size = notes.get("max_text_size", task.get("max_text_size"))
-        if vocabulary is not None:
-            if not isinstance(vocabulary, list | tuple):
-                raise DataError(f"its vocabulary is {shortened(vocabulary)}, not a list of texts")
-            check_limit("its vocabulary", "vocabulary", len(vocabulary))
-            if not all(isinstance(token, str) for token in vocabulary):
-                raise DataError("its vocabulary is not a list of texts")
-            if any("\n" in token for token in vocabulary):
-                raise DataError("its vocabulary has a token of several lines")
-        if not isinstance(lower_case, bool):
-            raise DataError(f"its lower_case is {shortened(lower_case)}, not true or false")
         if size is not None and (not isinstance(size, int) or isinstance(size, bool)):
             raise DataError(f"its max_text_size is {shortened(size)}, not a whole number")
-        return cls(None if vocabulary is None else tuple(vocabulary), lower_case, size)
+        return cls(noted_vocabulary(notes), size)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,16 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fairseq_ecg.data.text import Tokenizer
-from fairseq_ecg.data.text.tokenizer import SPECIAL, Tokens
+from fairseq_ecg.data.text import Tokenizer, has_word
+from fairseq_ecg.data.text.tokenizer import KEPT_FREE, SPECIAL, Tokens
 from fairseq_ecg.ecg.preprocessing import Preprocessing
 from fairseq_ecg.errors import DataError, shortened
 from fairseq_ecg.inference.aggregation import aggregation_of
 from fairseq_ecg.inference.loaded import LoadedNetwork
 from fairseq_ecg.modules.text import TextNetwork
-
-KEPT_FREE = 2
-"""Tokens of ``task.max_text_size`` that training leaves unused, as fairseq_signals does."""
 
 
 class TrainedTextNetwork(LoadedNetwork):
@@ -113,7 +110,7 @@ class TrainedTextNetwork(LoadedNetwork):
             DataError: a text has no word, or the vocabulary is not known.
         """
         for text in texts:
-            if not any(character.isalnum() for character in text):
+            if not has_word(text):
                 raise DataError(f"the text {shortened(text)} has no word")
         tokenizer = self.required_tokenizer()
         unknown = [text for text in texts if not tokenizer.knows_a_word_of(text)]

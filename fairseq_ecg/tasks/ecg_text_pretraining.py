@@ -12,6 +12,7 @@ from fairseq_ecg.compat.options import configuration
 from fairseq_ecg.data import DataError
 from fairseq_ecg.data.targets import Target, TextTarget, TokenTarget
 from fairseq_ecg.data.text import Tokenizer
+from fairseq_ecg.data.text.tokenizer import noted_vocabulary
 from fairseq_ecg.tasks.ecg_pretraining import ECGPretrainingConfig, ECGPretrainingTask
 
 
@@ -103,13 +104,14 @@ class ECGTextPretrainingTask(ECGPretrainingTask):
         Raises:
             DataError: it is none.
         """
-        notes = state_dict.get(NOTES) or {}
-        vocabulary = notes.get("vocabulary")
-        if vocabulary is None:
-            return
-        if not (isinstance(vocabulary, list) and all(isinstance(x, str) for x in vocabulary)):
-            raise DataError("the checkpoint's vocabulary is no list of texts: give task.tokenizer")
-        self.tokenizer = self._checked(Tokenizer(vocabulary, bool(notes.get("lower_case", True))))
+        try:
+            vocabulary = noted_vocabulary(state_dict.get(NOTES) or {})
+        except DataError as error:
+            raise DataError(
+                f"the checkpoint's vocabulary is no list of texts: give task.tokenizer ({error})"
+            ) from error
+        if vocabulary is not None:
+            self.tokenizer = self._checked(Tokenizer(*vocabulary))
 
     @property
     def max_text_size(self) -> int | None:

@@ -203,6 +203,7 @@ def test_paddings_take_part_in_the_choice_of_fairseq_signals(tokenizer):
 
 
 def test_empty_texts_are_left_out_and_counted(tokenizer, dataset, caplog):
+    caplog.set_level(logging.WARNING)
     texts = ["low qrs", "", "   ", "inverted t waves"]
     one = dataset(texts, [None] * 4, TextTarget(tokenizer))
     assert collated(one)["id"].tolist() == [0, 3]

@@ -15,6 +15,7 @@ from fairseq_ecg.data.sources import SegmentBatch, Variables
 from fairseq_ecg.data.targets.target import Completed, Target
 from fairseq_ecg.data.text import Tokenizer
 from fairseq_ecg.data.text.alignment import draw_pairs
+from fairseq_ecg.data.text.tokenizer import KEPT_FREE
 from fairseq_ecg.data.text.word_masks import WordMasking
 from fairseq_ecg.errors import DataError
 
@@ -92,7 +93,7 @@ class TokenTarget(Target):
     ):
         self.tokenizer, self.variable, self.fewest = tokenizer, variable, fewest
         self.max_text_size = max_text_size
-        self.max_tokens = None if max_text_size is None else max_text_size - _OWN_TOKENS
+        self.max_tokens = None if max_text_size is None else max_text_size - KEPT_FREE
         if self.max_tokens is not None and self.max_tokens <= _OWN_TOKENS:
             raise ValueError(
                 f"max_text_size={max_text_size}: texts are cut to two tokens fewer, [CLS] and "

@@ -1,18 +1,67 @@
 """WordPiece tokens of texts, as BERT reads them (https://arxiv.org/abs/1810.04805)."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from fairseq_ecg.errors import DataError, shortened
 from fairseq_ecg.hub import only_cached, reason
+from fairseq_ecg.limits import check_limit
 
 VOCABULARY = "vocab.txt"
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+KEPT_FREE = 2
+"""Tokens of ``task.max_text_size`` that texts do not use, as in fairseq_signals."""
+
+
+def has_word(text: str) -> bool:
+    """Return whether a text has a letter or a digit."""
+    return any(map(str.isalnum, text))
+
+
+class Vocabulary(NamedTuple):
+    """A vocabulary as a checkpoint notes it.
+
+    Args:
+        tokens: in the order of their ids.
+        lower_case: see `Tokenizer`.
+    """
+
+    tokens: tuple[str, ...]
+    lower_case: bool
+
+
+def noted_vocabulary(notes: Mapping[str, Any]) -> Vocabulary | None:
+    """Return the vocabulary that training noted, as a file of any origin says it.
+
+    Args:
+        notes: by name; ``vocabulary`` and ``lower_case`` may be anything.
+
+    Returns:
+        The vocabulary, or None if none was noted.
+
+    Raises:
+        DataError: it is no list of texts of one line, or longer than is plausible.
+    """
+    tokens, lower_case = notes.get("vocabulary"), notes.get("lower_case", True)
+    if tokens is None:
+        return None
+    if not isinstance(tokens, list | tuple):
+        raise DataError(f"its vocabulary is {shortened(tokens)}, not a list of texts")
+    check_limit("its vocabulary", "vocabulary", len(tokens))
+    if not all(isinstance(token, str) for token in tokens):
+        raise DataError("its vocabulary is not a list of texts")
+    if any("\n" in token for token in tokens):
+        raise DataError("its vocabulary has a token of several lines")
+    if not isinstance(lower_case, bool):
+        raise DataError(f"its lower_case is {shortened(lower_case)}, not true or false")
+    return Vocabulary(tuple(tokens), lower_case)
 
 
 class Tokens(NamedTuple):
@@ -105,10 +154,7 @@ class Tokenizer:
     def knows_a_word_of(self, text: str) -> bool:
         """Return whether a token of a text is in the vocabulary and no punctuation mark."""
         tokens = self._encoder.encode(text, add_special_tokens=False).tokens
-        return any(
-            token not in SPECIAL and any(map(str.isalnum, token.removeprefix("##")))
-            for token in tokens
-        )
+        return any(token not in SPECIAL and has_word(token) for token in tokens)
 
     def __call__(self, texts: Sequence[str], max_length: int | None = None) -> Tokens:
         """Tokenise texts.

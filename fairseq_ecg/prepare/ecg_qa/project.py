@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fairseq_ecg.data.label_file import NO_ANSWER
 from fairseq_ecg.data.names import path_below
 from fairseq_ecg.data.question_types import ATTRIBUTE_TYPES, FORMS, RELATIONS
 from fairseq_ecg.data.tables import line_of, whole_numbers
@@ -15,8 +16,6 @@ from fairseq_ecg.prepare.sources.archive import read_table, unpacked
 
 SPLITS = ("train", "valid", "test")
 VERSIONS = ("template", "paraphrased")
-NO_CLASS = "none"
-"""Answer that is no class: that no other one is right."""
 
 _AGAIN = "Download ECG-QA again"
 _ONE_VERSION = "Take all files from one version of ECG-QA"
@@ -201,7 +200,7 @@ class Answers:
         folder: of the project's part, with ``answers.csv`` and ``answers_for_each_template.csv``.
 
     Attributes:
-        classes: C names in the order of the network's outputs; `NO_CLASS` is none of them.
+        classes: C names in the order of the network's outputs; `NO_ANSWER` is none of them.
         templates: positions in ``classes`` of the answers of each template, by its number.
 
     Raises:
@@ -211,7 +210,7 @@ class Answers:
     def __init__(self, folder: Path):
         self.path = folder / "answers.csv"
         table = read_table(self.path, ("class",), keep_default_na=False, dtype=str)
-        names = [name for name in table["class"] if name != NO_CLASS]
+        names = [name for name in table["class"] if name != NO_ANSWER]
         self._index = {name: index for index, name in enumerate(names)}
         if not names or len(self._index) < len(names):
             fault = "names a class twice" if names else "names no class"
@@ -227,13 +226,13 @@ class Answers:
         self._templates_path = path
 
     def _indices(self, names: Sequence[str], where: str) -> list[int]:
-        unknown = [name for name in names if name != NO_CLASS and name not in self._index]
+        unknown = [name for name in names if name != NO_ANSWER and name not in self._index]
         if unknown:
             raise DataError(
                 f"{where}: answer {shortened(unknown[0])} is no class of {self.path}. "
                 f"{_ONE_VERSION}"
             )
-        return [self._index[name] for name in names if name != NO_CLASS]
+        return [self._index[name] for name in names if name != NO_ANSWER]
 
     def right(self, question: Question) -> list[int]:
         """Return the classes of the right answers.

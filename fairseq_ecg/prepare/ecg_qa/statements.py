@@ -8,8 +8,9 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from fairseq_ecg.data.label_file import NO_ANSWER
 from fairseq_ecg.ecg.leads import LEADS
-from fairseq_ecg.prepare.ecg_qa.project import NO_CLASS, Question
+from fairseq_ecg.prepare.ecg_qa.project import Question
 
 ENTIRE = "entire"
 _ALL = tuple(range(12))
@@ -196,7 +197,7 @@ def _queried_leads(question: Question) -> _Said:
 def _of_certainty(question: Question) -> list[tuple[str, bool]] | None:
     """What is certain, of a question that says which symptoms count; None of another one."""
     if EXCLUDING in question.text:
-        return [(answer, True) for answer in question.answers if answer != NO_CLASS]
+        return [(answer, True) for answer in question.answers if answer != NO_ANSWER]
     if INCLUDING in question.text:
         return [(each, False) for each in question.attributes if each not in question.answers]
     return None
