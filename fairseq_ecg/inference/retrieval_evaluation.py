@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from fairseq_ecg.data.collation import BatchCheck, Columns, Crop
 from fairseq_ecg.data.randomness import Draws
@@ -78,27 +79,27 @@ def evaluate_retrieval(
     target = _Reports(model.required_tokenizer(), max_text_size=None)
     dataset = labelled_segments(model, manifest, target, verify)
 
-    def reports(batch: dict[str, Any]) -> tuple[np.ndarray]:
+    shares_space = model.network.shares_space
+
+    def of_batch(batch: dict[str, Any]) -> tuple[np.ndarray, ...]:
         texts = np.empty(len(batch[_REPORT]), dtype=object)
         texts[:] = batch[_REPORT]
-        for text in texts:
-            if not has_word(text):
-                raise DataError("the report has no word")
-        return (texts,)
+        if not all(map(has_word, texts)):
+            raise DataError("the report has no word")
+        return (texts, model.embeddings(*_ecgs_of(batch))) if shares_space else (texts,)
 
-    (texts,), names, errors = computed_of(dataset, reports, batch_size, on_error)
+    (texts, *embedded), names, errors = computed_of(dataset, of_batch, batch_size, on_error)
     recordings, first = np.unique(names, return_index=True)
     of_recordings = texts[first]
     different, text_of = np.unique(_as_read(model, of_recordings), return_inverse=True)
     listed = [of_recordings[np.flatnonzero(text_of == i)[0]] for i in range(len(different))]
-    compare = model.comparison(listed)
-
-    def similarities(batch: dict[str, Any]) -> tuple[np.ndarray]:
-        inputs = batch["net_input"]
-        mask = inputs.get("ecg_padding_mask")
-        return (compare(inputs["ecg"], mask),)
-
-    (found,), names, more = computed_of(dataset, similarities, batch_size, on_error)
+    if shares_space:
+        found, more = embedded[0] @ model.embed_text(listed).T, {}
+    else:  # ECGs meet texts in the network, once all of these are known
+        compare = model.comparison(listed)
+        (found,), names, more = computed_of(
+            dataset, lambda batch: (compare(*_ecgs_of(batch)),), batch_size, on_error
+        )
     kept = np.isin(names, recordings)
     used, recording_of = np.unique(names[kept], return_inverse=True)
     of_texts = aggregate(found[kept], recording_of, ["mean"] * len(listed))
@@ -110,6 +111,12 @@ def evaluate_retrieval(
         "text to ECG": recall(similarity.T, is_partner, RANKS),
     }
     return RetrievalEvaluation(directions, len(np.unique(text_of)), {**errors, **more})
+
+
+def _ecgs_of(batch: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+    """Return the ECGs of a batch and their padding mask."""
+    inputs = batch["net_input"]
+    return inputs["ecg"], inputs.get("ecg_padding_mask")
 
 
 def _as_read(model: ECGTextModel, texts: Sequence[str]) -> list[str]:

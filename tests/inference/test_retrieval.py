@@ -15,6 +15,7 @@ import wfdb
 
 from fairseq_ecg import load_model
 from fairseq_ecg.cli import main
+from fairseq_ecg.data import ECGDataset
 from fairseq_ecg.data.targets import labels_of
 from fairseq_ecg.ecg.leads import LEADS
 from fairseq_ecg.errors import DataError
@@ -382,6 +383,15 @@ def test_match_writes_scores_of_labels(checkpoint, model, recording, tmp_path, c
     with pytest.raises(SystemExit):
         main(["match", str(checkpoint), *given])
     assert "what recordings are compared with" in capsys.readouterr().err
+
+
+def test_ecgs_are_read_once_where_they_share_a_space_with_texts(model, manifest, monkeypatch):
+    rows, read = [], ECGDataset.__getitems__
+    monkeypatch.setattr(
+        ECGDataset, "__getitems__", lambda one, found: rows.extend(found) or read(one, found)
+    )
+    evaluate_retrieval(model, manifest, batch_size=4)
+    assert rows == list(range(len(rows))) != []
 
 
 def test_evaluate_reports_recall_and_zero_shot(checkpoint, model, manifest, tmp_path, capsys):
