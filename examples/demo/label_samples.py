@@ -9,12 +9,12 @@ them as SPLITS does. Annotated archives are prepared by fairseq-ecg prepare, see
 
 import argparse
 import csv
-import os
-import shutil
 import sys
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
+import folders
 import numpy as np
 import scipy.io
 from tqdm import tqdm
@@ -53,6 +53,25 @@ def splits_of(table: Path) -> dict[str, str]:
     return {row["save_file"][len("simulated_") : -len(".mat")]: row["split"] for row in rows}
 
 
+def write_data(recordings: Path, splits: Path, out: Path, folder: Path) -> None:
+    """Write files and manifests.
+
+    Args:
+        recordings: folder of the records.
+        splits: table of the split of each.
+        out: the folder's name in the end, which manifests name.
+        folder: an existing folder.
+    """
+    lines = defaultdict(list)
+    for name, split in tqdm(splits_of(splits).items(), unit="recording"):
+        mat = labelled(recordings / name)
+        scipy.io.savemat(folder / f"{name}.mat", mat)
+        lines[split].append(f"{name}.mat\t{mat['feats'].shape[1]}\n")
+    for split, files in lines.items():
+        manifest = f"{out.resolve()}\n{''.join(files)}"
+        (folder / f"{split}.tsv").write_text(manifest, encoding="utf-8")
+
+
 def main() -> int:
     """Run the program; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -60,22 +79,8 @@ def main() -> int:
     parser.add_argument("--splits", type=Path, required=True, help="meta_split.csv")
     parser.add_argument("--out", type=Path, required=True, help="folder to create")
     arguments = parser.parse_args()
-    if arguments.out.exists():
-        print(f"{arguments.out} exists: remove it or name another folder", file=sys.stderr)
-        return 2
-    unfinished = arguments.out.with_name(arguments.out.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    lines = defaultdict(list)
-    for name, split in tqdm(splits_of(arguments.splits).items(), unit="recording"):
-        mat = labelled(arguments.recordings / name)
-        scipy.io.savemat(unfinished / f"{name}.mat", mat)
-        lines[split].append(f"{name}.mat\t{mat['feats'].shape[1]}\n")
-    for split, files in lines.items():
-        manifest = f"{arguments.out.resolve()}\n{''.join(files)}"
-        (unfinished / f"{split}.tsv").write_text(manifest, encoding="utf-8")
-    os.replace(unfinished, arguments.out)
-    return 0
+    write = partial(write_data, arguments.recordings, arguments.splits, arguments.out)
+    return folders.create(arguments.out, write)
 
 
 if __name__ == "__main__":

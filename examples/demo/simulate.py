@@ -9,12 +9,11 @@ and one column of 0 and 1 per label. The same seed gives the same bytes.
 
 import argparse
 import csv
-import os
-import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import folders
 import numpy as np
 import simulator
 import wfdb
@@ -72,16 +71,12 @@ def main() -> int:
     parser.add_argument("--recordings", type=int, default=400, help="how many (default: 400)")
     parser.add_argument("--seed", type=int, default=1, help="of the random numbers (default: 1)")
     arguments = parser.parse_args()
-    if arguments.out.exists():
-        print(f"{arguments.out} exists: remove it or name another folder", file=sys.stderr)
-        return 2
-    unfinished = arguments.out.with_name(arguments.out.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    recordings = simulator.recordings(arguments.recordings, arguments.seed)
-    write_records(tqdm(recordings, total=arguments.recordings, unit="recording"), unfinished)
-    os.replace(unfinished, arguments.out)
-    return 0
+
+    def write(folder: Path) -> None:
+        recordings = simulator.recordings(arguments.recordings, arguments.seed)
+        write_records(tqdm(recordings, total=arguments.recordings, unit="recording"), folder)
+
+    return folders.create(arguments.out, write)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 OUT then holds a .mat file for each recording (feats, 12 leads of 10 s at 100 Hz, each standardised;
 curr_sample_rate, idx, text), train.tsv, valid.tsv and test.tsv, which share no patient,
 label_def.csv and y.npy, the labels that hold, and bert/, a vocab.txt of the words of the reports in
-train.tsv and the config.json of a BERT of two layers. The same seed gives the same bytes.
+train.tsv and the config.json of a BERT of two layers. The same seed gives the same data.
 
 A report names what is simulated in wordings of the labeler's vocabulary, drawn at random, among
 statements that say nothing of the ECG.
@@ -14,9 +14,7 @@ statements that say nothing of the ECG.
 import argparse
 import csv
 import json
-import os
 import re
-import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -33,6 +31,7 @@ from fairseq_ecg.labeler.prompts import prompts_of
 from fairseq_ecg.labeler.vocabulary_files import DEFAULT, read_vocabulary
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "demo"))
+import folders
 import simulator
 
 RATE = 100
@@ -94,13 +93,16 @@ def prepared(ecg: np.ndarray) -> np.ndarray:
     return ((feats - feats.mean(axis=1, keepdims=True)) / scale).astype(np.float32)
 
 
-def write_data(recordings: Sequence[simulator.Recording], folder: Path, seed: int) -> None:
+def write_data(
+    recordings: Sequence[simulator.Recording], seed: int, out: Path, folder: Path
+) -> None:
     """Write files, manifests, labels and BERT.
 
     Args:
         recordings: what to write.
-        folder: an existing folder.
         seed: of the wordings and of the division into splits.
+        out: the folder's name in the end, which manifests name.
+        folder: an existing folder.
     """
     rng, of_labels = default_rng(seed), wordings()
     files = folder / "files"
@@ -115,7 +117,7 @@ def write_data(recordings: Sequence[simulator.Recording], folder: Path, seed: in
         lines[split].append(f"{recording.name}.mat\t{feats.shape[1]}\n")
         texts[split].append(text)
     for split in SPLITS:
-        listed = f"{files.resolve()}\n{''.join(lines[split])}".replace(".unfinished/", "/")
+        listed = f"{out.resolve() / files.name}\n{''.join(lines[split])}"
         (folder / f"{split}.tsv").write_text(listed, encoding="utf-8")
     _write_labels(recordings, folder)
     _write_bert(texts["train"], folder / "bert")
@@ -154,16 +156,12 @@ def main() -> int:
     parser.add_argument("--recordings", type=int, default=1200, help="how many (default: 1200)")
     parser.add_argument("--seed", type=int, default=1, help="of the random numbers (default: 1)")
     arguments = parser.parse_args()
-    if arguments.out.exists():
-        print(f"{arguments.out} exists: remove it or name another folder", file=sys.stderr)
-        return 2
-    unfinished = arguments.out.with_name(arguments.out.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    recordings = [*simulator.recordings(arguments.recordings, arguments.seed)]
-    write_data(recordings, unfinished, arguments.seed)
-    os.replace(unfinished, arguments.out)
-    return 0
+
+    def write(folder: Path) -> None:
+        recordings = [*simulator.recordings(arguments.recordings, arguments.seed)]
+        write_data(recordings, arguments.seed, arguments.out, folder)
+
+    return folders.create(arguments.out, write)
 
 
 if __name__ == "__main__":
