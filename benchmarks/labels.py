@@ -1,6 +1,6 @@
 """Count what the package's vocabulary understands of statements whose findings are known.
 
-    python -m benchmarks.labels [--upstream cases_original.json]
+    python -m benchmarks.labels [--upstream cases_original.json] [--public FILE]
 
 Nothing is timed.
 ``tests/labeler/statements.yaml`` was written before the vocabulary, ``statements_later.yaml``
@@ -13,6 +13,10 @@ of each label go to ``results/labels.csv``, statements that are understood other
 With recorded cases of ECG-FM's labeler, ``results/labels_upstream.csv`` says for each published
 label in how many cases both have it (there at any probability, as it was published), and which
 ones only one has.
+
+With statements of public material that a person has read (``public_labels.py`` has the format),
+``results/labels_public.csv`` says by source how many findings are right, and how many statements
+give nothing.
 """
 
 import argparse
@@ -23,7 +27,7 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks import common
+from benchmarks import common, public_labels
 from fairseq_ecg.labeler import Labeler
 from fairseq_ecg.labeler.label_table import THRESHOLD
 
@@ -185,6 +189,7 @@ def main() -> None:
     """Count, print what is understood otherwise, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--upstream", type=Path, help="recorded cases of ECG-FM's labeler")
+    parser.add_argument("--public", type=Path, help="findings of public statements")
     parser.add_argument("--out", type=Path, default=common.RESULTS)
     arguments = parser.parse_args()
     labeler = Labeler.from_vocabulary()
@@ -216,6 +221,24 @@ def main() -> None:
         rows = compare_with_upstream(labeler, arguments.upstream)
         common.show(rows, [column for column in rows[0] if not column.startswith("texts")])
         common.write_csv(rows, arguments.out / "labels_upstream.csv")
+    if arguments.public:
+        judge_public(labeler, arguments.public, arguments.out / "labels_public.csv")
+
+
+def judge_public(labeler: Labeler, path: Path, out: Path) -> None:
+    """Print what is misread of public statements, and write the counts by source."""
+    public = public_labels.read_public_statements(path)
+    for item in public:
+        faults = [
+            f"{kind}: {', '.join([f'-{name}' for name in missed] + [f'+{name}' for name in wrong])}"
+            for kind, (missed, wrong) in public_labels.judge(labeler, item).items()
+            if missed or wrong
+        ]
+        if faults:
+            print(f"  {item.text!r}: {'; '.join(faults)}")
+    rows = public_labels.summary(labeler, public)
+    common.show(rows, list(rows[0]))
+    common.write_csv(rows, out)
 
 
 if __name__ == "__main__":
