@@ -7,8 +7,12 @@ Nothing is timed.
 after it, ``statements_last.yaml`` when what the former had shown was corrected,
 ``statements_over_reads.yaml``, ``statements_odd.yaml`` and, when these had been corrected too,
 ``statements_check.yaml`` later still; findings are complete with regard to the labels that occur in
-any of them. A label is positive from a probability of 0.6 on, uncertain below. Precision and recall
-of each label go to ``results/labels.csv``, statements that are understood otherwise are printed.
+any of them. ``statements_faults.yaml`` (what is easily reversed or missed),
+``statements_cardiologists.yaml``, ``statements_reports.yaml`` (whole reports) and
+``statements_languages.yaml`` followed; their findings are complete with regard to the labels of all
+files. A label is positive from a probability of 0.6 on, uncertain below. Precision and recall of
+each label go to ``results/labels.csv``, statements that are understood otherwise are printed with
+the section of their file.
 
 With recorded cases of ECG-FM's labeler, ``results/labels_upstream.csv`` says for each published
 label in how many cases both have it (there at any probability, as it was published), and which
@@ -39,9 +43,17 @@ SETS = {
     "over-reads": "statements_over_reads.yaml",
     "odd": "statements_odd.yaml",
     "check": "statements_check.yaml",
+    "faults": "statements_faults.yaml",
+    "cardiologists": "statements_cardiologists.yaml",
+    "reports": "statements_reports.yaml",
+    "languages": "statements_languages.yaml",
 }
 """Files of statements, by when they were written: before the vocabulary or after it, or by what
 they are about."""
+
+LAST_OF_THE_FIRST = "check"
+"""Up to this file, findings are complete with regard to the labels of these files only; from the
+next on, with regard to those of all."""
 
 KINDS = ("positive", "uncertain", "negated")
 PUBLISHED = "mimic_iv_ecg"
@@ -84,6 +96,15 @@ def labels_in(statements: Iterable[Statement]) -> frozenset[str]:
     return frozenset(
         label for item in statements for names in item.findings.values() for label in names
     )
+
+
+def judged_labels(sets: Mapping[str, Sequence[Statement]]) -> dict[str, frozenset[str]]:
+    """Return, for each file of statements, the labels that its findings are complete for."""
+    names = list(sets)
+    first = names[: names.index(LAST_OF_THE_FIRST) + 1]
+    of_first = labels_in(item for name in first for item in sets[name])
+    of_all = labels_in(item for statements in sets.values() for item in statements)
+    return {name: of_first if name in first else of_all for name in names}
 
 
 def understood(labeler: Labeler, text: str, labels: frozenset[str]) -> dict[str, frozenset[str]]:
@@ -194,23 +215,23 @@ def main() -> None:
     arguments = parser.parse_args()
     labeler = Labeler.from_vocabulary()
     sets = all_statements()
-    labels = labels_in(item for statements in sets.values() for item in statements)
+    labels = judged_labels(sets)
     rows = []
     for name, statements in sets.items():
-        found = [understood(labeler, item.text, labels) for item in statements]
+        found = [understood(labeler, item.text, labels[name]) for item in statements]
         rows += [{"written": name, **row} for row in count(statements, found)]
         others = [
-            (item.text, differences(item, names))
+            (item, differences(item, names))
             for item, names in zip(statements, found, strict=True)
             if differences(item, names)
         ]
         print(f"{len(statements) - len(others)} of {len(statements)} statements ({name})")
-        for text, kinds in others:
+        for item, kinds in others:
             listed = "; ".join(
                 f"{kind}: {', '.join([f'-{k}' for k in missed] + [f'+{k}' for k in wrong])}"
                 for kind, (missed, wrong) in kinds.items()
             )
-            print(f"  {text!r}: {listed}")
+            print(f"  {item.section}: {item.text!r}: {listed}")
     published = labeler.vocabulary.label_sets[PUBLISHED]
     columns = [column for column in rows[0] if column != "kind"]
     common.show(
