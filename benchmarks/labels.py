@@ -249,10 +249,11 @@ def main() -> None:
 def judge_public(labeler: Labeler, path: Path, out: Path) -> None:
     """Print what is misread of public statements, and write the counts by source."""
     public = public_labels.read_public_statements(path)
+    known = public_labels.names_in(public)
     for item in public:
         faults = [
             f"{kind}: {', '.join([f'-{name}' for name in missed] + [f'+{name}' for name in wrong])}"
-            for kind, (missed, wrong) in public_labels.judge(labeler, item).items()
+            for kind, (missed, wrong) in public_labels.judge(labeler, item, known).items()
             if missed or wrong
         ]
         if faults:

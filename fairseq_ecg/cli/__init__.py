@@ -33,7 +33,7 @@ COMMANDS: dict[str, str | tuple[str, ...]] = {
     ),
     "label": (
         "Find labels in the free text of ECG reports.",
-        *("reports", "graph", "why", "codes"),
+        *("reports", "graph", "why", "codes", "overlays"),
     ),
     "evaluate": (),
     "predict": (),

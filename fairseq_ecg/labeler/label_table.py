@@ -128,7 +128,8 @@ def read_code_set(system: str, vocabulary: Vocabulary, source: str | None = None
     """Read a set of labels that are codes, so that they join data sets that use these.
 
     Args:
-        system: of the codes: ``snomed`` as in CinC 2021, ``scp`` as in PTB-XL.
+        system: of the codes: ``snomed`` as in CinC 2021, ``scp`` as in PTB-XL, ``aha`` for the
+            numbered statements of AHA, ACC and HRS (Mason et al., 2007).
         vocabulary: that knows the codes.
         source: set of labels, see ``read_label_set``, of which to take the codes; labels without
             a code are left out. None: all entities.

@@ -49,7 +49,7 @@ class Labeler:
         mode: Literal["default", "compatible", "mended"] = "default",
         semantics: Semantics | None = None,
         corrected: bool | None = None,
-        overlay: Path | str | None = None,
+        overlay: Path | str | Iterable[Path | str] = (),
     ) -> "Labeler":
         """Read a vocabulary.
 
@@ -60,7 +60,8 @@ class Labeler:
                 faults included; ``mended``: without the two worst of them.
             semantics: choices one by one, instead of those of the mode.
             corrected: correct what is wrong in ECG-FM's vocabulary; None: in the default mode.
-            overlay: file of changes to the vocabulary.
+            overlay: changes to the vocabulary, one or several: files, or names of those that come
+                with the package (``fairseq-ecg label overlays`` lists them).
 
         Raises:
             DataError: A file is missing, or has names that are unknown or contradict each other.
@@ -69,7 +70,7 @@ class Labeler:
         vocabulary = read_vocabulary(
             source,
             corrected=mode == "default" if corrected is None else corrected,
-            overlay=None if overlay is None else Path(overlay),
+            overlays=(overlay,) if isinstance(overlay, Path | str) else overlay,
         )
         return cls(vocabulary, semantics or chosen)
 

@@ -1,6 +1,6 @@
-"""A user's changes to a vocabulary; ``README.md`` describes the format."""
+"""Changes to a vocabulary, a user's or shipped; ``README.md`` describes the format."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ from fairseq_ecg.labeler.document import Fields, read_document
 from fairseq_ecg.labeler.rules import read_rules_in
 from fairseq_ecg.labeler.terms import Entity, Pattern, Vocabulary
 
+_ABOUT = "about"
 _SECTIONS = (
+    _ABOUT,
     "entities",
     "descriptors",
     "patterns",
@@ -22,6 +24,33 @@ _SECTIONS = (
     "rewriting",
     "labels",
 )
+
+_FOLDER = Path(__file__).with_name("overlays")
+
+
+def shipped_overlays() -> Mapping[str, str]:
+    """Return the overlays that come with the package: by name what each does."""
+    return {path.stem: read_document(path)[_ABOUT] for path in sorted(_FOLDER.glob("*.yaml"))}
+
+
+def overlay_file(overlay: Path | str) -> Path:
+    """Return the file of an overlay.
+
+    Args:
+        overlay: name of one that comes with the package, or a file.
+
+    Raises:
+        DataError: It is neither.
+    """
+    shipped = _FOLDER / f"{overlay}.yaml"
+    if Path(overlay).name == str(overlay) and shipped.is_file():
+        return shipped
+    if not Path(overlay).is_file():
+        raise DataError(
+            f"overlay {overlay}: no such file, nor one that comes with the package "
+            f"({', '.join(shipped_overlays())})"
+        )
+    return Path(overlay)
 
 
 def overlaid(vocabulary: Vocabulary, path: Path) -> Vocabulary:
@@ -44,6 +73,8 @@ def overlaid(vocabulary: Vocabulary, path: Path) -> Vocabulary:
     if not isinstance(document, Fields):
         raise DataError(f"{path}: must be a mapping with some of {', '.join(_SECTIONS)}")
     document.expect((), _SECTIONS)
+    if _ABOUT in document:
+        document.text(_ABOUT)
     vocabulary = _with_entities(vocabulary, document)
     vocabulary = _with_descriptors(vocabulary, document)
     removed = _removed_texts(vocabulary, document)

@@ -39,6 +39,7 @@ ROWS = 20_000
 """Reports in a part."""
 
 _PARTS = ".parts"
+_FREQUENT = 10
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Coverage:
         reports_with_unmatched_words: where some words belong to no pattern.
         statements: number of statements, what stands between semicolons.
         unmatched_statements: in which no pattern was found.
+        frequent_unmatched: the most frequent of these, with how often they occur.
         labels: for each label ``positive``, in how many reports it holds, and ``uncertain``, in how
             many it is mentioned with a probability below the threshold.
     """
@@ -60,6 +62,7 @@ class Coverage:
     reports_with_unmatched_words: int
     statements: int
     unmatched_statements: int
+    frequent_unmatched: dict[str, int]
     labels: dict[str, dict[str, int]]
 
 
@@ -346,12 +349,15 @@ def _joined(out: Path, job: _Job, n_parts: int) -> Coverage:
         for text, count, *covered in part["statements"]:
             row = statements.setdefault(text, [0, *covered])
             row[0] += count
+    by_count = sorted(statements.items(), key=lambda item: (-item[1][0], item[0]))
+    unmatched = {text: row[0] for text, row in by_count if not row[1]}
     coverage = Coverage(
         reports=counts["reports"],
         empty_reports=counts["empty_reports"],
         reports_with_unmatched_words=counts["reports_with_unmatched_words"],
         statements=sum(row[0] for row in statements.values()),
-        unmatched_statements=sum(row[0] for row in statements.values() if not row[1]),
+        unmatched_statements=sum(unmatched.values()),
+        frequent_unmatched=dict(islice(unmatched.items(), _FREQUENT)),
         labels={
             name: {"positive": positive[name], "uncertain": uncertain[name]} for name in labels
         },
@@ -359,7 +365,7 @@ def _joined(out: Path, job: _Job, n_parts: int) -> Coverage:
     with open_replacing(out / STATEMENTS, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["statement", "count", "patterns", "unmatched"])
-        for text, row in sorted(statements.items(), key=lambda item: (-item[1][0], item[0])):
+        for text, row in by_count:
             writer.writerow([cell(text), *row])
     write_file(out / COVERAGE, json.dumps(asdict(coverage), indent=1) + "\n")
     header = ",".join(_quoted(name) for name in (IDX, *labels)) + "\n"

@@ -1,12 +1,13 @@
 """Vocabularies as they stand in files; ``README.md`` describes the format."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.labeler import ecg_fm, entries
 from fairseq_ecg.labeler.document import Fields, read_document, read_records
 from fairseq_ecg.labeler.knowledge_graph import KnowledgeGraph
-from fairseq_ecg.labeler.overlay import overlaid
+from fairseq_ecg.labeler.overlay import overlaid, overlay_file
 from fairseq_ecg.labeler.rules import read_rules
 from fairseq_ecg.labeler.terms import Pattern, Vocabulary
 
@@ -19,14 +20,15 @@ ENTITIES = "entities.yaml"
 
 
 def read_vocabulary(
-    source: Path | str, *, corrected: bool = True, overlay: Path | None = None
+    source: Path | str, *, corrected: bool = True, overlays: Iterable[Path | str] = ()
 ) -> Vocabulary:
     """Read a vocabulary.
 
     Args:
         source: its folder, of this project's format or ECG-FM's; ``default``: the package's own.
         corrected: apply the overlay ``compatible/corrections.yaml`` to ECG-FM's.
-        overlay: file of changes to it.
+        overlays: changes to it, one after another: files, or names of those that come with the
+            package (``overlay.shipped_overlays``).
 
     Returns:
         The vocabulary, checked.
@@ -45,8 +47,8 @@ def read_vocabulary(
         raise DataError(
             f"{folder}: no vocabulary; its folder holds {ENTITIES}, or ECG-FM's {ecg_fm.ENTITIES}"
         )
-    if overlay is not None:
-        vocabulary = overlaid(vocabulary, overlay)
+    for overlay in overlays:
+        vocabulary = overlaid(vocabulary, overlay_file(overlay))
     KnowledgeGraph(vocabulary)
     return vocabulary
 

@@ -2,6 +2,7 @@ import pytest
 
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.labeler import Labeler
+from fairseq_ecg.labeler.overlay import shipped_overlays
 
 
 @pytest.fixture
@@ -106,3 +107,47 @@ def test_mistakes_name_the_line(overlaid, text, message):
     with pytest.raises(DataError, match=message) as error:
         overlaid(text)
     assert "overlay.yaml" in str(error.value) or "vocabulary" in str(error.value)
+
+
+# Text, label and its probability without and with a shipped overlay.
+SHIPPED = [
+    ("borderline_av_block", "Sinus rhythm with borderline 1st degree A-V block",
+     "1st degree atrioventricular block", 1.0, 0.5),
+    ("borderline_av_block", "1st degree A-V block", "1st degree atrioventricular block", 1.0, 1.0),
+    ("borderline_av_block", "Borderline prolonged PR", "Prolonged PR interval", 0.5, 0.5),
+    ("prolonged_pr", "Prolonged PR interval", "1st degree atrioventricular block", 0.0, 1.0),
+    ("prolonged_pr", "PR 230 ms", "Atrioventricular block", 0.0, 1.0),
+    ("prolonged_pr", "1st degree AV block", "Prolonged PR interval", 0.0, 0.0),
+    ("aberrancy", "AF with RVR; LBBB", "Supraventricular tachycardia with aberrancy", 1.0, 0.0),
+    ("aberrancy", "SVT; RBBB", "Supraventricular tachycardia with aberrancy", 1.0, 0.0),
+    ("aberrancy", "AF with RVR with aberrant conduction",
+     "Supraventricular tachycardia with aberrancy", 1.0, 1.0),
+    ("implications", "Atrial fibrillation", "Tachycardia", 0.0, 1.0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("overlay", "text", "label", "without", "with_it"), SHIPPED)
+def test_shipped_overlays(overlay, text, label, without, with_it):
+    default = Labeler.from_vocabulary()
+    changed = Labeler.from_vocabulary(overlay=overlay)
+    assert default.find(text).labels_flat.get(label, 0.0) == without
+    assert changed.find(text).labels_flat.get(label, 0.0) == with_it
+
+
+def test_every_shipped_overlay_is_tested_and_says_what_it_does():
+    assert set(shipped_overlays()) == {overlay for overlay, *_ in SHIPPED}
+    assert all(about.endswith(".") for about in shipped_overlays().values())
+
+
+def test_overlays_apply_in_turn(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("entities: {change: [{name: Prolonged PR interval, codes: {mine: A}}]}\n")
+    labeler = Labeler.from_vocabulary(overlay=["prolonged_pr", path])
+    entity = labeler.vocabulary.entities["Prolonged PR interval"]
+    assert entity.parents == ("1st degree atrioventricular block",)
+    assert entity.codes["mine"] == ("A",)
+
+
+def test_an_overlay_that_is_not_there():
+    with pytest.raises(DataError, match=r"no such file.*prolonged_pr"):
+        Labeler.from_vocabulary(overlay="prolonged_qr")

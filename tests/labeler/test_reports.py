@@ -71,6 +71,7 @@ def test_files(small, path, tmp_path):
         reports_with_unmatched_words=1,
         statements=7,
         unmatched_statements=1,
+        frequent_unmatched={"whatever": 1},
         labels={
             "Infarction": {"positive": 2, "uncertain": 1},
             "Sinus rhythm": {"positive": 2, "uncertain": 0},

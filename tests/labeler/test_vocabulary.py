@@ -19,10 +19,8 @@ from benchmarks.labels import (
     understood,
 )
 from fairseq_ecg.labeler import Labeler
-from fairseq_ecg.labeler.ecg_fm import CORRECTIONS
 from fairseq_ecg.labeler.label_table import THRESHOLD, code_table
 
-IMPLICATIONS = CORRECTIONS.with_name("implications.yaml")
 RESULTS = common.RESULTS / "labels.csv"
 
 SETS = all_statements()
@@ -63,7 +61,7 @@ def labeler():
 
 @pytest.fixture(scope="module")
 def upstream_like():
-    return Labeler.from_vocabulary(overlay=IMPLICATIONS)
+    return Labeler.from_vocabulary(overlay="implications")
 
 
 def positive(labeler, text):

@@ -106,7 +106,7 @@ def read_overlay(path: str) -> None:
     """Change the package's vocabulary by a file."""
     from fairseq_ecg.labeler.vocabulary_files import read_vocabulary
 
-    read_vocabulary("default", overlay=Path(path))
+    read_vocabulary("default", overlays=[Path(path)])
 
 
 def _outcome(call: Call) -> Outcome:

@@ -1,7 +1,6 @@
 """Options of all commands that find labels in reports."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
@@ -24,14 +23,15 @@ class LabelerOptions:
         mode: compatible: what ECG-FM's labeler does; mended: without its faults of attribution
         semantics: choices made otherwise than in the mode, such as negation=nearest
         corrections: correct what is wrong in ECG-FM's vocabulary (default: in the default mode)
-        overlay: file of changes to the vocabulary
+        overlay: changes to the vocabulary, a file or a name that `label overlays` lists; several
+            are applied in turn
     """
 
     vocabulary: Annotated[str, DefaultInHelp, Parameter(metavar="DIR")] = "default"
     mode: Mode = "default"
     semantics: Annotated[tuple[str, ...], SeveralValues, Parameter(metavar="NAME=VALUE")] = ()
     corrections: Annotated[bool | None, Parameter(negative="--no-corrections")] = None
-    overlay: Annotated[Path | None, Parameter(metavar="YAML")] = None
+    overlay: Annotated[tuple[str, ...], SeveralValues, Parameter(metavar="NAME|YAML")] = ()
 
     def labeler(self) -> "Labeler":
         """Make the labeler."""

@@ -36,8 +36,9 @@ def reports(
         labels: columns of labels.csv: a set of labels of the vocabulary, or a CSV file with the
             column name, as label_def.csv, and perhaps label, what the name becomes (default: the
             vocabulary's first set, or all its entities)
-        codes: name the columns of labels.csv by codes: snomed, as in CinC 2021, or scp, as in
-            PTB-XL; all that there are, or those of --labels
+        codes: name the columns of labels.csv by codes: snomed, as in CinC 2021, scp, as in
+            PTB-XL, or aha, the statements of AHA, ACC and HRS; all that there are, or those of
+            --labels
         threshold: a label holds from this probability on; 0: wherever it is mentioned (default:
             0.6, with --mode compatible or mended 0)
         workers: processes (default: one per core)
@@ -73,6 +74,8 @@ def reports(
         f"{coverage.statements} statements, in {coverage.unmatched_statements} of them nothing "
         "was found"
     )
+    for text, count in coverage.frequent_unmatched.items():
+        print(f"  {count} x {text[:100]!r}")
     for name, counts in coverage.labels.items():
         if any(counts.values()):
             print(f"{name}: {counts['positive']} positive, {counts['uncertain']} uncertain")
