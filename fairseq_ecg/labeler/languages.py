@@ -202,6 +202,7 @@ class Translator:
         self._others = tuple(known.values())
         self._words: dict[str, _Evidence] = {}
         self._evidence: dict[str, _Evidence] = {}
+        self._english_statements: set[str] = set()
         self._translations: dict[tuple[str, str], str] = {}
 
     def translate(self, report: str) -> Translated:
@@ -216,6 +217,8 @@ class Translator:
             not read.
         """
         statements = report.split(STATEMENT_END)
+        if self._english_statements.issuperset(statements):
+            return Translated(report)
         evidence = [self._evidence.get(part) or self._weigh(part) for part in statements]
         if not any(item.others for item in evidence):
             return Translated(report)
@@ -252,6 +255,10 @@ class Translator:
             item = self._words.get(word) or self._weigh_word(word)
             english += item.english
             others.update(item.others)
+        if not others:
+            if len(self._english_statements) >= _REMEMBERED:
+                self._english_statements.clear()
+            self._english_statements.add(statement)
         return _remember(self._evidence, statement, _Evidence(english, others))
 
     def _weigh_word(self, word: str) -> _Evidence:
