@@ -322,7 +322,7 @@ DIAGNOSES = {
     "Erregungsausbreitungsstörung": "Intraventricular conduction delay",
     "verlängerte QTc-Zeit": "Prolonged QT interval",
     "Niedervoltage": "Low QRS voltage",
-    "mangelnde R-Progression": "Poor R wave progression",
+    "pathologische Q-Zacken": "Q wave abnormality",
     "supraventrikuläre Extrasystolen": "Premature supraventricular contraction",
     "VES": "Premature ventricular contraction",
     "Kammertachykardie": "Ventricular tachycardia",
