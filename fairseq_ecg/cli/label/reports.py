@@ -76,6 +76,13 @@ def reports(
     )
     for text, count in coverage.frequent_unmatched.items():
         print(f"  {count} x {text[:100]!r}")
+    for language, count in coverage.languages.items():
+        print(f"language {language}: {count} reports")
+    if coverage.refused_reports:
+        print(
+            f"{coverage.refused_reports} reports are in a language that is not read: nothing was "
+            "found in them, which denies nothing"
+        )
     for name, counts in coverage.labels.items():
         if any(counts.values()):
             print(f"{name}: {counts['positive']} positive, {counts['uncertain']} uncertain")
