@@ -24,8 +24,9 @@ ENGLISH = "en"
 LATIN = "latin"
 
 _T = TypeVar("_T")
-_WORD = re.compile(r"[^\W\d_]+")
-_LISTED_WORD = re.compile(r"\*?[^\W\d_]+|[^\W\d_]+\*")
+# A word, or an abbreviation such as "v. a.".
+_WORD = re.compile(r"[^\W\d_](?:\. ?[^\W\d_]\b)+|[^\W\d_]+")
+_LISTED_WORD = re.compile(r"\*?[^\W\d_]+|[^\W\d_]+\*|(?:[^\W\d_]\.){2,}")
 _CODE = re.compile("[a-z]{2,3}")
 _ANY = "*"
 
@@ -148,8 +149,8 @@ def _words(document: Fields) -> list[str]:
         location = document["words"].location(i)
         if word != word.lower() or not _LISTED_WORD.fullmatch(word):
             raise DataError(
-                f"{location}: {word!r} must be one word in lower case, of letters alone; * at one "
-                "end of it stands for any letters"
+                f"{location}: {word!r} must be one word in lower case, of letters alone, with * at "
+                "one end for any letters; or an abbreviation such as v.a."
             )
         if word in lines:
             raise DataError(f"{location}: {word!r} is already in {lines[word]}")
@@ -158,7 +159,12 @@ def _words(document: Fields) -> list[str]:
         raise DataError(
             f"{document.location('words')}: no words; none of its reports is recognised"
         )
-    return list(map(fold, words))
+    return [_as_compared(fold(word)) for word in words]
+
+
+def _as_compared(word: str) -> str:
+    """Return an abbreviation without blanks and the last point, a word as it is."""
+    return word.replace(" ", "").removesuffix(".")
 
 
 class Translated(NamedTuple):
@@ -242,7 +248,7 @@ class Translator:
 
     def _weigh(self, statement: str) -> _Evidence:
         english, others = 0, Counter()
-        for word in _WORD.findall(fold(statement)):
+        for word in map(_as_compared, _WORD.findall(fold(statement))):
             item = self._words.get(word) or self._weigh_word(word)
             english += item.english
             others.update(item.others)
