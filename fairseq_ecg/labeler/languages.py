@@ -220,6 +220,7 @@ class Translator:
                 self._of_letter.setdefault(letter, []).append(language)
         self._words: dict[str, _Evidence] = {}
         self._evidence: dict[str, _Evidence] = {}
+        self._english_statements: set[str] = set()
         self._translations: dict[tuple[str, str], str] = {}
 
     def translate(self, report: str) -> Translated:
@@ -234,6 +235,8 @@ class Translator:
             not read.
         """
         statements = report.split(STATEMENT_END)
+        if self._english_statements.issuperset(statements):
+            return Translated(report)
         evidence = [self._evidence.get(part) or self._weigh(part) for part in statements]
         if not any(item.others for item in evidence):
             return Translated(report)
@@ -273,6 +276,10 @@ class Translator:
         if not statement.isascii():
             for word in _WORD.findall(statement.lower()):
                 others.update({item for letter in word for item in self._of_letter.get(letter, ())})
+        if not others:
+            if len(self._english_statements) >= _REMEMBERED:
+                self._english_statements.clear()
+            self._english_statements.add(statement)
         return _remember(self._evidence, statement, _Evidence(english, others))
 
     def _weigh_word(self, word: str) -> _Evidence:

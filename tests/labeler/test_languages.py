@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from time import process_time
 
 import pandas as pd
 import pytest
@@ -232,3 +233,124 @@ def test_files(labeler, tmp_path):
 def test_why_names_the_language(labeler):
     (line,) = labeler.why("Vorhofflimmern", "Atrial fibrillation")
     assert line == "Atrial fibrillation: in the text (p = 1, translated from German)"
+
+
+# German. A finding is denied where "-" stands before it, doubtful where "?" does.
+
+GERMAN = [
+    # As machines write, without punctuation.
+    ("sinusrhythmus ueberdrehter linkstyp unvollstÄndiger rechtsschenkelblock",
+     "Sinus rhythm, Left axis deviation, Incomplete right bundle branch block"),
+    ("bradykardes vorhofflimmern linkstyp linkshypertrophie mÖglich st-senkung in v4-6",
+     "Atrial fibrillation, Slow ventricular response, "
+     "?Left ventricular hypertrophy, ST depression"),
+    ("qrs(t) abnorm    lateraler infarkt     wahrscheinlich alt    septaler infarkt mÖglich",
+     "Abnormal QRS, Lateral infarction, ?Septal infarction"),
+    ("st abnorm, mÖglicherweise    lateraler innenschichtsschaden    inferiorer "
+     "innenschichtsschaden",
+     "ST abnormality, ?Lateral injury, ?Inferior injury"),
+    ("vorhofflimmern/-flattern rechtstyp",
+     "Atrial fibrillation, ?Atrial flutter, Right axis deviation"),
+    ("sinusbradykardie a-v block i sonst normales ekg",
+     "Sinus bradycardia, 1st degree atrioventricular block, Otherwise normal electrocardiogram"),
+    # As people write: abbreviations, degrees, compounds, inflection.
+    ("SR mit einzelnen SVES, HF 48/min, LAHB, kompl. RSB",
+     "Sinus rhythm, Premature supraventricular contraction, Bradycardia, "
+     "Left anterior fascicular block, Complete right bundle branch block"),
+    ("AV-Block III°, Kammerersatzrhythmus",
+     "3rd degree atrioventricular block, Ventricular escape rhythm"),
+    ("zweitgradiger AV-Block Typ Wenckebach", "Mobitz type 1 block"),
+    ("Z. n. Seitenwandinfarkt, T-Negativierungen in I und aVL",
+     "Lateral infarction, Old infarction, T wave inversion"),
+    ("Frischer Vorderwandinfarkt mit deutlichen ST-Strecken-Hebungen",
+     "Acute infarction, Anterior infarction, ST elevation"),
+    ("Erregungsrückbildungsstörungen, Erregungsausbreitungsstörung, periphere Niedervoltage",
+     "Repolarization abnormality, Intraventricular conduction delay, Low QRS voltage"),
+    ("Schrittmacherrhythmus bei Vorhofflattern", "Electronic pacemaker, Atrial flutter"),
+    ("Tachyarrhythmia absoluta", "Atrial fibrillation, Rapid ventricular response"),
+    ("PQ-Zeit 0,24 s, QRS 0,13 s, QTc-Zeit verlängert",
+     "Prolonged PR interval, Wide QRS complex, Prolonged QT interval"),
+    ("Sokolow-Lyon-Index 4,1 mV", "Voltage criteria for left ventricular hypertrophy"),
+    ("SINUSTACHYKARDIE, GEHAEUFTE KAMMEREXTRASYSTOLEN",
+     "Sinus tachycardia, Premature ventricular contraction"),
+    ("Artefakte, Elektroden vertauscht", "Artifact, Lead misplacement"),
+    # Denied, before and behind.
+    ("Kein Anhalt für Ischämie oder Infarkt", "-Ischemia, -Infarction"),
+    ("Ohne Nachweis von Extrasystolen", "-Premature contraction"),
+    ("Weder Vorhofflimmern noch Vorhofflattern", "-Atrial fibrillation, -Atrial flutter"),
+    ("Keine Infarkt-, Ischämie- oder Hypertrophiezeichen",
+     "-Infarction, -Ischemia, -Ventricular hypertrophy"),
+    ("Ein AV-Block liegt nicht vor", "-Atrioventricular block"),
+    ("Perikarditis wurde ausgeschlossen", "-Pericarditis"),
+    ("Ein Linksschenkelblock ist nicht mehr zu erkennen", "-Left bundle branch block"),
+    ("Ein Infarkt lässt sich nicht nachweisen", "-Infarction"),
+    ("VES: keine", "-Premature ventricular contraction"),
+    ("Infarktzeichen fehlen", "-Infarction"),
+    ("Im Vor-EKG Vorhofflimmern, jetzt Sinusrhythmus", "-Atrial fibrillation, Sinus rhythm"),
+    ("Kein AV-Block, Rechtsschenkelblock", "-Atrioventricular block, Right bundle branch block"),
+    ("Ausschluss eines Vorderwandinfarkts", "-Infarction"),
+    ("QTc-Zeit nicht verlängert", "-Prolonged QT interval"),
+    # Doubtful, before and behind.
+    ("Ein Hinterwandinfarkt ist nicht sicher auszuschließen", "?Inferior infarction"),
+    ("Fragliche Vorderwandischämie", "?Anterior ischemia"),
+    ("AV-Block I. Grades fraglich, LSB",
+     "?1st degree atrioventricular block, Left bundle branch block"),
+    ("Infarkt bei LSB nicht beurteilbar", "?Infarction, Left bundle branch block"),
+    ("ST-Hebung, DD Perikarditis", "ST elevation, ?Pericarditis"),
+    ("Es könnte sich um Vorhofflattern handeln", "?Atrial flutter"),
+    ("Perikarditis unwahrscheinlich", "?Pericarditis"),
+    ("QTc-Zeit grenzwertig verlängert", "?Prolonged QT interval"),
+    ("Alter Infarkt? Perikarditis?", "?Infarction, ?Pericarditis"),
+    ("Infarkt oder Perikarditis", "?Infarction, ?Pericarditis"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("report", "expected"), GERMAN, ids=[report for report, _ in GERMAN])
+def test_german(labeler, report, expected):
+    finding = labeler.find(report)
+    denied = {mention.entity for mention in finding.mentions if mention.negated}
+    assert finding.language == "de"
+    for name in expected.split(", "):
+        probability = finding.labels_flat.get(name.lstrip("-?"))
+        if name.startswith("-"):
+            assert name[1:] in denied
+            assert probability is None
+        elif name.startswith("?"):
+            assert probability is not None
+            assert 0 < probability <= 0.5
+        else:
+            assert probability == 1.0
+    certain = {name for name in expected.split(", ") if name[0] not in "-?"}
+    ancestors = {above for name in certain for above in labeler.graph.ancestors(name)}
+    for mention in finding.mentions:  # nothing else is certain
+        if finding.labels_flat.get(mention.entity, 0.0) == 1.0 and not mention.negated:
+            kinds = {mention.entity, *labeler.graph.descendants(mention.entity)}
+            assert kinds & (certain | ancestors), mention
+
+
+@pytest.mark.parametrize(
+    ("report", "probability"),
+    [("Verdacht auf Perikarditis", 0.7), ("Vereinbar mit Perikarditis", 0.7), ("V. a. LVH", 0.7)],
+)
+def test_what_is_probable_in_german_is_so_in_english(labeler, report, probability):
+    assert probability in labeler.find(report).labels_flat.values()
+
+
+READ_LANGUAGES = [item for item in known_languages() if item.rules]
+
+
+@pytest.mark.parametrize("language", READ_LANGUAGES, ids=lambda language: language.code)
+@pytest.mark.parametrize("piece", [" ", "-", ".", ", ", "a. ", "st-t ", "v1-", "1", "x", None])
+def test_time_of_translation_is_proportional_to_length(language, piece):
+    piece = piece or " ".join([*language.words[:20], ""])
+
+    def seconds(n):
+        def once():
+            start = process_time()
+            language.translate((piece * n)[:n])
+            return process_time() - start
+
+        return min(once() for _ in range(2))  # whatever else the machine is doing
+
+    # Were it quadratic, four times the text would take 16 times the time.
+    assert seconds(8_000) < 9 * max(seconds(2_000), 0.02)
