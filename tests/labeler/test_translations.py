@@ -1,4 +1,4 @@
-"""What is read of reports in other languages, and that nothing is read of those that are refused."""
+"""What is read of reports in other languages, and that those that are refused give nothing."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,16 +19,24 @@ READ = {
     "sv": {
         "positive": {
             "Sinusrytm 72/min, vänsterställd elaxel": "Sinus rhythm, Left axis deviation",
-            "Förmaksflimmer med vänstersidigt skänkelblock": "Atrial fibrillation, Left bundle branch block",
-            "AV-block grad II typ 1 med enstaka VES": "Mobitz type 1 block, Premature ventricular contraction",
+            "Förmaksflimmer med vänstersidigt skänkelblock": (
+                "Atrial fibrillation, Left bundle branch block"
+            ),
+            "AV-block grad II typ 1 med enstaka VES": (
+                "Mobitz type 1 block, Premature ventricular contraction"
+            ),
             "Sinustakykardi, förlängd QTc-tid": "Sinus tachycardia, Prolonged QT interval",
             "ST-höjning i V2-V4 och T-negativisering i aVL": "ST elevation, T wave inversion",
-            "Ospecifika ST-T-förändringar, lågt QRS-voltage": "ST-T wave abnormality, Low QRS voltage",
+            "Ospecifika ST-T-förändringar, lågt QRS-voltage": (
+                "ST-T wave abnormality, Low QRS voltage"
+            ),
             "Kammarpacad rytm": "Ventricular pacing",
         },
         "without diacritics": {
             "Formaksfladder, hogersidigt skankelblock": "Atrial flutter, Right bundle branch block",
-            "Vansterkammarhypertrofi med ST-sankning lateralt": "Left ventricular hypertrophy, ST depression",
+            "Vansterkammarhypertrofi med ST-sankning lateralt": (
+                "Left ventricular hypertrophy, ST depression"
+            ),
         },
         "doubted": {
             "Möjlig vänsterkammarhypertrofi": "?Left ventricular hypertrophy",
@@ -50,25 +58,35 @@ READ = {
         "list": {
             "Utan ST-höjningar eller T-negativiseringar": "-ST elevation, -T wave inversion",
             "Varken förmaksflimmer eller förmaksfladder": "-Atrial fibrillation, -Atrial flutter",
-            "Inga VES eller SVES": "-Premature ventricular contraction, -Premature supraventricular contraction",
+            "Inga VES eller SVES": (
+                "-Premature ventricular contraction, -Premature supraventricular contraction"
+            ),
             "Misstanke om inferior infarkt eller lateral ischemi": "?Infarction, ?Ischemia",
             "Inget grenblock, normal QT-tid": "-Bundle branch block",
         },
         "earlier": {
             "Tidigare förmaksflimmer, nu sinusrytm": "-Atrial fibrillation, Sinus rhythm",
             "På föregående EKG förmaksfladder": "-Atrial flutter",
-            "Jämfört med tidigare EKG har högersidigt skänkelblock tillkommit": "Right bundle branch block",
+            "Jämfört med tidigare EKG har högersidigt skänkelblock tillkommit": (
+                "Right bundle branch block"
+            ),
             "Känt vänstergrenblock": "Left bundle branch block",
         },
     },
     "nl": {
         "positive": {
             "Sinusritme 72/min, linker asdeviatie": "Sinus rhythm, Left axis deviation",
-            "Boezemfibrilleren met linkerbundeltakblok": "Atrial fibrillation, Left bundle branch block",
-            "Tweedegraads AV-blok type Wenckebach met enkele VES": "Mobitz type 1 block, Premature ventricular contraction",
+            "Boezemfibrilleren met linkerbundeltakblok": (
+                "Atrial fibrillation, Left bundle branch block"
+            ),
+            "Tweedegraads AV-blok type Wenckebach met enkele VES": (
+                "Mobitz type 1 block, Premature ventricular contraction"
+            ),
             "Sinustachycardie, verlengde QTc-tijd": "Sinus tachycardia, Prolonged QT interval",
             "ST-elevatie in V2-V4 en negatieve T-top in aVL": "ST elevation, T wave inversion",
-            "Aspecifieke ST-T-afwijkingen, laag QRS-voltage": "ST-T wave abnormality, Low QRS voltage",
+            "Aspecifieke ST-T-afwijkingen, laag QRS-voltage": (
+                "ST-T wave abnormality, Low QRS voltage"
+            ),
             "Ventriculair gepaced ritme": "Ventricular pacing",
             "iRBTB, LAHB": "Incomplete right bundle branch block, Left anterior fascicular block",
         },
@@ -97,7 +115,9 @@ READ = {
         "list": {
             "Zonder ST-elevatie of negatieve T-golven": "-ST elevation, -T wave inversion",
             "Noch boezemfibrilleren, noch atriumflutter": "-Atrial fibrillation, -Atrial flutter",
-            "Geen VES of SVES": "-Premature ventricular contraction, -Premature supraventricular contraction",
+            "Geen VES of SVES": (
+                "-Premature ventricular contraction, -Premature supraventricular contraction"
+            ),
             "Verdacht voor onderwandinfarct of laterale ischemie": "?Infarction, ?Ischemia",
             "Geen bundeltakblok, normale QT-tijd": "-Bundle branch block",
         },
