@@ -71,6 +71,9 @@ READ = {
                 "Right bundle branch block"
             ),
             "Känt vänstergrenblock": "Left bundle branch block",
+            "Tidigare T-negativiseringar kvarstår": "T wave inversion",
+            "Tidigare genomgången infarkt": "Infarction",
+            "EKG från 2018 visade förmaksflimmer": "-Atrial fibrillation",
         },
     },
     "nl": {
@@ -126,6 +129,9 @@ READ = {
             "Op vorig ECG atriumflutter": "-Atrial flutter",
             "In vergelijking met het vorige ECG een nieuw RBTB": "Right bundle branch block",
             "Bekend LBTB": "Left bundle branch block",
+            "Eerder beschreven T-inversies zijn onveranderd": "T wave inversion",
+            "Eerder doorgemaakt infarct": "Infarction",
+            "ECG uit 2018 toonde atriumfibrilleren": "-Atrial fibrillation",
         },
     },
 }
