@@ -25,8 +25,8 @@ LATIN = "latin"
 
 _T = TypeVar("_T")
 # A word, or an abbreviation such as "v. a.".
-_WORD = re.compile(r"[^\W\d_](?:\. ?[^\W\d_]\b)+|[^\W\d_]+")
-_LISTED_WORD = re.compile(r"\*?[^\W\d_]+|[^\W\d_]+\*|(?:[^\W\d_]\.){2,}")
+_WORD = re.compile(r"\b[^\W\d_]\. ?[^\W\d_]\b|[^\W\d_]+")
+_LISTED_WORD = re.compile(r"\*?[^\W\d_]+|[^\W\d_]+\*|[^\W\d_]\.[^\W\d_]\.")
 _CODE = re.compile("[a-z]{2,3}")
 _ANY = "*"
 
