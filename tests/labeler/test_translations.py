@@ -31,6 +31,7 @@ READ = {
                 "ST-T wave abnormality, Low QRS voltage"
             ),
             "Kammarpacad rytm": "Ventricular pacing",
+            "Sinusrytm, HF 48/min, PQ 0,24 s": "Sinus rhythm, Bradycardia, Prolonged PR interval",
         },
         "without diacritics": {
             "Formaksfladder, hogersidigt skankelblock": "Atrial flutter, Right bundle branch block",
@@ -44,6 +45,8 @@ READ = {
             "Kan inte utesluta perikardit": "?Pericarditis",
             "ST-höjning V1-V3, infarkt?": "ST elevation, ?Infarction",
             "Septal infarkt bör övervägas": "?Infarction",
+            "Förmaksflimmer/-fladder": "Atrial fibrillation, ?Atrial flutter",
+            "Anterior myokardskada": "?Infarction",
             "Sannolikt genomgången främreväggsinfarkt": "Infarction",
             "T-förändring, såsom vid lateral ischemi": "T wave abnormality, Ischemia",
         },
@@ -91,6 +94,7 @@ READ = {
                 "ST-T wave abnormality, Low QRS voltage"
             ),
             "Ventriculair gepaced ritme": "Ventricular pacing",
+            "Sinusritme 48/min, PQ 0,24 s": "Sinus rhythm, Bradycardia, Prolonged PR interval",
             "iRBTB, LAHB": "Incomplete right bundle branch block, Left anterior fascicular block",
         },
         "without diacritics": {
