@@ -361,12 +361,14 @@ SAID = {
         "Ausschluss von {}", "Weder {} noch Pausen", "{} nicht nachweisbar", "{} ausgeschlossen",
         "{} fehlt", "{} nicht mehr vorhanden", "{}: nein", "{} wurde ausgeschlossen",
         "{} lässt sich nicht nachweisen", "{} sind nicht zu erkennen", "SR, {} liegt nicht vor",
+        "Für {} kein Hinweis", "{}: kein Nachweis", "Im Vor-EKG {}", "{} im Vor-EKG",
     ],
     0.5: [
         "{} möglich", "{} fraglich", "{} ist denkbar", "{} nicht auszuschließen", "{}?",
         "{} kann nicht sicher ausgeschlossen werden", "{} könnte vorliegen", "DD {}", "Evtl. {}",
         "Möglicherweise {}", "Fragliche {}", "SR, {} möglich, Bigeminus", "Angina, DD: {}",
         "{} bei Artefakten nicht auszuschließen", "{} unwahrscheinlich",
+        "{} ist nicht anzunehmen", "SR, {} unsicher", "{} zu diskutieren", "Es kann {} vorliegen",
     ],
     0.7: [
         "V. a. {}", "Verdacht auf {}", "Wahrscheinlich {}", "{} wahrscheinlich", "Am ehesten {}",
