@@ -58,12 +58,18 @@ def labeler() -> Labeler:
         ("german", READ, "name the file by the code of its language"),
         ("xr", "- kwa", "must be a mapping"),
         ("xr", "name: Read", "'words' is missing"),
-        ("xr", READ + "rules: []", "line 6: unknown key 'rules'; there are name, words, rewriting"),
+        (
+            "xr",
+            READ + "rules: []",
+            "line 6: unknown key 'rules'; there are name, words, letters, rewriting",
+        ),
         ("xr", "name: Read\nwords: []", "line 2: no words"),
         ("xr", "name: Read\nwords: [kwa, Kwe]", "line 2: 'Kwe' must be one word in lower case"),
         ("xr", "name: Read\nwords: [kwa,\n two words]", "line 3: 'two words' must be one word"),
         ("xr", "name: Read\nwords: ['*kwa*']", "must be one word"),
         ("xr", "name: Read\nwords: [kwa,\n kwe, kwa]", r"line 3: 'kwa' is already in .*line 2"),
+        ("xr", "name: Read\nwords: [kwa]\nletters: öa", "line 3: 'a' must be a letter in lower"),
+        ("xr", "name: Read\nwords: [kwa]\nletters: Ö", "line 3: 'Ö' must be a letter in lower"),
         ("xr", "name: Read\nwords: [kwa]\nrewriting:\n- cut: [x]", "line 3: 'cut' is for reports"),
         ("xr", "name: Read\nwords: [kwa]\nrewriting:\n- regex: {'(': x}", "line 4: '[(]' is no"),
         ("xr", "name: Read\nwords: [kwa]\nrewriting:\n- turn: 1", "line 4: 'turn' is no rule"),
@@ -125,6 +131,24 @@ def test_recognition(translator, report, language, text):
     assert translated.text == (report if text is None else text)
     if text is None:
         assert not translated.language.is_read
+
+
+def test_letters_of_a_language_are_a_sign_of_it(tmp_path):
+    unread = "name: Unread\nwords: [zut]\nletters: őű"
+    folder = write(tmp_path / "languages", en=ENGLISH, xr=READ, xu=unread)
+    translator = Translator(read_languages(folder), read_vocabulary("default"))
+    for report in ("Stemi lehetősége", "STEMI LEHETŐSÉGE", "kwa lehetőség zut"):
+        assert translator.translate(report).language.code == "xu"
+    assert translator.translate("Rhythm with evidence, Dr. Erdős").language is None
+    assert translator.translate("kwa infarct, Dr. Erdős").language.code == "xr"
+
+
+def test_a_statement_of_several_languages_is_of_that_of_the_report(tmp_path):
+    other = "name: Other\nwords: [kwa, kwi]\nrewriting:\n- replace: {kwa: possible}"
+    folder = write(tmp_path / "languages", en=ENGLISH, xr=READ, xs=other)
+    translator = Translator(read_languages(folder), read_vocabulary("default"))
+    assert translator.translate("kwi kwi; kwa infarct").text == "kwi kwi; possible infarct"
+    assert translator.translate("sinusso; kwa infarct").text == "sinus rhythm; no infarct"
 
 
 def test_words_of_the_vocabulary_are_no_sign_of_a_language(tmp_path):
