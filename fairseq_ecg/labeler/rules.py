@@ -17,6 +17,7 @@ from fairseq_ecg.labeler.rewriting import (
     Regex,
     Replace,
     Rule,
+    SharedNoun,
     Spelling,
 )
 
@@ -84,7 +85,7 @@ def _append(fields: Fields, tables: Path) -> Rule:
 
 
 def _regex(fields: Fields, tables: Path) -> Rule:
-    fields.expect(("regex",))
+    fields.expect(("regex",), ("where",))
     table = _table(fields, "regex", tables)
     for regex, replacement in table:
         location = fields["regex"].location(regex) if isinstance(fields["regex"], Fields) else ""
@@ -93,7 +94,7 @@ def _regex(fields: Fields, tables: Path) -> Rule:
             re.sub(regex, replacement, "")
         except (re.error, IndexError) as error:
             raise DataError(f"{location}: replacement {replacement!r}: {error}") from None
-    return Regex(table)
+    return Regex(table, fields.texts("where"))
 
 
 def _spelling(fields: Fields, tables: Path) -> Rule:
@@ -154,6 +155,11 @@ def _family(fields: Fields, tables: Path) -> Rule:
                 "for which there is no group, or no slot"
             )
     return Family(words, tuple(templates.items()))
+
+
+def _shared_noun(fields: Fields, tables: Path) -> Rule:
+    fields.expect(("shared_noun", "words"), ("before",))
+    return SharedNoun(*(fields.texts(key) for key in ("shared_noun", "words", "before")))
 
 
 def _group(group: object, location: str) -> dict[str, str]:
@@ -221,4 +227,5 @@ _KINDS: dict[str, Callable[[Fields, Path], Rule]] = {
     "lead_list": _lead_list,
     "measurement": _measurement,
     "family": _family,
+    "shared_noun": _shared_noun,
 }
