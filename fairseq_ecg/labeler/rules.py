@@ -85,7 +85,7 @@ def _append(fields: Fields, tables: Path) -> Rule:
 
 
 def _regex(fields: Fields, tables: Path) -> Rule:
-    fields.expect(("regex",), ("where",))
+    fields.expect(("regex",))
     table = _table(fields, "regex", tables)
     for regex, replacement in table:
         location = fields["regex"].location(regex) if isinstance(fields["regex"], Fields) else ""
@@ -94,7 +94,7 @@ def _regex(fields: Fields, tables: Path) -> Rule:
             re.sub(regex, replacement, "")
         except (re.error, IndexError) as error:
             raise DataError(f"{location}: replacement {replacement!r}: {error}") from None
-    return Regex(table, fields.texts("where"))
+    return Regex(table)
 
 
 def _spelling(fields: Fields, tables: Path) -> Rule:
