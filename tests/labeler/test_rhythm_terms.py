@@ -248,7 +248,13 @@ def test_capture_and_sensing_that_fail_together(certain, without, pair):
 
 @pytest.mark.parametrize(
     "text",
-    ["Normal capture and sensing", "Paced, with appropriate capture", "100% ventricular capture"],
+    [
+        "Normal capture and sensing",
+        "Paced, with appropriate capture",
+        "100% ventricular capture",
+        "AV dissociation without capture beats",
+        "Unable to capture lead V1",
+    ],
 )
 def test_a_pacemaker_that_works_does_not_fail(certain, text):
     assert "Pacemaker malfunction" not in certain(text)
@@ -294,6 +300,18 @@ def test_pacemakers_of_the_heart_are_not_electronic(certain, text, entity):
 )
 def test_a_pacemaker_that_is_advised_is_not_there(labeler, text):
     assert "Electronic pacemaker" not in labeler.find(text).labels_flat
+
+
+@pytest.mark.parametrize(
+    ("text", "entity"),
+    [
+        ("Findings suggest pacemaker", "Electronic pacemaker"),
+        ("Evaluate for pacemaker malfunction", "Pacemaker malfunction"),
+        ("Consider pacemaker malfunction", "Pacemaker malfunction"),
+    ],
+)
+def test_a_pacemaker_that_is_there_is_not_advised(labeler, text, entity):
+    assert entity in labeler.find(text).labels_flat
 
 
 @pytest.mark.parametrize("pair", list(permutations(("AV sequential", "dual chamber"))))
