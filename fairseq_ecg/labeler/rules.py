@@ -47,7 +47,7 @@ def read_rules_in(value: object, path: Path, tables: Path) -> tuple[Rule, ...]:
 
 
 def _rule(fields: Fields, tables: Path) -> Rule:
-    kind = next(iter(fields), None)
+    kind = next((key for key in fields if key != "where"), None)
     if kind not in _KINDS:
         raise DataError(
             f"{fields.location(kind)}: {kind!r} is no rule; its first key is one of "
@@ -84,16 +84,47 @@ def _append(fields: Fields, tables: Path) -> Rule:
 
 
 def _regex(fields: Fields, tables: Path) -> Rule:
-    fields.expect(("regex",))
-    table = _table(fields, "regex", tables)
-    for regex, replacement in table:
-        location = fields["regex"].location(regex) if isinstance(fields["regex"], Fields) else ""
+    fields.expect(("regex",), ("where",))
+    names = _names(fields)
+    table = []
+    for written, replacement in _table(fields, "regex", tables):
+        location = fields["regex"].location(written) if isinstance(fields["regex"], Fields) else ""
+        regex = names(written)
+        table.append((regex, replacement))
         _check_regex(regex, location or fields.location("regex"))
         try:
             re.sub(regex, replacement, "")
         except (re.error, IndexError) as error:
             raise DataError(f"{location}: replacement {replacement!r}: {error}") from None
-    return Regex(table)
+    return Regex(tuple(table))
+
+
+def _names(fields: Fields) -> Callable[[str], str]:
+    """Read ``where``: what names in upper case stand for in the regular expressions of a rule.
+
+    Returns:
+        What replaces the names in a regular expression.
+    """
+    named = fields.get("where", {})
+    if not isinstance(named, dict):
+        raise DataError(f"{fields.location('where')}: 'where' is a mapping of names to what they are")
+    resolved: dict[str, str] = {}
+
+    def replaced(regex: str) -> str:
+        return _NAME.sub(lambda match: resolved.get(match.group(), match.group()), regex)
+
+    for name in named:
+        if not (isinstance(name, str) and _NAME.fullmatch(name)):
+            raise DataError(
+                f"{named.location(name)}: {name!r} must be two upper-case letters or more"
+            )
+        regex = replaced(named.text(name))
+        _check_regex(regex, named.location(name))
+        resolved[name] = f"(?:{regex})"
+    return replaced
+
+
+_NAME = re.compile(r"(?<![A-Za-z\\])[A-Z]{2,}(?![A-Za-z])")
 
 
 def _spelling(fields: Fields, tables: Path) -> Rule:
