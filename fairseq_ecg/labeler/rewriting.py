@@ -121,15 +121,27 @@ class Append(Rule):
 
 @dataclass(frozen=True)
 class Regex(Rule):
-    """Replace regular expressions, one after another."""
+    """Replace regular expressions, one after another.
+
+    Attributes:
+        table: regular expressions and what takes the place of a match.
+        needs: regular expression without a match of which a text stays as it is.
+    """
 
     table: tuple[tuple[str, str], ...]
+    needs: str = ""
+
+    @cached_property
+    def _needed(self) -> re.Pattern:
+        return re.compile(self.needs)
 
     @cached_property
     def _regexes(self) -> list[tuple[re.Pattern, str]]:
         return [(re.compile(regex), replacement) for regex, replacement in self.table]
 
     def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
+        if not self._needed.search(text):
+            return text
         for regex, replacement in self._regexes:
             text = regex.sub(replacement, text)
         return text

@@ -47,7 +47,7 @@ def read_rules_in(value: object, path: Path, tables: Path) -> tuple[Rule, ...]:
 
 
 def _rule(fields: Fields, tables: Path) -> Rule:
-    kind = next((key for key in fields if key != "where"), None)
+    kind = next((key for key in fields if key not in ("where", "needs")), None)
     if kind not in _KINDS:
         raise DataError(
             f"{fields.location(kind)}: {kind!r} is no rule; its first key is one of "
@@ -84,8 +84,10 @@ def _append(fields: Fields, tables: Path) -> Rule:
 
 
 def _regex(fields: Fields, tables: Path) -> Rule:
-    fields.expect(("regex",), ("where",))
+    fields.expect(("regex",), ("where", "needs"))
     names = _names(fields)
+    needs = names(fields.text("needs")) if "needs" in fields else ""
+    _check_regex(needs, fields.location("needs"))
     table = []
     for written, replacement in _table(fields, "regex", tables):
         location = fields["regex"].location(written) if isinstance(fields["regex"], Fields) else ""
@@ -96,7 +98,7 @@ def _regex(fields: Fields, tables: Path) -> Rule:
             re.sub(regex, replacement, "")
         except (re.error, IndexError) as error:
             raise DataError(f"{location}: replacement {replacement!r}: {error}") from None
-    return Regex(tuple(table))
+    return Regex(tuple(table), needs)
 
 
 def _names(fields: Fields) -> Callable[[str], str]:
@@ -107,7 +109,7 @@ def _names(fields: Fields) -> Callable[[str], str]:
     """
     named = fields.get("where", {})
     if not isinstance(named, dict):
-        raise DataError(f"{fields.location('where')}: 'where' is a mapping of names to what they are")
+        raise DataError(f"{fields.location('where')}: 'where' is a mapping of names")
     resolved: dict[str, str] = {}
 
     def replaced(regex: str) -> str:
