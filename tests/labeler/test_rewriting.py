@@ -149,3 +149,38 @@ def test_words_for_spelling_are_plain(tmp_path):
     path.write_text("- spelling: [atrial, ST-T]\n")
     with pytest.raises(DataError, match="line 1: 'ST-T' must be five lower-case letters or more"):
         read_rules(path, tmp_path)
+
+
+NAMED = """
+- where: {VERB: is|are, SAID: "VERB(?: now)?"}
+  needs: "(?<!x)st"
+  regex: {"st SAID (low|VERBAL)": "\\\\1 st"}
+"""
+
+
+def test_names_stand_for_regular_expressions(tmp_path):
+    path = tmp_path / "rules.yaml"
+    path.write_text(NAMED)
+    rules = read_rules(path, tmp_path)
+    assert rewrite("st is low, st are now low, st VERB low", *rules) == (
+        "low st, low st, st VERB low"
+    )
+    assert rewrite("st is VERBAL", *rules) == "VERBAL st"
+    assert rewrite("xst is low", *rules) == "xst is low"
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("{where: {verb: is}, regex: {x: y}}", "'verb' must be two upper-case letters or more"),
+        ("{where: {VERB: (}, regex: {x: y}}", "'\\(' is no regular expression"),
+        ("{where: is, regex: {x: y}}", "'where' is a mapping of names"),
+        ("{needs: (, regex: {x: y}}", "'\\(' is no regular expression"),
+        ("{where: {VERB: is}, lower: true}", "unknown key 'where'"),
+    ],
+)
+def test_names_and_needs_are_checked(tmp_path, rule, message):
+    path = tmp_path / "rules.yaml"
+    path.write_text(f"- {rule}\n")
+    with pytest.raises(DataError, match=f"line 1: .*{message}"):
+        read_rules(path, tmp_path)
