@@ -125,22 +125,22 @@ class Regex(Rule):
 
     Attributes:
         table: regular expressions and what takes the place of a match.
-        needs: regular expression without a match of which a text stays as it is.
+        where: regular expression without a match of which a text stays as it is, to save time.
     """
 
     table: tuple[tuple[str, str], ...]
-    needs: str = ""
+    where: str = ""
 
     @cached_property
-    def _needed(self) -> re.Pattern:
-        return re.compile(self.needs)
+    def _where(self) -> re.Pattern:
+        return re.compile(self.where)
 
     @cached_property
     def _regexes(self) -> list[tuple[re.Pattern, str]]:
         return [(re.compile(regex), replacement) for regex, replacement in self.table]
 
     def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
-        if not self._needed.search(text):
+        if not self._where.search(text):
             return text
         for regex, replacement in self._regexes:
             text = regex.sub(replacement, text)

@@ -47,7 +47,7 @@ def read_rules_in(value: object, path: Path, tables: Path) -> tuple[Rule, ...]:
 
 
 def _rule(fields: Fields, tables: Path) -> Rule:
-    kind = next((key for key in fields if key not in ("where", "needs")), None)
+    kind = next((key for key in fields if key not in ("names", "where")), None)
     if kind not in _KINDS:
         raise DataError(
             f"{fields.location(kind)}: {kind!r} is no rule; its first key is one of "
@@ -84,10 +84,9 @@ def _append(fields: Fields, tables: Path) -> Rule:
 
 
 def _regex(fields: Fields, tables: Path) -> Rule:
-    fields.expect(("regex",), ("where", "needs"))
+    fields.expect(("regex",), ("names", "where"))
     names = _names(fields)
-    needs = names(fields.text("needs")) if "needs" in fields else ""
-    _check_regex(needs, fields.location("needs"))
+    where = _where(fields, names)
     table = []
     for written, replacement in _table(fields, "regex", tables):
         location = fields["regex"].location(written) if isinstance(fields["regex"], Fields) else ""
@@ -98,18 +97,27 @@ def _regex(fields: Fields, tables: Path) -> Rule:
             re.sub(regex, replacement, "")
         except (re.error, IndexError) as error:
             raise DataError(f"{location}: replacement {replacement!r}: {error}") from None
-    return Regex(tuple(table), needs)
+    return Regex(tuple(table), where)
+
+
+def _where(fields: Fields, names: Callable[[str], str]) -> str:
+    """Read ``where``: a regular expression, or a list of texts of which one must be there."""
+    if isinstance(fields.get("where"), Items):
+        return "|".join(map(re.escape, fields.texts("where")))
+    where = names(fields.text("where")) if "where" in fields else ""
+    _check_regex(where, fields.location("where"))
+    return where
 
 
 def _names(fields: Fields) -> Callable[[str], str]:
-    """Read ``where``: what names in upper case stand for in the regular expressions of a rule.
+    """Read ``names``: what names in upper case stand for in the regular expressions of a rule.
 
     Returns:
         What replaces the names in a regular expression.
     """
-    named = fields.get("where", {})
+    named = fields.get("names", {})
     if not isinstance(named, dict):
-        raise DataError(f"{fields.location('where')}: 'where' is a mapping of names")
+        raise DataError(f"{fields.location('names')}: names are a mapping")
     resolved: dict[str, str] = {}
 
     def replaced(regex: str) -> str:

@@ -152,8 +152,8 @@ def test_words_for_spelling_are_plain(tmp_path):
 
 
 NAMED = """
-- where: {VERB: is|are, SAID: "VERB(?: now)?"}
-  needs: "(?<!x)st"
+- names: {VERB: is|are, SAID: "VERB(?: now)?"}
+  where: "(?<!x)st"
   regex: {"st SAID (low|VERBAL)": "\\\\1 st"}
 """
 
@@ -169,17 +169,24 @@ def test_names_stand_for_regular_expressions(tmp_path):
     assert rewrite("xst is low", *rules) == "xst is low"
 
 
+def test_a_rule_applies_where_one_of_some_texts_is(tmp_path):
+    path = tmp_path / "rules.yaml"
+    path.write_text("- {regex: {x: y}, where: [a., b]}\n")
+    rules = read_rules(path, tmp_path)
+    assert [rewrite(text, *rules) for text in ("ax", "a.x", "xb")] == ["ax", "a.y", "yb"]
+
+
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ("{where: {verb: is}, regex: {x: y}}", "'verb' must be two upper-case letters or more"),
-        ("{where: {VERB: (}, regex: {x: y}}", "'\\(' is no regular expression"),
-        ("{where: is, regex: {x: y}}", "'where' is a mapping of names"),
-        ("{needs: (, regex: {x: y}}", "'\\(' is no regular expression"),
-        ("{where: {VERB: is}, lower: true}", "unknown key 'where'"),
+        ("{names: {verb: is}, regex: {x: y}}", "'verb' must be two upper-case letters or more"),
+        ("{names: {VERB: (}, regex: {x: y}}", "'\\(' is no regular expression"),
+        ("{names: is, regex: {x: y}}", "names are a mapping"),
+        ("{where: (, regex: {x: y}}", "'\\(' is no regular expression"),
+        ("{names: {VERB: is}, lower: true}", "unknown key 'names'"),
     ],
 )
-def test_names_and_needs_are_checked(tmp_path, rule, message):
+def test_names_and_places_of_regular_expressions_are_checked(tmp_path, rule, message):
     path = tmp_path / "rules.yaml"
     path.write_text(f"- {rule}\n")
     with pytest.raises(DataError, match=f"line 1: .*{message}"):
