@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
-from fairseq_ecg.labeler.phrases import Phrases, replace, take_out
+from fairseq_ecg.labeler.phrases import Phrases, is_word, replace, take_out
 
 STATEMENT_END = "; "
 """What ends a statement. No rule but ``Cut`` and ``LeadList`` looks beyond."""
@@ -276,7 +276,7 @@ class Measurement(Rule):
         )
 
     def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
-        return self._regex.sub(self._in_words, text)
+        return self._regex.sub(self._in_words, text) if _DIGIT.search(text) else text
 
     def _in_words(self, match: re.Match) -> str:
         value = float(match["value"])
@@ -284,6 +284,9 @@ class Measurement(Rule):
             if low <= value < high:
                 return words
         return match.group()
+
+
+_DIGIT = re.compile(r"\d")
 
 
 @dataclass(frozen=True)
@@ -328,6 +331,61 @@ class Family(Rule):
             parts += [text[position:start], self.table[self._phrases.phrases[i]]]
             position = end
         return "".join([*parts, text[position:]])
+
+
+@dataclass(frozen=True)
+class SharedNoun(Rule):
+    """Repeat a noun, and what stands before a list, for each of the words that share them.
+
+    "Premature ventricular, junctional and fusion complexes" becomes "premature ventricular
+    complexes, premature junctional complexes and premature fusion complexes". A list ends in "and",
+    "or" or a slash; commas alone make none.
+
+    Attributes:
+        nouns: that are shared.
+        words: that may share one.
+        before: words that stand before one of the list, or before the noun, and hold for all.
+    """
+
+    nouns: tuple[str, ...]
+    words: tuple[str, ...]
+    before: tuple[str, ...] = ()
+
+    @cached_property
+    def _regex(self) -> re.Pattern:
+        before = f"(?:(?:{_any(self.before)}) )?" if self.before else ""
+        item = f"{before}(?:{_any(self.words)})"
+        # The border before the list is checked later: a search for first letters is faster.
+        return re.compile(
+            f"(?P<list>{item}(?:, ?{item})*(?:,?(?:{_any(_ENDS_OF_LISTS)})){item})"
+            f" (?P<noun>{before}(?:{_any(self.nouns)}))(?!\\w)"
+        )
+
+    @cached_property
+    def _item(self) -> re.Pattern:
+        before = f"(?:(?P<before>{_any(self.before)}) )?" if self.before else "(?P<before>)"
+        return re.compile(f"(?<!\\w){before}(?P<word>{_any(self.words)})(?!\\w)")
+
+    def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
+        if not any(end in text for end in _ENDS_OF_LISTS):
+            return text
+        return self._regex.sub(self._repeated, text)
+
+    def _repeated(self, match: re.Match) -> str:
+        if match.start() and is_word(match.string[match.start() - 1]):
+            return match.group()
+        befores = [item["before"] for item in self._item.finditer(match["list"]) if item["before"]]
+        before = f"{befores[0]} " if befores else ""
+        noun = match["noun"]
+        return self._item.sub(lambda item: f"{before}{item['word']} {noun}", match["list"])
+
+
+_ENDS_OF_LISTS = (" and ", " or ", " and/or ", " plus ", "/")
+
+
+def _any(words: Iterable[str]) -> str:
+    """Return a regular expression of any of some words, of which the longest is preferred."""
+    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
 
 
 _SLOT = re.compile(r"\[(\d+)\]")

@@ -17,6 +17,7 @@ from fairseq_ecg.labeler.rewriting import (
     Regex,
     Replace,
     Rule,
+    SharedNoun,
     Spelling,
 )
 
@@ -197,6 +198,11 @@ def _family(fields: Fields, tables: Path) -> Rule:
     return Family(words, tuple(templates.items()))
 
 
+def _shared_noun(fields: Fields, tables: Path) -> Rule:
+    fields.expect(("shared_noun", "words"), ("before",))
+    return SharedNoun(*(fields.texts(key) for key in ("shared_noun", "words", "before")))
+
+
 def _group(group: object, location: str) -> dict[str, str]:
     if isinstance(group, Items):
         return {word: word for word in group}
@@ -262,4 +268,5 @@ _KINDS: dict[str, Callable[[Fields, Path], Rule]] = {
     "lead_list": _lead_list,
     "measurement": _measurement,
     "family": _family,
+    "shared_noun": _shared_noun,
 }

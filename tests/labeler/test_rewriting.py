@@ -11,6 +11,7 @@ from fairseq_ecg.labeler.rewriting import (
     Regex,
     Replace,
     Rewriter,
+    SharedNoun,
     Spelling,
 )
 from fairseq_ecg.labeler.rules import read_rules
@@ -100,6 +101,43 @@ def test_families_are_replaced_longest_first_and_once():
     assert rewrite("x y beat, x beat, beats, xx beat", family) == (
         "beats of both, beats of y, beats, xx beat"
     )
+
+
+SHARED = SharedNoun(("beats", "ectopic beats", "block"), ("a", "b", "b c"), ("early",))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a and b beats", "a beats and b beats"),
+        ("a, b c, and b beats", "a beats, b c beats, and b beats"),
+        (
+            "a/b c ectopic beats; a or b block",
+            "a ectopic beats/b c ectopic beats; a block or b block",
+        ),
+        ("early a and b beats", "early a beats and early b beats"),
+        ("a and/or early b beats", "early a beats and/or early b beats"),
+        ("a plus b early beats", "a early beats plus b early beats"),
+        # No list, no such word, not the whole word, no such noun.
+        ("a, b beats", "a, b beats"),
+        ("a and x beats", "a and x beats"),
+        ("xa and b beats", "xa and b beats"),
+        ("a and b beatsx", "a and b beatsx"),
+        ("a and b rhythm", "a and b rhythm"),
+    ],
+)
+def test_shared_nouns(text, expected):
+    assert rewrite(text, SHARED) == expected
+    assert rewrite(expected, SHARED) == expected
+
+
+def test_regular_expressions_where_they_may_be_needed(tmp_path):
+    path = tmp_path / "rules.yaml"
+    path.write_text("- regex: {'[0-9]+': n}\n  where: [rate, pulse]\n")
+    (rule,) = read_rules(path, tmp_path)
+    assert rewrite("rate 12", rule) == "rate n"
+    assert rewrite("pulse 12", rule) == "pulse n"
+    assert rewrite("at 12", rule) == "at 12"
 
 
 WORDS = ("atrial", "fibrillation", "infarct", "ischemia", "ischemic", "complete", "rhythm")
