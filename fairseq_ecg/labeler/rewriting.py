@@ -156,13 +156,19 @@ class Spelling(Rule):
 
     Attributes:
         words: that are known, in lower case.
+        keep: words that stay as they are, though a slip away from a known one.
     """
 
     words: tuple[str, ...]
+    keep: tuple[str, ...] = ()
 
     @cached_property
     def _known(self) -> frozenset[str]:
         return frozenset(self.words)
+
+    @cached_property
+    def _kept(self) -> frozenset[str]:
+        return self._known.union(self.keep)
 
     @cached_property
     def _by_part(self) -> dict[str, list[str]]:
@@ -178,7 +184,7 @@ class Spelling(Rule):
 
     def _corrected(self, match: re.Match) -> str:
         word = match.group()
-        if word in self._known:
+        if word in self._kept:
             return word
         close = {
             known

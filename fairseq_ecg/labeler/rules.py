@@ -139,13 +139,13 @@ _NAME = re.compile(r"(?<![A-Za-z\\])[A-Z]{2,}(?![A-Za-z])")
 
 
 def _spelling(fields: Fields, tables: Path) -> Rule:
-    fields.expect(("spelling",))
-    words = fields.texts("spelling")
-    for i, word in enumerate(words):
-        if not (word.isascii() and word.isalpha() and word.islower() and len(word) >= 5):
-            location = fields["spelling"].location(i)
-            raise DataError(f"{location}: {word!r} must be five lower-case letters or more")
-    return Spelling(words)
+    fields.expect(("spelling",), ("keep",))
+    for key in fields:
+        for i, word in enumerate(fields.texts(key)):
+            if not (word.isascii() and word.isalpha() and word.islower() and len(word) >= 5):
+                location = fields[key].location(i)
+                raise DataError(f"{location}: {word!r} must be five lower-case letters or more")
+    return Spelling(fields.texts("spelling"), fields.texts("keep"))
 
 
 def _lead_list(fields: Fields, tables: Path) -> Rule:

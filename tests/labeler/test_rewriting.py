@@ -182,6 +182,12 @@ def test_every_slip_is_corrected_unless_two_words_are_near():
                 assert rewrite(text, rule) == (word if owners == {word} else text)
 
 
+def test_words_that_are_kept_are_no_slips():
+    rule = Spelling(("flutter", "lacking"), keep=("flatter", "packing"))
+    for word, expected in (("flatter", "flatter"), ("fluter", "flutter"), ("backing", "lacking")):
+        assert rewrite(word, rule) == expected
+
+
 def test_words_for_spelling_are_plain(tmp_path):
     path = tmp_path / "rules.yaml"
     path.write_text("- spelling: [atrial, ST-T]\n")

@@ -1,6 +1,7 @@
 """Waves, intervals, axis, voltage, leads and measured numbers, in the wordings of sentences."""
 
 from itertools import product
+from time import process_time
 
 import pytest
 
@@ -146,6 +147,29 @@ def test_neighbours_of_a_wave_are_not_its_state(labeler):
     assert positive(labeler, "s t changes") == {"ST abnormality"}
     text = "Right axis deviation Left posterior fascicular block"
     assert "Left axis deviation" not in positive(labeler, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "finding"),
+    [("the T waves are flatter", "Atrial flutter"), ("lead placing", "Electronic pacemaker"),
+     ("coupled to the monitor", "Couplet"), ("literal ischemia", "Lateral ischemia")],
+)  # fmt: skip
+def test_words_of_the_language_are_no_misspelled_findings(labeler, text, finding):
+    assert finding not in labeler.find(text).labels_flat
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["t wave ", "t waves are flat in ", "st depressed and ", "v1,2,3,", "qrs ", "v1 v2 ", "inferior ",
+     "and v3 ", "leads reversed ", "flat or ", "infarct old ", "not slightly ", "qtc 460 "],
+)  # fmt: skip
+def test_endless_repetitions_take_time_in_proportion(labeler, words):
+    def seconds(n):
+        start = process_time()
+        labeler.find(words * n)
+        return process_time() - start
+
+    assert min(seconds(1_600) for _ in range(2)) < 9 * max(seconds(400), 0.02)
 
 
 NOTATIONS = ("{0} ms", "{0}ms", " = {0}", ": {0} msec", " is {0} ms", " of {0} ms (x)", "{1} s",
