@@ -160,8 +160,9 @@ def test_words_of_the_language_are_no_misspelled_findings(labeler, text, finding
 
 @pytest.mark.parametrize(
     "words",
-    ["t wave ", "t waves are flat in ", "st depressed and ", "v1,2,3,", "qrs ", "v1 v2 ", "inferior ",
-     "and v3 ", "leads reversed ", "flat or ", "infarct old ", "not slightly ", "qtc 460 "],
+    ["t wave ", "t waves are flat in ", "st depressed and ", "v1,2,3,", "qrs ", "v1 v2 ",
+     "inferior ", "and v3 ", "leads reversed ", "flat or ", "infarct old ", "not slightly ",
+     "qtc 460 "],
 )  # fmt: skip
 def test_endless_repetitions_take_time_in_proportion(labeler, words):
     def seconds(n):
