@@ -121,15 +121,27 @@ class Append(Rule):
 
 @dataclass(frozen=True)
 class Regex(Rule):
-    """Replace regular expressions, one after another."""
+    """Replace regular expressions, one after another.
+
+    Attributes:
+        table: regular expressions and what takes the place of a match.
+        where: regular expression without a match of which a text stays as it is, to save time.
+    """
 
     table: tuple[tuple[str, str], ...]
+    where: str = ""
+
+    @cached_property
+    def _where(self) -> re.Pattern:
+        return re.compile(self.where)
 
     @cached_property
     def _regexes(self) -> list[tuple[str, re.Pattern, str]]:
         return [(required(regex), re.compile(regex), text) for regex, text in self.table]
 
     def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
+        if not self._where.search(text):
+            return text
         for piece, regex, replacement in self._regexes:
             if piece in text:
                 text = regex.sub(replacement, text)
@@ -175,13 +187,19 @@ class Spelling(Rule):
 
     Attributes:
         words: that are known, in lower case.
+        keep: words that stay as they are, though a slip away from a known one.
     """
 
     words: tuple[str, ...]
+    keep: tuple[str, ...] = ()
 
     @cached_property
     def _known(self) -> frozenset[str]:
         return frozenset(self.words)
+
+    @cached_property
+    def _kept(self) -> frozenset[str]:
+        return self._known.union(self.keep)
 
     @cached_property
     def _by_part(self) -> dict[str, list[str]]:
@@ -197,7 +215,7 @@ class Spelling(Rule):
 
     def _corrected(self, match: re.Match) -> str:
         word = match.group()
-        if word in self._known:
+        if word in self._kept:
             return word
         close = {
             known

@@ -206,8 +206,56 @@ def test_every_slip_is_corrected_unless_two_words_are_near():
                 assert rewrite(text, rule) == (word if owners == {word} else text)
 
 
+def test_words_that_are_kept_are_no_slips():
+    rule = Spelling(("flutter", "lacking"), keep=("flatter", "packing"))
+    for word, expected in (("flatter", "flatter"), ("fluter", "flutter"), ("backing", "lacking")):
+        assert rewrite(word, rule) == expected
+
+
 def test_words_for_spelling_are_plain(tmp_path):
     path = tmp_path / "rules.yaml"
     path.write_text("- spelling: [atrial, ST-T]\n")
     with pytest.raises(DataError, match="line 1: 'ST-T' must be five lower-case letters or more"):
+        read_rules(path, tmp_path)
+
+
+NAMED = """
+- names: {VERB: is|are, SAID: "VERB(?: now)?"}
+  where: "(?<!x)st"
+  regex: {"st SAID (low|VERBAL)": "\\\\1 st"}
+"""
+
+
+def test_names_stand_for_regular_expressions(tmp_path):
+    path = tmp_path / "rules.yaml"
+    path.write_text(NAMED)
+    rules = read_rules(path, tmp_path)
+    assert rewrite("st is low, st are now low, st VERB low", *rules) == (
+        "low st, low st, st VERB low"
+    )
+    assert rewrite("st is VERBAL", *rules) == "VERBAL st"
+    assert rewrite("xst is low", *rules) == "xst is low"
+
+
+def test_a_rule_applies_where_one_of_some_texts_is(tmp_path):
+    path = tmp_path / "rules.yaml"
+    path.write_text("- {regex: {x: y}, where: [a., b]}\n")
+    rules = read_rules(path, tmp_path)
+    assert [rewrite(text, *rules) for text in ("ax", "a.x", "xb")] == ["ax", "a.y", "yb"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("{names: {verb: is}, regex: {x: y}}", "'verb' must be two upper-case letters or more"),
+        ("{names: {VERB: (}, regex: {x: y}}", "'\\(' is no regular expression"),
+        ("{names: is, regex: {x: y}}", "names are a mapping"),
+        ("{where: (, regex: {x: y}}", "'\\(' is no regular expression"),
+        ("{names: {VERB: is}, lower: true}", "unknown key 'names'"),
+    ],
+)
+def test_names_and_places_of_regular_expressions_are_checked(tmp_path, rule, message):
+    path = tmp_path / "rules.yaml"
+    path.write_text(f"- {rule}\n")
+    with pytest.raises(DataError, match=f"line 1: .*{message}"):
         read_rules(path, tmp_path)
