@@ -213,6 +213,7 @@ NO_CAPTURE = [
     "not followed by QRS",
     "not followed by a QRS complex",
     "with intermittent capture",
+    "that fail to depolarize the ventricle",
 ]
 
 
@@ -521,6 +522,11 @@ def test_what_a_rhythm_is_said_to_be(labeler, verb, probability, word, entity):
         ("probable flutter", "Atrial flutter"),
         ("extreme tachycardia", "Tachycardia"),
         ("Sinus rhythm with long A-V delay", "Prolonged PR interval"),
+        ("Ventricular paced rhythm with varying degrees of fusion", "Fusion beat"),
+        ("Type II AV block", "Mobitz type 2 block"),
+        ("AF, slow VR", "Slow ventricular response"),
+        ("sinus bradycardia and arrhythmia", "Sinus arrhythmia"),
+        ("CHB with escape at 35", "Escape rhythm"),
     ],
 )
 def test_other_wordings_of_rhythm(labeler, text, entity):
