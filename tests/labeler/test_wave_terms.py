@@ -221,6 +221,21 @@ def test_a_short_pr_needs_a_unit(labeler):
         assert not labeler.find(text).labels_flat, text
 
 
+def test_limits_that_are_passed(labeler):
+    for text, finding in (
+        ("QTc 450 ms (male)", "Prolonged QT interval"),
+        ("QTc 0.45 in men", "Prolonged QT interval"),
+        ("QTc > 460 ms", "Prolonged QT interval"),
+        ("QTc increased from 440 to 490 ms", "Prolonged QT interval"),
+        ("PR > 200 ms", "Prolonged PR interval"),
+        ("QRS >= 120 ms", "Wide QRS complex"),
+        ("PR .21", "Prolonged PR interval"),
+    ):
+        assert positive(labeler, text) == {finding}, text
+    for text in ("QTc 450 ms (female)", "QTc < 460 ms", "PR <= 200 ms", "QTc decreased to 440"):
+        assert not labeler.find(text).labels_flat, text
+
+
 @pytest.mark.parametrize("name", ["axis", "QRS axis", "mean QRS axis", "Frontal axis"])
 def test_axes(labeler, name):
     for number, finding in (
