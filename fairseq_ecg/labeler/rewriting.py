@@ -136,15 +136,46 @@ class Regex(Rule):
         return re.compile(self.where)
 
     @cached_property
-    def _regexes(self) -> list[tuple[re.Pattern, str]]:
-        return [(re.compile(regex), replacement) for regex, replacement in self.table]
+    def _regexes(self) -> list[tuple[str, re.Pattern, str]]:
+        return [(required(regex), re.compile(regex), text) for regex, text in self.table]
 
     def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
         if not self._where.search(text):
             return text
-        for regex, replacement in self._regexes:
-            text = regex.sub(replacement, text)
+        for piece, regex, replacement in self._regexes:
+            if piece in text:
+                text = regex.sub(replacement, text)
         return text
+
+
+def required(regex: str) -> str:
+    """Return the longest piece of text that any match of a regular expression contains.
+
+    Only what stands outside of groups is looked at. To search for it first saves time.
+    """
+    if re.compile(regex).flags & (re.IGNORECASE | re.VERBOSE):
+        return ""
+    runs, depth = [""], 0
+    for part in _PART.findall(regex):
+        depth += (part == "(") - (part == ")")
+        if part == "|" and not depth:
+            return ""
+        if not depth and (part[-1] not in ".^$*+?)}]" if len(part) == 1 else _is_escaped(part)):
+            runs[-1] += part[-1]
+            continue
+        if not depth and part[0] in "*?{":
+            runs[-1] = runs[-1][:-1]  # perhaps it is not there
+        runs.append("")
+    return max(runs, key=len)
+
+
+# An escape, a set, how often something is repeated, or a character.
+_PART = re.compile(r"\\.|\[\^?\]?(?:[^\]\\]|\\.)*\]|\{[^}]*\}|.", re.DOTALL)
+
+
+def _is_escaped(part: str) -> bool:
+    """Return whether a part of a regular expression is a character that would mean another."""
+    return part[0] == "\\" and not part[1].isalnum()
 
 
 @dataclass(frozen=True)

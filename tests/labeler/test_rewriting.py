@@ -1,5 +1,8 @@
+import re
+
 import pytest
 
+from benchmarks import labeler as sampled
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.labeler.rewriting import (
     Append,
@@ -13,8 +16,10 @@ from fairseq_ecg.labeler.rewriting import (
     Rewriter,
     SharedNoun,
     Spelling,
+    required,
 )
 from fairseq_ecg.labeler.rules import read_rules
+from fairseq_ecg.labeler.vocabulary_files import read_vocabulary
 
 
 def rewrite(text: str, *rules) -> str:
@@ -131,13 +136,32 @@ def test_shared_nouns(text, expected):
     assert rewrite(expected, SHARED) == expected
 
 
-def test_regular_expressions_where_they_may_be_needed(tmp_path):
-    path = tmp_path / "rules.yaml"
-    path.write_text("- regex: {'[0-9]+': n}\n  where: [rate, pulse]\n")
-    (rule,) = read_rules(path, tmp_path)
-    assert rewrite("rate 12", rule) == "rate n"
-    assert rewrite("pulse 12", rule) == "pulse n"
-    assert rewrite("at 12", rule) == "at 12"
+@pytest.mark.parametrize(
+    ("regex", "piece"),
+    [
+        (r"(?<!\w)mobitz (?:type )?(?:i|1)(?!\w)", "mobitz "),
+        (r"([tqru])waves?", "wave"),
+        (r" ?\+ ?", "+"),
+        (r"\(cited on[^()]* x{2,3}", "(cited on"),
+        (r"a+bcd*", "bc"),  # what may be repeated ends a piece
+        (r"[(a]b|c(d)", ""),
+        (r"\s\d(?:ab)", ""),
+        (r"(?i)rate", ""),
+    ],
+)
+def test_what_a_regular_expression_requires(regex, piece):
+    assert required(regex) == piece
+
+
+def test_all_regular_expressions_find_what_they_require():
+    """In their own text, in the statements of machines, and in parts of them."""
+    rules = [rule for rule in read_vocabulary("default").rewriting if isinstance(rule, Regex)]
+    regexes = [regex for rule in rules for regex, _ in rule.table]
+    texts = [*sampled.RHYTHMS, *sampled.FINDINGS, *regexes]
+    texts += [text.lower().replace("-", " ") for text in texts]
+    for regex in regexes:
+        for text in texts:
+            assert all(required(regex) in match.group() for match in re.finditer(regex, text))
 
 
 WORDS = ("atrial", "fibrillation", "infarct", "ischemia", "ischemic", "complete", "rhythm")
