@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pandas as pd
 
@@ -12,8 +12,9 @@ from fairseq_ecg.errors import DataError
 from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.labeler.inference import Block, Inference
 from fairseq_ecg.labeler.knowledge_graph import KnowledgeGraph
+from fairseq_ecg.labeler.languages import Language, Translated, Translator, known_languages
 from fairseq_ecg.labeler.mentions import Attribution
-from fairseq_ecg.labeler.reading import Reader
+from fairseq_ecg.labeler.reading import Reader, Reading
 from fairseq_ecg.labeler.results import Finding, LabelerResults
 from fairseq_ecg.labeler.rewriting import STATEMENT_END
 from fairseq_ecg.labeler.semantics import Semantics, choose
@@ -24,6 +25,23 @@ from fairseq_ecg.labeler.vocabulary_files import read_vocabulary
 _INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
 _LINE_END = re.compile("[\r\n\u0085\u2028\u2029]+")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+
+class Statement(NamedTuple):
+    """A statement of a report.
+
+    Attributes:
+        text: as it is written.
+        language: its own, or that of the report; None for English.
+    """
+
+    text: str
+    language: Language | None = None
+
+    @property
+    def code(self) -> str:
+        """The code of its language; nothing for English."""
+        return self.language.code if self.language else ""
 
 
 class Labeler:
@@ -37,7 +55,13 @@ class Labeler:
     def __init__(self, vocabulary: Vocabulary, semantics: Semantics):
         self.vocabulary = vocabulary
         self.semantics = semantics
-        self._reader = Reader(vocabulary, semantics.touching)
+        self.languages = known_languages() if semantics.languages else ()
+        self._translator = Translator(self.languages, vocabulary) if self.languages else None
+        self._reader = Reader(
+            vocabulary,
+            semantics.touching,
+            self._translator.is_foreign if self._translator else None,
+        )
         self._attribution = Attribution(vocabulary, semantics)
         self._inference = Inference(vocabulary, semantics)
 
@@ -109,7 +133,10 @@ class Labeler:
 
     def find(self, text: str) -> Finding:
         """Label one text."""
-        reading = self._reader.read(self._clean(text))
+        text, language = self._translated(text)
+        if language is not None and not language.is_read:
+            return Finding(Reading(text, (), (text,)), (), (), language.code, is_read=False)
+        reading = self._reader.read(text)
         mentions = tuple(self._attribution.mentions(reading))
         blocks: list[tuple[int, Block]] = [
             (i, self._inference.block(mention))
@@ -125,16 +152,29 @@ class Labeler:
             (i, block.with_descriptors(left.get(i, ())))
             for i, block in enumerate(compounds, start=last + 1)
         ]
-        return Finding(reading, mentions, tuple(blocks))
+        return Finding(reading, mentions, tuple(blocks), language.code if language else None)
 
-    def statements(self, text: str) -> list[str]:
+    def statements(self, text: str) -> list[Statement]:
         """Return the statements of a text, those that are cut off left out."""
-        return [part for part in self._reader.statements(self._clean(text)) if part]
+        text = self._clean(text)
+        parts = [part for part in self._reader.statements(text) if part]
+        if self._translator is None:
+            return [Statement(part) for part in parts]
+        language = self._translator.translate(text).language
+        return [Statement(part, self._translator.language_of(part, language)) for part in parts]
 
-    def covered(self, statement: str) -> tuple[int, str]:
+    def covered(self, statement: Statement) -> tuple[int, str]:
         """Return how many patterns a statement has, and its words that belong to none."""
-        reading = self._reader.read(statement)
+        text, language = statement
+        if language is not None and not language.is_read:
+            reading = Reading(text, (), (text,))
+        else:
+            reading = self._reader.read(language.translate(text) if language else text)
         return len(reading.patterns), reading.stripped
+
+    def _translated(self, text: str) -> Translated:
+        text = self._clean(text)
+        return self._translator.translate(text) if self._translator else Translated(text)
 
     def _clean(self, text: str) -> str:
         return _cleaned(text) if self.semantics.clean else text
@@ -148,7 +188,8 @@ class Labeler:
 
         Returns:
             A line for each way to the label: the mention in the text, the steps from it, and the
-            probability. None where the label does not hold.
+            probability. None where the label does not hold; of a text in a language that is not
+            read, a line that says so.
 
         Raises:
             DataError: There is no such label.
@@ -156,7 +197,11 @@ class Labeler:
         entity, descriptor = self.vocabulary.require_label(
             label, f"vocabulary {self.vocabulary.name}"
         )
+        language = self._translated(text).language
+        if language is not None and not language.is_read:
+            return [f"nothing is found in the text: {language.name} is not read"]
         finding = self.find(text)
+        origin = "" if language is None else f", translated from {language.name}"
         lines = []
         for _, block in finding.blocks:
             for row in block.entities:
@@ -165,7 +210,8 @@ class Labeler:
                 of_row = {item.name for item in block.descriptors if item.number == row.number}
                 if descriptor and descriptor not in of_row:
                     continue
-                lines.append(f"{self._steps(block, row.number)} (p = {row.probability:g})")
+                steps = self._steps(block, row.number)
+                lines.append(f"{steps} (p = {row.probability:g}{origin})")
         return list(dict.fromkeys(lines))
 
     def _steps(self, block: Block, number: int) -> str:

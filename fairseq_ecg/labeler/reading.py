@@ -6,6 +6,7 @@ which is done before, and lists of leads, for which a report that has several is
 """
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from fairseq_ecg.labeler.phrases import BLANK, Phrases, take_out
@@ -50,11 +51,17 @@ class Reader:
     Args:
         vocabulary: whose rules rewrite them and whose patterns are looked for.
         touching: patterns may touch each other at the border of a word.
+        is_foreign: whether a word is another language's; see ``Rewriter``.
     """
 
-    def __init__(self, vocabulary: Vocabulary, touching: bool):
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        touching: bool,
+        is_foreign: Callable[[str], bool] | None = None,
+    ):
         self._touching = touching
-        self._rewriter = Rewriter(vocabulary.rewriting)
+        self._rewriter = Rewriter(vocabulary.rewriting, is_foreign)
         patterns = vocabulary.patterns
         self._order = sorted(range(len(patterns)), key=lambda i: _rank(patterns[i]))
         self._phrases = Phrases([patterns[i].text for i in self._order])

@@ -23,7 +23,7 @@ from fairseq_ecg.jobs.pool import in_parallel
 from fairseq_ecg.jobs.pool import workers as processes
 from fairseq_ecg.jobs.progress import progress_bar
 from fairseq_ecg.labeler.label_table import IDX, LabelSet, check_threshold
-from fairseq_ecg.labeler.labeler import Labeler
+from fairseq_ecg.labeler.labeler import Labeler, Statement
 from fairseq_ecg.labeler.results import Finding
 from fairseq_ecg.limits import check_limit
 
@@ -51,6 +51,8 @@ class Coverage:
         reports_with_unmatched_words: where some words belong to no pattern.
         statements: number of statements, what stands between semicolons.
         unmatched_statements: in which no pattern was found.
+        refused_reports: in a language that is not read; nothing is found in them.
+        languages: number of reports by the code of their language, English left out.
         labels: for each label ``positive``, in how many reports it holds, and ``uncertain``, in how
             many it is mentioned with a probability below the threshold.
     """
@@ -60,6 +62,8 @@ class Coverage:
     reports_with_unmatched_words: int
     statements: int
     unmatched_statements: int
+    refused_reports: int
+    languages: dict[str, int]
     labels: dict[str, dict[str, int]]
 
 
@@ -238,7 +242,7 @@ def _fingerprint(
     facts = (
         (str(path.resolve()), status.st_size, status.st_mtime_ns, rows),
         (list(text_columns), id_column, job.threshold, dict(job.labels.sources)),
-        (repr(job.labeler.vocabulary), repr(job.labeler.semantics)),
+        (repr(job.labeler.vocabulary), repr(job.labeler.semantics), repr(job.labeler.languages)),
     )
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
@@ -248,9 +252,11 @@ class _Written(NamedTuple):
 
     row: str
     line: str
-    statements: list[str]
+    statements: list[Statement]
     empty: bool
     unmatched: bool
+    language: str | None
+    refused: bool
     positive: list[str]
     uncertain: list[str]
 
@@ -258,8 +264,9 @@ class _Written(NamedTuple):
 def _label_part(job: _Job, number: int, table: pd.DataFrame) -> None:
     """Write the files of a part; the one that is asked for when a run goes on comes last."""
     found: dict[str, _Written] = {}
-    statements: Counter[str] = Counter()
+    statements: Counter[Statement] = Counter()
     counts, positive, uncertain = Counter(reports=len(table)), Counter(), Counter()
+    languages: Counter[str] = Counter()
     with (
         job.parts.writing(str(number), ".csv") as labels_path,
         job.parts.writing(str(number), ".jsonl") as findings_path,
@@ -274,11 +281,16 @@ def _label_part(job: _Job, number: int, table: pd.DataFrame) -> None:
             findings_file.write(f'{{"{IDX}": {_encode(_number_or_text(idx))}, {written.line}\n')
             counts["empty_reports"] += written.empty
             counts["reports_with_unmatched_words"] += written.unmatched
+            counts["refused_reports"] += written.refused
             statements.update(written.statements)
+            languages.update([written.language] if written.language else ())
             positive.update(written.positive)
             uncertain.update(written.uncertain)
-    understood = [[text, count, *job.labeler.covered(text)] for text, count in statements.items()]
-    note = {"counts": counts, "positive": positive, "uncertain": uncertain}
+    understood = [
+        [item.text, item.code, count, *job.labeler.covered(item)]
+        for item, count in statements.items()
+    ]
+    note = {"counts": counts, "positive": positive, "uncertain": uncertain, "languages": languages}
     job.parts.finish(str(number), note | {"statements": understood})
 
 
@@ -293,6 +305,8 @@ def _written(job: _Job, text: str) -> _Written:
         statements=job.labeler.statements(text),
         empty=not finding.reading.text,
         unmatched=bool(finding.reading.stripped),
+        language=finding.language,
+        refused=not finding.is_read,
         positive=[names[column] for column in mentioned if hot[column]],
         uncertain=[names[column] for column in mentioned if not hot[column]],
     )
@@ -324,8 +338,10 @@ def _as_json(labeler: Labeler, text: str, finding: Finding) -> str:
         if entities[mention.entity].codes:
             row["codes"] = dict(entities[mention.entity].codes)
         rows.append(row)
-    document = {
-        "text": text,
+    document: dict[str, object] = {"text": text}
+    if finding.language is not None:
+        document |= {"language": finding.language, "is_read": finding.is_read}
+    document |= {
         "findings": rows,
         "labels": finding.labels_flat,
         "unmatched": finding.reading.stripped,
@@ -336,15 +352,16 @@ def _as_json(labeler: Labeler, text: str, finding: Finding) -> str:
 def _joined(out: Path, job: _Job, n_parts: int) -> Coverage:
     """Put the parts together."""
     parts, labels = job.parts, job.labels.names
-    counts, positive, uncertain = Counter(), Counter(), Counter()
-    statements: dict[str, list] = {}
+    counts, positive, uncertain, languages = Counter(), Counter(), Counter(), Counter()
+    statements: dict[tuple[str, str], list] = {}
     names = [str(number) for number in range(1, n_parts + 1)]
     for part in map(parts.note, names):
         counts.update(part["counts"])
         positive.update(part["positive"])
         uncertain.update(part["uncertain"])
-        for text, count, *covered in part["statements"]:
-            row = statements.setdefault(text, [0, *covered])
+        languages.update(part["languages"])
+        for text, language, count, *covered in part["statements"]:
+            row = statements.setdefault((text, language), [0, *covered])
             row[0] += count
     coverage = Coverage(
         reports=counts["reports"],
@@ -352,15 +369,19 @@ def _joined(out: Path, job: _Job, n_parts: int) -> Coverage:
         reports_with_unmatched_words=counts["reports_with_unmatched_words"],
         statements=sum(row[0] for row in statements.values()),
         unmatched_statements=sum(row[0] for row in statements.values() if not row[1]),
+        refused_reports=counts["refused_reports"],
+        languages=dict(sorted(languages.items())),
         labels={
             name: {"positive": positive[name], "uncertain": uncertain[name]} for name in labels
         },
     )
     with open_replacing(out / STATEMENTS, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["statement", "count", "patterns", "unmatched"])
-        for text, row in sorted(statements.items(), key=lambda item: (-item[1][0], item[0])):
-            writer.writerow([cell(text), *row])
+        writer.writerow(["statement", "count", "patterns", "unmatched", "language"])
+        for (text, language), row in sorted(
+            statements.items(), key=lambda item: (-item[1][0], item[0])
+        ):
+            writer.writerow([cell(text), *row, language])
     write_file(out / COVERAGE, json.dumps(asdict(coverage), indent=1) + "\n")
     header = ",".join(_quoted(name) for name in (IDX, *labels)) + "\n"
     _concatenate(out / FINDINGS, "", [parts.file(name, ".jsonl") for name in names])

@@ -24,11 +24,15 @@ class Finding:
         reading: the text and the patterns in it.
         mentions: entities that it mentions.
         blocks: position and conclusions of those that hold, then of compounds.
+        language: code of the text's language (ISO 639, or a script); None for English.
+        is_read: whether texts of that language are read; of those that are not nothing is found.
     """
 
     reading: Reading
     mentions: tuple[Mentioned, ...]
     blocks: tuple[tuple[int, Block], ...]
+    language: str | None = None
+    is_read: bool = True
 
     @cached_property
     def labels_flat(self) -> dict[str, float]:
@@ -84,6 +88,20 @@ class LabelerResults:
         stripped = [finding.reading.stripped for finding in self.findings]
         words = pd.Series(stripped, self.texts.index.rename(SAMPLE), dtype=object, name="unmatched")
         return words[words != ""]
+
+    @cached_property
+    def languages(self) -> pd.DataFrame:
+        """Of texts that are not in English ``language`` and whether it ``is_read``, by ``sample``.
+
+        Of texts in a language that is not read nothing is found, which is not to say that they
+        deny anything.
+        """
+        rows = [
+            (sample, finding.language, finding.is_read)
+            for sample, finding in self._samples()
+            if finding.language is not None
+        ]
+        return _table(rows, [SAMPLE], ["language", "is_read"])
 
     @cached_property
     def pattern_results(self) -> pd.DataFrame:
@@ -160,7 +178,7 @@ def _source(source: str, sample: object, number: int, origin: int | None) -> str
 
 
 _NOT_ASCII_WORDS = re.compile("[^a-zA-Z0-9 ]")
-_DTYPES = {"prob": "float64", "idx": "int64"}
+_DTYPES = {"prob": "float64", "idx": "int64", "is_read": "bool"}
 
 
 def _table(rows: list[tuple], index: list[str], columns: list[str]) -> pd.DataFrame:

@@ -4,8 +4,9 @@
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replace_field
 from functools import cached_property
 from itertools import product
 
@@ -188,10 +189,12 @@ class Spelling(Rule):
     Attributes:
         words: that are known, in lower case.
         keep: words that stay as they are, though a slip away from a known one.
+        is_foreign: whether a word is another language's, and therefore stays as it is.
     """
 
     words: tuple[str, ...]
     keep: tuple[str, ...] = ()
+    is_foreign: Callable[[str], bool] | None = None
 
     @cached_property
     def _known(self) -> frozenset[str]:
@@ -223,7 +226,9 @@ class Spelling(Rule):
             for known in self._by_part.get(part, ())
             if _is_a_slip(word, known)
         }
-        return close.pop() if len(close) == 1 else word
+        if len(close) != 1 or (self.is_foreign and self.is_foreign(word)):
+            return word
+        return close.pop()
 
 
 # Of shorter words too many are a slip away from another; longer ones are no words.
@@ -438,11 +443,16 @@ class Rewriter:
 
     Args:
         rules: those that cut come first.
+        is_foreign: whether a word is another language's; its spelling is not corrected.
     """
 
-    def __init__(self, rules: Sequence[Rule]):
+    def __init__(self, rules: Sequence[Rule], is_foreign: Callable[[str], bool] | None = None):
         self._cuts = [rule for rule in rules if isinstance(rule, Cut)]
-        self._rules = [rule for rule in rules if not isinstance(rule, Cut)]
+        self._rules = [
+            replace_field(rule, is_foreign=is_foreign) if isinstance(rule, Spelling) else rule
+            for rule in rules
+            if not isinstance(rule, Cut)
+        ]
 
     def cut(self, text: str) -> str:
         """Cut a report off where its rules say so."""

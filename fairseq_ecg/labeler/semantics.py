@@ -33,6 +33,8 @@ class Semantics:
         every_path: an entity is listed once for each path to it.
         clean: other writings of a character, invisible characters and line ends are replaced before
             anything else.
+        languages: reports in another language than English are translated, or refused where their
+            language is not read; if not, all are read as English.
     """
 
     attribution: Literal["clause", "report", "with_connective"] = "clause"
@@ -46,6 +48,7 @@ class Semantics:
     certain_descriptors: bool = False
     every_path: bool = False
     clean: bool = True
+    languages: bool = True
 
 
 DEFAULT = Semantics()
@@ -62,6 +65,7 @@ COMPATIBLE = Semantics(
     certain_descriptors=True,
     every_path=True,
     clean=False,
+    languages=False,
 )
 """What ECG-FM's labeler does, its faults included."""
 

@@ -62,8 +62,8 @@ def test_files(small, path, tmp_path):
     assert lines[3]["findings"][0]["negated"]
     assert lines[3]["unmatched"] == "whatever"
     assert (out / "statements.csv").read_text() == (
-        "statement,count,patterns,unmatched\nSinus rhythm,2,1,\ninfarct,2,1,\n"
-        "no infarct,1,2,\npossible infarct,1,2,\nwhatever,1,0,whatever\n"
+        "statement,count,patterns,unmatched,language\nSinus rhythm,2,1,,\ninfarct,2,1,,\n"
+        "no infarct,1,2,,\npossible infarct,1,2,,\nwhatever,1,0,whatever,\n"
     )
     assert coverage == reports.Coverage(
         reports=5,
@@ -71,6 +71,8 @@ def test_files(small, path, tmp_path):
         reports_with_unmatched_words=1,
         statements=7,
         unmatched_statements=1,
+        refused_reports=0,
+        languages={},
         labels={
             "Infarction": {"positive": 2, "uncertain": 1},
             "Sinus rhythm": {"positive": 2, "uncertain": 0},

@@ -89,7 +89,7 @@ def test_a_wave_is_perhaps_in_a_state(labeler, wave, state, finding):
 @pytest.mark.parametrize("second", STATES["T waves"])
 def test_the_second_state_of_a_wave(labeler, first, second):
     found = {STATES["T waves"][state] for state in (first, second)}
-    for joint in (" and", " and slightly", ", and", " but"):
+    for joint in (" and", " and slightly", ", and", " but", ",", " with"):
         text = f"T waves are {first} in I, aVL and V6{joint} {second} in II, V4,5"
         assert positive(labeler, text) & OF_WAVES == found, text
 
@@ -117,6 +117,16 @@ def test_one_of_two_states_is_doubtful_and_the_abnormality_is_not(labeler):
     text = "No T wave flattening or inversion"
     assert {"Flat T wave", "T wave inversion"} <= denied(labeler, text)
     assert not positive(labeler, text)
+
+
+def test_a_denied_state_and_one_that_holds(labeler):
+    text = "T waves are not inverted but flat"
+    assert (positive(labeler, text) & OF_WAVES, denied(labeler, text)) == (
+        {"Flat T wave"},
+        {"T wave inversion"},
+    )
+    text = "ST segments neither elevated nor depressed"
+    assert denied(labeler, text) == {"ST depression", "ST elevation"}
 
 
 @pytest.mark.parametrize("text", ["ST is now isoelectric", "ST segments in V1 are now isoelectric"])
@@ -208,6 +218,21 @@ def test_a_short_pr_needs_a_unit(labeler):
     for text in ("PR 119 ms", "PR interval 100ms", "PR 0.11 s", "PR 0,10 sec"):
         assert positive(labeler, text) == {"Short PR interval"}, text
     for text in ("PR 120 ms", "PR 0.12 s", "PR 72"):
+        assert not labeler.find(text).labels_flat, text
+
+
+def test_limits_that_are_passed(labeler):
+    for text, finding in (
+        ("QTc 450 ms (male)", "Prolonged QT interval"),
+        ("QTc 0.45 in men", "Prolonged QT interval"),
+        ("QTc > 460 ms", "Prolonged QT interval"),
+        ("QTc increased from 440 to 490 ms", "Prolonged QT interval"),
+        ("PR > 200 ms", "Prolonged PR interval"),
+        ("QRS >= 120 ms", "Wide QRS complex"),
+        ("PR .21", "Prolonged PR interval"),
+    ):
+        assert positive(labeler, text) == {finding}, text
+    for text in ("QTc 450 ms (female)", "QTc < 460 ms", "PR <= 200 ms", "QTc decreased to 440"):
         assert not labeler.find(text).labels_flat, text
 
 

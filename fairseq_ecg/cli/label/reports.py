@@ -73,6 +73,13 @@ def reports(
         f"{coverage.statements} statements, in {coverage.unmatched_statements} of them nothing "
         "was found"
     )
+    for language, count in coverage.languages.items():
+        print(f"language {language}: {count} reports")
+    if coverage.refused_reports:
+        print(
+            f"{coverage.refused_reports} reports are in a language that is not read: nothing was "
+            "found in them, which denies nothing"
+        )
     for name, counts in coverage.labels.items():
         if any(counts.values()):
             print(f"{name}: {counts['positive']} positive, {counts['uncertain']} uncertain")
