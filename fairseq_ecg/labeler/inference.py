@@ -49,13 +49,14 @@ class Block:
         descriptors: rows, in the order of the entities that they belong to.
         labels: rows of ``(name, probability, kind)``: entities that are labels by themselves, then
             entities with descriptors.
-        met: conditions of compounds that hold here, with the probability that they do.
+        met: positions of the conditions of compounds that hold here, with the probability that
+            they do.
     """
 
     entities: tuple[EntityRow, ...]
     descriptors: tuple[DescriptorRow, ...]
     labels: tuple[tuple[str, float, str], ...]
-    met: dict[Mention, float]
+    met: dict[int, float]
 
     def with_descriptors(self, described: Sequence[DescriptorRow]) -> "Block":
         """Return the block with labels for descriptors of its first entity that stand elsewhere."""
@@ -95,7 +96,16 @@ class Inference:
                 for condition in compound.including + compound.excluding
             )
         )
+        position = {condition: i for i, condition in enumerate(self._conditions)}
+        self._requirements = [
+            tuple(
+                frozenset(position[condition] for condition in conditions)
+                for conditions in (compound.including, compound.excluding)
+            )
+            for compound in vocabulary.compounds
+        ]
         self._blocks: dict[tuple[str, tuple[str, ...]], Block] = {}
+        self._held: dict[frozenset[tuple[int, float]], list[Block]] = {}
         self._compounds: dict[tuple[int, float], Block] = {}
 
     def block(self, mentioned: Mentioned) -> Block:
@@ -115,24 +125,30 @@ class Inference:
         Args:
             blocks: of what the report mentions.
         """
-        met: dict[Mention, float] = {}
+        met: dict[int, float] = {}
         for block in blocks:
             for condition, probability in block.met.items():
                 met[condition] = max(met.get(condition, 0.0), probability)
         if not met:
             return []
-        found = []
-        for i, compound in enumerate(self._vocabulary.compounds):
-            if all(condition in met for condition in compound.including) and not any(
-                condition in met for condition in compound.excluding
-            ):
-                probability = (
-                    1.0
-                    if self._semantics.certain_compounds
-                    else min(met[condition] for condition in compound.including)
-                )
-                found.append(self._compound(i, probability))
-        return found
+        key = frozenset(met.items())
+        held = self._held.get(key)
+        if held is None:
+            held = self._compounds_of(met)
+            if len(self._held) < _REMEMBERED:
+                self._held[key] = held
+        return held
+
+    def _compounds_of(self, met: dict[int, float]) -> list[Block]:
+        """Return the compounds of conditions that hold, with their probabilities."""
+        return [
+            self._compound(
+                i,
+                1.0 if self._semantics.certain_compounds else min(map(met.__getitem__, including)),
+            )
+            for i, (including, excluding) in enumerate(self._requirements)
+            if including <= met.keys() and excluding.isdisjoint(met)
+        ]
 
     def _compound(self, i: int, probability: float) -> Block:
         block = self._compounds.get((i, probability))
@@ -257,8 +273,8 @@ class Inference:
             if row is not None:
                 probability = 1.0 if self._semantics.certain_descriptors else row.probability
                 labels.append((f"{row.name} - {item.name}", probability, "descriptor"))
-        met: dict[Mention, float] = {}
-        for condition in self._conditions:
+        met: dict[int, float] = {}
+        for i, condition in enumerate(self._conditions):
             found = {row.number: row.probability for row in rows if row.name == condition.entity}
             names = {
                 item.name
@@ -266,7 +282,7 @@ class Inference:
                 if self._semantics.kinds_in_compounds or item.number in found
             }
             if found and names.issuperset(condition.descriptors):
-                met[condition] = max(found.values())
+                met[i] = max(found.values())
         return Block(tuple(rows), tuple(described), tuple(labels), met)
 
 

@@ -6,6 +6,7 @@ Nothing here goes back in the text, so that the time is proportional to its leng
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 BLANK = "\ue000"
 """Stands where a phrase was found; a character of private use, which no text may contain."""
@@ -91,9 +92,15 @@ class Phrases:
         if self._splits_words or len(text) > _LONG:
             return list(range(len(self.phrases)))
         found = [i for i in self._without_word if self.phrases[i] in text]
-        for word in set(_WORD.findall(text)):
+        for word in _words(text):
             found += self._by_word.get(word, ())
         return sorted(found)
+
+
+# Several rules look for their phrases in one text.
+@lru_cache(maxsize=8)
+def _words(text: str) -> frozenset[str]:
+    return frozenset(_WORD.findall(text))
 
 
 def _whole_words(phrase: str) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import replace as replace_field
 from functools import cached_property
 from itertools import product
 
-from fairseq_ecg.labeler.phrases import Phrases, replace, take_out
+from fairseq_ecg.labeler.phrases import Phrases, is_word, replace, take_out
 
 STATEMENT_END = "; "
 """What ends a statement. No rule but ``Cut`` and ``LeadList`` looks beyond."""
@@ -122,18 +122,61 @@ class Append(Rule):
 
 @dataclass(frozen=True)
 class Regex(Rule):
-    """Replace regular expressions, one after another."""
+    """Replace regular expressions, one after another.
+
+    Attributes:
+        table: regular expressions and what takes the place of a match.
+        where: regular expression without a match of which a text stays as it is, to save time.
+    """
 
     table: tuple[tuple[str, str], ...]
+    where: str = ""
 
     @cached_property
-    def _regexes(self) -> list[tuple[re.Pattern, str]]:
-        return [(re.compile(regex), replacement) for regex, replacement in self.table]
+    def _where(self) -> re.Pattern:
+        return re.compile(self.where)
+
+    @cached_property
+    def _regexes(self) -> list[tuple[str, re.Pattern, str]]:
+        return [(required(regex), re.compile(regex), text) for regex, text in self.table]
 
     def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
-        for regex, replacement in self._regexes:
-            text = regex.sub(replacement, text)
+        if not self._where.search(text):
+            return text
+        for piece, regex, replacement in self._regexes:
+            if piece in text:
+                text = regex.sub(replacement, text)
         return text
+
+
+def required(regex: str) -> str:
+    """Return the longest piece of text that any match of a regular expression contains.
+
+    Only what stands outside of groups is looked at. To search for it first saves time.
+    """
+    if re.compile(regex).flags & (re.IGNORECASE | re.VERBOSE):
+        return ""
+    runs, depth = [""], 0
+    for part in _PART.findall(regex):
+        depth += (part == "(") - (part == ")")
+        if part == "|" and not depth:
+            return ""
+        if not depth and (part[-1] not in ".^$*+?)}]" if len(part) == 1 else _is_escaped(part)):
+            runs[-1] += part[-1]
+            continue
+        if not depth and part[0] in "*?{":
+            runs[-1] = runs[-1][:-1]  # perhaps it is not there
+        runs.append("")
+    return max(runs, key=len)
+
+
+# An escape, a set, how often something is repeated, or a character.
+_PART = re.compile(r"\\.|\[\^?\]?(?:[^\]\\]|\\.)*\]|\{[^}]*\}|.", re.DOTALL)
+
+
+def _is_escaped(part: str) -> bool:
+    """Return whether a part of a regular expression is a character that would mean another."""
+    return part[0] == "\\" and not part[1].isalnum()
 
 
 @dataclass(frozen=True)
@@ -145,15 +188,21 @@ class Spelling(Rule):
 
     Attributes:
         words: that are known, in lower case.
+        keep: words that stay as they are, though a slip away from a known one.
         is_foreign: whether a word is another language's, and therefore stays as it is.
     """
 
     words: tuple[str, ...]
+    keep: tuple[str, ...] = ()
     is_foreign: Callable[[str], bool] | None = None
 
     @cached_property
     def _known(self) -> frozenset[str]:
         return frozenset(self.words)
+
+    @cached_property
+    def _kept(self) -> frozenset[str]:
+        return self._known.union(self.keep)
 
     @cached_property
     def _by_part(self) -> dict[str, list[str]]:
@@ -169,7 +218,7 @@ class Spelling(Rule):
 
     def _corrected(self, match: re.Match) -> str:
         word = match.group()
-        if word in self._known:
+        if word in self._kept:
             return word
         close = {
             known
@@ -269,7 +318,7 @@ class Measurement(Rule):
         )
 
     def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
-        return self._regex.sub(self._in_words, text)
+        return self._regex.sub(self._in_words, text) if _DIGIT.search(text) else text
 
     def _in_words(self, match: re.Match) -> str:
         value = float(match["value"])
@@ -277,6 +326,9 @@ class Measurement(Rule):
             if low <= value < high:
                 return words
         return match.group()
+
+
+_DIGIT = re.compile(r"\d")
 
 
 @dataclass(frozen=True)
@@ -321,6 +373,61 @@ class Family(Rule):
             parts += [text[position:start], self.table[self._phrases.phrases[i]]]
             position = end
         return "".join([*parts, text[position:]])
+
+
+@dataclass(frozen=True)
+class SharedNoun(Rule):
+    """Repeat a noun, and what stands before a list, for each of the words that share them.
+
+    "Premature ventricular, junctional and fusion complexes" becomes "premature ventricular
+    complexes, premature junctional complexes and premature fusion complexes". A list ends in "and",
+    "or" or a slash; commas alone make none.
+
+    Attributes:
+        nouns: that are shared.
+        words: that may share one.
+        before: words that stand before one of the list, or before the noun, and hold for all.
+    """
+
+    nouns: tuple[str, ...]
+    words: tuple[str, ...]
+    before: tuple[str, ...] = ()
+
+    @cached_property
+    def _regex(self) -> re.Pattern:
+        before = f"(?:(?:{_any(self.before)}) )?" if self.before else ""
+        item = f"{before}(?:{_any(self.words)})"
+        # The border before the list is checked later: a search for first letters is faster.
+        return re.compile(
+            f"(?P<list>{item}(?:, ?{item})*(?:,?(?:{_any(_ENDS_OF_LISTS)})){item})"
+            f" (?P<noun>{before}(?:{_any(self.nouns)}))(?!\\w)"
+        )
+
+    @cached_property
+    def _item(self) -> re.Pattern:
+        before = f"(?:(?P<before>{_any(self.before)}) )?" if self.before else "(?P<before>)"
+        return re.compile(f"(?<!\\w){before}(?P<word>{_any(self.words)})(?!\\w)")
+
+    def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
+        if not any(end in text for end in _ENDS_OF_LISTS):
+            return text
+        return self._regex.sub(self._repeated, text)
+
+    def _repeated(self, match: re.Match) -> str:
+        if match.start() and is_word(match.string[match.start() - 1]):
+            return match.group()
+        befores = [item["before"] for item in self._item.finditer(match["list"]) if item["before"]]
+        before = f"{befores[0]} " if befores else ""
+        noun = match["noun"]
+        return self._item.sub(lambda item: f"{before}{item['word']} {noun}", match["list"])
+
+
+_ENDS_OF_LISTS = (" and ", " or ", " and/or ", " plus ", "/")
+
+
+def _any(words: Iterable[str]) -> str:
+    """Return a regular expression of any of some words, of which the longest is preferred."""
+    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
 
 
 _SLOT = re.compile(r"\[(\d+)\]")

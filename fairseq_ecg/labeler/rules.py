@@ -17,6 +17,7 @@ from fairseq_ecg.labeler.rewriting import (
     Regex,
     Replace,
     Rule,
+    SharedNoun,
     Spelling,
 )
 
@@ -47,7 +48,7 @@ def read_rules_in(value: object, path: Path, tables: Path) -> tuple[Rule, ...]:
 
 
 def _rule(fields: Fields, tables: Path) -> Rule:
-    kind = next(iter(fields), None)
+    kind = next((key for key in fields if key not in ("names", "where")), None)
     if kind not in _KINDS:
         raise DataError(
             f"{fields.location(kind)}: {kind!r} is no rule; its first key is one of "
@@ -84,26 +85,67 @@ def _append(fields: Fields, tables: Path) -> Rule:
 
 
 def _regex(fields: Fields, tables: Path) -> Rule:
-    fields.expect(("regex",))
-    table = _table(fields, "regex", tables)
-    for regex, replacement in table:
-        location = fields["regex"].location(regex) if isinstance(fields["regex"], Fields) else ""
+    fields.expect(("regex",), ("names", "where"))
+    names = _names(fields)
+    where = _where(fields, names)
+    table = []
+    for written, replacement in _table(fields, "regex", tables):
+        location = fields["regex"].location(written) if isinstance(fields["regex"], Fields) else ""
+        regex = names(written)
+        table.append((regex, replacement))
         _check_regex(regex, location or fields.location("regex"))
         try:
             re.sub(regex, replacement, "")
         except (re.error, IndexError) as error:
             raise DataError(f"{location}: replacement {replacement!r}: {error}") from None
-    return Regex(table)
+    return Regex(tuple(table), where)
+
+
+def _where(fields: Fields, names: Callable[[str], str]) -> str:
+    """Read ``where``: a regular expression, or a list of texts of which one must be there."""
+    if isinstance(fields.get("where"), Items):
+        return "|".join(map(re.escape, fields.texts("where")))
+    where = names(fields.text("where")) if "where" in fields else ""
+    _check_regex(where, fields.location("where"))
+    return where
+
+
+def _names(fields: Fields) -> Callable[[str], str]:
+    """Read ``names``: what names in upper case stand for in the regular expressions of a rule.
+
+    Returns:
+        What replaces the names in a regular expression.
+    """
+    named = fields.get("names", {})
+    if not isinstance(named, dict):
+        raise DataError(f"{fields.location('names')}: names are a mapping")
+    resolved: dict[str, str] = {}
+
+    def replaced(regex: str) -> str:
+        return _NAME.sub(lambda match: resolved.get(match.group(), match.group()), regex)
+
+    for name in named:
+        if not (isinstance(name, str) and _NAME.fullmatch(name)):
+            raise DataError(
+                f"{named.location(name)}: {name!r} must be two upper-case letters or more"
+            )
+        regex = replaced(named.text(name))
+        _check_regex(regex, named.location(name))
+        resolved[name] = f"(?:{regex})"
+    return replaced
+
+
+_NAME = re.compile(r"(?<![A-Za-z\\])[A-Z]{2,}(?![A-Za-z])")
 
 
 def _spelling(fields: Fields, tables: Path) -> Rule:
-    fields.expect(("spelling",))
-    words = fields.texts("spelling")
-    for i, word in enumerate(words):
-        if not (word.isascii() and word.isalpha() and word.islower() and len(word) >= 5):
-            location = fields["spelling"].location(i)
-            raise DataError(f"{location}: {word!r} must be five lower-case letters or more")
-    return Spelling(words)
+    fields.expect(("spelling",), ("keep",))
+    for key in fields:
+        for i, word in enumerate(fields.texts(key)):
+            if not (word.isascii() and word.isalpha() and word.islower() and len(word) >= 5):
+                location = fields[key].location(i)
+                raise DataError(f"{location}: {word!r} must be five lower-case letters or more")
+    return Spelling(fields.texts("spelling"), fields.texts("keep"))
 
 
 def _lead_list(fields: Fields, tables: Path) -> Rule:
@@ -154,6 +196,11 @@ def _family(fields: Fields, tables: Path) -> Rule:
                 "for which there is no group, or no slot"
             )
     return Family(words, tuple(templates.items()))
+
+
+def _shared_noun(fields: Fields, tables: Path) -> Rule:
+    fields.expect(("shared_noun", "words"), ("before",))
+    return SharedNoun(*(fields.texts(key) for key in ("shared_noun", "words", "before")))
 
 
 def _group(group: object, location: str) -> dict[str, str]:
@@ -221,4 +268,5 @@ _KINDS: dict[str, Callable[[Fields, Path], Rule]] = {
     "lead_list": _lead_list,
     "measurement": _measurement,
     "family": _family,
+    "shared_noun": _shared_noun,
 }

@@ -88,4 +88,4 @@ def test_codes(tmp_path, capsys):
     assert {code for code, value in rows[0].items() if value == "1"} - {"idx"} == {"59118001"}
     assert {code for code, value in rows[1].items() if value == "1"} == {"164909002", "idx"}
     assert main(["label", *arguments, "--codes=icd"]) == 2
-    assert "it has scp, snomed" in capsys.readouterr().err
+    assert "it has snomed, aha, scp" in capsys.readouterr().err

@@ -1,5 +1,8 @@
+import re
+
 import pytest
 
+from benchmarks import labeler as sampled
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.labeler.rewriting import (
     Append,
@@ -11,9 +14,12 @@ from fairseq_ecg.labeler.rewriting import (
     Regex,
     Replace,
     Rewriter,
+    SharedNoun,
     Spelling,
+    required,
 )
 from fairseq_ecg.labeler.rules import read_rules
+from fairseq_ecg.labeler.vocabulary_files import read_vocabulary
 
 
 def rewrite(text: str, *rules) -> str:
@@ -102,6 +108,62 @@ def test_families_are_replaced_longest_first_and_once():
     )
 
 
+SHARED = SharedNoun(("beats", "ectopic beats", "block"), ("a", "b", "b c"), ("early",))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a and b beats", "a beats and b beats"),
+        ("a, b c, and b beats", "a beats, b c beats, and b beats"),
+        (
+            "a/b c ectopic beats; a or b block",
+            "a ectopic beats/b c ectopic beats; a block or b block",
+        ),
+        ("early a and b beats", "early a beats and early b beats"),
+        ("a and/or early b beats", "early a beats and/or early b beats"),
+        ("a plus b early beats", "a early beats plus b early beats"),
+        # No list, no such word, not the whole word, no such noun.
+        ("a, b beats", "a, b beats"),
+        ("a and x beats", "a and x beats"),
+        ("xa and b beats", "xa and b beats"),
+        ("a and b beatsx", "a and b beatsx"),
+        ("a and b rhythm", "a and b rhythm"),
+    ],
+)
+def test_shared_nouns(text, expected):
+    assert rewrite(text, SHARED) == expected
+    assert rewrite(expected, SHARED) == expected
+
+
+@pytest.mark.parametrize(
+    ("regex", "piece"),
+    [
+        (r"(?<!\w)mobitz (?:type )?(?:i|1)(?!\w)", "mobitz "),
+        (r"([tqru])waves?", "wave"),
+        (r" ?\+ ?", "+"),
+        (r"\(cited on[^()]* x{2,3}", "(cited on"),
+        (r"a+bcd*", "bc"),  # what may be repeated ends a piece
+        (r"[(a]b|c(d)", ""),
+        (r"\s\d(?:ab)", ""),
+        (r"(?i)rate", ""),
+    ],
+)
+def test_what_a_regular_expression_requires(regex, piece):
+    assert required(regex) == piece
+
+
+def test_all_regular_expressions_find_what_they_require():
+    """In their own text, in the statements of machines, and in parts of them."""
+    rules = [rule for rule in read_vocabulary("default").rewriting if isinstance(rule, Regex)]
+    regexes = [regex for rule in rules for regex, _ in rule.table]
+    texts = [*sampled.RHYTHMS, *sampled.FINDINGS, *regexes]
+    texts += [text.lower().replace("-", " ") for text in texts]
+    for regex in regexes:
+        for text in texts:
+            assert all(required(regex) in match.group() for match in re.finditer(regex, text))
+
+
 WORDS = ("atrial", "fibrillation", "infarct", "ischemia", "ischemic", "complete", "rhythm")
 
 
@@ -144,8 +206,56 @@ def test_every_slip_is_corrected_unless_two_words_are_near():
                 assert rewrite(text, rule) == (word if owners == {word} else text)
 
 
+def test_words_that_are_kept_are_no_slips():
+    rule = Spelling(("flutter", "lacking"), keep=("flatter", "packing"))
+    for word, expected in (("flatter", "flatter"), ("fluter", "flutter"), ("backing", "lacking")):
+        assert rewrite(word, rule) == expected
+
+
 def test_words_for_spelling_are_plain(tmp_path):
     path = tmp_path / "rules.yaml"
     path.write_text("- spelling: [atrial, ST-T]\n")
     with pytest.raises(DataError, match="line 1: 'ST-T' must be five lower-case letters or more"):
+        read_rules(path, tmp_path)
+
+
+NAMED = """
+- names: {VERB: is|are, SAID: "VERB(?: now)?"}
+  where: "(?<!x)st"
+  regex: {"st SAID (low|VERBAL)": "\\\\1 st"}
+"""
+
+
+def test_names_stand_for_regular_expressions(tmp_path):
+    path = tmp_path / "rules.yaml"
+    path.write_text(NAMED)
+    rules = read_rules(path, tmp_path)
+    assert rewrite("st is low, st are now low, st VERB low", *rules) == (
+        "low st, low st, st VERB low"
+    )
+    assert rewrite("st is VERBAL", *rules) == "VERBAL st"
+    assert rewrite("xst is low", *rules) == "xst is low"
+
+
+def test_a_rule_applies_where_one_of_some_texts_is(tmp_path):
+    path = tmp_path / "rules.yaml"
+    path.write_text("- {regex: {x: y}, where: [a., b]}\n")
+    rules = read_rules(path, tmp_path)
+    assert [rewrite(text, *rules) for text in ("ax", "a.x", "xb")] == ["ax", "a.y", "yb"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("{names: {verb: is}, regex: {x: y}}", "'verb' must be two upper-case letters or more"),
+        ("{names: {VERB: (}, regex: {x: y}}", "'\\(' is no regular expression"),
+        ("{names: is, regex: {x: y}}", "names are a mapping"),
+        ("{where: (, regex: {x: y}}", "'\\(' is no regular expression"),
+        ("{names: {VERB: is}, lower: true}", "unknown key 'names'"),
+    ],
+)
+def test_names_and_places_of_regular_expressions_are_checked(tmp_path, rule, message):
+    path = tmp_path / "rules.yaml"
+    path.write_text(f"- {rule}\n")
+    with pytest.raises(DataError, match=f"line 1: .*{message}"):
         read_rules(path, tmp_path)

@@ -188,6 +188,12 @@ def test_every_descriptor_can_be_found(labeler):
         for pattern in vocabulary.patterns
         for name in (*pattern.descriptors, *pattern.left, *pattern.right)
     }
+    reached |= {
+        name
+        for pattern in vocabulary.patterns
+        for mention in pattern.entities
+        for name in mention.descriptors
+    }
     assert set(vocabulary.descriptors) == reached
 
 
