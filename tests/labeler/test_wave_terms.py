@@ -148,6 +148,9 @@ def test_what_is_no_finding(labeler, text):
 
 
 def test_neighbours_of_a_wave_are_not_its_state(labeler):
+    for adjective in ("prominent", "large", "small", "high lateral", "low", "deep"):
+        text = f"{adjective} T wave inversion"
+        assert positive(labeler, text) & OF_WAVES == {"T wave inversion"}, text
     text = "T wave inversion in V1 and low voltage QRS"
     assert {"T wave inversion", "Low QRS voltage"} <= positive(labeler, text)
     assert "Flat T wave" not in positive(labeler, text)
