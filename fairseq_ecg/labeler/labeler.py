@@ -37,7 +37,7 @@ class Labeler:
     def __init__(self, vocabulary: Vocabulary, semantics: Semantics):
         self.vocabulary = vocabulary
         self.semantics = semantics
-        self._reader = Reader(vocabulary, semantics.touching)
+        self._reader = Reader(vocabulary, semantics)
         self._attribution = Attribution(vocabulary, semantics)
         self._inference = Inference(vocabulary, semantics)
 

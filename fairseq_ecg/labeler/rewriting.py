@@ -121,15 +121,23 @@ class Append(Rule):
 
 @dataclass(frozen=True)
 class Regex(Rule):
-    """Replace regular expressions, one after another."""
+    """Replace regular expressions, one after another.
+
+    Attributes:
+        table: regular expressions and what takes the place of what they match.
+        where: only in texts with one of these in them; empty: in all.
+    """
 
     table: tuple[tuple[str, str], ...]
+    where: tuple[str, ...] = ()
 
     @cached_property
     def _regexes(self) -> list[tuple[re.Pattern, str]]:
         return [(re.compile(regex), replacement) for regex, replacement in self.table]
 
     def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
+        if self.where and not any(map(text.__contains__, self.where)):
+            return text
         for regex, replacement in self._regexes:
             text = regex.sub(replacement, text)
         return text

@@ -84,7 +84,7 @@ def _append(fields: Fields, tables: Path) -> Rule:
 
 
 def _regex(fields: Fields, tables: Path) -> Rule:
-    fields.expect(("regex",))
+    fields.expect(("regex",), ("where",))
     table = _table(fields, "regex", tables)
     for regex, replacement in table:
         location = fields["regex"].location(regex) if isinstance(fields["regex"], Fields) else ""
@@ -93,7 +93,7 @@ def _regex(fields: Fields, tables: Path) -> Rule:
             re.sub(regex, replacement, "")
         except (re.error, IndexError) as error:
             raise DataError(f"{location}: replacement {replacement!r}: {error}") from None
-    return Regex(table)
+    return Regex(table, fields.texts("where"))
 
 
 def _spelling(fields: Fields, tables: Path) -> Rule:
