@@ -267,7 +267,11 @@ def read_listing(document: Fields, entities: Mapping[str, Entity]) -> Listing:
         return fields.texts(key)
 
     def groups(key: str) -> tuple[tuple[str, ...], ...]:
-        return tuple(names(row, "entities") for row in document.records(key))
+        found = []
+        for row in document.records(key):
+            row.expect(("name", "entities"))
+            found.append(names(row, "entities"))
+        return tuple(found)
 
     return Listing(
         stated=names(document, "stated"),

@@ -61,9 +61,11 @@ def test_it_can_be_switched_off():
     assert labeler.find(text).labels_flat["Infarction"] == 1.0
 
 
-PIECES = ["possible", "infarct", "cannot rule out", "or", "and", "with", "sinus rhythm", "no",
-          "LVH", "cannot be excluded", "age undetermined", "", "acute", "missing lead V1", "are gone",
-          "infarct and", "no evidence of", "old", "leads V1, V2 off"]  # fmt: skip
+PIECES = [
+    *("possible", "infarct", "cannot rule out", "or", "and", "with", "sinus rhythm", "no", "LVH"),
+    *("cannot be excluded", "age undetermined", "", "acute", "missing lead V1", "are gone", "old"),
+    *("infarct and", "no evidence of", "leads V1, V2 off"),
+]
 
 
 @settings(max_examples=300, deadline=None)
