@@ -12,9 +12,9 @@ _SEPARATORS = re.compile(r"[\s,/()]*")
 _OPENED = re.compile(r"\s*\(\s*")
 _COMMA = re.compile(r"\s*,\s*")
 # Words that are not understood: another finding, or an adjective of the next one.
-_FEW_WORDS = re.compile(r"[\s,/]*(?:[\w'-]+[\s,/]+){0,3}")
+_FEW_WORDS = re.compile(r"[\s,/]*(?:\w[\w':-]*[\s,/]+){0,3}")
 _ONE_ITEM = re.compile(r"\s*[\w'-]+(?:\s+[\w'-]+)?\s*,\s*")
-_COMMA_AND_WORDS = re.compile(r"\s*,\s*(?:[\w'-]+\s+){0,2}")
+_COMMA_AND_WORDS = re.compile(r"\s*(?:[\w':-]+(?:\s+[\w':-]+)?\s*)?,\s*(?:[\w'-]+\s+){0,2}")
 _END_OF_ITEM = re.compile(r"\s*[,;/.)]")
 _END_OF_LIST = re.compile(r"\s*(?:[\w'-]+\s*)?(?:$|[;.])")
 
