@@ -73,6 +73,8 @@ class Reader:
         self._patterns = patterns
         self._phrases = Phrases([patterns[i].text for i in self._order])
         self._remembered: dict[str, Reading] = {}
+        # Of a report that was read, the statements are often asked for next.
+        self._latest: tuple[str, list[str]] = ("", [""])
 
     def read(self, report: str) -> Reading:
         """Read a report, statement by statement.
@@ -85,10 +87,10 @@ class Reader:
         """
         statements = self._cut(report).split(STATEMENT_END)
         readings, special = self._apart(statements)
-        if len(readings) == 1:
-            return readings[0]
         if special:
             statements, readings = self._with_fragments(statements, readings)
+        self._latest = report, statements
+        if special and len(readings) > 1:
             met = [rule for reading in readings for rule in reading.met]
             if len(set(met)) < len(met):
                 return self._search(STATEMENT_END.join(statements))
@@ -96,11 +98,9 @@ class Reader:
 
     def statements(self, report: str) -> list[str]:
         """Return the statements of a report as they are written, fragments joined."""
-        statements = self._cut(report).split(STATEMENT_END)
-        readings, special = self._apart(statements)
-        if special:
-            statements, _ = self._with_fragments(statements, readings)
-        return [statement.strip() for statement in statements]
+        if self._latest[0] != report:
+            self.read(report)
+        return [statement.strip() for statement in self._latest[1]]
 
     def _apart(self, statements: list[str]) -> tuple[list[Reading], bool]:
         """Read statements one by one, with the ends of their neighbours; is any one special?"""
