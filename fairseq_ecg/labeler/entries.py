@@ -15,6 +15,7 @@ from fairseq_ecg.labeler.terms import (
     Compound,
     Descriptor,
     Entity,
+    Listing,
     Mention,
     Pattern,
     Travelling,
@@ -23,6 +24,7 @@ from fairseq_ecg.labeler.terms import (
 
 _SIDES = {"before": BEFORE, "after": AFTER}
 _OF_ALL = "after_all"
+_OBJECT = "before_object"
 
 
 def by_name(items: Iterable[Any], kind: str) -> dict[str, Any]:
@@ -93,6 +95,9 @@ def _descriptor_patterns(row: Fields, name: str) -> Iterator[Pattern]:
     for i, text in enumerate(row.texts(_OF_ALL)):
         location = row[_OF_ALL].location(i)
         yield Pattern(text, AFTER, descriptors=(name,), of_all=True, location=location)
+    for i, text in enumerate(row.texts(_OBJECT)):
+        location = row[_OBJECT].location(i)
+        yield Pattern(text, BEFORE, descriptors=(name,), needs_object=True, location=location)
 
 
 @dataclass(frozen=True)
@@ -160,9 +165,10 @@ DESCRIPTORS = Kind(
         "probability": _probability,
         "creates": Fields.texts,
         "negates": Fields.flag,
+        "of_phrase": Fields.flag,
         "tags": Fields.texts,
     },
-    (*_SIDES, _OF_ALL),
+    (*_SIDES, _OF_ALL, _OBJECT),
     _descriptor_patterns,
 )
 
@@ -211,13 +217,14 @@ def read_mentions(row: Fields, key: str, entity_key: str = "entity") -> tuple[Me
 def read_connectives(rows: Iterable[Fields]) -> Iterator[Pattern]:
     """Read connectives."""
     for row in rows:
-        row.expect(("text",), ("left", "right", "coordinates"))
+        row.expect(("text",), ("left", "right", "coordinates", "accompanies"))
         yield Pattern(
             row.text("text"),
             CONNECTIVE,
             left=row.texts("left"),
             right=row.texts("right"),
             coordinates=row.flag("coordinates"),
+            accompanies=row.flag("accompanies"),
             location=row.location(),
         )
 
@@ -248,6 +255,31 @@ def read_travelling(rows: Iterable[Fields]) -> Iterator[Travelling]:
     for row in rows:
         row.expect(("entity", "descriptors"))
         yield Travelling(row.text("entity"), row.texts("descriptors"), row.location())
+
+
+def read_listing(document: Fields, entities: Mapping[str, Entity]) -> Listing:
+    """Read how far doubt and denial go in lists of entities."""
+
+    def names(fields: Fields, key: str) -> tuple[str, ...]:
+        for i, name in enumerate(fields.texts(key)):
+            if name not in entities:
+                raise DataError(f"{fields[key].location(i)}: {key}: there is no entity {name!r}")
+        return fields.texts(key)
+
+    def groups(key: str) -> tuple[tuple[str, ...], ...]:
+        found = []
+        for row in document.records(key):
+            row.expect(("name", "entities"))
+            found.append(names(row, "entities"))
+        return tuple(found)
+
+    return Listing(
+        stated=names(document, "stated"),
+        denied=groups("denied"),
+        doubted=groups("doubted"),
+        dependent=names(document, "dependent"),
+        independent=names(document, "independent"),
+    )
 
 
 def read_label_sets(document: Fields) -> dict[str, tuple[str, ...]]:

@@ -59,7 +59,7 @@ class Labeler:
         self._translator = Translator(self.languages, vocabulary) if self.languages else None
         self._reader = Reader(
             vocabulary,
-            semantics.touching,
+            semantics,
             self._translator.is_foreign if self._translator else None,
         )
         self._attribution = Attribution(vocabulary, semantics)

@@ -3,20 +3,26 @@
 Reports are made of statements that recur. A statement is rewritten and searched once, with ``;`` in
 the place of its neighbours: no rule and no pattern looks farther, but for cutting a report off,
 which is done before, and lists of leads, for which a report that has several is read as a whole.
+A statement that cannot stand alone is first joined to its neighbour.
 """
 
 import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from fairseq_ecg.labeler.fragments import Fragments
 from fairseq_ecg.labeler.phrases import BLANK, Phrases, take_out
 from fairseq_ecg.labeler.rewriting import STATEMENT_END, Rewriter, Rule
+from fairseq_ecg.labeler.semantics import Semantics
 from fairseq_ecg.labeler.terms import CONNECTIVE, ENTITY, Pattern, Vocabulary
 
 _END = STATEMENT_END[0]
 
 # Statements of machines recur, those of people need not: the memory that they take is bounded.
 _REMEMBERED = 200_000
+
+# Of endless fragments, which no report has, so many are joined.
+_JOINED = 6
 
 
 class Reading(NamedTuple):
@@ -27,12 +33,18 @@ class Reading(NamedTuple):
         patterns: positions in the vocabulary, in the order of the text.
         gaps: text before, between and behind them.
         met: rules that depend on other statements.
+        goes_on: it needs what follows it.
+        continues: it needs what precedes it.
+        is_special: any of these three.
     """
 
     text: str
     patterns: tuple[int, ...]
     gaps: tuple[str, ...]
     met: frozenset[Rule] = frozenset()
+    goes_on: bool = False
+    continues: bool = False
+    is_special: bool = False
 
     @property
     def unmatched(self) -> str:
@@ -50,22 +62,26 @@ class Reader:
 
     Args:
         vocabulary: whose rules rewrite them and whose patterns are looked for.
-        touching: patterns may touch each other at the border of a word.
+        semantics: whether patterns may touch, and whether fragments are joined.
         is_foreign: whether a word is another language's; see ``Rewriter``.
     """
 
     def __init__(
         self,
         vocabulary: Vocabulary,
-        touching: bool,
+        semantics: Semantics,
         is_foreign: Callable[[str], bool] | None = None,
     ):
-        self._touching = touching
+        self._touching = semantics.touching
+        self._fragments = Fragments(vocabulary) if semantics.fragments else None
         self._rewriter = Rewriter(vocabulary.rewriting, is_foreign)
         patterns = vocabulary.patterns
         self._order = sorted(range(len(patterns)), key=lambda i: _rank(patterns[i]))
+        self._patterns = patterns
         self._phrases = Phrases([patterns[i].text for i in self._order])
         self._remembered: dict[str, Reading] = {}
+        # Of a report that was read, the statements are often asked for next.
+        self._latest: tuple[str, list[str]] = ("", [""])
 
     def read(self, report: str) -> Reading:
         """Read a report, statement by statement.
@@ -76,26 +92,53 @@ class Reader:
         Returns:
             The same as of the report taken as a whole, faster: most statements recur.
         """
-        report = self._cut(report)
-        statements = report.split(STATEMENT_END)
-        if len(statements) == 1:
-            return self._statement(report)
+        statements = self._cut(report).split(STATEMENT_END)
+        readings, special = self._apart(statements)
+        if special:
+            statements, readings = self._with_fragments(statements, readings)
+        self._latest = report, statements
+        if special and len(readings) > 1:
+            met = [rule for reading in readings for rule in reading.met]
+            if len(set(met)) < len(met):
+                return self._search(STATEMENT_END.join(statements))
+        return _joined(readings) if len(readings) > 1 else readings[0]
+
+    def statements(self, report: str) -> list[str]:
+        """Return the statements of a report as they are written, fragments joined."""
+        if self._latest[0] != report:
+            self.read(report)
+        return [statement.strip() for statement in self._latest[1]]
+
+    def _apart(self, statements: list[str]) -> tuple[list[Reading], bool]:
+        """Read statements one by one, with the ends of their neighbours; is any one special?"""
         last = len(statements) - 1
-        readings = []
-        met: set[Rule] = set()
+        readings, special = [], False
         for i, statement in enumerate(statements):
             before = STATEMENT_END if i else ""
             reading = self._statement(before + statement + (_END if i < last else ""))
-            if reading.met:
-                if not met.isdisjoint(reading.met):
-                    return self._search(report)
-                met |= reading.met
             readings.append(reading)
-        return _joined(readings)
+            if reading.is_special:
+                special = True
+        return readings, special
 
-    def statements(self, report: str) -> list[str]:
-        """Return the statements of a report, as they are written."""
-        return [statement.strip() for statement in self._cut(report).split(STATEMENT_END)]
+    def _with_fragments(
+        self, statements: list[str], readings: list[Reading]
+    ) -> tuple[list[str], list[Reading]]:
+        """Join what cannot stand alone to its neighbour."""
+        joined, found = [statements[0]], [readings[0]]
+        fragments = 1
+        for i in range(1, len(statements)):
+            if fragments < _JOINED and (found[-1].goes_on or readings[i].continues):
+                fragments += 1
+                joined[-1] = f"{joined[-1].rstrip(_END)} {statements[i]}"
+                before = STATEMENT_END if len(joined) > 1 else ""
+                end = _END if i < len(statements) - 1 else ""
+                found[-1] = self._statement(before + joined[-1] + end)
+            else:
+                fragments = 1
+                joined.append(statements[i])
+                found.append(readings[i])
+        return joined, found
 
     def _cut(self, report: str) -> str:
         return self._rewriter.cut(report.replace(BLANK, "\ufffd"))
@@ -116,7 +159,14 @@ class Reader:
             patterns.append(self._order[i])
             gaps.append(text[position:start])
             position = end
-        return Reading(text, tuple(patterns), (*gaps, text[position:]), met)
+        gaps.append(text[position:])
+        goes_on = continues = False
+        if self._fragments is not None:
+            found_patterns = [self._patterns[i] for i in patterns]
+            goes_on = self._fragments.goes_on(found_patterns, gaps)
+            continues = self._fragments.continues(found_patterns, gaps)
+        special = bool(met) or goes_on or continues
+        return Reading(text, tuple(patterns), tuple(gaps), met, goes_on, continues, special)
 
 
 def _rank(pattern: Pattern) -> tuple[int, int]:

@@ -24,6 +24,9 @@ class Semantics:
             (a fault of ECG-FM's program).
         shared_certainty: with ``clause``, what is said of the certainty of the first entity of a
             list is said of all of it.
+        fragments: a statement that ends in what needs something behind it ("cannot rule out"), or
+            begins with what needs something before it ("age undetermined"), is read as one with
+            its neighbour.
         parent_gain: share of the remaining doubt that is taken away with every step from an entity
             to its parents.
         certain_compounds: a compound is certain even where a part of it is not.
@@ -42,6 +45,7 @@ class Semantics:
     trailing_descriptors: bool = True
     negation: Literal["clause", "nearest", "ignored"] = "clause"
     shared_certainty: bool = True
+    fragments: bool = True
     parent_gain: float = 0.0
     certain_compounds: bool = False
     kinds_in_compounds: bool = True
@@ -59,6 +63,7 @@ COMPATIBLE = Semantics(
     trailing_descriptors=False,
     negation="ignored",
     shared_certainty=False,
+    fragments=False,
     parent_gain=0.3,
     certain_compounds=True,
     kinds_in_compounds=False,

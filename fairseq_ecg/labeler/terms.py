@@ -51,6 +51,7 @@ class Descriptor:
         probability: of an entity that it describes; None where it says nothing of certainty.
         creates: entities that it brings with it, as "Rule out" brings "Needs clinical correlation".
         negates: the entity is said to be absent.
+        of_phrase: said of all that is named, what stands "with" it included, as "has replaced".
         tags: for readers.
         location: file and line.
     """
@@ -60,6 +61,7 @@ class Descriptor:
     probability: float | None = None
     creates: tuple[str, ...] = ()
     negates: bool = False
+    of_phrase: bool = False
     tags: tuple[str, ...] = ()
     location: str = ""
 
@@ -85,6 +87,8 @@ class Pattern:
         left: descriptors that a connective gives the entity on its left.
         right: likewise on its right.
         coordinates: the connective lists things alike, as "or": negation and doubt go on behind it.
+        accompanies: the connective names what comes with a finding, as "with".
+        needs_object: a ``BEFORE`` that is said of nothing but what follows it, as "consider".
         of_all: an ``AFTER`` that is said of all of a list, as "are no longer present".
         first: a descriptor that is looked for before entities are.
         location: file and line.
@@ -97,6 +101,8 @@ class Pattern:
     left: tuple[str, ...] = ()
     right: tuple[str, ...] = ()
     coordinates: bool = False
+    accompanies: bool = False
+    needs_object: bool = False
     of_all: bool = False
     first: bool = False
     location: str = ""
@@ -132,6 +138,25 @@ class Travelling:
 
 
 @dataclass(frozen=True)
+class Listing:
+    """How far doubt and denial go in lists; kinds of an entity are where the entity is.
+
+    Attributes:
+        stated: behind a comma it is stated, not denied, as a sinus rhythm.
+        denied: groups of what commas alone deny together.
+        doubted: groups of what commas alone doubt together, behind what needs an object.
+        dependent: what is not there without the finding that it comes "with".
+        independent: kinds of these that are.
+    """
+
+    stated: tuple[str, ...] = ()
+    denied: tuple[tuple[str, ...], ...] = ()
+    doubted: tuple[tuple[str, ...], ...] = ()
+    dependent: tuple[str, ...] = ()
+    independent: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Vocabulary:
     """Everything that a labeler knows of the language of reports.
 
@@ -143,6 +168,7 @@ class Vocabulary:
         compounds: rules for entities found together.
         attachments: rules for an entity with a descriptor.
         travelling: rules for descriptors of parents.
+        listing: how far doubt and denial go in lists.
         rewriting: what happens to a text before patterns are looked for, in this order.
         label_sets: lists of labels by name.
     """
@@ -154,6 +180,7 @@ class Vocabulary:
     compounds: tuple[Compound, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     travelling: tuple[Travelling, ...] = ()
+    listing: Listing = Listing()
     rewriting: tuple[Rule, ...] = ()
     label_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

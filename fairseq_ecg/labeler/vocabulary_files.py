@@ -57,6 +57,9 @@ def _read(folder: Path) -> Vocabulary:
     patterns: list[Pattern] = []
     about = _mapping(folder / "vocabulary.yaml", ("name",), ("labels",))
     rules = _mapping(folder / "inference.yaml", (), ("compounds", "attachments", "travelling"))
+    lists = _mapping(
+        folder / "listing.yaml", (), ("stated", "denied", "doubted", "dependent", "independent")
+    )
     entities = entries.ENTITIES.read(read_records(folder / ENTITIES, required=True), patterns)
     descriptors = entries.DESCRIPTORS.read(read_records(folder / "descriptors.yaml"), patterns)
     patterns += entries.read_patterns(read_records(folder / "patterns.yaml"))
@@ -70,6 +73,7 @@ def _read(folder: Path) -> Vocabulary:
         compounds=tuple(entries.read_compounds(rules.records("compounds"))),
         attachments=tuple(entries.read_attachments(rules.records("attachments"))),
         travelling=tuple(entries.read_travelling(rules.records("travelling"))),
+        listing=entries.read_listing(lists, entities),
         rewriting=read_rules(rewriting, tables=folder) if rewriting.is_file() else (),
         label_sets=entries.read_label_sets(about),
     )

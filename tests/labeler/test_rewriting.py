@@ -40,6 +40,11 @@ def test_replacements_chain_in_the_order_of_the_table():
     assert rewrite("ab", rule) == "ab"
 
 
+def test_regular_expressions_only_where_a_word_is():
+    rule = Regex((("a", "b"), ("b", "c")), where=("x", "yy"))
+    assert [rewrite(text, rule) for text in ("a", "ax", "ay", "ayy")] == ["a", "cx", "ay", "cyy"]
+
+
 def test_replacements_do_not_go_back_in_the_table():
     assert rewrite("b", Replace((("a", "x"), ("b", "a")))) == "a"
 

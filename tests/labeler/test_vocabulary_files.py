@@ -56,6 +56,31 @@ def test_mistakes_name_file_and_line(folder, name, old, new, message):
     assert name in str(error.value) or message == "no such file"
 
 
+@pytest.mark.parametrize(
+    ("listing", "message"),
+    [
+        ("stated: [Sinus rythm]", "line 1: stated: there is no entity 'Sinus rythm'"),
+        ("denied:\n- {name: a, entities: [Unheard]}", "line 2: entities: there is no entity"),
+        ("denied:\n- {entities: [Injury]}", "'name' is missing"),
+        ("doubted: [Injury]", "must be a mapping of keys"),
+        ("denyed: []", "unknown key 'denyed'"),
+    ],
+)
+def test_mistakes_in_a_listing(folder, listing, message):
+    (folder / "listing.yaml").write_text(listing)
+    with pytest.raises(DataError, match=f"listing.yaml, {message}|{message}"):
+        Labeler.from_vocabulary(folder)
+
+
+def test_a_listing_says_what_commas_alone_deny(folder):
+    text = "no infarct, ischemia"
+    assert "Ischemia" in Labeler.from_vocabulary(folder).find(text).labels_flat
+    (folder / "listing.yaml").write_text("denied: [{name: all, entities: [Ischemia]}]")
+    labeler = Labeler.from_vocabulary(folder)
+    assert labeler.find(text).labels_flat == {}
+    assert "Sinus rhythm" in labeler.find("no infarct, sinus rhythm").labels_flat
+
+
 def test_no_vocabulary(tmp_path):
     with pytest.raises(DataError, match=r"no vocabulary; its folder holds entities\.yaml"):
         Labeler.from_vocabulary(tmp_path)

@@ -1,0 +1,197 @@
+"""How far doubt and denial reach in the package's own vocabulary, each with a counterexample."""
+
+import pytest
+
+from fairseq_ecg.labeler import Labeler
+
+
+@pytest.fixture(scope="module")
+def labeler():
+    return Labeler.from_vocabulary()
+
+
+NAMES = {
+    "AF": "Atrial fibrillation",
+    "AFL": "Atrial flutter",
+    "LVH": "Left ventricular hypertrophy",
+    "RVH": "Right ventricular hypertrophy",
+    "RAE": "Right atrial enlargement",
+    "RBBB": "Right bundle branch block",
+    "LBBB": "Left bundle branch block",
+    "LAFB": "Left anterior fascicular block",
+    "PAC": "Premature atrial contraction",
+    "PVC": "Premature ventricular contraction",
+    "2AVB": "2nd degree atrioventricular block",
+    "1AVB": "1st degree atrioventricular block",
+    "STE": "ST elevation",
+    "STD": "ST depression",
+    "SR": "Sinus rhythm",
+    "IRBBB": "Incomplete right bundle branch block",
+    "Mobitz": "Mobitz type 1 block",
+    "QT": "Prolonged QT interval",
+}
+
+
+def understood(labeler, text):
+    """Return what is certain, what is doubted and what is denied, as ``+A ?B -C``."""
+    short = {name: key for key, name in NAMES.items()}
+    finding = labeler.find(text)
+    found = set()
+    for mention in finding.mentions:
+        if mention.negated:
+            found.add(f"-{short.get(mention.entity, mention.entity)}")
+            continue
+        sign = "+" if finding.labels_flat[mention.entity] >= 0.6 else "?"
+        found.add(sign + short.get(mention.entity, mention.entity))
+    return found
+
+
+def check(labeler, text, expected):
+    found = {item.replace(" ", "_") for item in understood(labeler, text)}
+    assert found == set(expected.split()), text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("No evidence of ischemia, infarct, or something unheard of", "-Ischemia -Infarction"),
+        ("No infarct, ischemia, LVH", "-Infarction -Ischemia -LVH"),
+        ("No infarct, ischemia, LVH noted", "-Infarction -Ischemia -LVH"),
+        ("No PVCs, PACs", "-PVC -PAC"),
+        ("No infarct, sinus rhythm", "-Infarction +SR"),
+        ("No infarct, RBBB", "-Infarction +RBBB"),
+        ("No ischemia, ST depression in V4-V6", "-Ischemia +STD"),
+        ("No ST elevation, normal sinus rhythm and normal axis", "-STE +SR"),
+        ("No ischemia or truly remarkable LVH", "-Ischemia -LVH"),
+        ("No infarct or ischemia, LVH", "-Infarction -Ischemia +LVH"),
+        ("No dysfunctions, ischemia or infarct", "-Ischemia -Infarction"),
+        ("No dysfunctions, ischemia", "+Ischemia"),
+        ("No infarct, but LVH or RVH", "-Infarction ?LVH ?RVH"),
+        ("No ischemia, however LVH", "-Ischemia +LVH"),
+    ],
+)
+def test_denial_over_lists(labeler, text, expected):
+    check(labeler, text, expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Consider ischemia, pericarditis, LVH", "?Ischemia ?Pericarditis ?LVH"),
+        ("Consider ischemia, transmural infarct", "?Ischemia ?Infarction"),
+        ("Consider ischemia, LVH and RAE", "?Ischemia ?LVH ?RAE"),
+        (
+            "Consider AF, atrial flutter 2:1, ventricular tachycardia",
+            "?AF ?AFL ?Ventricular_tachycardia",
+        ),
+        ("Consider ischemia, LBBB", "?Ischemia +LBBB"),
+        ("Cannot rule out ischemia, left bundle branch block", "?Ischemia +LBBB"),
+        ("Possible ischemia, pericarditis", "?Ischemia +Pericarditis"),
+        ("Consider LVH pattern and RAE", "?LVH ?RAE"),
+        ("ST elevation, cant exclude recent damage", "+STE"),
+        ("ST elevation, consider lateral wall disease", "+STE"),
+        ("ST elevation, possible lateral wall disease", "+STE"),
+        ("ST elevation, possible", "?STE"),
+        ("prolonged QT, this may be due to a drug", "+QT"),
+        ("ST elevation may be due to ischemia or LVH", "+STE ?Ischemia ?LVH"),
+        ("query old infarct", "?Infarction"),
+        ("?old inf MI", "?Infarction"),
+        ("LBBB, this is most commonly due to ischaemia", "+LBBB ?Ischemia"),
+        ("ischaemia is a possible cause", "?Ischemia"),
+        ("ischaemia is the likely cause", "+Ischemia"),
+        ("IRBBB - normal variant versus RV dilation", "+IRBBB"),
+        ("RVH versus normal variant", "?RVH"),
+        ("ST depression of doubtful significance and LVH", "+STD +LVH"),
+        ("doubtfull infarct", "?Infarction"),
+        ("poss. LVH", "?LVH"),
+    ],
+)
+def test_doubt_is_of_its_object(labeler, text, expected):
+    check(labeler, text, expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Possible atrial flutter with 2 to 1 block", "?AFL ?2AVB"),
+        ("Atrial flutter with 2:1 block cannot be excluded", "?AFL ?2AVB"),
+        ("No evidence of atrial flutter with 2:1 block", "-AFL -2AVB"),
+        ("Atrial flutter with 2:1 block is no longer present", "+AFL -2AVB"),
+        ("Possible sinus rhythm with PVCs", "?SR +PVC"),
+        ("Possible sinus rhythm with 1st degree AV block", "?SR +1AVB"),
+        ("Possible 2nd degree AV block (Mobitz I)", "?2AVB ?Mobitz"),
+        ("No infarct with LVH", "-Infarction +LVH"),
+    ],
+)
+def test_what_depends_on_a_finding_shares_its_doubt(labeler, text, expected):
+    check(labeler, text, expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The rhythm was previously atrial fibrillation", "-AF"),
+        ("Previous ECG had RBBB and LAFB", "-RBBB -LAFB"),
+        ("Compared to the ECG of May, which showed AF, sinus rhythm is now present", "-AF +SR"),
+        ("AF was present on the prior tracing", "-AF"),
+        ("LBBB was present on ECG of 12-JAN", "-LBBB"),
+        ("LBBB was present on this ECG", "+LBBB"),
+        ("LBBB, unchanged from prior ECG", "+LBBB"),
+        ("RBBB as on the previous tracing", "+RBBB"),
+        ("ST elevation not seen previously", "+STE"),
+        ("ST elevation seen previously is less marked", "+STE"),
+        ("ST elevation seen previously", "-STE"),
+        ("The previously noted LBBB persists", "+LBBB"),
+        ("The previously noted LBBB is absent", "-LBBB"),
+        ("ST depression is less than on the previous ECG", "+STD"),
+        ("PVCs are not recorded on this occasion", "-PVC"),
+        ("AF has replaced SR w/ Mobitz I", "+AF -SR -Mobitz"),
+        ("Sinus rhythm with PVCs has been replaced by AF", "-SR -PVC +AF"),
+        ("AF replacing sinus rhythm", "+AF -SR"),
+        ("changed from AF to sinus rhythm", "-AF +SR"),
+        ("Sinus rhythm is no longer with 2nd degree A-V block (Mobitz I)", "+SR -2AVB -Mobitz"),
+        ("Sinus rhythm is no longer present", "-SR"),
+        ("(RBBB and LAFB) is no longer present", "-RBBB -LAFB"),
+        ("Sinus rhythm (RBBB and LAFB) is no longer present", "+SR -RBBB -LAFB"),
+        ("RBBB and LAFB is no longer present", "+RBBB -LAFB"),
+    ],
+)
+def test_an_earlier_ecg_is_not_this_one(labeler, text, expected):
+    check(labeler, text, expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("the cause of the ST elevation is not evident", "+STE"),
+        ("the ST elevation is not evident", "-STE"),
+        ("PVCs that do not reset the AF", "+PVC +AF"),
+        ("ECG does not show ST elevation", "-STE"),
+        ("LVH does not explain the ST elevation", "+LVH +STE"),
+        ("No change in ST depression", "+STD"),
+        ("No interval change in LBBB", "+LBBB"),
+        ("No new LBBB", "-LBBB"),
+        ("without clarity versus AF", "?AF"),
+    ],
+)
+def test_negation_of_something_else(labeler, text, expected):
+    check(labeler, text, expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "infarct", "acute"),
+    [
+        ("Inferior MI, possible acute, with posterior extension", 1.0, 0.5),
+        ("Possible inferior MI, possibly acute, with posterior extension", 0.5, 0.5),
+        ("Inferior MI, probably acute", 1.0, 0.7),
+    ],
+)
+def test_doubt_of_an_age_is_none_of_the_infarct(labeler, text, infarct, acute):
+    labels = labeler.find(text).labels_flat
+    assert (labels["Inferior infarction"], labels["Acute infarction"]) == (infarct, acute)
+
+
+def test_within_normal_limits_of_a_part_is_no_normal_ecg(labeler):
+    normal = "Normal electrocardiogram"
+    assert normal not in labeler.find("Rightward axis (within normal limits)").labels_flat
+    assert normal in labeler.find("ECG within normal limits").labels_flat
