@@ -52,7 +52,8 @@ class Coverage:
         reports_with_unmatched_words: where some words belong to no pattern.
         statements: number of statements, what stands between semicolons.
         unmatched_statements: in which no pattern was found.
-        frequent_unmatched: the most frequent of these, with how often they occur.
+        frequent_unmatched: the most frequent of these in a language that is read, with how often
+            they occur.
         refused_reports: in a language that is not read; nothing is found in them.
         languages: number of reports by the code of their language, English left out.
         labels: for each label ``positive``, in how many reports it holds, and ``uncertain``, in how
@@ -367,17 +368,19 @@ def _joined(out: Path, job: _Job, n_parts: int) -> Coverage:
             row = statements.setdefault((text, language), [0, *covered])
             row[0] += count
     by_count = sorted(statements.items(), key=lambda item: (-item[1][0], item[0]))
-    unmatched: Counter[str] = Counter()
-    for (text, _), row in by_count:
-        if not row[1]:
-            unmatched[text] += row[0]
+    read = {"", *(language.code for language in job.labeler.languages if language.is_read)}
+    unmatched, of_read = Counter(), Counter()
+    for (text, language), (count, n_patterns, _) in by_count:
+        if not n_patterns:
+            unmatched[text] += count
+            of_read[text] += count if language in read else 0
     coverage = Coverage(
         reports=counts["reports"],
         empty_reports=counts["empty_reports"],
         reports_with_unmatched_words=counts["reports_with_unmatched_words"],
         statements=sum(row[0] for row in statements.values()),
         unmatched_statements=sum(unmatched.values()),
-        frequent_unmatched=dict(unmatched.most_common(_FREQUENT)),
+        frequent_unmatched=dict((+of_read).most_common(_FREQUENT)),
         refused_reports=counts["refused_reports"],
         languages=dict(sorted(languages.items())),
         labels={
@@ -389,7 +392,7 @@ def _joined(out: Path, job: _Job, n_parts: int) -> Coverage:
         writer.writerow(["statement", "count", "patterns", "unmatched", "language"])
         for (text, language), row in by_count:
             writer.writerow([cell(text), *row, language])
-    write_file(out / COVERAGE, json.dumps(asdict(coverage), indent=1) + "\n")
+    write_file(out / COVERAGE, json.dumps(asdict(coverage), indent=1, ensure_ascii=False) + "\n")
     header = ",".join(_quoted(name) for name in (IDX, *labels)) + "\n"
     _concatenate(out / FINDINGS, "", [parts.file(name, ".jsonl") for name in names])
     _concatenate(out / LABELS, header, [parts.file(name, ".csv") for name in names])

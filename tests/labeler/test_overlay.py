@@ -113,6 +113,8 @@ def test_mistakes_name_the_line(overlaid, text, message):
 SHIPPED = [
     ("borderline_av_block", "Sinus rhythm with borderline 1st degree A-V block",
      "1st degree atrioventricular block", 1.0, 0.5),
+    ("borderline_av_block", "First degree AV block (borderline)",
+     "1st degree atrioventricular block", 1.0, 0.5),
     ("borderline_av_block", "1st degree A-V block", "1st degree atrioventricular block", 1.0, 1.0),
     ("borderline_av_block", "Borderline prolonged PR", "Prolonged PR interval", 0.5, 0.5),
     ("prolonged_pr", "Prolonged PR interval", "1st degree atrioventricular block", 0.0, 1.0),
@@ -120,6 +122,8 @@ SHIPPED = [
     ("prolonged_pr", "1st degree AV block", "Prolonged PR interval", 0.0, 0.0),
     ("aberrancy", "AF with RVR; LBBB", "Supraventricular tachycardia with aberrancy", 1.0, 0.0),
     ("aberrancy", "SVT; RBBB", "Supraventricular tachycardia with aberrancy", 1.0, 0.0),
+    ("aberrancy", "AF with RVR; incomplete RBBB", "Supraventricular tachycardia with aberrancy",
+     0.0, 0.0),
     ("aberrancy", "AF with RVR with aberrant conduction",
      "Supraventricular tachycardia with aberrancy", 1.0, 1.0),
     ("implications", "Atrial fibrillation", "Tachycardia", 0.0, 1.0),

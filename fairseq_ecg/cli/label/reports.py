@@ -71,8 +71,8 @@ def reports(
         f"{coverage.reports_with_unmatched_words} with words that were not understood"
     )
     print(
-        f"{coverage.statements} statements, in {coverage.unmatched_statements} of them nothing "
-        "was found"
+        f"{coverage.statements} statements, in {coverage.unmatched_statements} of them "
+        f"({coverage.unmatched_statements / max(coverage.statements, 1):.1%}) nothing was found"
     )
     for text, count in coverage.frequent_unmatched.items():
         print(f"  {count} x {text[:100]!r}")
