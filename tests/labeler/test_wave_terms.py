@@ -471,3 +471,14 @@ def test_the_extension_of_an_infarct_is_doubted_alone(labeler):
     found = labeler.find("Consider lateral extension of acute inferior infarct").labels_flat
     assert found["Inferior infarction"] == 1
     assert found["Lateral infarction"] == 0.5
+
+
+def test_a_question_of_the_cause_is_none_of_the_finding(labeler):
+    for text, entity in (
+        ("QT prolonged, drug?", "Prolonged QT interval"),
+        ("ST depression, rate related?", "ST depression"),
+        ("LBBB, new?", "Left bundle branch block"),
+    ):
+        assert labeler.find(text).labels_flat[entity] == 1, text
+    found = labeler.find("U waves, electrolytes?").labels_flat
+    assert (found["U wave"], found["Electrolyte disturbance"]) == (1, 0.5)
