@@ -482,3 +482,9 @@ def test_a_question_of_the_cause_is_none_of_the_finding(labeler):
         assert labeler.find(text).labels_flat[entity] == 1, text
     found = labeler.find("U waves, electrolytes?").labels_flat
     assert (found["U wave"], found["Electrolyte disturbance"]) == (1, 0.5)
+
+
+def test_axes_of_other_waves(labeler):
+    for text in ("T wave axis 105", "P wave axis 110", "T axis -45"):
+        assert "Axis deviation" not in labeler.find(text).labels_flat, text
+    assert "Posterior infarction" not in labeler.find("Post MI").labels_flat
