@@ -7,6 +7,7 @@ from typing import Any
 
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.labeler.document import Fields, Items, read_document, records
+from fairseq_ecg.labeler.phrase_spelling import PhraseSpelling
 from fairseq_ecg.labeler.rewriting import (
     Append,
     Cut,
@@ -148,6 +149,16 @@ def _spelling(fields: Fields, tables: Path) -> Rule:
     return Spelling(fields.texts("spelling"), fields.texts("keep"))
 
 
+def _phrase_spelling(fields: Fields, tables: Path) -> Rule:
+    fields.expect(("phrase_spelling",), ("keep",))
+    for i, phrase in enumerate(fields.texts("phrase_spelling")):
+        words = phrase.split(" ")
+        if len(words) != 2 or not all(word.isalnum() and word.islower() for word in words):
+            location = fields["phrase_spelling"].location(i)
+            raise DataError(f"{location}: {phrase!r} must be two words in lower case")
+    return PhraseSpelling(fields.texts("phrase_spelling"), fields.texts("keep"))
+
+
 def _lead_list(fields: Fields, tables: Path) -> Rule:
     fields.expect(("lead_list", "before"), ("after",))
     before, after = _context(fields, "before")
@@ -265,6 +276,7 @@ _KINDS: dict[str, Callable[[Fields, Path], Rule]] = {
     "append": _append,
     "regex": _regex,
     "spelling": _spelling,
+    "phrase_spelling": _phrase_spelling,
     "lead_list": _lead_list,
     "measurement": _measurement,
     "family": _family,

@@ -41,7 +41,7 @@ def test_replacements_chain_in_the_order_of_the_table():
 
 
 def test_regular_expressions_only_where_a_word_is():
-    rule = Regex((("a", "b"), ("b", "c")), where=("x", "yy"))
+    rule = Regex((("a", "b"), ("b", "c")), where="x|yy")
     assert [rewrite(text, rule) for text in ("a", "ax", "ay", "ayy")] == ["a", "cx", "ay", "cyy"]
 
 

@@ -536,3 +536,71 @@ def test_other_wordings_of_rhythm(labeler, text, entity):
 def test_a_rhythm_that_is_not_there(denied):
     assert denied("The rhythm is not sinus") == {"Sinus rhythm"}
     assert "Sinus rhythm" in denied("atrial rather than sinus mechanism")
+
+
+@pytest.mark.parametrize(
+    ("text", "entity"),
+    [
+        ("Rate 124, sinus", "Sinus tachycardia"),
+        ("Sinus at 44 with PVCs", "Sinus bradycardia"),
+        ("Sinus 52, PR 180", "Sinus bradycardia"),
+        ("HR 118. Sinus rhythm, LBBB", "Sinus tachycardia"),
+        ("Sinus rhythm with 1st degree AV block, rate 51", "Sinus bradycardia"),
+        ("CHB with junctional escape at 36", "Bradycardia"),
+        ("AV block III, ventricular escape 28", "Bradycardia"),
+        ("No P waves, 44/min", "Bradycardia"),
+    ],
+)
+def test_a_rate_names_the_rhythm(labeler, text, entity):
+    assert labeler.find(text).labels_flat[entity] == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sinus rhythm; ventricular tachycardia at 170",
+        "Sinus rhythm with a run of atrial tachycardia, rate 160",
+        "Sinus rhythm, complete heart block, escape at 38",
+        "Atrial fibrillation, rate 120, was sinus rhythm",
+        "Sinus rhythm, ventricular paced rhythm, rate 110",
+        "Sinus rhythm, rate 60-99",
+    ],
+)
+def test_a_rate_of_another_rhythm(labeler, text):
+    found = labeler.find(text).labels_flat
+    assert not {"Sinus tachycardia", "Sinus bradycardia"} & set(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "entity"),
+    [
+        ("Lt. post. fasc. block", "Left posterior fascicular block"),
+        ("Rt bundle branch blk", "Right bundle branch block"),
+        ("Incompl. rt. bundle br. block", "Incomplete right bundle branch block"),
+        ("Occ. supraventric. ectopics", "Premature supraventricular contraction"),
+        ("Jct. escape", "Junctional escape rhythm"),
+        ("Trifasc. block", "Trifascicular block"),
+        ("Accel. idiovent. rhythm", "Accelerated idioventricular rhythm"),
+        ("Tachy-brady", "Bradycardia-tachycardia syndrome"),
+        ("Likely sinus though P waves are small", "Sinus rhythm"),
+        ("Appears to be sinus with PACs", "Sinus rhythm"),
+        ("Narrow QRS. Probably junctional.", "Junctional rhythm"),
+        ("Rare atrial and frequent ventricular extrasystoles", "Premature atrial contraction"),
+        ("Atrial flutter with variable block", "Atrioventricular block"),
+        ("Failure to capture, atrial pacemaker", "Atrial pacing"),
+        ("Spikes before every QRS", "Ventricular pacing"),
+        ("RBBB, left atrial abnormality", "Left atrial enlargement"),
+    ],
+)
+def test_short_and_other_wordings(labeler, text, entity):
+    assert labeler.find(text).labels_flat[entity] >= 0.7
+
+
+def test_what_was_ablated_is_not_there(labeler):
+    assert not labeler.find("WPW s/p ablation, atrial flutter after cardioversion").labels_flat
+
+
+def test_alternatives_that_cannot_be_told_apart(labeler):
+    found = labeler.find("2:1 AV block, cannot distinguish Mobitz 1 from 2").labels_flat
+    assert found["2:1 atrioventricular block"] == 1
+    assert found["Mobitz type 1 block"] == found["Mobitz type 2 block"] == 0.5

@@ -392,3 +392,99 @@ def test_statements_of_the_standard_have_their_code(labeler, number):
     }
     assert len(having) == 1
     assert having <= set(labeler.find(STANDARD[number]).labels_flat)
+
+
+def test_criteria_behind_dots_are_no_findings(labeler):
+    for text, findings in (
+        (
+            "FIRST DEGREE AV BLOCK ..... PR >210, V-rate 50- 90",
+            {"1st degree atrioventricular block"},
+        ),
+        ("LEFT ANTERIOR FASCICULAR BLOCK ..... axis(240,-40)", {"Left anterior fascicular block"}),
+        ("LVH ..... QRSd>120, wide QRS, ST depression", {"Left ventricular hypertrophy"}),
+        ("Rhythm ....... atrial fibrillation", {"Atrial fibrillation"}),
+        ("QTc ....... 520", {"Prolonged QT interval"}),
+        ("ST ..... depressed in V5", {"ST depression"}),
+    ):
+        mentions = {one.entity for one in labeler.find(text).mentions if one.entity}
+        assert mentions == findings, text
+
+
+def test_what_an_interval_was_before(labeler):
+    for text, findings in (
+        ("PR shortened from 240 to 190 ms", set()),
+        ("QTc shortened from 520 to 480 ms", {"Prolonged QT interval"}),
+        ("QRS narrowed from 150 to 100 ms", set()),
+        ("PR lengthened from 180 to 250 ms", {"Prolonged PR interval"}),
+    ):
+        assert positive(labeler, text) == findings, text
+
+
+def test_short_wordings_of_waves(labeler):
+    for text, finding in (
+        ("Elevation of the ST segments in II", "ST elevation"),
+        ("Reciprocal depression in aVL", "ST depression"),
+        ("Sagging ST segments", "ST depression"),
+        ("s t and t wave changes", "ST-T wave abnormality"),
+        ("Biphasic T in V3", "T wave abnormality"),
+        ("Lt atrial enlarg.", "Left atrial enlargement"),
+        ("LVH by volts", "Voltage criteria for left ventricular hypertrophy"),
+        ("Axis -38, PVCs", "Left axis deviation"),
+        ("QT int. prolonged", "Prolonged QT interval"),
+        ("QT hard to measure, likely prolonged", "Prolonged QT interval"),
+        ("Lat. isch. likely", "Lateral ischemia"),
+        ("Old inf/post MI", "Inferoposterior infarction"),
+        ("Suspect PE", "Pulmonary embolism"),
+        ("Pulm. dz pattern", "Pulmonary disease pattern"),
+        ("V3 off.", "Missing lead"),
+        ("O/w unremarkable", "Otherwise normal electrocardiogram"),
+        ("Rest of the ECG is normal", "Otherwise normal electrocardiogram"),
+        ("Nl ECG", "Normal electrocardiogram"),
+        ("Normal. No previous ECG.", "Normal electrocardiogram"),
+    ):
+        assert labeler.find(text).labels_flat.get(finding, 0) >= 0.7, text
+
+
+def test_what_is_not_assessed_is_not_found(labeler):
+    for text in (
+        "Ischemia cannot be assessed",
+        "Precludes assessment of hypertrophy and infarct",
+        "Unable to evaluate for infarct",
+        "Leftward axis but within normal limits",
+    ):
+        assert "Normal electrocardiogram" not in labeler.find(text).labels_flat
+        assert not {"Ischemia", "Infarction", "Ventricular hypertrophy"} & set(
+            labeler.find(text).labels_flat
+        ), text
+    assert (
+        "Left bundle branch block" in labeler.find("Cannot assess ischemia with LBBB").labels_flat
+    )
+
+
+def test_a_question_behind_a_finding_is_of_it(labeler):
+    found = labeler.find("Limb leads reversed? Sinus rhythm").labels_flat
+    assert found["Lead misplacement"] == 0.5
+    assert found["Sinus rhythm"] == 1
+
+
+def test_the_extension_of_an_infarct_is_doubted_alone(labeler):
+    found = labeler.find("Consider lateral extension of acute inferior infarct").labels_flat
+    assert found["Inferior infarction"] == 1
+    assert found["Lateral infarction"] == 0.5
+
+
+def test_a_question_of_the_cause_is_none_of_the_finding(labeler):
+    for text, entity in (
+        ("QT prolonged, drug?", "Prolonged QT interval"),
+        ("ST depression, rate related?", "ST depression"),
+        ("LBBB, new?", "Left bundle branch block"),
+    ):
+        assert labeler.find(text).labels_flat[entity] == 1, text
+    found = labeler.find("U waves, electrolytes?").labels_flat
+    assert (found["U wave"], found["Electrolyte disturbance"]) == (1, 0.5)
+
+
+def test_axes_of_other_waves(labeler):
+    for text in ("T wave axis 105", "P wave axis 110", "T axis -45"):
+        assert "Axis deviation" not in labeler.find(text).labels_flat, text
+    assert "Posterior infarction" not in labeler.find("Post MI").labels_flat
