@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from fairseq_ecg.labeler.fragments import Fragments
+from fairseq_ecg.labeler.fragments import Fragments, Wrapping
 from fairseq_ecg.labeler.phrases import BLANK, Phrases, take_out
 from fairseq_ecg.labeler.rewriting import STATEMENT_END, Rewriter, Rule
 from fairseq_ecg.labeler.semantics import Semantics
@@ -22,7 +22,9 @@ _END = STATEMENT_END[0]
 _REMEMBERED = 200_000
 
 # Of endless fragments, which no report has, so many are joined.
-_JOINED = 6
+_JOINED = 12
+
+_LOWER_CASE_LINE = re.compile(f"{STATEMENT_END}[a-z]")
 
 
 class Reading(NamedTuple):
@@ -94,6 +96,8 @@ class Reader:
         """
         statements = self._cut(report).split(STATEMENT_END)
         readings, special = self._apart(statements)
+        if self._fragments is not None and _LOWER_CASE_LINE.search(report):
+            special = True
         if special:
             statements, readings = self._with_fragments(statements, readings)
         self._latest = report, statements
@@ -125,20 +129,41 @@ class Reader:
         self, statements: list[str], readings: list[Reading]
     ) -> tuple[list[str], list[Reading]]:
         """Join what cannot stand alone to its neighbour."""
+        wrapping = Wrapping(statements)
         joined, found = [statements[0]], [readings[0]]
         fragments = 1
         for i in range(1, len(statements)):
-            if fragments < _JOINED and (found[-1].goes_on or readings[i].continues):
-                fragments += 1
-                joined[-1] = f"{joined[-1].rstrip(_END)} {statements[i]}"
+            needed = found[-1].goes_on or readings[i].continues
+            both = None
+            if fragments < _JOINED and (needed or wrapping.may_continue(joined[-1], statements[i])):
+                text = f"{joined[-1].rstrip(_END)} {statements[i]}"
                 before = STATEMENT_END if len(joined) > 1 else ""
-                end = _END if i < len(statements) - 1 else ""
-                found[-1] = self._statement(before + joined[-1] + end)
+                both = self._statement(before + text + (_END if i < len(statements) - 1 else ""))
+            if both and (needed or self._are_one(found[-1], readings[i], both, wrapping.is_sure)):
+                fragments += 1
+                joined[-1], found[-1] = text, both
             else:
                 fragments = 1
                 joined.append(statements[i])
                 found.append(readings[i])
         return joined, found
+
+    def _are_one(self, first: Reading, second: Reading, both: Reading, is_sure: bool) -> bool:
+        """Return whether a line that may continue another one does.
+
+        Args:
+            first: the other one.
+            second: the line.
+            both: joined.
+            is_sure: it does, but where it is a conclusion of its own; otherwise it must make
+                something else of what stands where they meet, as of "left bundle" and "branch block".
+        """
+        if self._fragments is None or self._fragments.states(self._patterns_of(second)):
+            return False
+        return is_sure or both.patterns != first.patterns + second.patterns
+
+    def _patterns_of(self, reading: Reading) -> list[Pattern]:
+        return [self._patterns[i] for i in reading.patterns]
 
     def _cut(self, report: str) -> str:
         return self._rewriter.cut(report.replace(BLANK, "\ufffd"))
