@@ -22,6 +22,7 @@ NAMES = {
     "PAC": "Premature atrial contraction",
     "PVC": "Premature ventricular contraction",
     "2AVB": "2nd degree atrioventricular block",
+    "2:1": "2:1 atrioventricular block",
     "1AVB": "1st degree atrioventricular block",
     "STE": "ST elevation",
     "STD": "ST depression",
@@ -113,10 +114,10 @@ def test_doubt_is_of_its_object(labeler, text, expected):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("Possible atrial flutter with 2 to 1 block", "?AFL ?2AVB"),
-        ("Atrial flutter with 2:1 block cannot be excluded", "?AFL ?2AVB"),
-        ("No evidence of atrial flutter with 2:1 block", "-AFL -2AVB"),
-        ("Atrial flutter with 2:1 block is no longer present", "+AFL -2AVB"),
+        ("Possible atrial flutter with 2 to 1 block", "?AFL ?2:1"),
+        ("Atrial flutter with 2:1 block cannot be excluded", "?AFL ?2:1"),
+        ("No evidence of atrial flutter with 2:1 block", "-AFL -2:1"),
+        ("Atrial flutter with 2:1 block is no longer present", "+AFL -2:1"),
         ("Possible sinus rhythm with PVCs", "?SR +PVC"),
         ("Possible sinus rhythm with 1st degree AV block", "?SR +1AVB"),
         ("Possible 2nd degree AV block (Mobitz I)", "?2AVB ?Mobitz"),
