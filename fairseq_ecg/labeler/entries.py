@@ -166,6 +166,7 @@ DESCRIPTORS = Kind(
         "creates": Fields.texts,
         "negates": Fields.flag,
         "of_phrase": Fields.flag,
+        "earlier": Fields.flag,
         "tags": Fields.texts,
     },
     (*_SIDES, _OF_ALL, _OBJECT),

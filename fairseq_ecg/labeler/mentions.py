@@ -120,7 +120,7 @@ class Attribution:
             if negates and self._semantics.negation == "clause":
                 reached = scope.reached(i, left, right)
                 negated |= reached
-                if self._certainty.is_of_phrase(pattern):
+                if self._certainty.is_of_earlier(pattern):
                     earlier |= reached
                 continue
             if (

@@ -36,6 +36,7 @@ class Certainty:
         descriptors = vocabulary.descriptors.values()
         self._negating = frozenset(item.name for item in descriptors if item.negates)
         self._of_phrase = frozenset(item.name for item in descriptors if item.of_phrase)
+        self._earlier = frozenset(item.name for item in descriptors if item.earlier)
         self._uncertain = frozenset(
             item.name for item in descriptors if item.probability is not None
         )
@@ -60,6 +61,10 @@ class Certainty:
     def is_of_phrase(self, pattern: Pattern) -> bool:
         """Return whether it is said of all that is named."""
         return not self._of_phrase.isdisjoint(pattern.descriptors)
+
+    def is_of_earlier(self, pattern: Pattern) -> bool:
+        """Return whether it is said of an earlier ECG."""
+        return not self._earlier.isdisjoint(pattern.descriptors)
 
     def names_alternatives(self, pattern: Pattern) -> bool:
         """Return whether it stands between two of which one holds, as "or"."""
