@@ -69,8 +69,8 @@ class Fragments:
 class Wrapping:
     """Knows which lines of a report continue the one before, as a printer has wrapped them.
 
-    Such a line begins in lower case, in a report that begins otherwise. In a report that is in lower
-    case, or in capitals, nothing is known.
+    Such a line begins in lower case, in a report that begins otherwise. In a report that is in
+    lower case, or in capitals, nothing is known.
 
     Args:
         statements: of the report, as they are written.

@@ -155,8 +155,9 @@ class Reader:
             first: the other one.
             second: the line.
             both: joined.
-            is_sure: it does, but where it is a conclusion of its own; otherwise it must make
-                something else of what stands where they meet, as of "left bundle" and "branch block".
+            is_sure: it does, but where it is a conclusion of its own; otherwise it must
+                make something else of what stands where they meet, as of "left bundle" and "branch
+                block".
         """
         if self._fragments is None or self._fragments.states(self._patterns_of(second)):
             return False

@@ -42,7 +42,7 @@ def test_what_cannot_stand_alone_is_joined(labeler, text, statements):
     ("text", "statements"),
     [
         ("Left bundle\nbranch block", ["Left bundle branch block"]),
-        ("No evidence\nof acute infarct or\nischemia", ["No evidence of acute infarct or ischemia"]),
+        ("No evidence\nof infarct or\nischemia", ["No evidence of infarct or ischemia"]),
         ("Sinus rhythm; Right; bundle branch block; LVH",
          ["Sinus rhythm", "Right bundle branch block", "LVH"]),
         ("1st degree A-V\nblock", ["1st degree A-V block"]),
