@@ -280,6 +280,7 @@ def read_listing(document: Fields, entities: Mapping[str, Entity]) -> Listing:
         doubted=groups("doubted"),
         dependent=names(document, "dependent"),
         independent=names(document, "independent"),
+        unfinished=document.texts("unfinished"),
     )
 
 

@@ -133,38 +133,52 @@ class Reader:
         joined, found = [statements[0]], [readings[0]]
         fragments = 1
         for i in range(1, len(statements)):
-            needed = found[-1].goes_on or readings[i].continues
-            both = None
-            if fragments < _JOINED and (needed or wrapping.may_continue(joined[-1], statements[i])):
-                text = f"{joined[-1].rstrip(_END)} {statements[i]}"
-                before = STATEMENT_END if len(joined) > 1 else ""
-                both = self._statement(before + text + (_END if i < len(statements) - 1 else ""))
-            if both and (needed or self._are_one(found[-1], readings[i], both, wrapping.is_sure)):
+            if fragments < _JOINED and (
+                found[-1].goes_on
+                or readings[i].continues
+                or self._is_wrapped(joined[-1], found[-1], readings[i], wrapping, i)
+            ):
                 fragments += 1
-                joined[-1], found[-1] = text, both
+                joined[-1] = f"{joined[-1].rstrip(_END)} {statements[i]}"
+                before = STATEMENT_END if len(joined) > 1 else ""
+                end = _END if i < len(statements) - 1 else ""
+                found[-1] = self._statement(before + joined[-1] + end)
             else:
                 fragments = 1
                 joined.append(statements[i])
                 found.append(readings[i])
         return joined, found
 
-    def _are_one(self, first: Reading, second: Reading, both: Reading, is_sure: bool) -> bool:
-        """Return whether a line that may continue another one does.
+    def _is_wrapped(
+        self, before: str, first: Reading, second: Reading, wrapping: Wrapping, i: int
+    ) -> bool:
+        """Return whether a line continues the one before.
+
+        It may by its case. It does if the one before ends in a descriptor of what follows, if
+        another thing is found where they meet, as in "left bundle" and "branch block", or, unless
+        it states something by itself, if the one before ends in a comma or other lines begin in a
+        capital. Nothing is lost by that, as it would be behind "confirmed by".
 
         Args:
-            first: the other one.
-            second: the line.
-            both: joined.
-            is_sure: it does, but where it is a conclusion of its own; otherwise it must
-                make something else of what stands where they meet, as of "left bundle" and "branch
-                block".
+            before: the one before, with what is joined to it.
+            first: the same, read.
+            second: the line, read.
+            wrapping: of the report.
+            i: position of the line.
         """
-        if self._fragments is None or self._fragments.states(self._patterns_of(second)):
+        if self._fragments is None or not wrapping.may_continue(i):
             return False
-        return is_sure or both.patterns != first.patterns + second.patterns
-
-    def _patterns_of(self, reading: Reading) -> list[Pattern]:
-        return [self._patterns[i] for i in reading.patterns]
+        patterns = [self._patterns[k] for k in first.patterns]
+        rest = wrapping.rest(i)
+        if self._fragments.qualifies(patterns, first.gaps) or self._fragments.begins_within(rest):
+            return True
+        together = set(self._statement(f"{before} {rest}").patterns)
+        apart = {*first.patterns, *self._statement(rest).patterns}
+        if together - apart:
+            return True
+        if self._fragments.states([self._patterns[k] for k in second.patterns]):
+            return False
+        return apart <= together and (wrapping.is_sure or before.rstrip().endswith(","))
 
     def _cut(self, report: str) -> str:
         return self._rewriter.cut(report.replace(BLANK, "\ufffd"))

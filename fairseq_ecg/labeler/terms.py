@@ -149,6 +149,7 @@ class Listing:
         doubted: groups of what commas alone doubt together, behind what needs an object.
         dependent: what is not there without the finding that it comes "with".
         independent: kinds of these that are.
+        unfinished: words that a statement cannot end in, nor a line begin in, as "of".
     """
 
     stated: tuple[str, ...] = ()
@@ -156,6 +157,7 @@ class Listing:
     doubted: tuple[tuple[str, ...], ...] = ()
     dependent: tuple[str, ...] = ()
     independent: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
