@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 
 from fairseq_ecg.labeler.rewriting import STATEMENT_END
 from fairseq_ecg.labeler.scope import Certainty
@@ -105,8 +106,11 @@ class Wrapping:
         first = statements[0]
         self._mixed = not _LOWER_CASE.match(first) and bool(_LOWER_CASE.search(first))
         self._statements = statements
-        self.is_sure = self._mixed and len(_SENTENCE.findall(STATEMENT_END.join(statements))) > 1
+
+    @cached_property
+    def is_sure(self) -> bool:
         """Whether other lines or sentences begin in a capital."""
+        return self._mixed and len(_SENTENCE.findall(STATEMENT_END.join(self._statements))) > 1
 
     def may_continue(self, i: int) -> bool:
         """Return whether a line may continue the one before.

@@ -37,7 +37,8 @@ class Reading(NamedTuple):
         met: rules that depend on other statements.
         goes_on: it needs what follows it.
         continues: it needs what precedes it.
-        is_special: any of these three.
+        is_special: any of these three, or it begins in lower case behind another one, so that it
+            may be the rest of that.
     """
 
     text: str
@@ -96,8 +97,6 @@ class Reader:
         """
         statements = self._cut(report).split(STATEMENT_END)
         readings, special = self._apart(statements)
-        if self._fragments is not None and _LOWER_CASE_LINE.search(report):
-            special = True
         if special:
             statements, readings = self._with_fragments(statements, readings)
         self._latest = report, statements
@@ -192,6 +191,7 @@ class Reader:
         return reading
 
     def _search(self, text: str) -> Reading:
+        in_lower_case = self._fragments is not None and bool(_LOWER_CASE_LINE.match(text))
         text, met = self._rewriter.rewrite(text)
         _, found = take_out(text, self._phrases, self._touching)
         patterns, gaps, position = [], [], 0
@@ -205,7 +205,7 @@ class Reader:
             found_patterns = [self._patterns[i] for i in patterns]
             goes_on = self._fragments.goes_on(found_patterns, gaps)
             continues = self._fragments.continues(found_patterns, gaps)
-        special = bool(met) or goes_on or continues
+        special = bool(met) or goes_on or continues or in_lower_case
         return Reading(text, tuple(patterns), tuple(gaps), met, goes_on, continues, special)
 
 
