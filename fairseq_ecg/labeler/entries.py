@@ -166,6 +166,7 @@ DESCRIPTORS = Kind(
         "creates": Fields.texts,
         "negates": Fields.flag,
         "of_phrase": Fields.flag,
+        "earlier": Fields.flag,
         "tags": Fields.texts,
     },
     (*_SIDES, _OF_ALL, _OBJECT),
@@ -279,6 +280,7 @@ def read_listing(document: Fields, entities: Mapping[str, Entity]) -> Listing:
         doubted=groups("doubted"),
         dependent=names(document, "dependent"),
         independent=names(document, "independent"),
+        unfinished=document.texts("unfinished"),
     )
 
 

@@ -2,11 +2,20 @@
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 
+from fairseq_ecg.labeler.rewriting import STATEMENT_END
+from fairseq_ecg.labeler.scope import Certainty
 from fairseq_ecg.labeler.terms import AFTER, BEFORE, CONNECTIVE, Pattern, Vocabulary
 
 _WORD = re.compile(r"\w")
 _WORD_OR_END = re.compile(r"[\w.!]")
+_SEPARATOR = re.compile(r"[,.:;]")
+_LOWER_CASE = re.compile(r"[a-z]")
+_SENTENCE = re.compile(r"(?:^|(?<=; )|(?<=[.!] ))[A-Z][a-z]")
+# Lines that are looked at to find out whether they are one, so that endless ones take no time.
+_AHEAD = 4
+_SENTENCE_END = (".", "!", "?", ":")
 
 
 class Fragments:
@@ -22,6 +31,8 @@ class Fragments:
         self._uncertain = frozenset(
             item.name for item in descriptors if item.probability is not None
         )
+        self._certainty = Certainty(vocabulary)
+        self._unfinished = frozenset(vocabulary.listing.unfinished)
 
     def goes_on(self, patterns: Sequence[Pattern], gaps: Sequence[str]) -> bool:
         """Return whether a statement needs what follows it, as "cannot rule out" and "due to".
@@ -32,6 +43,8 @@ class Fragments:
             patterns: of the statement.
             gaps: text before, between and behind them.
         """
+        if gaps[-1].rstrip(" ;").rpartition(" ")[2] in self._unfinished:
+            return True
         doubted = False
         for i in range(len(patterns) - 1, -1, -1):
             pattern = patterns[i]
@@ -54,3 +67,66 @@ class Fragments:
         return first == CONNECTIVE or (
             first == AFTER and not any(pattern.entities for pattern in patterns)
         )
+
+    def begins_within(self, line: str) -> bool:
+        """Return whether a line begins in a word that no statement begins in, as "of"."""
+        return line.partition(" ")[0] in self._unfinished
+
+    def qualifies(self, patterns: Sequence[Pattern], gaps: Sequence[str]) -> bool:
+        """Return whether a statement ends in what qualifies an entity behind it, as "acute".
+
+        An age behind a comma qualifies what precedes it: "infarct, old". Words may follow what
+        needs an object, as in "no evidence of chamber".
+        """
+        if not patterns or patterns[-1].kind != BEFORE:
+            return False
+        last = patterns[-1]
+        negates, doubts = self._certainty.negates(last), self._certainty.is_uncertain(last)
+        if _WORD.search(gaps[-1]):
+            governs = last.needs_object or (negates and " " in last.text)
+            return governs and not _SEPARATOR.search(gaps[-1].rstrip(" ;"))
+        return negates or doubts or "," not in gaps[-2]
+
+    def states(self, patterns: Sequence[Pattern]) -> bool:
+        """Return whether a statement begins with what is stated by itself, as "normal ECG"."""
+        return bool(patterns) and self._certainty.is_stated(patterns[0])
+
+
+class Wrapping:
+    """Knows which lines of a report continue the one before, as a printer has wrapped them.
+
+    Such a line begins in lower case, in a report that begins otherwise. In a report that is in
+    lower case, or in capitals, nothing is known.
+
+    Args:
+        statements: of the report, as they are written.
+    """
+
+    def __init__(self, statements: Sequence[str]):
+        first = statements[0]
+        self._mixed = not _LOWER_CASE.match(first) and bool(_LOWER_CASE.search(first))
+        self._statements = statements
+
+    @cached_property
+    def is_sure(self) -> bool:
+        """Whether other lines or sentences begin in a capital."""
+        return self._mixed and len(_SENTENCE.findall(STATEMENT_END.join(self._statements))) > 1
+
+    def may_continue(self, i: int) -> bool:
+        """Return whether a line may continue the one before.
+
+        Args:
+            i: its position in the report.
+        """
+        return (
+            self._mixed
+            and _LOWER_CASE.match(self._statements[i]) is not None
+            and not self._statements[i - 1].endswith(_SENTENCE_END)
+        )
+
+    def rest(self, i: int) -> str:
+        """Return a line with those that may continue it, a few at most."""
+        end = i + 1
+        while end < min(i + _AHEAD, len(self._statements)) and self.may_continue(end):
+            end += 1
+        return " ".join(self._statements[i:end])

@@ -59,14 +59,15 @@ class Attribution:
         """
         patterns = [self._patterns[i] for i in reading.patterns]
         if self._semantics.attribution == "clause":
-            given, negated = self._by_clause(reading, patterns)
+            given, negated, earlier = self._by_clause(reading, patterns)
         else:
-            given, negated = self._by_report(patterns), set()
-        return [
+            given, negated, earlier = self._by_report(patterns), set(), set()
+        found = [
             Mentioned(mention.entity, mention.descriptors + tuple(given[i]), i, i in negated)
             for i, pattern in enumerate(patterns)
             for mention in pattern.entities
         ]
+        return _without_earlier(found, earlier) if earlier else found
 
     def _by_report(self, patterns: Sequence[Pattern]) -> list[list[str]]:
         """Give descriptors to the nearest entities, wherever they are."""
@@ -82,11 +83,17 @@ class Attribution:
 
     def _by_clause(
         self, reading: Reading, patterns: Sequence[Pattern]
-    ) -> tuple[list[list[str]], set[int]]:
-        """Give descriptors to the nearest entities of a clause; return also who is negated."""
+    ) -> tuple[list[list[str]], set[int], set[int]]:
+        """Give descriptors to the nearest entities of a clause.
+
+        Returns:
+            The descriptors of each pattern, which ones are negated, and which of these because they
+            were on an earlier ECG.
+        """
         gaps = reading.gaps
         given: list[list[str]] = [[] for _ in patterns]
         negated: set[int] = set()
+        earlier: set[int] = set()
         targets = [bool(pattern.entities) for pattern in patterns]
         ends = [i for i in range(1, len(patterns)) if _CLAUSE_END.search(gaps[i])]
         around = _neighbours(targets, [*ends, len(patterns)])
@@ -107,8 +114,14 @@ class Attribution:
                     given[right] += pattern.right
                 continue
             negates = self._negates[reading.patterns[i]]
+            doubts = self._doubts[reading.patterns[i]]
+            if pattern.kind == AFTER and (negates or doubts) and scope.has_own_subject(i, left):
+                continue
             if negates and self._semantics.negation == "clause":
-                negated |= scope.reached(i, left, right)
+                reached = scope.reached(i, left, right)
+                negated |= reached
+                if self._certainty.is_of_earlier(pattern):
+                    earlier |= reached
                 continue
             if (
                 self._semantics.trailing_descriptors
@@ -122,11 +135,11 @@ class Attribution:
                 given[left] += pattern.descriptors
                 continue
             _give(given, pattern, left, right)
-            if self._semantics.shared_certainty and self._doubts[reading.patterns[i]]:
+            if self._semantics.shared_certainty and doubts:
                 reached = scope.reached(i, left, right)
                 for other in sorted(reached - {left if pattern.kind == AFTER else right}):
                     given[other] += pattern.descriptors
-        return given, negated
+        return given, negated, earlier
 
 
 def _neighbours(
@@ -152,6 +165,16 @@ def _neighbours(
             nearest = i if targets[i] else nearest
         start = end
     return around
+
+
+def _without_earlier(mentions: list[Mentioned], earlier: set[int]) -> list[Mentioned]:
+    """Leave out what an earlier ECG had if this one has it too: it is not absent."""
+    present = {mention.entity for mention in mentions if not mention.negated}
+    return [
+        mention
+        for mention in mentions
+        if mention.pattern not in earlier or mention.entity not in present
+    ]
 
 
 def _counts(flags: Iterable[bool]) -> list[int]:

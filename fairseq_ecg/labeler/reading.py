@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from fairseq_ecg.labeler.fragments import Fragments
+from fairseq_ecg.labeler.fragments import Fragments, Wrapping
 from fairseq_ecg.labeler.phrases import BLANK, Phrases, take_out
 from fairseq_ecg.labeler.rewriting import STATEMENT_END, Rewriter, Rule
 from fairseq_ecg.labeler.semantics import Semantics
@@ -22,7 +22,9 @@ _END = STATEMENT_END[0]
 _REMEMBERED = 200_000
 
 # Of endless fragments, which no report has, so many are joined.
-_JOINED = 6
+_JOINED = 12
+
+_LOWER_CASE_LINE = re.compile(f"{STATEMENT_END}[a-z]")
 
 
 class Reading(NamedTuple):
@@ -35,7 +37,8 @@ class Reading(NamedTuple):
         met: rules that depend on other statements.
         goes_on: it needs what follows it.
         continues: it needs what precedes it.
-        is_special: any of these three.
+        is_special: any of these three, or it begins in lower case behind another one, so that it
+            may be the rest of that.
     """
 
     text: str
@@ -125,10 +128,15 @@ class Reader:
         self, statements: list[str], readings: list[Reading]
     ) -> tuple[list[str], list[Reading]]:
         """Join what cannot stand alone to its neighbour."""
+        wrapping = Wrapping(statements)
         joined, found = [statements[0]], [readings[0]]
         fragments = 1
         for i in range(1, len(statements)):
-            if fragments < _JOINED and (found[-1].goes_on or readings[i].continues):
+            if fragments < _JOINED and (
+                found[-1].goes_on
+                or readings[i].continues
+                or self._is_wrapped(joined[-1], found[-1], readings[i], wrapping, i)
+            ):
                 fragments += 1
                 joined[-1] = f"{joined[-1].rstrip(_END)} {statements[i]}"
                 before = STATEMENT_END if len(joined) > 1 else ""
@@ -139,6 +147,37 @@ class Reader:
                 joined.append(statements[i])
                 found.append(readings[i])
         return joined, found
+
+    def _is_wrapped(
+        self, before: str, first: Reading, second: Reading, wrapping: Wrapping, i: int
+    ) -> bool:
+        """Return whether a line continues the one before.
+
+        It may by its case. It does if the one before ends in a descriptor of what follows, if
+        another thing is found where they meet, as in "left bundle" and "branch block", or, unless
+        it states something by itself, if the one before ends in a comma or other lines begin in a
+        capital. Nothing is lost by that, as it would be behind "confirmed by".
+
+        Args:
+            before: the one before, with what is joined to it.
+            first: the same, read.
+            second: the line, read.
+            wrapping: of the report.
+            i: position of the line.
+        """
+        if self._fragments is None or not wrapping.may_continue(i):
+            return False
+        patterns = [self._patterns[k] for k in first.patterns]
+        rest = wrapping.rest(i)
+        if self._fragments.qualifies(patterns, first.gaps) or self._fragments.begins_within(rest):
+            return True
+        together = set(self._statement(f"{before} {rest}").patterns)
+        apart = {*first.patterns, *self._statement(rest).patterns}
+        if together - apart:
+            return True
+        if self._fragments.states([self._patterns[k] for k in second.patterns]):
+            return False
+        return apart <= together and (wrapping.is_sure or before.rstrip().endswith(","))
 
     def _cut(self, report: str) -> str:
         return self._rewriter.cut(report.replace(BLANK, "\ufffd"))
@@ -152,6 +191,7 @@ class Reader:
         return reading
 
     def _search(self, text: str) -> Reading:
+        in_lower_case = self._fragments is not None and bool(_LOWER_CASE_LINE.match(text))
         text, met = self._rewriter.rewrite(text)
         _, found = take_out(text, self._phrases, self._touching)
         patterns, gaps, position = [], [], 0
@@ -165,7 +205,7 @@ class Reader:
             found_patterns = [self._patterns[i] for i in patterns]
             goes_on = self._fragments.goes_on(found_patterns, gaps)
             continues = self._fragments.continues(found_patterns, gaps)
-        special = bool(met) or goes_on or continues
+        special = bool(met) or goes_on or continues or in_lower_case
         return Reading(text, tuple(patterns), tuple(gaps), met, goes_on, continues, special)
 
 

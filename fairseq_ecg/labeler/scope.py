@@ -9,13 +9,18 @@ from fairseq_ecg.labeler.terms import AFTER, BEFORE, CONNECTIVE, Entity, Pattern
 _WORD = re.compile(r"\w")
 _PHRASE_END = re.compile(r"[,;\n]|[.!](?:\s|$)")
 _SEPARATORS = re.compile(r"[\s,/()]*")
+_TO_SEPARATOR = re.compile(r".*(?:[,:]| - )", re.DOTALL)
 _OPENED = re.compile(r"\s*\(\s*")
 _COMMA = re.compile(r"\s*,\s*")
 # Words that are not understood: another finding, or an adjective of the next one.
 _FEW_WORDS = re.compile(r"[\s,/]*(?:\w[\w':-]*[\s,/]+){0,3}")
 _ONE_ITEM = re.compile(r"\s*[\w'-]+(?:\s+[\w'-]+)?\s*,\s*")
-_COMMA_AND_WORDS = re.compile(r"\s*(?:[\w':-]+(?:\s+[\w':-]+)?\s*)?,\s*(?:[\w'-]+\s+){0,2}")
+_COMMA_AND_WORDS = re.compile(
+    r"\s*(?:[\w':-]+(?:\s+[\w':-]+)?\s*)?,\s*(?:[\w'-]+(?:\s+[\w'-]+)?\s*,\s*){0,2}(?:[\w'-]+\s+){0,2}"
+)
 _END_OF_ITEM = re.compile(r"\s*[,;/.)]")
+# Of so many gaps at most, so that endless repetitions take no time.
+_SUBJECT = 4
 _END_OF_LIST = re.compile(r"\s*(?:[\w'-]+\s*)?(?:$|[;.])")
 
 
@@ -31,6 +36,7 @@ class Certainty:
         descriptors = vocabulary.descriptors.values()
         self._negating = frozenset(item.name for item in descriptors if item.negates)
         self._of_phrase = frozenset(item.name for item in descriptors if item.of_phrase)
+        self._earlier = frozenset(item.name for item in descriptors if item.earlier)
         self._uncertain = frozenset(
             item.name for item in descriptors if item.probability is not None
         )
@@ -55,6 +61,10 @@ class Certainty:
     def is_of_phrase(self, pattern: Pattern) -> bool:
         """Return whether it is said of all that is named."""
         return not self._of_phrase.isdisjoint(pattern.descriptors)
+
+    def is_of_earlier(self, pattern: Pattern) -> bool:
+        """Return whether it is said of an earlier ECG."""
+        return not self._earlier.isdisjoint(pattern.descriptors)
 
     def names_alternatives(self, pattern: Pattern) -> bool:
         """Return whether it stands between two of which one holds, as "or"."""
@@ -128,6 +138,26 @@ class Scope:
     def is_in_phrase(self, i: int, right: int) -> bool:
         """Return whether no comma stands between a pattern and a later one."""
         return self._commas[right + 1] == self._commas[i + 1]
+
+    def has_own_subject(self, i: int, left: int | None) -> bool:
+        """Return whether an ``AFTER`` is said of words that are not understood, not of an entity.
+
+        In "atrial pacing, other complexes not detected" these are set off from the entity.
+
+        Args:
+            i: its position.
+            left: that of the entity before it.
+        """
+        if left is None:
+            return False
+        words = False
+        for j in range(i, max(left, i - _SUBJECT), -1):
+            separated = _TO_SEPARATOR.match(self._gaps[j])
+            tail = self._gaps[j][separated.end() :] if separated else self._gaps[j]
+            words |= _WORD.search(tail) is not None
+            if separated:
+                return words
+        return False
 
     def can_trail(self, i: int, left: int) -> bool:
         """Return whether a ``BEFORE`` may be said of an earlier entity, as in "infarct, old".

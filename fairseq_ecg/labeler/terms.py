@@ -52,6 +52,7 @@ class Descriptor:
         creates: entities that it brings with it, as "Rule out" brings "Needs clinical correlation".
         negates: the entity is said to be absent.
         of_phrase: said of all that is named, what stands "with" it included, as "has replaced".
+        earlier: said of an earlier ECG, so that an entity that is there now is not denied.
         tags: for readers.
         location: file and line.
     """
@@ -62,6 +63,7 @@ class Descriptor:
     creates: tuple[str, ...] = ()
     negates: bool = False
     of_phrase: bool = False
+    earlier: bool = False
     tags: tuple[str, ...] = ()
     location: str = ""
 
@@ -147,6 +149,7 @@ class Listing:
         doubted: groups of what commas alone doubt together, behind what needs an object.
         dependent: what is not there without the finding that it comes "with".
         independent: kinds of these that are.
+        unfinished: words that a statement cannot end in, nor a line begin in, as "of".
     """
 
     stated: tuple[str, ...] = ()
@@ -154,6 +157,7 @@ class Listing:
     doubted: tuple[tuple[str, ...], ...] = ()
     dependent: tuple[str, ...] = ()
     independent: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

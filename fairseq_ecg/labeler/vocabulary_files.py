@@ -58,7 +58,9 @@ def _read(folder: Path) -> Vocabulary:
     about = _mapping(folder / "vocabulary.yaml", ("name",), ("labels",))
     rules = _mapping(folder / "inference.yaml", (), ("compounds", "attachments", "travelling"))
     lists = _mapping(
-        folder / "listing.yaml", (), ("stated", "denied", "doubted", "dependent", "independent")
+        folder / "listing.yaml",
+        (),
+        ("stated", "denied", "doubted", "dependent", "independent", "unfinished"),
     )
     entities = entries.ENTITIES.read(read_records(folder / ENTITIES, required=True), patterns)
     descriptors = entries.DESCRIPTORS.read(read_records(folder / "descriptors.yaml"), patterns)

@@ -22,7 +22,10 @@ def labeler():
         ("ST elevation, consider; ischemia", ["ST elevation, consider ischemia"]),
         ("Infarct, possible; LVH", ["Infarct, possible", "LVH"]),
         ("Possible;; infarct", ["Possible infarct"]),
-        ("Acute; infarct", ["Acute", "infarct"]),
+        ("Acute; Infarct", ["Acute", "Infarct"]),
+        ("Without evidence of; Infarct; LVH", ["Without evidence of Infarct", "LVH"]),
+        ("Minimal voltage criteria for; LVH", ["Minimal voltage criteria for LVH"]),
+        ("Sinus rhythm has\nreplaced AF", ["Sinus rhythm has replaced AF"]),
         ("LVH; cannot be excluded", ["LVH cannot be excluded"]),
         ("Anterior infarct; age undetermined; RBBB", ["Anterior infarct age undetermined", "RBBB"]),
         ("T wave abnormality, consider ischemia; or digitalis effect; AF",
@@ -35,7 +38,49 @@ def labeler():
     ],
 )  # fmt: skip
 def test_what_cannot_stand_alone_is_joined(labeler, text, statements):
-    assert labeler.statements(text) == statements
+    assert [statement.text for statement in labeler.statements(text)] == statements
+
+
+@pytest.mark.parametrize(
+    ("text", "statements"),
+    [
+        ("Left bundle\nbranch block", ["Left bundle branch block"]),
+        ("No evidence\nof infarct or\nischemia", ["No evidence of infarct or ischemia"]),
+        ("Sinus rhythm; Right; bundle branch block; LVH",
+         ["Sinus rhythm", "Right bundle branch block", "LVH"]),
+        ("1st degree A-V\nblock", ["1st degree A-V block"]),
+        ("Sinus rhythm. Ventricular\ntachycardia is not seen.",
+         ["Sinus rhythm. Ventricular tachycardia is not seen."]),
+        ("Sinus rhythm\nST elevation, possible\ninferior infarct\nAbnormal ECG",
+         ["Sinus rhythm", "ST elevation, possible inferior infarct", "Abnormal ECG"]),
+        ("Acute; infarct", ["Acute infarct"]),
+        ("Sinus rhythm with\noccasional premature\nsupraventricular\ncomplexes",
+         ["Sinus rhythm with occasional premature supraventricular complexes"]),
+        ("No chest pain\nold infarct\nleft bundle\nbranch block",
+         ["No chest pain", "old infarct", "left bundle branch block"]),
+        ("ST depression, possibly\ndigitalis effect", ["ST depression, possibly digitalis effect"]),
+        ("No specific evidence\nof old infarct", ["No specific evidence of old infarct"]),
+        ("No longer any\nevidence of ischemia", ["No longer any evidence of ischemia"]),
+        ("No infarct,\nischemia, or LVH", ["No infarct, ischemia, or LVH"]),
+        ("Electronic\nventricular\npacemaker", ["Electronic ventricular pacemaker"]),
+        ("Sinus rhythm, no\nPVCs", ["Sinus rhythm, no PVCs"]),
+        ("No evidence of chamber\ndilatation, LVH", ["No evidence of chamber dilatation, LVH"]),
+        ("Inferior infarct, old; anterior injury", ["Inferior infarct, old", "anterior injury"]),
+        # A conclusion of its own, and what need not be one line.
+        ("Sinus rhythm\nNo infarct\nnormal", ["Sinus rhythm", "No infarct", "normal"]),
+        ("Old infarct\nsinus rhythm\nLeft axis", ["Old infarct", "sinus rhythm", "Left axis"]),
+        ("No infarct,\nsinus rhythm", ["No infarct,", "sinus rhythm"]),
+        ("No chest pain\nold infarct", ["No chest pain", "old infarct"]),
+        ("Sinus rhythm.\nleft axis.\nPVCs", ["Sinus rhythm.", "left axis.", "PVCs"]),
+        # In one case nothing is known.
+        ("left bundle\nbranch block", ["left bundle", "branch block"]),
+        ("no chest pain\nold infarct\nLVH", ["no chest pain", "old infarct", "LVH"]),
+        ("LEFT BUNDLE\nBRANCH BLOCK", ["LEFT BUNDLE", "BRANCH BLOCK"]),
+        ("NO EVIDENCE OF\nISCHEMIA\nLVH", ["NO EVIDENCE OF ISCHEMIA", "LVH"]),
+    ],
+)  # fmt: skip
+def test_a_line_in_lower_case_continues_the_one_before(labeler, text, statements):
+    assert [statement.text for statement in labeler.statements(text)] == statements
 
 
 @pytest.mark.parametrize(
@@ -57,7 +102,7 @@ def test_certainty_goes_over_line_ends(labeler, text, probability, between):
 def test_it_can_be_switched_off():
     labeler = Labeler.from_vocabulary(semantics=Semantics(fragments=False))
     text = "Possible; Anterior infarct"
-    assert labeler.statements(text) == ["Possible", "Anterior infarct"]
+    assert [item.text for item in labeler.statements(text)] == ["Possible", "Anterior infarct"]
     assert labeler.find(text).labels_flat["Infarction"] == 1.0
 
 
@@ -88,7 +133,7 @@ def plainly_joined(reader, pieces):
         before = "; " if i else ""
         alone = reader._search(before + piece + end)
         so_far = ("; " if len(joined) > 1 else "") + joined[-1] + ";" if joined else ""
-        if joined and number < 6 and (reader._search(so_far).goes_on or alone.continues):
+        if joined and number < 12 and (reader._search(so_far).goes_on or alone.continues):
             joined[-1], number = f"{joined[-1]} {piece}", number + 1
         else:
             joined, number = [*joined, piece], 1

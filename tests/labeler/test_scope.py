@@ -22,6 +22,7 @@ NAMES = {
     "PAC": "Premature atrial contraction",
     "PVC": "Premature ventricular contraction",
     "2AVB": "2nd degree atrioventricular block",
+    "2:1": "2:1 atrioventricular block",
     "1AVB": "1st degree atrioventricular block",
     "STE": "ST elevation",
     "STD": "ST depression",
@@ -29,6 +30,9 @@ NAMES = {
     "IRBBB": "Incomplete right bundle branch block",
     "Mobitz": "Mobitz type 1 block",
     "QT": "Prolonged QT interval",
+    "MAT": "Multifocal atrial tachycardia",
+    "VT": "Ventricular tachycardia",
+    "STEMI": "ST elevation infarction",
 }
 
 
@@ -82,7 +86,7 @@ def test_denial_over_lists(labeler, text, expected):
         ("Consider ischemia, LVH and RAE", "?Ischemia ?LVH ?RAE"),
         (
             "Consider AF, atrial flutter 2:1, ventricular tachycardia",
-            "?AF ?AFL ?Ventricular_tachycardia",
+            "?AF ?AFL ?VT",
         ),
         ("Consider ischemia, LBBB", "?Ischemia +LBBB"),
         ("Cannot rule out ischemia, left bundle branch block", "?Ischemia +LBBB"),
@@ -113,10 +117,10 @@ def test_doubt_is_of_its_object(labeler, text, expected):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("Possible atrial flutter with 2 to 1 block", "?AFL ?2AVB"),
-        ("Atrial flutter with 2:1 block cannot be excluded", "?AFL ?2AVB"),
-        ("No evidence of atrial flutter with 2:1 block", "-AFL -2AVB"),
-        ("Atrial flutter with 2:1 block is no longer present", "+AFL -2AVB"),
+        ("Possible atrial flutter with 2 to 1 block", "?AFL ?2:1"),
+        ("Atrial flutter with 2:1 block cannot be excluded", "?AFL ?2:1"),
+        ("No evidence of atrial flutter with 2:1 block", "-AFL -2:1"),
+        ("Atrial flutter with 2:1 block is no longer present", "+AFL -2:1"),
         ("Possible sinus rhythm with PVCs", "?SR +PVC"),
         ("Possible sinus rhythm with 1st degree AV block", "?SR +1AVB"),
         ("Possible 2nd degree AV block (Mobitz I)", "?2AVB ?Mobitz"),
@@ -195,3 +199,119 @@ def test_within_normal_limits_of_a_part_is_no_normal_ecg(labeler):
     normal = "Normal electrocardiogram"
     assert normal not in labeler.find("Rightward axis (within normal limits)").labels_flat
     assert normal in labeler.find("ECG within normal limits").labels_flat
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Cannot exclude sinus tachycardia with AV Wenckebach", "?Sinus_tachycardia ?Mobitz"),
+        ("Consider sinus rhythm with 2:1 S-A block", "?SR ?Sinoatrial_block"),
+        ("Sinus rhythm with 2:1 S-A block", "+SR +Sinoatrial_block"),
+        ("Can't tell AF from flutter", "?AF ?AFL"),
+        ("Cannot differentiate between AF and MAT", "?AF ?MAT"),
+        ("AF is favored over MAT", "+AF ?MAT"),
+        ("AF more likely than MAT", "+AF ?MAT"),
+        ("MAT less likely than AF", "?MAT +AF"),
+        ("Probable AF, less likely MAT", "+AF ?MAT"),
+        ("AF, cannot be sure it is not MAT", "+AF ?MAT"),
+        ("Unclear whether AF or MAT", "?AF ?MAT"),
+        ("LVH may or may not be present", "?LVH"),
+        ("Hardly any ST elevation", "?STE"),
+        ("ST elevation, recent damage cannot be excluded", "+STE"),
+        ("ST elevation cannot be excluded", "?STE"),
+        ("Infarct? LVH", "?Infarction +LVH"),
+        ("LVH? P negative in I", "?LVH"),
+        ("?infarct, LVH", "?Infarction +LVH"),
+        ("LVH? RVH?", "?LVH ?RVH"),
+        ("LVH: uncertain", "?LVH"),
+        ("RBBB mimicking infarct", "+RBBB ?Infarction"),
+        ("Prolonged QT: consider ischemia, drug effect, LVH", "+QT ?Ischemia ?LVH"),
+        ("Without doubt AF", "+AF"),
+        ("LVH, acute infarct", "+LVH +Infarction"),
+    ],
+)
+def test_doubt_in_the_words_of_over_readers(labeler, text, expected):
+    check(labeler, text, expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("LVH no longer meets criteria", "-LVH"),
+        ("ST elevation does not meet STEMI criteria", "+STE -STEMI"),
+        ("R waves too small to be diagnostic of LVH", "-LVH"),
+        ("R wave not tall enough for LVH", "-LVH"),
+        ("Criteria for LVH not fulfilled", "-LVH"),
+        ("LVH and RBBB have gone", "-LVH -RBBB"),
+        ("PVCs gone, AF persists", "-PVC +AF"),
+        ("ST depression almost resolved", "+STD"),
+        ("New: RBBB. Resolved: ST depression.", "+RBBB -STD"),
+        ("LVH: yes. RVH: negative", "+LVH -RVH"),
+        ("AF - NO", "-AF"),
+        ("AF is confirmed, flutter is not", "+AF -AFL"),
+        ("LVH is questionable, RBBB is not", "?LVH +RBBB"),
+        ("No changes to suggest ischemia", "-Ischemia"),
+        ("No change in LBBB", "+LBBB"),
+        ("Absence of P waves suggests AF", "+AF"),
+        ("Not infrequent PVCs", "+PVC"),
+        ("Neither LVH, RVH nor RAE", "-LVH -RVH -RAE"),
+        ("I disagree with the computer reading of AF", "-AF"),
+        ("computer reads LVH; I disagree", "-LVH"),
+        ("The computer called AF but this is sinus rhythm with PACs", "-AF +SR +PAC"),
+        ("Disagree with computer. Sinus rhythm", "+SR"),
+    ],
+)
+def test_denial_in_the_words_of_over_readers(labeler, text, expected):
+    check(labeler, text, expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("LBBB precludes assessment of LVH and infarct", "+LBBB"),
+        ("LBBB. Ischemia cannot be assessed.", "+LBBB"),
+        ("AF with LBBB so ischemia cannot be assessed", "+AF +LBBB"),
+        ("LVH cannot be diagnosed in presence of LBBB", "+LBBB"),
+        ("If ischemia is suspected, repeat ECG", ""),
+        ("Indication: AF. Sinus rhythm", "+SR"),
+    ],
+)
+def test_what_is_not_judged_is_neither_there_nor_denied(labeler, text, expected):
+    check(labeler, text, expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("AF, P waves not seen", "+AF"),
+        ("AF, not seen", "-AF"),
+        ("AF, now not seen", "-AF"),
+        ("AF, it is no longer seen", "-AF"),
+        ("PVCs, cause not apparent", "+PVC"),
+        ("LBBB - other complexes not detected", "+LBBB"),
+        ("P waves without relation to the QRS: AF", "+AF"),
+    ],
+)
+def test_a_denial_may_have_a_subject_of_its_own(labeler, text, expected):
+    check(labeler, text, expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("On the prior ECG there was LBBB", "-LBBB"),
+        ("LBBB (last ECG); sinus rhythm now", "-LBBB +SR"),
+        ("Sinus rhythm, was AF in March", "+SR -AF"),
+        ("AF yesterday, sinus rhythm today", "-AF +SR"),
+        ("Last ECG AF, today sinus rhythm", "-AF +SR"),
+        ("AF has taken over from sinus", "+AF -SR"),
+        ("Since 3/4, LVH has normalised", "-LVH"),
+        ("No sig chg c/w 6/12/09: AF, LBBB", "+AF +LBBB"),
+        ("LBBB; previous ECG had LBBB", "+LBBB"),
+        ("Possible AF; AF was present on the prior ECG", "?AF"),
+        ("AF; AF has replaced AF", "+AF -AF"),
+        ("WPW status post ablation", "-Wolff-Parkinson-White_pattern"),
+    ],
+)
+def test_what_has_gone_since(labeler, text, expected):
+    check(labeler, text, expected)
