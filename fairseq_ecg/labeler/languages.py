@@ -25,8 +25,8 @@ LATIN = "latin"
 
 _T = TypeVar("_T")
 # A word, or an abbreviation such as "v. a.".
-_WORD = re.compile(r"[^\W\d_](?:\. ?[^\W\d_]\b)+|[^\W\d_]+")
-_LISTED_WORD = re.compile(r"\*?[^\W\d_]+|[^\W\d_]+\*|(?:[^\W\d_]\.){2,}")
+_WORD = re.compile(r"\b[^\W\d_]\. ?[^\W\d_]\b|[^\W\d_]+")
+_LISTED_WORD = re.compile(r"\*?[^\W\d_]+|[^\W\d_]+\*|[^\W\d_]\.[^\W\d_]\.")
 _CODE = re.compile("[a-z]{2,3}")
 _ANY = "*"
 
@@ -47,6 +47,7 @@ class Language:
         words: by which it is recognised, folded (see ``fold``).
         beginnings: of words that are such words too.
         endings: likewise.
+        letters: with diacritics or beyond the alphabet, of this language and of none that is read.
         rules: from a statement in lower case to English; None: it is recognised, but not read.
         script: of its words.
     """
@@ -56,6 +57,7 @@ class Language:
     words: tuple[str, ...] = ()
     beginnings: tuple[str, ...] = ()
     endings: tuple[str, ...] = ()
+    letters: str = ""
     rules: tuple[Rule, ...] | None = None
     script: str = LATIN
 
@@ -121,7 +123,7 @@ def _read(path: Path) -> Language:
     document = read_document(path)
     if not isinstance(document, Fields):
         raise DataError(f"{path}: must be a mapping")
-    document.expect(("name", "words"), ("rewriting",))
+    document.expect(("name", "words"), ("letters", "rewriting"))
     words = _words(document)
     rules = None
     if "rewriting" in document:
@@ -137,6 +139,7 @@ def _read(path: Path) -> Language:
         words=tuple(word for word in words if _ANY not in word),
         beginnings=tuple(word[:-1] for word in words if word.endswith(_ANY)),
         endings=tuple(word[1:] for word in words if word.startswith(_ANY)),
+        letters=_letters(document),
         rules=rules,
         script=_script(words[0].strip(_ANY)[0]),
     )
@@ -160,6 +163,17 @@ def _words(document: Fields) -> list[str]:
             f"{document.location('words')}: no words; none of its reports is recognised"
         )
     return [_as_compared(fold(word)) for word in words]
+
+
+def _letters(document: Fields) -> str:
+    letters = document.text("letters") if "letters" in document else ""
+    for letter in letters:
+        if letter.isascii() or not letter.isalpha() or letter != letter.lower():
+            raise DataError(
+                f"{document.location('letters')}: {letter!r} must be a letter in lower case that "
+                "English does not have"
+            )
+    return letters
 
 
 def _as_compared(word: str) -> str:
@@ -200,6 +214,10 @@ class Translator:
         self._english = frozenset(english.words if english else ())
         self._vocabulary = _words_of(vocabulary)
         self._others = tuple(known.values())
+        self._of_letter: dict[str, list[Language]] = {}
+        for language in self._others:
+            for letter in language.letters:
+                self._of_letter.setdefault(letter, []).append(language)
         self._words: dict[str, _Evidence] = {}
         self._evidence: dict[str, _Evidence] = {}
         self._english_statements: set[str] = set()
@@ -231,7 +249,7 @@ class Translator:
     def language_of(self, statement: str, language: Language | None) -> Language | None:
         """Return the language of a statement of a report that is in some language."""
         evidence = self._evidence.get(statement) or self._weigh(statement)
-        return (_decide([evidence]) if evidence.others else None) or language
+        return (_decide([evidence], language) if evidence.others else None) or language
 
     def is_foreign(self, word: str) -> bool:
         """Return whether a word in lower case is another language's, and not English."""
@@ -255,6 +273,9 @@ class Translator:
             item = self._words.get(word) or self._weigh_word(word)
             english += item.english
             others.update(item.others)
+        if not statement.isascii():
+            for word in _WORD.findall(statement.lower()):
+                others.update({item for letter in word for item in self._of_letter.get(letter, ())})
         if not others:
             if len(self._english_statements) >= _REMEMBERED:
                 self._english_statements.clear()
@@ -290,16 +311,18 @@ def _words_of(vocabulary: Vocabulary) -> frozenset[str]:
     return frozenset(_WORD.findall(fold(" ".join(texts))))
 
 
-def _decide(evidence: Iterable[_Evidence]) -> Language | None:
-    """Return the language of some statements; None: English."""
+def _decide(evidence: Iterable[_Evidence], expected: Language | None = None) -> Language | None:
+    """Return the language of some statements; None: English.
+
+    Of languages that share their words it is the one that is expected, or one that is read.
+    """
     english, others = 0, Counter()
     for item in evidence:
         english += item.english
         others.update(item.others)
     if not others:
         return None
-    # Of languages that share the words, one that is read.
-    language = max(others, key=lambda item: (others[item], item.is_read))
+    language = max(others, key=lambda item: (others[item], item is expected, item.is_read))
     if others[language] <= english:
         return None
     if language.script == LATIN:

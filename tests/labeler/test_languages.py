@@ -58,12 +58,18 @@ def labeler() -> Labeler:
         ("german", READ, "name the file by the code of its language"),
         ("xr", "- kwa", "must be a mapping"),
         ("xr", "name: Read", "'words' is missing"),
-        ("xr", READ + "rules: []", "line 6: unknown key 'rules'; there are name, words, rewriting"),
+        (
+            "xr",
+            READ + "rules: []",
+            "line 6: unknown key 'rules'; there are name, words, letters, rewriting",
+        ),
         ("xr", "name: Read\nwords: []", "line 2: no words"),
         ("xr", "name: Read\nwords: [kwa, Kwe]", "line 2: 'Kwe' must be one word in lower case"),
         ("xr", "name: Read\nwords: [kwa,\n two words]", "line 3: 'two words' must be one word"),
         ("xr", "name: Read\nwords: ['*kwa*']", "must be one word"),
         ("xr", "name: Read\nwords: [kwa,\n kwe, kwa]", r"line 3: 'kwa' is already in .*line 2"),
+        ("xr", "name: Read\nwords: [kwa]\nletters: öa", "line 3: 'a' must be a letter in lower"),
+        ("xr", "name: Read\nwords: [kwa]\nletters: Ö", "line 3: 'Ö' must be a letter in lower"),
         ("xr", "name: Read\nwords: [kwa]\nrewriting:\n- cut: [x]", "line 3: 'cut' is for reports"),
         ("xr", "name: Read\nwords: [kwa]\nrewriting:\n- regex: {'(': x}", "line 4: '[(]' is no"),
         ("xr", "name: Read\nwords: [kwa]\nrewriting:\n- turn: 1", "line 4: 'turn' is no rule"),
@@ -125,6 +131,24 @@ def test_recognition(translator, report, language, text):
     assert translated.text == (report if text is None else text)
     if text is None:
         assert not translated.language.is_read
+
+
+def test_letters_of_a_language_are_a_sign_of_it(tmp_path):
+    unread = "name: Unread\nwords: [zut]\nletters: őű"
+    folder = write(tmp_path / "languages", en=ENGLISH, xr=READ, xu=unread)
+    translator = Translator(read_languages(folder), read_vocabulary("default"))
+    for report in ("Stemi lehetősége", "STEMI LEHETŐSÉGE", "kwa lehetőség zut"):
+        assert translator.translate(report).language.code == "xu"
+    assert translator.translate("Rhythm with evidence, Dr. Erdős").language is None
+    assert translator.translate("kwa infarct, Dr. Erdős").language.code == "xr"
+
+
+def test_a_statement_of_several_languages_is_of_that_of_the_report(tmp_path):
+    other = "name: Other\nwords: [kwa, kwi]\nrewriting:\n- replace: {kwa: possible}"
+    folder = write(tmp_path / "languages", en=ENGLISH, xr=READ, xs=other)
+    translator = Translator(read_languages(folder), read_vocabulary("default"))
+    assert translator.translate("kwi kwi; kwa infarct").text == "kwi kwi; possible infarct"
+    assert translator.translate("sinusso; kwa infarct").text == "sinus rhythm; no infarct"
 
 
 def test_words_of_the_vocabulary_are_no_sign_of_a_language(tmp_path):
@@ -304,29 +328,81 @@ def test_german(labeler, report, expected):
             assert kinds & (certain | ancestors), mention
 
 
+DIAGNOSES = {
+    "Vorhofflimmern": "Atrial fibrillation",
+    "Linksschenkelblock": "Left bundle branch block",
+    "inkompletter RSB": "Incomplete right bundle branch block",
+    "linksanteriorer Hemiblock": "Left anterior fascicular block",
+    "akuter Hinterwandinfarkt": "Inferior infarction",
+    "anteroseptaler Infarkt": "Anteroseptal infarction",
+    "Vorderwandischämie": "Anterior ischemia",
+    "Rechtsherzhypertrophie": "Right ventricular hypertrophy",
+    "Linksherzbelastung": "Left ventricular strain",
+    "P-sinistroatriale": "Left atrial enlargement",
+    "ST-Hebung in V2 und V3": "ST elevation",
+    "ST-Strecken-Senkungen": "ST depression",
+    "T-Negativierungen V4-V6": "T wave inversion",
+    "Erregungsrückbildungsstörungen": "Repolarization abnormality",
+    "Erregungsausbreitungsstörung": "Intraventricular conduction delay",
+    "verlängerte QTc-Zeit": "Prolonged QT interval",
+    "Niedervoltage": "Low QRS voltage",
+    "mangelnde R-Progression": "Poor R wave progression",
+    "supraventrikuläre Extrasystolen": "Premature supraventricular contraction",
+    "VES": "Premature ventricular contraction",
+    "Kammertachykardie": "Ventricular tachycardia",
+    "ventrikuläre Stimulation": "Ventricular pacing",
+    "junktionaler Ersatzrhythmus": "Junctional escape rhythm",
+    "Präexzitation": "Ventricular preexcitation",
+    "überdrehter Linkstyp": "Left axis deviation",
+}
+SAID = {
+    0.0: [
+        "Kein Hinweis auf {}", "Keine sicheren Zeichen für {}", "Ohne {}", "Ohne Nachweis von {}",
+        "Ausschluss von {}", "Weder {} noch Pausen", "{} nicht nachweisbar", "{} ausgeschlossen",
+        "{} fehlt", "{} nicht mehr vorhanden", "{}: nein", "{} wurde ausgeschlossen",
+        "{} lässt sich nicht nachweisen", "{} sind nicht zu erkennen", "SR, {} liegt nicht vor",
+        "Für {} kein Hinweis", "{}: kein Nachweis", "Im Vor-EKG {}", "{} im Vor-EKG",
+    ],
+    0.5: [
+        "{} möglich", "{} fraglich", "{} ist denkbar", "{} nicht auszuschließen", "{}?",
+        "{} kann nicht sicher ausgeschlossen werden", "{} könnte vorliegen", "DD {}", "Evtl. {}",
+        "Möglicherweise {}", "Fragliche {}", "SR, {} möglich, Bigeminus", "Angina, DD: {}",
+        "{} bei Artefakten nicht auszuschließen", "{} unwahrscheinlich",
+        "{} ist nicht anzunehmen", "SR, {} unsicher", "{} zu diskutieren", "Es kann {} vorliegen",
+    ],
+    0.7: [
+        "V. a. {}", "Verdacht auf {}", "Wahrscheinlich {}", "{} wahrscheinlich", "Am ehesten {}",
+        "Vereinbar mit {}",
+    ],
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("report", "probability"),
-    [("Verdacht auf Perikarditis", 0.7), ("Vereinbar mit Perikarditis", 0.7), ("V. a. LVH", 0.7)],
+    ("most", "said"), [(most, said) for most, texts in SAID.items() for said in texts]
 )
-def test_what_is_probable_in_german_is_so_in_english(labeler, report, probability):
-    assert probability in labeler.find(report).labels_flat.values()
+def test_denial_and_doubt_of_any_german_finding(labeler, most, said):
+    for diagnosis, name in DIAGNOSES.items():
+        finding = labeler.find(said.format(diagnosis))
+        if most == 0:
+            assert name not in finding.labels_flat, diagnosis
+            assert any(mention.negated for mention in finding.mentions), diagnosis
+        else:
+            assert 0 < finding.labels_flat.get(name, 0.0) <= most, diagnosis
 
 
 READ_LANGUAGES = [item for item in known_languages() if item.rules]
 
 
 @pytest.mark.parametrize("language", READ_LANGUAGES, ids=lambda language: language.code)
-@pytest.mark.parametrize("piece", [" ", "-", ".", ", ", "a. ", "st-t ", "v1-", "1", "x", None])
+@pytest.mark.parametrize("piece", [" ", ". ", "st-t ", "x", None])
 def test_time_of_translation_is_proportional_to_length(language, piece):
     piece = piece or " ".join([*language.words[:20], ""])
 
     def seconds(n):
-        def once():
-            start = process_time()
-            language.translate((piece * n)[:n])
-            return process_time() - start
+        start = process_time()
+        language.translate((piece * n)[:n])
+        return process_time() - start
 
-        return min(once() for _ in range(2))  # whatever else the machine is doing
-
+    language.translate(piece)  # compiles the rules
     # Were it quadratic, four times the text would take 16 times the time.
-    assert seconds(8_000) < 9 * max(seconds(2_000), 0.02)
+    assert min(seconds(8_000), seconds(8_000)) < 9 * max(seconds(2_000), 0.02)

@@ -1,0 +1,205 @@
+"""What is read of reports in other languages, and that those that are refused give nothing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fairseq_ecg.labeler import Labeler
+from fairseq_ecg.labeler.results import Finding
+
+UNREAD = yaml.safe_load(
+    Path(__file__).with_name("unread_languages.yaml").read_text(encoding="utf-8")
+)
+
+# Statements by language and kind, with all that they mention: as it is, ? doubted, - denied.
+READ = {
+    "sv": {
+        "positive": {
+            "Sinusrytm 72/min, vänsterställd elaxel": "Sinus rhythm, Left axis deviation",
+            "Förmaksflimmer med vänstersidigt skänkelblock": (
+                "Atrial fibrillation, Left bundle branch block"
+            ),
+            "AV-block grad II typ 1 med enstaka VES": (
+                "Mobitz type 1 block, Premature ventricular contraction"
+            ),
+            "Sinustakykardi, förlängd QTc-tid": "Sinus tachycardia, Prolonged QT interval",
+            "ST-höjning i V2-V4 och T-negativisering i aVL": "ST elevation, T wave inversion",
+            "Ospecifika ST-T-förändringar, lågt QRS-voltage": (
+                "ST-T wave abnormality, Low QRS voltage"
+            ),
+            "Kammarpacad rytm": "Ventricular pacing",
+            "Sinusrytm, HF 48/min, PQ 0,24 s": "Sinus rhythm, Bradycardia, Prolonged PR interval",
+        },
+        "without diacritics": {
+            "Formaksfladder, hogersidigt skankelblock": "Atrial flutter, Right bundle branch block",
+            "Vansterkammarhypertrofi med ST-sankning lateralt": (
+                "Left ventricular hypertrophy, ST depression"
+            ),
+        },
+        "doubted": {
+            "Möjlig vänsterkammarhypertrofi": "?Left ventricular hypertrophy",
+            "Gammal inferior infarkt kan ej uteslutas": "?Infarction",
+            "Kan inte utesluta perikardit": "?Pericarditis",
+            "ST-höjning V1-V3, infarkt?": "ST elevation, ?Infarction",
+            "Septal infarkt bör övervägas": "?Infarction",
+            "Förmaksflimmer/-fladder": "Atrial fibrillation, ?Atrial flutter",
+            "Anterior myokardskada": "?Infarction",
+            "Sannolikt genomgången främreväggsinfarkt": "Infarction",
+            "T-förändring, såsom vid lateral ischemi": "T wave abnormality, Ischemia",
+        },
+        "denied": {
+            "Inga tecken till genomgången infarkt": "-Infarction",
+            "Ej ischemi": "-Ischemia",
+            "Skänkelblocket ses inte längre": "-Bundle branch block",
+            "Deltavåg saknas": "-Delta wave",
+            "Uppfyller ej kriterier för vänsterkammarhypertrofi": "-Left ventricular hypertrophy",
+            "Inget talar för perikardit": "-Pericarditis",
+        },
+        "list": {
+            "Utan ST-höjningar eller T-negativiseringar": "-ST elevation, -T wave inversion",
+            "Varken förmaksflimmer eller förmaksfladder": "-Atrial fibrillation, -Atrial flutter",
+            "Inga VES eller SVES": (
+                "-Premature ventricular contraction, -Premature supraventricular contraction"
+            ),
+            "Misstanke om inferior infarkt eller lateral ischemi": "?Infarction, ?Ischemia",
+            "Inget grenblock, normal QT-tid": "-Bundle branch block",
+        },
+        "earlier": {
+            "Tidigare förmaksflimmer, nu sinusrytm": "-Atrial fibrillation, Sinus rhythm",
+            "På föregående EKG förmaksfladder": "-Atrial flutter",
+            "Jämfört med tidigare EKG har högersidigt skänkelblock tillkommit": (
+                "Right bundle branch block"
+            ),
+            "Känt vänstergrenblock": "Left bundle branch block",
+            "Tidigare T-negativiseringar kvarstår": "T wave inversion",
+            "Tidigare genomgången infarkt": "Infarction",
+            "EKG från 2018 visade förmaksflimmer": "-Atrial fibrillation",
+        },
+    },
+    "nl": {
+        "positive": {
+            "Sinusritme 72/min, linker asdeviatie": "Sinus rhythm, Left axis deviation",
+            "Boezemfibrilleren met linkerbundeltakblok": (
+                "Atrial fibrillation, Left bundle branch block"
+            ),
+            "Tweedegraads AV-blok type Wenckebach met enkele VES": (
+                "Mobitz type 1 block, Premature ventricular contraction"
+            ),
+            "Sinustachycardie, verlengde QTc-tijd": "Sinus tachycardia, Prolonged QT interval",
+            "ST-elevatie in V2-V4 en negatieve T-top in aVL": "ST elevation, T wave inversion",
+            "Aspecifieke ST-T-afwijkingen, laag QRS-voltage": (
+                "ST-T wave abnormality, Low QRS voltage"
+            ),
+            "Ventriculair gepaced ritme": "Ventricular pacing",
+            "Sinusritme 48/min, PQ 0,24 s": "Sinus rhythm, Bradycardia, Prolonged PR interval",
+            "iRBTB, LAHB": "Incomplete right bundle branch block, Left anterior fascicular block",
+        },
+        "without diacritics": {
+            "Hoge spitse T-toppen, past bij hyperkaliemie": "Tall T wave, Hyperkalemia",
+            "Hoge spitse T-toppen, past bij hyperkaliëmie": "Tall T wave, Hyperkalemia",
+        },
+        "doubted": {
+            "Mogelijk linkerventrikelhypertrofie": "?Left ventricular hypertrophy",
+            "Oud onderwandinfarct niet uit te sluiten": "?Infarction",
+            "Kan pericarditis niet uitsluiten": "?Pericarditis",
+            "ST-elevatie V1-V3, infarct?": "ST elevation, ?Infarction",
+            "Dubieus septaal infarct": "?Infarction",
+            "Cave hyperkaliëmie": "?Hyperkalemia",
+            "Waarschijnlijk doorgemaakt voorwandinfarct": "Infarction",
+            "T-topafwijkingen, passend bij laterale ischemie": "T wave abnormality, Ischemia",
+        },
+        "denied": {
+            "Geen tekenen van een doorgemaakt infarct": "-Infarction",
+            "Ischemie uitgesloten": "-Ischemia",
+            "Linkerbundeltakblok niet meer aanwezig": "-Left bundle branch block",
+            "Deltagolf niet zichtbaar": "-Delta wave",
+            "Voldoet niet aan de criteria voor LVH": "-Left ventricular hypertrophy",
+            "Niets dat wijst op pericarditis": "-Pericarditis",
+        },
+        "list": {
+            "Zonder ST-elevatie of negatieve T-golven": "-ST elevation, -T wave inversion",
+            "Noch boezemfibrilleren, noch atriumflutter": "-Atrial fibrillation, -Atrial flutter",
+            "Geen VES of SVES": (
+                "-Premature ventricular contraction, -Premature supraventricular contraction"
+            ),
+            "Verdacht voor onderwandinfarct of laterale ischemie": "?Infarction, ?Ischemia",
+            "Geen bundeltakblok, normale QT-tijd": "-Bundle branch block",
+        },
+        "earlier": {
+            "Eerder atriumfibrilleren, nu sinusritme": "-Atrial fibrillation, Sinus rhythm",
+            "Op vorig ECG atriumflutter": "-Atrial flutter",
+            "In vergelijking met het vorige ECG een nieuw RBTB": "Right bundle branch block",
+            "Bekend LBTB": "Left bundle branch block",
+            "Eerder beschreven T-inversies zijn onveranderd": "T wave inversion",
+            "Eerder doorgemaakt infarct": "Infarction",
+            "ECG uit 2018 toonde atriumfibrilleren": "-Atrial fibrillation",
+        },
+    },
+}
+
+# Not to be told from English, and read rightly as such.
+READ_AS_ENGLISH = {"ST-depression i V4-V6": {"ST depression"}}
+
+
+@pytest.fixture(scope="module")
+def labeler() -> Labeler:
+    return Labeler.from_vocabulary()
+
+
+def statements() -> Iterator[tuple[str, str, str]]:
+    for language, kinds in READ.items():
+        for kind in kinds.values():
+            for text, expected in kind.items():
+                yield language, text, expected
+
+
+def mentioned(finding: Finding) -> dict[str, str]:
+    """Return what a statement mentions, each with its sign: nothing, ``?`` or ``-``."""
+    signs = {mention.entity: "-" for mention in finding.mentions if mention.negated}
+    for i, block in finding.blocks:
+        if block.entities and i < len(finding.mentions):
+            certain = block.entities[0].probability >= 0.6
+            signs[finding.mentions[i].entity] = "" if certain else "?"
+    return signs
+
+
+@pytest.mark.parametrize(("language", "text", "expected"), [*statements()])
+def test_statements_in_a_language_that_is_read(labeler, language, text, expected):
+    finding = labeler.find(text)
+    assert finding.language == language
+    assert sorted(sign + name for name, sign in mentioned(finding).items()) == sorted(
+        expected.split(", ")
+    )
+
+
+@pytest.mark.parametrize("language", UNREAD)
+def test_nothing_is_found_in_a_language_that_is_not_read(labeler, language):
+    for text in UNREAD[language]:
+        finding = labeler.find(text)
+        if text in READ_AS_ENGLISH:
+            assert set(mentioned(finding)) == READ_AS_ENGLISH[text]
+            continue
+        assert not finding.is_read, f"{text}: read as {finding.language}"
+        assert not finding.labels_flat, text
+
+
+def test_reports_of_several_statements_are_refused_as_a_whole(labeler):
+    for language, texts in UNREAD.items():
+        finding = labeler.find("; ".join(texts))
+        assert (finding.language, finding.is_read) == (language, False)
+        assert not finding.labels_flat
+
+
+def test_languages_that_are_alike_are_told_apart(labeler):
+    for language, text in (
+        ("sv", "Sinusrytm, inget säkert patologiskt"),
+        ("da", "Sinusrytme, ingen sikre patologiske forandringer"),
+        ("no", "Sinusrytme, ingen sikre tegn til gjennomgått infarkt"),
+        ("nl", "Sinusritme, geen afwijkingen"),
+        ("de", "Sinusrhythmus, keine Auffälligkeiten"),
+        ("it", "Ritmo sinusale, non alterazioni della ripolarizzazione"),
+        ("ca", "Ritme sinusal, sense alteracions"),
+    ):
+        assert labeler.find(text).language == language
