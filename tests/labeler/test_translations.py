@@ -167,6 +167,9 @@ READ = {
             ),
         },
         "doubted": {
+            "Imposible descartar infarto": "?Infarction",
+            "La isquemia no puede excluirse": "?Ischemia",
+            "Menos probable infarto": "?Infarction",
             "Hipertrofia ventricular derecha dudosa": "?Right ventricular hypertrophy",
             "No se puede excluir pericarditis": "?Pericarditis",
             "Necrosis septal, a valorar": "?Infarction",
@@ -177,6 +180,12 @@ READ = {
             "Fibrilación auricular vs flutter auricular": "?Atrial fibrillation, ?Atrial flutter",
         },
         "denied": {
+            "Sin arritmias ni alteraciones isquémicas": "-Arrhythmia, -Ischemia",
+            "Ritmo sinusal sin isquemia": "Sinus rhythm, -Ischemia",
+            "Se descartó infarto agudo": "-Infarction",
+            "Desaparición de la fibrilación auricular": "-Atrial fibrillation",
+            "Sin supra ni infradesnivel del ST": "-ST elevation, -ST depression",
+            "Sin marcapasos": "-Electronic pacemaker",
             "No se aprecia isquemia": "-Ischemia",
             "Ya no se observa bloqueo de rama izquierda": "-Left bundle branch block",
             "Onda delta ausente": "-Delta wave",
@@ -196,6 +205,7 @@ READ = {
             "Posible infarto o isquemia": "?Infarction, ?Ischemia",
         },
         "earlier": {
+            "Tuvo fibrilación auricular en 2019": "-Atrial fibrillation",
             "ECG previo: fibrilación auricular": "-Atrial fibrillation",
             "Respecto a ECG previo aparece bloqueo de rama derecha": "Right bundle branch block",
             "Previamente en flutter auricular, ahora ritmo sinusal": (
@@ -226,6 +236,9 @@ READ = {
             "Distúrbio de condução intraventricular": "Intraventricular conduction delay",
         },
         "doubted": {
+            "Não descarto infarto inferior": "?Infarction",
+            "Isquemia não pode ser afastada": "?Ischemia",
+            "Infarto em dúvida": "?Infarction",
             "Bloqueio de ramo esquerdo duvidoso": "?Left bundle branch block",
             "Não se pode afastar pericardite": "?Pericarditis",
             "Infarto septal não pode ser excluído": "?Infarction",
@@ -235,6 +248,11 @@ READ = {
             "Área inativa inferior a esclarecer": "?Infarction",
         },
         "denied": {
+            "Sem arritmias nem alterações isquêmicas": "-Arrhythmia, -Ischemia",
+            "Ritmo sinusal sem isquemia": "Sinus rhythm, -Ischemia",
+            "Reversão da fibrilação atrial": "-Atrial fibrillation",
+            "Sem supra ou infradesnivelamento de ST": "-ST elevation, -ST depression",
+            "Ritmo não sinusal": "-Sinus rhythm",
             "Não se observa isquemia": "-Ischemia",
             "Pericardite descartada": "-Pericarditis",
             "Já não apresenta bloqueio de ramo esquerdo": "-Left bundle branch block",
@@ -255,6 +273,7 @@ READ = {
             ),
         },
         "earlier": {
+            "Teve fibrilação atrial em 2019": "-Atrial fibrillation",
             "ECG prévio: fibrilação atrial": "-Atrial fibrillation",
             "Em relação ao ECG anterior surgiu bloqueio de ramo direito": (
                 "Right bundle branch block"
@@ -287,6 +306,10 @@ READ = {
             "Trouble de conduction intraventriculaire": "Intraventricular conduction delay",
         },
         "doubted": {
+            "N'élimine pas un infarctus inférieur": "?Infarction",
+            "L'ischémie ne peut être écartée": "?Ischemia",
+            "Infarctus peu probable": "?Infarction",
+            "Doute sur un flutter": "?Atrial flutter",
             "Bloc de branche gauche douteux": "?Left bundle branch block",
             "On ne peut éliminer une péricardite": "?Pericarditis",
             "Infarctus septal non exclu": "?Infarction",
@@ -297,6 +320,14 @@ READ = {
             "Fibrillation auriculaire ou flutter": "?Atrial fibrillation, ?Atrial flutter",
         },
         "denied": {
+            "Pas d'arythmie ni de modification ischémique": "-Arrhythmia, -Ischemia",
+            "Rythme sinusal sans ischémie": "Sinus rhythm, -Ischemia",
+            "N'est plus en fibrillation auriculaire": "-Atrial fibrillation",
+            "Pas de sus ni de sous-décalage du ST": "-ST elevation, -ST depression",
+            "Rythme non sinusal": "-Sinus rhythm",
+            "Troubles de la repolarisation non évocateurs d'ischémie": (
+                "Repolarization abnormality, -Ischemia"
+            ),
             "On ne retrouve pas d'ischémie": "-Ischemia",
             "Péricardite éliminée": "-Pericarditis",
             "Le bloc de branche gauche n'est plus visible": "-Left bundle branch block",
@@ -317,6 +348,7 @@ READ = {
             ),
         },
         "earlier": {
+            "A eu une fibrillation auriculaire en 2019": "-Atrial fibrillation",
             "ECG antérieur : fibrillation auriculaire": "-Atrial fibrillation",
             "Par rapport à l'ECG précédent apparition d'un bloc de branche droit": (
                 "Right bundle branch block"
