@@ -47,7 +47,7 @@ class Language:
         words: by which it is recognised, folded (see ``fold``).
         beginnings: of words that are such words too.
         endings: likewise.
-        letters: with diacritics or beyond the alphabet, of this language and of none that is read.
+        letters: with diacritics or beyond the alphabet, that speak for it as words do.
         rules: from a statement in lower case to English; None: it is recognised, but not read.
         script: of its words.
     """

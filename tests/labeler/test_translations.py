@@ -137,6 +137,228 @@ READ = {
             "ECG uit 2018 toonde atriumfibrilleren": "-Atrial fibrillation",
         },
     },
+    "es": {
+        "positive": {
+            "Taquicardia sinusal a 120 lpm, eje desviado a la derecha": (
+                "Sinus tachycardia, Tachycardia, Right axis deviation"
+            ),
+            "Flúter auricular con bloqueo completo de rama derecha": (
+                "Atrial flutter, Right bundle branch block"
+            ),
+            "Bloqueo AV de 2º grado tipo Mobitz II con extrasístoles supraventriculares": (
+                "Mobitz type 2 block, Premature supraventricular contraction"
+            ),
+            "Ascenso del ST en V1-V3 y ondas T negativas en aVL": "ST elevation, T wave inversion",
+            "PR 0,24 s, QTc largo": "Prolonged PR interval, Prolonged QT interval",
+            "Crecimiento auricular derecho, HVD": (
+                "Right atrial enlargement, Right ventricular hypertrophy"
+            ),
+            "Estimulación auricular": "Atrial pacing",
+            "FA con RVR, BCRIHH": (
+                "Atrial fibrillation, Rapid ventricular response, Left bundle branch block"
+            ),
+        },
+        "without diacritics": {
+            "Fibrilacion auricular, elevacion del ST en cara anterior": (
+                "Atrial fibrillation, ST elevation"
+            ),
+            "Fibrilación auricular, elevación del ST en cara anterior": (
+                "Atrial fibrillation, ST elevation"
+            ),
+        },
+        "doubted": {
+            "Imposible descartar infarto": "?Infarction",
+            "La isquemia no puede excluirse": "?Ischemia",
+            "Menos probable infarto": "?Infarction",
+            "Hipertrofia ventricular derecha dudosa": "?Right ventricular hypertrophy",
+            "No se puede excluir pericarditis": "?Pericarditis",
+            "Necrosis septal, a valorar": "?Infarction",
+            "Descartar isquemia lateral": "?Ischemia",
+            "¿Infarto septal antiguo?": "?Infarction",
+            "Se sugiere pericarditis": "Pericarditis",
+            "Probable infarto anterior": "Infarction",
+            "Fibrilación auricular vs flutter auricular": "?Atrial fibrillation, ?Atrial flutter",
+        },
+        "denied": {
+            "Sin arritmias ni alteraciones isquémicas": "-Arrhythmia, -Ischemia",
+            "Ritmo sinusal sin isquemia": "Sinus rhythm, -Ischemia",
+            "Se descartó infarto agudo": "-Infarction",
+            "Desaparición de la fibrilación auricular": "-Atrial fibrillation",
+            "Sin supra ni infradesnivel del ST": "-ST elevation, -ST depression",
+            "Sin marcapasos": "-Electronic pacemaker",
+            "No se aprecia isquemia": "-Ischemia",
+            "Ya no se observa bloqueo de rama izquierda": "-Left bundle branch block",
+            "Onda delta ausente": "-Delta wave",
+            "No cumple criterios de hipertrofia ventricular izquierda": (
+                "-Left ventricular hypertrophy"
+            ),
+            "QTc no prolongado": "-Prolonged QT interval",
+            "Sin datos de infarto": "-Infarction",
+        },
+        "list": {
+            "Sin elevación del ST, isquemia ni extrasístoles": (
+                "-ST elevation, -Ischemia, -Premature contraction"
+            ),
+            "No hay fibrilación auricular ni flutter auricular": (
+                "-Atrial fibrillation, -Atrial flutter"
+            ),
+            "Posible infarto o isquemia": "?Infarction, ?Ischemia",
+        },
+        "earlier": {
+            "Tuvo fibrilación auricular en 2019": "-Atrial fibrillation",
+            "ECG previo: fibrilación auricular": "-Atrial fibrillation",
+            "Respecto a ECG previo aparece bloqueo de rama derecha": "Right bundle branch block",
+            "Previamente en flutter auricular, ahora ritmo sinusal": (
+                "-Atrial flutter, Sinus rhythm"
+            ),
+            "Secuela de infarto inferior": "Infarction",
+        },
+    },
+    "pt": {
+        "positive": {
+            "Taquicardia sinusal, desvio do eixo para a direita": (
+                "Sinus tachycardia, Right axis deviation"
+            ),
+            "Flutter atrial com bloqueio de ramo direito": (
+                "Atrial flutter, Right bundle branch block"
+            ),
+            "BAV 2º grau Mobitz I, extrassístoles atriais frequentes": (
+                "Mobitz type 1 block, Premature atrial contraction"
+            ),
+            "Supradesnível de ST em V1-V3, ondas T negativas em aVL": (
+                "ST elevation, T wave inversion"
+            ),
+            "PR 0,24 s, QTc longo": "Prolonged PR interval, Prolonged QT interval",
+            "Sobrecarga atrial direita, HVD": (
+                "Right atrial enlargement, Right ventricular hypertrophy"
+            ),
+            "Ritmo de marca-passo bicameral": "Dual-chamber pacing",
+            "Distúrbio de condução intraventricular": "Intraventricular conduction delay",
+        },
+        "doubted": {
+            "Não descarto infarto inferior": "?Infarction",
+            "Isquemia não pode ser afastada": "?Ischemia",
+            "Infarto em dúvida": "?Infarction",
+            "Bloqueio de ramo esquerdo duvidoso": "?Left bundle branch block",
+            "Não se pode afastar pericardite": "?Pericarditis",
+            "Infarto septal não pode ser excluído": "?Infarction",
+            "Infarto septal antigo?": "?Infarction",
+            "Sugere pericardite": "Pericarditis",
+            "Provável infarto anterior": "Infarction",
+            "Área inativa inferior a esclarecer": "?Infarction",
+        },
+        "denied": {
+            "Sem arritmias nem alterações isquêmicas": "-Arrhythmia, -Ischemia",
+            "Ritmo sinusal sem isquemia": "Sinus rhythm, -Ischemia",
+            "Reversão da fibrilação atrial": "-Atrial fibrillation",
+            "Sem supra ou infradesnivelamento de ST": "-ST elevation, -ST depression",
+            "Ritmo não sinusal": "-Sinus rhythm",
+            "Não se observa isquemia": "-Ischemia",
+            "Pericardite descartada": "-Pericarditis",
+            "Já não apresenta bloqueio de ramo esquerdo": "-Left bundle branch block",
+            "Não preenche critérios de hipertrofia ventricular esquerda": (
+                "-Left ventricular hypertrophy"
+            ),
+            "QTc não prolongado": "-Prolonged QT interval",
+            "Sem sinais de infarto": "-Infarction",
+        },
+        "list": {
+            "Sem supradesnivelamento de ST, isquemia ou extrassístoles": (
+                "-ST elevation, -Ischemia, -Premature contraction"
+            ),
+            "Nem fibrilação atrial nem flutter atrial": "-Atrial fibrillation, -Atrial flutter",
+            "Possível infarto ou isquemia": "?Infarction, ?Ischemia",
+            "Ausência de isquemia, infarto e hipertrofia": (
+                "-Ischemia, -Infarction, -Ventricular hypertrophy"
+            ),
+        },
+        "earlier": {
+            "Teve fibrilação atrial em 2019": "-Atrial fibrillation",
+            "ECG prévio: fibrilação atrial": "-Atrial fibrillation",
+            "Em relação ao ECG anterior surgiu bloqueio de ramo direito": (
+                "Right bundle branch block"
+            ),
+            "Anteriormente em flutter atrial, agora em ritmo sinusal": (
+                "-Atrial flutter, Sinus rhythm"
+            ),
+            "Sequela de infarto inferior": "Infarction",
+        },
+    },
+    "fr": {
+        "positive": {
+            "Tachycardie sinusale, déviation axiale droite": (
+                "Sinus tachycardia, Right axis deviation"
+            ),
+            "Flutter auriculaire, bloc de branche droite complet": (
+                "Atrial flutter, Right bundle branch block"
+            ),
+            "BAV 2 Mobitz 2, extrasystoles auriculaires": (
+                "Mobitz type 2 block, Premature atrial contraction"
+            ),
+            "Sus-décalage de ST en V1-V3, ondes T négatives en aVL": (
+                "ST elevation, T wave inversion"
+            ),
+            "Espace PR 0,24 s, QTc long": "Prolonged PR interval, Prolonged QT interval",
+            "Hypertrophie auriculaire droite, HVD": (
+                "Right atrial enlargement, Right ventricular hypertrophy"
+            ),
+            "Stimulation double chambre": "Dual-chamber pacing",
+            "Trouble de conduction intraventriculaire": "Intraventricular conduction delay",
+        },
+        "doubted": {
+            "N'élimine pas un infarctus inférieur": "?Infarction",
+            "L'ischémie ne peut être écartée": "?Ischemia",
+            "Infarctus peu probable": "?Infarction",
+            "Doute sur un flutter": "?Atrial flutter",
+            "Bloc de branche gauche douteux": "?Left bundle branch block",
+            "On ne peut éliminer une péricardite": "?Pericarditis",
+            "Infarctus septal non exclu": "?Infarction",
+            "Ischémie latérale à exclure": "?Ischemia",
+            "Infarctus septal ancien ?": "?Infarction",
+            "Évoque une péricardite": "Pericarditis",
+            "Probable infarctus antérieur": "Infarction",
+            "Fibrillation auriculaire ou flutter": "?Atrial fibrillation, ?Atrial flutter",
+        },
+        "denied": {
+            "Pas d'arythmie ni de modification ischémique": "-Arrhythmia, -Ischemia",
+            "Rythme sinusal sans ischémie": "Sinus rhythm, -Ischemia",
+            "N'est plus en fibrillation auriculaire": "-Atrial fibrillation",
+            "Pas de sus ni de sous-décalage du ST": "-ST elevation, -ST depression",
+            "Rythme non sinusal": "-Sinus rhythm",
+            "Troubles de la repolarisation non évocateurs d'ischémie": (
+                "Repolarization abnormality, -Ischemia"
+            ),
+            "On ne retrouve pas d'ischémie": "-Ischemia",
+            "Péricardite éliminée": "-Pericarditis",
+            "Le bloc de branche gauche n'est plus visible": "-Left bundle branch block",
+            "Absence d'onde delta": "-Delta wave",
+            "Pas de critère d'hypertrophie ventriculaire gauche": "-Left ventricular hypertrophy",
+            "QTc non allongé": "-Prolonged QT interval",
+            "Il n'existe aucun signe d'infarctus": "-Infarction",
+            "Pas d'infarctus": "-Infarction",
+        },
+        "list": {
+            "Pas de sus-décalage de ST, d'ischémie ni d'extrasystoles": (
+                "-ST elevation, -Ischemia, -Premature contraction"
+            ),
+            "Ni fibrillation auriculaire ni flutter": "-Atrial fibrillation, -Atrial flutter",
+            "Possible infarctus ou ischémie": "?Infarction, ?Ischemia",
+            "Absence d'ischémie, d'infarctus et d'hypertrophie": (
+                "-Ischemia, -Infarction, -Ventricular hypertrophy"
+            ),
+        },
+        "earlier": {
+            "A eu une fibrillation auriculaire en 2019": "-Atrial fibrillation",
+            "ECG antérieur : fibrillation auriculaire": "-Atrial fibrillation",
+            "Par rapport à l'ECG précédent apparition d'un bloc de branche droit": (
+                "Right bundle branch block"
+            ),
+            "Antérieurement en flutter, actuellement rythme sinusal": (
+                "-Atrial flutter, Sinus rhythm"
+            ),
+            "Séquelles d'infarctus inférieur": "Infarction",
+        },
+    },
 }
 
 # Not to be told from English, and read rightly as such.
@@ -201,5 +423,11 @@ def test_languages_that_are_alike_are_told_apart(labeler):
         ("de", "Sinusrhythmus, keine Auffälligkeiten"),
         ("it", "Ritmo sinusale, non alterazioni della ripolarizzazione"),
         ("ca", "Ritme sinusal, sense alteracions"),
+        ("es", "Ritmo sinusal, sin alteraciones"),
+        ("pt", "Ritmo sinusal, sem alterações"),
+        ("gl", "Ritmo sinusal, sen alteracións"),
+        ("fr", "Rythme sinusal, pas d'anomalie"),
+        ("it", "Ritmo sinusale, assenza di alterazioni"),
+        ("ro", "Ritm sinusal, fără modificări"),
     ):
         assert labeler.find(text).language == language
