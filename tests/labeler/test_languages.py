@@ -101,7 +101,8 @@ def test_the_languages_of_the_package_are_in_their_files():
         # A statement without words of a language is of the language of the report.
         ("kwa; infarct", "xr", "no; infarct"),
         # English words alone speak against another language; those that it shares do not.
-        ("kwa rhythm", None, "kwa rhythm"),
+        ("kwa rhythm", None, "no rhythm"),  # as many: the statement's, not the report's
+        ("zut rhythm", None, ""),
         ("kwa with evidence", None, "kwa with evidence"),
         # One statement is of another language than the report, and is read as such, or left out.
         ("rhythm with evidence; kwa infarct", None, "rhythm with evidence; no infarct"),
