@@ -243,8 +243,7 @@ GERMAN = [
     ("sinusrhythmus ueberdrehter linkstyp unvollstÄndiger rechtsschenkelblock",
      "Sinus rhythm, Left axis deviation, Incomplete right bundle branch block"),
     ("bradykardes vorhofflimmern linkstyp linkshypertrophie mÖglich st-senkung in v4-6",
-     "Atrial fibrillation, Slow ventricular response, "
-     "?Left ventricular hypertrophy, ST depression"),
+     "Bradycardia, Atrial fibrillation, ?Left ventricular hypertrophy, ST depression"),
     ("qrs(t) abnorm    lateraler infarkt     wahrscheinlich alt    septaler infarkt mÖglich",
      "Abnormal QRS, Lateral infarction, ?Septal infarction"),
     ("st abnorm, mÖglicherweise    lateraler innenschichtsschaden    inferiorer "
@@ -268,7 +267,7 @@ GERMAN = [
     ("Erregungsrückbildungsstörungen, Erregungsausbreitungsstörung, periphere Niedervoltage",
      "Repolarization abnormality, Intraventricular conduction delay, Low QRS voltage"),
     ("Schrittmacherrhythmus bei Vorhofflattern", "Electronic pacemaker, Atrial flutter"),
-    ("Tachyarrhythmia absoluta", "Atrial fibrillation, Rapid ventricular response"),
+    ("Tachyarrhythmia absoluta", "Tachycardia, Atrial fibrillation"),
     ("PQ-Zeit 0,24 s, QRS 0,13 s, QTc-Zeit verlängert",
      "Prolonged PR interval, Wide QRS complex, Prolonged QT interval"),
     ("Sokolow-Lyon-Index 4,1 mV", "Voltage criteria for left ventricular hypertrophy"),
