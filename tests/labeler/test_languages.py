@@ -110,6 +110,11 @@ def test_the_languages_of_the_package_are_in_their_files():
         ("kwa kwa kwa; zut infarct", "xr", "no no no; "),
         ("kwa kwa; rhythm", "xr", "no no; rhythm"),
         ("zut zut; kwa infarct", "xu", None),
+        # So are sentences; what has no word of a language goes with the sentence before it.
+        ("rhythm with evidence. Kwa infarct.", None, "rhythm with evidence; no infarct."),
+        ("rhythm with evidence. Zut infarct. LBBB", None, "rhythm with evidence; "),
+        ("kwa kwa kwa. LBBB. With rhythm.", "xr", "no no no. lbbb; With rhythm."),
+        ("kwa evid. Kwa kwa", "xr", "no evid. no no"),  # an abbreviation
         # Of two languages that share all words, the one that is read.
         ("sinussi", "xr", "sinussi"),
         # Letters of other scripts.
@@ -132,6 +137,15 @@ def test_recognition(translator, report, language, text):
     assert translated.text == (report if text is None else text)
     if text is None:
         assert not translated.language.is_read
+
+
+def test_of_languages_that_share_a_word_it_is_the_one_that_lists_it(tmp_path):
+    other = "name: Other\nwords: [sinusso]\nrewriting:\n- replace: {sinusso: sinus pause}"
+    folder = write(tmp_path / "languages", en=ENGLISH, xr=READ, xs=other)
+    translator = Translator(read_languages(folder), read_vocabulary("default"))
+    assert translator.translate("sinusso").text == "sinus pause"
+    assert translator.translate("sinussi").language.code == "xr"
+    assert translator.translate("kwa; sinusso").text == "no; sinus rhythm"
 
 
 def test_letters_of_a_language_are_a_sign_of_it(tmp_path):

@@ -1,5 +1,6 @@
 """What is read of reports in other languages, and that those that are refused give nothing."""
 
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import pytest
 import yaml
 
 from fairseq_ecg.labeler import Labeler
+from fairseq_ecg.labeler.languages import Translator, known_languages
 from fairseq_ecg.labeler.results import Finding
+from fairseq_ecg.labeler.vocabulary_files import read_vocabulary
 
 UNREAD = yaml.safe_load(
     Path(__file__).with_name("unread_languages.yaml").read_text(encoding="utf-8")
@@ -431,3 +434,99 @@ def test_languages_that_are_alike_are_told_apart(labeler):
         ("ro", "Ritm sinusal, fără modificări"),
     ):
         assert labeler.find(text).language == language
+
+
+# Of finding, denial and suspicion, each in its language.
+INFARCT = {
+    "de": ("Infarkt", "Kein {}", "Verdacht auf {}", "{} unwahrscheinlich"),
+    "sv": ("Infarkt", "Ingen {}", "Misstanke om {}", "{} mindre sannolikt"),
+    "nl": ("Infarct", "Geen {}", "Verdenking op {}", "{} onwaarschijnlijk"),
+    "es": ("Infarto", "Sin {}", "Sospecha de {}", "{} poco probable"),
+    "pt": ("Infarto", "Sem {}", "Suspeita de {}", "{} pouco provável"),
+    "fr": ("Infarctus", "Absence d'{}", "Suspicion d'{}", "{} peu probable"),
+}
+DENIED_ELSEWHERE = (
+    "Ikke infarct",
+    "Intet infarkt",
+    "Nessun infarto",
+    "Bez pericarditis",
+    "Brak VES",
+    "Infarkt yok",
+    "Perikarditis usandsynlig",
+    "Fara infarct",
+    "Nu se poate exclude infarct",
+    "Pericarditis poc probable",
+)
+
+
+@pytest.mark.parametrize("language", INFARCT)
+def test_suspicion_denial_and_what_is_unlikely_are_worth_the_same_in_every_language(
+    labeler, language
+):
+    finding, denied, suspected, unlikely = INFARCT[language]
+    english = labeler.find("Suspected infarct").labels_flat["Infarction"]
+    for said, expected in ((suspected, english), (unlikely, 0.2), (denied, None)):
+        found = labeler.find(said.format(finding))
+        assert found.labels_flat.get("Infarction") == expected, said
+        assert found.mentions, said
+
+
+@pytest.mark.parametrize("report", ["Sinus rhythm. {}.", "Sinus rhythm with rate 80\n{}"])
+def test_a_denial_in_another_language_is_read_or_left_out_beside_english(labeler, report):
+    denials = [denied.format(finding) for finding, denied, *_ in INFARCT.values()]
+    for denial in [*denials, "Kein infarct", "Geen pericarditis", *DENIED_ELSEWHERE]:
+        finding = labeler.find(report.format(denial))
+        labels = finding.labels_flat
+        assert labels.get("Sinus rhythm") == 1 or not finding.is_read, denial
+        for name in ("Infarction", "Pericarditis", "Premature ventricular contraction"):
+            assert labels.get(name, 0) < 0.6, denial
+
+
+def test_capitals_and_lost_diacritics_change_nothing(labeler):
+    for _, text, expected in statements():
+        bare = unicodedata.normalize("NFKD", text)
+        bare = "".join(part for part in bare if not unicodedata.combining(part))
+        for written in (text.upper(), bare, bare.upper()):
+            found = sorted(sign + name for name, sign in mentioned(labeler.find(written)).items())
+            assert found == sorted(expected.split(", ")), written
+
+
+# Names of people and places, and what English took from other languages.
+ENGLISH = (
+    "Sinus rhythm. Confirmed by Dr. Müller",
+    "Atrial fibrillation. Reviewed by Dr. Jean-Pierre Lefèvre",
+    "Sinus rhythm. Confirmed by Kowalski, Michał",
+    "Sinus rhythm. Confirmed by DR. DVOŘÁK",
+    "Sinus bradycardia. Referred by: DE LA CRUZ",
+    "Normal ECG. Confirmed by SØRENSEN",
+    "Left bundle branch block. Signed by von Hohenstein, M.D.",
+    "San Diego. Atrial fibrillation",
+    "Compared to ECG of Zürich hospital, LBBB is new",
+    "De novo atrial fibrillation",
+    "ICD in situ, sinus rhythm",
+    "Ventricular paced rhythm, vide infra",
+    "Torsade de pointes, T wave inversion à la Wellens",
+    "De Winter T waves, P mitrale, P pulmonale, cor pulmonale",
+    "Haemodynamically stable VT, baseline artefact",
+    "Couplet, salvo of VT, status post ablation",
+)
+
+
+@pytest.fixture(scope="module")
+def translator() -> Translator:
+    return Translator(known_languages(), read_vocabulary("default"))
+
+
+@pytest.mark.parametrize("text", ENGLISH)
+def test_english_is_not_translated(translator, text):
+    assert translator.translate(text) == (text, None)
+
+
+def test_no_english_statement_is_refused(translator):
+    for path in Path(__file__).parent.glob("statements*.yaml"):
+        if "languages" in path.name:
+            continue
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.startswith("- text: "):
+                language = translator.translate(line.removeprefix("- text: ")).language
+                assert language is None or language.is_read, line
