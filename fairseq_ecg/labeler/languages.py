@@ -30,6 +30,10 @@ _LISTED_WORD = re.compile(r"\*?[^\W\d_]+|[^\W\d_]+\*|[^\W\d_]\.[^\W\d_]\.")
 _CODE = re.compile("[a-z]{2,3}")
 _ANY = "*"
 
+# Between sentences of one statement. Few abbreviations have so many letters; those that do stand
+# beside words of their language.
+_SENTENCE_END = re.compile(r"(?<=\w\w[\w)])[.!] +(?=\w)")
+
 # Of shorter words too many begin and end alike in several languages.
 _SHORTEST_WITH_AFFIX = 6
 
@@ -47,7 +51,7 @@ class Language:
         words: by which it is recognised, folded (see ``fold``).
         beginnings: of words that are such words too.
         endings: likewise.
-        letters: with diacritics or beyond the alphabet, of this language and of none that is read.
+        letters: with diacritics or beyond the alphabet, that speak for it as words do.
         rules: from a statement in lower case to English; None: it is recognised, but not read.
         script: of its words.
     """
@@ -67,12 +71,16 @@ class Language:
         return self.rules is not None
 
     @cached_property
-    def _known(self) -> frozenset[str]:
+    def _listed(self) -> frozenset[str]:
         return frozenset(self.words)
+
+    def lists(self, word: str) -> bool:
+        """Return whether a folded word is listed as it is."""
+        return word in self._listed
 
     def has(self, word: str) -> bool:
         """Return whether a folded word is one of its words."""
-        if word in self._known:
+        if self.lists(word):
             return True
         return len(word) >= _SHORTEST_WITH_AFFIX and (
             word.startswith(self.beginnings) or word.endswith(self.endings)
@@ -194,10 +202,17 @@ class Translated(NamedTuple):
 
 
 class _Evidence(NamedTuple):
-    """How many words of a text are English alone, and how many another language's."""
+    """How many words of a text are English alone, and how many another language's.
+
+    Attributes:
+        english: number of words that are English and of no other language.
+        others: numbers of words of other languages.
+        listed: of these, words that the language lists as they are.
+    """
 
     english: int
     others: Mapping[Language, int]
+    listed: Mapping[Language, int]
 
 
 class Translator:
@@ -231,7 +246,7 @@ class Translator:
 
         Returns:
             The report in English. Its language is that which most of its words speak for; a
-            statement that speaks for another one is read as one of that, or left out where that is
+            sentence that speaks for another one is read as one of that, or left out where that is
             not read.
         """
         statements = report.split(STATEMENT_END)
@@ -243,13 +258,31 @@ class Translator:
         language = _decide(evidence)
         if language is not None and not language.is_read:
             return Translated(report, language)
-        parts = [self._translation(part, self.language_of(part, language)) for part in statements]
+        parts = [self._translated(part, language) for part in statements]
         return Translated(STATEMENT_END.join(parts), language)
 
     def language_of(self, statement: str, language: Language | None) -> Language | None:
-        """Return the language of a statement of a report that is in some language."""
+        """Return the language of a statement of a report that is in some language.
+
+        As many words of another language as of English are enough: names of people are seldom
+        listed, and a denial is often one word ("kein infarct seen").
+        """
         evidence = self._evidence.get(statement) or self._weigh(statement)
-        return (_decide([evidence], language) if evidence.others else None) or language
+        return (_decide([evidence], language, ties=True) if evidence.others else None) or language
+
+    def _translated(self, statement: str, language: Language | None) -> str:
+        """Translate each run of sentences in one language on its own."""
+        if not (self._evidence.get(statement) or self._weigh(statement)).others:
+            return self._translation(statement, language)
+        runs: list[tuple[Language | None, list[str]]] = []
+        for sentence in _SENTENCE_END.split(statement):
+            evidence = self._evidence.get(sentence) or self._weigh(sentence)
+            own = self.language_of(sentence, None if evidence.english else language)
+            if runs and (runs[-1][0] is own or not (evidence.english or evidence.others)):
+                runs[-1][1].append(sentence)
+            else:
+                runs.append((own, [sentence]))
+        return STATEMENT_END.join(self._translation(". ".join(run), own) for own, run in runs)
 
     def is_foreign(self, word: str) -> bool:
         """Return whether a word in lower case is another language's, and not English."""
@@ -268,11 +301,12 @@ class Translator:
         return translation
 
     def _weigh(self, statement: str) -> _Evidence:
-        english, others = 0, Counter()
+        english, others, listed = 0, Counter(), Counter()
         for word in map(_as_compared, _WORD.findall(fold(statement))):
             item = self._words.get(word) or self._weigh_word(word)
             english += item.english
             others.update(item.others)
+            listed.update(item.listed)
         if not statement.isascii():
             for word in _WORD.findall(statement.lower()):
                 others.update({item for letter in word for item in self._of_letter.get(letter, ())})
@@ -280,7 +314,7 @@ class Translator:
             if len(self._english_statements) >= _REMEMBERED:
                 self._english_statements.clear()
             self._english_statements.add(statement)
-        return _remember(self._evidence, statement, _Evidence(english, others))
+        return _remember(self._evidence, statement, _Evidence(english, others, listed))
 
     def _weigh_word(self, word: str) -> _Evidence:
         """Return what a folded word speaks for; what languages share with English is nothing."""
@@ -293,7 +327,8 @@ class Translator:
                 others = {}
         if not word.isascii() and (script := _foreign_script(word)):
             others[script] = _weight(word)
-        return _remember(self._words, word, _Evidence(english, others))
+        listed = {item: count for item, count in others.items() if item.lists(word)}
+        return _remember(self._words, word, _Evidence(english, others, listed))
 
 
 def _remember(memory: dict, key: object, value: _T) -> _T:
@@ -311,21 +346,35 @@ def _words_of(vocabulary: Vocabulary) -> frozenset[str]:
     return frozenset(_WORD.findall(fold(" ".join(texts))))
 
 
-def _decide(evidence: Iterable[_Evidence], expected: Language | None = None) -> Language | None:
+def _decide(
+    evidence: Iterable[_Evidence], expected: Language | None = None, *, ties: bool = False
+) -> Language | None:
     """Return the language of some statements; None: English.
 
-    Of languages that share their words it is the one that is expected, or one that is read.
+    Of languages that share their words it is the one that is expected, or one that is read and
+    lists most of them.
+
+    Args:
+        evidence: of each statement.
+        expected: language of the report.
+        ties: as many words of another language as of English speak for it.
     """
-    english, others = 0, Counter()
+    english, others, listed = 0, Counter(), Counter()
     for item in evidence:
         english += item.english
         others.update(item.others)
+        listed.update(item.listed)
     if not others:
         return None
-    language = max(others, key=lambda item: (others[item], item is expected, item.is_read))
-    if others[language] <= english:
+
+    def rank(item: Language) -> tuple[int, bool, bool, int]:
+        return others[item], item is expected, item.is_read, listed[item]
+
+    language = max(others, key=rank)
+    is_latin = language.script == LATIN
+    if others[language] < english + (not (ties and is_latin)):
         return None
-    if language.script == LATIN:
+    if is_latin:
         return language
     of_script = [item for item in others if item.script == language.script]
     return max(of_script, key=lambda item: (bool(item.words), others[item]))

@@ -101,7 +101,8 @@ def test_the_languages_of_the_package_are_in_their_files():
         # A statement without words of a language is of the language of the report.
         ("kwa; infarct", "xr", "no; infarct"),
         # English words alone speak against another language; those that it shares do not.
-        ("kwa rhythm", None, "kwa rhythm"),
+        ("kwa rhythm", None, "no rhythm"),  # as many: the statement's, not the report's
+        ("zut rhythm", None, ""),
         ("kwa with evidence", None, "kwa with evidence"),
         # One statement is of another language than the report, and is read as such, or left out.
         ("rhythm with evidence; kwa infarct", None, "rhythm with evidence; no infarct"),
@@ -109,6 +110,11 @@ def test_the_languages_of_the_package_are_in_their_files():
         ("kwa kwa kwa; zut infarct", "xr", "no no no; "),
         ("kwa kwa; rhythm", "xr", "no no; rhythm"),
         ("zut zut; kwa infarct", "xu", None),
+        # So are sentences; what has no word of a language goes with the sentence before it.
+        ("rhythm with evidence. Kwa infarct.", None, "rhythm with evidence; no infarct."),
+        ("rhythm with evidence. Zut infarct. LBBB", None, "rhythm with evidence; "),
+        ("kwa kwa kwa. LBBB. With rhythm.", "xr", "no no no. lbbb; With rhythm."),
+        ("kwa evid. Kwa kwa", "xr", "no evid. no no"),  # an abbreviation
         # Of two languages that share all words, the one that is read.
         ("sinussi", "xr", "sinussi"),
         # Letters of other scripts.
@@ -131,6 +137,15 @@ def test_recognition(translator, report, language, text):
     assert translated.text == (report if text is None else text)
     if text is None:
         assert not translated.language.is_read
+
+
+def test_of_languages_that_share_a_word_it_is_the_one_that_lists_it(tmp_path):
+    other = "name: Other\nwords: [sinusso]\nrewriting:\n- replace: {sinusso: sinus pause}"
+    folder = write(tmp_path / "languages", en=ENGLISH, xr=READ, xs=other)
+    translator = Translator(read_languages(folder), read_vocabulary("default"))
+    assert translator.translate("sinusso").text == "sinus pause"
+    assert translator.translate("sinussi").language.code == "xr"
+    assert translator.translate("kwa; sinusso").text == "no; sinus rhythm"
 
 
 def test_letters_of_a_language_are_a_sign_of_it(tmp_path):
@@ -242,8 +257,7 @@ GERMAN = [
     ("sinusrhythmus ueberdrehter linkstyp unvollstÄndiger rechtsschenkelblock",
      "Sinus rhythm, Left axis deviation, Incomplete right bundle branch block"),
     ("bradykardes vorhofflimmern linkstyp linkshypertrophie mÖglich st-senkung in v4-6",
-     "Atrial fibrillation, Slow ventricular response, "
-     "?Left ventricular hypertrophy, ST depression"),
+     "Bradycardia, Atrial fibrillation, ?Left ventricular hypertrophy, ST depression"),
     ("qrs(t) abnorm    lateraler infarkt     wahrscheinlich alt    septaler infarkt mÖglich",
      "Abnormal QRS, Lateral infarction, ?Septal infarction"),
     ("st abnorm, mÖglicherweise    lateraler innenschichtsschaden    inferiorer "
@@ -267,7 +281,7 @@ GERMAN = [
     ("Erregungsrückbildungsstörungen, Erregungsausbreitungsstörung, periphere Niedervoltage",
      "Repolarization abnormality, Intraventricular conduction delay, Low QRS voltage"),
     ("Schrittmacherrhythmus bei Vorhofflattern", "Electronic pacemaker, Atrial flutter"),
-    ("Tachyarrhythmia absoluta", "Atrial fibrillation, Rapid ventricular response"),
+    ("Tachyarrhythmia absoluta", "Tachycardia, Atrial fibrillation"),
     ("PQ-Zeit 0,24 s, QRS 0,13 s, QTc-Zeit verlängert",
      "Prolonged PR interval, Wide QRS complex, Prolonged QT interval"),
     ("Sokolow-Lyon-Index 4,1 mV", "Voltage criteria for left ventricular hypertrophy"),

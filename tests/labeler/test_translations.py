@@ -1,5 +1,6 @@
 """What is read of reports in other languages, and that those that are refused give nothing."""
 
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import pytest
 import yaml
 
 from fairseq_ecg.labeler import Labeler
+from fairseq_ecg.labeler.languages import Translator, known_languages
 from fairseq_ecg.labeler.results import Finding
+from fairseq_ecg.labeler.vocabulary_files import read_vocabulary
 
 UNREAD = yaml.safe_load(
     Path(__file__).with_name("unread_languages.yaml").read_text(encoding="utf-8")
@@ -137,6 +140,228 @@ READ = {
             "ECG uit 2018 toonde atriumfibrilleren": "-Atrial fibrillation",
         },
     },
+    "es": {
+        "positive": {
+            "Taquicardia sinusal a 120 lpm, eje desviado a la derecha": (
+                "Sinus tachycardia, Tachycardia, Right axis deviation"
+            ),
+            "Flúter auricular con bloqueo completo de rama derecha": (
+                "Atrial flutter, Right bundle branch block"
+            ),
+            "Bloqueo AV de 2º grado tipo Mobitz II con extrasístoles supraventriculares": (
+                "Mobitz type 2 block, Premature supraventricular contraction"
+            ),
+            "Ascenso del ST en V1-V3 y ondas T negativas en aVL": "ST elevation, T wave inversion",
+            "PR 0,24 s, QTc largo": "Prolonged PR interval, Prolonged QT interval",
+            "Crecimiento auricular derecho, HVD": (
+                "Right atrial enlargement, Right ventricular hypertrophy"
+            ),
+            "Estimulación auricular": "Atrial pacing",
+            "FA con RVR, BCRIHH": (
+                "Atrial fibrillation, Rapid ventricular response, Left bundle branch block"
+            ),
+        },
+        "without diacritics": {
+            "Fibrilacion auricular, elevacion del ST en cara anterior": (
+                "Atrial fibrillation, ST elevation"
+            ),
+            "Fibrilación auricular, elevación del ST en cara anterior": (
+                "Atrial fibrillation, ST elevation"
+            ),
+        },
+        "doubted": {
+            "Imposible descartar infarto": "?Infarction",
+            "La isquemia no puede excluirse": "?Ischemia",
+            "Menos probable infarto": "?Infarction",
+            "Hipertrofia ventricular derecha dudosa": "?Right ventricular hypertrophy",
+            "No se puede excluir pericarditis": "?Pericarditis",
+            "Necrosis septal, a valorar": "?Infarction",
+            "Descartar isquemia lateral": "?Ischemia",
+            "¿Infarto septal antiguo?": "?Infarction",
+            "Se sugiere pericarditis": "Pericarditis",
+            "Probable infarto anterior": "Infarction",
+            "Fibrilación auricular vs flutter auricular": "?Atrial fibrillation, ?Atrial flutter",
+        },
+        "denied": {
+            "Sin arritmias ni alteraciones isquémicas": "-Arrhythmia, -Ischemia",
+            "Ritmo sinusal sin isquemia": "Sinus rhythm, -Ischemia",
+            "Se descartó infarto agudo": "-Infarction",
+            "Desaparición de la fibrilación auricular": "-Atrial fibrillation",
+            "Sin supra ni infradesnivel del ST": "-ST elevation, -ST depression",
+            "Sin marcapasos": "-Electronic pacemaker",
+            "No se aprecia isquemia": "-Ischemia",
+            "Ya no se observa bloqueo de rama izquierda": "-Left bundle branch block",
+            "Onda delta ausente": "-Delta wave",
+            "No cumple criterios de hipertrofia ventricular izquierda": (
+                "-Left ventricular hypertrophy"
+            ),
+            "QTc no prolongado": "-Prolonged QT interval",
+            "Sin datos de infarto": "-Infarction",
+        },
+        "list": {
+            "Sin elevación del ST, isquemia ni extrasístoles": (
+                "-ST elevation, -Ischemia, -Premature contraction"
+            ),
+            "No hay fibrilación auricular ni flutter auricular": (
+                "-Atrial fibrillation, -Atrial flutter"
+            ),
+            "Posible infarto o isquemia": "?Infarction, ?Ischemia",
+        },
+        "earlier": {
+            "Tuvo fibrilación auricular en 2019": "-Atrial fibrillation",
+            "ECG previo: fibrilación auricular": "-Atrial fibrillation",
+            "Respecto a ECG previo aparece bloqueo de rama derecha": "Right bundle branch block",
+            "Previamente en flutter auricular, ahora ritmo sinusal": (
+                "-Atrial flutter, Sinus rhythm"
+            ),
+            "Secuela de infarto inferior": "Infarction",
+        },
+    },
+    "pt": {
+        "positive": {
+            "Taquicardia sinusal, desvio do eixo para a direita": (
+                "Sinus tachycardia, Right axis deviation"
+            ),
+            "Flutter atrial com bloqueio de ramo direito": (
+                "Atrial flutter, Right bundle branch block"
+            ),
+            "BAV 2º grau Mobitz I, extrassístoles atriais frequentes": (
+                "Mobitz type 1 block, Premature atrial contraction"
+            ),
+            "Supradesnível de ST em V1-V3, ondas T negativas em aVL": (
+                "ST elevation, T wave inversion"
+            ),
+            "PR 0,24 s, QTc longo": "Prolonged PR interval, Prolonged QT interval",
+            "Sobrecarga atrial direita, HVD": (
+                "Right atrial enlargement, Right ventricular hypertrophy"
+            ),
+            "Ritmo de marca-passo bicameral": "Dual-chamber pacing",
+            "Distúrbio de condução intraventricular": "Intraventricular conduction delay",
+        },
+        "doubted": {
+            "Não descarto infarto inferior": "?Infarction",
+            "Isquemia não pode ser afastada": "?Ischemia",
+            "Infarto em dúvida": "?Infarction",
+            "Bloqueio de ramo esquerdo duvidoso": "?Left bundle branch block",
+            "Não se pode afastar pericardite": "?Pericarditis",
+            "Infarto septal não pode ser excluído": "?Infarction",
+            "Infarto septal antigo?": "?Infarction",
+            "Sugere pericardite": "Pericarditis",
+            "Provável infarto anterior": "Infarction",
+            "Área inativa inferior a esclarecer": "?Infarction",
+        },
+        "denied": {
+            "Sem arritmias nem alterações isquêmicas": "-Arrhythmia, -Ischemia",
+            "Ritmo sinusal sem isquemia": "Sinus rhythm, -Ischemia",
+            "Reversão da fibrilação atrial": "-Atrial fibrillation",
+            "Sem supra ou infradesnivelamento de ST": "-ST elevation, -ST depression",
+            "Ritmo não sinusal": "-Sinus rhythm",
+            "Não se observa isquemia": "-Ischemia",
+            "Pericardite descartada": "-Pericarditis",
+            "Já não apresenta bloqueio de ramo esquerdo": "-Left bundle branch block",
+            "Não preenche critérios de hipertrofia ventricular esquerda": (
+                "-Left ventricular hypertrophy"
+            ),
+            "QTc não prolongado": "-Prolonged QT interval",
+            "Sem sinais de infarto": "-Infarction",
+        },
+        "list": {
+            "Sem supradesnivelamento de ST, isquemia ou extrassístoles": (
+                "-ST elevation, -Ischemia, -Premature contraction"
+            ),
+            "Nem fibrilação atrial nem flutter atrial": "-Atrial fibrillation, -Atrial flutter",
+            "Possível infarto ou isquemia": "?Infarction, ?Ischemia",
+            "Ausência de isquemia, infarto e hipertrofia": (
+                "-Ischemia, -Infarction, -Ventricular hypertrophy"
+            ),
+        },
+        "earlier": {
+            "Teve fibrilação atrial em 2019": "-Atrial fibrillation",
+            "ECG prévio: fibrilação atrial": "-Atrial fibrillation",
+            "Em relação ao ECG anterior surgiu bloqueio de ramo direito": (
+                "Right bundle branch block"
+            ),
+            "Anteriormente em flutter atrial, agora em ritmo sinusal": (
+                "-Atrial flutter, Sinus rhythm"
+            ),
+            "Sequela de infarto inferior": "Infarction",
+        },
+    },
+    "fr": {
+        "positive": {
+            "Tachycardie sinusale, déviation axiale droite": (
+                "Sinus tachycardia, Right axis deviation"
+            ),
+            "Flutter auriculaire, bloc de branche droite complet": (
+                "Atrial flutter, Right bundle branch block"
+            ),
+            "BAV 2 Mobitz 2, extrasystoles auriculaires": (
+                "Mobitz type 2 block, Premature atrial contraction"
+            ),
+            "Sus-décalage de ST en V1-V3, ondes T négatives en aVL": (
+                "ST elevation, T wave inversion"
+            ),
+            "Espace PR 0,24 s, QTc long": "Prolonged PR interval, Prolonged QT interval",
+            "Hypertrophie auriculaire droite, HVD": (
+                "Right atrial enlargement, Right ventricular hypertrophy"
+            ),
+            "Stimulation double chambre": "Dual-chamber pacing",
+            "Trouble de conduction intraventriculaire": "Intraventricular conduction delay",
+        },
+        "doubted": {
+            "N'élimine pas un infarctus inférieur": "?Infarction",
+            "L'ischémie ne peut être écartée": "?Ischemia",
+            "Infarctus peu probable": "?Infarction",
+            "Doute sur un flutter": "?Atrial flutter",
+            "Bloc de branche gauche douteux": "?Left bundle branch block",
+            "On ne peut éliminer une péricardite": "?Pericarditis",
+            "Infarctus septal non exclu": "?Infarction",
+            "Ischémie latérale à exclure": "?Ischemia",
+            "Infarctus septal ancien ?": "?Infarction",
+            "Évoque une péricardite": "Pericarditis",
+            "Probable infarctus antérieur": "Infarction",
+            "Fibrillation auriculaire ou flutter": "?Atrial fibrillation, ?Atrial flutter",
+        },
+        "denied": {
+            "Pas d'arythmie ni de modification ischémique": "-Arrhythmia, -Ischemia",
+            "Rythme sinusal sans ischémie": "Sinus rhythm, -Ischemia",
+            "N'est plus en fibrillation auriculaire": "-Atrial fibrillation",
+            "Pas de sus ni de sous-décalage du ST": "-ST elevation, -ST depression",
+            "Rythme non sinusal": "-Sinus rhythm",
+            "Troubles de la repolarisation non évocateurs d'ischémie": (
+                "Repolarization abnormality, -Ischemia"
+            ),
+            "On ne retrouve pas d'ischémie": "-Ischemia",
+            "Péricardite éliminée": "-Pericarditis",
+            "Le bloc de branche gauche n'est plus visible": "-Left bundle branch block",
+            "Absence d'onde delta": "-Delta wave",
+            "Pas de critère d'hypertrophie ventriculaire gauche": "-Left ventricular hypertrophy",
+            "QTc non allongé": "-Prolonged QT interval",
+            "Il n'existe aucun signe d'infarctus": "-Infarction",
+            "Pas d'infarctus": "-Infarction",
+        },
+        "list": {
+            "Pas de sus-décalage de ST, d'ischémie ni d'extrasystoles": (
+                "-ST elevation, -Ischemia, -Premature contraction"
+            ),
+            "Ni fibrillation auriculaire ni flutter": "-Atrial fibrillation, -Atrial flutter",
+            "Possible infarctus ou ischémie": "?Infarction, ?Ischemia",
+            "Absence d'ischémie, d'infarctus et d'hypertrophie": (
+                "-Ischemia, -Infarction, -Ventricular hypertrophy"
+            ),
+        },
+        "earlier": {
+            "A eu une fibrillation auriculaire en 2019": "-Atrial fibrillation",
+            "ECG antérieur : fibrillation auriculaire": "-Atrial fibrillation",
+            "Par rapport à l'ECG précédent apparition d'un bloc de branche droit": (
+                "Right bundle branch block"
+            ),
+            "Antérieurement en flutter, actuellement rythme sinusal": (
+                "-Atrial flutter, Sinus rhythm"
+            ),
+            "Séquelles d'infarctus inférieur": "Infarction",
+        },
+    },
 }
 
 # Not to be told from English, and read rightly as such.
@@ -201,5 +426,107 @@ def test_languages_that_are_alike_are_told_apart(labeler):
         ("de", "Sinusrhythmus, keine Auffälligkeiten"),
         ("it", "Ritmo sinusale, non alterazioni della ripolarizzazione"),
         ("ca", "Ritme sinusal, sense alteracions"),
+        ("es", "Ritmo sinusal, sin alteraciones"),
+        ("pt", "Ritmo sinusal, sem alterações"),
+        ("gl", "Ritmo sinusal, sen alteracións"),
+        ("fr", "Rythme sinusal, pas d'anomalie"),
+        ("it", "Ritmo sinusale, assenza di alterazioni"),
+        ("ro", "Ritm sinusal, fără modificări"),
     ):
         assert labeler.find(text).language == language
+
+
+# Of finding, denial and suspicion, each in its language.
+INFARCT = {
+    "de": ("Infarkt", "Kein {}", "Verdacht auf {}", "{} unwahrscheinlich"),
+    "sv": ("Infarkt", "Ingen {}", "Misstanke om {}", "{} mindre sannolikt"),
+    "nl": ("Infarct", "Geen {}", "Verdenking op {}", "{} onwaarschijnlijk"),
+    "es": ("Infarto", "Sin {}", "Sospecha de {}", "{} poco probable"),
+    "pt": ("Infarto", "Sem {}", "Suspeita de {}", "{} pouco provável"),
+    "fr": ("Infarctus", "Absence d'{}", "Suspicion d'{}", "{} peu probable"),
+}
+DENIED_ELSEWHERE = (
+    "Ikke infarct",
+    "Intet infarkt",
+    "Nessun infarto",
+    "Bez pericarditis",
+    "Brak VES",
+    "Infarkt yok",
+    "Perikarditis usandsynlig",
+    "Fara infarct",
+    "Nu se poate exclude infarct",
+    "Pericarditis poc probable",
+)
+
+
+@pytest.mark.parametrize("language", INFARCT)
+def test_suspicion_denial_and_what_is_unlikely_are_worth_the_same_in_every_language(
+    labeler, language
+):
+    finding, denied, suspected, unlikely = INFARCT[language]
+    english = labeler.find("Suspected infarct").labels_flat["Infarction"]
+    for said, expected in ((suspected, english), (unlikely, 0.2), (denied, None)):
+        found = labeler.find(said.format(finding))
+        assert found.labels_flat.get("Infarction") == expected, said
+        assert found.mentions, said
+
+
+@pytest.mark.parametrize("report", ["Sinus rhythm. {}.", "Sinus rhythm with rate 80\n{}"])
+def test_a_denial_in_another_language_is_read_or_left_out_beside_english(labeler, report):
+    denials = [denied.format(finding) for finding, denied, *_ in INFARCT.values()]
+    for denial in [*denials, "Kein infarct", "Geen pericarditis", *DENIED_ELSEWHERE]:
+        finding = labeler.find(report.format(denial))
+        labels = finding.labels_flat
+        assert labels.get("Sinus rhythm") == 1 or not finding.is_read, denial
+        for name in ("Infarction", "Pericarditis", "Premature ventricular contraction"):
+            assert labels.get(name, 0) < 0.6, denial
+
+
+def test_capitals_and_lost_diacritics_change_nothing(labeler):
+    for _, text, expected in statements():
+        bare = unicodedata.normalize("NFKD", text)
+        bare = "".join(part for part in bare if not unicodedata.combining(part))
+        for written in (text.upper(), bare, bare.upper()):
+            found = sorted(sign + name for name, sign in mentioned(labeler.find(written)).items())
+            assert found == sorted(expected.split(", ")), written
+
+
+# Names of people and places, and what English took from other languages.
+ENGLISH = (
+    "Sinus rhythm. Confirmed by Dr. Müller",
+    "Atrial fibrillation. Reviewed by Dr. Jean-Pierre Lefèvre",
+    "Sinus rhythm. Confirmed by Kowalski, Michał",
+    "Sinus rhythm. Confirmed by DR. DVOŘÁK",
+    "Sinus bradycardia. Referred by: DE LA CRUZ",
+    "Normal ECG. Confirmed by SØRENSEN",
+    "Left bundle branch block. Signed by von Hohenstein, M.D.",
+    "San Diego. Atrial fibrillation",
+    "Compared to ECG of Zürich hospital, LBBB is new",
+    "De novo atrial fibrillation",
+    "ICD in situ, sinus rhythm",
+    "Ventricular paced rhythm, vide infra",
+    "Torsade de pointes, T wave inversion à la Wellens",
+    "De Winter T waves, P mitrale, P pulmonale, cor pulmonale",
+    "Haemodynamically stable VT, baseline artefact",
+    "Couplet, salvo of VT, status post ablation",
+)
+
+
+@pytest.fixture(scope="module")
+def translator() -> Translator:
+    return Translator(known_languages(), read_vocabulary("default"))
+
+
+@pytest.mark.parametrize("text", ENGLISH)
+def test_english_is_not_translated(translator, text):
+    assert translator.translate(text) == (text, None)
+
+
+def test_no_english_statement_is_refused(translator):
+    for path in Path(__file__).parent.glob("statements*.yaml"):
+        if "languages" in path.name:
+            continue
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.startswith("- text: "):
+                language = translator.translate(line.removeprefix("- text: ")).language
+                assert language is None or language.is_read, line
