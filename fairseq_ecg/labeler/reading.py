@@ -37,8 +37,8 @@ class Reading(NamedTuple):
         met: rules that depend on other statements.
         goes_on: it needs what follows it.
         continues: it needs what precedes it.
-        is_special: any of these three, or it begins in lower case behind another one, so that it
-            may be the rest of that.
+        is_fragment: it needs a neighbour, or may be the rest of one, as it begins in lower case.
+        is_special: it is a fragment, or has rules that depend on other statements.
     """
 
     text: str
@@ -47,6 +47,7 @@ class Reading(NamedTuple):
     met: frozenset[Rule] = frozenset()
     goes_on: bool = False
     continues: bool = False
+    is_fragment: bool = False
     is_special: bool = False
 
     @property
@@ -97,7 +98,7 @@ class Reader:
         """
         statements = self._cut(report).split(STATEMENT_END)
         readings, special = self._apart(statements)
-        if special:
+        if special and any(reading.is_fragment for reading in readings):
             statements, readings = self._with_fragments(statements, readings)
         self._latest = report, statements
         if special and len(readings) > 1:
@@ -205,8 +206,17 @@ class Reader:
             found_patterns = [self._patterns[i] for i in patterns]
             goes_on = self._fragments.goes_on(found_patterns, gaps)
             continues = self._fragments.continues(found_patterns, gaps)
-        special = bool(met) or goes_on or continues or in_lower_case
-        return Reading(text, tuple(patterns), tuple(gaps), met, goes_on, continues, special)
+        fragment = goes_on or continues or in_lower_case
+        return Reading(
+            text,
+            tuple(patterns),
+            tuple(gaps),
+            met,
+            goes_on,
+            continues,
+            fragment,
+            fragment or bool(met),
+        )
 
 
 def _rank(pattern: Pattern) -> tuple[int, int]:
