@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -95,12 +96,13 @@ class Attribution:
         negated: set[int] = set()
         earlier: set[int] = set()
         targets = [bool(pattern.entities) for pattern in patterns]
-        ends = [i for i in range(1, len(patterns)) if _CLAUSE_END.search(gaps[i])]
+        marks = [_marks(gap) for gap in gaps]
+        ends = [i for i in range(1, len(patterns)) if marks[i].ends_clause]
         around = _neighbours(targets, [*ends, len(patterns)])
-        set_off = _counts(_SET_OFF.search(gap) is not None for gap in gaps)
+        set_off = _counts([mark.sets_off for mark in marks])
         first_of_clause = frozenset(ends)
         starts_clause = [i in first_of_clause for i in range(len(patterns))]
-        commas = _counts("," in gap for gap in gaps)
+        commas = _counts([mark.has_comma for mark in marks])
         has_dependents = not self._dependent.isdisjoint(reading.patterns)
         scope = Scope(self._certainty, has_dependents, patterns, gaps, starts_clause, commas)
         for i, (pattern, (left, right)) in enumerate(zip(patterns, around, strict=True)):
@@ -177,9 +179,23 @@ def _without_earlier(mentions: list[Mentioned], earlier: set[int]) -> list[Menti
     ]
 
 
+class _Marks(NamedTuple):
+    """The punctuation of a gap: it ends a clause, sets off what follows, has a comma."""
+
+    ends_clause: bool
+    sets_off: bool
+    has_comma: bool
+
+
+# Most gaps are one of a few: a blank, a comma, a semicolon.
+@lru_cache(maxsize=2000)
+def _marks(gap: str) -> _Marks:
+    return _Marks(_CLAUSE_END.search(gap) is not None, _SET_OFF.search(gap) is not None, "," in gap)
+
+
 def _counts(flags: Iterable[bool]) -> list[int]:
     """Return how many flags are set before each position and before the end."""
-    return [0, *accumulate(map(int, flags))]
+    return list(accumulate(flags, initial=0))
 
 
 def _give(given: list[list[str]], pattern: Pattern, left: int | None, right: int | None) -> None:

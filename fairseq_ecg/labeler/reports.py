@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -330,27 +331,52 @@ def _as_json(labeler: Labeler, text: str, finding: Finding) -> str:
     probability = {
         i: block.entities[0].probability for i, block in finding.blocks if block.entities
     }
-    rows = []
-    for i, mention in enumerate(finding.mentions):
-        row: dict[str, object] = {
-            "entity": mention.entity,
-            "probability": 0.0 if mention.negated else probability.get(i, 0.0),
-            "negated": mention.negated,
-            "descriptors": mention.descriptors,
-            "pattern": patterns[finding.reading.patterns[mention.pattern]].text,
-        }
-        if entities[mention.entity].codes:
-            row["codes"] = dict(entities[mention.entity].codes)
-        rows.append(row)
-    document: dict[str, object] = {"text": text}
+    rows = [
+        _encoded_mention(
+            mention.entity,
+            0.0 if mention.negated else probability.get(i, 0.0),
+            mention.negated,
+            mention.descriptors,
+            patterns[finding.reading.patterns[mention.pattern]].text,
+            tuple(entities[mention.entity].codes.items()),
+        )
+        for i, mention in enumerate(finding.mentions)
+    ]
+    labels = [_encoded_label(*label) for label in finding.labels_flat.items()]
+    language = ""
     if finding.language is not None:
-        document |= {"language": finding.language, "is_read": finding.is_read}
-    document |= {
-        "findings": rows,
-        "labels": finding.labels_flat,
-        "unmatched": finding.reading.stripped,
+        language = (
+            f'"language": {_encode(finding.language)}, "is_read": {_encode(finding.is_read)}, '
+        )
+    return (
+        f'"text": {_encode(text)}, {language}"findings": [{", ".join(rows)}], '
+        f'"labels": {{{", ".join(labels)}}}, "unmatched": {_encode(finding.reading.stripped)}}}'
+    )
+
+
+# Mentions and labels recur from report to report: to encode each anew takes longer than all else.
+@lru_cache(maxsize=20_000, typed=True)
+def _encoded_mention(
+    entity: str,
+    probability: float,
+    negated: bool,
+    descriptors: tuple[str, ...],
+    pattern: str,
+    codes: tuple[tuple[str, object], ...],
+) -> str:
+    row: dict[str, object] = {
+        "entity": entity,
+        "probability": probability,
+        "negated": negated,
+        "descriptors": descriptors,
+        "pattern": pattern,
     }
-    return _encode(document)[1:]
+    return _encode(row | {"codes": dict(codes)} if codes else row)
+
+
+@lru_cache(maxsize=20_000, typed=True)
+def _encoded_label(name: str, probability: float) -> str:
+    return f"{_encode(name)}: {_encode(probability)}"
 
 
 def _joined(out: Path, job: _Job, n_parts: int) -> Coverage:

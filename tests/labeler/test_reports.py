@@ -4,11 +4,13 @@ import sys
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fairseq_ecg.errors import DataError
-from fairseq_ecg.labeler import reports
+from fairseq_ecg.labeler import Labeler, reports
 from fairseq_ecg.labeler.label_table import label_table, read_label_set
-from fairseq_ecg.labeler.reports import label_reports
+from fairseq_ecg.labeler.reports import _as_json, label_reports
 from tests.conftest import environment
 
 TABLE = pd.DataFrame(
@@ -97,7 +99,7 @@ def test_processes_of_a_script_on_standard_input(tmp_path):
 from pathlib import Path
 from fairseq_ecg.labeler import Labeler
 from fairseq_ecg.labeler.label_table import label_table, read_label_set
-from fairseq_ecg.labeler.reports import label_reports
+from fairseq_ecg.labeler.reports import _as_json, label_reports
 
 labeler = Labeler.from_vocabulary()
 folder = Path({str(tmp_path)!r})
@@ -248,3 +250,51 @@ def test_lines_are_joined_once(small, tmp_path):
     label(small, path, tmp_path / "out", text_columns=["first", "second", "third"])
     lines = (tmp_path / "out" / "findings.jsonl").read_text().splitlines()
     assert [json.loads(line)["text"] for line in lines] == ["Sinus rhythm; infarct", "a; b", ""]
+
+
+@pytest.fixture(scope="module")
+def labeler():
+    return Labeler.from_vocabulary()
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "Atrial fibrillation",
+                "possible anterior infarct, age undetermined",
+                "no ischemia or LVH",
+                "kein Infarkt",
+                'café "quoted" \\ µV',
+                "",
+            ]
+        ),
+        max_size=6,
+    ).map("; ".join)
+)
+@settings(max_examples=40, deadline=None)
+def test_a_line_is_the_json_of_the_finding(labeler, text):
+    finding = labeler.find(text)
+    probability = {
+        i: block.entities[0].probability for i, block in finding.blocks if block.entities
+    }
+    rows = []
+    for i, mention in enumerate(finding.mentions):
+        row = {
+            "entity": mention.entity,
+            "probability": 0.0 if mention.negated else probability.get(i, 0.0),
+            "negated": mention.negated,
+            "descriptors": mention.descriptors,
+            "pattern": labeler.vocabulary.patterns[finding.reading.patterns[mention.pattern]].text,
+        }
+        codes = labeler.vocabulary.entities[mention.entity].codes
+        rows.append(row | ({"codes": dict(codes)} if codes else {}))
+    document = {"text": text}
+    if finding.language is not None:
+        document |= {"language": finding.language, "is_read": finding.is_read}
+    document |= {
+        "findings": rows,
+        "labels": finding.labels_flat,
+        "unmatched": finding.reading.stripped,
+    }
+    assert "{" + _as_json(labeler, text, finding) == json.dumps(document, ensure_ascii=False)
