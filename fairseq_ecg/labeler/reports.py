@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import pickle
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -74,9 +75,16 @@ class Coverage:
 
 @dataclass(frozen=True)
 class _Job:
-    """What the parts of a run have in common."""
+    """What the parts of a run have in common.
 
-    labeler: Labeler
+    Attributes:
+        pickled: the labeler; every process makes it once.
+        labels: the columns.
+        threshold: a label holds from this probability on.
+        parts: those that are finished.
+    """
+
+    pickled: bytes
     labels: LabelSet
     threshold: float
     parts: Ledger
@@ -120,13 +128,13 @@ def label_reports(
             no probability.
     """
     check_threshold(threshold)
-    job = _Job(labeler, labels, threshold, Ledger(out / _PARTS))
+    job = _Job(pickle.dumps(labeler), labels, threshold, Ledger(out / _PARTS))
     tables = _tables(path, text_columns, id_column, rows)
     with (
-        ledger(out / _PARTS, _fingerprint(path, job, text_columns, id_column, rows)),
+        ledger(out / _PARTS, _fingerprint(path, job, labeler, text_columns, id_column, rows)),
         progress_bar(None, path.name, "report", show=progress) as bar,
     ):
-        return _joined(out, job, _label_parts(job, tables, workers, bar))
+        return _joined(out, job, labeler, _label_parts(job, tables, workers, bar))
 
 
 def _label_parts(job: _Job, tables: Iterable[pd.DataFrame], workers: int, bar: "tqdm") -> int:
@@ -238,7 +246,12 @@ def _require_new(ids: Iterable[str], seen: set[str], path: Path, column: str) ->
 
 
 def _fingerprint(
-    path: Path, job: _Job, text_columns: Sequence[str], id_column: str | None, rows: int
+    path: Path,
+    job: _Job,
+    labeler: Labeler,
+    text_columns: Sequence[str],
+    id_column: str | None,
+    rows: int,
 ) -> str:
     """Return a checksum of all that labels depend on: the table by its size and time."""
     if not path.is_file():
@@ -247,7 +260,7 @@ def _fingerprint(
     facts = (
         (str(path.resolve()), status.st_size, status.st_mtime_ns, rows),
         (list(text_columns), id_column, job.threshold, dict(job.labels.sources)),
-        (repr(job.labeler.vocabulary), repr(job.labeler.semantics), repr(job.labeler.languages)),
+        (repr(labeler.vocabulary), repr(labeler.semantics), repr(labeler.languages)),
     )
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
@@ -266,8 +279,15 @@ class _Written(NamedTuple):
     uncertain: list[str]
 
 
+@lru_cache(maxsize=1)
+def _unpickled(labeler: bytes) -> Labeler:
+    """Make the labeler of a process: its rules are compiled, and statements remembered, once."""
+    return pickle.loads(labeler)
+
+
 def _label_part(job: _Job, number: int, table: pd.DataFrame) -> None:
     """Write the files of a part; the one that is asked for when a run goes on comes last."""
+    labeler = _unpickled(job.pickled)
     found: dict[str, _Written] = {}
     statements: Counter[Statement] = Counter()
     counts, positive, uncertain = Counter(reports=len(table)), Counter(), Counter()
@@ -281,7 +301,7 @@ def _label_part(job: _Job, number: int, table: pd.DataFrame) -> None:
         for idx, text in zip(table[IDX], table["text"], strict=True):
             written = found.get(text)
             if written is None:
-                written = found[text] = _written(job, text)
+                written = found[text] = _written(job, labeler, text)
             labels_file.write(f"{_quoted(idx)},{written.row}\n")
             findings_file.write(f'{{"{IDX}": {_encode(_number_or_text(idx))}, {written.line}\n')
             counts["empty_reports"] += written.empty
@@ -292,22 +312,21 @@ def _label_part(job: _Job, number: int, table: pd.DataFrame) -> None:
             positive.update(written.positive)
             uncertain.update(written.uncertain)
     understood = [
-        [item.text, item.code, count, *job.labeler.covered(item)]
-        for item, count in statements.items()
+        [item.text, item.code, count, *labeler.covered(item)] for item, count in statements.items()
     ]
     note = {"counts": counts, "positive": positive, "uncertain": uncertain, "languages": languages}
     job.parts.finish(str(number), note | {"statements": understood})
 
 
-def _written(job: _Job, text: str) -> _Written:
-    finding = job.labeler.find(text)
+def _written(job: _Job, labeler: Labeler, text: str) -> _Written:
+    finding = labeler.find(text)
     flat, names = finding.labels_flat, job.labels.names
     hot = job.labels.hot(flat, job.threshold)
     mentioned = job.labels.mentioned(flat)
     return _Written(
         row=",".join(["01"[holds] for holds in hot]),
-        line=_as_json(job.labeler, text, finding),
-        statements=job.labeler.statements(text),
+        line=_as_json(labeler, text, finding),
+        statements=labeler.statements(text),
         empty=not finding.reading.text,
         unmatched=bool(finding.reading.stripped),
         language=finding.language,
@@ -379,7 +398,7 @@ def _encoded_label(name: str, probability: float) -> str:
     return f"{_encode(name)}: {_encode(probability)}"
 
 
-def _joined(out: Path, job: _Job, n_parts: int) -> Coverage:
+def _joined(out: Path, job: _Job, labeler: Labeler, n_parts: int) -> Coverage:
     """Put the parts together."""
     parts, labels = job.parts, job.labels.names
     counts, positive, uncertain, languages = Counter(), Counter(), Counter(), Counter()
@@ -394,7 +413,7 @@ def _joined(out: Path, job: _Job, n_parts: int) -> Coverage:
             row = statements.setdefault((text, language), [0, *covered])
             row[0] += count
     by_count = sorted(statements.items(), key=lambda item: (-item[1][0], item[0]))
-    read = {"", *(language.code for language in job.labeler.languages if language.is_read)}
+    read = {"", *(language.code for language in labeler.languages if language.is_read)}
     unmatched, of_read = Counter(), Counter()
     for (text, language), (count, n_patterns, _) in by_count:
         if not n_patterns:
