@@ -48,6 +48,7 @@ SETS = {
     "reports": "statements_reports.yaml",
     "languages": "statements_languages.yaml",
     "fresh": "statements_fresh.yaml",
+    "second": "statements_second.yaml",
 }
 """Files of statements, by when they were written: before the vocabulary or after it, or by what
 they are about."""
@@ -56,8 +57,8 @@ LAST_OF_THE_FIRST = "check"
 """Up to this file, findings are complete with regard to the labels of these files only; from the
 next on, with regard to those of all."""
 
-OF_ITS_OWN = "fresh"
-"""The findings of this file are complete with regard to its own labels."""
+OF_THEIR_OWN = ("fresh", "second")
+"""The findings of each of these files are complete with regard to its own labels."""
 
 KINDS = ("positive", "uncertain", "negated")
 PUBLISHED = "mimic_iv_ecg"
@@ -107,9 +108,9 @@ def judged_labels(sets: Mapping[str, Sequence[Statement]]) -> dict[str, frozense
     names = list(sets)
     first = names[: names.index(LAST_OF_THE_FIRST) + 1]
     of_first = labels_in(item for name in first for item in sets[name])
-    of_all = labels_in(item for name in names if name != OF_ITS_OWN for item in sets[name])
+    of_all = labels_in(item for name in names if name not in OF_THEIR_OWN for item in sets[name])
     judged = {name: of_first if name in first else of_all for name in names}
-    return {**judged, OF_ITS_OWN: labels_in(sets[OF_ITS_OWN])}
+    return {**judged, **{name: labels_in(sets[name]) for name in OF_THEIR_OWN}}
 
 
 def understood(labeler: Labeler, text: str, labels: frozenset[str]) -> dict[str, frozenset[str]]:
