@@ -110,7 +110,7 @@ class Attribution:
                 continue
             if pattern.kind == CONNECTIVE:
                 # It joins what stands next to it: in "LVH, drug effect or infarct" not LVH.
-                if left is not None and not _WORD.search(gaps[i]):
+                if left is not None and not self._stands_apart(reading, i):
                     given[left] += pattern.left
                 if pattern.right and right is not None and scope.is_in_phrase(i, right):
                     given[right] += pattern.right
@@ -142,6 +142,12 @@ class Attribution:
                 for other in sorted(reached - {left if pattern.kind == AFTER else right}):
                     given[other] += pattern.descriptors
         return given, negated, earlier
+
+    def _stands_apart(self, reading: Reading, i: int) -> bool:
+        """Return whether words, or a pattern that is no finding, stand before a connective."""
+        before = self._patterns[reading.patterns[i - 1]]
+        is_none = before.kind == ENTITY and not before.entities
+        return is_none or _WORD.search(reading.gaps[i]) is not None
 
 
 def _neighbours(
