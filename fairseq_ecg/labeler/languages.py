@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from fairseq_ecg.errors import DataError
 from fairseq_ecg.labeler.document import Fields, read_document
-from fairseq_ecg.labeler.rewriting import STATEMENT_END, Cut, Rule, Spelling
+from fairseq_ecg.labeler.memory import Memory
+from fairseq_ecg.labeler.rewriting import STATEMENT_END, Cut, LeadList, Rule, Spelling
 from fairseq_ecg.labeler.rules import read_rules_in
 from fairseq_ecg.labeler.terms import Vocabulary
 
@@ -23,7 +24,6 @@ ENGLISH = "en"
 """The language of vocabularies."""
 LATIN = "latin"
 
-_T = TypeVar("_T")
 # A word, or an abbreviation such as "v. a.".
 _WORD = re.compile(r"\b[^\W\d_]\. ?[^\W\d_]\b|[^\W\d_]+")
 _LISTED_WORD = re.compile(r"\*?[^\W\d_]+|[^\W\d_]+\*|[^\W\d_]\.[^\W\d_]\.")
@@ -37,8 +37,12 @@ _SENTENCE_END = re.compile(r"(?<=\w\w[\w)])[.!] +(?=\w)")
 # Of shorter words too many begin and end alike in several languages.
 _SHORTEST_WITH_AFFIX = 6
 
-# Statements of machines recur, those of people need not: the memory that they take is bounded.
-_REMEMBERED = 200_000
+
+# Rules that look beyond a statement, and what to do without them.
+_OF_REPORTS = (
+    (Cut, "cut", "replace by a regex what is not to be read"),
+    (LeadList, "lead_list", "translate the list by a regex; the vocabulary's rules read it"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,11 +140,12 @@ def _read(path: Path) -> Language:
     rules = None
     if "rewriting" in document:
         rules = read_rules_in(document["rewriting"], path, path.parent)
-        if any(isinstance(rule, Cut) for rule in rules):
-            raise DataError(
-                f"{document.location('rewriting')}: 'cut' is for reports, and these rules see one "
-                "statement at a time; replace by a regex what is not to be read"
-            )
+        for kind, name, remedy in _OF_REPORTS:
+            if any(isinstance(rule, kind) for rule in rules):
+                raise DataError(
+                    f"{document.location('rewriting')}: {name!r} is for reports, and these rules "
+                    f"see one statement at a time; {remedy}"
+                )
     return Language(
         code=path.stem,
         name=document.text("name"),
@@ -233,10 +238,10 @@ class Translator:
         for language in self._others:
             for letter in language.letters:
                 self._of_letter.setdefault(letter, []).append(language)
-        self._words: dict[str, _Evidence] = {}
-        self._evidence: dict[str, _Evidence] = {}
-        self._english_statements: set[str] = set()
-        self._translations: dict[tuple[str, str], str] = {}
+        self._words: Memory[_Evidence] = Memory()
+        self._evidence: Memory[_Evidence] = Memory()
+        self._english_statements: Memory[None] = Memory()
+        self._translations: dict[str, Memory[str]] = {code: Memory() for code in known}
 
     def translate(self, report: str) -> Translated:
         """Translate a report.
@@ -250,7 +255,7 @@ class Translator:
             not read.
         """
         statements = report.split(STATEMENT_END)
-        if self._english_statements.issuperset(statements):
+        if all(map(self._english_statements.__contains__, statements)):
             return Translated(report)
         evidence = [self._evidence.get(part) or self._weigh(part) for part in statements]
         if not any(item.others for item in evidence):
@@ -294,10 +299,10 @@ class Translator:
             return statement
         if not language.is_read:
             return ""
-        key = language.code, statement
-        translation = self._translations.get(key)
+        memory = self._translations[language.code]
+        translation = memory.get(statement)
         if translation is None:
-            translation = _remember(self._translations, key, language.translate(statement))
+            translation = memory.remember(statement, language.translate(statement))
         return translation
 
     def _weigh(self, statement: str) -> _Evidence:
@@ -311,10 +316,8 @@ class Translator:
             for word in _WORD.findall(statement.lower()):
                 others.update({item for letter in word for item in self._of_letter.get(letter, ())})
         if not others:
-            if len(self._english_statements) >= _REMEMBERED:
-                self._english_statements.clear()
-            self._english_statements.add(statement)
-        return _remember(self._evidence, statement, _Evidence(english, others, listed))
+            self._english_statements.remember(statement, None)
+        return self._evidence.remember(statement, _Evidence(english, others, listed))
 
     def _weigh_word(self, word: str) -> _Evidence:
         """Return what a folded word speaks for; what languages share with English is nothing."""
@@ -328,14 +331,7 @@ class Translator:
         if not word.isascii() and (script := _foreign_script(word)):
             others[script] = _weight(word)
         listed = {item: count for item, count in others.items() if item.lists(word)}
-        return _remember(self._words, word, _Evidence(english, others, listed))
-
-
-def _remember(memory: dict, key: object, value: _T) -> _T:
-    if len(memory) >= _REMEMBERED:
-        memory.clear()
-    memory[key] = value
-    return value
+        return self._words.remember(word, _Evidence(english, others, listed))
 
 
 def _words_of(vocabulary: Vocabulary) -> frozenset[str]:

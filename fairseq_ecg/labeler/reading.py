@@ -11,15 +11,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fairseq_ecg.labeler.fragments import Fragments, Wrapping
+from fairseq_ecg.labeler.memory import Memory
 from fairseq_ecg.labeler.phrases import BLANK, Phrases, take_out
 from fairseq_ecg.labeler.rewriting import STATEMENT_END, Rewriter, Rule
 from fairseq_ecg.labeler.semantics import Semantics
 from fairseq_ecg.labeler.terms import CONNECTIVE, ENTITY, Pattern, Vocabulary
 
 _END = STATEMENT_END[0]
-
-# Statements of machines recur, those of people need not: the memory that they take is bounded.
-_REMEMBERED = 200_000
 
 # Of endless fragments, which no report has, so many are joined.
 _JOINED = 12
@@ -83,7 +81,7 @@ class Reader:
         self._order = sorted(range(len(patterns)), key=lambda i: _rank(patterns[i]))
         self._patterns = patterns
         self._phrases = Phrases([patterns[i].text for i in self._order])
-        self._remembered: dict[str, Reading] = {}
+        self._remembered: Memory[Reading] = Memory()
         # Of a report that was read, the statements are often asked for next.
         self._latest: tuple[str, list[str]] = ("", [""])
 
@@ -186,9 +184,7 @@ class Reader:
     def _statement(self, text: str) -> Reading:
         reading = self._remembered.get(text)
         if reading is None:
-            if len(self._remembered) >= _REMEMBERED:
-                self._remembered.clear()
-            reading = self._remembered[text] = self._search(text)
+            reading = self._remembered.remember(text, self._search(text))
         return reading
 
     def _search(self, text: str) -> Reading:

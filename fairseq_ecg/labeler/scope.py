@@ -203,7 +203,7 @@ class Scope:
         nearest = left if pattern.kind == AFTER else right
         # What stands in brackets is one, whatever the number of the verb.
         of_all = pattern.of_all or (pattern.kind == AFTER and ")" in self._gaps[i])
-        said = pattern.kind, of_all, pattern.descriptors, nearest
+        said = pattern.kind, of_all, pattern.descriptors, pattern.needs_object, nearest
         if nearest is None or said in self._said:
             return set()
         if pattern.kind == AFTER:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from random import Random
 from time import process_time
 
 import pandas as pd
@@ -71,6 +72,11 @@ def labeler() -> Labeler:
         ("xr", "name: Read\nwords: [kwa]\nletters: öa", "line 3: 'a' must be a letter in lower"),
         ("xr", "name: Read\nwords: [kwa]\nletters: Ö", "line 3: 'Ö' must be a letter in lower"),
         ("xr", "name: Read\nwords: [kwa]\nrewriting:\n- cut: [x]", "line 3: 'cut' is for reports"),
+        (
+            "xr",
+            "name: Read\nwords: [kwa]\nrewriting:\n- lead_list: st in {lead}\n  before: x",
+            "line 3: 'lead_list' is for reports",
+        ),
         ("xr", "name: Read\nwords: [kwa]\nrewriting:\n- regex: {'(': x}", "line 4: '[(]' is no"),
         ("xr", "name: Read\nwords: [kwa]\nrewriting:\n- turn: 1", "line 4: 'turn' is no rule"),
     ],
@@ -420,3 +426,46 @@ def test_time_of_translation_is_proportional_to_length(language, piece):
     language.translate(piece)  # compiles the rules
     # Were it quadratic, four times the text would take 16 times the time.
     assert min(seconds(8_000), seconds(8_000)) < 9 * max(seconds(2_000), 0.02)
+
+
+@pytest.mark.parametrize(
+    ("code", "piece"),
+    [("de", "anhalt "), ("es", "premature "), ("nl", "zijn "), ("nl", "moet te "),
+     ("nl", "spitse "), ("sv", "spetsig ")],
+)  # fmt: skip
+def test_translation_takes_time_in_proportion_to_length(code, piece):
+    (language,) = (item for item in known_languages() if item.code == code)
+
+    def seconds(n):
+        def once():
+            start = process_time()
+            language.translate(piece * n)
+            return process_time() - start
+
+        return min(once() for _ in range(2))  # whatever else the machine is doing
+
+    seconds(1)
+    # Were it quadratic, four times the text would take 16 times the time.
+    assert seconds(4_000) < 9 * max(seconds(1_000), 0.01)
+
+
+def test_labels_depend_on_neither_order_nor_what_was_read_before(labeler):
+    statements = [
+        "Sinus rhythm", "possible infarct", "left bundle", "branch block", "confirmed by", "old,",
+        "Kein Hinweis auf Ischämie", "Vorhofflimmern", "Fibrilación auricular", "pas d'ischémie",
+        "geen infarct", "Ritmo sinusal", "no", "Förmaksflimmer", "cannot exclude ischemia, injury",
+        "undetermined age", "инфаркт",
+    ]  # fmt: skip
+    chosen = Random(0)
+    reports = [
+        chosen.choice(["; ", "\n", ". ", ", "]).join(
+            chosen.choices(statements, k=chosen.randint(1, 5))
+        )
+        for number in range(150)
+    ]
+    other = Labeler.from_vocabulary()
+    forwards = [labeler.find(report) for report in reports]
+    backwards = [other.find(report) for report in reversed(reports)][::-1]
+    for report, first, second in zip(reports, forwards, backwards, strict=True):
+        assert first.labels_flat == second.labels_flat, report
+        assert first.language == second.language, report

@@ -315,3 +315,10 @@ def test_a_denial_may_have_a_subject_of_its_own(labeler, text, expected):
 )
 def test_what_has_gone_since(labeler, text, expected):
     check(labeler, text, expected)
+
+
+@pytest.mark.parametrize("doubt", ["possibly consider", "consider possibly"])
+def test_doubt_that_is_said_twice_reaches_as_far_in_either_order(labeler, doubt):
+    for listed in ("LVH, RBBB or LAFB", "LVH, strange thing, or RBBB", "LVH, RVH"):
+        alone = understood(labeler, f"consider {listed}")
+        assert understood(labeler, f"{doubt} {listed}") == alone, (doubt, listed)

@@ -335,7 +335,8 @@ def test_any_text_has_labels(labeler, text):
     "piece",
     [" ", "?", "-", ".", "(", "1:", "v1-", "a.b.", "st-t ", "rate ", "leads v1, v2 ", "no ",
      "atrial fibrillation or ", "confirmed by ", "1", "x", "consider infarct, ",
-     "infarct, possible ", "flutter with 2:1 block (", "previously seen x "],
+     "infarct, possible ", "flutter with 2:1 block (", "previously seen x ",
+     ",", "1 ", "possible; ", "()", "a\u0301"],
 )  # fmt: skip
 def test_time_is_proportional_to_length(labeler, piece):
     def seconds(n):
