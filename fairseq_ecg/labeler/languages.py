@@ -7,13 +7,13 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from fairseq_ecg.errors import DataError
-from fairseq_ecg.labeler.document import Fields, read_document
+from fairseq_ecg.labeler.document import Fields, Items, read_document
 from fairseq_ecg.labeler.memory import Memory
 from fairseq_ecg.labeler.rewriting import STATEMENT_END, Cut, LeadList, Rule, Spelling
 from fairseq_ecg.labeler.rules import read_rules_in
@@ -56,8 +56,10 @@ class Language:
         beginnings: of words that are such words too.
         endings: likewise.
         letters: with diacritics or beyond the alphabet, that speak for it as words do.
-        rules: from a statement in lower case to English; None: it is recognised, but not read.
         script: of its words.
+        path: its file.
+        rewriting: in the file, what ``rules`` are read from; None: the language is recognised, but
+            not read.
     """
 
     code: str
@@ -66,13 +68,33 @@ class Language:
     beginnings: tuple[str, ...] = ()
     endings: tuple[str, ...] = ()
     letters: str = ""
-    rules: tuple[Rule, ...] | None = None
     script: str = LATIN
+    path: Path = field(default=FOLDER, repr=False)
+    rewriting: Items | None = None
 
     @property
     def is_read(self) -> bool:
         """Whether there are rules for it."""
-        return self.rules is not None
+        return self.rewriting is not None
+
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        """Rules from a statement in lower case to English, read when a report needs them.
+
+        Raises:
+            DataError: naming file, line and fault.
+        """
+        if self.rewriting is None:
+            return ()
+        rules = read_rules_in(self.rewriting, self.path, self.path.parent)
+        for i, rule in enumerate(rules):
+            for kind, name, remedy in _OF_REPORTS:
+                if isinstance(rule, kind):
+                    raise DataError(
+                        f"{self.rewriting.location(i)}: {name!r} is for reports, and these rules "
+                        f"see one statement at a time; {remedy}"
+                    )
+        return rules
 
     @cached_property
     def _listed(self) -> frozenset[str]:
@@ -92,8 +114,6 @@ class Language:
 
     def translate(self, statement: str) -> str:
         """Translate a statement into English, as far as the rules go."""
-        if not self.rules:
-            return statement
         text = statement.lower()
         for rule in self.rules:
             text = rule.apply(text, set())
@@ -120,13 +140,20 @@ def read_languages(folder: Path = FOLDER) -> tuple[Language, ...]:
     Raises:
         DataError: naming file, line and fault.
     """
-    return tuple(_read(path) for path in sorted(folder.glob("*.yaml")))
+    languages = _files(folder)
+    for language in languages:
+        _ = language.rules
+    return languages
 
 
 @cache
 def known_languages() -> tuple[Language, ...]:
-    """Return the languages that come with the package."""
-    return read_languages()
+    """Return the languages that come with the package; rules are read when they are needed."""
+    return _files(FOLDER)
+
+
+def _files(folder: Path) -> tuple[Language, ...]:
+    return tuple(_read(path) for path in sorted(folder.glob("*.yaml")))
 
 
 def _read(path: Path) -> Language:
@@ -137,15 +164,6 @@ def _read(path: Path) -> Language:
         raise DataError(f"{path}: must be a mapping")
     document.expect(("name", "words"), ("letters", "rewriting"))
     words = _words(document)
-    rules = None
-    if "rewriting" in document:
-        rules = read_rules_in(document["rewriting"], path, path.parent)
-        for kind, name, remedy in _OF_REPORTS:
-            if any(isinstance(rule, kind) for rule in rules):
-                raise DataError(
-                    f"{document.location('rewriting')}: {name!r} is for reports, and these rules "
-                    f"see one statement at a time; {remedy}"
-                )
     return Language(
         code=path.stem,
         name=document.text("name"),
@@ -153,8 +171,9 @@ def _read(path: Path) -> Language:
         beginnings=tuple(word[:-1] for word in words if word.endswith(_ANY)),
         endings=tuple(word[1:] for word in words if word.startswith(_ANY)),
         letters=_letters(document),
-        rules=rules,
         script=_script(words[0].strip(_ANY)[0]),
+        path=path,
+        rewriting=document.get("rewriting"),
     )
 
 

@@ -71,11 +71,11 @@ def labeler() -> Labeler:
         ("xr", "name: Read\nwords: [kwa,\n kwe, kwa]", r"line 3: 'kwa' is already in .*line 2"),
         ("xr", "name: Read\nwords: [kwa]\nletters: öa", "line 3: 'a' must be a letter in lower"),
         ("xr", "name: Read\nwords: [kwa]\nletters: Ö", "line 3: 'Ö' must be a letter in lower"),
-        ("xr", "name: Read\nwords: [kwa]\nrewriting:\n- cut: [x]", "line 3: 'cut' is for reports"),
+        ("xr", "name: Read\nwords: [kwa]\nrewriting:\n- cut: [x]", "line 4: 'cut' is for reports"),
         (
             "xr",
             "name: Read\nwords: [kwa]\nrewriting:\n- lead_list: st in {lead}\n  before: x",
-            "line 3: 'lead_list' is for reports",
+            "line 4: 'lead_list' is for reports",
         ),
         ("xr", "name: Read\nwords: [kwa]\nrewriting:\n- regex: {'(': x}", "line 4: '[(]' is no"),
         ("xr", "name: Read\nwords: [kwa]\nrewriting:\n- turn: 1", "line 4: 'turn' is no rule"),
