@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import common
+from benchmarks import common, public_labels
 from benchmarks import labeler as sampled
 from benchmarks.labels import (
     PUBLISHED,
@@ -274,6 +274,25 @@ def test_agreement_with_recorded_cases(labeler, shared):
         written = list(csv.DictReader(file))
     rows = compare_with_upstream(labeler, cases)
     assert [{key: str(value) for key, value in row.items()} for row in rows] == written
+
+
+def test_public_statements_are_read_as_a_person_reads_them(labeler, shared):
+    path = shared / "labeler" / "public_statements.csv"
+    if not path.is_file():
+        pytest.skip(f"needs judged statements in {path}")
+    rows = public_labels.summary(labeler, public_labels.read_public_statements(path))
+    with open(common.RESULTS / "labels_public.csv", newline="") as file:
+        written = list(csv.DictReader(file))
+    numbers = [key for key, value in rows[0].items() if not isinstance(value, float)]
+    assert [[row[key] for key in numbers] for row in written] == [
+        [str(row[key]) for key in numbers] for row in rows
+    ]
+    (row,) = (row for row in rows if row["source"] == "all")
+    assert row["positive_recall"] >= 0.93
+    assert row["positive_precision"] >= 0.985
+    for kind in ("uncertain", "negated"):
+        assert min(row[f"{kind}_recall"], row[f"{kind}_precision"]) >= 0.97
+    assert row["stated_without_label"] <= 0.02 * row["stated"]
 
 
 def test_disagreement_is_that_of_implications_doubt_and_negation(upstream_like, shared):
