@@ -174,6 +174,15 @@ def differences(
     }
 
 
+def listed(kinds: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> str:
+    """Write the labels of each kind that were missed (-) and found in error (+)."""
+    return "; ".join(
+        f"{kind}: {', '.join([f'-{k}' for k in missed] + [f'+{k}' for k in wrong])}"
+        for kind, (missed, wrong) in kinds.items()
+        if missed or wrong
+    )
+
+
 def compare_with_upstream(labeler: Labeler, cases: Path) -> list[dict[str, object]]:
     """Return a row per published label: recorded cases that both, or one of the two, has.
 
@@ -233,11 +242,7 @@ def main() -> None:
         ]
         print(f"{len(statements) - len(others)} of {len(statements)} statements ({name})")
         for item, kinds in others:
-            listed = "; ".join(
-                f"{kind}: {', '.join([f'-{k}' for k in missed] + [f'+{k}' for k in wrong])}"
-                for kind, (missed, wrong) in kinds.items()
-            )
-            print(f"  {item.section}: {item.text!r}: {listed}")
+            print(f"  {item.section}: {item.text!r}: {listed(kinds)}")
     published = labeler.vocabulary.label_sets[PUBLISHED]
     columns = [column for column in rows[0] if column != "kind"]
     common.show(
@@ -257,13 +262,9 @@ def judge_public(labeler: Labeler, path: Path, out: Path) -> None:
     public = public_labels.read_public_statements(path)
     known = public_labels.names_in(public)
     for item in public:
-        faults = [
-            f"{kind}: {', '.join([f'-{name}' for name in missed] + [f'+{name}' for name in wrong])}"
-            for kind, (missed, wrong) in public_labels.judge(labeler, item, known).items()
-            if missed or wrong
-        ]
-        if faults:
-            print(f"  {item.text!r}: {'; '.join(faults)}")
+        kinds = public_labels.judge(labeler, item, known)
+        if any(missed or wrong for missed, wrong in kinds.values()):
+            print(f"  {item.text!r}: {listed(kinds)}")
     rows = public_labels.summary(labeler, public)
     common.show(rows, list(rows[0]))
     common.write_csv(rows, out)

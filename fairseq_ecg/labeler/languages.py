@@ -54,7 +54,7 @@ class Language:
         name: for readers.
         words: by which it is recognised, folded (see ``fold``).
         beginnings: of words that are such words too.
-        endings: likewise.
+        endings: of words that are such words too.
         letters: with diacritics or beyond the alphabet, that speak for it as words do.
         script: of its words.
         path: its file.

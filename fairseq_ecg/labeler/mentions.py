@@ -1,13 +1,12 @@
 """From patterns to the entities that a report mentions, each with its descriptors."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from itertools import accumulate
 from typing import NamedTuple
 
 from fairseq_ecg.labeler.reading import Reading
-from fairseq_ecg.labeler.scope import Certainty, Scope
+from fairseq_ecg.labeler.scope import Certainty, Scope, counts
 from fairseq_ecg.labeler.semantics import Semantics
 from fairseq_ecg.labeler.terms import AFTER, BEFORE, CONNECTIVE, ENTITY, Pattern, Vocabulary
 
@@ -99,10 +98,10 @@ class Attribution:
         marks = [_marks(gap) for gap in gaps]
         ends = [i for i in range(1, len(patterns)) if marks[i].ends_clause]
         around = _neighbours(targets, [*ends, len(patterns)])
-        set_off = _counts([mark.sets_off for mark in marks])
+        set_off = counts([mark.sets_off for mark in marks])
         first_of_clause = frozenset(ends)
         starts_clause = [i in first_of_clause for i in range(len(patterns))]
-        commas = _counts([mark.has_comma for mark in marks])
+        commas = counts([mark.has_comma for mark in marks])
         has_dependents = not self._dependent.isdisjoint(reading.patterns)
         scope = Scope(self._certainty, has_dependents, patterns, gaps, starts_clause, commas)
         for i, (pattern, (left, right)) in enumerate(zip(patterns, around, strict=True)):
@@ -197,11 +196,6 @@ class _Marks(NamedTuple):
 @lru_cache(maxsize=2000)
 def _marks(gap: str) -> _Marks:
     return _Marks(_CLAUSE_END.search(gap) is not None, _SET_OFF.search(gap) is not None, "," in gap)
-
-
-def _counts(flags: Iterable[bool]) -> list[int]:
-    """Return how many flags are set before each position and before the end."""
-    return list(accumulate(flags, initial=0))
 
 
 def _give(given: list[list[str]], pattern: Pattern, left: int | None, right: int | None) -> None:

@@ -414,18 +414,18 @@ def _joined(out: Path, job: _Job, labeler: Labeler, n_parts: int) -> Coverage:
             row[0] += count
     by_count = sorted(statements.items(), key=lambda item: (-item[1][0], item[0]))
     read = {"", *(language.code for language in labeler.languages if language.is_read)}
-    unmatched, of_read = Counter(), Counter()
-    for (text, language), (count, n_patterns, _) in by_count:
-        if not n_patterns:
-            unmatched[text] += count
-            of_read[text] += count if language in read else 0
+    unmatched = [(*key, row[0]) for key, row in by_count if not row[1]]
+    of_read: Counter[str] = Counter()
+    for text, language, count in unmatched:
+        if language in read:
+            of_read[text] += count
     coverage = Coverage(
         reports=counts["reports"],
         empty_reports=counts["empty_reports"],
         reports_with_unmatched_words=counts["reports_with_unmatched_words"],
         statements=sum(row[0] for row in statements.values()),
-        unmatched_statements=sum(unmatched.values()),
-        frequent_unmatched=dict((+of_read).most_common(_FREQUENT)),
+        unmatched_statements=sum(count for *_, count in unmatched),
+        frequent_unmatched=dict(of_read.most_common(_FREQUENT)),
         refused_reports=counts["refused_reports"],
         languages=dict(sorted(languages.items())),
         labels={

@@ -7,10 +7,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replace_field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 
 from fairseq_ecg.labeler.phrases import Phrases, is_word, replace, take_out
+
+compiled = lru_cache(maxsize=10_000)(re.compile)
+"""``re.compile``, which remembers no more than 512: files are checked, then their rules apply."""
 
 STATEMENT_END = "; "
 """What ends a statement. No rule but ``Cut`` and ``LeadList`` looks beyond."""
@@ -134,11 +137,11 @@ class Regex(Rule):
 
     @cached_property
     def _where(self) -> re.Pattern:
-        return re.compile(self.where)
+        return compiled(self.where)
 
     @cached_property
     def _regexes(self) -> list[tuple[str, re.Pattern, str]]:
-        return [(required(regex), re.compile(regex), text) for regex, text in self.table]
+        return [(required(regex), compiled(regex), text) for regex, text in self.table]
 
     def apply(self, text: str, met: set[Rule]) -> str:  # noqa: D102
         if not self._where.search(text):
@@ -154,7 +157,7 @@ def required(regex: str) -> str:
 
     Only what stands outside of groups is looked at. To search for it first saves time.
     """
-    if re.compile(regex).flags & (re.IGNORECASE | re.VERBOSE):
+    if compiled(regex).flags & (re.IGNORECASE | re.VERBOSE):
         return ""
     runs, depth = [""], 0
     for part in _PART.findall(regex):

@@ -20,6 +20,7 @@ from fairseq_ecg.labeler.rewriting import (
     Rule,
     SharedNoun,
     Spelling,
+    compiled,
 )
 
 
@@ -264,7 +265,7 @@ def _context(fields: Fields, before: str) -> tuple[str, str]:
 
 def _check_regex(regex: str, location: str) -> None:
     try:
-        re.compile(regex)
+        compiled(regex)
     except re.error as error:
         raise DataError(f"{location}: {regex!r} is no regular expression: {error}") from None
 

@@ -102,6 +102,11 @@ def _kinds(names: Iterable[str], entities: Mapping[str, Entity]) -> frozenset[st
     return frozenset(found)
 
 
+def counts(flags: Iterable[bool]) -> list[int]:
+    """Return how many flags are set before each position and before the end."""
+    return list(accumulate(flags, initial=0))
+
+
 class Scope:
     """The entities of a report that its doubts and denials are said of.
 
@@ -187,7 +192,7 @@ class Scope:
 
     def _counts(self, holds: Callable[[Pattern], object]) -> list[int]:
         """Return of how many patterns something holds before each, and before the end."""
-        return [0, *accumulate(bool(holds(pattern)) for pattern in self._patterns)]
+        return counts(bool(holds(pattern)) for pattern in self._patterns)
 
     def reached(self, i: int, left: int | None, right: int | None) -> set[int]:
         """Return the entities that a descriptor is said of, of which one is next to it.

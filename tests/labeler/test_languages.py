@@ -187,7 +187,7 @@ def test_spelling_leaves_words_of_other_languages_alone(labeler):
         assert finding.language is None
         assert word in finding.reading.text
         assert "Infarction" not in finding.labels_flat
-    assert "Infarction" in labeler.find("Acute infaret").labels_flat  # a slip is mended
+    assert "Infarction" in labeler.find("Acute infaret").labels_flat  # a slip is corrected
 
 
 @pytest.mark.parametrize("mode", ["compatible", "mended"])
